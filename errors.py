@@ -1,0 +1,150 @@
+"""Everything that can go wrong, as one tree.
+
+BillingError                      500 internal_error
+├── ConfigError                       stops the start; lists every problem at once
+├── RequestRefused                400 bad_request
+│   ├── InvalidSignature          400 invalid_signature
+│   ├── InvalidBody               400 invalid_body
+│   ├── BodyTooLarge              413 body_too_large
+│   ├── NotSignedIn               401 not_signed_in
+│   │   └── InvalidToken          401 invalid_token
+│   ├── NotFound                  404 not_found
+│   └── MethodNotAllowed          405 method_not_allowed
+├── NotConfigured                 503 not_configured
+├── DatabaseUnavailable           503 database_unavailable
+└── StripeError                   502 stripe_error
+    ├── StripeUnavailable         503 stripe_unavailable
+    ├── StripeRefused             502 stripe_refused
+    └── UnknownCustomer           502 unknown_customer
+
+A class says what a caller may see: an HTTP status, a code for programs and a sentence that is safe to show. The
+message given to the constructor is for the log, and may name ids and causes; it never holds a secret.
+"""
+
+from typing import ClassVar
+
+
+class BillingError(Exception):
+    """Base of every error that Corkage raises on purpose; as it stands, a bug: a 500 that explains nothing."""
+
+    http_status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    sentence: ClassVar[str] = "Something went wrong on our side. It has been logged."
+    retry_after_seconds: ClassVar[int | None] = None
+
+
+class ConfigError(BillingError):
+    """The configuration cannot be used. `problems` holds one sentence for each fault, all of them."""
+
+    code = "config_error"
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(f"- {problem}" for problem in problems))
+        self.problems = tuple(problems)
+
+
+class RequestRefused(BillingError):
+    """What the caller sent cannot be accepted; sending the same again will not help."""
+
+    http_status = 400
+    code = "bad_request"
+    sentence = "This request cannot be understood."
+
+
+class InvalidSignature(RequestRefused):
+    """The webhook was not signed with a secret of ours, or too long ago, or too far ahead."""
+
+    code = "invalid_signature"
+    sentence = "The Stripe-Signature header does not match this body and this endpoint's secret, or is too old."
+
+
+class InvalidBody(RequestRefused):
+    """The body is not what this route takes."""
+
+    code = "invalid_body"
+    sentence = "The body of this request is not what this address takes."
+
+
+class BodyTooLarge(RequestRefused):
+    """The body is longer than this route accepts."""
+
+    http_status = 413
+    code = "body_too_large"
+    sentence = "The body of this request is too large."
+
+
+class NotSignedIn(RequestRefused):
+    """The request names no user."""
+
+    http_status = 401
+    code = "not_signed_in"
+    sentence = "Please sign in first."
+
+
+class InvalidToken(NotSignedIn):
+    """The request carries a token that proves nothing: forged, expired, or not made for us."""
+
+    code = "invalid_token"
+    sentence = "Your sign-in is not valid here, or no longer. Please sign in again."
+
+
+class NotFound(RequestRefused):
+    """There is nothing at this address."""
+
+    http_status = 404
+    code = "not_found"
+    sentence = "There is nothing at this address."
+
+
+class MethodNotAllowed(RequestRefused):
+    """The address exists, and does not take this method."""
+
+    http_status = 405
+    code = "method_not_allowed"
+    sentence = "This address does not take this method."
+
+
+class NotConfigured(BillingError):
+    """The route needs a setting that the operator has not made; the log names it."""
+
+    http_status = 503
+    code = "not_configured"
+    sentence = "This part of billing is not set up yet. The operator finds what to set in the log."
+
+
+class DatabaseUnavailable(BillingError):
+    """The database did not take a read or a write: locked, full, or gone. Nothing was half done."""
+
+    http_status = 503
+    code = "database_unavailable"
+    sentence = "We cannot reach our records at the moment. Please try again shortly."
+    retry_after_seconds = 5
+
+
+class StripeError(BillingError):
+    """Stripe answered something that we cannot use."""
+
+    http_status = 502
+    code = "stripe_error"
+    sentence = "Our payment provider gave an unexpected answer. Nothing was charged by this request."
+
+
+class StripeUnavailable(StripeError):
+    """Stripe did not answer in time, is overloaded, limits our rate, or failed on its side: worth repeating."""
+
+    http_status = 503
+    code = "stripe_unavailable"
+    sentence = "Our payment provider is not answering at the moment. Please try again shortly."
+    retry_after_seconds = 5
+
+
+class StripeRefused(StripeError):
+    """Stripe does not accept our key or our request: the operator has something to mend."""
+
+    code = "stripe_refused"
+
+
+class UnknownCustomer(StripeError):
+    """This Stripe account has no such customer: another account's key, another mode, or erased test data."""
+
+    code = "unknown_customer"
