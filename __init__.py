@@ -1,0 +1,11 @@
+"""Corkage: Stripe subscription billing for small products."""
+
+# Absolute, here and nowhere else: a test runner may load this file under the folder's name, and relative imports
+# would then load the whole tree a second time.
+from corkage.billing_app import Billing
+from corkage.config import Config
+from corkage.identity import Identity
+from corkage.models import Access
+from corkage.plans import Plan
+
+__all__ = ["Access", "Billing", "Config", "Identity", "Plan"]

@@ -1,0 +1,156 @@
+"""The database file: its connections, its one writer at a time, its life across forks."""
+
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import peewee
+
+from .errors import ConfigError, DatabaseUnavailable
+
+BUSY_SECONDS = 5.0
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that can be referred to weakly, so that a thread which ends takes its own along."""
+
+
+class Database(peewee.SqliteDatabase):
+    """SQLite as Corkage uses it: WAL, an fsync for each commit, one connection per thread, kept open."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._opened: weakref.WeakSet[_Connection] = weakref.WeakSet()
+        self._write_lock = threading.Lock()
+        super().__init__(
+            path,
+            pragmas=(("synchronous", "full"), ("foreign_keys", 1)),
+            timeout=BUSY_SECONDS,
+            factory=_Connection,
+            check_same_thread=False,  # only so that close_all() may close what other threads opened
+        )
+
+    def _connect(self) -> _Connection:
+        connection: _Connection = super()._connect()  # type: ignore[misc]  # Peewee's hook, not in its stubs
+        self._opened.add(connection)
+        return connection
+
+    def open_connections(self) -> list[_Connection]:
+        """List the connections that are open in any thread of this process."""
+        return list(self._opened)
+
+    def close_all(self) -> None:
+        """Close every thread's connection; the database must no longer be in use."""
+        self.close()
+        for connection in self.open_connections():
+            connection.close()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the process's write lock and one IMMEDIATE transaction; commit at the end, roll back on any error.
+
+        Threads queue at the lock instead of polling SQLite's: with 8 writers that is a tenth of the 99th percentile.
+
+        Errors  DatabaseUnavailable when the file cannot be written (locked, full, read-only, damaged)
+                RuntimeError when already in a transaction: a nested IMMEDIATE would be a mere savepoint
+        """
+        if self.in_transaction():
+            raise RuntimeError("a writing transaction is open in this thread already; they must not nest")
+        with self._write_lock, reading(), self.atomic("IMMEDIATE"):
+            yield
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Turn the failures of the file itself into DatabaseUnavailable; a faulty statement stays what it is, a bug."""
+    try:
+        yield
+    except (peewee.IntegrityError, peewee.ProgrammingError, sqlite3.IntegrityError, sqlite3.ProgrammingError):
+        raise
+    except (peewee.DatabaseError, sqlite3.DatabaseError) as error:
+        raise DatabaseUnavailable(str(error)) from error
+
+
+def column(query: Any) -> list[Any]:
+    """Read a query of one column into a list."""
+    with reading():
+        return [value for (value,) in query.tuples()]
+
+
+proxy = peewee.DatabaseProxy()
+"""What the tables are declared on: they are one set per process, so one file is open at a time."""
+
+
+def current() -> Database:
+    """Return the open database; RuntimeError when there is none."""
+    if proxy.obj is None:
+        raise RuntimeError("no database is open: create a Billing first")
+    opened: Database = proxy.obj
+    return opened
+
+
+def connection() -> sqlite3.Connection:
+    """Return this thread's connection to the open database, for reading without the ORM."""
+    found: sqlite3.Connection = current().connection()  # type: ignore[no-untyped-call]
+    return found
+
+
+def execute(sql: str) -> None:
+    """Execute a statement that Peewee has no words for."""
+    current().execute_sql(sql)  # type: ignore[no-untyped-call]
+
+
+def writing() -> AbstractContextManager[None]:
+    """Write to the open database; see Database.writing."""
+    return current().writing()
+
+
+def open_file(path: str) -> None:
+    """Open the database file and make it the one the tables live in.
+
+    Errors  ConfigError when the file cannot be opened, or another is open in this process
+    """
+    if proxy.obj is not None:
+        raise ConfigError(
+            [f"this process already has the database {current().path} open: close that Billing before making another"]
+        )
+    opened = Database(path)
+    try:
+        opened.connect()
+        opened.pragma("journal_mode", "wal")
+    except peewee.DatabaseError as error:
+        opened.close_all()
+        raise ConfigError([f"BILLING_DATABASE: {path} cannot be opened as an SQLite file: {error}"]) from error
+    proxy.initialize(opened)
+
+
+def close_file() -> None:
+    """Close the open database, if any."""
+    if proxy.obj is not None:
+        current().close_all()
+        proxy.initialize(None)
+
+
+# A fork copies connections that belong to the parent. The child must neither use nor close them, since closing drops
+# the parent's locks: it keeps them for ever, and opens its own.
+_kept: list[object] = []
+
+
+def _before_fork() -> None:
+    _kept.append(None if proxy.obj is None else (proxy.obj, current().open_connections()))
+
+
+def _after_fork_in_parent() -> None:
+    _kept.pop()
+
+
+def _after_fork_in_child() -> None:
+    if proxy.obj is not None:
+        proxy.initialize(Database(current().path))
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -1,0 +1,26 @@
+"""GET /access: may the signed-in user in, and why?"""
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+import bottle
+
+from .edge import json_response
+
+if TYPE_CHECKING:
+    from ..billing_app import Billing
+
+
+def show_access(billing: "Billing") -> bottle.HTTPResponse:
+    """Answer the signed-in user's access row as JSON, or 304 when it is what the caller has.
+
+    Errors  NotConfigured, NotSignedIn, InvalidToken, DatabaseUnavailable
+    """
+    identity = billing.signed_in(bottle.request.environ)
+    row = billing.access(identity.user_id)._asdict()
+    tag = f'"{hashlib.sha256(json.dumps(row).encode()).hexdigest()[:32]}"'
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Authorization, Cookie"}
+    if tag in (part.strip().removeprefix("W/") for part in bottle.request.get_header("If-None-Match", "").split(",")):
+        return bottle.HTTPResponse(status=304, headers=headers)
+    return json_response(row, headers=headers)

@@ -1,0 +1,27 @@
+"""GET /health: is everything in order, for an operator or a load balancer."""
+
+import time
+from typing import TYPE_CHECKING
+
+import bottle
+
+from ..sync import inbox
+from .edge import json_response
+
+if TYPE_CHECKING:
+    from ..billing_app import Billing
+
+
+def show_health(billing: "Billing") -> bottle.HTTPResponse:
+    """Answer 200 while the database answers and the worker's thread, where there is one, is alive; else 503.
+
+    Shape   backlog counts events not yet applied, failing those of them that were tried in vain;
+            oldest_pending_seconds is the age of the oldest of them, 0 when there is none
+
+    Errors  DatabaseUnavailable
+    """
+    backlog = inbox.backlog(time.time())
+    worker = billing.worker_state()
+    is_well = worker != "stopped"
+    body = {"status": "ok" if is_well else "failing", "worker": worker, **backlog._asdict()}
+    return json_response(body, 200 if is_well else 503)

@@ -1,0 +1,47 @@
+"""POST /webhook: take an event of Stripe's, and say 200 once it is on disk."""
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+import bottle
+
+from ..errors import NotConfigured
+from ..sync import inbox
+from .edge import json_response, read_body
+
+if TYPE_CHECKING:
+    from ..billing_app import Billing
+
+LARGEST_BODY = 1024 * 1024
+
+log = logging.getLogger("corkage.webhook")
+
+
+def receive_webhook(billing: "Billing") -> bottle.HTTPResponse:
+    """Verify the bytes, record the event once, wake the worker.
+
+    Errors  NotConfigured, BodyTooLarge, InvalidSignature, InvalidBody, DatabaseUnavailable;
+            with BILLING_WORKER=inline also what converging raises: the event then stays pending
+    """
+    if not billing.config.webhook_secrets:
+        raise NotConfigured("STRIPE_WEBHOOK_SECRET is not set: webhooks cannot be verified")
+    body = read_body(LARGEST_BODY)
+    now = time.time()
+    payload = billing.verify_signature(body, bottle.request.headers.get("Stripe-Signature"), now)
+    event = inbox.read_event(payload)
+    outcome = _take(billing, event, now)
+    log.info("%s %s: %s", event.id, event.type, outcome)
+    return json_response({"received": True})
+
+
+def _take(billing: "Billing", event: inbox.EventRef, now: float) -> str:
+    if event.account:
+        return f"not ours: of the connected account {event.account}"
+    if event.livemode != billing.config.livemode:
+        return f"not ours: {'live' if event.livemode else 'test'} mode"
+    if not (event.concerns_customer or event.concerns_catalogue):
+        return "not of a kind that is kept"
+    is_new = inbox.record(event, "webhook", now, due_at=now + billing.settle_seconds)
+    billing.apply_soon(event, now)
+    return "recorded" if is_new else "known already"

@@ -1,0 +1,376 @@
+"""The replica: its tables, the view that answers who may in, and how an older file is brought up to date."""
+
+import json
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+from peewee import (
+    SQL,
+    AutoField,
+    BooleanField,
+    CharField,
+    FloatField,
+    ForeignKeyField,
+    IntegerField,
+    Model,
+    TextField,
+)
+
+from . import database
+from .errors import ConfigError
+
+USER_ID_LENGTH = 200
+
+
+class Table(Model):
+    class Meta:
+        database = database.proxy
+        legacy_table_names = False
+
+
+class Standing(Table):
+    """What decides about access, as Stripe says it. A subscription has one; a user's is that of the best subscription.
+
+    Units   times are Unix seconds, UTC, in Stripe's time (a test clock's, where there is one)
+    """
+
+    stripe_price_id = CharField(null=True)
+    subscription_status = CharField(null=True)
+    quantity = IntegerField(null=True)
+    current_period_end = IntegerField(null=True)
+    cancel_at = IntegerField(null=True)
+    trial_end = IntegerField(null=True)
+    past_due_since = IntegerField(null=True)
+    payment_pending = BooleanField(default=False, constraints=[SQL("DEFAULT 0")])
+    ours = BooleanField(default=False, constraints=[SQL("DEFAULT 0")])
+
+
+STANDING = tuple(name for name in Standing._meta.sorted_field_names if name != "id")
+
+
+class User(Standing):
+    """The host's user, with the standing of the subscription that decides: one row answers."""
+
+    id = CharField(USER_ID_LENGTH, primary_key=True)
+    email = CharField(null=True)
+    name = CharField(null=True)
+    stripe_customer_id = CharField(null=True, unique=True)
+    subscription_id = CharField(null=True)
+    trial_used_at = IntegerField(null=True)
+    clock_ahead = IntegerField(default=0, constraints=[SQL("DEFAULT 0")])
+    next_change_at = IntegerField(null=True, index=True)
+    told = TextField(null=True)
+    created_at = IntegerField()
+    updated_at = IntegerField()
+
+    class Meta:
+        table_name = "corkage_user"
+
+
+class Customer(Table):
+    """Stripe's Customer. Without a user it is unowned: another product's, or one to link by hand."""
+
+    id = CharField(primary_key=True)
+    user = ForeignKeyField(User, null=True, backref="customers")
+    user_id: str | None
+    revision = IntegerField(default=0)
+    fetched_at = IntegerField(null=True)
+    deleted_at = IntegerField(null=True)
+
+    class Meta:
+        table_name = "corkage_customer"
+
+
+class Subscription(Standing):
+    """A subscription as Stripe last told it, ended ones too."""
+
+    id = CharField(primary_key=True)
+    customer = ForeignKeyField(Customer, backref="subscriptions")
+    user = ForeignKeyField(User, null=True, backref="subscriptions")
+    created = IntegerField()
+    ended_at = IntegerField(null=True)
+
+    class Meta:
+        table_name = "corkage_subscription"
+
+
+class StripeEvent(Table):
+    """The inbox: an event of Stripe's that was received; pending until applied_at is set. No payload is kept."""
+
+    id = CharField(primary_key=True)
+    type = CharField()
+    customer_id = CharField(null=True)
+    object_id = CharField(null=True)
+    created = IntegerField()
+    source = CharField()
+    received_at = FloatField()
+    applied_at = FloatField(null=True)
+    outcome = CharField(null=True)
+    attempts = IntegerField(default=0)
+    next_attempt_at = FloatField()
+    error = TextField(null=True)
+
+    class Meta:
+        table_name = "corkage_stripe_event"
+
+
+class Price(Table):
+    """A Stripe price that was met, and the plan it stands for (null: none that plans.toml names)."""
+
+    id = CharField(primary_key=True)
+    product_id = CharField()
+    lookup_key = CharField(null=True)
+    plan = CharField(null=True, index=True)
+    features = TextField(default="[]")
+    grace_seconds = IntegerField(default=0)
+    allow_pending = BooleanField(default=True)
+    sold = BooleanField(default=False)
+    position = IntegerField(default=0)
+    unit_amount = IntegerField(null=True)
+    currency = CharField(null=True)
+    interval = CharField(null=True)
+    interval_count = IntegerField(null=True)
+
+    class Meta:
+        table_name = "corkage_price"
+
+
+class CheckoutAttempt(Table):
+    """A user's open attempt to buy; idempotency keys are made of its nonce."""
+
+    user = ForeignKeyField(User, primary_key=True)
+    nonce = CharField()
+    plan = CharField()
+    params = TextField()
+    claimed_until = FloatField(null=True)
+    session_id = CharField(null=True, unique=True)
+    url = TextField(null=True)
+    expires_at = IntegerField(null=True)
+    created_at = IntegerField()
+
+    class Meta:
+        table_name = "corkage_checkout_attempt"
+
+
+class Notice(Table):
+    """A change of access that the host is to be told about."""
+
+    id = AutoField()
+    user = ForeignKeyField(User)
+    kind = CharField()
+    before = TextField(null=True)
+    after = TextField()
+    created_at = FloatField()
+    delivered_at = FloatField(null=True)
+    attempts = IntegerField(default=0)
+
+    class Meta:
+        table_name = "corkage_notice"
+
+
+class Cursor(Table):
+    """Recurring work: how far it has come, and when it is next due. Claimed by compare-and-set on next_run_at."""
+
+    name = CharField(primary_key=True)
+    position = IntegerField(default=0)
+    next_run_at = FloatField(default=0)
+
+    class Meta:
+        table_name = "corkage_cursor"
+
+
+class Setting(Table):
+    """What the file remembers of itself: schema version, mode, Stripe account."""
+
+    name = CharField(primary_key=True)
+    value = CharField()
+
+    class Meta:
+        table_name = "corkage_setting"
+
+
+TABLES = (User, Customer, Subscription, StripeEvent, Price, CheckoutAttempt, Notice, Cursor, Setting)
+
+# The rule of access, and the only place where it stands. It must work in a reader's SQLite of ten years ago.
+ACCESS_VIEW = """
+CREATE VIEW corkage_access AS
+SELECT
+    user_id,
+    allowed,
+    reason,
+    plan,
+    price_id,
+    quantity,
+    CASE WHEN allowed THEN coalesce(features, '[]') ELSE '[]' END AS features,
+    CASE
+        WHEN NOT allowed THEN NULL
+        WHEN reason = 'grace' THEN grace_end
+        WHEN cancel_at IS NOT NULL THEN cancel_at
+        WHEN reason = 'trialing' THEN trial_end
+        ELSE current_period_end
+    END AS until,
+    status,
+    cancel_at,
+    status IN ('active', 'trialing', 'past_due') AND (
+        coalesce(current_period_end <= now, 0)
+        OR coalesce(cancel_at <= now, 0)
+        OR coalesce(status = 'trialing' AND trial_end <= now, 0)
+    ) AS stale
+FROM (
+    SELECT
+        *,
+        reason IN ('active', 'trialing', 'canceling', 'grace')
+            OR (reason = 'payment_pending' AND coalesce(allow_pending, 1)) AS allowed
+    FROM (
+        SELECT
+            *,
+            CASE
+                WHEN status IS NULL THEN 'no_subscription'
+                WHEN status IN ('canceled', 'incomplete_expired') THEN 'ended'
+                WHEN plan IS NULL AND NOT ours THEN 'unknown_price'
+                WHEN status = 'active' AND payment_pending THEN 'payment_pending'
+                WHEN status IN ('active', 'trialing') AND cancel_at IS NOT NULL THEN 'canceling'
+                WHEN status IN ('active', 'trialing') THEN status
+                WHEN status = 'past_due' AND now < grace_end THEN 'grace'
+                WHEN status IN ('past_due', 'unpaid', 'paused', 'incomplete') THEN status
+                ELSE 'unknown_status'
+            END AS reason
+        FROM (
+            SELECT
+                u.id AS user_id,
+                u.stripe_price_id AS price_id,
+                u.subscription_status AS status,
+                u.quantity,
+                u.current_period_end,
+                u.cancel_at,
+                u.trial_end,
+                u.payment_pending,
+                u.ours,
+                p.plan,
+                p.features,
+                p.allow_pending,
+                u.past_due_since + coalesce(p.grace_seconds, 0) AS grace_end,
+                CAST(strftime('%s', 'now') AS INTEGER) + u.clock_ahead AS now
+            FROM corkage_user AS u
+            LEFT JOIN corkage_price AS p ON p.id = u.stripe_price_id
+        )
+    )
+)
+"""
+
+REASONS = {
+    "active": "paid, and going on",
+    "trialing": "in a trial",
+    "canceling": "paid or in a trial, and ends at `cancel_at`",
+    "payment_pending": 'the first payment is on its way; let in unless the plan says `pending = "deny"`',
+    "grace": "a renewal failed; let in for the plan's `grace_days`",
+    "past_due": "a renewal failed, and the plan's grace is over or none",
+    "unpaid": "Stripe gave up collecting",
+    "paused": "Stripe paused the subscription",
+    "incomplete": "the first payment has not succeeded",
+    "ended": "canceled, or never begun",
+    "no_subscription": "never subscribed",
+    "unknown_price": "subscribed to something that is neither in plans.toml nor bought through Corkage",
+    "unknown_status": "Stripe reports a status that this version does not know",
+}
+
+
+class Access(NamedTuple):
+    """May this user in, and why? A row of the view corkage_access.
+
+    Shape   reason is one of REASONS; features are empty unless allowed
+    Units   until and cancel_at are Unix seconds, UTC; until is when the answer may change, None when it will not
+    """
+
+    user_id: str
+    allowed: bool
+    reason: str
+    plan: str | None = None
+    price_id: str | None = None
+    quantity: int | None = None
+    features: tuple[str, ...] = ()
+    until: int | None = None
+    status: str | None = None
+    cancel_at: int | None = None
+    stale: bool = False
+
+
+ACCESS_QUERY = f"SELECT {', '.join(Access._fields)} FROM corkage_access WHERE user_id = ?"  # noqa: S608 -- our own names
+
+
+def read_access(user_id: str) -> Access:
+    """Answer from the local row: one SELECT, no network, no ORM.
+
+    Errors  DatabaseUnavailable when the file cannot be read
+    """
+    with database.reading():
+        row = database.connection().execute(ACCESS_QUERY, (user_id,)).fetchone()
+    if row is None:
+        return Access(user_id, allowed=False, reason="no_subscription")
+    user, allowed, reason, plan, price, quantity, features, until, status, cancel_at, stale = row
+    return Access(
+        user, allowed == 1, reason, plan, price, quantity, _parsed(features), until, status, cancel_at, stale == 1
+    )
+
+
+@lru_cache(maxsize=1024)
+def _parsed(features: str) -> tuple[str, ...]:
+    return tuple(json.loads(features))
+
+
+def _create_everything() -> None:
+    database.current().create_tables(TABLES)
+    # Pending events are few among many: the partial indexes stay small whatever the history.
+    database.execute(
+        "CREATE INDEX corkage_event_due ON corkage_stripe_event (next_attempt_at) WHERE applied_at IS NULL"
+    )
+    database.execute(
+        "CREATE INDEX corkage_event_pending ON corkage_stripe_event (customer_id) WHERE applied_at IS NULL"
+    )
+
+
+UPGRADES: tuple[Callable[[], None], ...] = (_create_everything,)
+"""Step n brings a file of schema version n to version n + 1. Steps that were released are never edited."""
+
+
+def bring_up_to_date() -> None:
+    """Create or upgrade the open file, in one transaction; the view is made anew whenever a step was taken.
+
+    Errors  ConfigError when the file was written by a newer Corkage
+    """
+    with database.writing():
+        version = _schema_version()
+        if version > len(UPGRADES):
+            raise ConfigError(
+                [
+                    f"BILLING_DATABASE: {database.current().path} has schema version {version}, and this Corkage knows "
+                    f"{len(UPGRADES)}: run the newer Corkage that wrote it"
+                ]
+            )
+        if version == len(UPGRADES):
+            return
+        database.execute("DROP VIEW IF EXISTS corkage_access")
+        for step in UPGRADES[version:]:
+            step()
+        database.execute(ACCESS_VIEW)
+        version_now = {"name": "schema_version", "value": str(len(UPGRADES))}
+        Setting.insert(version_now).on_conflict_replace().execute()
+
+
+def _schema_version() -> int:
+    tables = database.current().get_tables()
+    return int(setting("schema_version") or 0) if Setting._meta.table_name in tables else 0
+
+
+def setting(name: str) -> str | None:
+    """Read what the file remembers under this name."""
+    row = Setting.get_or_none(Setting.name == name)
+    return None if row is None else row.value
+
+
+def remember_once(name: str, value: str) -> str:
+    """Remember the value unless there is one already; return the one that stands."""
+    with database.writing():
+        Setting.insert(name=name, value=value).on_conflict_ignore().execute()
+    return setting(name) or value

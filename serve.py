@@ -1,0 +1,62 @@
+"""Corkage as a server of its own: waitress, and how it stops without cutting anybody off."""
+
+import logging
+import os
+import signal
+import threading
+import time
+from typing import Any
+
+from waitress.server import create_server
+
+from .billing_app import Billing
+from .errors import StripeError
+
+THREADS = 8
+LARGEST_BODY = 2 * 1024 * 1024  # what waitress reads at all; each route takes less
+DRAIN_SECONDS = 10.0
+
+log = logging.getLogger("corkage")
+
+
+def serve(billing: Billing, host: str, port: int) -> None:
+    """Answer requests until SIGTERM or Ctrl-C, then finish those at hand.
+
+    Errors  ConfigError when the key belongs to another Stripe account than the file mirrors;
+            OSError when the port cannot be had
+    """
+    _check_account(billing)
+    server: Any = create_server(
+        billing.wsgi, host=host, port=port, threads=THREADS, max_request_body_size=LARGEST_BODY, ident="corkage"
+    )
+    signal.signal(signal.SIGTERM, lambda *_: _stop(server))
+    log.info("serving on http://%s:%d, database %s", host, server.effective_port, billing.config.database)
+    server.run()
+    log.info("stopped")
+
+
+def _check_account(billing: Billing) -> None:
+    try:
+        billing.worker.check_account()
+    except StripeError as error:
+        log.warning("Stripe did not tell whose key this is; going on, and asking again later: %s", error)
+
+
+def _stop(server: Any) -> None:
+    log.info("stopping: finishing the requests at hand")
+    threading.Thread(target=_drain, args=(server,), daemon=True).start()
+
+
+def _drain(server: Any) -> None:
+    """Take no new connections, let the open requests end, then end waitress's loop as Ctrl-C does."""
+    server.accepting = False
+    deadline = time.monotonic() + DRAIN_SECONDS
+    while _is_busy(server) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def _is_busy(server: Any) -> bool:
+    dispatcher = server.task_dispatcher
+    unsent = any(channel.total_outbufs_len for channel in list(server.active_channels.values()))
+    return bool(dispatcher.active_count or dispatcher.queue or unsent)

@@ -1,0 +1,1 @@
+"""Keeps the replica true. Knows nothing of HTTP requests."""

@@ -1,0 +1,192 @@
+"""Converge one customer: fetch what Stripe holds now, and make the replica equal to it."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .. import database
+from ..errors import UnknownCustomer
+from ..models import STANDING, USER_ID_LENGTH, Customer, StripeEvent, Subscription, User
+from . import inbox
+from .gateway import Gateway
+from .prices import Catalogue
+from .states import CustomerState, SubscriptionState
+from .summary import ENDED, summarize
+
+MOST_OVERTAKINGS = 20
+
+log = logging.getLogger("corkage.converge")
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What Stripe said of one customer. `customer` is None where there was no reason to read it."""
+
+    customer: CustomerState | None
+    subscriptions: tuple[SubscriptionState, ...]
+    gone: tuple[str, ...] = ()
+
+
+class Converger:
+    """Makes the replica of one customer at a time equal to Stripe, however many workers do the same beside it."""
+
+    def __init__(self, gateway: Gateway, catalogue: Catalogue, app: str) -> None:
+        self.gateway = gateway
+        self.catalogue = catalogue
+        self.app = app
+
+    def converge(self, customer_id: str, now: float) -> str:
+        """Fetch the customer's present state and write it; start over when overtaken. Tell the outcome in a word.
+
+        Shape   "converged", or "unowned" for a customer that belongs to no user of ours
+        Errors  StripeError as the gateway's; DatabaseUnavailable; in both cases nothing was written
+        """
+        for _ in range(MOST_OVERTAKINGS):
+            row = _customer_row(customer_id)
+            pending = inbox.pending_of(customer_id)
+            fetched = self._fetch(row, pending)
+            outcome = self._write(row, fetched, [event.id for event in pending], now)
+            if outcome:
+                log.info("%s %s (%d events)", customer_id, outcome, len(pending))
+                return outcome
+            log.info("%s was overtaken while it was fetched; fetching again", customer_id)
+        raise RuntimeError(f"{customer_id} was overtaken {MOST_OVERTAKINGS} times in a row")
+
+    def link(self, user_id: str, customer_id: str, now: float) -> str:
+        """Give a customer to a user by hand, and converge it.
+
+        Errors  UnknownCustomer when Stripe has none of this id; StripeError as the gateway's
+        """
+        self.gateway.customer(customer_id)
+        _customer_row(customer_id)
+        with database.writing():
+            before = Customer.get_by_id(customer_id).user_id
+            _assign(customer_id, user_id, now)
+            if before not in (None, user_id):
+                summarize(before)
+        log.info("%s linked by hand to user %s (before: %s)", customer_id, user_id, before or "nobody")
+        return self.converge(customer_id, now)
+
+    def _fetch(self, row: Customer, pending: Sequence[StripeEvent]) -> Fetched:
+        customer = None
+        if row.user_id is None or row.deleted_at or any(_is_about_customer(event) for event in pending):
+            customer = self.gateway.customer(row.id)
+        if customer and customer.deleted:
+            return self._read_by_id(row.id, customer, (), pending)
+        if row.fetched_at and customer and not self._owner_of(row, customer):
+            return Fetched(customer, ())
+        try:
+            listed = self.gateway.subscriptions_of(row.id)
+        except UnknownCustomer:
+            customer = self.gateway.customer(row.id)
+            listed = ()
+        return self._read_by_id(row.id, customer, listed, pending)
+
+    def _read_by_id(
+        self,
+        customer_id: str,
+        customer: CustomerState | None,
+        listed: tuple[SubscriptionState, ...],
+        pending: Sequence[StripeEvent],
+    ) -> Fetched:
+        """Read what the list lacks though an event names it or we hold it as going on: absence alone means nothing."""
+        named = {event.object_id for event in pending if event.object_id and event.object_id.startswith("sub_")}
+        held = {
+            row.id
+            for row in Subscription.select(Subscription.id).where(
+                Subscription.customer == customer_id, Subscription.subscription_status.not_in(ENDED)
+            )
+        }
+        lacking = sorted((named | held) - {each.id for each in listed})
+        read = {subscription_id: self.gateway.subscription(subscription_id) for subscription_id in lacking}
+        found = tuple(each for each in read.values() if each and each.customer_id == customer_id)
+        return Fetched(customer, listed + found, gone=tuple(sorted(held - {each.id for each in listed + found})))
+
+    def _write(self, row: Customer, fetched: Fetched, event_ids: Sequence[str], now: float) -> str | None:
+        """Write what was fetched, unless somebody wrote since the revision was read; then return None."""
+        with database.writing():
+            won = (
+                Customer.update(revision=Customer.revision + 1, fetched_at=int(now))
+                .where(Customer.id == row.id, Customer.revision == row.revision)
+                .execute()
+            )
+            if not won:
+                return None
+            user_id = self._write_customer(row, fetched.customer, now)
+            for state in fetched.subscriptions:
+                self._write_subscription(state, user_id)
+            Subscription.update(subscription_status="canceled", ended_at=int(now)).where(
+                Subscription.id.in_(fetched.gone)
+            ).execute()
+            if user_id is not None:
+                summarize(user_id)
+                User.update(updated_at=int(now)).where(User.id == user_id).execute()
+            outcome = "converged" if user_id is not None else "unowned"
+            inbox.mark_applied(event_ids, outcome, now)
+            return outcome
+
+    def _write_customer(self, row: Customer, customer: CustomerState | None, now: float) -> str | None:
+        if customer is None:
+            return row.user_id
+        if customer.deleted:
+            Customer.update(deleted_at=int(now)).where(Customer.id == row.id).execute()
+            User.update(stripe_customer_id=None).where(User.stripe_customer_id == row.id).execute()
+            return row.user_id
+        user_id = self._owner_of(row, customer)
+        if user_id is not None:
+            _assign(row.id, user_id, now)
+            User.update(email=customer.email, name=customer.name).where(User.stripe_customer_id == row.id).execute()
+        return user_id
+
+    def _owner_of(self, row: Customer, customer: CustomerState) -> str | None:
+        """Tell whose customer this is: the row's user, else what our own metadata says. Never by e-mail."""
+        if row.user_id is not None:
+            return row.user_id
+        is_ours = customer.app == self.app and customer.user_id and len(customer.user_id) <= USER_ID_LENGTH
+        return customer.user_id if is_ours else None
+
+    def _write_subscription(self, state: SubscriptionState, user_id: str | None) -> None:
+        for item in state.items:
+            self.catalogue.store_price(item.price)
+        deciding = self.catalogue.deciding_item(state.items)
+        ours = state.app == self.app and state.user_id is not None and state.user_id == user_id
+        values = {name: getattr(state, name) for name in STANDING if hasattr(state, name)}
+        values |= {
+            "customer": state.customer_id,
+            "user": user_id,
+            "subscription_status": state.status,
+            "stripe_price_id": deciding.price.id if deciding else None,
+            "quantity": deciding.quantity if deciding else None,
+            "ours": ours,
+            "created": state.created,
+            "ended_at": state.ended_at,
+        }
+        Subscription.insert(id=state.id, **values).on_conflict(
+            conflict_target=[Subscription.id], update=values
+        ).execute()
+        if ours and state.trial_start:
+            User.update(trial_used_at=state.trial_start).where(
+                User.id == user_id, User.trial_used_at.is_null()
+            ).execute()
+
+
+def _is_about_customer(event: StripeEvent) -> bool:
+    return event.type in ("customer.updated", "customer.deleted")
+
+
+def _customer_row(customer_id: str) -> Customer:
+    """Read the customer's row, made when there is none: an unknown customer is remembered too."""
+    row = Customer.get_or_none(Customer.id == customer_id)
+    if row is None:
+        with database.writing():
+            Customer.insert(id=customer_id).on_conflict_ignore().execute()
+        row = Customer.get_by_id(customer_id)
+    return row
+
+
+def _assign(customer_id: str, user_id: str, now: float) -> None:
+    """Make the customer the user's, and the user's first one for checkout and portal when there is no other."""
+    User.insert(id=user_id, created_at=int(now), updated_at=int(now)).on_conflict_ignore().execute()
+    Customer.update(user=user_id).where(Customer.id == customer_id).execute()
+    Subscription.update(user=user_id).where(Subscription.customer == customer_id).execute()
+    User.update(stripe_customer_id=customer_id).where(User.id == user_id, User.stripe_customer_id.is_null()).execute()

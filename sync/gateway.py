@@ -1,0 +1,254 @@
+"""All that Corkage asks of Stripe. Nothing else imports stripe, and nothing of stripe's gets out of here."""
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import stripe
+
+from ..errors import InvalidBody, InvalidSignature, StripeError, StripeRefused, StripeUnavailable, UnknownCustomer
+from .states import CustomerState, ItemState, PriceState, SubscriptionState
+
+TIMEOUT_SECONDS = (3, 10)
+RETRIES = 2
+SLOWEST_CALL_SECONDS = (1 + RETRIES) * sum(TIMEOUT_SECONDS) + 5
+SIGNATURE_AGE_SECONDS = 300
+PAGE = 100
+
+log = logging.getLogger("corkage.stripe")
+
+
+class Gateway:
+    """Stripe's API, as far as Corkage uses it.
+
+    Errors  every call raises StripeUnavailable when Stripe does not answer within the retries, or says 429 or 5xx;
+            StripeRefused when the key or the request is not accepted; StripeError when the answer makes no sense
+    """
+
+    def __init__(self, secret_key: str, api_base: str | None = None) -> None:
+        stripe.enable_telemetry = False
+        self._client = stripe.StripeClient(
+            secret_key,
+            base_addresses={"api": api_base} if api_base else {},
+            max_network_retries=RETRIES,
+            http_client=stripe.RequestsClient(timeout=TIMEOUT_SECONDS),
+        )
+
+    def account_id(self) -> str | None:
+        """Fetch the id of the account that the key belongs to; None when the key may not read it."""
+        try:
+            with _translated():
+                return self._client.v1.accounts.retrieve_current().id
+        except StripeRefused as error:
+            if isinstance(error.__cause__, stripe.PermissionError):
+                return None
+            raise
+
+    def customer(self, customer_id: str) -> CustomerState:
+        """Fetch a customer.
+
+        Errors  UnknownCustomer when this account has none of this id
+        Source  docs.stripe.com/api/customers/retrieve
+        """
+        with _translated(customer_id):
+            customer = self._client.v1.customers.retrieve(customer_id)
+            if getattr(customer, "deleted", False):
+                return CustomerState(customer.id, deleted=True)
+            app, user_id = _owner(customer.metadata)
+            return CustomerState(customer.id, customer.email, customer.name, app, user_id)
+
+    def subscriptions_of(self, customer_id: str) -> tuple[SubscriptionState, ...]:
+        """Fetch every subscription the customer has or had, as Stripe holds them now.
+
+        Shape   one SubscriptionState per subscription, newest first
+        Errors  UnknownCustomer when this account has no such customer
+        Source  docs.stripe.com/api/subscriptions/list, API version 2026-10-28.endive
+        """
+        with _translated(customer_id):
+            page = self._client.v1.subscriptions.list(
+                params={
+                    "customer": customer_id,
+                    "status": "all",
+                    "limit": PAGE,
+                    "expand": ["data.latest_invoice"],
+                }
+            )
+            return tuple(self._subscription(each) for each in page.auto_paging_iter())
+
+    def subscription(self, subscription_id: str) -> SubscriptionState | None:
+        """Fetch one subscription by its id; None when this account has none of this id.
+
+        Source  docs.stripe.com/api/subscriptions/retrieve
+        """
+        try:
+            with _translated():
+                found = self._client.v1.subscriptions.retrieve(subscription_id, params={"expand": ["latest_invoice"]})
+                return self._subscription(found)
+        except StripeRefused as error:
+            if _is_missing(error.__cause__):
+                return None
+            raise
+
+    def price(self, price_id: str) -> PriceState | None:
+        """Fetch one price by its id; None when this account has none of this id."""
+        try:
+            with _translated():
+                return _price(self._client.v1.prices.retrieve(price_id))
+        except StripeRefused as error:
+            if _is_missing(error.__cause__):
+                return None
+            raise
+
+    def prices_by_lookup_key(self, lookup_keys: list[str]) -> tuple[PriceState, ...]:
+        """Fetch the active prices that hold these lookup keys at present.
+
+        Source  docs.stripe.com/api/prices/list; at most ten lookup keys a call
+        """
+        found: list[PriceState] = []
+        with _translated():
+            for start in range(0, len(lookup_keys), 10):
+                page = self._client.v1.prices.list(
+                    params={"lookup_keys": lookup_keys[start : start + 10], "active": True, "limit": PAGE}
+                )
+                found.extend(_price(each) for each in page.auto_paging_iter())
+        return tuple(found)
+
+    def _subscription(self, found: stripe.Subscription) -> SubscriptionState:
+        items = found["items"].data
+        period_end = min((item.current_period_end for item in items), default=None)
+        app, user_id = _owner(found.metadata)
+        return SubscriptionState(
+            id=found.id,
+            customer_id=_id(found.customer),
+            status=found.status,
+            items=tuple(ItemState(_price(item.price), getattr(item, "quantity", None)) for item in items),
+            created=found.created,
+            current_period_end=period_end,
+            cancel_at=found.cancel_at or (period_end if found.cancel_at_period_end else None),
+            trial_start=found.trial_start,
+            trial_end=found.trial_end,
+            ended_at=found.ended_at,
+            past_due_since=self._past_due_since(found) if found.status == "past_due" else None,
+            payment_pending=found.status == "active" and _awaits_first_payment(found.latest_invoice),
+            app=app,
+            user_id=user_id,
+        )
+
+    def _past_due_since(self, found: stripe.Subscription) -> int:
+        """When the oldest unpaid invoice was due. The latest would not do: a weekly plan gets a new one every week."""
+        page = self._client.v1.invoices.list(params={"subscription": found.id, "status": "open", "limit": PAGE})
+        unpaid = [invoice.due_date or invoice.created for invoice in page.auto_paging_iter()]
+        latest = found.latest_invoice
+        if not unpaid and isinstance(latest, stripe.Invoice):
+            unpaid = [latest.due_date or latest.created]
+        return min(unpaid, default=found.created)
+
+
+def verify_signature(body: bytes, header: str | None, secrets: tuple[str, ...], now: float) -> dict[str, Any]:
+    """Check that Stripe signed these bytes with one of the secrets, lately, and parse them.
+
+    Errors  InvalidSignature when no secret fits, or the timestamp is over 300 s old or ahead
+            InvalidBody when the bytes are signed, and still no JSON object
+    Source  docs.stripe.com/webhooks#verify-manually; what the SDK leaves open (a future timestamp, a signature that
+            is not ASCII, a body that is not UTF-8) is closed here
+    """
+    if not header or not header.isascii():
+        raise InvalidSignature("no Stripe-Signature header" if not header else "Stripe-Signature is not ASCII")
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidBody(f"the body is not UTF-8: {error.reason} at byte {error.start}") from error
+    _check_age(header, now)
+    if not any(_is_signed(text, header, secret) for secret in secrets):
+        raise InvalidSignature(f"none of the {len(secrets)} webhook secrets made this signature")
+    return _parsed(text)
+
+
+def _check_age(header: str, now: float) -> None:
+    times = [value for key, _, value in (part.partition("=") for part in header.split(",")) if key == "t"]
+    if len(times) != 1 or not times[0].isdecimal() or len(times[0]) > 15:
+        raise InvalidSignature("Stripe-Signature has no single timestamp")
+    age = now - int(times[0])
+    if abs(age) > SIGNATURE_AGE_SECONDS:
+        raise InvalidSignature(f"the signature is {abs(age):.0f} s {'old' if age > 0 else 'ahead of our clock'}")
+
+
+def _is_signed(text: str, header: str, secret: str) -> bool:
+    try:
+        return bool(stripe.WebhookSignature.verify_header(text, header, secret, tolerance=None))
+    except stripe.SignatureVerificationError:
+        return False
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        parsed = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidBody(f"the body is signed, and is not JSON: {error}") from error
+    if not isinstance(parsed, dict):
+        raise InvalidBody(f"the body is signed, and is a JSON {type(parsed).__name__} instead of an object")
+    return parsed
+
+
+@contextmanager
+def _translated(customer_id: str | None = None) -> Iterator[None]:
+    """Turn whatever goes wrong between us and Stripe into one of our errors; here, and nowhere else."""
+    try:
+        yield
+    except (stripe.APIConnectionError, stripe.RateLimitError) as error:
+        raise StripeUnavailable(_told(error)) from error
+    except stripe.InvalidRequestError as error:
+        if customer_id and _is_missing(error):
+            raise UnknownCustomer(f"Stripe knows no customer {customer_id} in this account and mode") from error
+        raise StripeRefused(_told(error)) from error
+    except stripe.StripeError as error:
+        status = error.http_status or 0
+        is_passing = status in (409, 429) or status >= 500
+        raise (StripeUnavailable if is_passing else StripeRefused if status >= 400 else StripeError)(
+            _told(error)
+        ) from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StripeError(f"Stripe's answer has not the expected shape: {error!r}") from error
+
+
+def _told(error: stripe.StripeError) -> str:
+    """Tell what Stripe said, without the part of a wrong key that Stripe repeats in its sentence."""
+    request = f", {error.request_id}" if error.request_id else ""
+    text = type(error).__name__ if isinstance(error, stripe.AuthenticationError) else (error.user_message or str(error))
+    return f"HTTP {error.http_status or 'none'}{request}: {text}"
+
+
+def _is_missing(error: BaseException | None) -> bool:
+    return isinstance(error, stripe.InvalidRequestError) and error.code == "resource_missing"
+
+
+def _id(related: Any) -> str:
+    return str(related if isinstance(related, str) else related.id)
+
+
+def _owner(metadata: Any) -> tuple[str | None, str | None]:
+    known = metadata.to_dict() if metadata else {}
+    return known.get("corkage_app"), known.get("corkage_user")
+
+
+def _price(price: stripe.Price) -> PriceState:
+    recurring = price.recurring
+    return PriceState(
+        id=price.id,
+        product_id=_id(price.product),
+        lookup_key=price.lookup_key,
+        unit_amount=price.unit_amount,
+        currency=price.currency,
+        interval=recurring.interval if recurring else None,
+        interval_count=recurring.interval_count if recurring else None,
+    )
+
+
+def _awaits_first_payment(invoice: Any) -> bool:
+    return (
+        isinstance(invoice, stripe.Invoice)
+        and invoice.billing_reason == "subscription_create"
+        and invoice.status in ("draft", "open")
+    )

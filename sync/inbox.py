@@ -1,0 +1,223 @@
+"""The inbox: an event is recorded once, and stays pending until its customer was converged after it came."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from peewee import fn
+
+from .. import database
+from ..errors import InvalidBody
+from ..models import StripeEvent
+
+# An event only says "look". These say it of a customer whose subscriptions may have changed; why each is listened to:
+CUSTOMER_EVENTS = (
+    "checkout.session.completed",  # somebody bought; the first word of a new subscription, at times the only one
+    "checkout.session.async_payment_succeeded",  # a delayed payment arrived
+    "checkout.session.async_payment_failed",  # a delayed payment did not
+    "customer.deleted",  # ends its subscriptions at once
+    "customer.updated",  # a new e-mail address, or our metadata set by hand
+    "invoice.paid",  # a renewal, a recovery
+    "invoice.payment_failed",  # the beginning of past_due, or one more try
+)
+CUSTOMER_PREFIXES = ("customer.subscription.",)  # everything that happens to a subscription, what is yet to come too
+CATALOGUE_PREFIXES = ("price.", "product.")  # what a plan's lookup key stands for may have moved
+
+FIRST_PAUSE_SECONDS = 5.0
+LONGEST_PAUSE_SECONDS = 3600.0
+LONGEST_ID = 255
+
+
+@dataclass(frozen=True, slots=True)
+class EventRef:
+    """What an event tells us to look at. Its account of what happened is not read at all.
+
+    Shape   customer_id is None for prices and products; object_id is the subscription's id where one is named
+    """
+
+    id: str
+    type: str
+    created: int
+    livemode: bool
+    account: str | None
+    customer_id: str | None
+    object_id: str | None
+
+    @property
+    def concerns_customer(self) -> bool:
+        return self.customer_id is not None and (
+            self.type in CUSTOMER_EVENTS or self.type.startswith(CUSTOMER_PREFIXES)
+        )
+
+    @property
+    def concerns_catalogue(self) -> bool:
+        return self.type.startswith(CATALOGUE_PREFIXES)
+
+
+def read_event(payload: dict[str, Any]) -> EventRef:
+    """Read what an event points at, in the rendering of any API version since 2024.
+
+    Errors  InvalidBody when it is no event of Stripe's
+    """
+    if payload.get("object") != "event":
+        raise InvalidBody(f"the body is no event: its object is {str(payload.get('object'))[:40]!r}")
+    data = payload.get("data")
+    subject = data.get("object") if isinstance(data, dict) else None
+    if not isinstance(subject, dict):
+        raise InvalidBody("the event has no data.object")
+    kind = _text(payload, "type")
+    return EventRef(
+        id=_text(payload, "id"),
+        type=kind,
+        created=_whole_number(payload, "created"),
+        livemode=payload.get("livemode") is True,
+        account=payload.get("account"),
+        customer_id=_related_id(subject if subject.get("object") == "customer" else subject.get("customer")),
+        object_id=_subscription_id(subject) or _related_id(subject),
+    )
+
+
+def _text(payload: dict[str, Any], name: str) -> str:
+    value = payload.get(name)
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_ID:
+        raise InvalidBody(f"the event's {name} is not a text of 1 to {LONGEST_ID} characters")
+    return value
+
+
+def _whole_number(payload: dict[str, Any], name: str) -> int:
+    value = payload.get(name)
+    if type(value) is not int or not 0 <= value < 2**53:
+        raise InvalidBody(f"the event's {name} is not a time in Unix seconds")
+    return value
+
+
+def _related_id(related: object) -> str | None:
+    """Take the id of a related object, which comes as an id or, expanded, as an object."""
+    found = related.get("id") if isinstance(related, dict) else related
+    return found if isinstance(found, str) and 0 < len(found) <= LONGEST_ID else None
+
+
+def _subscription_id(subject: dict[str, Any]) -> str | None:
+    if subject.get("object") == "subscription":
+        return _related_id(subject)
+    parent = subject.get("parent")
+    details = parent.get("subscription_details") if isinstance(parent, dict) else None
+    since_basil = details.get("subscription") if isinstance(details, dict) else None
+    return _related_id(since_basil or subject.get("subscription"))
+
+
+def record(event: EventRef, source: str, now: float, due_at: float) -> bool:
+    """Put the event on disk, once; tell whether it is new.
+
+    Errors  DatabaseUnavailable when the disk does not take it
+    """
+    with database.writing():
+        added = (
+            StripeEvent.insert(
+                id=event.id,
+                type=event.type,
+                customer_id=event.customer_id,
+                object_id=event.object_id,
+                created=event.created,
+                source=source,
+                received_at=now,
+                next_attempt_at=due_at,
+            )
+            .on_conflict_ignore()
+            .as_rowcount()
+            .execute()
+        )
+    return bool(added)
+
+
+def due_customers(now: float, limit: int) -> list[str]:
+    """List the customers that have a due event, the longest waiting first."""
+    query = (
+        StripeEvent.select(StripeEvent.customer_id)
+        .where(
+            StripeEvent.applied_at.is_null(),
+            StripeEvent.next_attempt_at <= now,
+            StripeEvent.customer_id.is_null(False),
+        )
+        .group_by(StripeEvent.customer_id)
+        .order_by(fn.MIN(StripeEvent.next_attempt_at))
+        .limit(limit)
+    )
+    return database.column(query)
+
+
+def due_catalogue_events(now: float) -> list[str]:
+    """List the due events of prices and products."""
+    query = StripeEvent.select(StripeEvent.id).where(
+        StripeEvent.applied_at.is_null(), StripeEvent.next_attempt_at <= now, StripeEvent.customer_id.is_null()
+    )
+    return database.column(query)
+
+
+def next_due_at() -> float | None:
+    """Tell when the earliest pending event is due; None when nothing is pending."""
+    query = StripeEvent.select(fn.MIN(StripeEvent.next_attempt_at)).where(StripeEvent.applied_at.is_null())
+    earliest: float | None = database.column(query)[0]
+    return earliest
+
+
+def pending_of(customer_id: str) -> list[StripeEvent]:
+    """Read the customer's pending events, due or not: one look serves them all."""
+    return list(StripeEvent.select().where(StripeEvent.customer_id == customer_id, StripeEvent.applied_at.is_null()))
+
+
+class Backlog(NamedTuple):
+    """How many events wait to be applied, how many of them were tried in vain, how long the oldest waits."""
+
+    backlog: int
+    failing: int
+    oldest_pending_seconds: int
+
+
+def backlog(now: float) -> Backlog:
+    """Count what is pending.
+
+    Errors  DatabaseUnavailable when the file cannot be read
+    """
+    query: Any = StripeEvent.select(
+        fn.COUNT(StripeEvent.id),
+        fn.COALESCE(fn.SUM(StripeEvent.attempts > 0), 0),
+        fn.COALESCE(fn.MIN(StripeEvent.received_at), now),
+    ).where(StripeEvent.applied_at.is_null())
+    with database.reading():
+        pending, failing, oldest = query.tuples().get()
+    return Backlog(pending, failing, max(0, int(now - oldest)))
+
+
+def lease(customer_id: str, now: float, until: float) -> bool:
+    """Claim the customer's due events against other workers; tell whether there were any left to claim."""
+    with database.writing():
+        claimed = (
+            StripeEvent.update(next_attempt_at=until)
+            .where(
+                StripeEvent.customer_id == customer_id,
+                StripeEvent.applied_at.is_null(),
+                StripeEvent.next_attempt_at <= now,
+            )
+            .execute()
+        )
+    return bool(claimed)
+
+
+def mark_applied(event_ids: Sequence[str], outcome: str, now: float) -> None:
+    """Mark these events applied. To be called inside the transaction that applies them."""
+    StripeEvent.update(applied_at=now, outcome=outcome, error=None).where(
+        StripeEvent.id.in_(event_ids), StripeEvent.applied_at.is_null()
+    ).execute()
+
+
+def postpone(event_ids: Sequence[str], error: str, now: float) -> None:
+    """Note a failed attempt and try again later, with growing pauses, for ever: nothing recorded is given up."""
+    with database.writing():
+        for event in StripeEvent.select().where(StripeEvent.id.in_(event_ids), StripeEvent.applied_at.is_null()):
+            pause = min(FIRST_PAUSE_SECONDS * 2**event.attempts, LONGEST_PAUSE_SECONDS)
+            event.attempts += 1
+            event.error = error[:500]
+            event.next_attempt_at = now + pause * random.uniform(0.75, 1.25)  # noqa: S311 -- jitter, no secret
+            event.save()

@@ -1,0 +1,38 @@
+"""Recurring work that several processes share: each due run is claimed by one of them."""
+
+from .. import database
+from ..models import Cursor
+
+
+def claim(name: str, now: float, every_seconds: float) -> bool:
+    """Claim the run that is due, and set the next one; tell whether it was ours to claim."""
+    cursor = Cursor.get_or_none(Cursor.name == name)
+    if cursor is None:
+        with database.writing():
+            Cursor.insert(name=name).on_conflict_ignore().execute()
+        cursor = Cursor.get_by_id(name)
+    if cursor.next_run_at > now:
+        return False
+    return _move(cursor, now + every_seconds)
+
+
+def make_due(name: str, at: float) -> None:
+    """Have the next run no later than at this time."""
+    with database.writing():
+        Cursor.update(next_run_at=at).where(Cursor.name == name, Cursor.next_run_at > at).execute()
+
+
+def next_run_at(name: str) -> float:
+    """Tell when the work is next due; 0 when it never ran."""
+    cursor = Cursor.get_or_none(Cursor.name == name)
+    return 0.0 if cursor is None else cursor.next_run_at
+
+
+def _move(cursor: Cursor, next_run_at: float) -> bool:
+    with database.writing():
+        moved = (
+            Cursor.update(next_run_at=next_run_at)
+            .where(Cursor.name == cursor.name, Cursor.next_run_at == cursor.next_run_at)
+            .execute()
+        )
+    return bool(moved)

@@ -1,0 +1,63 @@
+"""What Stripe holds, as plain values: what the gateway returns."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PriceState:
+    """A price as Stripe holds it. Amounts are minor currency units, None where the price has tiers."""
+
+    id: str
+    product_id: str
+    lookup_key: str | None
+    unit_amount: int | None
+    currency: str
+    interval: str | None
+    interval_count: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerState:
+    """A customer as Stripe holds it; of a deleted one only the id is left."""
+
+    id: str
+    email: str | None = None
+    name: str | None = None
+    app: str | None = None
+    user_id: str | None = None
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ItemState:
+    """One item of a subscription: a price, and how many of it."""
+
+    price: PriceState
+    quantity: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionState:
+    """A subscription as Stripe holds it, its many ways of saying one thing reduced to one.
+
+    Shape   cancel_at says when it will end, whichever of Stripe's two fields says so;
+            current_period_end is the earliest of the items';
+            past_due_since is when the oldest unpaid invoice was due, None unless status is past_due;
+            payment_pending: active while the first payment is still on its way
+    Units   times are Unix seconds, UTC
+    """
+
+    id: str
+    customer_id: str
+    status: str
+    items: tuple[ItemState, ...]
+    created: int
+    current_period_end: int | None
+    cancel_at: int | None
+    trial_start: int | None
+    trial_end: int | None
+    ended_at: int | None
+    past_due_since: int | None
+    payment_pending: bool
+    app: str | None
+    user_id: str | None

@@ -1,0 +1,168 @@
+"""The worker: does whatever is due, once per call, and the thread that goes on calling it."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .. import database
+from ..errors import BillingError, ConfigError, DatabaseUnavailable, StripeError
+from ..models import remember_once
+from . import inbox, recurring
+from .converge import Converger
+from .gateway import SLOWEST_CALL_SECONDS, Gateway
+from .prices import Catalogue
+
+BATCH = 50
+LEASE_SECONDS = 4 * SLOWEST_CALL_SECONDS
+PRICES_EVERY_SECONDS = 3600.0
+PRICES_AGAIN_SECONDS = 30.0
+LONGEST_SLEEP_SECONDS = 30.0
+
+log = logging.getLogger("corkage.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one round did. next_due_at is when something is due next, in Unix seconds; None when nothing is pending."""
+
+    converged: int
+    failed: int
+    next_due_at: float | None
+
+
+class Worker:
+    """Applies what is pending. Any number of them may run, in threads and processes, on one file."""
+
+    def __init__(self, gateway: Gateway, catalogue: Catalogue, converger: Converger) -> None:
+        self.gateway = gateway
+        self.catalogue = catalogue
+        self.converger = converger
+        self._account_checked = False
+
+    def check_account(self) -> None:
+        """Make sure that the key still belongs to the Stripe account that the file mirrors, where the key may tell.
+
+        Errors  ConfigError when it is another; StripeError as the gateway's
+        """
+        if self._account_checked:
+            return
+        account = self.gateway.account_id()
+        if account is not None and (remembered := remember_once("account", account)) != account:
+            raise ConfigError(
+                [
+                    f"STRIPE_SECRET_KEY: belongs to another Stripe account ({account}) than the database mirrors "
+                    f"({remembered}): use that account's key, or another BILLING_DATABASE"
+                ]
+            )
+        self._account_checked = True
+
+    def work_once(self, now: float) -> Work:
+        """Do all that is due at `now`. What fails is postponed and does not stop the rest.
+
+        Errors  ConfigError when the file mirrors another account; DatabaseUnavailable: nothing is lost, call again
+        """
+        try:
+            self.check_account()
+        except StripeError as error:
+            log.warning("Stripe did not tell whose key this is: %s: %s", error.code, error)
+        failed = int(self._refresh_prices(now) is not None)
+        converged = 0
+        for customer_id in inbox.due_customers(now, BATCH):
+            if not inbox.lease(customer_id, now, now + LEASE_SECONDS):
+                continue
+            if self.converge_or_postpone(customer_id, now) is None:
+                converged += 1
+            else:
+                failed += 1
+        return Work(converged, failed, self._next_due_at())
+
+    def apply_now(self, event: inbox.EventRef, now: float) -> BillingError | None:
+        """Apply a recorded event without waiting for its turn; return what went wrong, None when all is applied."""
+        self.check_account()
+        if event.customer_id is None:
+            return self._refresh_prices(now)
+        return self.converge_or_postpone(event.customer_id, now) if inbox.pending_of(event.customer_id) else None
+
+    def converge_or_postpone(self, customer_id: str, now: float) -> BillingError | None:
+        """Converge the customer; when that fails, note it on the pending events and return the error."""
+        waiting = [event.id for event in inbox.pending_of(customer_id)]
+        try:
+            self.converger.converge(customer_id, now)
+        except DatabaseUnavailable:
+            raise
+        except BillingError as error:
+            log.warning("%s could not be converged, will be tried again: %s: %s", customer_id, error.code, error)
+            inbox.postpone(waiting, f"{error.code}: {error}", now)
+            return error
+        return None
+
+    def _refresh_prices(self, now: float) -> BillingError | None:
+        waiting = inbox.due_catalogue_events(now)
+        if waiting:
+            recurring.make_due("prices", now)
+        if not recurring.claim("prices", now, PRICES_EVERY_SECONDS):
+            return None
+        try:
+            self.catalogue.refresh(self.gateway)
+        except DatabaseUnavailable:
+            raise
+        except BillingError as error:
+            log.warning("the prices could not be refreshed, will be tried again: %s: %s", error.code, error)
+            inbox.postpone(waiting, f"{error.code}: {error}", now)
+            recurring.make_due("prices", now + PRICES_AGAIN_SECONDS)
+            return error
+        with database.writing():
+            inbox.mark_applied(waiting, "refreshed", now)
+        return None
+
+    def _next_due_at(self) -> float:
+        return min(inbox.next_due_at() or float("inf"), recurring.next_run_at("prices"))
+
+
+class WorkerThread:
+    """Calls work_once whenever something is due or somebody wakes it, until it is stopped."""
+
+    def __init__(self, worker: Callable[[], Worker]) -> None:
+        self._make_worker = worker
+        self._woken = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self.run, name="corkage-worker", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Have the thread look again at what is due."""
+        self._woken.set()
+
+    def stop(self) -> None:
+        """Finish the customer at hand, then end. Nothing is lost: what is left stays pending."""
+        self._stopping = True
+        self._woken.set()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def run(self) -> None:
+        """Go on until stopped; what start() has the thread do."""
+        while not self._stopping:
+            self._woken.clear()
+            self._woken.wait(self._pause())
+
+    def _pause(self) -> float:
+        """Do what is due, and tell how long there is nothing to do."""
+        try:
+            work = self._make_worker().work_once(time.time())
+        except DatabaseUnavailable as error:
+            log.error("the database is unavailable, trying again: %s", error)
+            return 1.0
+        except ConfigError as error:
+            log.error("the worker cannot work with this configuration: %s", error)
+            return LONGEST_SLEEP_SECONDS
+        if work.next_due_at is None:
+            return LONGEST_SLEEP_SECONDS
+        return max(0.0, min(work.next_due_at - time.time(), LONGEST_SLEEP_SECONDS))
