@@ -165,7 +165,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
 
 def create_app(billing: Billing) -> bottle.Bottle:
     """Make the WSGI app: every route, and an answer in our own shape for what is no route."""
-    app = bottle.Bottle(autojson=False)
+    app = bottle.Bottle()
     app.install(ErrorsToResponses())
     for method, rule, handler in ROUTES:
         app.route(rule, method, functools.partial(handler, billing), name=f"{method} {rule}")

@@ -12,6 +12,7 @@ BillingError                      500 internal_error
 │   └── MethodNotAllowed          405 method_not_allowed
 ├── NotConfigured                 503 not_configured
 ├── DatabaseUnavailable           503 database_unavailable
+├── Overtaken                     503 overtaken
 └── StripeError                   502 stripe_error
     ├── StripeUnavailable         503 stripe_unavailable
     ├── StripeRefused             502 stripe_refused
@@ -119,6 +120,15 @@ class DatabaseUnavailable(BillingError):
     code = "database_unavailable"
     sentence = "We cannot reach our records at the moment. Please try again shortly."
     retry_after_seconds = 5
+
+
+class Overtaken(BillingError):
+    """Others kept writing what this was about to write; their word stands, and this is worth repeating."""
+
+    http_status = 503
+    code = "overtaken"
+    sentence = "This account is changing at the moment. Please try again shortly."
+    retry_after_seconds = 1
 
 
 class StripeError(BillingError):

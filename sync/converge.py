@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .. import database
-from ..errors import UnknownCustomer
+from ..errors import Overtaken, UnknownCustomer
 from ..models import STANDING, USER_ID_LENGTH, Customer, StripeEvent, Subscription, User
 from . import inbox
 from .gateway import Gateway
@@ -20,7 +20,10 @@ log = logging.getLogger("corkage.converge")
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What Stripe said of one customer. `customer` is None where there was no reason to read it."""
+    """What Stripe said of one customer. `customer` is None where there was no reason to read it.
+
+    Shape   gone: ids of subscriptions that we hold as going on, and that Stripe no longer knows by id
+    """
 
     customer: CustomerState | None
     subscriptions: tuple[SubscriptionState, ...]
@@ -50,7 +53,7 @@ class Converger:
                 log.info("%s %s (%d events)", customer_id, outcome, len(pending))
                 return outcome
             log.info("%s was overtaken while it was fetched; fetching again", customer_id)
-        raise RuntimeError(f"{customer_id} was overtaken {MOST_OVERTAKINGS} times in a row")
+        raise Overtaken(f"{customer_id} was overtaken {MOST_OVERTAKINGS} times in a row")
 
     def link(self, user_id: str, customer_id: str, now: float) -> str:
         """Give a customer to a user by hand, and converge it.
@@ -68,13 +71,12 @@ class Converger:
         return self.converge(customer_id, now)
 
     def _fetch(self, row: Customer, pending: Sequence[StripeEvent]) -> Fetched:
-        customer = None
-        if row.user_id is None or row.deleted_at or any(_is_about_customer(event) for event in pending):
-            customer = self.gateway.customer(row.id)
+        is_news = row.fetched_at is None or any(_is_about_customer(event) for event in pending)
+        if row.user_id is None and not is_news:
+            return Fetched(None, ())  # known to belong to nobody: its event costs nothing
+        customer = self.gateway.customer(row.id) if is_news or row.deleted_at else None
         if customer and customer.deleted:
             return self._read_by_id(row.id, customer, (), pending)
-        if row.fetched_at and customer and not self._owner_of(row, customer):
-            return Fetched(customer, ())
         try:
             listed = self.gateway.subscriptions_of(row.id)
         except UnknownCustomer:

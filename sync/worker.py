@@ -19,17 +19,18 @@ LEASE_SECONDS = 4 * SLOWEST_CALL_SECONDS
 PRICES_EVERY_SECONDS = 3600.0
 PRICES_AGAIN_SECONDS = 30.0
 LONGEST_SLEEP_SECONDS = 30.0
+SHORTEST_SLEEP_SECONDS = 0.2  # what is due, and was not done, another process has claimed
 
 log = logging.getLogger("corkage.worker")
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What one round did. next_due_at is when something is due next, in Unix seconds; None when nothing is pending."""
+    """What one round did. next_due_at is when something is due next, in Unix seconds."""
 
     converged: int
     failed: int
-    next_due_at: float | None
+    next_due_at: float
 
 
 class Worker:
@@ -96,6 +97,10 @@ class Worker:
             log.warning("%s could not be converged, will be tried again: %s: %s", customer_id, error.code, error)
             inbox.postpone(waiting, f"{error.code}: {error}", now)
             return error
+        except Exception as error:  # a bug that one customer brings to light must not stop all the others
+            log.exception("%s could not be converged, will be tried again", customer_id)
+            inbox.postpone(waiting, f"bug: {type(error).__name__}", now)
+            return BillingError(f"{customer_id} could not be converged: {error!r}")
         return None
 
     def _refresh_prices(self, now: float) -> BillingError | None:
@@ -163,6 +168,5 @@ class WorkerThread:
         except ConfigError as error:
             log.error("the worker cannot work with this configuration: %s", error)
             return LONGEST_SLEEP_SECONDS
-        if work.next_due_at is None:
-            return LONGEST_SLEEP_SECONDS
-        return max(0.0, min(work.next_due_at - time.time(), LONGEST_SLEEP_SECONDS))
+        shortest = 0.0 if work.converged or work.failed else SHORTEST_SLEEP_SECONDS
+        return max(shortest, min(work.next_due_at - time.time(), LONGEST_SLEEP_SECONDS))

@@ -1,0 +1,121 @@
+"""An offline Stripe: its API, and signed webhooks, on a port of this machine. A simulation: no money moves."""
+
+import threading
+from typing import Any, Self
+
+import waitress.server
+
+from . import billing
+from .clock import Clock
+from .deliveries import RETRY_SECONDS, Deliveries
+from .resources.webhook_endpoints import create_endpoint
+from .server import Api, Request
+from .world import Object, World
+
+THREADS = 8
+
+__all__ = ["Object", "Request", "Simulator", "serve"]
+
+
+class Simulator:
+    """An offline Stripe that stripe-python and the official Stripe CLI talk to over HTTP. Also a context manager.
+
+    Shape   `seed` makes ids repeat; `now` is where its time begins; port 0 takes a free one
+    Units   now in Unix seconds
+    """
+
+    api_key = "sk_test_simulator"
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        seed: int | None = None,
+        now: int | None = None,
+        retry_seconds: tuple[float, ...] = RETRY_SECONDS,
+    ) -> None:
+        self.world = World(Clock(now), seed)
+        self.deliveries = Deliveries(self.world, retry_seconds)
+        self.world.on_event = self.deliveries.take
+        self._api = Api(self.world)
+        serve: Any = waitress.server.create_server
+        self._server = serve(self._api.app, host=host, port=port, threads=THREADS, ident="simulator")
+        self._thread = threading.Thread(target=self._server.run, daemon=True)
+        self.url = f"http://{host}:{self._server.effective_port}"
+
+    @property
+    def requests(self) -> list[Request]:
+        """Every request the API was asked so far."""
+        return self._api.requests
+
+    def start(self) -> Self:
+        """Serve in threads of its own."""
+        self.deliveries.start()
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """End all of it."""
+        self.deliveries.stop()
+        self._server.close()
+        self._server.asyncore.close_all(self._server._map)
+        self._server.task_dispatcher.shutdown()
+        self._thread.join()
+
+    def run(self) -> None:
+        """Serve in this thread, until Ctrl-C."""
+        self.deliveries.start()
+        self._server.run()
+        self.deliveries.stop()
+
+    def add_webhook_endpoint(
+        self, url: str, enabled_events: tuple[str, ...] = ("*",), secret: str | None = None
+    ) -> Object:
+        """Register an endpoint; the answer holds its secret."""
+        with self.world.lock:
+            return create_endpoint(self.world, {"url": url, "enabled_events": list(enabled_events), "secret": secret})
+
+    def settle(self, timeout_seconds: float = 10.0) -> None:
+        """Wait until every webhook that is due has been attempted."""
+        self.deliveries.settle(timeout_seconds)
+
+    def advance(self, seconds: int) -> None:
+        """Move time forward; what is due on the way happens in its order, each at its moment."""
+        with self.world.lock:
+            target = self.world.now + seconds
+            while due := _next_renewal(self.world, target):
+                moment, subscription = due
+                self.world.clock.advance_to(moment)
+                billing.renew(self.world, subscription)
+            self.world.clock.advance_to(target)
+
+    def give_up(self, subscription_id: str, status: str) -> None:
+        """Stop collecting from a past_due subscription: "canceled" or "unpaid", as an account would be set."""
+        with self.world.lock:
+            billing.give_up(self.world, self.world.get("subscription", subscription_id), status)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def _next_renewal(world: World, until: int) -> tuple[int, Object] | None:
+    going_on = [each for each in world.all("subscription") if each["status"] in ("active", "trialing", "past_due")]
+    due = [(billing.period_of(each)[1], each["id"], each) for each in going_on]
+    moment, _, subscription = min(due, default=(until + 1, "", {}))
+    return (moment, subscription) if moment <= until else None
+
+
+def serve(host: str, port: int, webhook: str | None = None, webhook_secret: str | None = None) -> None:
+    """Run a simulator in this thread until Ctrl-C, and print what one needs to use it."""
+    simulator = Simulator(host=host, port=port)
+    print("An offline Stripe. A simulation: no money moves.", flush=True)  # noqa: T201 -- this is a command's output
+    print(f"  STRIPE_API_BASE={simulator.url}", flush=True)  # noqa: T201
+    print(f"  STRIPE_SECRET_KEY={simulator.api_key} (any test key will do)", flush=True)  # noqa: T201
+    if webhook:
+        endpoint = simulator.add_webhook_endpoint(webhook, secret=webhook_secret)
+        print(f"  STRIPE_WEBHOOK_SECRET={endpoint['secret']}, webhooks to {webhook}", flush=True)  # noqa: T201
+    simulator.run()

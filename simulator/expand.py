@@ -1,0 +1,42 @@
+"""`expand[]`: related objects in the place of their ids."""
+
+import copy
+from typing import Any
+
+from .errors import invalid
+from .world import Object, World
+
+RELATED = {
+    "customer": "customer",
+    "default_payment_method": "payment_method",
+    "latest_invoice": "invoice",
+    "product": "product",
+    "subscription": "subscription",
+}
+
+
+def expanded(world: World, answer: Object, paths: list[str]) -> Object:
+    """Return a copy of the answer in which every path is expanded."""
+    answer = copy.deepcopy(answer)
+    for path in paths:
+        if path.count(".") >= 4:
+            raise invalid("You cannot expand more than 4 levels of a property", f"expand[{path}]")
+        _expand(world, answer, path.split("."), path)
+    return answer
+
+
+def _expand(world: World, node: Any, path: list[str], whole: str) -> None:
+    if isinstance(node, list):
+        for each in node:
+            _expand(world, each, path, whole)
+        return
+    name, rest = path[0], path[1:]
+    if not isinstance(node, dict) or name not in node:
+        raise invalid(f"This property cannot be expanded ({whole}).", f"expand[{whole}]")
+    value = node[name]
+    if isinstance(value, str):
+        if name not in RELATED:
+            raise invalid(f"This property cannot be expanded ({whole}).", f"expand[{whole}]")
+        node[name] = copy.deepcopy(world.get(RELATED[name], value, f"expand[{whole}]"))
+    if rest and node[name] is not None:
+        _expand(world, node[name], rest, whole)

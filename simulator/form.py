@@ -1,0 +1,144 @@
+"""Stripe's form encoding: `items[0][price]=...`, and what each parameter may hold."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from .errors import invalid, missing_parameter, unknown_parameter
+
+Kind = Callable[[Any, str], Any]
+"""Checks a raw value and returns what it stands for; the text is the parameter's name, for the error."""
+
+
+def decode(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Turn `a[b][0]=c` pairs into nested dicts and lists; the values stay texts."""
+    tree: dict[str, Any] = {}
+    for name, value in pairs:
+        head, *rest = name.replace("]", "").split("[")
+        node = tree
+        for part, following in zip([head, *rest], rest, strict=False):
+            key = part or str(len(node))
+            inner = node.setdefault(key, {})
+            if not isinstance(inner, dict):
+                raise invalid(f"Invalid parameter: {name} (before {following})", head)
+            node = inner
+        last = [head, *rest][-1]
+        node[last or str(len(node))] = value
+    return {name: _with_lists(value) for name, value in tree.items()}
+
+
+def _with_lists(node: Any) -> Any:
+    if not isinstance(node, dict):
+        return node
+    if node and all(key.isdecimal() for key in node):
+        return [_with_lists(node[key]) for key in sorted(node, key=int)]
+    return {key: _with_lists(value) for key, value in node.items()}
+
+
+def check(params: Mapping[str, Any], kinds: Mapping[str, Kind], required: Iterable[str] = ()) -> dict[str, Any]:
+    """Check every parameter, as Stripe does before it does anything."""
+    for name in required:
+        if params.get(name) in (None, ""):
+            raise missing_parameter(name)
+    return _check_each(params, kinds, "")
+
+
+def _check_each(params: Mapping[str, Any], kinds: Mapping[str, Kind], within: str) -> dict[str, Any]:
+    checked = {}
+    for name, value in params.items():
+        full = f"{within}[{name}]" if within else name
+        if name not in kinds:
+            raise unknown_parameter(full)
+        checked[name] = kinds[name](value, full)
+    return checked
+
+
+def text(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise invalid("Invalid string", name)
+    return value
+
+
+def integer(value: Any, name: str) -> int:
+    digits = value.removeprefix("-") if isinstance(value, str) else ""
+    if not digits.isdecimal():
+        raise invalid(f"Invalid integer: {value}", name, "parameter_invalid_integer")
+    return int(value)
+
+
+def boolean(value: Any, name: str) -> bool:
+    if value not in ("true", "false"):
+        raise invalid(f"Invalid boolean: {value}", name)
+    return bool(value == "true")
+
+
+def optional(kind: Kind) -> Kind:
+    """An empty text unsets the field."""
+    return lambda value, name: None if value == "" else kind(value, name)
+
+
+def time_or(*words: str) -> Kind:
+    """A time in Unix seconds, or one of these words."""
+    return lambda value, name: value if value in words else integer(value, name)
+
+
+def choice(*words: str) -> Kind:
+    def parse(value: Any, name: str) -> str:
+        if value not in words:
+            raise invalid(f"Invalid {name}: must be one of {', '.join(words)}", name)
+        return str(value)
+
+    return parse
+
+
+def list_of(kind: Kind) -> Kind:
+    def parse(value: Any, name: str) -> list[Any]:
+        if value == "":
+            return []
+        if not isinstance(value, list):
+            raise invalid("Invalid array", name)
+        return [kind(each, f"{name}[{position}]") for position, each in enumerate(value)]
+
+    return parse
+
+
+def nested(kinds: Mapping[str, Kind]) -> Kind:
+    def parse(value: Any, name: str) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise invalid("Invalid object", name)
+        return _check_each(value, kinds, name)
+
+    return parse
+
+
+def metadata(value: Any, name: str) -> dict[str, str]:
+    """Up to 50 keys of 40 characters, values of 500. An empty text for all of it clears it."""
+    if value == "":
+        return {"": ""}
+    if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
+        raise invalid("Invalid object", name)
+    for key, each in value.items():
+        if len(key) > 40 or len(each) > 500:
+            raise invalid("Metadata keys have at most 40 characters, values at most 500", f"{name}[{key}]")
+    return dict(value)
+
+
+def merge_metadata(present: dict[str, str], given: Mapping[str, str] | None) -> dict[str, str]:
+    """Merge as Stripe does: an empty value removes its key, the empty text removes all."""
+    if given == {"": ""}:
+        return {}
+    merged = present | dict(given or {})
+    return {key: value for key, value in merged.items() if value != ""}
+
+
+PERIOD = {"gt": integer, "gte": integer, "lt": integer, "lte": integer}
+
+
+def created(value: Any, name: str) -> dict[str, int]:
+    """A time, or a range of times."""
+    if isinstance(value, dict):
+        return _check_each(value, PERIOD, name)
+    return {"gte": integer(value, name), "lte": integer(value, name)}
+
+
+LIST: dict[str, Kind] = {"limit": integer, "starting_after": text, "ending_before": text}
+"""What every list takes."""
