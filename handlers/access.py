@@ -21,6 +21,8 @@ def show_access(billing: "Billing") -> bottle.HTTPResponse:
     row = billing.access(identity.user_id)._asdict()
     tag = f'"{hashlib.sha256(json.dumps(row).encode()).hexdigest()[:32]}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Authorization, Cookie"}
-    if tag in (part.strip().removeprefix("W/") for part in bottle.request.get_header("If-None-Match", "").split(",")):
+    if tag in (
+        part.strip().removeprefix("W/") for part in bottle.request.environ.get("HTTP_IF_NONE_MATCH", "").split(",")
+    ):
         return bottle.HTTPResponse(status=304, headers=headers)
     return json_response(row, headers=headers)

@@ -28,7 +28,7 @@ def receive_webhook(billing: "Billing") -> bottle.HTTPResponse:
         raise NotConfigured("STRIPE_WEBHOOK_SECRET is not set: webhooks cannot be verified")
     body = read_body(LARGEST_BODY)
     now = time.time()
-    payload = billing.verify_signature(body, bottle.request.headers.get("Stripe-Signature"), now)
+    payload = billing.verify_signature(body, bottle.request.environ.get("HTTP_STRIPE_SIGNATURE"), now)
     event = inbox.read_event(payload)
     outcome = _take(billing, event, now)
     log.info("%s %s: %s", event.id, event.type, outcome)

@@ -58,10 +58,9 @@ class Simulator:
     def stop(self) -> None:
         """End all of it."""
         self.deliveries.stop()
-        self._server.close()
-        self._server.asyncore.close_all(self._server._map)
-        self._server.task_dispatcher.shutdown()
+        self._server.trigger.pull_trigger(self._close)  # in the loop's own thread, which it wakes
         self._thread.join()
+        self._server.task_dispatcher.shutdown()
 
     def run(self) -> None:
         """Serve in this thread, until Ctrl-C."""
@@ -94,6 +93,9 @@ class Simulator:
         """Stop collecting from a past_due subscription: "canceled" or "unpaid", as an account would be set."""
         with self.world.lock:
             billing.give_up(self.world, self.world.get("subscription", subscription_id), status)
+
+    def _close(self) -> None:
+        self._server.asyncore.close_all(self._server._map)
 
     def __enter__(self) -> Self:
         return self.start()

@@ -191,4 +191,5 @@ def _assign(customer_id: str, user_id: str, now: float) -> None:
     User.insert(id=user_id, created_at=int(now), updated_at=int(now)).on_conflict_ignore().execute()
     Customer.update(user=user_id).where(Customer.id == customer_id).execute()
     Subscription.update(user=user_id).where(Subscription.customer == customer_id).execute()
+    User.update(stripe_customer_id=None).where(User.id != user_id, User.stripe_customer_id == customer_id).execute()
     User.update(stripe_customer_id=customer_id).where(User.id == user_id, User.stripe_customer_id.is_null()).execute()

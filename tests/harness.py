@@ -1,0 +1,116 @@
+"""A shop at the simulated Stripe, and a running Corkage, for the tests to hold."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+import stripe
+from corkage.billing_app import Billing
+from corkage.config import Config
+from corkage.identity import mint_token
+from corkage.plans import Plan
+from corkage.simulator import Simulator
+from waitress.server import create_server
+
+WEBHOOK_SECRET = "whsec_test_of_the_tests"
+AUTH_SECRET = "a-secret-of-at-least-thirty-two-bytes"
+APP = "app.example.com"
+DAY = 86_400
+PRO = Plan("pro", "Pro", ("pro_monthly",), features=("exports", "api"), grace_days=7)
+
+
+def sdk(simulator: Simulator) -> stripe.StripeClient:
+    stripe.enable_telemetry = False
+    return stripe.StripeClient(simulator.api_key, base_addresses={"api": simulator.url})
+
+
+@dataclass
+class Shop:
+    """What the product sells in the tests: a plan at a monthly price, and the SDK to buy it with."""
+
+    simulator: Simulator
+    client: stripe.StripeClient
+    price: str
+    other_price: str
+
+    def customer(self, user: str | None = "ann", app: str = APP, card: str = "pm_card_visa", **params: Any) -> str:
+        metadata = {"corkage_app": app, "corkage_user": user} if user else {}
+        created = self.client.v1.customers.create(
+            params={"payment_method": card, "invoice_settings": {"default_payment_method": card}}
+            | {"metadata": metadata}
+            | params
+        )
+        return created.id
+
+    def subscribe(self, customer: str, price: str | None = None, user: str | None = "ann", **params: Any) -> str:
+        metadata = {"corkage_app": APP, "corkage_user": user} if user else {}
+        created = self.client.v1.subscriptions.create(
+            params={"customer": customer, "items": [{"price": price or self.price}], "metadata": metadata} | params
+        )
+        return created.id
+
+    def use_card(self, customer: str, card: str) -> None:
+        self.client.v1.customers.update(customer, params={"invoice_settings": {"default_payment_method": card}})
+
+    def event(self, kind: str) -> stripe.Event:
+        """The newest event of this kind."""
+        return self.client.v1.events.list(params={"type": kind}).data[0]
+
+    def calls(self, path: str = "/v1/subscriptions") -> int:
+        """How often the API was asked for this path."""
+        return sum(1 for request in self.simulator.requests if request.path == path and request.method == "GET")
+
+
+def open_shop(simulator: Simulator, client: stripe.StripeClient) -> Shop:
+    def price(product: str, key: str | None, amount: int) -> str:
+        params: Any = {"product": product, "currency": "usd", "unit_amount": amount, "recurring": {"interval": "month"}}
+        return client.v1.prices.create(params=params | ({"lookup_key": key} if key else {})).id
+
+    pro = client.v1.products.create(params={"name": "Pro"}).id
+    foreign = client.v1.products.create(params={"name": "Of another product"}).id
+    return Shop(simulator, client, price(pro, "pro_monthly", 900), price(foreign, None, 500))
+
+
+class App:
+    """A running Corkage: over HTTP as the world sees it, and as the Billing that a host holds."""
+
+    def __init__(self, billing: Billing, url: str) -> None:
+        self.billing = billing
+        self.url = url
+
+    def deliver(
+        self, event: stripe.Event | bytes, secret: str = WEBHOOK_SECRET, at: float | None = None, **headers: str
+    ) -> requests.Response:
+        body = event if isinstance(event, bytes) else str(event).encode()
+        timestamp = int(time.time() if at is None else at)
+        signature = stripe.WebhookSignature.generate_signature_header(
+            body.decode("utf-8", "replace"), secret, timestamp
+        )
+        return requests.post(f"{self.url}/webhook", body, headers={"Stripe-Signature": signature} | headers, timeout=20)
+
+    def ask(self, user: str = "ann", **headers: str) -> requests.Response:
+        token = mint_token(AUTH_SECRET, user, now=time.time(), lifetime_seconds=600)
+        return requests.get(f"{self.url}/access", headers={"Authorization": f"Bearer {token}"} | headers, timeout=20)
+
+    def work(self, now: float | None = None) -> None:
+        self.billing.worker.work_once(time.time() if now is None else now)
+
+
+@contextmanager
+def running(config: Config, **options: Any) -> Iterator[App]:
+    """Serve a Billing over HTTP on a free port."""
+    billing = Billing(config, **options)
+    server: Any = create_server(billing.wsgi, host="127.0.0.1", port=0, threads=8, clear_untrusted_proxy_headers=True)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        yield App(billing, f"http://127.0.0.1:{server.effective_port}")
+    finally:
+        server.trigger.pull_trigger(lambda: server.asyncore.close_all(server._map))
+        thread.join()
+        server.task_dispatcher.shutdown()
+        billing.close()

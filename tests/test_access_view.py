@@ -1,0 +1,209 @@
+"""The rule of access: every cell of status x time x grace x whose price, by name."""
+
+import itertools
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+from corkage.models import REASONS, STANDING, Access, Price, User, read_access
+from harness import DAY
+
+STATUSES = (
+    "none", "incomplete", "incomplete_expired", "trialing", "active", "past_due", "canceled", "unpaid", "paused", "new",
+)  # fmt: skip
+TIMES = ("running", "over", "ending", "ended")  # the period goes on, is over; or an end is scheduled, and has passed
+GRACES = ("paid", "in grace", "grace over")  # no unpaid invoice; one of 3 days; one of 8 days, with 7 days' grace
+PRICES = ("ours, in a plan", "foreign, in a plan", "ours, in no plan", "foreign, in no plan")
+
+# status x time x grace -> the answer where the price is in a plan, ours in no plan, foreign in no plan. `*` is any.
+TABLE = """
+none               | *       | *          | no no_subscription | no no_subscription | no no_subscription
+incomplete         | *       | *          | no incomplete      | no incomplete      | no unknown_price
+incomplete_expired | *       | *          | no ended           | no ended           | no ended
+trialing           | running | *          | yes trialing       | yes trialing       | no unknown_price
+trialing           | over    | *          | yes trialing?      | yes trialing?      | no unknown_price?
+trialing           | ending  | *          | yes canceling      | yes canceling      | no unknown_price
+trialing           | ended   | *          | yes canceling?     | yes canceling?     | no unknown_price?
+active             | running | *          | yes active         | yes active         | no unknown_price
+active             | over    | *          | yes active?        | yes active?        | no unknown_price?
+active             | ending  | *          | yes canceling      | yes canceling      | no unknown_price
+active             | ended   | *          | yes canceling?     | yes canceling?     | no unknown_price?
+past_due           | running | paid       | no past_due        | no past_due        | no unknown_price
+past_due           | over    | paid       | no past_due?       | no past_due?       | no unknown_price?
+past_due           | ending  | paid       | no past_due        | no past_due        | no unknown_price
+past_due           | ended   | paid       | no past_due?       | no past_due?       | no unknown_price?
+past_due           | running | in grace   | yes grace          | no past_due        | no unknown_price
+past_due           | over    | in grace   | yes grace?         | no past_due?       | no unknown_price?
+past_due           | ending  | in grace   | yes grace          | no past_due        | no unknown_price
+past_due           | ended   | in grace   | yes grace?         | no past_due?       | no unknown_price?
+past_due           | running | grace over | no past_due        | no past_due        | no unknown_price
+past_due           | over    | grace over | no past_due?       | no past_due?       | no unknown_price?
+past_due           | ending  | grace over | no past_due        | no past_due        | no unknown_price
+past_due           | ended   | grace over | no past_due?       | no past_due?       | no unknown_price?
+canceled           | *       | *          | no ended           | no ended           | no ended
+unpaid             | *       | *          | no unpaid          | no unpaid          | no unknown_price
+paused             | *       | *          | no paused          | no paused          | no unknown_price
+new                | *       | *          | no unknown_status  | no unknown_status  | no unknown_price
+"""
+
+
+def answers():
+    """Spread the table over every cell; each must be named once."""
+    found = {}
+    for line in TABLE.strip().splitlines():
+        status, times, graces, in_plan, ours, foreign = (part.strip() for part in line.split("|"))
+        for moment, grace in itertools.product(
+            TIMES if times == "*" else (times,), GRACES if graces == "*" else (graces,)
+        ):
+            for price, answer in zip(PRICES, (in_plan, in_plan, ours, foreign), strict=True):
+                assert found.setdefault((status, moment, grace, price), answer) is answer
+    return found
+
+
+ANSWERS = answers()
+
+
+def user_in(status, moment, grace, price, now):
+    """Make the user's row as converging would have written it."""
+    end = now + (DAY if moment in ("running", "ending") else -DAY)
+    return User.create(
+        id="ann",
+        created_at=now,
+        updated_at=now,
+        subscription_status=None if status == "none" else status,
+        stripe_price_id="price_named" if price.endswith("in a plan") else "price_unnamed",
+        ours=price.startswith("ours"),
+        current_period_end=end,
+        cancel_at=end if moment in ("ending", "ended") else None,
+        trial_end=end if status == "trialing" else None,
+        past_due_since={"paid": None, "in grace": now - 3 * DAY, "grace over": now - 8 * DAY}[grace],
+    )
+
+
+@pytest.fixture
+def prices(app):
+    Price.create(id="price_named", product_id="p", plan="pro", features='["exports"]', grace_seconds=7 * DAY)
+    Price.create(id="price_unnamed", product_id="q")
+    return app
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_the_view_answers_every_cell_as_the_table_says(prices, status):
+    now, seen = int(time.time()), 0
+    for moment, grace, price in itertools.product(TIMES, GRACES, PRICES):
+        expected = ANSWERS[status, moment, grace, price]
+        user_in(status, moment, grace, price, now)
+        access = read_access("ann")
+        said = f"{'yes' if access.allowed else 'no'} {access.reason}{'?' if access.stale else ''}"
+        assert said == expected, (status, moment, grace, price)
+        assert access.features == (("exports",) if access.allowed and price.endswith("in a plan") else ())
+        assert (access.until is not None) is access.allowed
+        User.delete().execute()
+        seen += 1
+    assert seen == len(TIMES) * len(GRACES) * len(PRICES)
+
+
+def test_the_table_names_every_cell():
+    assert set(ANSWERS) == set(itertools.product(STATUSES, TIMES, GRACES, PRICES))
+
+
+def test_every_reason_of_the_table_is_documented_and_every_documented_reason_occurs():
+    in_table = {answer.split()[1].rstrip("?") for answer in ANSWERS.values()}
+
+    assert in_table | {"payment_pending"} == set(REASONS)
+
+
+@pytest.mark.parametrize(("allow", "expected"), [(True, True), (False, False)])
+def test_a_first_payment_on_its_way_is_let_in_as_the_plan_says(prices, allow, expected):
+    Price.update(allow_pending=allow).execute()
+    now = int(time.time())
+    user_in("active", "running", "paid", "ours, in a plan", now)
+    User.update(payment_pending=True).execute()
+
+    access = read_access("ann")
+
+    assert (access.allowed, access.reason) == (expected, "payment_pending")
+    assert access.features == (("exports",) if expected else ())
+
+
+@pytest.mark.parametrize(("age", "expected"), [(7 * DAY - 5, True), (7 * DAY, False)])
+def test_grace_ends_by_itself_at_its_second(prices, age, expected):
+    now = int(time.time())
+    user_in("past_due", "running", "in grace", "ours, in a plan", now)
+    User.update(past_due_since=now - age).execute()
+
+    access = read_access("ann")
+
+    assert access.allowed is expected
+    assert access.until == (now - age + 7 * DAY if expected else None)
+
+
+def test_a_test_clock_ahead_moves_the_present(prices):
+    user_in("past_due", "running", "in grace", "ours, in a plan", int(time.time()))
+    assert read_access("ann").allowed
+
+    User.update(clock_ahead=5 * DAY).execute()
+
+    assert not read_access("ann").allowed
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_who_never_subscribed_is_not_let_in_known_or_not(app, known):
+    if known:
+        User.create(id="ann", created_at=1, updated_at=1)
+
+    assert read_access("ann") == Access("ann", allowed=False, reason="no_subscription")
+
+
+def test_the_view_has_the_columns_of_access_and_no_other(app):
+    from corkage.database import connection
+
+    columns = [row[1] for row in connection().execute("PRAGMA table_info(corkage_access)")]
+
+    assert columns == list(Access._fields)
+
+
+def test_a_subscription_has_every_field_of_a_users_standing():
+    assert set(STANDING) == {
+        "stripe_price_id",
+        "subscription_status",
+        "quantity",
+        "current_period_end",
+        "cancel_at",
+        "trial_end",
+        "past_due_since",
+        "payment_pending",
+        "ours",
+    }
+
+
+def test_get_access_answers_the_row_and_304_when_nothing_changed(prices):
+    user_in("active", "running", "paid", "ours, in a plan", int(time.time()))
+
+    first = prices.ask()
+    again = prices.ask(**{"If-None-Match": first.headers["ETag"]})
+
+    assert first.json() == json.loads(json.dumps(read_access("ann")._asdict()))
+    assert (first.headers["Cache-Control"], first.headers["Vary"]) == ("private, no-cache", "Authorization, Cookie")
+    assert (again.status_code, again.content) == (304, b"")
+    User.update(subscription_status="canceled").execute()
+    assert prices.ask(**{"If-None-Match": first.headers["ETag"]}).status_code == 200
+
+
+def test_a_hostile_etag_is_no_crash(prices):
+    assert prices.ask(**{"If-None-Match": b"\xff\xfe"}).status_code == 200
+
+
+def test_reading_access_does_not_import_stripe(config, tmp_path):
+    program = (
+        "import sys; from corkage import Billing, Config, Plan\n"
+        f"billing = Billing(Config(stripe_secret_key='sk_test_x', frontend_urls=('https://a.example',), app='a', "
+        f"plans=(Plan('pro', 'Pro', ('pro',)),), database={str(tmp_path / 'other.db')!r}, worker='off'))\n"
+        "assert not billing.access('ann').allowed\n"
+        "assert 'stripe' not in sys.modules\n"
+        "billing.close()\n"
+    )
+
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -1,0 +1,534 @@
+"""Converging: the replica becomes what Stripe holds, whoever else writes, and in whatever order the words come."""
+
+import random
+import time
+
+import pytest
+from corkage.errors import StripeError, StripeUnavailable, UnknownCustomer
+from corkage.models import Customer, StripeEvent, Subscription, User
+from corkage.sync import inbox
+from harness import DAY
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+
+def converge(app, customer):
+    return app.billing.worker.converger.converge(customer, time.time())
+
+
+def take(app, shop, *kinds):
+    """Deliver the newest event of each kind, and work."""
+    for kind in kinds:
+        assert app.deliver(shop.event(kind)).status_code == 200
+    app.work()
+
+
+def test_subscription_created_before_any_other_word_of_the_customer_is_not_lost(app, shop):
+    shop.subscribe(shop.customer())
+
+    take(app, shop, "customer.subscription.created")
+
+    assert app.billing.access("ann").allowed
+    assert User.get().stripe_customer_id == Customer.get().id
+
+
+def test_a_fetch_that_was_overtaken_is_repeated_and_never_written(app, shop):
+    customer = shop.customer()
+    subscription = shop.subscribe(customer)
+    converge(app, customer)
+    gateway = app.billing.worker.gateway
+    fetch, overtakings = gateway.subscriptions_of, []
+
+    def fetch_and_be_overtaken(customer_id):
+        stale = fetch(customer_id)
+        if not overtakings:
+            overtakings.append("once")
+            shop.client.v1.subscriptions.cancel(subscription)
+            converge(app, customer)
+        return stale
+
+    gateway.subscriptions_of = fetch_and_be_overtaken
+    converge(app, customer)
+
+    assert Subscription.get().subscription_status == "canceled"
+    assert not app.billing.access("ann").allowed
+    assert Customer.get().revision == 3
+
+
+def test_an_event_that_comes_during_the_fetch_stays_pending(app, shop):
+    customer = shop.customer()
+    shop.subscribe(customer)
+    gateway = app.billing.worker.gateway
+    fetch = gateway.subscriptions_of
+
+    def fetch_while_an_event_comes(customer_id):
+        found = fetch(customer_id)
+        take_event = shop.event("invoice.paid")
+        app.deliver(take_event)
+        return found
+
+    app.deliver(shop.event("customer.subscription.created"))
+    gateway.subscriptions_of = fetch_while_an_event_comes
+    converge(app, customer)
+
+    states = {event.type: event.applied_at is not None for event in StripeEvent.select()}
+    assert states == {"customer.subscription.created": True, "invoice.paid": False}
+
+
+def test_an_old_subscriptions_end_does_not_take_away_the_new_ones_access(app, shop):
+    customer = shop.customer()
+    old = shop.subscribe(customer)
+    new = shop.subscribe(customer)
+    shop.client.v1.subscriptions.cancel(old)
+
+    take(app, shop, "customer.subscription.deleted")
+
+    assert app.billing.access("ann").allowed
+    assert User.get().subscription_id == new
+    assert Subscription.get_by_id(old).subscription_status == "canceled"
+
+
+def test_a_customer_deleted_at_stripe_ends_access_and_frees_the_user_for_a_new_one(app, shop):
+    customer = shop.customer()
+    shop.subscribe(customer)
+    take(app, shop, "customer.subscription.created")
+
+    shop.client.v1.customers.delete(customer)
+    take(app, shop, "customer.deleted")
+
+    assert app.billing.access("ann").reason == "ended"
+    assert Customer.get().deleted_at is not None
+    assert User.get().stripe_customer_id is None
+    second = shop.customer()
+    shop.subscribe(second)
+    take(app, shop, "customer.subscription.created")
+    assert app.billing.access("ann").allowed
+    assert User.get().stripe_customer_id == second
+
+
+@pytest.mark.parametrize(
+    "order",
+    [("customer.deleted", "customer.subscription.deleted"), ("customer.subscription.deleted", "customer.deleted")],
+)
+def test_a_deleted_customers_events_come_in_any_order_and_are_done_with(app, shop, order):
+    customer = shop.customer()
+    shop.subscribe(customer)
+    shop.client.v1.customers.delete(customer)
+
+    for kind in order:
+        take(app, shop, kind)
+
+    assert inbox.backlog(time.time()).backlog == 0
+    assert not app.billing.access("ann").allowed
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {},
+        {"user_id": "ann"},
+        {"corkage_user": "ann"},
+        {"corkage_app": "app.example.com"},
+        {"corkage_app": "staging.example.com", "corkage_user": "ann"},
+        {"corkage_app": "app.example.com", "corkage_user": "x" * 201},
+    ],
+)
+def test_somebody_elses_customer_in_the_same_account_opens_nothing(app, shop, metadata):
+    app.billing.access("ann")
+    customer = shop.client.v1.customers.create(
+        params={
+            "payment_method": "pm_card_visa",
+            "email": "ann@example.com",
+            "metadata": metadata,
+            "invoice_settings": {"default_payment_method": "pm_card_visa"},
+        }
+    ).id
+    shop.client.v1.subscriptions.create(
+        params={
+            "customer": customer,
+            "items": [{"price": shop.price}],
+            "metadata": {"corkage_app": "app.example.com", "corkage_user": "ann"},
+        }
+    )
+
+    take(app, shop, "customer.subscription.created")
+
+    assert not app.billing.access("ann").allowed
+    assert User.select().count() == 0
+    assert Customer.get().user_id is None
+    assert StripeEvent.get().outcome == "unowned"
+
+
+def test_an_unowned_customers_next_event_costs_no_call(app, shop):
+    customer = shop.customer(user=None)
+    shop.subscribe(customer, user=None)
+    take(app, shop, "customer.subscription.created")
+    before = len(shop.simulator.requests)
+    shop.client.v1.events.list()
+
+    event = shop.event("invoice.paid")
+    asked_by_us = len(shop.simulator.requests) - before
+    app.deliver(event)
+    app.work()
+
+    assert len(shop.simulator.requests) - before == asked_by_us
+    assert inbox.backlog(time.time()).backlog == 0
+
+
+def test_an_unowned_customer_that_gets_our_metadata_is_linked(app, shop):
+    customer = shop.customer(user=None)
+    shop.subscribe(customer, user=None)
+    take(app, shop, "customer.subscription.created")
+
+    shop.client.v1.customers.update(
+        customer, params={"metadata": {"corkage_app": "app.example.com", "corkage_user": "ann"}}
+    )
+    take(app, shop, "customer.updated")
+
+    assert app.billing.access("ann").allowed
+
+
+def test_a_link_is_never_moved_by_metadata(app, shop):
+    customer = shop.customer()
+    shop.subscribe(customer)
+    take(app, shop, "customer.subscription.created")
+
+    shop.client.v1.customers.update(customer, params={"metadata": {"corkage_user": "eve"}})
+    take(app, shop, "customer.updated")
+
+    assert app.billing.access("ann").allowed
+    assert not app.billing.access("eve").allowed
+    assert User.get_or_none(User.id == "eve") is None
+
+
+def test_linking_by_hand_opens_and_moving_the_link_closes(app, shop):
+    customer = shop.customer(user=None)
+    shop.subscribe(customer, user=None)
+    converger = app.billing.worker.converger
+
+    converger.link("ann", customer, time.time())
+    assert app.billing.access("ann").allowed
+
+    converger.link("bob", customer, time.time())
+    assert app.billing.access("bob").allowed
+    assert not app.billing.access("ann").allowed
+
+
+def test_linking_a_customer_that_stripe_does_not_know_writes_nothing(app):
+    with pytest.raises(UnknownCustomer):
+        app.billing.worker.converger.link("ann", "cus_typo", time.time())
+
+    assert (User.select().count(), Customer.select().count()) == (0, 0)
+
+
+def test_two_customers_of_one_user_both_count(app, shop):
+    first, second = shop.customer(), shop.customer()
+    ending = shop.subscribe(first)
+    shop.subscribe(second)
+    converge(app, second)
+    converge(app, first)
+    shop.client.v1.subscriptions.cancel(ending)
+
+    converge(app, first)
+
+    assert app.billing.access("ann").allowed
+    assert User.get().stripe_customer_id == second
+
+
+def test_a_subscription_that_the_list_lacks_is_read_by_id_before_anything_is_concluded(app, shop):
+    customer = shop.customer()
+    subscription = shop.subscribe(customer)
+    converge(app, customer)
+    app.billing.worker.gateway.subscriptions_of = lambda _: ()
+
+    converge(app, customer)
+
+    assert app.billing.access("ann").allowed
+    assert shop.calls(f"/v1/subscriptions/{subscription}") == 1
+
+
+def test_a_subscription_that_an_event_names_is_read_by_id_when_the_list_lags(app, shop):
+    customer = shop.customer()
+    subscription = shop.subscribe(customer)
+    app.billing.worker.gateway.subscriptions_of = lambda _: ()
+
+    take(app, shop, "customer.subscription.created")
+
+    assert app.billing.access("ann").allowed
+    assert shop.calls(f"/v1/subscriptions/{subscription}") == 1
+
+
+def test_a_subscription_that_stripe_no_longer_knows_by_id_is_ended(app, shop, simulator):
+    customer = shop.customer()
+    subscription = shop.subscribe(customer)
+    converge(app, customer)
+    simulator.world.remove("subscription", subscription)
+
+    converge(app, customer)
+
+    assert app.billing.access("ann").reason == "ended"
+
+
+def test_a_customer_that_stripe_does_not_know_is_an_error_and_never_an_empty_list(app, shop, simulator):
+    customer = shop.customer()
+    shop.subscribe(customer)
+    take(app, shop, "customer.subscription.created")
+    event = shop.event("invoice.paid")
+    simulator.world.remove("customer", customer)
+
+    app.deliver(event)
+    app.work()
+
+    assert app.billing.access("ann").allowed
+    pending = StripeEvent.get_by_id(event.id)
+    assert pending.applied_at is None
+    assert pending.error.startswith("unknown_customer")
+    assert (pending.attempts, pending.next_attempt_at > time.time()) == (1, True)
+
+
+def test_a_poisoned_event_does_not_block_others(app, shop, simulator):
+    poisoned = shop.customer("bob")
+    shop.subscribe(poisoned, user="bob")
+    event = shop.event("customer.subscription.created")
+    simulator.world.remove("customer", poisoned)
+    app.deliver(event)
+    shop.subscribe(shop.customer())
+
+    take(app, shop, "customer.subscription.created")
+
+    assert app.billing.access("ann").allowed
+    assert inbox.backlog(time.time()).failing == 1
+
+
+def test_a_past_due_subscription_counts_its_grace_from_the_oldest_unpaid_invoice(config, tmp_path):
+    from dataclasses import replace
+
+    from corkage.simulator import Simulator
+    from harness import open_shop, running, sdk
+
+    with Simulator(now=int(time.time()) - 100 * DAY) as simulator:
+        shop = open_shop(simulator, sdk(simulator))
+        weekly = shop.client.v1.prices.create(
+            params={
+                "product": shop.client.v1.prices.retrieve(shop.price).product,
+                "currency": "usd",
+                "unit_amount": 100,
+                "recurring": {"interval": "week"},
+            }
+        ).id
+        customer = shop.customer()
+        shop.subscribe(customer, price=weekly)
+        simulator.advance(80 * DAY)
+        shop.use_card(customer, "pm_card_chargeCustomerFail")
+        simulator.advance(20 * DAY)
+        with running(replace(config, stripe_api_base=simulator.url)) as app:
+            app.work()
+            converge(app, customer)
+            user = User.get()
+            assert user.subscription_status == "past_due"
+            unpaid = shop.client.v1.invoices.list(params={"status": "open"}).data
+            assert len(unpaid) >= 2
+            assert user.past_due_since == min(invoice.created for invoice in unpaid)
+            assert user.next_change_at == user.past_due_since + 7 * DAY
+            assert app.billing.access("ann").reason == "past_due"
+
+
+def test_both_styles_of_scheduled_cancellation_say_when_it_ends(app, shop):
+    for user, params in (("ann", {"cancel_at_period_end": True}), ("bob", {"cancel_at": int(time.time()) + 5 * DAY})):
+        customer = shop.customer(user)
+        subscription = shop.subscribe(customer, user=user)
+        shop.client.v1.subscriptions.update(subscription, params=params)
+        converge(app, customer)
+        access = app.billing.access(user)
+        ends = shop.client.v1.subscriptions.retrieve(subscription).cancel_at
+        assert (access.allowed, access.reason, access.until, access.cancel_at) == (True, "canceling", ends, ends)
+
+
+def test_the_boolean_alone_means_the_end_of_the_period(app, shop, simulator):
+    customer = shop.customer()
+    subscription = shop.subscribe(customer)
+    held = simulator.world.get("subscription", subscription)
+    held |= {"cancel_at_period_end": True, "cancel_at": None}
+
+    converge(app, customer)
+
+    assert app.billing.access("ann").cancel_at == held["items"]["data"][0]["current_period_end"]
+
+
+def test_a_trial_is_told_and_remembered(app, shop):
+    customer = shop.customer()
+    shop.subscribe(customer, trial_period_days=14)
+
+    converge(app, customer)
+
+    access = app.billing.access("ann")
+    assert (access.allowed, access.reason) == (True, "trialing")
+    assert access.until - time.time() == pytest.approx(14 * DAY, abs=60)
+    assert User.get().trial_used_at == pytest.approx(time.time(), abs=60)
+
+
+def test_an_incomplete_first_payment_lets_nobody_in(app, shop):
+    customer = shop.customer(card="pm_card_chargeCustomerFail")
+    shop.subscribe(customer)
+
+    converge(app, customer)
+
+    assert (app.billing.access("ann").allowed, app.billing.access("ann").reason) == (False, "incomplete")
+
+
+def test_an_unknown_status_denies_and_does_not_crash(app, shop, simulator):
+    customer = shop.customer()
+    simulator.world.get("subscription", shop.subscribe(customer))["status"] = "hibernating"
+
+    converge(app, customer)
+
+    access = app.billing.access("ann")
+    assert (access.allowed, access.reason, access.status) == (False, "unknown_status", "hibernating")
+
+
+def test_a_delayed_first_payment_is_let_in_as_pending(app, shop, simulator):
+    customer = shop.customer()
+    subscription = simulator.world.get("subscription", shop.subscribe(customer))
+    simulator.world.get("invoice", subscription["latest_invoice"])["status"] = "open"
+
+    converge(app, customer)
+
+    access = app.billing.access("ann")
+    assert (access.allowed, access.reason) == (True, "payment_pending")
+
+
+def test_the_quantity_and_the_item_with_a_plan_decide(app, shop):
+    customer = shop.customer()
+    app.billing.worker.catalogue.refresh(app.billing.worker.gateway)
+    items = [{"price": shop.other_price}, {"price": shop.price, "quantity": 3}]
+    shop.subscribe(customer, items=items)
+
+    converge(app, customer)
+
+    access = app.billing.access("ann")
+    assert (access.plan, access.price_id, access.quantity) == ("pro", shop.price, 3)
+
+
+def test_an_email_changed_at_stripe_is_followed(app, shop):
+    customer = shop.customer(email="old@example.com")
+    shop.subscribe(customer)
+    take(app, shop, "customer.subscription.created")
+    assert User.get().email == "old@example.com"
+
+    shop.client.v1.customers.update(customer, params={"email": "new@example.com"})
+    take(app, shop, "customer.updated")
+
+    assert User.get().email == "new@example.com"
+
+
+def test_no_call_to_stripe_happens_inside_a_transaction(app, shop, monkeypatch):
+    import requests
+    from corkage import database
+
+    send, seen = requests.Session.request, []
+
+    def watched(self, *args, **kwargs):
+        seen.append(database.current().in_transaction())
+        return send(self, *args, **kwargs)
+
+    monkeypatch.setattr(requests.Session, "request", watched)
+    customer = shop.customer()
+    subscription = shop.subscribe(customer)
+    seen.clear()
+    app.work()
+    converge(app, customer)
+    app.billing.worker.gateway.subscriptions_of = lambda _: ()
+    converge(app, customer)
+    app.billing.worker.converger.link("bob", customer, time.time())
+
+    assert len(seen) >= 5
+    assert not any(seen), subscription
+
+
+def test_many_threads_converging_one_customer_end_equal_to_stripe(app, shop):
+    from concurrent.futures import ThreadPoolExecutor
+
+    customer = shop.customer()
+    subscription = shop.subscribe(customer)
+
+    def change_and_converge(number):
+        if number % 3 == 0:
+            shop.client.v1.subscriptions.update(subscription, params={"cancel_at_period_end": number % 2 == 0})
+        converge(app, customer)
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(change_and_converge, range(18)))
+    converge(app, customer)
+
+    held = shop.client.v1.subscriptions.retrieve(subscription)
+    assert Subscription.get().cancel_at == held.cancel_at
+
+
+def test_stripe_down_for_a_while_delays_and_loses_nothing(app, shop):
+    shop.subscribe(shop.customer())
+    fetch = app.billing.worker.gateway.customer
+
+    def down(customer_id):
+        raise StripeUnavailable("down")
+
+    app.billing.worker.gateway.customer = down
+    take(app, shop, "customer.subscription.created")
+    now, pauses = time.time(), []
+    for _ in range(12):
+        due = inbox.next_due_at()
+        pauses.append(due - now)
+        now = due
+        app.work(now)
+    assert StripeEvent.get().attempts == 13
+    assert pauses[5] > pauses[0]
+    assert max(pauses) <= 3600 * 1.25
+    assert "stripe_unavailable" in StripeEvent.get().error
+
+    app.billing.worker.gateway.customer = fetch
+    app.work(inbox.next_due_at())
+
+    assert app.billing.access("ann").allowed
+    event = StripeEvent.get()
+    assert (event.applied_at is not None, event.error) == (True, None)
+
+
+STORY = (
+    "customer.subscription.created",
+    "invoice.paid",
+    "customer.subscription.updated",
+    "customer.subscription.deleted",
+)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 10**6), losses=st.sets(st.integers(0, 4), max_size=4), ends=st.booleans())
+def test_any_order_number_and_loss_of_events_ends_in_what_stripe_holds(app, shop, seed, losses, ends):
+    chance = random.Random(seed)
+    user = f"user-{chance.random()}"
+    customer = shop.customer(user)
+    subscription = shop.subscribe(customer, user=user)
+    shop.client.v1.subscriptions.update(subscription, params={"cancel_at_period_end": True})
+    if ends:
+        shop.client.v1.subscriptions.cancel(subscription)
+    told = [
+        each
+        for each in shop.client.v1.events.list(params={"types": list(STORY), "limit": 100}).data
+        if customer in str(each)
+    ]
+    kept = [each for number, each in enumerate(told) if number not in losses] or told[:1]
+    deliveries = kept + chance.choices(kept, k=3)
+    chance.shuffle(deliveries)
+
+    for event in deliveries:
+        app.deliver(event)
+        if chance.random() < 0.4:
+            app.work()
+    app.work()
+
+    access = app.billing.access(user)
+    assert (access.allowed, access.reason) == ((False, "ended") if ends else (True, "canceling"))
+    assert inbox.backlog(time.time()).backlog == 0
+
+
+def test_an_error_of_stripes_is_one_of_ours():
+    assert issubclass(UnknownCustomer, StripeError)

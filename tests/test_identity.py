@@ -1,0 +1,206 @@
+"""Who is asking: every claim of a token is checked, and nothing that proves nothing lets in."""
+
+import base64
+import json
+import math
+import time
+from dataclasses import replace
+
+import jwt
+import pytest
+import requests
+from corkage.errors import ConfigError, InvalidToken, NotConfigured
+from corkage.identity import Identity, authenticator, identity_from_token, mint_token
+from harness import AUTH_SECRET, running
+
+NOW = 1_800_000_000
+OLD_SECRET = "an-older-secret-of-thirty-two-bytes!"
+CLAIMS = {"sub": "ann", "aud": "corkage", "exp": NOW + 600}
+
+
+def token(claims=CLAIMS, secret=AUTH_SECRET, algorithm="HS256", **changes):
+    return jwt.encode({k: v for k, v in (claims | changes).items() if v is not ...}, secret, algorithm)
+
+
+def ask(authorization=None, cookie=None, scheme="https", now=NOW, secrets=(AUTH_SECRET, OLD_SECRET)):
+    environ = {"wsgi.url_scheme": scheme}
+    if authorization is not None:
+        environ["HTTP_AUTHORIZATION"] = authorization
+    if cookie is not None:
+        environ["HTTP_COOKIE"] = cookie
+    return identity_from_token(environ, secrets, now)
+
+
+def test_a_token_names_the_user():
+    minted = mint_token(AUTH_SECRET, "ann", email="ann@example.com", name="Ann", now=NOW, lifetime_seconds=600)
+
+    assert ask(f"Bearer {minted}") == Identity("ann", "ann@example.com", "Ann")
+    assert ask(f"bEaReR   {minted}") == Identity("ann", "ann@example.com", "Ann")
+
+
+def test_an_older_secret_still_counts_and_a_foreign_one_does_not():
+    assert ask(f"Bearer {token(secret=OLD_SECRET)}") == Identity("ann")
+    with pytest.raises(InvalidToken):
+        ask(f"Bearer {token(secret='a-foreign-secret-of-thirty-two-bytes')}")
+
+
+@pytest.mark.parametrize("now", [NOW + 599, NOW + 600 - 86_400])
+def test_a_token_within_its_times_passes(now):
+    assert ask(f"Bearer {token()}", now=now)
+
+
+@pytest.mark.parametrize("now", [NOW + 600, NOW + 10**6, NOW + 600 - 86_401])
+def test_a_token_expired_or_too_far_ahead_is_refused(now):
+    with pytest.raises(InvalidToken):
+        ask(f"Bearer {token()}", now=now)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"exp": ...},
+        {"exp": None},
+        {"exp": True},
+        {"exp": "soon"},
+        {"exp": math.nan},
+        {"exp": math.inf},
+        {"exp": 10**400},
+        {"aud": ...},
+        {"aud": "another"},
+        {"aud": ["another"]},
+        {"aud": 7},
+        {"sub": ...},
+        {"sub": ""},
+        {"sub": 7},
+        {"sub": ["ann"]},
+        {"sub": "x" * 201},
+        {"sub": "a\nb"},
+        {"sub": "a\x00b"},
+        {"email": 7},
+        {"email": ""},
+        {"email": "x" * 321},
+        {"name": ["Ann"]},
+        {"nbf": NOW + 1},
+        {"nbf": "now"},
+    ],
+    ids=str,
+)
+def test_a_token_with_a_claim_missing_or_wrong_is_refused(changes):
+    forged = json.dumps({k: v for k, v in (CLAIMS | changes).items() if v is not ...}).encode()
+    signed = jwt.api_jws.encode(forged, AUTH_SECRET, "HS256")
+
+    with pytest.raises(InvalidToken) as refused:
+        ask(f"Bearer {signed}")
+    assert signed not in str(refused.value)
+
+
+def test_a_user_id_of_200_characters_passes():
+    assert ask(f"Bearer {token(sub='x' * 200)}") == Identity("x" * 200)
+
+
+def test_an_audience_list_that_holds_ours_passes():
+    assert ask(f"Bearer {token(aud=['other', 'corkage'])}") == Identity("ann")
+
+
+def unsigned(header):
+    parts = [json.dumps(part).encode() for part in (header, CLAIMS)]
+    return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts) + "."
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        unsigned({"alg": "none", "typ": "JWT"}),
+        unsigned({"alg": "None"}),
+        token(secret=AUTH_SECRET * 3, algorithm="HS512"),
+        token(secret=AUTH_SECRET * 3, algorithm="HS384"),
+        unsigned({"alg": "RS256"}) + "AAAA",
+        "not.a.token",
+        "....",
+        "é.é.é",
+        "x" * 5000,
+        token()[:-2],
+        token() + "x",
+    ],
+)
+def test_a_forged_token_is_refused_and_not_repeated_in_the_log(forged):
+    with pytest.raises(InvalidToken) as refused:
+        ask(f"Bearer {forged}")
+    assert forged not in str(refused.value)
+
+
+@pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer ", "Basic YTpi", "Token x"])
+def test_no_token_is_nobody(authorization):
+    assert ask(authorization) is None
+
+
+def test_the_cookie_counts_and_its_plain_name_only_on_plain_http():
+    assert ask(cookie=f"a=b; __Host-corkage={token()}; c=d") == Identity("ann")
+    assert ask(cookie=f"corkage={token()}", scheme="http") == Identity("ann")
+    assert ask(cookie=f"corkage={token()}", scheme="https") is None
+    assert ask(cookie=f'odd[name]="; x y"; __Host-corkage={token()}') == Identity("ann")
+
+
+def test_the_header_wins_over_the_cookie():
+    assert ask(f"Bearer {token(sub='bob')}", cookie=f"__Host-corkage={token()}") == Identity("bob")
+
+
+@pytest.mark.parametrize("user_id", ["", "x" * 201, "a\tb", 7, None, b"ann"])
+def test_an_identity_refuses_what_is_no_user_id(user_id):
+    with pytest.raises(ValueError, match="1 to 200"):
+        Identity(user_id)
+
+
+def test_without_a_way_to_tell_every_question_is_refused_with_the_settings_name(config):
+    nobody = authenticator(replace(config, auth_secrets=()), None)
+
+    with pytest.raises(NotConfigured, match="BILLING_AUTH_SECRET"):
+        nobody({})
+
+
+def test_two_ways_to_tell_stop_the_start(config):
+    with pytest.raises(ConfigError, match="exactly one"):
+        authenticator(config, lambda _: None)
+
+
+def test_a_callback_that_returns_something_else_is_told_so(config):
+    authenticate = authenticator(replace(config, auth_secrets=()), lambda _: {"user_id": "ann"})
+
+    with pytest.raises(TypeError, match="wanted an Identity"):
+        authenticate({})
+
+
+def test_over_http_nobody_gets_401_and_a_bad_token_gets_401(app):
+    for headers, code in (({}, "not_signed_in"), ({"Authorization": "Bearer x.y.z"}, "invalid_token")):
+        answer = requests.get(f"{app.url}/access", headers=headers, timeout=5)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (401, code)
+        assert "Bearer" in answer.headers["WWW-Authenticate"]
+
+
+def test_a_token_in_the_address_is_nobody(app):
+    minted = mint_token(AUTH_SECRET, "ann", now=time.time(), lifetime_seconds=60)
+
+    assert requests.get(f"{app.url}/access?token={minted}&access_token={minted}", timeout=5).status_code == 401
+
+
+def test_a_header_that_is_not_utf8_is_refused_without_a_crash(app):
+    answer = requests.get(f"{app.url}/access", headers={"Authorization": b"Bearer \xff\xfe"}, timeout=5)
+
+    assert answer.status_code == 401
+
+
+def test_over_http_no_identity_configured_is_503_without_details(config):
+    with running(replace(config, auth_secrets=())) as app:
+        answer = app.ask()
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "not_configured")
+    assert "BILLING_AUTH_SECRET" not in answer.text
+
+
+def test_a_callback_tells_who_is_asking(config):
+    with running(
+        replace(config, auth_secrets=()), authenticate=lambda environ: Identity(environ["HTTP_X_TEST_USER"])
+    ) as app:
+        answer = requests.get(f"{app.url}/access", headers={"X-Test-User": "bob"}, timeout=5)
+
+    assert answer.json()["user_id"] == "bob"

@@ -1,0 +1,271 @@
+"""POST /webhook: what is signed and of use is on disk before the 200; all else is told so, and changes nothing."""
+
+import json
+import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+import requests
+import stripe
+from corkage import database
+from corkage.models import Customer, StripeEvent, Subscription, User
+from harness import WEBHOOK_SECRET, running
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+GENTLE = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture
+def event(shop):
+    shop.subscribe(shop.customer())
+    return shop.event("customer.subscription.created")
+
+
+def assert_nothing_kept():
+    assert [table.select().count() for table in (StripeEvent, Customer, User, Subscription)] == [0, 0, 0, 0]
+
+
+def assert_refused(answer, status, code):
+    assert answer.status_code == status
+    assert answer.json()["error"]["code"] == code
+    assert answer.headers["Content-Type"] == "application/json"
+    assert WEBHOOK_SECRET not in answer.text
+    assert_nothing_kept()
+
+
+def test_a_signed_event_becomes_access(app, shop, event):
+    assert app.deliver(event).status_code == 200
+    assert app.ask().json()["allowed"] is False
+
+    app.work()
+
+    answer = app.ask().json()
+    assert answer["allowed"] is True
+    assert (answer["reason"], answer["plan"], answer["features"]) == ("active", "pro", ["exports", "api"])
+    assert StripeEvent.get().outcome == "converged"
+
+
+def test_webhook_delivered_fifty_times_at_once_is_applied_once(app, shop, event):
+    with ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(lambda _: app.deliver(event).status_code, range(50)))
+
+    assert answers == [200] * 50
+    assert StripeEvent.select().count() == 1
+    before = shop.calls()
+    app.work()
+    app.work()
+    assert shop.calls() - before == 1
+
+
+def test_the_answer_comes_after_the_event_is_on_disk_for_another_process_to_see(app, event, config):
+    app.deliver(event)
+
+    with sqlite3.connect(config.database) as other:
+        assert other.execute("SELECT id, applied_at FROM corkage_stripe_event").fetchall() == [(event.id, None)]
+
+
+def test_a_failing_database_answers_503_and_the_redelivery_applies(app, shop, event, config, monkeypatch):
+    monkeypatch.setattr("corkage.database.BUSY_SECONDS", 0.1)
+    app.billing.close()
+    with running(config) as slow_to_give_up:
+        with sqlite3.connect(config.database, isolation_level=None) as other:
+            other.execute("BEGIN IMMEDIATE")
+            refused = slow_to_give_up.deliver(event)
+            other.execute("ROLLBACK")
+        assert refused.status_code == 503
+        assert refused.json()["error"]["code"] == "database_unavailable"
+        assert refused.headers["Retry-After"]
+        assert_nothing_kept()
+
+        assert slow_to_give_up.deliver(event).status_code == 200
+        slow_to_give_up.work()
+        assert slow_to_give_up.billing.access("ann").allowed
+
+
+def test_a_full_disk_answers_503_and_keeps_nothing(app, event):
+    app.deliver(event)  # has the server's threads open their connections
+    StripeEvent.delete().execute()
+    for connection in database.current().open_connections():
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count={pages}")
+    refused = [app.deliver(padded(event, number)) for number in range(200)]
+
+    assert refused[-1].status_code == 503
+    assert refused[-1].json()["error"]["code"] == "database_unavailable"
+    acknowledged = [answer for answer in refused if answer.status_code == 200]
+    assert StripeEvent.select().count() == len(acknowledged)
+
+
+def padded(event, number):
+    return json.dumps(json.loads(str(event)) | {"id": f"evt_{number:0200}"}).encode()
+
+
+@pytest.mark.parametrize("age", [-299, 0, 299])
+def test_signature_of_up_to_300_seconds_passes(app, event, age):
+    assert app.deliver(event, at=time.time() - age).status_code == 200
+
+
+@pytest.mark.parametrize("age", [-302, 302, 10**9])
+def test_signature_of_more_than_300_seconds_is_refused_old_or_ahead(app, event, age):
+    assert_refused(app.deliver(event, at=max(0, time.time() - age)), 400, "invalid_signature")
+
+
+def test_wrong_secret_is_refused(app, event):
+    assert_refused(app.deliver(event, secret="whsec_other"), 400, "invalid_signature")
+
+
+def test_every_secret_of_the_list_counts(app, event, config):
+    app.billing.close()
+    with running(replace(config, webhook_secrets=("whsec_new", WEBHOOK_SECRET))) as rotating:
+        assert rotating.deliver(event).status_code == 200
+        assert rotating.deliver(event, secret="whsec_new").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        "nonsense",
+        "t=,v1=",
+        "t=abc,v1=00",
+        "v1=00",
+        "t=1,t=2,v1=00",
+        "t=99999999999999999999,v1=00",
+        "t=²,v1=00",
+        "t={now}",
+        "t={now},v0=00",
+        "t={now},v1=",
+        "t={now},v1=zz",
+        "t={now},v1=ä".encode().decode("latin-1"),
+    ],
+)
+def test_a_broken_signature_header_is_refused(app, event, header):
+    now = int(time.time())
+    headers = {} if header is None else {"Stripe-Signature": header.format(now=now).encode("latin-1", "replace")}
+
+    assert_refused(
+        requests.post(f"{app.url}/webhook", str(event), headers=headers, timeout=5), 400, "invalid_signature"
+    )
+
+
+def test_one_changed_byte_is_refused(app, event):
+    body = str(event).encode()
+    signature = stripe.WebhookSignature.generate_signature_header(body.decode(), WEBHOOK_SECRET)
+    changed = body.replace(b"active", b"Active", 1)
+
+    answer = requests.post(f"{app.url}/webhook", changed, headers={"Stripe-Signature": signature}, timeout=5)
+
+    assert_refused(answer, 400, "invalid_signature")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"not json",
+        b"[]",
+        b"null",
+        b"7",
+        b'"event"',
+        b"{}",
+        b'{"object": "event"}',
+        b'{"object": "event", "id": 1, "type": "x", "created": 1, "data": {"object": {}}}',
+        b'{"object": "event", "id": "", "type": "x", "created": 1, "data": {"object": {}}}',
+        b'{"object": "event", "id": "evt_1", "type": [], "created": 1, "data": {"object": {}}}',
+        b'{"object": "event", "id": "evt_1", "type": "x", "created": true, "data": {"object": {}}}',
+        b'{"object": "event", "id": "evt_1", "type": "x", "created": -1, "data": {"object": {}}}',
+        b'{"object": "event", "id": "evt_1", "type": "x", "created": 1, "data": []}',
+        b'{"object": "event", "id": "evt_1", "type": "x", "created": 1, "data": {"object": null}}',
+        b'{"object": "customer", "id": "cus_1"}',
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+    ],
+)
+def test_a_signed_body_that_is_no_event_is_refused(app, body):
+    assert_refused(app.deliver(body), 400, "invalid_body")
+
+
+def test_a_body_that_is_not_utf8_is_refused(app):
+    now = int(time.time())
+    headers = {"Stripe-Signature": f"t={now},v1={'0' * 64}"}
+
+    assert_refused(requests.post(f"{app.url}/webhook", b"\xff\xfe{}", headers=headers, timeout=5), 400, "invalid_body")
+
+
+def test_a_body_of_two_mebibytes_is_refused(app):
+    assert_refused(app.deliver(b" " * (2 * 1024 * 1024)), 413, "body_too_large")
+
+
+def test_a_body_of_exactly_one_mebibyte_is_read(app):
+    assert_refused(app.deliver(b" " * (1024 * 1024)), 400, "invalid_body")
+    assert_refused(app.deliver(b" " * (1024 * 1024 + 1)), 413, "body_too_large")
+
+
+@pytest.mark.parametrize("kind", ["charge.succeeded", "something.that.is.new", "customer.created", "v1.x"])
+def test_an_event_of_no_interest_is_answered_200_and_not_kept(app, event, kind):
+    payload = json.loads(str(event)) | {"type": kind}
+
+    assert app.deliver(json.dumps(payload).encode()).status_code == 200
+    assert_nothing_kept()
+
+
+@pytest.mark.parametrize("change", [{"livemode": True}, {"account": "acct_connected"}])
+def test_an_event_of_another_mode_or_account_is_answered_200_and_changes_nothing(app, event, change):
+    assert app.deliver(json.dumps(json.loads(str(event)) | change).encode()).status_code == 200
+    assert_nothing_kept()
+
+
+def test_ids_are_read_from_expanded_objects_too(app, shop, event):
+    payload = json.loads(str(event))
+    payload["data"]["object"]["customer"] = {"id": payload["data"]["object"]["customer"], "object": "customer"}
+
+    app.deliver(json.dumps(payload).encode())
+    app.work()
+
+    assert app.billing.access("ann").allowed
+
+
+def test_without_a_webhook_secret_the_route_answers_503(app, event, config):
+    app.billing.close()
+    with running(replace(config, webhook_secrets=())) as unconfigured:
+        assert_refused(unconfigured.deliver(event), 503, "not_configured")
+
+
+@GENTLE
+@given(
+    body=st.binary(max_size=300), header=st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=80)
+)
+def test_no_unsigned_body_is_ever_taken(app, body, header):
+    answer = requests.post(
+        f"{app.url}/webhook", body, headers={"Stripe-Signature": header.encode("latin-1").strip()}, timeout=5
+    )
+
+    assert answer.status_code == 400
+    assert_nothing_kept()
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=8,
+)
+keys = st.sampled_from(["object", "id", "type", "created", "data", "livemode", "account"])
+
+
+@GENTLE
+@given(damage=st.dictionaries(keys, json_values, min_size=1, max_size=3))
+def test_a_signed_event_with_any_field_damaged_is_never_a_crash(app, damage):
+    payload = {
+        "object": "event",
+        "id": "evt_1",
+        "type": "customer.updated",
+        "created": 1,
+        "livemode": False,
+        "data": {"object": {"object": "customer", "id": "cus_1"}},
+    }
+
+    assert app.deliver(json.dumps(payload | damage).encode()).status_code in (200, 400)
