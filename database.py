@@ -56,12 +56,27 @@ class Database(peewee.SqliteDatabase):
         Threads queue at the lock instead of polling SQLite's: with 8 writers that is a tenth of the 99th percentile.
 
         Errors  DatabaseUnavailable when the file cannot be written (locked, full, read-only, damaged)
-                RuntimeError when already in a transaction: a nested IMMEDIATE would be a mere savepoint
+                RuntimeError when already in a transaction: they must not nest
         """
-        if self.in_transaction():
+        with reading():
+            connection = self.connection()  # type: ignore[no-untyped-call]
+        if connection.in_transaction:
             raise RuntimeError("a writing transaction is open in this thread already; they must not nest")
-        with self._write_lock, reading(), self.atomic("IMMEDIATE"):
+        with self._write_lock, reading(), _immediate(connection):
             yield
+
+
+@contextmanager
+def _immediate(connection: sqlite3.Connection) -> Iterator[None]:
+    """Not Peewee's atomic(): SQLite itself rolls back when the disk is full, and atomic() then fails to, for ever."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 @contextmanager

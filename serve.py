@@ -13,6 +13,7 @@ from .billing_app import Billing
 from .errors import StripeError
 
 THREADS = 8
+CONNECTIONS = 1000  # waitress takes 100 unless told: fewer than a burst of webhooks may open
 LARGEST_BODY = 2 * 1024 * 1024  # what waitress reads at all; each route takes less
 DRAIN_SECONDS = 10.0
 
@@ -27,7 +28,13 @@ def serve(billing: Billing, host: str, port: int) -> None:
     """
     _check_account(billing)
     server: Any = create_server(
-        billing.wsgi, host=host, port=port, threads=THREADS, max_request_body_size=LARGEST_BODY, ident="corkage"
+        billing.wsgi,
+        host=host,
+        port=port,
+        threads=THREADS,
+        connection_limit=CONNECTIONS,
+        max_request_body_size=LARGEST_BODY,
+        ident="corkage",
     )
     signal.signal(signal.SIGTERM, lambda *_: _stop(server))
     log.info("serving on http://%s:%d, database %s", host, server.effective_port, billing.config.database)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import stripe
+from corkage import database
 from corkage.config import Config
 from corkage.simulator import Simulator
 from harness import APP, AUTH_SECRET, PRO, WEBHOOK_SECRET, App, Shop, open_shop, running, sdk
@@ -47,3 +48,10 @@ def config(tmp_path: Path, simulator: Simulator) -> Config:
 def app(config: Config) -> Iterator[App]:
     with running(config) as served:
         yield served
+
+
+@pytest.fixture(autouse=True)
+def _one_failure_does_not_spread() -> Iterator[None]:
+    """Close the file that a failed test left open: there is one per process."""
+    yield
+    database.close_file()

@@ -104,7 +104,7 @@ class App:
 def running(config: Config, **options: Any) -> Iterator[App]:
     """Serve a Billing over HTTP on a free port."""
     billing = Billing(config, **options)
-    server: Any = create_server(billing.wsgi, host="127.0.0.1", port=0, threads=8, clear_untrusted_proxy_headers=True)
+    server: Any = create_server(billing.wsgi, host="127.0.0.1", port=0, threads=8, connection_limit=1000)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:

@@ -1,0 +1,215 @@
+"""The file: its settings, its one writer, forks, upgrades, and what it refuses."""
+
+import os
+import sqlite3
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+from corkage import database, models
+from corkage.billing_app import Billing
+from corkage.errors import ConfigError, DatabaseUnavailable
+from corkage.models import Setting, User
+from harness import running
+
+
+def add_user(user_id):
+    User.insert(id=user_id, created_at=1, updated_at=1).execute()
+
+
+def test_the_file_is_durable_and_strict(app):
+    names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+    asked = {name: database.connection().execute(f"PRAGMA {name}").fetchone()[0] for name in names}
+
+    assert asked == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
+
+
+def test_a_failed_write_leaves_nothing_and_the_connection_is_good(app):
+    def fail():
+        with database.writing():
+            add_user("ann")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+
+    assert User.select().count() == 0
+    with database.writing():
+        add_user("bob")
+    assert User.select().count() == 1
+
+
+def test_writing_transactions_do_not_nest(app):
+    with pytest.raises(RuntimeError, match="must not nest"), database.writing(), database.writing():
+        pass
+
+
+def test_a_bug_in_a_statement_is_no_unavailable_database(app):
+    import peewee
+
+    with database.writing():
+        add_user("ann")
+    with pytest.raises(peewee.IntegrityError), database.writing():
+        add_user("ann")
+
+
+def test_writers_of_one_process_wait_for_each_other_and_none_is_turned_away(app):
+    def write(number):
+        for each in range(20):
+            with database.writing():
+                add_user(f"{number}-{each}")
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert User.select().count() == 160
+
+
+def test_a_thread_that_ends_takes_its_connection_along(app):
+    import gc
+
+    thread = threading.Thread(target=lambda: User.select().count())
+    thread.start()
+    thread.join()
+    gc.collect()
+    before = len(database.current().open_connections())
+    for _ in range(5):
+        thread = threading.Thread(target=lambda: User.select().count())
+        thread.start()
+        thread.join()
+    gc.collect()
+
+    assert len(database.current().open_connections()) <= before
+
+
+def test_a_forked_child_opens_its_own_connection_and_leaves_the_parents_alone(app):
+    parents = database.connection()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            with database.writing():
+                add_user("child")
+            fresh = database.connection() is not parents
+            os.write(writing, b"fresh" if fresh else b"shared")
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+    assert os.read(reading, 9) == b"fresh"
+    assert database.connection() is parents
+    assert User.get().id == "child"
+    with database.writing():
+        add_user("parent")
+
+
+def test_a_file_of_a_newer_corkage_is_refused_and_left_as_it_is(config):
+    Billing(config).close()
+    with sqlite3.connect(config.database) as file:
+        file.execute("UPDATE corkage_setting SET value = '99' WHERE name = 'schema_version'")
+
+    with pytest.raises(ConfigError, match="schema version 99"):
+        Billing(config)
+
+    with sqlite3.connect(config.database) as file:
+        assert file.execute("SELECT value FROM corkage_setting WHERE name='schema_version'").fetchone() == ("99",)
+
+
+def test_an_upgrade_runs_once_in_a_transaction_and_renews_the_view(config, monkeypatch):
+    Billing(config).close()
+
+    def add_column():
+        database.execute("ALTER TABLE corkage_user ADD COLUMN nickname VARCHAR")
+
+    monkeypatch.setattr(models, "UPGRADES", (*models.UPGRADES, add_column))
+    monkeypatch.setattr(models, "ACCESS_VIEW", models.ACCESS_VIEW.replace("'ended'", "'over'"))
+    for _ in range(2):
+        billing = Billing(config)
+        assert Setting.get_by_id("schema_version").value == str(len(models.UPGRADES))
+        view = database.connection().execute("SELECT sql FROM sqlite_master WHERE type = 'view'").fetchone()[0]
+        billing.close()
+    assert "'over'" in view
+
+
+def test_an_upgrade_that_fails_changes_nothing(config, monkeypatch):
+    Billing(config).close()
+
+    def fail():
+        database.execute("ALTER TABLE corkage_user ADD COLUMN nickname VARCHAR")
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(models, "UPGRADES", (*models.UPGRADES, fail))
+    with pytest.raises(ZeroDivisionError):
+        Billing(config)
+    monkeypatch.undo()
+
+    billing = Billing(config)
+    assert "nickname" not in [column.name for column in database.current().get_columns("corkage_user")]
+    assert not billing.access("ann").allowed
+    billing.close()
+
+
+def test_one_file_mirrors_one_mode(config):
+    Billing(config).close()
+
+    with pytest.raises(ConfigError, match="test mode"):
+        Billing(replace(config, stripe_secret_key="sk_live_x"))
+
+
+def test_one_file_mirrors_one_account(app, config):
+    app.billing.worker.check_account()
+    with database.writing():
+        Setting.update(value="acct_other").where(Setting.name == "account").execute()
+    app.billing.close()
+
+    with running(config) as again, pytest.raises(ConfigError, match="acct_other"):
+        again.work()
+
+
+def test_a_second_billing_in_one_process_is_told_why_not(app, config):
+    with pytest.raises(ConfigError, match="close that Billing"):
+        Billing(config)
+
+
+def test_after_close_another_may_open(app, config):
+    app.billing.close()
+    Billing(config).close()
+    Billing(config).close()
+
+
+def test_a_path_that_cannot_be_opened_stops_the_start(config, tmp_path):
+    with pytest.raises(ConfigError, match="BILLING_DATABASE"):
+        Billing(replace(config, database=str(tmp_path / "no" / "such" / "folder.db")))
+    broken = tmp_path / "broken.db"
+    broken.write_bytes(b"this is no database" * 100)
+    with pytest.raises(ConfigError, match="BILLING_DATABASE"):
+        Billing(replace(config, database=str(broken)))
+
+
+def test_reading_a_damaged_file_is_a_503(app):
+    class Damaged:
+        def execute(self, *_):
+            raise sqlite3.DatabaseError("database disk image is malformed")
+
+    with pytest.raises(DatabaseUnavailable), database.reading():
+        Damaged().execute()
+
+
+def test_the_write_lock_is_free_after_a_locked_file(config, monkeypatch):
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
+    billing = Billing(config)
+    other = sqlite3.connect(config.database, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(DatabaseUnavailable), database.writing():
+        pass
+    other.execute("COMMIT")
+    other.close()
+    with database.writing():
+        add_user("ann")
+    assert User.get().id == "ann"
+    billing.close()
+    assert time.time() > 0

@@ -1,0 +1,265 @@
+"""The worker: settle, lease, pauses, the thread, inline and off."""
+
+import time
+from dataclasses import replace
+
+import pytest
+import requests
+from corkage.errors import ConfigError
+from corkage.models import Price, StripeEvent, Subscription, User
+from corkage.plans import Plan
+from corkage.sync import inbox, recurring
+from harness import PRO, WEBHOOK_SECRET, running
+
+
+def until(condition, seconds=8.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def deliver_all(app, shop, customer):
+    for event in shop.client.v1.events.list(params={"limit": 100}).data:
+        if customer in str(event):
+            app.deliver(event)
+
+
+def test_a_burst_of_events_costs_one_call(config, shop):
+    with running(replace(config, settle_seconds=2)) as app:
+        customer = shop.customer()
+        shop.subscribe(customer)
+        shop.client.v1.customers.update(customer, params={"email": "new@example.com"})
+        deliver_all(app, shop, customer)
+        before = shop.calls()
+        now = time.time()
+
+        app.work(now)
+        assert shop.calls() == before
+        app.work(now + 3)
+        app.work(now + 4)
+
+    assert shop.calls() - before == 1
+
+
+def test_an_event_is_due_after_it_settled_and_not_before(config, shop):
+    with running(replace(config, settle_seconds=2)) as app:
+        shop.subscribe(shop.customer())
+        app.deliver(shop.event("customer.subscription.created"))
+        received = StripeEvent.get().received_at
+
+        app.work(received + 1.99)
+        assert not app.billing.access("ann").allowed
+        app.work(received + 2)
+        assert app.billing.access("ann").allowed
+
+
+def test_a_leased_customer_is_left_alone_until_the_lease_is_over(app, shop):
+    shop.subscribe(shop.customer())
+    app.deliver(shop.event("customer.subscription.created"))
+    event, now = StripeEvent.get(), time.time()
+    assert inbox.lease(event.customer_id, now, now + 100)
+    assert not inbox.lease(event.customer_id, now, now + 100)
+
+    app.work(now + 99)
+    assert not app.billing.access("ann").allowed
+    app.work(now + 101)
+    assert app.billing.access("ann").allowed
+
+
+def test_the_thread_applies_what_the_webhooks_bring(config, shop, simulator):
+    with running(replace(config, worker="thread")) as app:
+        simulator.add_webhook_endpoint(f"{app.url}/webhook", secret=WEBHOOK_SECRET)
+        customer = shop.customer()
+        subscription = shop.subscribe(customer)
+        until(lambda: app.billing.access("ann").allowed)
+
+        shop.client.v1.subscriptions.cancel(subscription)
+        until(lambda: app.billing.access("ann").reason == "ended")
+
+        assert requests.get(f"{app.url}/health", timeout=5).json()["worker"] == "thread"
+
+
+def test_what_is_pending_at_the_stop_is_applied_after_the_next_start(config, shop):
+    shop.subscribe(shop.customer())
+    with running(config) as app:
+        app.deliver(shop.event("customer.subscription.created"))
+
+    with running(replace(config, worker="thread")) as app:
+        until(lambda: app.billing.access("ann").allowed)
+
+
+def test_inline_applies_before_the_answer(config, shop):
+    with running(replace(config, worker="inline", settle_seconds=9)) as app:
+        shop.subscribe(shop.customer())
+        assert app.deliver(shop.event("customer.subscription.created")).status_code == 200
+
+        assert app.billing.access("ann").allowed
+
+
+def test_inline_answers_503_while_stripe_is_down_and_the_redelivery_resumes(config, shop, simulator):
+    shop.subscribe(shop.customer())
+    event = shop.event("customer.subscription.created")
+    with running(replace(config, worker="inline", stripe_api_base="http://127.0.0.1:1")) as app:
+        app.billing.worker._account_checked = True
+        assert app.deliver(event).status_code == 503
+        assert StripeEvent.get().applied_at is None
+
+    with running(replace(config, worker="inline")) as app:
+        assert app.deliver(event).status_code == 200
+        assert app.billing.access("ann").allowed
+        before = shop.calls()
+        assert app.deliver(event).status_code == 200
+        assert shop.calls() == before
+
+
+def test_off_leaves_the_work_to_another(app, shop):
+    shop.subscribe(shop.customer())
+    app.deliver(shop.event("customer.subscription.created"))
+    time.sleep(0.3)
+
+    assert StripeEvent.get().applied_at is None
+    assert requests.get(f"{app.url}/health", timeout=5).json()["worker"] == "off"
+
+
+def test_health_tells_the_backlog_and_503_when_the_thread_died(config, shop):
+    with running(replace(config, worker="thread", settle_seconds=60)) as app:
+        shop.subscribe(shop.customer())
+        app.deliver(shop.event("customer.subscription.created"))
+        well = requests.get(f"{app.url}/health", timeout=5)
+        app.billing._thread.stop()
+        ill = requests.get(f"{app.url}/health", timeout=5)
+
+    assert (well.status_code, well.json()["backlog"], well.json()["failing"]) == (200, 1, 0)
+    assert (ill.status_code, ill.json()["status"]) == (503, "failing")
+
+
+def test_a_bug_that_one_customer_brings_to_light_does_not_stop_the_others(app, shop):
+    shop.subscribe(shop.customer("bob"), user="bob")
+    app.deliver(shop.event("customer.subscription.created"))
+    shop.subscribe(shop.customer("ann"))
+    app.deliver(shop.event("customer.subscription.created"))
+    gateway = app.billing.worker.gateway
+    fetch, bobs = gateway.subscriptions_of, inbox.due_customers(time.time(), 1)[0]
+
+    def stumble(customer_id):
+        if customer_id == bobs:
+            raise ZeroDivisionError
+        return fetch(customer_id)
+
+    gateway.subscriptions_of = stumble
+    app.work()
+
+    assert app.billing.access("ann").allowed
+    assert StripeEvent.get(StripeEvent.customer_id == bobs).error == "bug: ZeroDivisionError"
+
+
+def test_price_events_refresh_the_prices(app, shop):
+    app.work()
+    yearly = shop.client.v1.prices.create(
+        params={
+            "product": shop.client.v1.prices.retrieve(shop.price).product,
+            "currency": "usd",
+            "unit_amount": 100,
+            "recurring": {"interval": "month"},
+            "lookup_key": "pro_monthly",
+            "transfer_lookup_key": True,
+        }
+    ).id
+
+    app.deliver(shop.event("price.created"))
+    app.work()
+
+    assert {row.id: (row.plan, row.sold) for row in Price.select()} == {
+        shop.price: ("pro", False),
+        yearly: ("pro", True),
+    }
+    assert StripeEvent.get().outcome == "refreshed"
+
+
+def test_a_price_whose_lookup_key_moved_on_is_still_honoured(app, shop):
+    customer = shop.customer()
+    shop.subscribe(customer)
+    test_price_events_refresh_the_prices(app, shop)
+
+    app.billing.worker.converger.converge(customer, time.time())
+
+    assert app.billing.access("ann").plan == "pro"
+
+
+def test_an_unnamed_price_of_a_plans_product_is_that_plan(app, shop):
+    app.work()
+    unnamed = shop.client.v1.prices.create(
+        params={
+            "product": shop.client.v1.prices.retrieve(shop.price).product,
+            "currency": "usd",
+            "unit_amount": 5,
+            "recurring": {"interval": "month"},
+        }
+    ).id
+    customer = shop.customer()
+    shop.subscribe(customer, price=unnamed)
+    app.billing.worker.converger.converge(customer, time.time())
+
+    assert (app.billing.access("ann").plan, Price.get_by_id(unnamed).sold) == ("pro", False)
+
+
+def test_a_paid_price_of_ours_that_no_plan_names_is_let_in_without_features(app, shop):
+    customer = shop.customer()
+    shop.subscribe(customer, price=shop.other_price)
+    app.billing.worker.converger.converge(customer, time.time())
+
+    access = app.billing.access("ann")
+    assert (access.allowed, access.plan, access.features) == (True, None, ())
+
+
+def test_a_price_named_later_counts_from_the_next_refresh_on(app, shop, config):
+    customer = shop.customer()
+    shop.subscribe(customer, price=shop.other_price)
+    app.billing.worker.converger.converge(customer, time.time())
+    app.billing.close()
+
+    plans = (PRO, Plan("plus", "Plus", (shop.other_price,), features=("more",)))
+    with running(replace(config, plans=plans)) as app:
+        assert app.billing.access("ann").plan == "plus"
+        assert app.billing.access("ann").features == ("more",)
+
+
+def test_features_and_grace_of_plans_toml_count_at_start_without_asking_stripe(app, shop, config):
+    customer = shop.customer()
+    shop.subscribe(customer)
+    app.billing.worker.converger.converge(customer, time.time())
+    app.billing.close()
+    before = len(shop.simulator.requests)
+
+    with running(replace(config, plans=(replace(PRO, features=("new",), grace_days=1),))) as app:
+        assert app.billing.access("ann").features == ("new",)
+        assert Price.get_by_id(shop.price).grace_seconds == 86_400
+    assert len(shop.simulator.requests) == before
+
+
+def test_an_old_foreign_subscription_does_not_hide_a_plan_that_opens(app, shop):
+    customer = shop.customer()
+    paid = shop.subscribe(customer)
+    shop.subscribe(customer, price=shop.other_price, user=None)
+    app.billing.worker.converger.converge(customer, time.time())
+
+    assert User.get().subscription_id == paid
+    assert Subscription.select().count() == 2
+
+
+def test_one_price_for_two_plans_is_told(app, shop, config):
+    app.billing.close()
+    plans = (PRO, Plan("plus", "Plus", (shop.price,)))
+    with running(replace(config, plans=plans)) as app, pytest.raises(ConfigError, match="one price, one plan"):
+        app.billing.worker.catalogue.refresh(app.billing.worker.gateway)
+
+
+def test_recurring_work_is_claimed_once(app):
+    now = time.time()
+
+    assert recurring.claim("poll", now, 10)
+    assert not recurring.claim("poll", now + 9.9, 10)
+    assert recurring.claim("poll", now + 10, 10)
+    recurring.make_due("poll", now + 12)
+    assert recurring.next_run_at("poll") == now + 12
