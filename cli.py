@@ -163,3 +163,7 @@ def _dates(subscription: models.Subscription) -> str:
 
 def _moment(at: int | None) -> str:
     return datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC") if at else "never"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,5 +1,6 @@
 """An offline Stripe: its API, and signed webhooks, on a port of this machine. A simulation: no money moves."""
 
+import signal
 import threading
 from typing import Any, Self
 
@@ -63,7 +64,8 @@ class Simulator:
         self._server.task_dispatcher.shutdown()
 
     def run(self) -> None:
-        """Serve in this thread, until Ctrl-C."""
+        """Serve in this thread, until Ctrl-C or SIGTERM."""
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         self.deliveries.start()
         self._server.run()
         self.deliveries.stop()

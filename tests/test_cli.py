@@ -1,0 +1,233 @@
+"""The command line, run as a user runs it."""
+
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+import requests
+import stripe
+from harness import AUTH_SECRET, WEBHOOK_SECRET, App
+
+PLANS = '[pro]\nname = "Pro"\nprices = ["pro_monthly"]\nfeatures = ["exports"]\n'
+
+
+@pytest.fixture
+def environ(tmp_path, simulator):
+    (tmp_path / "plans.toml").write_text(PLANS)
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("BILLING_", "STRIPE_"))},
+        "STRIPE_SECRET_KEY": simulator.api_key,
+        "STRIPE_API_BASE": simulator.url,
+        "STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET,
+        "FRONTEND_URL": "https://app.example.com",
+        "BILLING_AUTH_SECRET": AUTH_SECRET,
+        "BILLING_SETTLE_SECONDS": "0",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+@pytest.fixture
+def corkage(environ, tmp_path):
+    def run(*arguments, **changes):
+        return subprocess.run(
+            [sys.executable, "-m", "corkage.cli", *arguments],
+            cwd=tmp_path,
+            env=environ | changes,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    return run
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def started(arguments, environ, folder, wait_for):
+    """Start a command that goes on, wait until it says so, and stop it as an init system would."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "corkage.cli", *arguments],
+        cwd=folder,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    said = []
+    while not said or wait_for not in said[-1]:
+        line = process.stdout.readline()
+        assert line, "".join(said)
+        said.append(line)
+    try:
+        yield process, said
+    finally:
+        process.send_signal(signal.SIGTERM)
+        said.append(process.communicate(timeout=20)[0])
+
+
+def test_serve_takes_webhooks_answers_and_stops_gracefully(environ, tmp_path, shop, simulator):
+    port = free_port()
+    with started(["serve", "--port", str(port)], environ, tmp_path, "serving on") as (process, said):
+        simulator.add_webhook_endpoint(f"http://127.0.0.1:{port}/webhook", secret=WEBHOOK_SECRET)
+        shop.subscribe(shop.customer(email="ann@example.com"))
+        simulator.settle()
+        token = subprocess.check_output(
+            [sys.executable, "-m", "corkage.cli", "token", "ann"], cwd=tmp_path, env=environ, text=True
+        ).strip()
+        deadline = time.monotonic() + 10
+        while not (answer := ask(port, token)).json()["allowed"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert answer.json()["reason"] == "active"
+    log = "".join(said)
+    assert process.returncode == 0
+    assert "recorded" in log
+    assert "converged" in log
+    assert log.rstrip().endswith("stopped")
+    for secret in (AUTH_SECRET, WEBHOOK_SECRET, simulator.api_key, token, "ann@example.com"):
+        assert secret not in log
+
+
+def ask(port, token):
+    return requests.get(f"http://127.0.0.1:{port}/access", headers={"Authorization": f"Bearer {token}"}, timeout=5)
+
+
+def test_a_webhook_at_hand_is_answered_before_the_stop_and_stays(environ, tmp_path, shop):
+    port = free_port()
+    shop.subscribe(shop.customer())
+    with started(["serve", "--port", str(port)], environ, tmp_path, "serving on") as (process, _):
+        file = sqlite3.connect(tmp_path / "corkage.db", isolation_level=None)
+        file.execute("BEGIN IMMEDIATE")
+        with ThreadPoolExecutor(1) as pool:
+            served = App(None, f"http://127.0.0.1:{port}")
+            answer = pool.submit(served.deliver, shop.event("customer.subscription.created"))
+            time.sleep(0.5)
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
+            file.execute("ROLLBACK")
+            assert answer.result().status_code == 200
+    assert process.returncode == 0
+    assert file.execute("SELECT count(*) FROM corkage_stripe_event").fetchone() == (1,)
+    file.close()
+
+
+def test_a_taken_port_is_said_plainly(corkage):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        refused = corkage("serve", "--port", str(port))
+
+    assert refused.returncode == 1
+    assert f"Cannot listen on 127.0.0.1:{port}: Address already in use" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_wrong_configuration_stops_the_start_with_every_problem(corkage):
+    refused = corkage("serve", STRIPE_SECRET_KEY="", FRONTEND_URL="", BILLING_WORKER="maybe")
+
+    assert refused.returncode == 2
+    assert [line.split(":")[0] for line in refused.stderr.splitlines()[1:]] == [
+        "- STRIPE_SECRET_KEY",
+        "- FRONTEND_URL",
+        "- BILLING_WORKER",
+    ]
+
+
+def test_user_link_and_show_tell_the_answer_and_what_it_rests_on(corkage, shop):
+    customer = shop.customer(user=None)
+    subscription = shop.subscribe(customer, user=None)
+
+    before = corkage("user", "show", "ann")
+    linked = corkage("user", "link", "ann", customer)
+    shown = corkage("user", "show", "ann")
+    shop.client.v1.subscriptions.cancel(subscription)
+    worked = corkage("user", "link", "ann", customer)
+
+    assert before.stdout.startswith("ann: no, no_subscription")
+    assert linked.stdout == shown.stdout
+    assert shown.stdout.startswith("ann: yes, active")
+    for fact in ("plan: pro", "features: exports", customer, subscription, "period ends"):
+        assert fact in shown.stdout
+    assert worked.stdout.startswith("ann: no, ended")
+
+
+def test_linking_a_typo_fails_with_a_sentence(corkage):
+    refused = corkage("user", "link", "ann", "cus_typo")
+
+    assert refused.returncode == 1
+    assert "unknown_customer" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_work_once_does_what_is_due(corkage, app, shop):
+    shop.subscribe(shop.customer())
+    app.deliver(shop.event("customer.subscription.created"))
+
+    worked = corkage("work", "--once", BILLING_DATABASE=app.billing.config.database)
+
+    assert worked.stdout == "1 customers converged, 0 failed\n"
+    assert app.billing.access("ann").allowed
+
+
+def test_work_goes_on_until_it_is_stopped(environ, tmp_path, app, shop):
+    environ = environ | {"BILLING_DATABASE": app.billing.config.database, "BILLING_LOG": "info"}
+    shop.subscribe(shop.customer())
+    app.deliver(shop.event("customer.subscription.created"))
+
+    with started(["work"], environ, tmp_path, "converged") as (process, _):
+        pass
+
+    assert process.returncode == 0
+    assert app.billing.access("ann").allowed
+
+
+def test_a_setting_that_nobody_knows_is_warned_about(corkage):
+    assert "BILLING_DATABSE is set" in corkage("user", "show", "ann", BILLING_DATABSE="x").stderr
+
+
+def test_a_token_needs_a_secret(corkage):
+    refused = corkage("token", "ann", BILLING_AUTH_SECRET="")
+
+    assert refused.returncode == 2
+    assert "BILLING_AUTH_SECRET" in refused.stderr
+
+
+def test_the_simulator_runs_alone_and_tells_how_to_reach_it(environ, tmp_path):
+    arguments = ["simulator", "--port", "0", "--webhook", "http://127.0.0.1:1/webhook", "--webhook-secret", "whsec_x"]
+    with started(arguments, environ, tmp_path, "STRIPE_WEBHOOK_SECRET") as (process, said):
+        text = "".join(said)
+        url = re.search(r"STRIPE_API_BASE=(\S+)", text)[1]
+        key = re.search(r"STRIPE_SECRET_KEY=(\S+)", text)[1]
+        client = stripe.StripeClient(key, base_addresses={"api": url})
+        assert client.v1.webhook_endpoints.list().data[0].url == "http://127.0.0.1:1/webhook"
+        assert "simulation" in text
+    assert process.returncode == 0
+
+
+def test_the_file_billing_app_runs_the_command_line_too(environ, tmp_path):
+    import corkage.billing_app
+
+    shown = subprocess.run(
+        [sys.executable, corkage.billing_app.__file__, "user", "show", "ann"],
+        cwd=tmp_path,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert shown.stdout.startswith("ann: no, no_subscription")

@@ -1,0 +1,125 @@
+"""Whatever Stripe answers, or fails to: one of our errors, nothing written, the event stays pending."""
+
+import time
+
+import pytest
+import requests
+import responses
+from corkage.errors import StripeError, StripeRefused, StripeUnavailable, UnknownCustomer
+from corkage.models import Customer, StripeEvent, Subscription
+from corkage.sync import gateway as gateway_module
+from corkage.sync.gateway import Gateway
+from harness import running
+
+BASE = "https://stripe.test"
+KEY = "sk_test_verysecretkey"
+
+
+@pytest.fixture
+def gateway(monkeypatch):
+    monkeypatch.setattr(gateway_module, "RETRIES", 0)
+    return Gateway(KEY, BASE)
+
+
+@pytest.fixture
+def stripe_says():
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as playing:
+        yield playing
+
+
+def error(kind, message="No.", **more):
+    return {"error": {"type": kind, "message": message, **more}}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (400, error("invalid_request_error"), StripeRefused),
+        (401, error("invalid_request_error", f"Invalid API Key provided: {KEY}"), StripeRefused),
+        (402, error("card_error", code="card_declined"), StripeRefused),
+        (403, error("invalid_request_error"), StripeRefused),
+        (404, error("invalid_request_error", code="resource_missing", param="id"), UnknownCustomer),
+        (409, error("idempotency_error"), StripeUnavailable),
+        (409, error("invalid_request_error", code="lock_timeout"), StripeUnavailable),
+        (429, error("rate_limit_error"), StripeUnavailable),
+        (429, error("invalid_request_error", code="rate_limit"), StripeUnavailable),
+        (500, error("api_error"), StripeUnavailable),
+        (503, "<html>down</html>", StripeUnavailable),
+        (200, "garbage", StripeError),
+        (200, "", StripeError),
+        (200, "[]", StripeError),
+        (200, "{}", StripeError),
+        (200, '"text"', StripeError),
+        (200, {"object": "list", "data": [{"object": "subscription"}]}, StripeError),
+        (200, {"object": "list", "data": [None]}, StripeError),
+    ],
+    ids=str,
+)
+def test_every_answer_becomes_one_of_our_errors_without_the_key(gateway, stripe_says, status, body, expected):
+    options = {"json": body} if isinstance(body, dict) else {"body": body}
+    stripe_says.get(f"{BASE}/v1/subscriptions", status=status, **options)
+
+    with pytest.raises(StripeError) as raised:
+        gateway.subscriptions_of("cus_1")
+
+    assert type(raised.value) is expected
+    assert KEY not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [requests.ConnectionError("cut"), requests.Timeout("slow"), requests.exceptions.ChunkedEncodingError("half")],
+    ids=repr,
+)
+def test_a_cut_or_slow_connection_is_unavailable(gateway, stripe_says, failure):
+    stripe_says.get(f"{BASE}/v1/subscriptions", body=failure)
+
+    with pytest.raises(StripeUnavailable):
+        gateway.subscriptions_of("cus_1")
+
+
+def test_a_restricted_key_that_may_not_read_the_account_is_no_error(gateway, stripe_says):
+    stripe_says.get(f"{BASE}/v1/account", status=403, json=error("invalid_request_error"))
+
+    assert gateway.account_id() is None
+
+
+def test_a_wrong_key_is_an_error_also_when_asked_for_the_account(gateway, stripe_says):
+    stripe_says.get(f"{BASE}/v1/account", status=401, json=error("invalid_request_error"))
+
+    with pytest.raises(StripeRefused):
+        gateway.account_id()
+
+
+def test_all_pages_are_read(shop, monkeypatch):
+    monkeypatch.setattr(gateway_module, "PAGE", 2)
+    customer = shop.customer()
+    bought = {shop.subscribe(customer) for _ in range(5)}
+
+    found = Gateway(shop.simulator.api_key, shop.simulator.url).subscriptions_of(customer)
+
+    assert [state.id for state in found if state.id in bought] == [state.id for state in found]
+    assert len(found) == 5
+
+
+@pytest.mark.parametrize("status", [401, 402, 404, 409, 429, 500])
+def test_an_event_waits_while_stripe_refuses_and_nothing_is_written(config, shop, status, monkeypatch):
+    monkeypatch.setattr(gateway_module, "RETRIES", 0)
+    shop.subscribe(shop.customer())
+    event = shop.event("customer.subscription.created")
+    with running(config) as app:
+        app.deliver(event)
+        with responses.RequestsMock(assert_all_requests_are_fired=False) as playing:
+            playing.get(f"{config.stripe_api_base}/v1/account", status=status, json=error("api_error"))
+            playing.get(f"{config.stripe_api_base}/v1/prices", status=status, json=error("api_error"))
+            customer = StripeEvent.get().customer_id
+            playing.get(f"{config.stripe_api_base}/v1/customers/{customer}", status=status, json=error("api_error"))
+            app.work()
+
+        waiting = StripeEvent.get()
+        assert (waiting.applied_at, waiting.attempts) == (None, 1)
+        assert f"HTTP {status}" in waiting.error
+        assert (Subscription.select().count(), Customer.get().revision) == (0, 0)
+
+        app.work(time.time() + 60)
+        assert app.billing.access("ann").allowed
