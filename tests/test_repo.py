@@ -1,0 +1,137 @@
+"""The repository holds itself to its word."""
+
+import ast
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import corkage
+import pytest
+from corkage import billing_app, cli, errors
+from corkage.models import REASONS
+
+ROOT = Path(corkage.__file__).parent
+README = (ROOT / "README.md").read_text()
+LAYERS = """
+cli serve billing_app handlers identity sync models config database plans errors
+""".split()
+
+
+def tracked(pattern="*.py"):
+    listed = subprocess.run(["git", "ls-files", pattern], cwd=ROOT, capture_output=True, text=True)
+    names = listed.stdout.split() if listed.returncode == 0 else [
+        str(path.relative_to(ROOT)) for path in ROOT.rglob(pattern) if ".venv" not in path.parts
+    ]  # fmt: skip
+    return [Path(name) for name in names]
+
+
+SOURCES = [path for path in tracked() if path.parts[0] not in ("tests", "bench", "docs")]
+
+
+def imports_of(path):
+    """The modules a file imports, absolute, our own without the package's name."""
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = list(path.parts[: len(path.parts) - node.level]) if node.level else []
+            base = ".".join([*package, *([node.module] if node.module else [])])
+            yield base if node.module else ""
+            yield from (f"{base}.{alias.name}".lstrip(".") for alias in node.names if node.level)
+
+
+def table(heading):
+    """The first cells of the table under a heading of the README."""
+    section = README.split(f"## {heading}\n")[1].split("\n## ")[0]
+    return re.findall(r"^\| `([^`]+)`", section, re.MULTILINE)
+
+
+def test_every_setting_stands_in_the_readme_and_in_the_example():
+    source = (ROOT / "config.py").read_text()
+    settings = re.findall(r'self\.setting\(\s*"(\w+)"', source)
+
+    assert len(settings) >= 14
+    assert sorted(table("Settings")) == sorted(settings)
+    assert sorted(re.findall(r"^(\w+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)) == sorted(settings)
+
+
+def test_every_route_stands_in_the_readme():
+    assert table("Routes") == [f"{method} {rule}" for method, rule, _ in billing_app.ROUTES]
+
+
+def test_every_reason_stands_in_the_readme():
+    assert sorted(table("Access")) == sorted(REASONS)
+
+
+def test_every_command_stands_in_the_readme():
+    commands = cli._parser()._subparsers._group_actions[0].choices
+
+    assert {row.split()[1] for row in table("Commands")} == set(commands)
+
+
+def error_classes(root=errors.BillingError):
+    yield root
+    for each in root.__subclasses__():
+        yield from error_classes(each)
+
+
+@pytest.mark.parametrize("error", sorted(set(error_classes()), key=lambda each: each.__name__))
+def test_every_error_stands_in_the_tree_with_its_status_and_code(error):
+    (line,) = [line for line in errors.__doc__.splitlines() if re.search(rf"\b{error.__name__}\b", line)]
+
+    if error is not errors.ConfigError:
+        assert line.split()[-2:] == [str(error.http_status), error.code]
+    assert error.sentence.endswith(".")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=str)
+def test_only_the_gateway_imports_stripe(path):
+    uses = any(name.split(".")[0] == "stripe" for name in imports_of(path))
+
+    assert uses is (path == Path("sync/gateway.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=str)
+def test_imports_point_one_way(path):
+    mine = path.parts[0].removesuffix(".py")
+    if mine in ("simulator", "__init__"):
+        return
+    allowed = LAYERS[LAYERS.index(mine) :]
+    typing_only = "TYPE_CHECKING" in (ROOT / path).read_text()
+    for name in imports_of(path):
+        layer = name.split(".")[0]
+        if layer in LAYERS and not (typing_only and layer == "billing_app"):
+            assert layer in allowed, f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.parts[0] == "simulator"], ids=str)
+def test_the_simulator_imports_nothing_of_the_rest(path):
+    for name in imports_of(path):
+        assert name.split(".")[0] not in LAYERS, name
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.parts[0] != "simulator"], ids=str)
+def test_nothing_but_the_command_line_imports_the_simulator(path):
+    if path != Path("cli.py"):
+        assert not [name for name in imports_of(path) if name.split(".")[0] == "simulator"]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=str)
+def test_the_environment_is_read_in_one_place(path):
+    if path != Path("config.py"):
+        assert "os.environ" not in (ROOT / path).read_text()
+
+
+def test_every_package_is_shipped():
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    folders = {".".join(["corkage", *path.parent.parts]) for path in SOURCES}
+
+    assert set(tools["setuptools"]["packages"]) == folders
+
+
+@pytest.mark.parametrize("path", tracked("*.md") + SOURCES, ids=str)
+def test_nothing_in_the_tree_names_a_machine(path):
+    text = (ROOT / path).read_text()
+
+    assert not re.search(r"/(?:work|farm|root)/[a-z.]|index-url|registry\.npmjs", text)
