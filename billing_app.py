@@ -176,8 +176,8 @@ def create_app(billing: Billing) -> bottle.Bottle:
 
 
 def _refuse_method() -> BillingError:
-    raise MethodNotAllowed(f"{bottle.request.method} {bottle.request.path}")
+    raise MethodNotAllowed(f"{bottle.request.method!r} {bottle.request.path!r}")
 
 
 def _refuse_path(path: str) -> BillingError:
-    raise NotFound(f"no route for /{path}")
+    raise NotFound(f"no route for {path!r}")

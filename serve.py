@@ -37,7 +37,7 @@ def serve(billing: Billing, host: str, port: int) -> None:
         ident="corkage",
     )
     signal.signal(signal.SIGTERM, lambda *_: _stop(server))
-    log.info("serving on http://%s:%d, database %s", host, server.effective_port, billing.config.database)
+    log.info("serving on http://%s:%s, database %s", host, server.effective_port, billing.config.database)
     server.run()
     log.info("stopped")
 

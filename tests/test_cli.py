@@ -95,6 +95,7 @@ def test_serve_takes_webhooks_answers_and_stops_gracefully(environ, tmp_path, sh
     log = "".join(said)
     assert process.returncode == 0
     assert "recorded" in log
+    assert "Logging error" not in log
     assert "converged" in log
     assert log.rstrip().endswith("stopped")
     for secret in (AUTH_SECRET, WEBHOOK_SECRET, simulator.api_key, token, "ann@example.com"):
