@@ -43,7 +43,7 @@ class Simulator:
         serve: Any = waitress.server.create_server
         self._server = serve(self._api.app, host=host, port=port, threads=THREADS, ident="simulator")
         self._thread = threading.Thread(target=self._server.run, daemon=True)
-        self.url = f"http://{host}:{self._server.effective_port}"
+        self.url = self.world.base_url = f"http://{host}:{self._server.effective_port}"
 
     @property
     def requests(self) -> list[Request]:

@@ -8,6 +8,7 @@ from .world import Object, World
 
 RELATED = {
     "customer": "customer",
+    "invoice": "invoice",
     "default_payment_method": "payment_method",
     "latest_invoice": "invoice",
     "product": "product",

@@ -18,6 +18,9 @@ Object = dict[str, Any]
 """An object of Stripe's, in its JSON shape; related objects stand in it as ids."""
 
 PREFIXES = {
+    "billing_portal.configuration": "bpc_",
+    "billing_portal.session": "bps_",
+    "checkout.session": "cs_test_",
     "customer": "cus_",
     "event": "evt_",
     "invoice": "in_",
@@ -45,7 +48,9 @@ class World:
         self.clock = clock
         self.lock = threading.RLock()
         self.on_event: Callable[[Object], None] = _ignore
+        self.base_url = ""
         self.cards: dict[str, str] = {}
+        self.wishes: dict[str, Object] = {}
         self._random = random.Random(seed)
         self._objects: dict[str, dict[str, Object]] = {kind: {} for kind in PREFIXES}
         self._request: Object = {"id": None, "idempotency_key": None}
