@@ -9,18 +9,33 @@ import functools
 import logging
 import os
 import signal
+import threading
+import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import bottle
 
 from . import database, models
 from .config import Config
-from .errors import BillingError, ConfigError, MethodNotAllowed, NotFound, NotSignedIn, StripeUnavailable
+from .errors import (
+    Busy,
+    ConfigError,
+    MethodNotAllowed,
+    NotConfigured,
+    NotFound,
+    NotSignedIn,
+    StripeUnavailable,
+)
 from .handlers.access import show_access
+from .handlers.checkout import start_checkout
 from .handlers.edge import ErrorsToResponses
+from .handlers.guards import PREFLIGHT, is_known_origin
 from .handlers.health import show_health
+from .handlers.portal import open_portal
+from .handlers.returning import come_back
 from .handlers.webhook import receive_webhook
 from .identity import Authenticate, Identity, authenticator
 from .models import Access
@@ -28,7 +43,11 @@ from .sync import inbox
 from .sync.prices import Catalogue
 
 if TYPE_CHECKING:
+    from .sync.checkout import Checkout
     from .sync.worker import Worker, WorkerThread
+
+HURRIED_SECONDS = (1.0, 1.5)  # for each of the two calls of a returning visitor, who is waiting
+SLOT_SECONDS = 0.25
 
 log = logging.getLogger("corkage")
 
@@ -38,12 +57,15 @@ Handler = Callable[["Billing"], bottle.HTTPResponse]
 class Billing:
     """Subscription billing for one product, on one database file. One at a time per process.
 
-    Shape   `authenticate` tells who is asking, from a WSGI environ; without it, tokens do (BILLING_AUTH_SECRET)
+    Shape   `authenticate` tells who is asking, from a WSGI environ; without it, tokens do (BILLING_AUTH_SECRET);
+            `stripe_slots`: how many requests may wait for Stripe at a time, best half of the server's threads
     Errors  ConfigError, with every problem at once, when it cannot work as configured
     """
 
-    def __init__(self, config: Config, authenticate: Authenticate | None = None) -> None:
+    def __init__(self, config: Config, authenticate: Authenticate | None = None, stripe_slots: int = 4) -> None:
         self.config = config
+        self.stripe_slots = stripe_slots
+        self._stripe_slots = threading.BoundedSemaphore(stripe_slots)
         self._identify = authenticator(config, authenticate)
         self._thread: WorkerThread | None = None
         database.open_file(config.database)
@@ -69,6 +91,71 @@ class Billing:
         """
         return models.read_access(user_id)
 
+    def checkout_url(self, identity: Identity, plan: str, *, billing_url: str | None = None) -> str:
+        """Return where to send a user who wants a plan: Stripe's Checkout or, for a subscriber, the portal.
+
+        Shape   plan: a name in plans.toml, or "name:price" for another of its prices;
+                billing_url: where these routes are reached from outside, unless BILLING_URL says so
+        Errors  UnknownPlan, CheckoutInProgress, Busy, NotConfigured; StripeError as the gateway's
+        """
+        from .sync.checkout import Buyer
+
+        base = billing_url or self.config.billing_url
+        if base is None:
+            raise NotConfigured(
+                "set BILLING_URL to where Corkage is reached from outside, with the path it is mounted at"
+            )
+        back = f"{base}/return?session_id={{CHECKOUT_SESSION_ID}}"
+        buyer = Buyer(identity.user_id, identity.email, identity.name, back, self.config.frontend_url)
+        with self.stripe_slot():
+            return self.checkout.subscribe_url(buyer, plan)
+
+    def portal_url(self, user_id: str, flow: str | None = None) -> str:
+        """Return the address of the user's customer portal, or of one of its flows.
+
+        Shape   flow: "payment_method_update", "subscription_update", "subscription_cancel" or None for all of it
+        Errors  UnknownFlow, NoBillingAccount, Busy; StripeError as the gateway's
+        """
+        with self.stripe_slot():
+            return self.checkout.portal_url(user_id, self.config.frontend_url, flow)
+
+    def come_back(self, session_id: str) -> None:
+        """Converge the user whom Stripe sends back from a session of ours, within 5 s; anything else asks nobody.
+
+        Errors  Busy; StripeError as the gateway's
+        """
+        if not models.CheckoutAttempt.select().where(models.CheckoutAttempt.session_id == session_id).exists():
+            return
+        from .sync.gateway import Gateway
+
+        hurried = Gateway(self.config.stripe_secret_key, self.config.stripe_api_base, HURRIED_SECONDS, retries=0)
+        with self.stripe_slot():
+            self.checkout.come_back(session_id, hurried, time.time())
+
+    def own_url(self, environ: dict[str, Any]) -> str | None:
+        """Tell where these routes are reached: BILLING_URL or, on an origin of the product's own, where they just were.
+
+        Anything else that a Host header says is a stranger's word, and not a place to send visitors to.
+        """
+        if self.config.billing_url is not None:
+            return self.config.billing_url
+        parts = bottle.BaseRequest(environ).urlparts
+        origin = f"{parts.scheme}://{parts.netloc}"
+        return origin + parts.path.rpartition("/")[0] if is_known_origin(origin, self.config) else None
+
+    @contextmanager
+    def stripe_slot(self) -> Iterator[None]:
+        """Wait for Stripe, as one of the few that may at a time: the fast routes keep the other threads.
+
+        Errors  Busy when all slots are taken
+        """
+        if not self._stripe_slots.acquire(timeout=SLOT_SECONDS):
+            raise Busy(f"all {self.stripe_slots} slots for waiting on Stripe are taken")
+        try:
+            yield
+        finally:
+            self._stripe_slots.release()
+
     def close(self) -> None:
         """Stop the worker after the customer at hand, and close the file. What is pending stays pending."""
         if self._thread is not None:
@@ -85,6 +172,13 @@ class Billing:
         if identity is None:
             raise NotSignedIn("the request names no user")
         return identity
+
+    @functools.cached_property
+    def checkout(self) -> "Checkout":
+        """What decides where a click leads."""
+        from .sync.checkout import Checkout
+
+        return Checkout(self.worker.gateway, self.catalogue, self.worker.converger, self.config.app)
 
     @functools.cached_property
     def worker(self) -> "Worker":
@@ -114,8 +208,11 @@ class Billing:
         """
         if self._thread is not None:
             self._thread.wake()
-        elif self.config.worker == "inline" and (error := self.worker.apply_now(event, now)):
-            raise StripeUnavailable(f"{event.id} is recorded, and not applied yet: {error}") from error
+        elif self.config.worker == "inline":
+            with self.stripe_slot():
+                error = self.worker.apply_now(event, now)
+            if error:
+                raise StripeUnavailable(f"{event.id} is recorded, and not applied yet: {error}") from error
 
     def run_worker(self) -> None:
         """Apply what is due in this thread, again and again, until SIGTERM or Ctrl-C."""
@@ -157,7 +254,10 @@ def _start_again(made: "weakref.ref[Billing]") -> None:
 
 
 ROUTES: tuple[tuple[str, str, Handler], ...] = (
+    ("POST", "/checkout", start_checkout),
+    ("POST", "/portal", open_portal),
     ("POST", "/webhook", receive_webhook),
+    ("GET", "/return", come_back),
     ("GET", "/access", show_access),
     ("GET", "/health", show_health),
 )
@@ -166,7 +266,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
 def create_app(billing: Billing) -> bottle.Bottle:
     """Make the WSGI app: every route, and an answer in our own shape for what is no route."""
     app = bottle.Bottle()
-    app.install(ErrorsToResponses())
+    app.install(ErrorsToResponses(billing.config))
     for method, rule, handler in ROUTES:
         app.route(rule, method, functools.partial(handler, billing), name=f"{method} {rule}")
     for rule in {rule for _, rule, _ in ROUTES}:
@@ -175,9 +275,12 @@ def create_app(billing: Billing) -> bottle.Bottle:
     return app
 
 
-def _refuse_method() -> BillingError:
+def _refuse_method() -> bottle.HTTPResponse:
+    """Answer a browser's preflight; CORS headers come with it for those who may. Refuse any other method."""
+    if bottle.request.method == "OPTIONS":
+        return bottle.HTTPResponse(status=204, headers=PREFLIGHT)
     raise MethodNotAllowed(f"{bottle.request.method!r} {bottle.request.path!r}")
 
 
-def _refuse_path(path: str) -> BillingError:
+def _refuse_path(path: str) -> bottle.HTTPResponse:
     raise NotFound(f"no route for {path!r}")

@@ -6,6 +6,11 @@ BillingError                      500 internal_error
 │   ├── InvalidSignature          400 invalid_signature
 │   ├── InvalidBody               400 invalid_body
 │   ├── BodyTooLarge              413 body_too_large
+│   ├── UnknownPlan               400 unknown_plan
+│   ├── UnknownFlow               400 unknown_flow
+│   ├── CrossSite                 403 cross_site
+│   ├── NoBillingAccount          409 no_billing_account
+│   ├── CheckoutInProgress        409 checkout_in_progress
 │   ├── NotSignedIn               401 not_signed_in
 │   │   └── InvalidToken          401 invalid_token
 │   ├── NotFound                  404 not_found
@@ -13,8 +18,10 @@ BillingError                      500 internal_error
 ├── NotConfigured                 503 not_configured
 ├── DatabaseUnavailable           503 database_unavailable
 ├── Overtaken                     503 overtaken
+├── Busy                          503 busy
 └── StripeError                   502 stripe_error
     ├── StripeUnavailable         503 stripe_unavailable
+    │   └── StripeFailed          503 stripe_failed
     ├── StripeRefused             502 stripe_refused
     └── UnknownCustomer           502 unknown_customer
 
@@ -74,6 +81,45 @@ class BodyTooLarge(RequestRefused):
     sentence = "The body of this request is too large."
 
 
+class UnknownPlan(RequestRefused):
+    """The request names no plan that is sold."""
+
+    code = "unknown_plan"
+    sentence = "There is no such plan. Please choose one of those on offer."
+
+
+class UnknownFlow(RequestRefused):
+    """The request names a part of the portal that there is not."""
+
+    code = "unknown_flow"
+    sentence = "There is no such part of the billing portal."
+
+
+class CrossSite(RequestRefused):
+    """A browser sent this from a page that is neither ours nor the product's."""
+
+    http_status = 403
+    code = "cross_site"
+    sentence = "This request did not come from our own pages, and was refused."
+
+
+class NoBillingAccount(RequestRefused):
+    """The user has never begun to buy anything, so there is no portal to open."""
+
+    http_status = 409
+    code = "no_billing_account"
+    sentence = "There is nothing to manage yet: you have not subscribed to anything."
+
+
+class CheckoutInProgress(RequestRefused):
+    """Another click of the same user is being carried out."""
+
+    http_status = 409
+    code = "checkout_in_progress"
+    sentence = "Your checkout is being prepared already. Please try again in a moment."
+    retry_after_seconds = 2
+
+
 class NotSignedIn(RequestRefused):
     """The request names no user."""
 
@@ -131,6 +177,15 @@ class Overtaken(BillingError):
     retry_after_seconds = 1
 
 
+class Busy(BillingError):
+    """As many requests wait for Stripe as may; this one would hold up those that need not."""
+
+    http_status = 503
+    code = "busy"
+    sentence = "Many people are paying at the moment. Please try again shortly."
+    retry_after_seconds = 2
+
+
 class StripeError(BillingError):
     """Stripe answered something that we cannot use."""
 
@@ -146,6 +201,12 @@ class StripeUnavailable(StripeError):
     code = "stripe_unavailable"
     sentence = "Our payment provider is not answering at the moment. Please try again shortly."
     retry_after_seconds = 5
+
+
+class StripeFailed(StripeUnavailable):
+    """Stripe answered that it failed. With the same idempotency key it would say so again."""
+
+    code = "stripe_failed"
 
 
 class StripeRefused(StripeError):

@@ -140,6 +140,7 @@ class CheckoutAttempt(Table):
     """A user's open attempt to buy; idempotency keys are made of its nonce."""
 
     user = ForeignKeyField(User, primary_key=True)
+    user_id: str
     nonce = CharField()
     plan = CharField()
     params = TextField()
@@ -147,6 +148,7 @@ class CheckoutAttempt(Table):
     session_id = CharField(null=True, unique=True)
     url = TextField(null=True)
     expires_at = IntegerField(null=True)
+    returned_at = IntegerField(null=True)
     created_at = IntegerField()
 
     class Meta:

@@ -12,7 +12,7 @@ from waitress.server import create_server
 from .billing_app import Billing
 from .errors import StripeError
 
-THREADS = 8
+THREADS = 8  # twice the slots for waiting on Stripe
 CONNECTIONS = 1000  # waitress takes 100 unless told: fewer than a burst of webhooks may open
 LARGEST_BODY = 2 * 1024 * 1024  # what waitress reads at all; each route takes less
 DRAIN_SECONDS = 10.0

@@ -1,13 +1,26 @@
 """The edge of the app: every answer leaves through here, and every error becomes one, in one shape."""
 
+import functools
 import json
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import bottle
 
+from ..config import Config
 from ..errors import BillingError, BodyTooLarge, InvalidBody, RequestRefused
+from .guards import cors_headers
+
+VIEWS = Path(__file__).parent.parent / "views"
+LARGEST_FORM = 16 * 1024
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
 
 log = logging.getLogger("corkage.http")
 
@@ -21,20 +34,28 @@ class ErrorsToResponses:
     name = "corkage-errors"
     api = 2
 
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
     def apply(self, callback: Callable[..., Any], route: bottle.Route) -> Callable[..., Any]:
         def guarded(*args: Any, **kwargs: Any) -> Any:
-            try:
-                return callback(*args, **kwargs)
-            except bottle.HTTPResponse:
-                raise
-            except BillingError as error:
-                _log(error, route.rule)
-                return error_response(error)
-            except Exception:  # the outermost edge: a bug must not print itself into the page
-                log.exception("%s %s failed", route.method, route.rule)
-                return error_response(BillingError("unexpected"))
+            response = self._answer(functools.partial(callback, *args, **kwargs), route.rule)
+            for name, value in cors_headers(bottle.request.environ, self.config).items():
+                response.set_header(name, value)
+            response.set_header("Vary", ", ".join(filter(None, [response.get_header("Vary"), "Origin"])))
+            return response
 
         return guarded
+
+    def _answer(self, handle: Callable[[], bottle.HTTPResponse], rule: str) -> bottle.HTTPResponse:
+        try:
+            return handle()
+        except BillingError as error:
+            _log(error, rule)
+            return error_response(error, self.config.frontend_url)
+        except Exception:  # the outermost edge: a bug must not print itself into the page
+            log.exception("%s failed", rule)
+            return error_response(BillingError("unexpected"), self.config.frontend_url)
 
 
 def _log(error: BillingError, rule: str) -> None:
@@ -42,9 +63,14 @@ def _log(error: BillingError, rule: str) -> None:
     log.log(level, "%s answered %d %s: %s", rule, error.http_status, error.code, error)
 
 
-def error_response(error: BillingError) -> bottle.HTTPResponse:
-    """Answer `{"error": {"code", "message"}}` with the error's status."""
-    response = json_response({"error": {"code": error.code, "message": error.sentence}}, error.http_status)
+def error_response(error: BillingError, product_url: str) -> bottle.HTTPResponse:
+    """Answer with the error's status: `{"error": {"code", "message"}}` to programs, a page to browsers."""
+    if wants_page():
+        body = _template("error").render(sentence=error.sentence, product_url=product_url)
+        headers = {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store", **PAGE_HEADERS}
+        response = bottle.HTTPResponse(body, error.http_status, headers)
+    else:
+        response = json_response({"error": {"code": error.code, "message": error.sentence}}, error.http_status)
     if error.retry_after_seconds is not None:
         response.set_header("Retry-After", str(error.retry_after_seconds))
     if error.http_status == 401:
@@ -58,6 +84,43 @@ def json_response(
     """Answer JSON; never cached unless the headers say otherwise."""
     headers = {"Content-Type": "application/json", "Cache-Control": "no-store"} | (headers or {})
     return bottle.HTTPResponse(json.dumps(body), status, headers)
+
+
+def wants_page() -> bool:
+    """Tell a browser, which names HTML among what it accepts, from a program."""
+    return "text/html" in bottle.request.environ.get("HTTP_ACCEPT", "")
+
+
+def lead_to(url: str) -> bottle.HTTPResponse:
+    """Lead to an address of Stripe's: 303 for browsers, `{"url"}` for programs."""
+    if wants_page():
+        return bottle.HTTPResponse(status=303, headers={"Location": url, "Cache-Control": "no-store"})
+    return json_response({"url": url})
+
+
+def read_form() -> dict[str, str]:
+    """Read a small body of form fields or JSON; each value a text.
+
+    Errors  BodyTooLarge, InvalidBody
+    """
+    body = read_body(LARGEST_FORM)
+    kind = bottle.request.environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
+    try:
+        text = body.decode("utf-8")
+        if kind == "application/json":
+            fields = json.loads(text)
+        else:
+            fields = {name: values[0] for name, values in parse_qs(text, max_num_fields=50).items()}
+    except (ValueError, RecursionError) as error:
+        raise InvalidBody(f"the body is no form and no JSON: {error}") from error
+    if not isinstance(fields, dict) or not all(isinstance(value, str) for value in fields.values()):
+        raise InvalidBody("wanted form fields, or a JSON object of texts")
+    return fields
+
+
+@functools.cache
+def _template(name: str) -> bottle.SimpleTemplate:
+    return bottle.SimpleTemplate((VIEWS / f"{name}.html").read_text("utf-8"))
 
 
 def read_body(limit: int) -> bytes:

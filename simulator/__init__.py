@@ -57,7 +57,9 @@ class Simulator:
         return self
 
     def stop(self) -> None:
-        """End all of it."""
+        """End all of it; once is enough, and twice does no harm."""
+        if not self._thread.is_alive():
+            return
         self.deliveries.stop()
         self._server.trigger.pull_trigger(self._close)  # in the loop's own thread, which it wakes
         self._thread.join()

@@ -121,6 +121,7 @@ def finalize(world: World, invoice: Object) -> None:
     invoice |= {"status": "open", "auto_advance": True, "effective_at": world.now}
     invoice["number"] = f"{customer['invoice_prefix']}-{customer['next_invoice_sequence']:04d}"
     customer["next_invoice_sequence"] += 1
+    invoice["hosted_invoice_url"] = f"{world.base_url}/i/{invoice['id']}"
     invoice["status_transitions"]["finalized_at"] = world.now
     world.emit("invoice.finalized", invoice)
 

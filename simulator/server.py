@@ -17,6 +17,7 @@ import bottle
 from . import form
 from .errors import ApiError
 from .expand import expanded
+from .pages.routes import add_pages
 from .resources import ROUTES
 from .route import Route
 from .world import API_VERSION, Object, World
@@ -55,6 +56,7 @@ class Api:
         for route in ROUTES:
             rule = route.path.replace("<id>", "<id_:re:[^/]+>")
             self.app.route(rule, route.method, functools.partial(self._answer, route))
+        add_pages(self.app, world)
         self.app.route("/<path:path>", "ANY", functools.partial(self._answer, None))
         self.app.route("/", "ANY", functools.partial(self._answer, None))
 

@@ -38,16 +38,20 @@ class Converger:
         self.catalogue = catalogue
         self.app = app
 
-    def converge(self, customer_id: str, now: float) -> str:
+    def converge(
+        self, customer_id: str, now: float, *, reads_customer: bool = False, also: tuple[str, ...] = ()
+    ) -> str:
         """Fetch the customer's present state and write it; start over when overtaken. Tell the outcome in a word.
 
-        Shape   "converged", or "unowned" for a customer that belongs to no user of ours
+        Shape   reads_customer: look whether the customer itself is still there, too;
+                also: ids of subscriptions that must not be missed, should the list lag behind;
+                "converged", or "unowned" for a customer that belongs to no user of ours
         Errors  StripeError as the gateway's; DatabaseUnavailable; in both cases nothing was written
         """
         for _ in range(MOST_OVERTAKINGS):
             row = _customer_row(customer_id)
             pending = inbox.pending_of(customer_id)
-            fetched = self._fetch(row, pending)
+            fetched = self._fetch(row, pending, reads_customer, set(also))
             outcome = self._write(row, fetched, [event.id for event in pending], now)
             if outcome:
                 log.info("%s %s (%d events)", customer_id, outcome, len(pending))
@@ -70,29 +74,36 @@ class Converger:
         log.info("%s linked by hand to user %s (before: %s)", customer_id, user_id, before or "nobody")
         return self.converge(customer_id, now)
 
-    def _fetch(self, row: Customer, pending: Sequence[StripeEvent]) -> Fetched:
+    def adopt(self, user_id: str, customer_id: str, now: float) -> None:
+        """Remember a customer that was just made for this user."""
+        _customer_row(customer_id)
+        with database.writing():
+            _assign(customer_id, user_id, now)
+
+    def _fetch(self, row: Customer, pending: Sequence[StripeEvent], reads_customer: bool, also: set[str]) -> Fetched:
+        named = also | {each.object_id for each in pending if each.object_id and each.object_id.startswith("sub_")}
         is_news = row.fetched_at is None or any(_is_about_customer(event) for event in pending)
         if row.user_id is None and not is_news:
             return Fetched(None, ())  # known to belong to nobody: its event costs nothing
-        customer = self.gateway.customer(row.id) if is_news or row.deleted_at else None
+        reads_customer = reads_customer or is_news or row.deleted_at is not None
+        customer = self.gateway.customer(row.id) if reads_customer else None
         if customer and customer.deleted:
-            return self._read_by_id(row.id, customer, (), pending)
+            return self._read_by_id(row.id, customer, (), named)
         try:
             listed = self.gateway.subscriptions_of(row.id)
         except UnknownCustomer:
             customer = self.gateway.customer(row.id)
             listed = ()
-        return self._read_by_id(row.id, customer, listed, pending)
+        return self._read_by_id(row.id, customer, listed, named)
 
     def _read_by_id(
         self,
         customer_id: str,
         customer: CustomerState | None,
         listed: tuple[SubscriptionState, ...],
-        pending: Sequence[StripeEvent],
+        named: set[str],
     ) -> Fetched:
         """Read what the list lacks though an event names it or we hold it as going on: absence alone means nothing."""
-        named = {event.object_id for event in pending if event.object_id and event.object_id.startswith("sub_")}
         held = {
             row.id
             for row in Subscription.select(Subscription.id).where(

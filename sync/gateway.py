@@ -8,8 +8,16 @@ from typing import Any
 
 import stripe
 
-from ..errors import InvalidBody, InvalidSignature, StripeError, StripeRefused, StripeUnavailable, UnknownCustomer
-from .states import CustomerState, ItemState, PriceState, SubscriptionState
+from ..errors import (
+    InvalidBody,
+    InvalidSignature,
+    StripeError,
+    StripeFailed,
+    StripeRefused,
+    StripeUnavailable,
+    UnknownCustomer,
+)
+from .states import CustomerState, ItemState, PriceState, SessionState, SubscriptionState
 
 TIMEOUT_SECONDS = (3, 10)
 RETRIES = 2
@@ -27,13 +35,19 @@ class Gateway:
             StripeRefused when the key or the request is not accepted; StripeError when the answer makes no sense
     """
 
-    def __init__(self, secret_key: str, api_base: str | None = None) -> None:
+    def __init__(
+        self,
+        secret_key: str,
+        api_base: str | None = None,
+        timeout_seconds: tuple[float, float] = TIMEOUT_SECONDS,
+        retries: int | None = None,
+    ) -> None:
         stripe.enable_telemetry = False
         self._client = stripe.StripeClient(
             secret_key,
             base_addresses={"api": api_base} if api_base else {},
-            max_network_retries=RETRIES,
-            http_client=stripe.RequestsClient(timeout=TIMEOUT_SECONDS),
+            max_network_retries=RETRIES if retries is None else retries,
+            http_client=stripe.RequestsClient(timeout=timeout_seconds),
         )
 
     def account_id(self) -> str | None:
@@ -115,6 +129,51 @@ class Gateway:
                 found.extend(_price(each) for each in page.auto_paging_iter())
         return tuple(found)
 
+    def create_customer(self, app: str, user_id: str, email: str | None, name: str | None, key: str) -> str:
+        """Create the user's customer, marked as ours; return its id. The same key gives the same customer for a day.
+
+        Source  docs.stripe.com/api/customers/create, docs.stripe.com/api/idempotent_requests
+        """
+        params: stripe.params.CustomerCreateParams = {"metadata": {"corkage_app": app, "corkage_user": user_id}}
+        if email:
+            params["email"] = email
+        if name:
+            params["name"] = name
+        with _translated():
+            return self._client.v1.customers.create(params=params, options={"idempotency_key": key}).id
+
+    def create_checkout_session(self, params: "stripe.params.checkout.SessionCreateParams", key: str) -> SessionState:
+        """Create a Checkout Session. The same key with the same parameters gives the same session for a day.
+
+        Errors  UnknownCustomer when the customer in the parameters is not there, or deleted
+        Source  docs.stripe.com/api/checkout/sessions/create
+        """
+        with _translated(params.get("customer")):
+            return _session(self._client.v1.checkout.sessions.create(params=params, options={"idempotency_key": key}))
+
+    def checkout_session(self, session_id: str) -> SessionState:
+        """Fetch a Checkout Session."""
+        with _translated():
+            return _session(self._client.v1.checkout.sessions.retrieve(session_id))
+
+    def expire_checkout_session(self, session_id: str) -> None:
+        """Close an open Checkout Session for ever.
+
+        Errors  StripeRefused when it is no longer open
+        """
+        with _translated():
+            self._client.v1.checkout.sessions.expire(session_id)
+
+    def create_portal_session(self, params: "stripe.params.billing_portal.SessionCreateParams") -> str:
+        """Open the customer portal, and return its address.
+
+        Errors  UnknownCustomer when the customer is not there, or deleted;
+                StripeRefused when the portal's configuration does not offer the wanted flow
+        Source  docs.stripe.com/api/customer_portal/sessions/create
+        """
+        with _translated(params.get("customer")):
+            return self._client.v1.billing_portal.sessions.create(params=params).url
+
     def _subscription(self, found: stripe.Subscription) -> SubscriptionState:
         items = found["items"].data
         period_end = min((item.current_period_end for item in items), default=None)
@@ -123,7 +182,7 @@ class Gateway:
             id=found.id,
             customer_id=_id(found.customer),
             status=found.status,
-            items=tuple(ItemState(_price(item.price), getattr(item, "quantity", None)) for item in items),
+            items=tuple(ItemState(item.id, _price(item.price), getattr(item, "quantity", None)) for item in items),
             created=found.created,
             current_period_end=period_end,
             cancel_at=found.cancel_at or (period_end if found.cancel_at_period_end else None),
@@ -132,6 +191,7 @@ class Gateway:
             ended_at=found.ended_at,
             past_due_since=self._past_due_since(found) if found.status == "past_due" else None,
             payment_pending=found.status == "active" and _awaits_first_payment(found.latest_invoice),
+            open_invoice_url=_open_invoice_url(found.latest_invoice),
             app=app,
             user_id=user_id,
         )
@@ -205,10 +265,8 @@ def _translated(customer_id: str | None = None) -> Iterator[None]:
         raise StripeRefused(_told(error)) from error
     except stripe.StripeError as error:
         status = error.http_status or 0
-        is_passing = status in (409, 429) or status >= 500
-        raise (StripeUnavailable if is_passing else StripeRefused if status >= 400 else StripeError)(
-            _told(error)
-        ) from error
+        kind = StripeFailed if status >= 500 else StripeUnavailable if status in (409, 429) else StripeRefused
+        raise (kind if status >= 400 else StripeError)(_told(error)) from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StripeError(f"Stripe's answer has not the expected shape: {error!r}") from error
 
@@ -244,6 +302,15 @@ def _price(price: stripe.Price) -> PriceState:
         interval=recurring.interval if recurring else None,
         interval_count=recurring.interval_count if recurring else None,
     )
+
+
+def _open_invoice_url(invoice: Any) -> str | None:
+    return invoice.hosted_invoice_url if isinstance(invoice, stripe.Invoice) and invoice.status == "open" else None
+
+
+def _session(session: stripe.checkout.Session) -> SessionState:
+    subscription = _id(session.subscription) if session.subscription else None
+    return SessionState(session.id, session.status or "", session.url, session.expires_at, subscription)
 
 
 def _awaits_first_payment(invoice: Any) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from .. import database
-from ..errors import ConfigError
+from ..errors import ConfigError, UnknownPlan
 from ..models import Price
 from ..plans import Plan
 from .states import ItemState, PriceState
@@ -64,6 +64,25 @@ class Catalogue:
         row.interval, row.interval_count = price.interval, price.interval_count
         row.save(force_insert=is_new)
         self._store(row, self._plan_of(row))
+
+    def sold_price(self, offer: str, gateway: "Gateway") -> Price:
+        """Find the price to sell: a plan's default, or "plan:price" for another that the plan lists.
+
+        Errors  UnknownPlan when it is not sold; StripeError as the gateway's, when Stripe had to be asked
+        """
+        key, _, name = offer.partition(":")
+        plan = self.plans.get(key)
+        if plan is None or (name and name not in plan.prices):
+            raise UnknownPlan(f"{offer!r} is not on offer")
+        position = plan.prices.index(name) if name else 0
+        wanted = (Price.plan == key, Price.sold, Price.position == position)
+        found = Price.get_or_none(*wanted)
+        if found is None:
+            self.refresh(gateway)
+            found = Price.get_or_none(*wanted)
+        if found is None:
+            raise UnknownPlan(f"{offer!r} is on offer, and Stripe has no active price for it")
+        return found
 
     def deciding_item(self, items: tuple[ItemState, ...]) -> ItemState | None:
         """Choose the item that stands for the subscription: the first whose price is a plan's, else the first.

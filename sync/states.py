@@ -32,6 +32,7 @@ class CustomerState:
 class ItemState:
     """One item of a subscription: a price, and how many of it."""
 
+    id: str
     price: PriceState
     quantity: int | None
 
@@ -43,7 +44,8 @@ class SubscriptionState:
     Shape   cancel_at says when it will end, whichever of Stripe's two fields says so;
             current_period_end is the earliest of the items';
             past_due_since is when the oldest unpaid invoice was due, None unless status is past_due;
-            payment_pending: active while the first payment is still on its way
+            payment_pending: active while the first payment is still on its way;
+            open_invoice_url: where the latest invoice can be paid, None unless it is open
     Units   times are Unix seconds, UTC
     """
 
@@ -59,5 +61,17 @@ class SubscriptionState:
     ended_at: int | None
     past_due_since: int | None
     payment_pending: bool
+    open_invoice_url: str | None
     app: str | None
     user_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionState:
+    """A Checkout Session as Stripe holds it. status is "open", "complete" or "expired"; url is None unless open."""
+
+    id: str
+    status: str
+    url: str | None
+    expires_at: int
+    subscription_id: str | None

@@ -186,7 +186,10 @@ def test_get_access_answers_the_row_and_304_when_nothing_changed(prices):
     again = prices.ask(**{"If-None-Match": first.headers["ETag"]})
 
     assert first.json() == json.loads(json.dumps(read_access("ann")._asdict()))
-    assert (first.headers["Cache-Control"], first.headers["Vary"]) == ("private, no-cache", "Authorization, Cookie")
+    assert (first.headers["Cache-Control"], first.headers["Vary"]) == (
+        "private, no-cache",
+        "Authorization, Cookie, Origin",
+    )
     assert (again.status_code, again.content) == (304, b"")
     User.update(subscription_status="canceled").execute()
     assert prices.ask(**{"If-None-Match": first.headers["ETag"]}).status_code == 200

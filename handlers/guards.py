@@ -1,0 +1,41 @@
+"""What a browser's request must show before it may do anything in a user's name."""
+
+from typing import Any
+
+from ..config import Config, origin_of
+from ..errors import CrossSite
+
+
+def refuse_cross_site(environ: dict[str, Any], config: Config) -> None:
+    """Let a POST pass from our own pages, from the product's, or from a program that shows a token.
+
+    Errors  CrossSite for a page of anybody else's: a sibling subdomain is a stranger, too
+    Source  Fetch Metadata (w3.org/TR/fetch-metadata), and Origin for browsers that lack it
+    """
+    origin, site = environ.get("HTTP_ORIGIN"), environ.get("HTTP_SEC_FETCH_SITE")
+    if origin is None and site is None:
+        if not environ.get("HTTP_AUTHORIZATION", "").lower().startswith("bearer "):
+            raise CrossSite("neither Origin nor Sec-Fetch-Site, and no Bearer token")
+    elif site != "same-origin" and not is_known_origin(origin, config):
+        raise CrossSite(f"Origin {origin!r}, Sec-Fetch-Site {site!r}")
+
+
+def is_known_origin(origin: str | None, config: Config) -> bool:
+    """Tell whether an Origin header names the product's pages, or ours."""
+    own = {origin_of(config.billing_url)} if config.billing_url else set()
+    return origin in config.frontend_origins | own
+
+
+def cors_headers(environ: dict[str, Any], config: Config) -> dict[str, str]:
+    """Let the product's own pages, and no others, read the answer with the user's cookie."""
+    origin = environ.get("HTTP_ORIGIN")
+    if origin is None or origin not in config.frontend_origins:
+        return {}
+    return {"Access-Control-Allow-Origin": origin, "Access-Control-Allow-Credentials": "true"}
+
+
+PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, POST",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type",
+    "Access-Control-Max-Age": "600",
+}

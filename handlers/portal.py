@@ -1,0 +1,22 @@
+"""POST /portal: a signed-in user wants to see or change their billing."""
+
+from typing import TYPE_CHECKING
+
+import bottle
+
+from .edge import lead_to, read_form
+from .guards import refuse_cross_site
+
+if TYPE_CHECKING:
+    from ..billing_app import Billing
+
+
+def open_portal(billing: "Billing") -> bottle.HTTPResponse:
+    """Lead to the user's own customer portal. The body may name a flow; whose portal it is, the sign-in says.
+
+    Errors  CrossSite, NotSignedIn, InvalidBody, BodyTooLarge, UnknownFlow, NoBillingAccount, Busy; StripeError
+    """
+    environ = bottle.request.environ
+    refuse_cross_site(environ, billing.config)
+    identity = billing.signed_in(environ)
+    return lead_to(billing.portal_url(identity.user_id, read_form().get("flow")))

@@ -1,0 +1,201 @@
+"""The hosted customer portal: plan, cancellation, card, invoices."""
+
+from typing import Any
+
+import bottle
+
+from .. import billing
+from ..cards import CARDS
+from ..errors import ApiError
+from ..resources.customers import live_customer
+from ..resources.payment_methods import attached
+from ..resources.portal import allowed_prices
+from ..resources.subscriptions import cancel_subscription, update_subscription
+from ..world import Object, World
+from . import card_fields, date, money, page, price_in_words, see_other, typed_card
+
+FLOW_PAGES = {
+    "payment_method_update": "card",
+    "subscription_cancel": "cancel",
+    "subscription_update": "change",
+    "subscription_update_confirm": "change",
+}
+
+
+def open_portal(world: World, session_id: str) -> bottle.HTTPResponse:
+    """Show the portal or, where the session asks for a flow, its page."""
+    session = world.get("billing_portal.session", session_id)
+    if not session["flow"] or bottle.request.query.get("home"):
+        return _home(world, session)
+    kind = session["flow"]["type"]
+    subscription_id = (session["flow"].get(kind) or {}).get("subscription", "")
+    return show_flow(world, session_id, FLOW_PAGES[kind], subscription_id)
+
+
+def show_flow(world: World, session_id: str, name: str, subscription_id: str = "", error: str | None = None) -> Any:
+    """Show one page of the portal: "card", "change" or "cancel"."""
+    session = world.get("billing_portal.session", session_id)
+    values: dict[str, Any] = {"base": _base(session), "back": _back(session), "subscription_id": subscription_id}
+    status = 402 if error else 200
+    if name == "card":
+        return page("Change card", "card", status, card_fields=card_fields(error), **values)
+    subscription = _own(world, session, subscription_id)
+    if name == "cancel":
+        end = date(billing.period_of(subscription)[1])
+        return page("Cancel plan", "cancel", name=_name(world, subscription), end=end, **values)
+    choices = [_choice(world, price_id, subscription) for price_id in _choices(world, session)]
+    return page("Change plan", "change", status, choices=choices, chosen=_chosen(session), error=error, **values)
+
+
+def act(world: World, session_id: str, action: str, subscription_id: str = "") -> bottle.HTTPResponse:
+    """Carry out what a form of the portal asked for, and go where the session says."""
+    with world.lock:
+        session = world.get("billing_portal.session", session_id)
+        try:
+            ACTIONS[action](world, session, subscription_id)
+        except ApiError as error:
+            return show_flow(world, session_id, action, subscription_id, str(error))
+        return see_other(_after(session))
+
+
+def _save_card(world: World, session: Object, _subscription_id: str) -> None:
+    customer = live_customer(world, session["customer"])
+    method = typed_card(world)
+    attached(world, method["id"], customer, "payment_method")
+    with world.changing(customer, "customer.updated"):
+        customer["invoice_settings"] = customer["invoice_settings"] | {"default_payment_method": method["id"]}
+    for subscription in world.where("subscription", customer=customer["id"]):
+        if subscription["status"] not in billing.ENDED:
+            update_subscription(world, {"default_payment_method": method["id"]}, subscription["id"])
+    for invoice in world.where("invoice", customer=customer["id"], status="open"):
+        billing.attempt(world, invoice)
+
+
+def _change(world: World, session: Object, subscription_id: str) -> None:
+    subscription = _own(world, session, subscription_id)
+    wanted = bottle.request.forms.get("price", "")
+    if wanted not in _choices(world, session):
+        raise ApiError(400, "Please choose a plan.")
+    item = subscription["items"]["data"][0]
+    update_subscription(world, {"items": [{"id": item["id"], "price": wanted}]}, subscription_id)
+
+
+def _cancel(world: World, session: Object, subscription_id: str) -> None:
+    """As Stripe: in flexible billing mode the portal sets cancel_at and leaves the boolean false."""
+    subscription = _own(world, session, subscription_id)
+    if subscription["billing_mode"]["type"] == "flexible":
+        update_subscription(world, {"cancel_at": billing.period_of(subscription)[1]}, subscription_id)
+    else:
+        update_subscription(world, {"cancel_at_period_end": True}, subscription_id)
+
+
+def _cancel_now(world: World, session: Object, subscription_id: str) -> None:
+    _own(world, session, subscription_id)
+    cancel_subscription(world, {}, subscription_id)
+
+
+def _renew(world: World, session: Object, subscription_id: str) -> None:
+    _own(world, session, subscription_id)
+    update_subscription(world, {"cancel_at_period_end": False}, subscription_id)
+
+
+ACTIONS = {"card": _save_card, "change": _change, "cancel": _cancel, "cancel_now": _cancel_now, "renew": _renew}
+
+
+def _home(world: World, session: Object) -> bottle.HTTPResponse:
+    features = world.get("billing_portal.configuration", session["configuration"])["features"]
+    customer = live_customer(world, session["customer"])
+    subscriptions = world.where("subscription", customer=customer["id"])
+    invoices = world.where("invoice", customer=customer["id"])
+    return page(
+        "Billing",
+        "portal",
+        base=_base(session),
+        return_url=session["return_url"] or "/",
+        note=None,
+        subscriptions=[_shown(world, each) for each in subscriptions],
+        can_change=features["subscription_update"]["enabled"],
+        can_cancel=features["subscription_cancel"]["enabled"],
+        card=_card_in_words(world, customer, subscriptions),
+        invoices=[
+            {
+                "date": date(each["created"]),
+                "status": each["status"],
+                "amount": money(each["amount_due"], each["currency"]),
+            }
+            for each in invoices
+        ],
+    )
+
+
+def _shown(world: World, subscription: Object) -> Object:
+    end = date(billing.period_of(subscription)[1])
+    is_ending = subscription["cancel_at"] is not None
+    is_live = subscription["status"] not in billing.ENDED
+    item = subscription["items"]["data"][0]
+    states = {
+        "active": f"Renews on {end}.",
+        "trialing": f"Free trial until {end}.",
+        "past_due": "The last payment failed. Please change your card.",
+        "canceled": "Ended.",
+    }
+    state = f"Ends on {date(subscription['cancel_at'])}." if is_ending and is_live else ""
+    return {
+        "id": subscription["id"],
+        "name": _name(world, subscription),
+        "price": price_in_words(item["price"], item["quantity"]),
+        "state": state or states.get(subscription["status"], subscription["status"]),
+        "is_live": is_live,
+        "is_ending": is_ending,
+    }
+
+
+def _card_in_words(world: World, customer: Object, subscriptions: list[Object]) -> str:
+    live = [each["default_payment_method"] for each in subscriptions if each["status"] not in billing.ENDED]
+    chosen = next(filter(None, [*live, customer["invoice_settings"]["default_payment_method"]]), None)
+    if chosen is None:
+        return "No card yet."
+    card = CARDS[world.cards[chosen]]
+    return f"{card.brand.capitalize()} ending in {card.number[-4:]}"
+
+
+def _choices(world: World, session: Object) -> list[str]:
+    return allowed_prices(world, world.get("billing_portal.configuration", session["configuration"]))
+
+
+def _choice(world: World, price_id: str, subscription: Object) -> Object:
+    price = world.get("price", price_id)
+    is_now = subscription["items"]["data"][0]["price"]["id"] == price_id
+    name = world.get("product", price["product"])["name"]
+    return {"id": price_id, "name": name, "price": price_in_words(price), "is_now": is_now}
+
+
+def _chosen(session: Object) -> str | None:
+    flow = session["flow"] or {}
+    items = (flow.get("subscription_update_confirm") or {}).get("items") or [{}]
+    price: str | None = items[0].get("price")
+    return price
+
+
+def _own(world: World, session: Object, subscription_id: str) -> Object:
+    subscription = world.get("subscription", subscription_id)
+    if subscription["customer"] != session["customer"]:
+        raise ApiError(404, "No such subscription.")
+    return subscription
+
+
+def _name(world: World, subscription: Object) -> str:
+    return str(world.get("product", subscription["items"]["data"][0]["price"]["product"])["name"])
+
+
+def _base(session: Object) -> str:
+    return f"/p/session/{session['id']}"
+
+
+def _back(session: Object) -> str:
+    return session["return_url"] if session["flow"] and session["return_url"] else f"{_base(session)}?home=1"
+
+
+def _after(session: Object) -> str:
+    redirect = ((session["flow"] or {}).get("after_completion") or {}).get("redirect") or {}
+    return redirect.get("return_url") or f"{_base(session)}?home=1"

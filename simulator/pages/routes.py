@@ -1,0 +1,36 @@
+"""Where the hosted pages are."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import bottle
+
+from ..errors import ApiError
+from ..world import World
+from . import checkout, page, portal
+
+ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
+    ("GET", "/c/pay/<session_id>", checkout.show_checkout),
+    ("POST", "/c/pay/<session_id>", checkout.pay_checkout),
+    ("GET", "/i/<invoice_id>", checkout.show_invoice),
+    ("POST", "/i/<invoice_id>", checkout.pay_invoice),
+    ("GET", "/p/session/<session_id>", portal.open_portal),
+    ("GET", "/p/session/<session_id>/<name:re:card|change|cancel>", portal.show_flow),
+    ("GET", "/p/session/<session_id>/<name:re:card|change|cancel>/<subscription_id>", portal.show_flow),
+    ("POST", "/p/session/<session_id>/<action:re:card>", portal.act),
+    ("POST", "/p/session/<session_id>/<action:re:change|cancel|cancel_now|renew>/<subscription_id>", portal.act),
+)
+
+
+def add_pages(app: bottle.Bottle, world: World) -> None:
+    """Add every hosted page to the app."""
+    for method, rule, handler in ROUTES:
+        app.route(rule, method, functools.partial(_answer, handler, world))
+
+
+def _answer(handler: Callable[..., Any], world: World, **arguments: str) -> bottle.HTTPResponse:
+    try:
+        return handler(world, **arguments)
+    except ApiError as error:
+        return page("Not found", "message", error.status, heading="Not found", text=str(error), link=None)

@@ -1,0 +1,591 @@
+"""A click on "subscribe", the portal, and the way back: one customer, one open session, never a second subscription."""
+
+import itertools
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+import requests
+from corkage.errors import StripeFailed, StripeUnavailable
+from corkage.identity import mint_token
+from corkage.models import CheckoutAttempt, Customer, StripeEvent, User
+from corkage.plans import Plan
+from harness import APP, AUTH_SECRET, PRO, running
+
+FRONTEND = f"https://{APP}"
+TEAM = Plan("team", "Team", ("team_monthly",))
+TRIAL = replace(PRO, trial_days=14)
+CARD = {"number": "4242 4242 4242 4242", "expiry": "12/40", "cvc": "123"}
+DECLINED = CARD | {"number": "4000000000000002"}
+
+
+@pytest.fixture
+def team_price(shop):
+    return shop.client.v1.prices.create(
+        params={
+            "product_data": {"name": "Team"},
+            "currency": "usd",
+            "unit_amount": 2900,
+            "recurring": {"interval": "month"},
+            "lookup_key": "team_monthly",
+        }
+    ).id
+
+
+@pytest.fixture
+def app(config, shop, team_price):
+    with running(replace(config, plans=(PRO, TEAM), billing_url="https://billing.example.com")) as served:
+        yield served
+
+
+def click(app, path="/checkout", user="ann", body=None, **headers):
+    token = mint_token(AUTH_SECRET, user, email=f"{user}@example.com", now=time.time(), lifetime_seconds=60)
+    headers = {"Authorization": f"Bearer {token}"} | headers
+    body = {"plan": "pro"} if body is None and path == "/checkout" else body
+    return requests.post(f"{app.url}{path}", data=body, headers=headers, allow_redirects=False, timeout=30)
+
+
+def url_of(answer):
+    assert answer.status_code == 200, answer.text
+    return answer.json()["url"]
+
+
+def pay(url, card=CARD):
+    return requests.post(url, data=card, allow_redirects=False, timeout=10)
+
+
+def sessions(shop, **params):
+    return shop.client.v1.checkout.sessions.list(params=params).data
+
+
+def live_subscriptions(shop):
+    return [each.id for each in shop.client.v1.subscriptions.list().data]
+
+
+def is_code(answer, status, code):
+    return (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
+def test_checkout_sends_what_it_must_and_names_the_user_everywhere(app, shop):
+    url_of(click(app))
+
+    (session,) = sessions(shop)
+    customer = shop.client.v1.customers.retrieve(session.customer)
+    ours = {"corkage_app": APP, "corkage_user": "ann"}
+    assert (session.mode, session.client_reference_id, session.metadata.to_dict()) == ("subscription", "ann", ours)
+    assert (customer.metadata.to_dict(), customer.email) == (ours, "ann@example.com")
+    assert session.success_url == "https://billing.example.com/return?session_id={CHECKOUT_SESSION_ID}"
+    assert session.cancel_url == FRONTEND
+    (asked,) = [
+        each for each in shop.simulator.requests if each.path == "/v1/checkout/sessions" and each.method == "POST"
+    ]
+    assert asked.params["subscription_data"] == {"metadata": ours}
+    assert asked.params["line_items"] == [{"price": shop.price, "quantity": "1"}]
+    assert asked.idempotency_key
+    assert User.get().stripe_customer_id == Customer.get().id == session.customer
+
+
+def test_a_browser_is_led_by_303_and_a_program_by_json(app):
+    page = click(app, Accept="text/html", **{"Sec-Fetch-Site": "same-origin"})
+
+    assert (page.status_code, page.headers["Cache-Control"]) == (303, "no-store")
+    assert page.headers["Location"] == url_of(click(app))
+
+
+def test_a_visitor_who_comes_back_before_any_webhook_is_let_in_at_once(app, shop):
+    paid = pay(url_of(click(app)))
+    back = paid.headers["Location"].replace("https://billing.example.com", app.url)
+    assert not app.billing.access("ann").allowed
+
+    returned = requests.get(back, allow_redirects=False, timeout=10)
+
+    assert (returned.status_code, returned.headers["Location"]) == (303, FRONTEND)
+    assert app.billing.access("ann").plan == "pro"
+    assert StripeEvent.select().count() == 0
+    before = len(shop.simulator.requests)
+    assert requests.get(back, allow_redirects=False, timeout=10).status_code == 303
+    assert len(shop.simulator.requests) == before
+
+
+@pytest.mark.parametrize("session_id", ["", "cs_test_of_a_stranger", "../../etc", "%00", "x" * 5000])
+def test_return_with_a_strangers_session_calls_nobody(app, shop, session_id):
+    shop.client.v1.customers.create()
+    before = len(shop.simulator.requests)
+
+    answer = requests.get(f"{app.url}/return?session_id={session_id}", allow_redirects=False, timeout=5)
+
+    assert (answer.status_code, answer.headers["Location"]) == (303, FRONTEND)
+    assert len(shop.simulator.requests) == before
+
+
+def test_a_returning_visitor_is_led_on_also_when_stripe_is_down(app, shop):
+    back = pay(url_of(click(app))).headers["Location"].replace("https://billing.example.com", app.url)
+    shop.simulator.stop()
+
+    started = time.monotonic()
+    assert requests.get(back, allow_redirects=False, timeout=10).status_code == 303
+    assert time.monotonic() - started < 6
+
+
+@pytest.mark.parametrize("plans", [("pro", "pro"), ("pro", "team")])
+def test_two_clicks_at_once_make_one_customer_and_one_open_session(app, shop, plans):
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda plan: click(app, body={"plan": plan}), plans))
+
+    assert {answer.status_code for answer in answers} <= {200, 409}
+    assert 200 in {answer.status_code for answer in answers}
+    assert len(shop.client.v1.customers.list().data) == 1
+    assert len(sessions(shop, status="open")) == 1
+
+
+def test_ten_clicks_at_once_make_one_customer_and_one_session(app, shop):
+    with ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(lambda _: click(app), range(10)))
+
+    assert {answer.status_code for answer in answers} <= {200, 409, 503}
+    assert len({url_of(answer) for answer in answers if answer.status_code == 200}) == 1
+    assert (len(shop.client.v1.customers.list().data), len(sessions(shop))) == (1, 1)
+
+
+def test_another_click_gets_the_same_open_session_and_another_plan_closes_it(app, shop):
+    first = url_of(click(app))
+    assert url_of(click(app)) == first
+
+    second = url_of(click(app, body={"plan": "team"}))
+
+    assert second != first
+    assert [each.status for each in sessions(shop)] == ["open", "expired"]
+    assert pay(first).status_code != 303 or live_subscriptions(shop) == []
+    assert live_subscriptions(shop) == []
+
+
+def test_an_expired_session_is_replaced(app, shop):
+    first = url_of(click(app))
+    shop.client.v1.checkout.sessions.expire(sessions(shop)[0].id)
+
+    assert url_of(click(app)) != first
+    assert len(shop.client.v1.customers.list().data) == 1
+
+
+def test_paid_but_webhook_late_and_another_plan_clicked_makes_no_second_subscription(app, shop):
+    pay(url_of(click(app)))
+
+    portal = url_of(click(app, body={"plan": "team"}))
+
+    assert "/p/session/" in portal
+    assert len(live_subscriptions(shop)) == 1
+    assert app.billing.access("ann").allowed
+
+
+def test_paid_in_the_moment_of_the_other_click_makes_no_second_subscription(app, shop):
+    url = url_of(click(app))
+    gateway = app.billing.worker.gateway
+    read = gateway.checkout_session
+
+    def read_and_be_overtaken(session_id):
+        state = read(session_id)
+        if state.status == "open":
+            pay(url)
+        return state
+
+    gateway.checkout_session = read_and_be_overtaken
+    portal = url_of(click(app, body={"plan": "team"}))
+
+    assert "/p/session/" in portal
+    assert len(live_subscriptions(shop)) == 1
+
+
+def test_after_a_subscription_ended_the_same_user_may_buy_again_with_the_same_customer(app, shop):
+    pay(url_of(click(app)))
+    (subscription,) = live_subscriptions(shop)
+    shop.client.v1.subscriptions.cancel(subscription)
+
+    pay(url_of(click(app)))
+
+    assert len(live_subscriptions(shop)) == 1
+    assert len(shop.client.v1.customers.list().data) == 1
+
+
+def test_a_kill_between_claim_and_answer_makes_no_second_session(app, shop, monkeypatch):
+    gateway = app.billing.worker.gateway
+    create = gateway.create_checkout_session
+
+    def create_and_die(params, key):
+        create(params, key)
+        raise KeyboardInterrupt
+
+    gateway.create_checkout_session = create_and_die
+    from corkage.sync.checkout import Buyer
+
+    buyer = Buyer(
+        "ann", "ann@example.com", None, "https://billing.example.com/return?session_id={CHECKOUT_SESSION_ID}", FRONTEND
+    )
+    with pytest.raises(KeyboardInterrupt):
+        app.billing.checkout.subscribe_url(buyer, "pro")
+    assert CheckoutAttempt.get().session_id is None
+    CheckoutAttempt.update(claimed_until=time.time() - 1).execute()
+
+    gateway.create_checkout_session = create
+    url = url_of(click(app))
+
+    assert [each.url for each in sessions(shop)] == [url]
+    assert len(shop.client.v1.customers.list().data) == 1
+
+
+def test_a_cut_answer_is_resumed_with_the_same_key(app, shop):
+    gateway = app.billing.worker.gateway
+    create, keys = gateway.create_checkout_session, []
+
+    def create_and_cut(params, key):
+        keys.append(key)
+        made = create(params, key)
+        if len(keys) == 1:
+            raise StripeUnavailable("cut")
+        return made
+
+    gateway.create_checkout_session = create_and_cut
+    assert is_code(click(app), 503, "stripe_unavailable")
+    url = url_of(click(app))
+
+    assert keys[0] == keys[1]
+    assert [each.url for each in sessions(shop)] == [url]
+
+
+def test_a_stored_500_is_escaped_by_a_new_attempt(app, shop):
+    gateway = app.billing.worker.gateway
+    create, keys = gateway.create_checkout_session, []
+
+    def fail_once(params, key):
+        keys.append(key)
+        if len(keys) == 1:
+            raise StripeFailed("500")
+        return create(params, key)
+
+    gateway.create_checkout_session = fail_once
+    assert is_code(click(app), 503, "stripe_failed")
+    url_of(click(app))
+
+    assert keys[0] != keys[1]
+
+
+def test_a_click_while_another_holds_the_claim_is_told_to_come_back(app, shop, monkeypatch):
+    monkeypatch.setattr("corkage.sync.checkout.WAIT_SECONDS", 0.3)
+    url_of(click(app))
+    CheckoutAttempt.update(session_id=None, claimed_until=time.time() + 60).execute()
+
+    answer = click(app)
+
+    assert is_code(answer, 409, "checkout_in_progress")
+    assert answer.headers["Retry-After"] == "2"
+
+
+def test_a_customer_deleted_at_stripe_is_replaced_at_the_next_click(app, shop):
+    url_of(click(app))
+    first = User.get().stripe_customer_id
+    shop.client.v1.customers.delete(first)
+
+    url = url_of(click(app))
+
+    assert url
+    assert User.get().stripe_customer_id != first
+
+
+@pytest.mark.parametrize(
+    ("status", "leads_to"),
+    [
+        ("active", "change"),
+        ("trialing", "change"),
+        ("past_due", "card"),
+        ("unpaid", "card"),
+        ("paused", "card"),
+        ("incomplete", "card"),
+        ("canceled", "checkout"),
+        ("incomplete_expired", "checkout"),
+        ("unheard_of", "plain"),
+    ],
+)
+def test_a_click_leads_where_the_state_says(app, shop, simulator, status, leads_to):
+    customer = shop.customer()
+    simulator.world.get("subscription", shop.subscribe(customer))["status"] = status
+    app.billing.worker.converger.converge(customer, time.time())
+
+    url = url_of(click(app, body={"plan": "team"}))
+
+    assert where(url) == leads_to
+    assert len(shop.client.v1.customers.list().data) == 1
+
+
+def where(url):
+    if "/c/pay/" in url:
+        return "checkout"
+    if "/i/" in url:
+        return "invoice"
+    page = requests.get(url, timeout=5).text
+    return (
+        next((name for name in ("Change plan", "Change card") if f"<h1>{name}" in page), "plain")
+        .split()[-1]
+        .replace("plan", "change")
+    )
+
+
+def test_an_incomplete_subscription_leads_to_its_open_invoice(app, shop):
+    shop.subscribe(shop.customer(card="pm_card_chargeCustomerFail"))
+    customer = shop.client.v1.customers.list().data[0].id
+    app.billing.worker.converger.converge(customer, time.time())
+
+    url = url_of(click(app))
+
+    assert where(url) == "invoice"
+    assert requests.post(url, data=CARD, timeout=5).status_code == 200
+    app.billing.worker.converger.converge(customer, time.time())
+    assert app.billing.access("ann").allowed
+
+
+def test_several_items_and_the_present_price_lead_to_the_plain_portal(app, shop, team_price):
+    customer = shop.customer()
+    subscription = shop.subscribe(customer)
+    app.billing.worker.converger.converge(customer, time.time())
+    assert where(url_of(click(app))) == "plain"
+
+    shop.client.v1.subscriptions.update(subscription, params={"items": [{"price": team_price}]})
+    assert where(url_of(click(app, body={"plan": "team"}))) == "plain"
+
+
+def test_a_portal_without_that_product_is_opened_plain(app, shop):
+    shop.client.v1.billing_portal.configurations.list()
+    (default,) = shop.client.v1.billing_portal.configurations.list().data
+    shop.client.v1.billing_portal.configurations.update(
+        default.id, params={"features": {"subscription_update": {"enabled": False}}}
+    )
+    customer = shop.customer()
+    shop.subscribe(customer)
+    app.billing.worker.converger.converge(customer, time.time())
+
+    assert where(url_of(click(app, body={"plan": "team"}))) == "plain"
+
+
+def test_a_trial_is_given_once(config, shop):
+    with running(replace(config, plans=(TRIAL,), billing_url="https://billing.example.com")) as app:
+        pay(url_of(click(app)))
+        (subscription,) = live_subscriptions(shop)
+        assert shop.client.v1.subscriptions.retrieve(subscription).status == "trialing"
+        app.billing.worker.converger.converge(User.get().stripe_customer_id, time.time())
+        assert app.billing.access("ann").reason == "trialing"
+        shop.client.v1.subscriptions.cancel(subscription)
+
+        pay(url_of(click(app)))
+
+        (again,) = live_subscriptions(shop)
+        assert shop.client.v1.subscriptions.retrieve(again).status == "active"
+
+
+def test_a_user_with_only_a_foreign_subscription_may_buy(app, shop):
+    customer = shop.customer(user=None)
+    shop.subscribe(customer, price=shop.other_price, user=None)
+    app.billing.worker.converger.link("ann", customer, time.time())
+
+    assert "/c/pay/" in url_of(click(app))
+
+
+@pytest.mark.parametrize("plan", ["", "none", "pro:none", "pro:team_monthly", "PRO", "price_1", "a" * 9999])
+def test_an_unknown_plan_is_refused_and_nothing_made(app, shop, plan):
+    assert is_code(click(app, body={"plan": plan}), 400, "unknown_plan")
+    assert shop.client.v1.customers.list().data == []
+    assert User.select().count() == 0
+
+
+def test_nothing_but_the_plan_in_the_body_counts(app, shop):
+    body = {
+        "plan": "pro",
+        "user": "eve",
+        "user_id": "eve",
+        "price": shop.other_price,
+        "price_id": shop.other_price,
+        "trial_period_days": "999",
+        "success_url": "https://evil.example",
+        "cancel_url": "//evil.example",
+        "customer": "cus_other",
+        "quantity": "0",
+    }
+    url_of(click(app, body=body))
+
+    (session,) = sessions(shop)
+    (asked,) = [
+        each for each in shop.simulator.requests if each.path == "/v1/checkout/sessions" and each.method == "POST"
+    ]
+    assert "evil" not in json.dumps(asked.params)
+    assert session.client_reference_id == "ann"
+    assert asked.params["line_items"] == [{"price": shop.price, "quantity": "1"}]
+    assert "trial_period_days" not in asked.params["subscription_data"]
+
+
+def test_json_bodies_count_and_faulty_ones_are_refused(app):
+    headers = {"Content-Type": "application/json"}
+    assert click(app, body=b'{"plan": "pro"}', **headers).status_code == 200
+    for body in (b"[]", b'{"plan": 7}', b"{", b"\xff", b"[" * 9999):
+        assert is_code(click(app, body=body, **headers), 400, "invalid_body")
+
+
+def test_a_form_of_two_mebibytes_is_refused(app, shop):
+    assert is_code(click(app, body={"plan": "x" * 2 * 1024 * 1024}), 413, "body_too_large")
+    assert shop.client.v1.customers.list().data == []
+
+
+def test_portal_before_any_purchase_is_refused_without_asking_stripe(app, shop):
+    before = len(shop.simulator.requests)
+
+    assert is_code(click(app, "/portal"), 409, "no_billing_account")
+    assert len(shop.simulator.requests) == before
+
+
+@pytest.mark.parametrize(
+    ("flow", "leads_to"),
+    [
+        (None, "plain"),
+        ("payment_method_update", "card"),
+        ("subscription_update", "change"),
+        ("subscription_cancel", "Cancel"),
+    ],
+)
+def test_the_portal_opens_at_the_flow_that_is_named(app, shop, flow, leads_to):
+    customer = shop.customer()
+    shop.subscribe(customer)
+    app.billing.worker.converger.converge(customer, time.time())
+
+    url = url_of(click(app, "/portal", body={"flow": flow} if flow else {}))
+
+    page = requests.get(url, timeout=5).text
+    assert ("Cancel Pro" in page) if leads_to == "Cancel" else where(url) == leads_to
+    (asked,) = [each for each in shop.simulator.requests if each.path == "/v1/billing_portal/sessions"]
+    assert asked.params["return_url"] == FRONTEND
+
+
+def test_an_unknown_flow_is_refused(app, shop):
+    customer = shop.customer()
+    app.billing.worker.converger.converge(customer, time.time())
+
+    assert is_code(click(app, "/portal", body={"flow": "everything"}), 400, "unknown_flow")
+
+
+def test_a_user_cannot_open_anothers_portal(app, shop):
+    customer = shop.customer("ann")
+    shop.subscribe(customer)
+    app.billing.worker.converger.converge(customer, time.time())
+
+    answer = click(app, "/portal", user="eve", body={"user": "ann", "customer": customer})
+
+    assert is_code(answer, 409, "no_billing_account")
+    assert not [each for each in shop.simulator.requests if each.path == "/v1/billing_portal/sessions"]
+
+
+HOSTILE = (
+    {"Origin": "https://evil.example"},
+    {"Origin": "null"},
+    {"Origin": f"https://{APP}.evil.example"},
+    {"Origin": f"http://{APP}"},
+    {"Origin": f"https://{APP}:8443"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+    {"Sec-Fetch-Site": "none"},
+    {"Sec-Fetch-Site": "same-site", "Origin": f"https://other.{APP}"},
+)
+
+
+@pytest.mark.parametrize(("path", "headers"), list(itertools.product(("/checkout", "/portal"), HOSTILE)), ids=str)
+def test_a_cross_site_post_is_refused_whatever_it_carries(app, shop, path, headers):
+    assert is_code(click(app, path, **headers), 403, "cross_site")
+    assert shop.client.v1.customers.list().data == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "same-origin"},
+        {"Origin": FRONTEND, "Sec-Fetch-Site": "cross-site"},
+        {"Origin": "https://billing.example.com"},
+        {},
+    ],
+)
+def test_our_own_pages_the_products_and_programs_pass(app, headers):
+    assert click(app, **headers).status_code == 200
+
+
+def test_a_cookie_without_any_origin_is_refused(app):
+    token = mint_token(AUTH_SECRET, "ann", now=time.time(), lifetime_seconds=60)
+    cookie = {"Cookie": f"corkage={token}"}
+
+    assert is_code(requests.post(f"{app.url}/checkout", {"plan": "pro"}, headers=cookie, timeout=5), 403, "cross_site")
+    cookie["Origin"] = FRONTEND
+    assert requests.post(f"{app.url}/checkout", {"plan": "pro"}, headers=cookie, timeout=5).status_code == 200
+
+
+def test_nobody_signed_in_is_refused(app):
+    headers = {"Sec-Fetch-Site": "same-origin"}
+    assert is_code(
+        requests.post(f"{app.url}/checkout", {"plan": "pro"}, headers=headers, timeout=5), 401, "not_signed_in"
+    )
+
+
+def test_cors_is_for_the_products_pages_only(app):
+    allowed = requests.options(f"{app.url}/checkout", headers={"Origin": FRONTEND}, timeout=5)
+    hostile = requests.options(f"{app.url}/checkout", headers={"Origin": "https://evil.example"}, timeout=5)
+    answer = app.ask(Origin=FRONTEND)
+
+    assert allowed.status_code == hostile.status_code == 204
+    assert allowed.headers["Access-Control-Allow-Origin"] == FRONTEND
+    assert allowed.headers["Access-Control-Allow-Credentials"] == "true"
+    assert "Access-Control-Allow-Origin" not in hostile.headers
+    assert answer.headers["Access-Control-Allow-Origin"] == FRONTEND
+    assert "Origin" in answer.headers["Vary"]
+
+
+def test_without_billing_url_a_foreign_host_header_leads_nowhere(config, shop):
+    with running(replace(config, frontend_urls=(FRONTEND,))) as app:
+        assert is_code(click(app, Host="evil.example"), 503, "not_configured")
+        assert is_code(click(app, **{"X-Forwarded-Host": "evil.example"}), 503, "not_configured")
+    with running(replace(config, frontend_urls=("http://127.0.0.1",))) as app:
+        assert is_code(click(app), 503, "not_configured")
+    assert shop.client.v1.customers.list().data == []
+
+
+def test_errors_are_pages_for_browsers_and_hold_no_details(app):
+    answer = click(app, body={"plan": "<script>alert(1)</script>\r\nX: y"}, Accept="text/html,*/*")
+
+    assert answer.status_code == 400
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert "There is no such plan." in answer.text
+    assert "script" not in answer.text
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+
+
+def test_stripe_down_is_a_clear_503_and_nothing_is_lost(app, shop):
+    shop.simulator.stop()
+
+    answer = click(app)
+
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"]
+    assert CheckoutAttempt.select().count() <= 1
+
+
+def test_a_slow_stripe_leaves_the_fast_routes_fast(app, shop):
+    gateway = app.billing.worker.gateway
+
+    def slow(*_):
+        time.sleep(1.5)
+        raise StripeUnavailable("slow")
+
+    gateway.create_customer = slow
+    url_of_access = f"{app.url}/access"
+    with ThreadPoolExecutor(20) as pool:
+        clicks = [pool.submit(click, app, user=f"user-{number}") for number in range(12)]
+        time.sleep(0.6)
+        started = time.monotonic()
+        assert requests.get(url_of_access, timeout=5).status_code == 401
+        assert app.ask().status_code == 200
+        assert time.monotonic() - started < 1
+        statuses = sorted(each.result().json()["error"]["code"] for each in clicks)
+
+    assert statuses == ["busy"] * 8 + ["stripe_unavailable"] * 4
