@@ -185,10 +185,12 @@ class Billing:
         """What applies events. Made when first needed: Stripe's library costs 20 MB that reading access does not."""
         from .sync.converge import Converger
         from .sync.gateway import Gateway
-        from .sync.worker import Worker
+        from .sync.worker import Polling, Worker
 
         gateway = Gateway(self.config.stripe_secret_key, self.config.stripe_api_base)
-        return Worker(gateway, self.catalogue, Converger(gateway, self.catalogue, self.config.app))
+        converger = Converger(gateway, self.catalogue, self.config.app)
+        polling = Polling(self.config.poll_seconds, self.config.settle_seconds, self.config.livemode)
+        return Worker(gateway, self.catalogue, converger, polling)
 
     def verify_signature(self, body: bytes, header: str | None, now: float) -> dict[str, Any]:
         """Check that Stripe signed these bytes, and parse them; see the gateway's."""

@@ -40,7 +40,7 @@ def _take(billing: "Billing", event: inbox.EventRef, now: float) -> str:
         return f"not ours: of the connected account {event.account}"
     if event.livemode != billing.config.livemode:
         return f"not ours: {'live' if event.livemode else 'test'} mode"
-    if not (event.concerns_customer or event.concerns_catalogue):
+    if not event.is_wanted:
         return "not of a kind that is kept"
     is_new = inbox.record(event, "webhook", now, due_at=now + billing.settle_seconds)
     billing.apply_soon(event, now)

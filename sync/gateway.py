@@ -17,6 +17,7 @@ from ..errors import (
     StripeUnavailable,
     UnknownCustomer,
 )
+from .inbox import EventRef, read_event
 from .states import CustomerState, ItemState, PriceState, SessionState, SubscriptionState
 
 TIMEOUT_SECONDS = (3, 10)
@@ -104,6 +105,15 @@ class Gateway:
             if _is_missing(error.__cause__):
                 return None
             raise
+
+    def events_since(self, since: int, types: tuple[str, ...]) -> tuple[EventRef, ...]:
+        """Fetch what happened since a time, of these types, all pages, newest first. Stripe tells 30 days.
+
+        Source  docs.stripe.com/api/events/list
+        """
+        with _translated():
+            page = self._client.v1.events.list(params={"created": {"gte": since}, "types": list(types), "limit": PAGE})
+            return tuple(read_event(each.to_dict()) for each in page.auto_paging_iter())
 
     def price(self, price_id: str) -> PriceState | None:
         """Fetch one price by its id; None when this account has none of this id."""

@@ -45,14 +45,12 @@ class EventRef:
     object_id: str | None
 
     @property
-    def concerns_customer(self) -> bool:
-        return self.customer_id is not None and (
-            self.type in CUSTOMER_EVENTS or self.type.startswith(CUSTOMER_PREFIXES)
-        )
-
-    @property
-    def concerns_catalogue(self) -> bool:
-        return self.type.startswith(CATALOGUE_PREFIXES)
+    def is_wanted(self) -> bool:
+        """Whether it says "look" at something that we hold."""
+        if self.type.startswith(CATALOGUE_PREFIXES):
+            return True
+        is_of_customer = self.type in CUSTOMER_EVENTS or self.type.startswith(CUSTOMER_PREFIXES)
+        return is_of_customer and self.customer_id is not None
 
 
 def read_event(payload: dict[str, Any]) -> EventRef:

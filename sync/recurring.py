@@ -28,6 +28,12 @@ def next_run_at(name: str) -> float:
     return 0.0 if cursor is None else cursor.next_run_at
 
 
+def save_position(name: str, position: int) -> None:
+    """Remember how far the work has come."""
+    with database.writing():
+        Cursor.update(position=position).where(Cursor.name == name).execute()
+
+
 def _move(cursor: Cursor, next_run_at: float) -> bool:
     with database.writing():
         moved = (

@@ -12,6 +12,7 @@ from ..models import remember_once
 from . import inbox, recurring
 from .converge import Converger
 from .gateway import SLOWEST_CALL_SECONDS, Gateway
+from .poll import poll
 from .prices import Catalogue
 
 BATCH = 50
@@ -33,13 +34,23 @@ class Work:
     next_due_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Polling:
+    """How Stripe's events are polled; never when every_seconds is 0."""
+
+    every_seconds: float
+    settle_seconds: float
+    livemode: bool
+
+
 class Worker:
     """Applies what is pending. Any number of them may run, in threads and processes, on one file."""
 
-    def __init__(self, gateway: Gateway, catalogue: Catalogue, converger: Converger) -> None:
+    def __init__(self, gateway: Gateway, catalogue: Catalogue, converger: Converger, polling: Polling) -> None:
         self.gateway = gateway
         self.catalogue = catalogue
         self.converger = converger
+        self.polling = polling
         self._account_checked = False
 
     def check_account(self) -> None:
@@ -68,7 +79,7 @@ class Worker:
             self.check_account()
         except StripeError as error:
             log.warning("Stripe did not tell whose key this is: %s: %s", error.code, error)
-        failed = int(self._refresh_prices(now) is not None)
+        failed = sum(each is not None for each in (self._refresh_prices(now), self._poll(now)))
         converged = 0
         for customer_id in inbox.due_customers(now, BATCH):
             if not inbox.lease(customer_id, now, now + LEASE_SECONDS):
@@ -122,8 +133,21 @@ class Worker:
             inbox.mark_applied(waiting, "refreshed", now)
         return None
 
+    def _poll(self, now: float) -> BillingError | None:
+        if not self.polling.every_seconds or not recurring.claim("poll", now, self.polling.every_seconds):
+            return None
+        try:
+            poll(self.gateway, now, self.polling.livemode, self.polling.settle_seconds)
+        except DatabaseUnavailable:
+            raise
+        except BillingError as error:
+            log.warning("Stripe's events could not be polled, will be tried again: %s: %s", error.code, error)
+            return error
+        return None
+
     def _next_due_at(self) -> float:
-        return min(inbox.next_due_at() or float("inf"), recurring.next_run_at("prices"))
+        polled_at = recurring.next_run_at("poll") if self.polling.every_seconds else float("inf")
+        return min(inbox.next_due_at() or float("inf"), recurring.next_run_at("prices"), polled_at)
 
 
 class WorkerThread:

@@ -41,6 +41,7 @@ def config(tmp_path: Path, simulator: Simulator) -> Config:
         database=str(tmp_path / "corkage.db"),
         worker="off",
         settle_seconds=0,
+        poll_seconds=0,
     )
 
 
