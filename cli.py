@@ -3,21 +3,26 @@
 import argparse
 import datetime
 import logging
+import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 from . import models
 from .billing_app import Billing
-from .config import Config
+from .config import Config, real_test_key
 from .errors import BillingError, ConfigError
 from .identity import Identity, mint_token
 from .models import Access
 
 OK, FAILED, MISCONFIGURED = 0, 1, 2
-STANDARD_PORT, SIMULATOR_PORT = 8080, 12111
+STANDARD_PORT, DEMO_PORT, SIMULATOR_PORT = 8080, 8000, 12111
+
+
+class CannotListen(Exception):
+    """The port cannot be had."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(f"Corkage cannot start:\n{error}", file=sys.stderr)
         return MISCONFIGURED
+    except CannotListen as error:
+        print(f"Cannot listen on {error}", file=sys.stderr)
+        return FAILED
     except BillingError as error:
         print(f"{error.sentence}\n({error.code}: {error})", file=sys.stderr)
         return FAILED
@@ -44,6 +52,11 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     serve.add_argument("--port", type=int, default=STANDARD_PORT, help="port to listen on (default: %(default)s)")
     serve.set_defaults(run=_serve)
+
+    demo = commands.add_parser("demo", help="try it: a sample product with billing, in your browser")
+    demo.add_argument("--port", type=int, default=DEMO_PORT, help="port to listen on (default: %(default)s)")
+    demo.add_argument("--keep", metavar="FILE", help="keep the database there; else nothing is left behind")
+    demo.set_defaults(run=_demo)
 
     simulator = commands.add_parser("simulator", help="run an offline Stripe to try things against")
     simulator.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
@@ -83,19 +96,34 @@ def _serve(options: argparse.Namespace) -> int:
     from .serve import serve
 
     config = _configured()
-    try:
-        with closing(Billing(config)) as billing:
-            serve(billing, options.host, options.port)
-    except OSError as error:
-        print(f"Cannot listen on {options.host}:{options.port}: {error.strerror or error}", file=sys.stderr)
-        return FAILED
+    with closing(Billing(config)) as billing, _listening(options, options.host):
+        serve(billing, options.host, options.port)
     return OK
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from .demo import run_demo
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with _listening(options, "127.0.0.1"):
+        run_demo(options.port, real_test_key(), options.keep)
+    return OK
+
+
+@contextmanager
+def _listening(options: argparse.Namespace, host: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CannotListen(f"{host}:{options.port}: {error.strerror or error}") from error
 
 
 def _simulate(options: argparse.Namespace) -> int:
     from .simulator import serve
 
-    serve(options.host, options.port, webhook=options.webhook, webhook_secret=options.webhook_secret)
+    with _listening(options, options.host):
+        serve(options.host, options.port, webhook=options.webhook, webhook_secret=options.webhook_secret)
     return OK
 
 

@@ -74,6 +74,11 @@ class Config:
         return frozenset(origin_of(url) for url in self.frontend_urls)
 
 
+def real_test_key() -> str | None:
+    """Read a key of Stripe's from the environment, for the demo, which takes no other setting."""
+    return os.environ.get("STRIPE_SECRET_KEY") or None
+
+
 def origin_of(url: str) -> str:
     """Write a URL's origin as browsers do: scheme, host and any port but the scheme's own, in small letters."""
     parts = urlsplit(url)

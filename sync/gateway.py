@@ -125,6 +125,21 @@ class Gateway:
                 return None
             raise
 
+    def create_price(self, lookup_key: str, product: str, unit_amount: int, currency: str, interval: str) -> PriceState:
+        """Create a product and its recurring price, to be found by the lookup key. Amounts are minor units.
+
+        Source  docs.stripe.com/api/prices/create
+        """
+        params: Any = {
+            "currency": currency,
+            "lookup_key": lookup_key,
+            "product_data": {"name": product},
+            "recurring": {"interval": interval},
+            "unit_amount": unit_amount,
+        }
+        with _translated():
+            return _price(self._client.v1.prices.create(params=params))
+
     def prices_by_lookup_key(self, lookup_keys: list[str]) -> tuple[PriceState, ...]:
         """Fetch the active prices that hold these lookup keys at present.
 

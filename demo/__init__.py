@@ -1,0 +1,77 @@
+"""`corkage demo`: a sample product with billing, beside an offline Stripe or a real test account."""
+
+import secrets
+import tempfile
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from waitress.server import create_server
+
+from ..config import Config
+from ..errors import ConfigError
+from ..plans import Plan
+from ..simulator import Simulator
+from ..sync.gateway import Gateway
+from .notes import make_app
+
+PLANS = (
+    Plan("pro", "Pro", ("corkage_demo_pro",), features=("exports",), grace_days=7),
+    Plan("team", "Team", ("corkage_demo_team",), features=("exports", "sharing"), grace_days=7),
+)
+AMOUNTS = {"corkage_demo_pro": 900, "corkage_demo_team": 2900}
+THREADS = 8
+
+
+def run_demo(port: int, secret_key: str | None = None, keep: str | None = None) -> None:
+    """Run the sample product until Ctrl-C. With a test key of Stripe's it is that account, polled; else a simulation.
+
+    Shape   keep: where the database stays afterwards; without it nothing is left behind
+    Errors  ConfigError for a live key; StripeError when the account cannot be prepared; OSError for a taken port
+    """
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="corkage-demo-"))
+        config = _config(port, keep or str(Path(folder) / "demo.db"))
+        if secret_key:
+            config = replace(config, stripe_secret_key=_test_key(secret_key), poll_seconds=5)
+        else:
+            simulator = stack.enter_context(Simulator())
+            config = replace(config, stripe_secret_key=simulator.api_key, stripe_api_base=simulator.url)
+            simulator.add_webhook_endpoint(f"{config.frontend_url}/billing/webhook", secret=config.webhook_secrets[0])
+        _offer(Gateway(config.stripe_secret_key, config.stripe_api_base))
+        app, billing = make_app(config, secrets.token_urlsafe(32))
+        stack.enter_context(closing(billing))
+        server: Any = create_server(app, host="127.0.0.1", port=port, threads=THREADS, ident="corkage-demo")
+        at_stripe = "your Stripe test account" if secret_key else "an offline Stripe: a simulation, no money moves"
+        print(f"Open {config.frontend_url} ({at_stripe}). Ctrl-C ends it.", flush=True)  # noqa: T201 -- its output
+        server.run()
+
+
+def _config(port: int, database: str) -> Config:
+    url = f"http://127.0.0.1:{port}"
+    return Config(
+        stripe_secret_key="",
+        frontend_urls=(url,),
+        app=f"corkage-demo-{port}",
+        plans=PLANS,
+        billing_url=f"{url}/billing",
+        database=database,
+        webhook_secrets=(f"whsec_{secrets.token_urlsafe(24)}",),
+        settle_seconds=0,
+    )
+
+
+def _test_key(secret_key: str) -> str:
+    if not secret_key.startswith(("sk_test_", "rk_test_")):
+        raise ConfigError(["STRIPE_SECRET_KEY: the demo takes a test key (sk_test_...), never a live one"])
+    return secret_key
+
+
+def _offer(gateway: Gateway) -> None:
+    """Make the demo's prices at Stripe, where they are not there yet."""
+    there = {price.lookup_key for price in gateway.prices_by_lookup_key(list(AMOUNTS))}
+    for plan in PLANS:
+        (lookup_key,) = plan.prices
+        if lookup_key not in there:
+            gateway.create_price(lookup_key, plan.name, AMOUNTS[lookup_key], "usd", "month")

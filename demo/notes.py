@@ -1,0 +1,61 @@
+"""Notes, a tiny product: writing is free, exporting is paid. It embeds Corkage as any Bottle app would."""
+
+from pathlib import Path
+
+import bottle
+from corkage import Billing, Config, Identity
+
+PAGE = bottle.SimpleTemplate((Path(__file__).parent / "notes.html").read_text("utf-8"))
+
+
+def make_app(config: Config, secret: str) -> tuple[bottle.Bottle, Billing]:
+    """Make the product's app, with billing mounted at /billing."""
+    app = bottle.Bottle()
+    notes: dict[str, list[str]] = {}
+
+    def signed_in(environ: dict[str, object]) -> Identity | None:
+        name = bottle.BaseRequest(environ).get_cookie("notes_user", secret=secret)
+        return Identity(name) if name else None
+
+    billing = Billing(config, authenticate=signed_in)
+    app.mount("/billing", billing.wsgi)
+
+    @app.get("/export")
+    def export() -> bottle.HTTPResponse:
+        user = signed_in(bottle.request.environ)
+        if user is None or "exports" not in billing.access(user.user_id).features:
+            return bottle.HTTPResponse("Exporting is for subscribers.", 402)
+        return bottle.HTTPResponse("\n".join(notes.get(user.user_id, [])), Content_Type="text/plain; charset=utf-8")
+
+    @app.get("/")
+    def show_notes() -> str:
+        user = signed_in(bottle.request.environ)
+        access = billing.access(user.user_id) if user else None
+        own = notes.get(user.user_id, []) if user else []
+        return str(PAGE.render(user=user, access=access, plans=config.plans, notes=own))
+
+    @app.post("/notes")
+    def add_note() -> bottle.HTTPResponse:
+        user, text = signed_in(bottle.request.environ), bottle.request.forms.getunicode("text", "")
+        if user and text.strip():
+            notes.setdefault(user.user_id, []).append(text.strip()[:500])
+        return _home()
+
+    @app.post("/sign-in")
+    def sign_in() -> bottle.HTTPResponse:
+        answer, name = _home(), "".join(bottle.request.forms.getunicode("name", "").split())[:40]
+        if name.isprintable() and name:
+            answer.set_cookie("notes_user", name, secret=secret, httponly=True, samesite="lax", path="/")
+        return answer
+
+    @app.post("/sign-out")
+    def sign_out() -> bottle.HTTPResponse:
+        answer = _home()
+        answer.delete_cookie("notes_user", path="/")
+        return answer
+
+    return app, billing
+
+
+def _home() -> bottle.HTTPResponse:
+    return bottle.HTTPResponse(status=303, headers={"Location": "/"})
