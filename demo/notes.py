@@ -18,7 +18,7 @@ def make_app(config: Config, secret: str) -> tuple[bottle.Bottle, Billing]:
         return Identity(name) if name else None
 
     billing = Billing(config, authenticate=signed_in)
-    app.mount("/billing", billing.wsgi)
+    app.mount("/billing/", billing.wsgi)
 
     @app.get("/export")
     def export() -> bottle.HTTPResponse:

@@ -77,3 +77,14 @@ def test_a_triggered_subscription_to_a_plan_lets_in_and_its_end_lets_out(config,
         simulator.settle()
         app.work()
         assert (app.ask().json()["allowed"], app.ask().json()["reason"]) == (False, "ended")
+
+
+def test_stripe_trigger_completes_a_checkout_and_the_app_answers_its_webhooks(config, simulator, trigger):
+    with running(config) as app:
+        simulator.add_webhook_endpoint(f"{app.url}/webhook", secret=WEBHOOK_SECRET)
+        triggered = trigger("checkout.session.completed")
+        assert triggered.returncode == 0, triggered.stdout + triggered.stderr
+        simulator.settle()
+
+    assert "checkout.session.completed" in {each.event["type"] for each in simulator.deliveries.made}
+    assert {each.answers[-1] for each in simulator.deliveries.made} == {200}

@@ -9,7 +9,7 @@ from ..form import choice, integer, list_of, metadata, nested, optional, text
 from ..route import Route, retrieving
 from ..world import Object, World
 from .customers import create_customer, live_customer
-from .payment_methods import attached
+from .payment_methods import ADDRESS, attached
 from .subscriptions import create_subscription
 
 PATH = "/v1/checkout/sessions"
@@ -164,6 +164,7 @@ def _blank(world: World) -> Object:
     }
 
 
+SHIPPING = nested({"address": ADDRESS, "carrier": text, "name": text, "phone": text, "tracking_number": text})
 SUBSCRIPTION_DATA = {"description": text, "metadata": metadata, "trial_period_days": integer, "trial_end": integer}
 
 ROUTES = (
@@ -178,6 +179,7 @@ ROUTES = (
             "expires_at": integer,
             "line_items": list_of(nested({"price": text, "quantity": integer})),
             "metadata": metadata,
+            "payment_intent_data": nested({"metadata": metadata, "shipping": SHIPPING}),
             "mode": choice("payment", "subscription"),
             "payment_method_types": list_of(text),
             "subscription_data": nested(SUBSCRIPTION_DATA),

@@ -1,0 +1,141 @@
+"""The eight bugs of the well-known tutorial's design, each seen not to be here."""
+
+import json
+import time
+from dataclasses import replace
+
+import pytest
+import requests
+from corkage.errors import StripeUnavailable
+from corkage.identity import mint_token
+from corkage.models import StripeEvent, Subscription, User
+from harness import APP, AUTH_SECRET, running
+
+
+@pytest.fixture
+def app(config):
+    with running(replace(config, billing_url="https://billing.example.com")) as served:
+        yield served
+
+
+def subscribe_url(app, user="ann", **body):
+    token = mint_token(AUTH_SECRET, user, email="same@example.com", now=time.time(), lifetime_seconds=60)
+    headers = {"Authorization": f"Bearer {token}"}
+    return requests.post(f"{app.url}/checkout", {"plan": "pro"} | body, headers=headers, timeout=10).json()["url"]
+
+
+def pay(url):
+    card = {"number": "4242424242424242", "expiry": "12/40", "cvc": "123"}
+    assert requests.post(url, card, allow_redirects=False, timeout=10).status_code == 303
+
+
+def deliver(app, shop, kind):
+    assert app.deliver(shop.event(kind)).status_code == 200
+
+
+def test_an_update_that_failed_is_tried_again_though_its_event_is_known(app, shop):
+    pay(subscribe_url(app))
+    gateway = app.billing.worker.gateway
+    fetch, tries = gateway.subscriptions_of, []
+
+    def fail_once(customer_id):
+        tries.append(customer_id)
+        if len(tries) == 1:
+            raise StripeUnavailable("down")
+        return fetch(customer_id)
+
+    gateway.subscriptions_of = fail_once
+    deliver(app, shop, "customer.subscription.created")
+    app.work()
+    assert not app.billing.access("ann").allowed
+
+    deliver(app, shop, "customer.subscription.created")
+    app.work(time.time() + 60)
+    assert app.billing.access("ann").allowed
+
+
+def test_subscription_created_before_checkout_completed_is_not_lost(app, shop):
+    pay(subscribe_url(app))
+
+    deliver(app, shop, "customer.subscription.created")
+    app.work()
+    assert app.billing.access("ann").allowed
+    deliver(app, shop, "checkout.session.completed")
+    app.work()
+    assert app.billing.access("ann").allowed
+
+
+def test_user_and_price_come_from_the_sign_in_and_the_plan_never_from_the_body(app, shop):
+    pay(subscribe_url(app, user_id="eve", client_reference_id="eve", price_id=shop.other_price, price=shop.other_price))
+    deliver(app, shop, "customer.subscription.created")
+    app.work()
+
+    assert app.billing.access("ann").price_id == shop.price
+    assert not app.billing.access("eve").allowed
+
+
+def test_one_user_has_one_customer_however_often_they_try_and_one_address_may_be_of_many(app, shop):
+    for _ in range(3):
+        subscribe_url(app)
+    subscribe_url(app, user="bob")
+
+    customers = shop.client.v1.customers.list().data
+    assert sorted(each.metadata.to_dict()["corkage_user"] for each in customers) == ["ann", "bob"]
+    assert {each.email for each in customers} == {"same@example.com"}
+    asked = [each for each in shop.simulator.requests if each.path == "/v1/checkout/sessions" and each.method == "POST"]
+    assert all("customer_email" not in each.params for each in asked)
+
+
+def test_the_period_is_read_from_the_items_where_it_is_today(app, shop):
+    pay(subscribe_url(app))
+    deliver(app, shop, "customer.subscription.created")
+    app.work()
+
+    (subscription,) = shop.client.v1.subscriptions.list().data
+    assert not hasattr(subscription, "current_period_end")
+    assert app.billing.access("ann").until == subscription["items"].data[0].current_period_end
+
+
+def test_a_checkout_that_is_not_paid_yet_is_told_apart_from_one_that_is(app, shop, simulator):
+    pay(subscribe_url(app))
+    held = next(iter(simulator.world.all("subscription")))
+    invoice = simulator.world.get("invoice", held["latest_invoice"])
+    invoice["status"] = "open"
+    deliver(app, shop, "checkout.session.completed")
+    app.work()
+    assert app.billing.access("ann").reason == "payment_pending"
+
+    held["status"] = "incomplete_expired"
+    payload = json.loads(str(shop.event("checkout.session.completed")))
+    payload |= {"id": "evt_failed", "type": "checkout.session.async_payment_failed"}
+    app.deliver(json.dumps(payload).encode())
+    app.work()
+    assert not app.billing.access("ann").allowed
+
+
+def test_a_missed_webhook_is_repaired_by_polling(config, shop):
+    with running(replace(config, billing_url="https://billing.example.com", poll_seconds=300)) as app:
+        now = time.time()
+        app.work(now)
+        pay(subscribe_url(app))
+
+        app.work(now + 301)
+
+        assert app.billing.access("ann").allowed
+        assert {each.source for each in StripeEvent.select()} == {"poll"}
+
+
+def test_an_old_subscriptions_end_leaves_the_new_ones_access(app, shop):
+    pay(subscribe_url(app))
+    (old,) = shop.client.v1.subscriptions.list().data
+    shop.client.v1.subscriptions.cancel(old.id)
+    canceled = shop.event("customer.subscription.deleted")
+    pay(subscribe_url(app))
+
+    app.deliver(canceled)
+    app.work()
+
+    assert app.billing.access("ann").allowed
+    assert {row.subscription_status for row in Subscription.select()} == {"active", "canceled"}
+    assert User.get().subscription_id != old.id
+    assert app.billing.config.app == APP
