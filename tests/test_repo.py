@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+import textwrap
 import tomllib
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import corkage
 import pytest
 from corkage import billing_app, cli, errors
 from corkage.models import REASONS
+from corkage.sync import poll
 
 ROOT = Path(corkage.__file__).parent
 README = (ROOT / "README.md").read_text()
@@ -57,7 +59,9 @@ def test_every_setting_stands_in_the_readme_and_in_the_example():
 
 
 def test_every_route_stands_in_the_readme():
-    assert table("Routes") == [f"{method} {rule}" for method, rule, _ in billing_app.ROUTES]
+    routes = [f"{method} {rule}" for method, rule, _ in billing_app.ROUTES]
+
+    assert table("Routes") == routes
 
 
 def test_every_reason_stands_in_the_readme():
@@ -135,3 +139,27 @@ def test_nothing_in_the_tree_names_a_machine(path):
     text = (ROOT / path).read_text()
 
     assert not re.search(r"/(?:work|farm|root)/[a-z.]|index-url|registry\.npmjs", text)
+
+
+def block(marker):
+    """The fenced block after a marker of the README."""
+    return README.split(f"<!-- {marker} -->\n```")[1].split("\n", 1)[1].split("\n```")[0]
+
+
+def test_the_readmes_example_is_the_samples_own_code():
+    shown = [line for line in block("embedding").splitlines() if line]
+    sample = [line for line in textwrap.dedent((ROOT / "demo/notes.py").read_text()).splitlines() if line]
+
+    starts = [number for number, line in enumerate(sample) if line.strip() == shown[0]]
+    assert any([line[4:] for line in sample[start : start + len(shown)]] == shown for start in starts)
+
+
+def test_the_readme_names_every_event_that_counts():
+    listed = README.split("<!-- events -->")[1].split("\n5. ")[0]
+
+    assert sorted(re.findall(r"`([a-z_.]+)`", listed)) == sorted(poll.TYPES)
+
+
+def test_the_readmes_picture_is_there():
+    for name in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README):
+        assert (ROOT / name).stat().st_size > 10_000
