@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import bottle
+
 from corkage import Billing, Config, Identity
 
 PAGE = bottle.SimpleTemplate((Path(__file__).parent / "notes.html").read_text("utf-8"))

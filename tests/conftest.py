@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import stripe
+from harness import APP, AUTH_SECRET, PRO, WEBHOOK_SECRET, App, Shop, open_shop, running, sdk
+
 from corkage import database
 from corkage.config import Config
 from corkage.simulator import Simulator
-from harness import APP, AUTH_SECRET, PRO, WEBHOOK_SECRET, App, Shop, open_shop, running, sdk
 
 
 @pytest.fixture

@@ -9,12 +9,13 @@ from typing import Any
 
 import requests
 import stripe
+from waitress.server import create_server
+
 from corkage.billing_app import Billing
 from corkage.config import Config
 from corkage.identity import mint_token
 from corkage.plans import Plan
 from corkage.simulator import Simulator
-from waitress.server import create_server
 
 WEBHOOK_SECRET = "whsec_test_of_the_tests"
 AUTH_SECRET = "a-secret-of-at-least-thirty-two-bytes"

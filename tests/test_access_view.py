@@ -7,8 +7,9 @@ import sys
 import time
 
 import pytest
-from corkage.models import REASONS, STANDING, Access, Price, User, read_access
 from harness import DAY
+
+from corkage.models import REASONS, STANDING, Access, Price, User, read_access
 
 STATUSES = (
     "none", "incomplete", "incomplete_expired", "trialing", "active", "past_due", "canceled", "unpaid", "paused", "new",

@@ -8,11 +8,12 @@ from dataclasses import replace
 
 import pytest
 import requests
+from harness import APP, AUTH_SECRET, PRO, running
+
 from corkage.errors import StripeFailed, StripeUnavailable
 from corkage.identity import mint_token
 from corkage.models import CheckoutAttempt, Customer, StripeEvent, User
 from corkage.plans import Plan
-from harness import APP, AUTH_SECRET, PRO, running
 
 FRONTEND = f"https://{APP}"
 TEAM = Plan("team", "Team", ("team_monthly",))

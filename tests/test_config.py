@@ -1,6 +1,7 @@
 """Settings: read once, all problems at once, and nothing secret shown."""
 
 import pytest
+
 from corkage.config import Config, origin_of
 from corkage.errors import ConfigError
 from corkage.plans import read_plans

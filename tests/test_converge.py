@@ -5,12 +5,13 @@ import random
 import time
 
 import pytest
-from corkage.errors import StripeError, StripeUnavailable, UnknownCustomer
-from corkage.models import Customer, StripeEvent, Subscription, User
-from corkage.sync import inbox
 from harness import DAY
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from corkage.errors import StripeError, StripeUnavailable, UnknownCustomer
+from corkage.models import Customer, StripeEvent, Subscription, User
+from corkage.sync import inbox
 
 
 def converge(app, customer):
@@ -304,8 +305,9 @@ def test_a_poisoned_event_does_not_block_others(app, shop, simulator):
 def test_a_past_due_subscription_counts_its_grace_from_the_oldest_unpaid_invoice(config, tmp_path):
     from dataclasses import replace
 
-    from corkage.simulator import Simulator
     from harness import open_shop, running, sdk
+
+    from corkage.simulator import Simulator
 
     with Simulator(now=int(time.time()) - 100 * DAY) as simulator:
         shop = open_shop(simulator, sdk(simulator))
@@ -424,6 +426,7 @@ def test_an_email_changed_at_stripe_is_followed(app, shop):
 
 def test_no_call_to_stripe_happens_inside_a_transaction(app, shop, monkeypatch):
     import requests
+
     from corkage import database
 
     send, seen = requests.Session.request, []

@@ -7,11 +7,12 @@ import time
 from dataclasses import replace
 
 import pytest
+from harness import running
+
 from corkage import database, models
 from corkage.billing_app import Billing
 from corkage.errors import ConfigError, DatabaseUnavailable
 from corkage.models import Setting, User
-from harness import running
 
 
 def add_user(user_id):

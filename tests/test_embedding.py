@@ -6,10 +6,11 @@ from dataclasses import replace
 import bottle
 import pytest
 import requests
-from corkage import Billing, Identity
-from corkage.errors import NoBillingAccount, NotConfigured, UnknownPlan
 from harness import AUTH_SECRET
 from waitress.server import create_server
+
+from corkage import Billing, Identity
+from corkage.errors import NoBillingAccount, NotConfigured, UnknownPlan
 
 
 def signed_in(environ):

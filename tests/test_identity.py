@@ -9,9 +9,10 @@ from dataclasses import replace
 import jwt
 import pytest
 import requests
+from harness import AUTH_SECRET, running
+
 from corkage.errors import ConfigError, InvalidToken, NotConfigured
 from corkage.identity import Identity, authenticator, identity_from_token, mint_token
-from harness import AUTH_SECRET, running
 
 NOW = 1_800_000_000
 OLD_SECRET = "an-older-secret-of-thirty-two-bytes!"

@@ -11,9 +11,10 @@ import venv
 import zipfile
 from pathlib import Path
 
-import corkage
 import pytest
 from packaging.requirements import Requirement
+
+import corkage
 
 ROOT = Path(corkage.__file__).parent
 

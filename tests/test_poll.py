@@ -4,10 +4,11 @@ import time
 from dataclasses import replace
 
 import pytest
+from harness import DAY, running
+
 from corkage.errors import StripeUnavailable
 from corkage.models import Cursor, StripeEvent
 from corkage.sync import poll
-from harness import DAY, running
 
 
 @pytest.fixture

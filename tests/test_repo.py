@@ -7,8 +7,9 @@ import textwrap
 import tomllib
 from pathlib import Path
 
-import corkage
 import pytest
+
+import corkage
 from corkage import billing_app, cli, errors
 from corkage.models import REASONS
 from corkage.sync import poll

@@ -6,8 +6,9 @@ import time
 import pytest
 import requests
 import stripe
-from corkage.simulator import Simulator
 from harness import DAY, sdk
+
+from corkage.simulator import Simulator
 
 
 def kinds_of(client, subject):

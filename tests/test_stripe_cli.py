@@ -7,8 +7,9 @@ import time
 from dataclasses import replace
 
 import pytest
-from corkage.models import StripeEvent, Subscription
 from harness import WEBHOOK_SECRET, running
+
+from corkage.models import StripeEvent, Subscription
 
 INSTALL = "install the official Stripe CLI with `npm install @stripe/cli` and name it in STRIPE_CLI"
 

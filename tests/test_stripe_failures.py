@@ -5,11 +5,12 @@ import time
 import pytest
 import requests
 import responses
+from harness import running
+
 from corkage.errors import StripeError, StripeRefused, StripeUnavailable, UnknownCustomer
 from corkage.models import Customer, StripeEvent, Subscription
 from corkage.sync import gateway as gateway_module
 from corkage.sync.gateway import Gateway
-from harness import running
 
 BASE = "https://stripe.test"
 KEY = "sk_test_verysecretkey"

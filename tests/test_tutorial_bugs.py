@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 import requests
+from harness import APP, AUTH_SECRET, running
+
 from corkage.errors import StripeUnavailable
 from corkage.identity import mint_token
 from corkage.models import StripeEvent, Subscription, User
-from harness import APP, AUTH_SECRET, running
 
 
 @pytest.fixture

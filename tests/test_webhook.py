@@ -9,11 +9,12 @@ from dataclasses import replace
 import pytest
 import requests
 import stripe
-from corkage import database
-from corkage.models import Customer, StripeEvent, Subscription, User
 from harness import WEBHOOK_SECRET, running
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from corkage import database
+from corkage.models import Customer, StripeEvent, Subscription, User
 
 GENTLE = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

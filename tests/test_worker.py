@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import pytest
 import requests
+from harness import PRO, WEBHOOK_SECRET, running
+
 from corkage.errors import ConfigError
 from corkage.models import Price, StripeEvent, Subscription, User
 from corkage.plans import Plan
 from corkage.sync import inbox, recurring
-from harness import PRO, WEBHOOK_SECRET, running
 
 
 def until(condition, seconds=8.0):
