@@ -1,5 +1,6 @@
 """An offline Stripe: its API, and signed webhooks, on a port of this machine. A simulation: no money moves."""
 
+import contextlib
 import signal
 import threading
 from typing import Any, Self
@@ -61,7 +62,8 @@ class Simulator:
         if not self._thread.is_alive():
             return
         self.deliveries.stop()
-        self._server.trigger.pull_trigger(self._close)  # in the loop's own thread, which it wakes
+        with contextlib.suppress(OSError):  # awake already, the loop may have closed what was to wake it
+            self._server.trigger.pull_trigger(self._close)
         self._thread.join()
         self._server.task_dispatcher.shutdown()
 

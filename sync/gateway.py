@@ -300,7 +300,7 @@ def _told(error: stripe.StripeError) -> str:
     """Tell what Stripe said, without the part of a wrong key that Stripe repeats in its sentence."""
     request = f", {error.request_id}" if error.request_id else ""
     text = type(error).__name__ if isinstance(error, stripe.AuthenticationError) else (error.user_message or str(error))
-    return f"HTTP {error.http_status or 'none'}{request}: {text}"
+    return f"HTTP {error.http_status or 'none'}{request}: {' '.join(text.split())}"
 
 
 def _is_missing(error: BaseException | None) -> bool:

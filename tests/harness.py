@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,6 +101,14 @@ class App:
         self.billing.worker.work_once(time.time() if now is None else now)
 
 
+def stop(server: Any, thread: threading.Thread) -> None:
+    """End a waitress that runs in a thread; its loop closes itself, and may do so before it is woken for it."""
+    with suppress(OSError):
+        server.trigger.pull_trigger(lambda: server.asyncore.close_all(server._map))
+    thread.join()
+    server.task_dispatcher.shutdown()
+
+
 @contextmanager
 def running(config: Config, **options: Any) -> Iterator[App]:
     """Serve a Billing over HTTP on a free port."""
@@ -111,7 +119,5 @@ def running(config: Config, **options: Any) -> Iterator[App]:
     try:
         yield App(billing, f"http://127.0.0.1:{server.effective_port}")
     finally:
-        server.trigger.pull_trigger(lambda: server.asyncore.close_all(server._map))
-        thread.join()
-        server.task_dispatcher.shutdown()
+        stop(server, thread)
         billing.close()

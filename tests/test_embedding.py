@@ -6,7 +6,7 @@ from dataclasses import replace
 import bottle
 import pytest
 import requests
-from harness import AUTH_SECRET
+from harness import AUTH_SECRET, stop
 from waitress.server import create_server
 
 from corkage import Billing, Identity
@@ -30,9 +30,7 @@ def host(config, shop):
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     yield url, billing
-    server.trigger.pull_trigger(lambda: server.asyncore.close_all(server._map))
-    thread.join()
-    server.task_dispatcher.shutdown()
+    stop(server, thread)
     billing.close()
 
 

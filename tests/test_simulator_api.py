@@ -6,7 +6,7 @@ import time
 import pytest
 import requests
 import stripe
-from harness import DAY, sdk
+from harness import DAY, sdk, stop
 
 from corkage.simulator import Simulator
 
@@ -305,9 +305,7 @@ def receiver():
     thread.start()
     receiving.url = f"http://127.0.0.1:{server.effective_port}/hook"
     yield receiving
-    server.trigger.pull_trigger(lambda: server.asyncore.close_all(server._map))
-    thread.join()
-    server.task_dispatcher.shutdown()
+    stop(server, thread)
 
 
 def test_webhooks_are_signed_with_the_secret_that_is_told_once(simulator, client, receiver):

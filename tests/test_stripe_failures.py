@@ -7,7 +7,7 @@ import requests
 import responses
 from harness import running
 
-from corkage.errors import StripeError, StripeRefused, StripeUnavailable, UnknownCustomer
+from corkage.errors import StripeError, StripeFailed, StripeRefused, StripeUnavailable, UnknownCustomer
 from corkage.models import Customer, StripeEvent, Subscription
 from corkage.sync import gateway as gateway_module
 from corkage.sync.gateway import Gateway
@@ -44,8 +44,8 @@ def error(kind, message="No.", **more):
         (409, error("invalid_request_error", code="lock_timeout"), StripeUnavailable),
         (429, error("rate_limit_error"), StripeUnavailable),
         (429, error("invalid_request_error", code="rate_limit"), StripeUnavailable),
-        (500, error("api_error"), StripeUnavailable),
-        (503, "<html>down</html>", StripeUnavailable),
+        (500, error("api_error"), StripeFailed),
+        (503, "<html>down</html>", StripeFailed),
         (200, "garbage", StripeError),
         (200, "", StripeError),
         (200, "[]", StripeError),
