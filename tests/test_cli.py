@@ -109,6 +109,7 @@ def ask(port, token):
 def test_a_webhook_at_hand_is_answered_before_the_stop_and_stays(environ, tmp_path, shop):
     port = free_port()
     shop.subscribe(shop.customer())
+    environ["BILLING_POLL_SECONDS"] = "0"
     with started(["serve", "--port", str(port)], environ, tmp_path, "serving on") as (process, _):
         file = sqlite3.connect(tmp_path / "corkage.db", isolation_level=None)
         file.execute("BEGIN IMMEDIATE")
