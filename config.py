@@ -8,60 +8,88 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import SplitResult, urlsplit
 
-import dotenv
+from dotenv import dotenv_values
 
 from .errors import ConfigError
 from .plans import Plan, read_plans
 
 SECRET_KEY = re.compile(r"(sk|rk)_(test|live)_[A-Za-z0-9_]+")
+HOST = re.compile(r"[a-z0-9_.-]+|[0-9a-f:.]+")
 SHORTEST_AUTH_SECRET = 32
 KEEP_EVENTS_AT_LEAST_DAYS = 31  # Stripe tells events for 30 days: what we forget earlier could come back as new
+POLL_SECONDS, POLL_SECONDS_WITHOUT_WEBHOOKS = 300, 10
+AS_WEBHOOKS_ALLOW = -1
+LONGEST_SHOWN = 100
 
 NONE: tuple[str, ...] = ()
 
 _Value = TypeVar("_Value")
+_Default = TypeVar("_Default")
+
+
+class Secret(str):
+    """A text that stays hidden where values are printed for debugging: in a repr, a dict of settings, a traceback."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "Secret(...)"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Everything that can be set. Secrets do not show in its repr.
+    """Everything that can be set, with what holds when it is not. Secrets do not show in its repr.
 
     Shape   webhook_secrets and auth_secrets: any of them is accepted, so that rotation is ordinary;
-            the first of frontend_urls is where visitors are sent back to
-    Units   names say them; poll_seconds 0 means never
+            the first of frontend_urls is where visitors are sent back to, and its host is what app is without a word;
+            unknown_settings: the names of BILLING_... settings that nothing here reads
+    Units   names say them; poll_seconds 0 means never, and unsaid it depends on whether there is a webhook secret
+    Errors  made by hand it is taken as it is; from_env() is where settings are checked
     """
 
     stripe_secret_key: str = field(repr=False)
     frontend_urls: tuple[str, ...]
     plans: tuple[Plan, ...]
-    app: str
+    app: str = ""
     webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
     auth_secrets: tuple[str, ...] = field(default=(), repr=False)
     stripe_api_base: str | None = None
     billing_url: str | None = None
     database: str = "corkage.db"
     worker: str = "thread"
-    poll_seconds: int = 300
+    poll_seconds: int = AS_WEBHOOKS_ALLOW
     settle_seconds: int = 2
     keep_events_days: int = 90
     log: str = "info"
     unknown_settings: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        polled = POLL_SECONDS if self.webhook_secrets else POLL_SECONDS_WITHOUT_WEBHOOKS
+        settled = {
+            "stripe_secret_key": Secret(self.stripe_secret_key),
+            "webhook_secrets": tuple(Secret(secret) for secret in self.webhook_secrets),
+            "auth_secrets": tuple(Secret(secret) for secret in self.auth_secrets),
+            "app": self.app or _host(self.frontend_urls),
+            "poll_seconds": polled if self.poll_seconds == AS_WEBHOOKS_ALLOW else self.poll_seconds,
+        }
+        for name, value in settled.items():
+            object.__setattr__(self, name, value)  # frozen for everybody else
+
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None, dotenv_path: str | None = ".env") -> "Config":
-        """Read the settings from the environment and, for what it does not say, from a .env file.
+    def from_env(cls, environ: Mapping[str, str] | None = None, dotenv_path: str | Path | None = ".env") -> "Config":
+        """Read the settings from the environment and, for what it leaves unset or empty, from a .env file.
 
         Errors  ConfigError that names every problem at once, and what was wanted
         """
-        said = dict(os.environ if environ is None else environ)
+        said = _said(os.environ if environ is None else environ)
         if dotenv_path is not None:
-            said = {name: value or "" for name, value in dotenv.dotenv_values(dotenv_path).items()} | said
+            said = _said(_values_of(dotenv_path)) | said
         return _Reader(said).config()
 
     @property
     def livemode(self) -> bool:
         """Whether the key is of Stripe's live mode, where money moves."""
-        return "_live_" in self.stripe_secret_key
+        return self.stripe_secret_key.startswith(("sk_live_", "rk_live_"))
 
     @property
     def frontend_url(self) -> str:
@@ -87,6 +115,24 @@ def origin_of(url: str) -> str:
     return f"{parts.scheme}://{host}" + ("" if is_default else f":{parts.port}")
 
 
+def _host(urls: tuple[str, ...]) -> str:
+    return (urlsplit(urls[0]).hostname if urls else None) or ""
+
+
+def _said(values: Mapping[str, str | None]) -> dict[str, str]:
+    """Keep what is set: a value of nothing but blanks counts as none."""
+    return {name: value.strip() for name, value in values.items() if value and value.strip()}
+
+
+def _values_of(path: str | Path) -> dict[str, str | None]:
+    """Read a .env file; without one there are none. A "${...}" in a value stands for itself: it may be in a secret."""
+    try:
+        return dotenv_values(path, interpolate=False, encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        reason = "it is not UTF-8" if isinstance(error, UnicodeError) else error.strerror
+        raise ConfigError([f"{path}: wanted a file of lines such as NAME=value; {reason}"]) from error
+
+
 class Unwanted(ValueError):
     """A setting holds something else than was wanted. Its text says what, without the value."""
 
@@ -100,59 +146,70 @@ class _Reader:
         self.read: set[str] = set()
 
     def config(self) -> Config:
-        secret_key = self.setting("STRIPE_SECRET_KEY", _secret_key, None, secret=True)
-        webhook_secrets = self.setting("STRIPE_WEBHOOK_SECRET", _webhook_secrets, NONE, secret=True)
-        frontend_urls = self.setting("FRONTEND_URL", _urls, None)
         config = Config(
-            stripe_secret_key=secret_key or "",
-            webhook_secrets=webhook_secrets,
-            stripe_api_base=self.setting("STRIPE_API_BASE", _origin, None, required=False),
-            frontend_urls=frontend_urls or (),
-            app=self.setting("BILLING_APP", _app, urlsplit((frontend_urls or ("",))[0]).hostname or ""),
-            billing_url=self.setting("BILLING_URL", _url, None, required=False),
-            database=self.setting("BILLING_DATABASE", _database, "corkage.db"),
+            stripe_secret_key=self.required("STRIPE_SECRET_KEY", _secret_key, is_secret=True) or "",
+            webhook_secrets=self.optional("STRIPE_WEBHOOK_SECRET", _webhook_secrets, NONE, is_secret=True),
+            stripe_api_base=self.optional("STRIPE_API_BASE", _origin, None),
+            frontend_urls=self.required("FRONTEND_URL", _urls) or (),
+            app=self.optional("BILLING_APP", _app, ""),
+            billing_url=self.optional("BILLING_URL", _url, None),
+            database=self.optional("BILLING_DATABASE", _database, "corkage.db"),
             plans=self.plans(),
-            auth_secrets=self.setting("BILLING_AUTH_SECRET", _auth_secrets, NONE, secret=True),
-            worker=self.setting("BILLING_WORKER", _one_of("thread", "inline", "off"), "thread"),
-            poll_seconds=self.setting("BILLING_POLL_SECONDS", _seconds(86_400), 300 if webhook_secrets else 10),
-            settle_seconds=self.setting("BILLING_SETTLE_SECONDS", _seconds(60), 2),
-            keep_events_days=self.setting("BILLING_KEEP_EVENTS_DAYS", _keep_days, 90),
-            log=self.setting("BILLING_LOG", _one_of("debug", "info", "warning", "error"), "info"),
-            unknown_settings=tuple(sorted(n for n in self.said if n.startswith("BILLING_") and n not in self.read)),
+            auth_secrets=self.optional("BILLING_AUTH_SECRET", _auth_secrets, NONE, is_secret=True),
+            worker=self.optional("BILLING_WORKER", _one_of("thread", "inline", "off"), "thread"),
+            poll_seconds=self.optional("BILLING_POLL_SECONDS", _seconds(86_400), AS_WEBHOOKS_ALLOW),
+            settle_seconds=self.optional("BILLING_SETTLE_SECONDS", _seconds(60), 2),
+            keep_events_days=self.optional("BILLING_KEEP_EVENTS_DAYS", _keep_days, 90),
+            log=self.optional("BILLING_LOG", _one_of("debug", "info", "warning", "error"), "info"),
+            unknown_settings=self.unknown(),
         )
+        self.keep_a_live_key_off_open_lines(config)
         if self.problems:
             raise ConfigError(self.problems)
         return config
 
-    def setting(
-        self,
-        name: str,
-        parse: Callable[[str], _Value],
-        default: _Value | None,
-        *,
-        required: bool = True,
-        secret: bool = False,
-    ) -> _Value:
-        """Read one setting. With a default of None it is required, unless said otherwise."""
+    def required(self, name: str, parse: Callable[[str], _Value], *, is_secret: bool = False) -> _Value | None:
+        """Read one setting; None stands beside a problem only, and so never reaches a Config that is handed out."""
         self.read.add(name)
-        text = self.said.get(name, "").strip()
+        text = self.said.get(name, "")
         try:
-            if text:
-                return parse(text)
-            if default is None and required:
-                parse("")
-        except ValueError as unwanted:
-            shown = "it is not set" if not text else "what it holds is not shown here" if secret else f"it is {text!r}"
-            self.problems.append(f"{name}: wanted {unwanted}; {shown}")
-        return default  # type: ignore[return-value]  # None only beside a problem, which ends in a ConfigError
+            return parse(text)
+        except Unwanted as wanted:
+            there = f"it is {_shown(text)}" if text else "it is not set"
+            there = "what it holds is not shown here" if text and is_secret else there
+            self.problems.append(f"{name}: wanted {wanted}; {there}")
+            return None
+
+    def optional(
+        self, name: str, parse: Callable[[str], _Value], default: _Default, *, is_secret: bool = False
+    ) -> _Value | _Default:
+        value = self.required(name, parse, is_secret=is_secret) if name in self.said else None
+        return default if value is None else value
 
     def plans(self) -> tuple[Plan, ...]:
-        path = self.setting("BILLING_PLANS", str, "plans.toml")
+        path = self.optional("BILLING_PLANS", str, "plans.toml")
         try:
             return read_plans(Path(path))
         except ConfigError as error:
             self.problems.extend(error.problems)
             return ()
+
+    def unknown(self) -> tuple[str, ...]:
+        """List names that look like ours and were not read: slips of the pen, or the host's own."""
+        return tuple(sorted(name for name in self.said if name.startswith("BILLING_") and name not in self.read))
+
+    def keep_a_live_key_off_open_lines(self, config: Config) -> None:
+        base = config.stripe_api_base
+        if config.livemode and base and urlsplit(base).scheme != "https":
+            self.problems.append(f"STRIPE_API_BASE: wanted https:// beside a live key; it is {_shown(base)}")
+
+
+def _shown(text: str) -> str:
+    """Write a wrong value for the log, without what may be secret in it: it may have been meant for another setting."""
+    text = re.sub(r"(?s)://.*@", "://***@", text)
+    text = re.sub(r"(?s)(sk|rk|whsec)_.*", r"\1_***", text)
+    text = re.sub(r"(?s)([?#]).*", r"\1***", text)
+    return repr(text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "...")
 
 
 def _secret_key(text: str) -> str:
@@ -168,13 +225,13 @@ def _list(text: str) -> tuple[str, ...]:
 
 
 def _webhook_secrets(text: str) -> tuple[str, ...]:
-    if not all(re.fullmatch(r"whsec_[\x21-\x7e]+", secret) for secret in _list(text)):
+    if not _list(text) or not all(re.fullmatch(r"whsec_[\x21-\x7e]+", secret) for secret in _list(text)):
         raise Unwanted("the endpoint's signing secret (whsec_...), or several, separated by commas")
     return _list(text)
 
 
 def _auth_secrets(text: str) -> tuple[str, ...]:
-    if not all(len(secret.encode()) >= SHORTEST_AUTH_SECRET for secret in _list(text)):
+    if not _list(text) or not all(len(secret.encode()) >= SHORTEST_AUTH_SECRET for secret in _list(text)):
         raise Unwanted(
             f"secrets of at least {SHORTEST_AUTH_SECRET} bytes each, separated by commas "
             '(python -c "import secrets; print(secrets.token_urlsafe(32))" makes one)'
@@ -183,14 +240,13 @@ def _auth_secrets(text: str) -> tuple[str, ...]:
 
 
 def _parts(text: str) -> SplitResult:
-    wanted = "an address such as https://app.example.com"
     try:
         parts = urlsplit(text)
-        is_address = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError as error:
-        raise Unwanted(wanted) from error
+        is_address = parts.scheme in ("http", "https") and HOST.fullmatch(parts.hostname or "") and parts.port != 0
+    except ValueError:
+        is_address = None
     if not is_address or parts.username is not None or not re.fullmatch(r"[\x21-\x7e]+", text) or "\\" in text:
-        raise Unwanted(wanted)
+        raise Unwanted("an address such as https://app.example.com, without user and password")
     return parts
 
 
@@ -220,10 +276,9 @@ def _app(text: str) -> str:
 
 
 def _database(text: str) -> str:
-    scheme, separator, rest = text.partition("://")
-    if separator and scheme != "sqlite":
-        raise Unwanted("a path, or sqlite:///path: SQLite is the one database of this version")
-    path = rest.removeprefix("/") if separator else text
+    if "://" in text and not text.startswith("sqlite:///"):
+        raise Unwanted("a path, or sqlite:///path: only SQLite is available in this version")
+    path = text.removeprefix("sqlite:///")
     if not path or path == ":memory:":
         raise Unwanted("the path of a file")
     return path

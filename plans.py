@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,8 @@ from typing import Any
 from .errors import ConfigError
 
 PLAN_KEY = re.compile(r"[a-z0-9_-]{1,64}")
+
+Lines = Mapping[tuple[str, ...], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +42,17 @@ class _Wanted:
     read: Callable[[Any], Any]
 
 
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value != "" and value == value.strip() and value.isprintable()
+
+
 def _texts(least: int) -> _Wanted:
     return _Wanted(
-        f"a list of {'at least one text' if least else 'texts'}, without doubles",
+        f"a list of {'at least one text' if least else 'texts'}, without doubles, none with blanks around it",
         lambda value: (
             isinstance(value, list)
             and len(value) >= least
-            and all(isinstance(each, str) and each.strip() for each in value)
+            and all(map(_is_text, value))
             and len(set(value)) == len(value)
         ),
         tuple,
@@ -58,7 +64,7 @@ def _days(most: int) -> _Wanted:
 
 
 WANTED = {
-    "name": _Wanted("a text", lambda value: isinstance(value, str) and bool(value.strip()), str),
+    "name": _Wanted("a text", _is_text, str),
     "prices": _texts(least=1),
     "features": _texts(least=0),
     "trial_days": _days(730),
@@ -75,16 +81,15 @@ def read_plans(path: Path) -> tuple[Plan, ...]:
     Errors  ConfigError with every problem at once, each with its line and what was wanted
     """
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
         tables = tomllib.loads(text)
     except OSError as error:
-        raise ConfigError(
-            [f"BILLING_PLANS: {path} cannot be read ({error.strerror}); wanted a file of plans"]
-        ) from error
+        wanted = "wanted a file of plans, as in plans.example.toml"
+        raise ConfigError([f"BILLING_PLANS: {path} cannot be read ({error.strerror}); {wanted}"]) from error
     except ValueError as error:  # what is not TOML, and what is not UTF-8
-        raise ConfigError([f"{path}: wanted TOML: {error}"]) from error
-    problems = [f"{path}: wanted at least one plan, such as [pro]"] if not tables else []
-    problems += [f"{path}, line {line}: {problem}" for line, problem in sorted(_problems(text, tables))]
+        raise ConfigError([f"{path}: wanted TOML in UTF-8: {error}"]) from error
+    problems = [f"{path}, line 1: wanted at least one plan, such as [pro]"] if not tables else []
+    problems += [f"{path}, line {line}: {problem}" for line, problem in sorted(_problems(_lines(text), tables))]
     if problems:
         raise ConfigError(problems)
     return tuple(_plan(key, table) for key, table in tables.items())
@@ -94,49 +99,58 @@ def _plan(key: str, table: dict[str, Any]) -> Plan:
     return Plan(key=key, **{name: WANTED[name].read(value) for name, value in table.items()})
 
 
-def _problems(text: str, tables: dict[str, Any]) -> Iterator[tuple[int, str]]:
+def _problems(lines: Lines, tables: dict[str, Any]) -> Iterator[tuple[int, str]]:
     for key, table in tables.items():
         if not isinstance(table, dict):
-            yield _line_of(text, None, key), f"{key} stands outside of any plan; wanted tables such as [pro]"
+            yield lines[key,], f"{key} stands outside of any plan; wanted tables such as [pro]"
         elif not PLAN_KEY.fullmatch(key):
-            yield _line_of(text, key), f"[{key}]: wanted a name of 1 to 64 small letters, digits, - and _"
+            yield lines[key,], f"[{key}]: wanted a name of 1 to 64 small letters, digits, - and _"
         else:
-            yield from _problems_of_plan(text, key, table)
-    yield from _prices_used_twice(text, tables)
+            yield from _problems_of_plan(lines, key, table)
+    yield from _prices_used_twice(lines, tables)
 
 
-def _problems_of_plan(text: str, key: str, table: dict[str, Any]) -> Iterator[tuple[int, str]]:
+def _problems_of_plan(lines: Lines, key: str, table: dict[str, Any]) -> Iterator[tuple[int, str]]:
     for name in REQUIRED:
         if name not in table:
-            yield _line_of(text, key), f"[{key}] has no {name}; wanted {WANTED[name].words}"
+            yield lines[key,], f"[{key}] has no {name}; wanted {WANTED[name].words}"
     for name, value in table.items():
         if name not in WANTED:
-            yield _line_of(text, key, name), f"[{key}] {name} is not known; wanted one of {', '.join(WANTED)}"
+            yield lines[key, name], f"[{key}] {name} is not known; wanted one of {', '.join(WANTED)}"
         elif not WANTED[name].fits(value):
-            yield _line_of(text, key, name), f"[{key}] {name} = {value!r}; wanted {WANTED[name].words}"
+            yield lines[key, name], f"[{key}] {name} = {value!r}; wanted {WANTED[name].words}"
 
 
-def _prices_used_twice(text: str, tables: dict[str, Any]) -> Iterator[tuple[int, str]]:
+def _prices_used_twice(lines: Lines, tables: dict[str, Any]) -> Iterator[tuple[int, str]]:
     first_use: dict[str, str] = {}
     for key, table in tables.items():
         for name in ("prices", "retired"):
-            listed = table.get(name) if isinstance(table, dict) else None
+            listed, here = table.get(name) if isinstance(table, dict) else None, f"[{key}] {name}"
             for price in listed if isinstance(listed, list) else ():
-                if isinstance(price, str) and first_use.setdefault(price, f"[{key}] {name}") != f"[{key}] {name}":
-                    yield (
-                        _line_of(text, key, name),
-                        f"[{key}] {name}: {price} stands in {first_use[price]} already; wanted each price once",
-                    )
+                if isinstance(price, str) and (there := first_use.setdefault(price, here)) != here:
+                    yield lines[key, name], f"{here}: {price!r} stands in {there} already; wanted each price once"
 
 
-def _line_of(text: str, table: str | None, name: str | None = None) -> int:
-    """Find the line of a table, or of a key in it; tomllib does not tell. The table's own line where in doubt."""
-    within, found = table is None, 1
-    for number, line in enumerate(text.splitlines(), start=1):
-        header = re.match(r"\s*\[\s*[\"']?([^\]\"']+?)[\"']?\s*\]", line)
-        if header:
-            within = header[1] == table
-            found = number if within else found
-        if within and name and re.match(rf"\s*[\"']?{re.escape(name)}[\"']?\s*=", line):
-            return number
+def _lines(text: str) -> Lines:
+    """Tell on which line each table, and each key in it, begins.
+
+    tomllib does not say. It does say whether the text up to the end of a line is whole: then what is new in it began
+    after the last line for which that was so.
+    """
+    found: dict[tuple[str, ...], int] = {}
+    lines, begins = text.split("\n"), 1
+    for number in range(1, len(lines) + 1):
+        try:
+            tables = tomllib.loads("\n".join(lines[:number]))
+        except tomllib.TOMLDecodeError:
+            continue
+        for path in _paths(tables):
+            found.setdefault(path, begins)
+        begins = number + 1
     return found
+
+
+def _paths(tables: dict[str, Any]) -> Iterator[tuple[str, ...]]:
+    for key, table in tables.items():
+        yield (key,)
+        yield from ((key, name) for name in table if isinstance(table, dict))

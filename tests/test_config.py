@@ -1,11 +1,20 @@
 """Settings: read once, all problems at once, and nothing secret shown."""
 
+import dataclasses
+import os
+import pprint
+from pathlib import Path
+
 import pytest
 
 from corkage.config import Config, origin_of
 from corkage.errors import ConfigError
 from corkage.plans import read_plans
 
+KEY = "sk_test_4eC39HqLyjWDarjtT1zdp7dc"
+LIVE = "sk_live_4eC39HqLyjWDarjtT1zdp7dc"
+HOOK = "whsec_5f2c9e1b7a"
+AUTH = "0123456789abcdef0123456789abcdef"
 SECRETS = ("sk_test_verysecret", "whsec_verysecret", "verysecret-verysecret-verysecret-1")
 PLANS = """
 [pro]
@@ -124,6 +133,9 @@ def test_all_problems_come_at_once_and_hold_no_secret(tmp_path):
         "javascript:alert(1)",
         "//app.example.com",
         "https://[::1",
+        "https://<your-host>",
+        "https://app.example.com:0",
+        ",",
     ],
 )
 def test_an_address_that_is_none_is_refused(environ, value):
@@ -150,6 +162,10 @@ def test_an_address_that_is_none_is_refused(environ, value):
         ("BILLING_SETTLE_SECONDS", "61", False),
         ("BILLING_DATABASE", "sqlite:////var/lib/corkage.db", True),
         ("BILLING_DATABASE", ":memory:", False),
+        ("BILLING_DATABASE", "sqlite://corkage.db", False),
+        ("BILLING_AUTH_SECRET", ",", False),
+        ("STRIPE_WEBHOOK_SECRET", ",", False),
+        ("STRIPE_WEBHOOK_SECRET", "whsec_a,b", False),
         ("BILLING_APP", "x" * 200, True),
         ("BILLING_APP", "x" * 201, False),
     ],
@@ -235,3 +251,219 @@ def test_a_file_that_is_no_toml_is_told_so(tmp_path, content, wanted):
 
     with pytest.raises(ConfigError, match=wanted):
         read_plans(path)
+
+
+def problem_of(environ):
+    (problem,) = problems_of(environ)
+    return problem
+
+
+def plan_problems(environ, text):
+    """The problems of this plans.toml, each as its line and its words."""
+    path = Path(environ["BILLING_PLANS"])
+    path.write_text(text, "utf-8")
+    told = [problem.removeprefix(f"{path}, line ").partition(": ") for problem in problems_of(environ)]
+    return [(int(line), words) for line, _, words in told]
+
+
+def test_a_config_made_by_hand_has_the_same_defaults(environ, plans):
+    by_hand = Config(
+        stripe_secret_key=SECRETS[0], frontend_urls=("https://app.example.com/home",), plans=read_plans(plans)
+    )
+
+    assert by_hand == read(environ)
+
+
+def test_a_publishable_key_is_told_apart(environ):
+    assert "publishable" in problem_of(environ | {"STRIPE_SECRET_KEY": "pk_test_4eC39HqLyjWDarjtT1zdp7dc"})
+
+
+@pytest.mark.parametrize(
+    ("key", "live"), [("sk_live_a", True), ("rk_live_a", True), ("sk_test_a", False), ("rk_test_b_live_c", False)]
+)
+def test_the_key_tells_the_mode(environ, key, live):
+    assert Config.from_env(environ | {"STRIPE_SECRET_KEY": key}, dotenv_path=None).livemode is live
+
+
+def test_a_live_key_never_travels_over_plain_http(environ):
+    open_line = {"STRIPE_API_BASE": "http://stripe.example"}
+
+    assert problem_of(environ | open_line | {"STRIPE_SECRET_KEY": LIVE}).startswith("STRIPE_API_BASE: wanted https")
+    assert Config.from_env(environ | open_line, dotenv_path=None)
+    assert Config.from_env(
+        environ | {"STRIPE_API_BASE": "https://stripe.example", "STRIPE_SECRET_KEY": LIVE}, dotenv_path=None
+    )
+
+
+def test_the_app_is_the_first_frontends_host(environ):
+    config = Config.from_env(
+        environ | {"FRONTEND_URL": "http://Shop.example:8000/x, https://b.example"}, dotenv_path=None
+    )
+
+    assert config.app == "shop.example"
+    assert config.frontend_origins == {"http://shop.example:8000", "https://b.example"}
+
+
+@pytest.mark.parametrize(
+    ("text", "path"), [("sqlite:///a/b.db", "a/b.db"), ("sqlite:////var/b.db", "/var/b.db"), ("a b.db", "a b.db")]
+)
+def test_a_database_url_becomes_a_path(environ, text, path):
+    assert Config.from_env(environ | {"BILLING_DATABASE": text}, dotenv_path=None).database == path
+
+
+def test_another_database_is_refused_in_words_and_without_its_password(environ):
+    problem = problem_of(environ | {"BILLING_DATABASE": "postgresql://billing:hunter2@db.example/x?password=hunter3"})
+
+    assert "only SQLite is available in this version" in problem
+    assert "postgresql://***@db.example" in problem
+    assert "hunter" not in problem
+
+
+def test_no_secret_shows_where_a_config_is_printed(environ):
+    secret = {"STRIPE_SECRET_KEY": KEY, "STRIPE_WEBHOOK_SECRET": HOOK, "BILLING_AUTH_SECRET": AUTH}
+    config = Config.from_env(environ | secret, dotenv_path=None)
+    other = dataclasses.replace(config, auth_secrets=("another-" + AUTH,))
+
+    printed = [repr(config), str(config), f"{config}", pprint.pformat(config), repr(dataclasses.asdict(config))]
+    printed += [repr(vars(config)), repr(dataclasses.astuple(config)), repr(dataclasses.asdict(other)), repr(other)]
+    for text in printed:
+        assert not any(each in text for each in secret.values())
+    assert (config.stripe_secret_key, config.webhook_secrets, config.auth_secrets) == (KEY, (HOOK,), (AUTH,))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("STRIPE_SECRET_KEY", f"x{KEY}"),
+        ("STRIPE_SECRET_KEY", f"{KEY} {LIVE}"),
+        ("STRIPE_WEBHOOK_SECRET", f"{HOOK},hunter2"),
+        ("BILLING_AUTH_SECRET", "hunter2"),
+        ("FRONTEND_URL", KEY),
+        ("FRONTEND_URL", "https://admin:hunter2@app.example.com/"),
+        ("BILLING_URL", "https://app.example.com/?token=hunter2"),
+        ("STRIPE_API_BASE", LIVE),
+        ("BILLING_WORKER", HOOK),
+        ("BILLING_POLL_SECONDS", f"a\n{LIVE}\nhunter2"),
+    ],
+)
+def test_no_secret_shows_in_a_problem_even_where_it_was_put_by_mistake(environ, name, value):
+    with pytest.raises(ConfigError) as refused:
+        Config.from_env(environ | {name: value}, dotenv_path=None)
+
+    for secret in (KEY, LIVE, HOOK, "4eC39Hq", "hunter2"):
+        assert secret not in str(refused.value)
+        assert secret not in repr(refused.value)
+
+
+def test_a_long_value_is_shortened(environ):
+    assert len(problem_of(environ | {"BILLING_LOG": "x" * 10_000})) < 300
+
+
+def test_a_dotenv_file_is_read_and_the_environment_wins_unless_it_is_empty(environ, tmp_path):
+    path = tmp_path / "settings"
+    path.write_text(
+        '\ufeffBILLING_WORKER=off\n# a reason\nexport BILLING_LOG="error"\nBILLING_APP=shop\nBILLING_TYPO=1\n'
+    )
+    config = Config.from_env(environ | {"BILLING_LOG": "debug", "BILLING_APP": ""}, dotenv_path=path)
+
+    assert (config.log, config.worker, config.app) == ("debug", "off", "shop")
+    assert config.unknown_settings == ("BILLING_TYPO",)
+
+
+def test_a_dotenv_value_is_taken_to_the_letter(environ, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "elsewhere")
+    path = tmp_path / "settings"
+    path.write_text("BILLING_AUTH_SECRET='${HOME}" + AUTH + "'\n")
+
+    assert Config.from_env(environ, dotenv_path=path).auth_secrets == ("${HOME}" + AUTH,)
+
+
+def test_a_dotenv_file_is_looked_for_where_the_program_runs(environ, tmp_path, monkeypatch):
+    (tmp_path / ".env").write_text("BILLING_LOG=error\n")
+    monkeypatch.chdir(tmp_path)
+
+    assert Config.from_env(environ).log == "error"
+    assert read(environ).log == "info"
+    assert Config.from_env(environ, dotenv_path="none.env").log == "info"
+
+
+def test_a_dotenv_file_that_is_not_text_is_named(environ, tmp_path):
+    path = tmp_path / "settings"
+    path.write_bytes(b"BILLING_LOG=\xff\xfehunter2\n")
+    with pytest.raises(ConfigError) as refused:
+        Config.from_env(environ, dotenv_path=path)
+
+    assert str(path) in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_without_an_argument_the_process_environment_is_read_and_not_changed(environ, tmp_path, monkeypatch):
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    Path(".env").write_text("BILLING_LOG=error\n")
+    before = dict(os.environ)
+
+    assert Config.from_env().stripe_secret_key == SECRETS[0]
+    assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("prize = 1", "prize is not known"),
+        ("trial_days = -1", "from 0 to 730"),
+        ("trial_days = 731", "from 0 to 730"),
+        ("trial_days = 1.0", "from 0 to 730"),
+        ("trial_days = true", "from 0 to 730"),
+        ('trial_days = "7"', "from 0 to 730"),
+        ("grace_days = 366", "from 0 to 365"),
+        ('features = "api"', "a list of texts"),
+        ("features = [1]", "a list of texts"),
+        ('features = ["api", "api"]', "without doubles"),
+        ('features = [" api"]', "blanks"),
+        ('features = [""]', "a list of texts"),
+        ('retired = ["a\\nb"]', "a list of texts"),
+        ('pending = "maybe"', '"allow" or "deny"'),
+        ("pending = []", '"allow" or "deny"'),
+        ("deeper = {}", "deeper is not known"),
+        ('retired = ["pro_monthly"]', "[pro] prices already"),
+    ],
+)
+def test_a_wrong_key_of_a_plan_is_named_with_its_line(environ, line, words):
+    text = f'# what we sell\n\n[pro]\nname = "Pro"\nprices = [\n  "pro_monthly", # one\n]\n\n{line}\n'
+
+    ((at, told),) = plan_problems(environ, text)
+
+    assert at == 9
+    assert told.startswith("[pro] ")
+    assert words in told
+
+
+def test_all_faults_of_the_plans_are_told_in_the_order_of_their_lines(environ):
+    told = plan_problems(
+        environ,
+        '[a]\nname = "A"\nprices = ["x"]\n[b]\nname = "B"\nprices = ["x"]\n[c]\nprices = 7\ngrace_days = 9999\n',
+    )
+
+    assert [line for line, _ in told] == [6, 7, 8, 9]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('[a]\nname = """\n[b]\nprices = 1\n"""\nprices = ["x"]\n', 2),
+        ('[a]\nname = "A"\nprices = [\n  "x",\n  # [b]\n]\n[b]\nname = "B"\nprices = ["y"]\ngrace_days = -1\n', 10),
+        ('a.name = "A"\na.prices = ["x"]\na.grace_days = -1\n', 3),
+    ],
+)
+def test_a_faults_line_is_right_where_text_looks_like_a_table(environ, text, line):
+    ((at, _),) = plan_problems(environ, text)
+
+    assert at == line
+
+
+def test_a_plans_file_made_by_notepad_is_read(plans):
+    plans.write_text("\ufeff" + PLANS, "utf-8")
+
+    assert [plan.key for plan in read_plans(plans)] == ["pro", "team"]

@@ -52,7 +52,7 @@ def table(heading):
 
 def test_every_setting_stands_in_the_readme_and_in_the_example():
     source = (ROOT / "config.py").read_text()
-    settings = re.findall(r'self\.setting\(\s*"(\w+)"', source)
+    settings = re.findall(r'self\.(?:required|optional)\(\s*"(\w+)"', source)
 
     assert len(settings) >= 14
     assert sorted(table("Settings")) == sorted(settings)
