@@ -1,7 +1,7 @@
 """Who is asking: the host's own callback, or a token that the product minted. Exactly one of them; else nobody."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,12 @@ LONGEST_TOKEN = 4096
 LONGEST_TEXT = 320
 COOKIE = "__Host-corkage"
 COOKIE_ON_PLAIN_HTTP = "corkage"
+REFUSALS = {  # in our words: PyJWT's may quote the token, and what is in it is a stranger's
+    jwt.InvalidAlgorithmError: "it is not signed with HS256",
+    jwt.MissingRequiredClaimError: "sub, exp or aud is missing",
+    jwt.InvalidAudienceError: f"its aud is not {AUDIENCE!r}",
+    jwt.exceptions.InvalidSubjectError: "its sub is not a text",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +56,8 @@ def authenticator(config: Config, callback: Authenticate | None) -> Authenticate
     if callback is not None:
         return _checked(callback)
     if config.auth_secrets:
-        return lambda environ: identity_from_token(environ, config.auth_secrets, time.time())
+        is_open = all(url.lower().startswith("http://") for url in config.frontend_urls)
+        return lambda environ: identity_from_token(environ, config.auth_secrets, time.time(), plain_cookie=is_open)
     return _nobody
 
 
@@ -69,19 +76,38 @@ def _nobody(_environ: dict[str, Any]) -> Identity | None:
 
 
 def mint_token(
-    secret: str, user_id: str, *, email: str | None = None, name: str | None = None, now: float, lifetime_seconds: int
+    secret: str,
+    user_id: str,
+    *,
+    email: str | None = None,
+    name: str | None = None,
+    now: float,
+    lifetime_seconds: int = 3600,
 ) -> str:
-    """Make a token as a product would, in any language: a JWT, HS256."""
-    claims = {"sub": user_id, "aud": AUDIENCE, "exp": int(now) + lifetime_seconds, "email": email, "name": name}
+    """Make a token as a product would, in any language: a JWT, HS256.
+
+    Errors  ValueError for what is no user id
+    """
+    claims = {
+        "sub": Identity(user_id).user_id,
+        "aud": AUDIENCE,
+        "exp": int(now) + lifetime_seconds,
+        "email": email,
+        "name": name,
+    }
     return jwt.encode({key: value for key, value in claims.items() if value is not None}, secret, "HS256")
 
 
-def identity_from_token(environ: dict[str, Any], secrets: tuple[str, ...], now: float) -> Identity | None:
+def identity_from_token(
+    environ: dict[str, Any], secrets: tuple[str, ...], now: float, *, plain_cookie: bool = True
+) -> Identity | None:
     """Read the identity from the request's token: the Authorization header's or, without that, the cookie's.
 
+    Shape   plain_cookie: whether the cookie without __Host- counts on plain http. Not where the product is on https:
+            behind a proxy that ends TLS all requests look plain, and a sibling domain can set that cookie
     Errors  InvalidToken when there is a token that proves nothing; its text never holds the token
     """
-    token = _bearer(environ) or _cookie(environ)
+    token = _bearer(environ) or _cookie(environ, plain_cookie)
     if token is None:
         return None
     if len(token) > LONGEST_TOKEN:
@@ -94,12 +120,22 @@ def _bearer(environ: dict[str, Any]) -> str | None:
     return token.strip() or None if scheme.lower() == "bearer" else None
 
 
-def _cookie(environ: dict[str, Any]) -> str | None:
-    """Read our cookie. Its plain name counts on plain http only: over https, a sibling domain could have set it."""
-    pairs = (part.strip().partition("=") for part in environ.get("HTTP_COOKIE", "").split(";"))
-    cookies = {name: value for name, _, value in pairs}
-    names = (COOKIE,) if environ.get("wsgi.url_scheme") == "https" else (COOKIE, COOKIE_ON_PLAIN_HTTP)
-    return next((cookies[name] for name in names if cookies.get(name)), None)
+def _cookie(environ: dict[str, Any], plain_cookie: bool) -> str | None:
+    is_plain = plain_cookie and environ.get("wsgi.url_scheme") == "http"
+    for name in (COOKIE, COOKIE_ON_PLAIN_HTTP) if is_plain else (COOKIE,):
+        values = {value for value in _cookies_called(name, environ.get("HTTP_COOKIE", "")) if value}
+        if len(values) > 1:
+            raise InvalidToken(f"{len(values)} different cookies are called {name}, and which is the user's is unknown")
+        if values:
+            return values.pop()
+    return None
+
+
+def _cookies_called(name: str, header: str) -> Iterator[str]:
+    for part in header.split(";"):
+        called, _, value = part.strip().partition("=")
+        if called == name:
+            yield value
 
 
 def _claims(token: str, secrets: tuple[str, ...], now: float) -> dict[str, Any]:
@@ -121,30 +157,35 @@ def _claims(token: str, secrets: tuple[str, ...], now: float) -> dict[str, Any]:
         except jwt.InvalidSignatureError:
             continue
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
-            raise InvalidToken(f"the token is refused: {error}") from None
+            raise InvalidToken(f"the token is refused: {REFUSALS.get(type(error), 'it cannot be read')}") from None
         _check_times(claims, now)
         return claims
     raise InvalidToken(f"none of the {len(secrets)} secrets made this token's signature")
 
 
 def _check_times(claims: dict[str, Any], now: float) -> None:
-    expires, begins = claims["exp"], claims.get("nbf", 0)
-    if not all(isinstance(each, int | float) and not isinstance(each, bool) for each in (expires, begins)):
-        raise InvalidToken("the token's exp and nbf must be numbers, in Unix seconds")
+    times = [claims["exp"], *(claims[name] for name in ("nbf", "iat") if name in claims)]
+    if not all(isinstance(each, int | float) and not isinstance(each, bool) for each in times):
+        raise InvalidToken("the token's exp, nbf and iat must be numbers, in Unix seconds")
+    expires, *begins = times
     if not expires > now:  # said this way round, not-a-number is refused too
         raise InvalidToken("the token is expired")
     if expires > now + LONGEST_TOKEN_SECONDS:
         raise InvalidToken(f"the token's exp is more than {LONGEST_TOKEN_SECONDS} s ahead")
-    if not begins <= now:
-        raise InvalidToken("the token is not valid yet")
+    if not all(each <= now for each in begins):
+        raise InvalidToken("the token is not valid yet: its nbf or iat lies ahead")
 
 
 def _identity(claims: dict[str, Any]) -> Identity:
     for key in ("email", "name"):
         value = claims.get(key)
-        if value is not None and (not isinstance(value, str) or not value or len(value) > LONGEST_TEXT):
-            raise InvalidToken(f"the token's {key} must be a text of 1 to {LONGEST_TEXT} characters")
+        if value is not None and (not _is_text(value)):
+            raise InvalidToken(f"the token's {key} must be a text of 1 to {LONGEST_TEXT} printable characters")
     try:
         return Identity(claims["sub"], claims.get("email"), claims.get("name"))
     except ValueError as error:
         raise InvalidToken(f"the token's sub: {error}") from None
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_TEXT and value.isprintable()

@@ -515,7 +515,7 @@ def test_our_own_pages_the_products_and_programs_pass(app, headers):
 
 def test_a_cookie_without_any_origin_is_refused(app):
     token = mint_token(AUTH_SECRET, "ann", now=time.time(), lifetime_seconds=60)
-    cookie = {"Cookie": f"corkage={token}"}
+    cookie = {"Cookie": f"__Host-corkage={token}"}
 
     assert is_code(requests.post(f"{app.url}/checkout", {"plan": "pro"}, headers=cookie, timeout=5), 403, "cross_site")
     cookie["Origin"] = FRONTEND

@@ -83,6 +83,9 @@ def test_a_token_expired_or_too_far_ahead_is_refused(now):
         {"name": ["Ann"]},
         {"nbf": NOW + 1},
         {"nbf": "now"},
+        {"iat": NOW + 1},
+        {"iat": "now"},
+        {"email": "a@example.com\nX: y"},
     ],
     ids=str,
 )
@@ -140,6 +143,63 @@ def test_the_cookie_counts_and_its_plain_name_only_on_plain_http():
     assert ask(cookie=f"corkage={token()}", scheme="http") == Identity("ann")
     assert ask(cookie=f"corkage={token()}", scheme="https") is None
     assert ask(cookie=f'odd[name]="; x y"; __Host-corkage={token()}') == Identity("ann")
+
+
+def test_a_token_that_begins_now_passes():
+    assert ask(f"Bearer {token(nbf=NOW, iat=NOW)}") == Identity("ann")
+
+
+@pytest.mark.parametrize("scheme", ["https", "wss", ""])
+def test_the_plain_cookie_counts_on_plain_http_and_nowhere_else(scheme):
+    assert ask(cookie=f"corkage={token()}", scheme=scheme) is None
+
+
+@pytest.mark.parametrize(
+    ("frontend_urls", "user"),
+    [
+        (("http://localhost:3000",), Identity("ann")),
+        (("https://app.example.com",), None),
+        (("http://localhost:3000", "https://app.example.com"), None),
+    ],
+)
+def test_behind_a_proxy_that_ends_tls_the_plain_cookie_is_nobody(config, frontend_urls, user):
+    minted = mint_token(AUTH_SECRET, "ann", now=time.time())
+    authenticate = authenticator(replace(config, frontend_urls=frontend_urls), None)
+
+    assert authenticate({"wsgi.url_scheme": "http", "HTTP_COOKIE": f"corkage={minted}"}) == user
+    assert authenticate({"wsgi.url_scheme": "http", "HTTP_COOKIE": f"__Host-corkage={minted}"}) == Identity("ann")
+
+
+@pytest.mark.parametrize("name", ["__Host-corkage", "corkage"])
+def test_two_different_cookies_of_one_name_are_refused_whichever_comes_first(name):
+    mine, planted = token(), token(sub="mallory")
+
+    for first, second in ((mine, planted), (planted, mine)):
+        with pytest.raises(InvalidToken, match="2 different cookies"):
+            ask(cookie=f"{name}={first}; {name}={second}", scheme="http")
+    assert ask(cookie=f"{name}={mine}; {name}={mine}", scheme="http") == Identity("ann")
+
+
+def test_the_host_cookie_wins_over_the_plain_one():
+    assert ask(cookie=f"corkage={token(sub='bob')}; __Host-corkage={token()}", scheme="http") == Identity("ann")
+
+
+def test_what_a_stranger_wrote_into_a_tokens_header_stays_out_of_the_log():
+    forged = jwt.encode(CLAIMS, AUTH_SECRET, "HS256", headers={"crit": ["planted\nline"], "planted\nline": 1})
+
+    with pytest.raises(InvalidToken) as refused:
+        ask(f"Bearer {forged}")
+    assert "planted" not in str(refused.value)
+
+
+def test_a_bad_header_is_refused_though_the_cookie_is_good():
+    with pytest.raises(InvalidToken):
+        ask("Bearer x.y.z", cookie=f"__Host-corkage={token()}")
+
+
+def test_no_token_is_minted_for_what_is_no_user_id():
+    with pytest.raises(ValueError, match="1 to 200"):
+        mint_token(AUTH_SECRET, "", now=NOW)
 
 
 def test_the_header_wins_over_the_cookie():
