@@ -101,6 +101,7 @@ def sign_in(visitor, name="ann"):
     visitor.page.goto(visitor.home)
     visitor.page.get_by_label("Any name will do").fill(name)
     visitor.click("Sign in")
+    visitor.sees(f"{name}'s notes")
 
 
 def test_the_whole_life_of_a_subscription_by_clicks(visitor):
@@ -124,12 +125,14 @@ def test_the_whole_life_of_a_subscription_by_clicks(visitor):
     visitor.shot("4-pro")
     page.get_by_label("New note").fill("Buy corks")
     visitor.click("Add")
+    visitor.sees("Buy corks")
     assert page.request.get(f"{visitor.home}/export").text() == "Buy corks"
 
     visitor.click("Change to Team")
     visitor.sees("Change plan")
     visitor.shot("5-change")
     visitor.click("Confirm")
+    page.wait_for_url(f"{visitor.home}/")
     visitor.has_access("Yes", "team", "active")
 
     visitor.click("Manage billing")
@@ -212,12 +215,14 @@ def test_no_page_scrolls_sideways_whatever_a_name_holds(browser, demo, width, sc
 
     assert fits()
     visitor.click("Get Pro")
+    visitor.sees("Simulation, not Stripe.")
     visitor.shot(f"9-checkout-{width}-{scheme}")
     assert fits()
     visitor.type_card("4242 4242 4242 4242")
     visitor.click("Subscribe")
     visitor.page.wait_for_url(f"{visitor.home}/")
     visitor.click("Manage billing")
+    visitor.sees("Simulation, not Stripe.")
     visitor.shot(f"10-portal-{width}-{scheme}")
     assert fits()
     context.close()
