@@ -7,16 +7,17 @@ from typing import Any, Self
 
 import waitress.server
 
-from . import billing
-from .clock import Clock
+from . import agenda
+from .actions import ACTIONS
+from .billing import collecting
 from .deliveries import RETRY_SECONDS, Deliveries
 from .resources.webhook_endpoints import create_endpoint
 from .server import Api, Request
-from .world import Object, World
+from .world import Object, Rules, World
 
 THREADS = 8
 
-__all__ = ["Object", "Request", "Simulator", "serve"]
+__all__ = ["Object", "Request", "Rules", "Simulator", "serve"]
 
 
 class Simulator:
@@ -37,7 +38,8 @@ class Simulator:
         now: int | None = None,
         retry_seconds: tuple[float, ...] = RETRY_SECONDS,
     ) -> None:
-        self.world = World(Clock(now), seed)
+        self.world = World(seed, now)
+        self.world.actions = ACTIONS
         self.deliveries = Deliveries(self.world, retry_seconds)
         self.world.on_event = self.deliveries.take
         self._api = Api(self.world)
@@ -45,6 +47,11 @@ class Simulator:
         self._server = serve(self._api.app, host=host, port=port, threads=THREADS, ident="simulator")
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self.url = self.world.base_url = f"http://{host}:{self._server.effective_port}"
+
+    @property
+    def rules(self) -> Rules:
+        """What the account has set: retries of failed payments, and what comes after the last."""
+        return self.world.rules
 
     @property
     def requests(self) -> list[Request]:
@@ -88,17 +95,19 @@ class Simulator:
     def advance(self, seconds: int) -> None:
         """Move time forward; what is due on the way happens in its order, each at its moment."""
         with self.world.lock:
-            target = self.world.now + seconds
-            while due := _next_renewal(self.world, target):
-                moment, subscription = due
-                self.world.clock.advance_to(moment)
-                billing.renew(self.world, subscription)
-            self.world.clock.advance_to(target)
+            clock = self.world.clock
+            agenda.advance(self.world, clock, clock.now() + seconds)
+
+    def advance_to(self, move: str) -> None:
+        """Move time to the next "day", "month", "renewal" or "trial_end"; the last two with an hour more, when the
+        invoice is charged."""
+        with self.world.lock:
+            agenda.advance(self.world, self.world.clock, agenda.target_of(self.world, self.world.clock, move))
 
     def give_up(self, subscription_id: str, status: str) -> None:
         """Stop collecting from a past_due subscription: "canceled" or "unpaid", as an account would be set."""
         with self.world.lock:
-            billing.give_up(self.world, self.world.get("subscription", subscription_id), status)
+            collecting.give_up(self.world, self.world.get("subscription", subscription_id), status)
 
     def _close(self) -> None:
         self._server.asyncore.close_all(self._server._map)
@@ -108,13 +117,6 @@ class Simulator:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-
-def _next_renewal(world: World, until: int) -> tuple[int, Object] | None:
-    going_on = [each for each in world.all("subscription") if each["status"] in ("active", "trialing", "past_due")]
-    due = [(billing.period_of(each)[1], each["id"], each) for each in going_on]
-    moment, _, subscription = min(due, default=(until + 1, "", {}))
-    return (moment, subscription) if moment <= until else None
 
 
 def serve(host: str, port: int, webhook: str | None = None, webhook_secret: str | None = None) -> None:

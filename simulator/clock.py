@@ -1,29 +1,71 @@
-"""The simulator's time: the wall's, or a start of one's own, moved forward at will."""
+"""Time as it is at the simulated Stripe: the wall's or a moment of one's own, moved at will, and what is due when."""
 
 import calendar
 import datetime
+import heapq
+import itertools
 import time
+from typing import NamedTuple
+
+HOUR, DAY = 3_600, 86_400
+
+
+class Due(NamedTuple):
+    """Something that time alone makes happen: what, to which object, when. `order` keeps equals in their order."""
+
+    moment: int
+    order: int
+    action: str
+    object_id: str
 
 
 class Clock:
-    """Runs with the wall clock, from `start` on; `advance_to` moves it ahead, and never back."""
+    """Runs with the wall clock or, begun at a moment of one's own, stands still. Only ever moved forward."""
 
-    def __init__(self, start: int | None = None) -> None:
-        self._ahead = 0.0 if start is None else start - time.time()
+    def __init__(self, clock_id: str, stands_at: int | None = None) -> None:
+        self.id = clock_id
+        self._stands_at = stands_at
+        self._ahead = 0.0
+        self._due: list[Due] = []
+        self._order = itertools.count()
 
     def now(self) -> int:
         """Return the present time in Unix seconds."""
-        return int(time.time() + self._ahead)
+        return int(time.time() + self._ahead) if self._stands_at is None else self._stands_at
 
     def advance_to(self, moment: int) -> None:
         """Move forward to this moment, unless it has passed."""
-        self._ahead = max(self._ahead, moment - time.time())
+        if self._stands_at is not None:
+            self._stands_at = max(self._stands_at, moment)
+        else:
+            self._ahead = max(self._ahead, moment - time.time())
+
+    def schedule(self, moment: int, action: str, object_id: str) -> None:
+        """Have something happen at this moment, or as soon as the clock is looked at when it has passed."""
+        heapq.heappush(self._due, Due(moment, next(self._order), action, object_id))
+
+    def take_due(self, until: int) -> Due | None:
+        """Take the first that is due by then off the agenda; None when there is nothing."""
+        return heapq.heappop(self._due) if self._due and self._due[0].moment <= until else None
+
+    def to_state(self) -> dict[str, object]:
+        """Return all of it as JSON can hold it."""
+        return {"stands_at": self._stands_at, "ahead": self._ahead, "due": sorted(self._due)}
+
+    @classmethod
+    def from_state(cls, clock_id: str, state: dict[str, object]) -> "Clock":
+        """Make a clock of what to_state() returned."""
+        clock = cls(clock_id, state["stands_at"])  # type: ignore[arg-type]  # JSON, written by to_state
+        clock._ahead = state["ahead"]  # type: ignore[assignment]
+        clock._due = [Due(*each) for each in state["due"]]  # type: ignore[attr-defined]
+        clock._order = itertools.count(max((each.order for each in clock._due), default=-1) + 1)
+        return clock
 
 
 def add_interval(moment: int, interval: str, count: int, anchor_day: int | None = None) -> int:
     """Add a price's interval; months end where the calendar ends them, and the anchor's day comes back after."""
     if interval in ("day", "week"):
-        return moment + count * {"day": 86_400, "week": 604_800}[interval]
+        return moment + count * {"day": DAY, "week": 7 * DAY}[interval]
     at = datetime.datetime.fromtimestamp(moment, datetime.UTC)
     months = at.month - 1 + count * {"month": 1, "year": 12}[interval]
     year, month = at.year + months // 12, months % 12 + 1

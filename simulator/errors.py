@@ -1,5 +1,7 @@
 """Errors in Stripe's shape."""
 
+from collections.abc import Iterable
+
 
 class ApiError(Exception):
     """An answer that is an error. `is_kept`: whether an idempotency key would replay it, as Stripe does once a request
@@ -31,8 +33,16 @@ def missing(kind: str, object_id: str, param: str = "id") -> ApiError:
     )
 
 
-def unknown_parameter(name: str) -> ApiError:
-    return ApiError(400, f"Received unknown parameter: {name}", code="parameter_unknown", param=name, is_kept=False)
+def unknown_parameter(name: str, known: Iterable[str]) -> ApiError:
+    """Not Stripe's, or not played: the simulator cannot know which, and says what it does take."""
+    played = ", ".join(sorted(known)) or "none"
+    return ApiError(
+        400,
+        f"Received unknown parameter: {name}. (The simulator plays: {played}.)",
+        code="parameter_unknown",
+        param=name,
+        is_kept=False,
+    )
 
 
 def missing_parameter(name: str) -> ApiError:
@@ -45,4 +55,9 @@ def invalid(message: str, param: str, code: str | None = None) -> ApiError:
 
 def not_played(what: str) -> ApiError:
     """What Stripe can and this simulator cannot: said plainly, never answered with a plausible lie."""
-    return ApiError(501, f"The simulator does not play this: {what}", kind="api_error", code="simulator_not_played")
+    return ApiError(
+        400,
+        f"Stripe can do this, and the simulator does not play it: {what}",
+        code="simulator_not_played",
+        is_kept=False,
+    )

@@ -7,12 +7,18 @@ from .errors import invalid
 from .world import Object, World
 
 RELATED = {
+    "coupon": "coupon",
     "customer": "customer",
+    "discount": "discount",
+    "discounts": "discount",
     "invoice": "invoice",
     "default_payment_method": "payment_method",
     "latest_invoice": "invoice",
     "product": "product",
+    "promotion_code": "promotion_code",
+    "schedule": "subscription_schedule",
     "subscription": "subscription",
+    "test_clock": "test_helpers.test_clock",
 }
 
 
@@ -39,5 +45,8 @@ def _expand(world: World, node: Any, path: list[str], whole: str) -> None:
         if name not in RELATED:
             raise invalid(f"This property cannot be expanded ({whole}).", f"expand[{whole}]")
         node[name] = copy.deepcopy(world.get(RELATED[name], value, f"expand[{whole}]"))
+    elif isinstance(value, list) and name in RELATED:
+        ids = [each if isinstance(each, str) else each["id"] for each in value]
+        node[name] = [copy.deepcopy(world.get(RELATED[name], each, f"expand[{whole}]")) for each in ids]
     if rest and node[name] is not None:
         _expand(world, node[name], rest, whole)

@@ -47,7 +47,7 @@ def _check_each(params: Mapping[str, Any], kinds: Mapping[str, Kind], within: st
     for name, value in params.items():
         full = f"{within}[{name}]" if within else name
         if name not in kinds:
-            raise unknown_parameter(full)
+            raise unknown_parameter(full, kinds)
         checked[name] = kinds[name](value, full)
     return checked
 
@@ -63,6 +63,13 @@ def integer(value: Any, name: str) -> int:
     if not digits.isdecimal():
         raise invalid(f"Invalid integer: {value}", name, "parameter_invalid_integer")
     return int(value)
+
+
+def number(value: Any, name: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise invalid(f"Invalid decimal: {value}", name) from None
 
 
 def boolean(value: Any, name: str) -> bool:

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 import bottle
 
 from . import form
+from .agenda import catch_up
 from .errors import ApiError
 from .expand import expanded
 from .pages.routes import add_pages
@@ -69,10 +70,17 @@ class Api:
             try:
                 _check_key(request.get_header("Authorization", ""))
                 if route is None:
-                    raise ApiError(404, f"Unrecognized request URL ({request.method}: /{path}).")
+                    raise ApiError(
+                        404,
+                        f"Unrecognized request URL ({request.method}: /{path}). If Stripe has it, the simulator does "
+                        "not play it; docs/simulator.md says what it plays.",
+                    )
                 params = _params(request)
-                with self.world.requested(request_id, key):
+                catch_up(self.world)
+                clock = self.world.clock_of(id_, params.get("customer"), params.get("test_clock"))
+                with self.world.requested(request_id, key), self.world.on_clock(clock):
                     answer = self._once(route, dict(params), [id_] if id_ else [], key)
+                catch_up(self.world)
             except ApiError as error:
                 answer = Answer(error.status, error.body)
             self.requests.append(Request(request.method, request.path, params, key, answer.status))
@@ -112,7 +120,7 @@ class Api:
     def _response(self, answer: Answer, request_id: str, key: str | None) -> bottle.HTTPResponse:
         headers = {
             "Content-Type": "application/json",
-            "Date": formatdate(self.world.now, usegmt=True),
+            "Date": formatdate(self.world.world_time, usegmt=True),
             "Request-Id": request_id,
             "Stripe-Version": bottle.request.get_header("Stripe-Version", API_VERSION),
             **({"Idempotency-Key": key} if key else {}),

@@ -4,15 +4,18 @@ import copy
 import random
 import string
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from .clock import Clock
+from .clock import DAY, Clock
 from .errors import missing
 
 API_VERSION = "2026-10-28.endive"
 ACCOUNT_ID = "acct_1CorkageSimulator"
+WORLD_CLOCK = "clock_1CorkageSimulator"
+SEEDED_START = 1_767_225_600  # 2026-01-01: where the time of a seeded world begins
 
 Object = dict[str, Any]
 """An object of Stripe's, in its JSON shape; related objects stand in it as ids."""
@@ -21,20 +24,38 @@ PREFIXES = {
     "billing_portal.configuration": "bpc_",
     "billing_portal.session": "bps_",
     "checkout.session": "cs_test_",
+    "coupon": "",
     "customer": "cus_",
+    "discount": "di_",
     "event": "evt_",
     "invoice": "in_",
-    "invoice_payment": "inpay_",
+    "invoiceitem": "ii_",
     "line_item": "il_",
-    "payment_intent": "pi_",
     "payment_method": "pm_",
     "price": "price_",
     "product": "prod_",
+    "promotion_code": "promo_",
     "request": "req_",
     "subscription": "sub_",
     "subscription_item": "si_",
+    "subscription_schedule": "sub_sched_",
+    "test_helpers.test_clock": "clock_",
     "webhook_endpoint": "we_",
 }
+
+
+@dataclass
+class Rules:
+    """What an account has set in its Dashboard.
+
+    Shape   after_retries: what becomes of a subscription whose last retry failed; portal pages follow their
+            configuration, not this
+    Units   days: between a failed payment and each retry; until a bank answers a delayed payment
+    """
+
+    retry_days: tuple[int, ...] = (3, 5, 7)
+    after_retries: Literal["canceled", "unpaid", "past_due"] = "canceled"
+    delayed_payment_days: int = 4
 
 
 def _ignore(_event: Object) -> None:
@@ -42,22 +63,74 @@ def _ignore(_event: Object) -> None:
 
 
 class World:
-    """All state, under one lock. With a seed, the ids are the same in every run."""
+    """All state, under one lock. With a seed, ids and times are the same in every run.
 
-    def __init__(self, clock: Clock, seed: int | None = None) -> None:
-        self.clock = clock
+    `now` is the time of the clock in force: the world's own or, `on_clock`, that of a test clock. `behind` holds what
+    stands behind an object and is not told: the card of a payment method, what a Checkout Session is to sell.
+    """
+
+    def __init__(self, seed: int | None = None, now: int | None = None) -> None:
+        if seed is not None and now is None:
+            now = SEEDED_START
+        self.clock = Clock(WORLD_CLOCK, now)
+        self.clocks = {WORLD_CLOCK: self.clock}
+        self.rules = Rules()
         self.lock = threading.RLock()
         self.on_event: Callable[[Object], None] = _ignore
+        self.actions: Mapping[str, Callable[[World, str, int], None]] = {}
         self.base_url = ""
-        self.cards: dict[str, str] = {}
-        self.wishes: dict[str, Object] = {}
+        self.behind: dict[str, Object] = {}
+        self._main = self.clock
         self._random = random.Random(seed)
         self._objects: dict[str, dict[str, Object]] = {kind: {} for kind in PREFIXES}
         self._request: Object = {"id": None, "idempotency_key": None}
+        self.add("test_helpers.test_clock", self.new_clock(self.clock, "The simulator's own time"))
 
     @property
     def now(self) -> int:
         return self.clock.now()
+
+    @property
+    def world_time(self) -> int:
+        """The time of the world's own clock, whichever is in force."""
+        return self._main.now()
+
+    def new_clock(self, clock: Clock, name: str | None) -> Object:
+        """Make the object that stands for a clock."""
+        self.clocks[clock.id] = clock
+        return {
+            "id": clock.id,
+            "object": "test_helpers.test_clock",
+            "created": self.world_time,
+            "deletes_after": self.world_time + 30 * DAY,
+            "frozen_time": clock.now(),
+            "livemode": False,
+            "name": name,
+            "status": "ready",
+            "status_details": {},
+        }
+
+    @contextmanager
+    def on_clock(self, clock: Clock) -> Iterator[None]:
+        """Have this clock in force."""
+        before, self.clock = self.clock, clock
+        try:
+            yield
+        finally:
+            self.clock = before
+
+    def clock_of(self, *object_ids: str | None) -> Clock:
+        """Return the clock that the first of these objects that there is lives by: its customer's, else the world's."""
+        for object_id in filter(None, object_ids):
+            found = next((each[object_id] for each in self._objects.values() if object_id in each), None)
+            if found is None:
+                continue
+            if object_id in self.clocks:
+                return self.clocks[object_id]
+            if found.get("test_clock"):
+                return self.clocks[found["test_clock"]]
+            return self.clock_of(found.get("customer"))
+        return self._main
 
     def new_id(self, kind: str, length: int = 24) -> str:
         return PREFIXES[kind] + self.new_token(length)
@@ -84,6 +157,10 @@ class World:
         """List the objects of a kind, newest first."""
         return list(reversed(self._objects[kind].values()))
 
+    def find(self, kind: str, object_id: str | None) -> Object | None:
+        """Find an object; None when there is none."""
+        return self._objects[kind].get(object_id or "")
+
     def where(self, kind: str, **fields: Any) -> list[Object]:
         """List the objects of a kind whose fields have these values, newest first."""
         return [each for each in self.all(kind) if all(each[name] == value for name, value in fields.items())]
@@ -95,7 +172,7 @@ class World:
             "id": self.new_id("event"),
             "object": "event",
             "api_version": API_VERSION,
-            "created": self.now,
+            "created": self.world_time,
             "data": data,
             "livemode": False,
             "pending_webhooks": 0,

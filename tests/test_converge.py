@@ -321,6 +321,7 @@ def test_a_past_due_subscription_counts_its_grace_from_the_oldest_unpaid_invoice
         ).id
         customer = shop.customer()
         shop.subscribe(customer, price=weekly)
+        simulator.rules.retry_days = (15, 15)
         simulator.advance(80 * DAY)
         shop.use_card(customer, "pm_card_chargeCustomerFail")
         simulator.advance(20 * DAY)

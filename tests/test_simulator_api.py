@@ -87,7 +87,7 @@ def test_what_it_does_not_play_is_said(simulator, shop):
         {"customer": customer, "items[0][price]": shop.price, "payment_behavior": "pending_if_incomplete"},
     )
 
-    assert (answer.status_code, answer.json()["error"]["code"]) == (501, "simulator_not_played")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "simulator_not_played")
 
 
 def test_lists_come_newest_first_in_pages(client):

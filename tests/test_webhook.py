@@ -87,18 +87,22 @@ def test_a_failing_database_answers_503_and_the_redelivery_applies(app, shop, ev
 
 
 def test_a_full_disk_answers_503_loses_nothing_and_recovers(app, event):
-    app.deliver(event)  # has the server's first thread open its connection
-    for connection in database.current().open_connections():
-        pages = connection.execute("PRAGMA page_count").fetchone()[0]
-        connection.execute(f"PRAGMA max_page_count={pages}")
+    app.deliver(event)
+    limit_pages(database.connection().execute("PRAGMA page_count").fetchone()[0])
     statuses = [app.deliver(padded(event, number)).status_code for number in range(200)]
 
     assert set(statuses) == {200, 503}
     assert StripeEvent.select().count() == 1 + statuses.count(200)
-    for connection in database.current().open_connections():
-        connection.execute("PRAGMA max_page_count=1000000")
+    limit_pages(1_000_000)
     assert {app.deliver(padded(event, number)).status_code for number in range(200)} == {200}
     assert StripeEvent.select().count() == 201
+
+
+def limit_pages(pages):
+    """In every connection there is, and in those that the server's threads will open."""
+    for connection in database.current().open_connections():
+        connection.execute(f"PRAGMA max_page_count={pages}")
+    database.current().pragma("max_page_count", pages, permanent=True)
 
 
 def padded(event, number):

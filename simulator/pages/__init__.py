@@ -7,8 +7,9 @@ from typing import Any
 
 import bottle
 
-from ..cards import BY_NUMBER
+from ..billing.collecting import authenticate, foresee
 from ..errors import ApiError
+from ..instruments import BY_NUMBER, INSTRUMENTS
 from ..resources.payment_methods import make
 from ..world import Object, World
 
@@ -40,11 +41,39 @@ def card_fields(error: str | None = None) -> str:
     return str(template("card_fields").render(error=error))
 
 
-def typed_card(world: World) -> Object:
-    """Make a payment method of the card in the submitted form.
+class NeedsAuthentication(Exception):
+    """The customer's bank wants to know that it is the customer. Holds the payment method's id."""
 
-    Errors  ApiError with a sentence for the visitor
+
+def chosen_method(world: World) -> str:
+    """Return the payment method that the submitted form stands for: a card, a bank account, or what the customer just
+    confirmed to the bank.
+
+    Errors  ApiError with a sentence for the visitor; NeedsAuthentication
     """
+    form = bottle.request.forms
+    if "answer" in form:
+        if form["answer"] != "confirm":
+            raise _refused(
+                "We are unable to authenticate your payment method. Please choose a different payment method and try "
+                "again.",
+                "payment_intent_authentication_failure",
+            )
+        method_id = str(world.get("payment_method", form.get("method", ""))["id"])
+        authenticate(world, method_id)
+        return method_id
+    method = _typed_account(world) if "account" in form else _typed_card(world)
+    if foresee(world, method["id"]) == "action":
+        raise NeedsAuthentication(method["id"])
+    return str(method["id"])
+
+
+def authentication_page(method_id: str, action: str = "") -> bottle.HTTPResponse:
+    """What the customer's bank would show."""
+    return page("Confirm the payment", "authentication", 200, method=method_id, action=action)
+
+
+def _typed_card(world: World) -> Object:
     form = bottle.request.forms
     number = "".join(form.get("number", "").split())
     if not number.isdecimal() or not _is_luhn(number):
@@ -56,6 +85,13 @@ def typed_card(world: World) -> Object:
     if not form.get("cvc", "").isdecimal() or len(form.get("cvc", "")) not in (3, 4):
         raise _refused("Your card's security code is incomplete.", "incomplete_cvc")
     return make(world, BY_NUMBER[number], {})
+
+
+def _typed_account(world: World) -> Object:
+    name = BY_NUMBER.get("".join(bottle.request.forms["account"].split()), "")
+    if not name or INSTRUMENTS[name].type == "card":
+        raise _refused("The simulation takes Stripe's published test accounts only.", "bank_account_unusable")
+    return make(world, name, {})
 
 
 def money(amount: int, currency: str) -> str:

@@ -1,21 +1,35 @@
 """The hosted Checkout page, and the hosted page of an open invoice."""
 
-import time
 from typing import Any
 
 import bottle
 
-from .. import billing
+from ..billing import collecting
 from ..errors import ApiError
-from ..resources.checkout_sessions import complete
+from ..instruments import BY_NUMBER, INSTRUMENTS
+from ..resources.checkout_sessions import complete, needs_no_card, redeem
 from ..resources.payment_methods import attached
+from ..resources.subscriptions import update_subscription
 from ..world import Object, World
-from . import card_fields, date, money, page, price_in_words, see_other, typed_card
+from . import (
+    NeedsAuthentication,
+    authentication_page,
+    card_fields,
+    chosen_method,
+    date,
+    money,
+    page,
+    price_in_words,
+    see_other,
+    template,
+)
 
-WEBHOOK_SECONDS = 2.0  # Stripe waits up to ten for the answer to checkout.session.completed
+LABELS = {"us_bank_account": "Account number", "sepa_debit": "IBAN"}
 
 
-def show_checkout(world: World, session_id: str, error: str | None = None) -> bottle.HTTPResponse:
+def show_checkout(
+    world: World, session_id: str, error: str | None = None, code_error: str | None = None
+) -> bottle.HTTPResponse:
     session = world.get("checkout.session", session_id)
     if session["status"] != "open":
         link = session["success_url"] if session["status"] == "complete" else session["cancel_url"]
@@ -23,21 +37,30 @@ def show_checkout(world: World, session_id: str, error: str | None = None) -> bo
         return page(
             "Checkout", "message", 200, heading="Checkout", text=text[session["status"]], link=_to(session, link)
         )
-    return page(
-        "Checkout", "checkout", 402 if error else 200, card_fields=card_fields(error), **_values(world, session)
-    )
+    status = 402 if error else 400 if code_error else 200
+    values = _values(world, session)
+    return page("Checkout", "checkout", status, card_fields=card_fields(error), code_error=code_error, **values)
 
 
 def pay_checkout(world: World, session_id: str) -> bottle.HTTPResponse:
-    with world.lock:
-        session = world.get("checkout.session", session_id)
-        try:
-            if session["status"] == "open":
-                complete(world, session, typed_card(world)["id"])
-        except ApiError as error:
-            return show_checkout(world, session_id, str(error))
-    _wait_for_webhooks(world, session_id)
-    return see_other(_to(session, session["success_url"]) or f"/c/pay/{session_id}")
+    session = world.get("checkout.session", session_id)
+    try:
+        if session["status"] == "open":
+            is_without = bool(bottle.request.forms.get("without_card")) and needs_no_card(session)
+            complete(world, session, None if is_without else chosen_method(world))
+    except NeedsAuthentication as needed:
+        return authentication_page(str(needed), _address(session))
+    except ApiError as error:
+        return show_checkout(world, session_id, str(error))
+    return see_other(_to(session, session["success_url"]) or _address(session))
+
+
+def use_code(world: World, session_id: str) -> bottle.HTTPResponse:
+    try:
+        redeem(world, world.get("checkout.session", session_id), bottle.request.forms.get("code", ""))
+    except ApiError as error:
+        return show_checkout(world, session_id, code_error=str(error))
+    return see_other(f"/c/pay/{session_id}")
 
 
 def show_invoice(world: World, invoice_id: str, error: str | None = None) -> bottle.HTTPResponse:
@@ -46,49 +69,74 @@ def show_invoice(world: World, invoice_id: str, error: str | None = None) -> bot
         "Invoice",
         "invoice",
         402 if error else 200,
+        action=f"/i/{invoice_id}",
         number=invoice["number"],
         amount=money(invoice["amount_due"], invoice["currency"]),
         status=f"{invoice['status']}, of {date(invoice['created'])}",
         is_open=invoice["status"] == "open",
+        is_waiting=collecting.is_waiting(world, invoice),
         card_fields=card_fields(error),
     )
 
 
 def pay_invoice(world: World, invoice_id: str) -> bottle.HTTPResponse:
-    with world.lock:
-        invoice = world.get("invoice", invoice_id)
-        try:
-            method = typed_card(world)
-            attached(world, method["id"], world.get("customer", invoice["customer"]), "payment_method")
-            billing.subscription_of(world, invoice)["default_payment_method"] = method["id"]
-            if invoice["status"] == "open" and not billing.attempt(world, invoice):
-                raise ApiError(402, "Your card was declined.", code="card_declined", kind="card_error")
-        except ApiError as error:
-            return show_invoice(world, invoice_id, str(error))
-        return show_invoice(world, invoice_id)
+    invoice = world.get("invoice", invoice_id)
+    try:
+        method_id = chosen_method(world)
+        attached(world, method_id, world.get("customer", invoice["customer"]), "payment_method")
+        if invoice["status"] == "open" and not collecting.is_waiting(world, invoice):
+            _charge(world, invoice, method_id)
+    except NeedsAuthentication as needed:
+        return authentication_page(str(needed), f"/i/{invoice_id}")
+    except ApiError as error:
+        return show_invoice(world, invoice_id, str(error))
+    return show_invoice(world, invoice_id)
+
+
+def _charge(world: World, invoice: Object, method_id: str) -> None:
+    """Pay with this method; when that works, the subscription goes on with it."""
+    if collecting.attempt(world, invoice, method_id, by_schedule=False) == "declined":
+        raise collecting.instrument_of(world, method_id).error()
+    details = (invoice["parent"] or {}).get("subscription_details")
+    if details:
+        update_subscription(world, {"default_payment_method": method_id}, details["subscription"])
 
 
 def _values(world: World, session: Object) -> dict[str, Any]:
-    wishes = world.wishes[session["id"]]
+    wishes = world.behind[session["id"]]
     first = wishes["items"][0]
     price = world.get("price", first["price"])
     customer = world.get("customer", session["customer"]) if session["customer"] else {}
+    discount = session["total_details"]["amount_discount"]
+    trial_days = wishes["subscription_data"].get("trial_period_days")
     return {
-        "product": world.get("product", price["product"])["name"],
-        "price": price_in_words(price, first.get("quantity", 1)),
-        "trial_days": wishes["subscription_data"].get("trial_period_days"),
-        "email": customer.get("email") or "",
+        "action": _address(session),
+        "account_fields": _account_fields(session),
         "cancel_url": session["cancel_url"],
-        "is_subscription": session["mode"] == "subscription",
+        "discount": money(discount, session["currency"]) if discount else None,
+        "due": money(session["amount_total"], session["currency"]),
+        "email": customer.get("email") or session["customer_email"] or "",
+        "needs_no_card": needs_no_card(session),
+        "price": price_in_words(price, first.get("quantity", 1)),
+        "product": world.get("product", price["product"])["name"],
+        "takes_codes": bool(session["allow_promotion_codes"]),
+        "trial_days": trial_days,
+        "verb": "Start trial" if trial_days else "Subscribe" if session["mode"] == "subscription" else "Pay",
     }
+
+
+def _account_fields(session: Object) -> str | None:
+    for kind in session["payment_method_types"]:
+        if kind in LABELS:
+            numbers = [number for number, name in BY_NUMBER.items() if INSTRUMENTS[name].type == kind]
+            failing = next(each for each in numbers if INSTRUMENTS[BY_NUMBER[each]].declines)
+            return str(template("account_fields").render(label=LABELS[kind], example=numbers[0], failing=failing))
+    return None
+
+
+def _address(session: Object) -> str:
+    return f"/c/pay/{session['id']}"
 
 
 def _to(session: Object, url: str | None) -> str | None:
     return url and url.replace("{CHECKOUT_SESSION_ID}", session["id"])
-
-
-def _wait_for_webhooks(world: World, session_id: str) -> None:
-    deadline = time.monotonic() + WEBHOOK_SECONDS
-    told = [each for each in world.all("event") if each["data"]["object"]["id"] == session_id]
-    while any(each["pending_webhooks"] for each in told) and time.monotonic() < deadline:
-        time.sleep(0.02)

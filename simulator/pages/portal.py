@@ -4,15 +4,24 @@ from typing import Any
 
 import bottle
 
-from .. import billing
-from ..cards import CARDS
+from ..billing import collecting, standing
 from ..errors import ApiError
 from ..resources.customers import live_customer
 from ..resources.payment_methods import attached
 from ..resources.portal import allowed_prices
 from ..resources.subscriptions import cancel_subscription, update_subscription
 from ..world import Object, World
-from . import card_fields, date, money, page, price_in_words, see_other, typed_card
+from . import (
+    NeedsAuthentication,
+    authentication_page,
+    card_fields,
+    chosen_method,
+    date,
+    money,
+    page,
+    price_in_words,
+    see_other,
+)
 
 FLOW_PAGES = {
     "payment_method_update": "card",
@@ -41,7 +50,7 @@ def show_flow(world: World, session_id: str, name: str, subscription_id: str = "
         return page("Change card", "card", status, card_fields=card_fields(error), **values)
     subscription = _own(world, session, subscription_id)
     if name == "cancel":
-        end = date(billing.period_of(subscription)[1])
+        end = date(standing.period_of(subscription)[1])
         return page("Cancel plan", "cancel", name=_name(world, subscription), end=end, **values)
     choices = [_choice(world, price_id, subscription) for price_id in _choices(world, session)]
     return page("Change plan", "change", status, choices=choices, chosen=_chosen(session), error=error, **values)
@@ -49,26 +58,29 @@ def show_flow(world: World, session_id: str, name: str, subscription_id: str = "
 
 def act(world: World, session_id: str, action: str, subscription_id: str = "") -> bottle.HTTPResponse:
     """Carry out what a form of the portal asked for, and go where the session says."""
-    with world.lock:
-        session = world.get("billing_portal.session", session_id)
-        try:
-            ACTIONS[action](world, session, subscription_id)
-        except ApiError as error:
-            return show_flow(world, session_id, action, subscription_id, str(error))
-        return see_other(_after(session))
+    session = world.get("billing_portal.session", session_id)
+    try:
+        ACTIONS[action](world, session, subscription_id)
+    except NeedsAuthentication as needed:
+        return authentication_page(str(needed), f"{_base(session)}/card")
+    except ApiError as error:
+        return show_flow(world, session_id, action, subscription_id, str(error))
+    return see_other(_after(session))
 
 
 def _save_card(world: World, session: Object, _subscription_id: str) -> None:
     customer = live_customer(world, session["customer"])
-    method = typed_card(world)
-    attached(world, method["id"], customer, "payment_method")
+    method_id = chosen_method(world)
+    attached(world, method_id, customer, "payment_method")
     with world.changing(customer, "customer.updated"):
-        customer["invoice_settings"] = customer["invoice_settings"] | {"default_payment_method": method["id"]}
+        customer["invoice_settings"] = customer["invoice_settings"] | {"default_payment_method": method_id}
     for subscription in world.where("subscription", customer=customer["id"]):
-        if subscription["status"] not in billing.ENDED:
-            update_subscription(world, {"default_payment_method": method["id"]}, subscription["id"])
+        if subscription["status"] not in standing.ENDED:
+            update_subscription(world, {"default_payment_method": method_id}, subscription["id"])
     for invoice in world.where("invoice", customer=customer["id"], status="open"):
-        billing.attempt(world, invoice)
+        if not collecting.is_waiting(world, invoice):
+            collecting.attempt(world, invoice, method_id, by_schedule=False)
+    collecting.forget_authentication(world, method_id)
 
 
 def _change(world: World, session: Object, subscription_id: str) -> None:
@@ -84,7 +96,7 @@ def _cancel(world: World, session: Object, subscription_id: str) -> None:
     """As Stripe: in flexible billing mode the portal sets cancel_at and leaves the boolean false."""
     subscription = _own(world, session, subscription_id)
     if subscription["billing_mode"]["type"] == "flexible":
-        update_subscription(world, {"cancel_at": billing.period_of(subscription)[1]}, subscription_id)
+        update_subscription(world, {"cancel_at": standing.period_of(subscription)[1]}, subscription_id)
     else:
         update_subscription(world, {"cancel_at_period_end": True}, subscription_id)
 
@@ -129,15 +141,18 @@ def _home(world: World, session: Object) -> bottle.HTTPResponse:
 
 
 def _shown(world: World, subscription: Object) -> Object:
-    end = date(billing.period_of(subscription)[1])
+    end = date(standing.period_of(subscription)[1])
     is_ending = subscription["cancel_at"] is not None
-    is_live = subscription["status"] not in billing.ENDED
+    is_live = subscription["status"] not in standing.ENDED
     item = subscription["items"]["data"][0]
     states = {
         "active": f"Renews on {end}.",
         "trialing": f"Free trial until {end}.",
         "past_due": "The last payment failed. Please change your card.",
+        "unpaid": "Payments have failed. Please change your card.",
+        "paused": "Paused.",
         "canceled": "Ended.",
+        "incomplete_expired": "Ended.",
     }
     state = f"Ends on {date(subscription['cancel_at'])}." if is_ending and is_live else ""
     return {
@@ -151,12 +166,12 @@ def _shown(world: World, subscription: Object) -> Object:
 
 
 def _card_in_words(world: World, customer: Object, subscriptions: list[Object]) -> str:
-    live = [each["default_payment_method"] for each in subscriptions if each["status"] not in billing.ENDED]
+    live = [each["default_payment_method"] for each in subscriptions if each["status"] not in standing.ENDED]
     chosen = next(filter(None, [*live, customer["invoice_settings"]["default_payment_method"]]), None)
     if chosen is None:
         return "No card yet."
-    card = CARDS[world.cards[chosen]]
-    return f"{card.brand.capitalize()} ending in {card.number[-4:]}"
+    instrument = collecting.instrument_of(world, chosen)
+    return f"{instrument.brand.capitalize()} ending in {instrument.number[-4:]}"
 
 
 def _choices(world: World, session: Object) -> list[str]:

@@ -1,18 +1,23 @@
 """Where the hosted pages are."""
 
 import functools
+import time
 from collections.abc import Callable
 from typing import Any
 
 import bottle
 
+from ..agenda import catch_up
 from ..errors import ApiError
 from ..world import World
 from . import checkout, page, portal
 
+WEBHOOK_SECONDS = 2.0  # Stripe waits up to ten
+
 ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("GET", "/c/pay/<session_id>", checkout.show_checkout),
     ("POST", "/c/pay/<session_id>", checkout.pay_checkout),
+    ("POST", "/c/pay/<session_id>/code", checkout.use_code),
     ("GET", "/i/<invoice_id>", checkout.show_invoice),
     ("POST", "/i/<invoice_id>", checkout.pay_invoice),
     ("GET", "/p/session/<session_id>", portal.open_portal),
@@ -31,6 +36,19 @@ def add_pages(app: bottle.Bottle, world: World) -> None:
 
 def _answer(handler: Callable[..., Any], world: World, **arguments: str) -> bottle.HTTPResponse:
     try:
-        return handler(world, **arguments)
+        with world.lock:
+            catch_up(world)
+            with world.on_clock(world.clock_of(*arguments.values())):
+                answer = handler(world, **arguments)
     except ApiError as error:
         return page("Not found", "message", error.status, heading="Not found", text=str(error), link=None)
+    _wait_for_webhooks(world, arguments.get("session_id", ""))
+    return answer
+
+
+def _wait_for_webhooks(world: World, session_id: str) -> None:
+    """Stripe sends the visitor back once `checkout.session.completed` was answered, or after a while."""
+    deadline = time.monotonic() + WEBHOOK_SECONDS
+    told = [each for each in world.all("event") if each["data"]["object"].get("id") == session_id]
+    while any(each["pending_webhooks"] for each in told) and time.monotonic() < deadline:
+        time.sleep(0.02)

@@ -3,9 +3,11 @@
 from typing import Any
 
 from .. import form, lists
-from ..cards import CARDS
+from ..billing import collecting, discounts
+from ..clock import DAY
 from ..errors import ApiError, invalid
-from ..form import choice, integer, list_of, metadata, nested, optional, text
+from ..form import boolean, choice, integer, list_of, metadata, nested, optional, text
+from ..instruments import DELAYED_TYPES
 from ..route import Route, retrieving
 from ..world import Object, World
 from .customers import create_customer, live_customer
@@ -13,36 +15,75 @@ from .payment_methods import ADDRESS, attached
 from .subscriptions import create_subscription
 
 PATH = "/v1/checkout/sessions"
-SHORTEST_SECONDS, LONGEST_SECONDS = 1_800, 86_400
+SHORTEST_SECONDS, LONGEST_SECONDS = 1_800, DAY
 
 
 def create_session(world: World, params: dict[str, Any]) -> Object:
     prices = [world.get("price", each.get("price", ""), "line_items[0][price]") for each in params["line_items"]]
-    if any((price["recurring"] is not None) is (params["mode"] == "payment") for price in prices):
-        raise invalid(f"You specified `{params['mode']}` mode but passed a price of another type.", "mode")
+    if params["mode"] == "payment" and any(price["recurring"] for price in prices):
+        raise invalid("You specified `payment` mode but passed a recurring price.", "mode")
+    if params["mode"] == "subscription" and not all(price["recurring"] for price in prices):
+        raise invalid("The simulator plays `subscription` mode with recurring prices only.", "line_items")
+    if "customer" in params and "customer_email" in params:
+        raise invalid("You may only specify one of these parameters: customer, customer_email.", "customer")
     if "customer" in params:
         live_customer(world, params["customer"])
+    currency = prices[0]["currency"]
     session = _blank(world) | {
+        "allow_promotion_codes": params.get("allow_promotion_codes"),
         "cancel_url": params.get("cancel_url"),
         "client_reference_id": params.get("client_reference_id"),
         "customer": params.get("customer"),
-        "currency": prices[0]["currency"],
+        "customer_email": params.get("customer_email"),
+        "currency": currency,
         "expires_at": _expiry(world, params),
         "metadata": form.merge_metadata({}, params.get("metadata")),
         "mode": params["mode"],
+        "payment_method_collection": params.get("payment_method_collection", "always"),
+        "payment_method_types": params.get("payment_method_types") or _methods_of(currency),
         "success_url": params.get("success_url"),
     }
     session["url"] = f"{world.base_url}/c/pay/{session['id']}"
-    total = sum(
-        price["unit_amount"] * each.get("quantity", 1) for price, each in zip(prices, params["line_items"], strict=True)
-    )
-    trial_days = params.get("subscription_data", {}).get("trial_period_days")
-    session["amount_subtotal"] = session["amount_total"] = 0 if trial_days else total
-    world.wishes[session["id"]] = {
+    world.behind[session["id"]] = {
         "items": params["line_items"],
         "subscription_data": params.get("subscription_data", {}),
+        "discounts": params.get("discounts", []),
     }
+    _sum_up(world, session)
+    world.clock.schedule(session["expires_at"], "expire_session", session["id"])
     return world.add("checkout.session", session)
+
+
+def _methods_of(currency: str) -> list[str]:
+    return ["card", DELAYED_TYPES[currency]] if currency in DELAYED_TYPES else ["card"]
+
+
+def _sum_up(world: World, session: Object) -> None:
+    """Write what is due today into the session: nothing yet in a trial."""
+    wishes = world.behind[session["id"]]
+    amounts = [world.get("price", each["price"])["unit_amount"] * each.get("quantity", 1) for each in wishes["items"]]
+    data = wishes["subscription_data"]
+    subtotal = 0 if data.get("trial_period_days") or data.get("trial_end") else sum(amounts)
+    total = subtotal
+    for each in wishes["discounts"]:
+        coupon, code = discounts.found(world, each)
+        discounts.check_redeemable(world, coupon, code)
+        total -= sum(discounts.off(coupon, [total]))
+    session |= {"amount_subtotal": subtotal, "amount_total": total}
+    session["discounts"] = [{"coupon": None, "promotion_code": None} | each for each in wishes["discounts"]]
+    session["total_details"] = {"amount_discount": subtotal - total, "amount_shipping": 0, "amount_tax": 0}
+
+
+def redeem(world: World, session: Object, typed: str) -> None:
+    """Take the promotion code that the visitor typed.
+
+    Errors  ApiError with a sentence for the visitor
+    """
+    code = discounts.code_named(world, typed.strip())
+    if not session["allow_promotion_codes"] or code is None:
+        raise ApiError(400, "This code is invalid.", code="resource_missing", param="promotion_code")
+    world.behind[session["id"]]["discounts"] = [{"promotion_code": code["id"]}]
+    _sum_up(world, session)
 
 
 def list_sessions(world: World, params: dict[str, Any]) -> Object:
@@ -64,42 +105,81 @@ def expire_session(world: World, _params: dict[str, Any], session_id: str) -> Ob
     return session
 
 
-def complete(world: World, session: Object, method_id: str, email: str | None = None) -> None:
+def expire_when_due(world: World, session_id: str, _moment: int) -> None:
+    session = world.find("checkout.session", session_id)
+    if session and session["status"] == "open":
+        expire_session(world, {}, session_id)
+
+
+def needs_no_card(session: Object) -> bool:
+    """Whether the visitor may finish without any payment method."""
+    return bool(session["payment_method_collection"] == "if_required" and session["amount_total"] == 0)
+
+
+def complete(world: World, session: Object, method_id: str | None, email: str | None = None) -> None:
     """What the hosted page does when the visitor pays.
 
     Errors  ApiError of the card's, or because the session is no longer open; nothing has happened then
     """
     if session["status"] != "open":
         raise ApiError(400, "This Checkout Session is no longer open.", param="session")
-    card = CARDS[world.cards[method_id]]
-    if card.declines:
-        raise card.error()
+    if method_id:
+        _check_payment(world, session, method_id)
+    email = email or session["customer_email"]
     customer_id = session["customer"] or create_customer(world, {"email": email} if email else {})["id"]
-    session["customer"] = customer_id if session["mode"] == "subscription" else session["customer"]
+    is_waiting = False
     if session["mode"] == "subscription":
-        _subscribe(world, session, customer_id, method_id)
+        session["customer"] = customer_id
+        is_waiting = _subscribe(world, session, customer_id, method_id)
+    elif method_id and collecting.instrument_of(world, method_id).type != "card":
+        is_waiting = True
+        world.behind[session["id"]]["method"] = method_id
+        answer_at = world.now + world.rules.delayed_payment_days * DAY
+        world.clock.schedule(answer_at, "answer_of_bank_for_session", session["id"])
+    paid = "paid" if session["amount_total"] else "no_payment_required"
     session |= {
         "customer_details": _details(world.get("customer", customer_id)),
-        "payment_status": "paid" if session["amount_total"] else "no_payment_required",
+        "payment_status": "unpaid" if is_waiting else paid,
         "status": "complete",
         "url": None,
     }
     world.emit("checkout.session.completed", session)
 
 
-def _subscribe(world: World, session: Object, customer_id: str, method_id: str) -> None:
-    wishes = world.wishes[session["id"]]
-    attached(world, method_id, world.get("customer", customer_id), "payment_method")
+def answer_of_bank(world: World, session_id: str, _moment: int) -> None:
+    """The bank says at last whether it pays a session that has no invoice."""
+    session = world.get("checkout.session", session_id)
+    instrument = collecting.instrument_of(world, world.behind[session_id]["method"])
+    collecting.tell_session(world, session, paid=not instrument.declines)
+
+
+def _check_payment(world: World, session: Object, method_id: str) -> None:
+    instrument = collecting.instrument_of(world, method_id)
+    if instrument.type not in session["payment_method_types"]:
+        raise invalid(f"This Checkout Session does not take {instrument.type}.", "payment_method")
+    if instrument.declines == "attach" or (instrument.declines == "charge" and session["amount_total"]):
+        raise instrument.error()
+    if collecting.foresee(world, method_id) == "action":
+        raise ApiError(402, "This payment requires authentication.", code="authentication_required", kind="card_error")
+
+
+def _subscribe(world: World, session: Object, customer_id: str, method_id: str | None) -> bool:
+    """Make the session's subscription; tell whether its first payment is still on its way."""
+    wishes = world.behind[session["id"]]
+    if method_id:
+        attached(world, method_id, world.get("customer", customer_id), "payment_method")
     subscription = create_subscription(
         world,
         {
             **wishes["subscription_data"],
             "customer": customer_id,
-            "default_payment_method": method_id,
             "items": [{"price": each["price"], "quantity": each.get("quantity", 1)} for each in wishes["items"]],
-        },
+        }
+        | ({"default_payment_method": method_id} if method_id else {})
+        | ({"discounts": wishes["discounts"]} if wishes["discounts"] else {}),
     )
     session |= {"subscription": subscription["id"], "invoice": subscription["latest_invoice"]}
+    return collecting.is_waiting(world, world.get("invoice", subscription["latest_invoice"]))
 
 
 def retrieve_payment_page(world: World, _params: dict[str, Any], session_id: str) -> Object:
@@ -132,9 +212,9 @@ def _details(customer: Object) -> Object:
 
 
 NULLS = (
-    "adaptive_pricing after_expiration allow_promotion_codes billing_address_collection cancel_url client_reference_id "
+    "adaptive_pricing after_expiration billing_address_collection cancel_url client_reference_id "
     "client_secret collected_information consent consent_collection currency_conversion customer customer_account "
-    "customer_details customer_email discounts invoice invoice_creation locale managed_payments origin_context "
+    "customer_details invoice invoice_creation locale managed_payments origin_context "
     "payment_intent payment_link payment_method_configuration_details permissions presentment_details "
     "recovered_from saved_payment_method_options setup_intent shipping_address_collection shipping_cost submit_type "
     "subscription success_url wallet_options"
@@ -152,20 +232,25 @@ def _blank(world: World) -> Object:
         "custom_text": dict.fromkeys(("after_submit", "shipping_address", "submit", "terms_of_service_acceptance")),
         "customer_creation": None,
         "livemode": False,
-        "payment_method_collection": "always",
         "payment_method_options": {},
-        "payment_method_types": ["card"],
         "payment_status": "unpaid",
         "phone_number_collection": {"enabled": False},
         "shipping_options": [],
         "status": "open",
-        "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
         "ui_mode": "hosted_page",
     }
 
 
 SHIPPING = nested({"address": ADDRESS, "carrier": text, "name": text, "phone": text, "tracking_number": text})
-SUBSCRIPTION_DATA = {"description": text, "metadata": metadata, "trial_period_days": integer, "trial_end": integer}
+SUBSCRIPTION_DATA = {
+    "description": text,
+    "metadata": metadata,
+    "trial_end": integer,
+    "trial_period_days": integer,
+    "trial_settings": nested(
+        {"end_behavior": nested({"missing_payment_method": choice("cancel", "create_invoice", "pause")})}
+    ),
+}
 
 ROUTES = (
     Route(
@@ -173,15 +258,21 @@ ROUTES = (
         PATH,
         create_session,
         {
+            "allow_promotion_codes": boolean,
             "cancel_url": text,
             "client_reference_id": text,
             "customer": text,
+            "customer_email": text,
+            "discounts": list_of(nested({"coupon": text, "promotion_code": text})),
             "expires_at": integer,
             "line_items": list_of(nested({"price": text, "quantity": integer})),
             "metadata": metadata,
-            "payment_intent_data": nested({"metadata": metadata, "shipping": SHIPPING}),
+            "payment_intent_data": nested(
+                {"metadata": metadata, "setup_future_usage": choice("off_session", "on_session"), "shipping": SHIPPING}
+            ),
             "mode": choice("payment", "subscription"),
-            "payment_method_types": list_of(text),
+            "payment_method_collection": choice("always", "if_required"),
+            "payment_method_types": list_of(choice("card", *DELAYED_TYPES.values())),
             "subscription_data": nested(SUBSCRIPTION_DATA),
             "success_url": text,
         },

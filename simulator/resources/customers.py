@@ -2,12 +2,14 @@
 
 from typing import Any
 
-from .. import billing, form, lists
-from ..errors import invalid
+from .. import form, lists
+from ..billing import standing
+from ..errors import invalid, not_played
 from ..form import integer, list_of, metadata, nested, optional, text
 from ..route import Route
 from ..world import Object, World
 from .payment_methods import ADDRESS, attached
+from .test_clocks import visible
 
 PATH = "/v1/customers"
 FIELDS = {
@@ -25,8 +27,15 @@ FIELDS = {
 
 
 def create_customer(world: World, params: dict[str, Any]) -> Object:
+    if "source" in params and not params["source"].startswith("tok_"):
+        raise not_played("sources other than test tokens")
+    if "test_clock" in params:
+        world.get("test_helpers.test_clock", params["test_clock"], "test_clock")
     customer = world.add("customer", _blank(world))
     _apply(world, customer, params)
+    if "source" in params:
+        method = attached(world, params["source"], customer, "source")
+        customer["invoice_settings"]["default_payment_method"] = method["id"]
     if "payment_method" in params:
         attached(world, params["payment_method"], customer, "payment_method")
     world.emit("customer.created", customer)
@@ -47,8 +56,8 @@ def update_customer(world: World, params: dict[str, Any], customer_id: str) -> O
 def delete_customer(world: World, _params: dict[str, Any], customer_id: str) -> Object:
     customer = live_customer(world, customer_id, "id")
     for subscription in world.where("subscription", customer=customer_id):
-        if subscription["status"] not in billing.ENDED:
-            billing.cancel(world, subscription)
+        if subscription["status"] not in standing.ENDED:
+            standing.cancel(world, subscription)
     world.emit("customer.deleted", customer)
     stub = {"id": customer_id, "object": "customer", "deleted": True}
     customer["deleted"] = True
@@ -57,7 +66,7 @@ def delete_customer(world: World, _params: dict[str, Any], customer_id: str) -> 
 
 
 def list_customers(world: World, params: dict[str, Any]) -> Object:
-    found = [each for each in world.all("customer") if not each.get("deleted")]
+    found = visible(world, "customer", params)
     if "email" in params:
         found = [each for each in found if each["email"] == params["email"]]
     return lists.page(found, params, PATH)
@@ -107,14 +116,14 @@ def _blank(world: World) -> Object:
         "preferred_locales": [],
         "shipping": None,
         "tax_exempt": "none",
-        "test_clock": None,
+        "test_clock": world.clock.id,
     }
 
 
 ROUTES = (
-    Route("POST", PATH, create_customer, FIELDS | {"payment_method": text}),
+    Route("POST", PATH, create_customer, FIELDS | {"payment_method": text, "source": text, "test_clock": text}),
     Route("GET", f"{PATH}/<id>", retrieve_customer),
     Route("POST", f"{PATH}/<id>", update_customer, FIELDS),
     Route("DELETE", f"{PATH}/<id>", delete_customer),
-    Route("GET", PATH, list_customers, form.LIST | {"created": form.created, "email": text}),
+    Route("GET", PATH, list_customers, form.LIST | {"created": form.created, "email": text, "test_clock": text}),
 )

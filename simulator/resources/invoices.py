@@ -1,65 +1,109 @@
-"""Invoices: made by subscriptions, read and paid here."""
+"""Invoices: made by subscriptions, or by hand of invoice items."""
 
 from typing import Any
 
-from .. import billing, form, lists
-from ..cards import CARDS
-from ..errors import ApiError
-from ..form import boolean, choice, text
+from .. import form, lists
+from ..billing import collecting, invoicing
+from ..errors import ApiError, invalid
+from ..form import boolean, choice, metadata, optional, text
 from ..route import Route, retrieving
 from ..world import Object, World
+from .customers import live_customer
 from .payment_methods import attached
+from .test_clocks import visible
 
 PATH = "/v1/invoices"
 STATUSES = ("draft", "open", "paid", "uncollectible", "void")
+FIELDS = {"auto_advance": boolean, "description": optional(text), "metadata": metadata}
+
+
+def create_invoice(world: World, params: dict[str, Any]) -> Object:
+    customer = live_customer(world, params["customer"])
+    waiting = params.get("pending_invoice_items_behavior") == "include"
+    invoice = invoicing.draw_up(world, customer, waiting=waiting)
+    _apply(invoice, params)
+    return invoice
+
+
+def update_invoice(world: World, params: dict[str, Any], invoice_id: str) -> Object:
+    invoice = world.get("invoice", invoice_id)
+    with world.changing(invoice, "invoice.updated"):
+        _apply(invoice, params)
+    return invoice
+
+
+def delete_invoice(world: World, _params: dict[str, Any], invoice_id: str) -> Object:
+    invoice = _in_status(world, invoice_id, ("draft",), "deleted")
+    if invoice["parent"]:
+        raise invalid("You can't delete invoices created by subscriptions.", "id")
+    world.remove("invoice", invoice_id)
+    world.emit("invoice.deleted", invoice)
+    return {"id": invoice_id, "object": "invoice", "deleted": True}
 
 
 def list_invoices(world: World, params: dict[str, Any]) -> Object:
-    found = world.where("invoice", **{name: params[name] for name in ("customer", "status") if name in params})
     if "subscription" in params:
         wanted = world.get("subscription", params["subscription"], "subscription")["id"]
-        found = [each for each in found if each["parent"]["subscription_details"]["subscription"] == wanted]
-    return lists.page(found, params, PATH)
+        found = [each for each in world.all("invoice") if _subscription_id_of(each) == wanted]
+        found = [each for each in found if params.get("customer") in (None, each["customer"])]
+    else:
+        found = visible(world, "invoice", params)
+    return lists.page([each for each in found if params.get("status") in (None, each["status"])], params, PATH)
 
 
 def pay_invoice(world: World, params: dict[str, Any], invoice_id: str) -> Object:
     invoice = _in_status(world, invoice_id, ("draft", "open", "uncollectible"), "paid")
-    if invoice["status"] == "draft":
-        billing.finalize(world, invoice)
-    if params.get("paid_out_of_band"):
-        billing.settle(world, invoice)
-        return invoice
+    method_id = None
     if "payment_method" in params:
-        _charge_other(world, invoice, params["payment_method"])
-    elif not billing.attempt(world, invoice):
-        raise CARDS["chargeDeclined"].error()
+        customer = world.get("customer", invoice["customer"])
+        method_id = attached(world, params["payment_method"], customer, "payment_method")["id"]
+    if invoice["status"] == "draft":
+        invoicing.finalize(world, invoice)
+    if collecting.is_waiting(world, invoice):
+        raise ApiError(400, "A payment of this invoice is on its way.", code="invoice_payment_intent_requires_action")
+    if params.get("paid_out_of_band"):
+        collecting.settle(world, invoice)
+        return invoice
+    outcome = collecting.attempt(world, invoice, method_id, by_schedule=False)
+    if outcome == "action":
+        raise ApiError(
+            402,
+            "This payment requires additional user action before it can be completed successfully.",
+            code="invoice_payment_intent_requires_action",
+            kind="card_error",
+        )
+    if outcome == "declined":
+        raise collecting.instrument_for(world, invoice, method_id).error()
     return invoice
 
 
 def finalize_invoice(world: World, _params: dict[str, Any], invoice_id: str) -> Object:
     invoice = _in_status(world, invoice_id, ("draft",), "finalized")
-    billing.finalize(world, invoice)
+    invoicing.finalize(world, invoice)
     return invoice
 
 
 def void_invoice(world: World, _params: dict[str, Any], invoice_id: str) -> Object:
     invoice = _in_status(world, invoice_id, ("open", "uncollectible"), "voided")
-    billing.close(world, invoice, "void")
+    invoicing.close(world, invoice, "void")
     return invoice
 
 
 def write_off_invoice(world: World, _params: dict[str, Any], invoice_id: str) -> Object:
     invoice = _in_status(world, invoice_id, ("open",), "marked as uncollectible")
-    billing.close(world, invoice, "uncollectible")
+    invoicing.close(world, invoice, "uncollectible")
     return invoice
 
 
-def _charge_other(world: World, invoice: Object, method_id: str) -> None:
-    method = attached(world, method_id, world.get("customer", invoice["customer"]), "payment_method")
-    card = CARDS[world.cards[method["id"]]]
-    if card.declines:
-        raise card.error()
-    billing.settle(world, invoice)
+def _apply(invoice: Object, params: dict[str, Any]) -> None:
+    for name in ("auto_advance", "description"):
+        if name in params:
+            invoice[name] = params[name]
+    invoice["metadata"] = form.merge_metadata(invoice["metadata"], params.get("metadata"))
+
+
+def _subscription_id_of(invoice: Object) -> str | None:
+    return invoice["parent"]["subscription_details"]["subscription"] if invoice["parent"] else None
 
 
 def _in_status(world: World, invoice_id: str, statuses: tuple[str, ...], verb: str) -> Object:
@@ -70,6 +114,15 @@ def _in_status(world: World, invoice_id: str, statuses: tuple[str, ...], verb: s
 
 
 ROUTES = (
+    Route(
+        "POST",
+        PATH,
+        create_invoice,
+        FIELDS | {"customer": text, "pending_invoice_items_behavior": choice("exclude", "include")},
+        required=("customer",),
+    ),
+    Route("POST", f"{PATH}/<id>", update_invoice, FIELDS),
+    Route("DELETE", f"{PATH}/<id>", delete_invoice),
     retrieving("invoice", PATH),
     Route(
         "GET",

@@ -1,11 +1,12 @@
-"""Payment methods: test cards, by Stripe's names or numbers for them."""
+"""Payment methods: test cards and test accounts, by Stripe's names or numbers for them."""
 
 from typing import Any
 
 from .. import form, lists
-from ..cards import BY_NUMBER, CARDS
-from ..errors import ApiError, missing, not_played
+from ..billing.collecting import instrument_of
+from ..errors import ApiError, not_played
 from ..form import choice, metadata, nested, optional, text
+from ..instruments import BY_NUMBER, INSTRUMENTS, Instrument, named
 from ..route import Route, retrieving
 from ..world import Object, World
 
@@ -15,7 +16,14 @@ BILLING_DETAILS = {"address": ADDRESS, "email": optional(text), "name": optional
 
 
 def create_payment_method(world: World, params: dict[str, Any]) -> Object:
-    return make(world, _card_of(params.get("card", {})), params.get("billing_details", {}))
+    given = params.get(params["type"], {})
+    if "token" in given:
+        name = named(given["token"]) or ""
+    else:
+        name = BY_NUMBER.get(given.get("number") or given.get("iban") or given.get("account_number") or "", "")
+    if name not in INSTRUMENTS or INSTRUMENTS[name].type != params["type"]:
+        raise not_played("payment methods other than Stripe's published test cards and test bank accounts")
+    return make(world, name, params.get("billing_details", {}), params.get("metadata"))
 
 
 def attach_payment_method(world: World, params: dict[str, Any], method_id: str) -> Object:
@@ -33,41 +41,37 @@ def detach_payment_method(world: World, _params: dict[str, Any], method_id: str)
 
 
 def list_payment_methods(world: World, params: dict[str, Any]) -> Object:
-    return lists.page(world.where("payment_method", customer=params.get("customer")), params, PATH)
+    fields = {"customer": params.get("customer")} | ({"type": params["type"]} if "type" in params else {})
+    return lists.page(world.where("payment_method", **fields), params, PATH)
 
 
-def make(world: World, card: str, billing_details: dict[str, Any]) -> Object:
-    """Make a payment method of a test card."""
+def make(world: World, name: str, billing_details: dict[str, Any], tags: dict[str, str] | None = None) -> Object:
+    """Make a payment method of a test card or test account."""
+    instrument = INSTRUMENTS[name]
     method: Object = {
         "id": world.new_id("payment_method"),
         "object": "payment_method",
         "allow_redisplay": "unspecified",
         "billing_details": dict.fromkeys(("address", "email", "name", "phone", "tax_id")) | billing_details,
-        "card": _shown(card),
+        instrument.type: SHOWN[instrument.type](instrument),
         "created": world.now,
         "customer": None,
         "customer_account": None,
         "livemode": False,
-        "metadata": {},
-        "type": "card",
+        "metadata": tags or {},
+        "type": instrument.type,
     }
-    world.cards[method["id"]] = card
+    world.behind[method["id"]] = {"instrument": name}
     return world.add("payment_method", method)
 
 
 def attached(world: World, method_id: str, customer: Object, param: str) -> Object:
     """Attach a payment method; of a name such as pm_card_visa, a new one is made. Cards that decline, decline here."""
-    if method_id.startswith("pm_card_"):
-        name = method_id.removeprefix("pm_card_")
-        if name not in CARDS:
-            raise missing("payment_method", method_id, param)
-        if CARDS[name].declines == "attach":
-            raise CARDS[name].error()
-        method = make(world, name, {})
-    else:
-        method = world.get("payment_method", method_id, param)
-        if CARDS[world.cards[method_id]].declines == "attach":
-            raise CARDS[world.cards[method_id]].error()
+    name = named(method_id)
+    method = make(world, name, {}) if name else world.get("payment_method", method_id, param)
+    instrument = instrument_of(world, method["id"])
+    if instrument.declines == "attach":
+        raise instrument.error()
     if method["customer"] not in (None, customer["id"]):
         raise ApiError(400, "The payment method is attached to another customer.", param=param)
     if method["customer"] is None:
@@ -76,20 +80,7 @@ def attached(world: World, method_id: str, customer: Object, param: str) -> Obje
     return method
 
 
-def _card_of(given: dict[str, Any]) -> str:
-    if "token" in given:
-        name = str(given["token"]).removeprefix("tok_")
-        if name not in CARDS:
-            raise missing("token", given["token"], "card[token]")
-        return name
-    number = str(given.get("number", ""))
-    if number not in BY_NUMBER:
-        raise not_played("cards other than Stripe's published test cards")
-    return BY_NUMBER[number]
-
-
-def _shown(name: str) -> Object:
-    card = CARDS[name]
+def _shown_card(card: Instrument) -> Object:
     return {
         "brand": card.brand,
         "checks": {"address_line1_check": None, "address_postal_code_check": None, "cvc_check": "pass"},
@@ -108,6 +99,32 @@ def _shown(name: str) -> Object:
     }
 
 
+def _shown_sepa_debit(account: Instrument) -> Object:
+    return {
+        "bank_code": account.number[4:12],
+        "branch_code": None,
+        "country": account.number[:2],
+        "fingerprint": f"fp{account.number[-8:]}",
+        "generated_from": {"charge": None, "setup_attempt": None},
+        "last4": account.number[-4:],
+    }
+
+
+def _shown_us_bank_account(account: Instrument) -> Object:
+    return {
+        "account_holder_type": "individual",
+        "account_type": "checking",
+        "bank_name": "STRIPE TEST BANK",
+        "financial_connections_account": None,
+        "fingerprint": f"fp{account.number[-8:]}",
+        "last4": account.number[-4:],
+        "networks": {"preferred": "ach", "supported": ["ach"]},
+        "routing_number": "110000000",
+        "status_details": {},
+    }
+
+
+SHOWN = {"card": _shown_card, "sepa_debit": _shown_sepa_debit, "us_bank_account": _shown_us_bank_account}
 CARD = {"token": text, "number": text, "exp_month": form.integer, "exp_year": form.integer, "cvc": text}
 
 ROUTES = (
@@ -116,8 +133,17 @@ ROUTES = (
         PATH,
         create_payment_method,
         {
-            "type": choice("card"),
+            "type": choice(*SHOWN),
             "card": nested(CARD),
+            "sepa_debit": nested({"iban": text}),
+            "us_bank_account": nested(
+                {
+                    "account_holder_type": choice("company", "individual"),
+                    "account_number": text,
+                    "account_type": choice("checking", "savings"),
+                    "routing_number": text,
+                }
+            ),
             "billing_details": nested(BILLING_DETAILS),
             "metadata": metadata,
         },
@@ -126,5 +152,5 @@ ROUTES = (
     retrieving("payment_method", PATH),
     Route("POST", f"{PATH}/<id>/attach", attach_payment_method, {"customer": text}, required=("customer",)),
     Route("POST", f"{PATH}/<id>/detach", detach_payment_method),
-    Route("GET", PATH, list_payment_methods, form.LIST | {"customer": text, "type": choice("card")}),
+    Route("GET", PATH, list_payment_methods, form.LIST | {"customer": text, "type": choice(*SHOWN)}),
 )

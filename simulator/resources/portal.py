@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from .. import billing, form, lists
+from .. import form, lists
+from ..billing import standing
 from ..errors import ApiError, invalid, missing, missing_parameter
 from ..form import boolean, choice, integer, list_of, metadata, nested, optional, text
 from ..route import Route, retrieving
@@ -102,7 +103,7 @@ def _changeable(world: World, subscription_id: str, customer: Object, kind: str)
     subscription = world.get("subscription", subscription_id, param)
     if subscription["customer"] != customer["id"]:
         raise missing("subscription", subscription_id, param)
-    if subscription["status"] in billing.ENDED:
+    if subscription["status"] in standing.ENDED:
         raise invalid("This subscription is canceled and cannot be changed.", param)
     if kind.startswith("subscription_update") and len(subscription["items"]["data"]) > 1:
         raise invalid("This subscription cannot be updated because it has multiple items.", param)

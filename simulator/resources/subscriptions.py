@@ -2,24 +2,43 @@
 
 from typing import Any
 
-from .. import billing, form, lists
+from .. import form, lists
+from ..billing import collecting, discounts, invoicing, lifecycle, prorations, standing
+from ..clock import DAY
 from ..errors import ApiError, invalid, missing, missing_parameter, not_played
 from ..form import boolean, choice, integer, list_of, metadata, nested, optional, text, time_or
 from ..route import Route, retrieving
 from ..world import Object, World
 from .customers import live_customer
 from .payment_methods import attached
+from .test_clocks import visible
 
 PATH = "/v1/subscriptions"
 STATUSES = ("active", "canceled", "incomplete", "incomplete_expired", "past_due", "paused", "trialing", "unpaid")
-DAY_SECONDS = 86_400
 
 ITEM = {"id": text, "price": text, "quantity": integer, "metadata": metadata, "deleted": boolean}
+COMMENT = {
+    "comment": optional(text),
+    "feedback": optional(
+        choice(
+            "customer_service",
+            "low_quality",
+            "missing_features",
+            "other",
+            "switched_service",
+            "too_complex",
+            "too_expensive",
+            "unused",
+        )
+    ),
+}
 FIELDS = {
     "cancel_at": optional(integer),
     "cancel_at_period_end": boolean,
+    "cancellation_details": nested(COMMENT),
     "default_payment_method": optional(text),
     "description": optional(text),
+    "discounts": list_of(nested({"coupon": text, "promotion_code": text})),
     "items": list_of(nested(ITEM)),
     "metadata": metadata,
     "off_session": boolean,
@@ -29,8 +48,11 @@ FIELDS = {
     "pause_collection": optional(
         nested({"behavior": choice("keep_as_draft", "mark_uncollectible", "void"), "resumes_at": integer})
     ),
-    "proration_behavior": choice("create_prorations", "none"),
+    "proration_behavior": choice("always_invoice", "create_prorations", "none"),
     "trial_end": time_or("now"),
+    "trial_settings": nested(
+        {"end_behavior": nested({"missing_payment_method": choice("cancel", "create_invoice", "pause")})}
+    ),
 }
 NEW_ONLY = {
     "billing_mode": nested({"type": choice("classic", "flexible")}),
@@ -53,39 +75,77 @@ def create_subscription(world: World, params: dict[str, Any]) -> Object:
     items = [_item(world, subscription, given) for given in params["items"]]
     subscription["items"] = lists.whole(items, f"/v1/subscription_items?subscription={subscription['id']}")
     subscription["currency"] = items[0]["price"]["currency"]
-    billing.set_period(subscription, world.now, world.now)
+    _check_one_interval(subscription)
     _apply(world, subscription, params)
-    billing.start(world, subscription, params.get("payment_behavior", "allow_incomplete"))
+    lifecycle.start(world, subscription, params.get("payment_behavior", "allow_incomplete"))
+    _schedule_end(world, subscription, params)
     return subscription
 
 
 def update_subscription(world: World, params: dict[str, Any], subscription_id: str) -> Object:
     subscription = world.get("subscription", subscription_id)
-    if subscription["status"] in billing.ENDED and params.keys() - {"metadata"}:
+    if subscription["status"] in standing.ENDED and params.keys() - {"metadata", "cancellation_details"}:
         raise ApiError(400, "A canceled subscription can only update its cancellation_details and metadata.")
-    ends_trial = params.get("trial_end") == "now" and subscription["status"] == "trialing"
-    with world.changing(subscription, billing.SUBSCRIPTION_UPDATED):
+    if params.get("payment_behavior") == "pending_if_incomplete":
+        raise not_played("payment_behavior=pending_if_incomplete")
+    is_trialing = subscription["status"] == "trialing"
+    with world.changing(subscription, standing.UPDATED):
         _apply(world, subscription, params)
-        for given in params.get("items", []):
-            _change_item(world, subscription, given)
-    if ends_trial:
-        _end_trial(world, subscription)
+        _schedule_end(world, subscription, params)
+        invoice = _change_items(world, subscription, params)
+        if is_trialing and params.get("trial_end") not in (None, "now"):
+            _move_trial_end(world, subscription, int(params["trial_end"]))
+    if invoice:
+        lifecycle.charge(world, invoice)
+    if is_trialing and params.get("trial_end") == "now":
+        subscription["trial_end"] = world.now
+        lifecycle.end_trial(world, subscription, at_once=True)
     return subscription
 
 
-def cancel_subscription(world: World, _params: dict[str, Any], subscription_id: str) -> Object:
+def cancel_subscription(world: World, params: dict[str, Any], subscription_id: str) -> Object:
     subscription = world.get("subscription", subscription_id)
-    if subscription["status"] in billing.ENDED:
+    if subscription["status"] in standing.ENDED:
         raise missing("subscription", subscription_id)
-    billing.cancel(world, subscription)
+    subscription["cancellation_details"] |= params.get("cancellation_details", {})
+    if params.get("prorate") and subscription["status"] != "trialing":
+        before, period = prorations.shares_of(subscription), standing.period_of(subscription)
+        standing.cancel(world, subscription)
+        prorations.credit(world, subscription, before, period)
+    else:
+        standing.cancel(world, subscription)
+    if params.get("invoice_now"):
+        customer = world.get("customer", subscription["customer"])
+        if invoicing.waiting_items(world, customer, subscription):
+            invoice = invoicing.draw_up(world, customer, subscription, "subscription_update", period=False)
+            invoicing.finalize(world, invoice)
+            collecting.attempt(world, invoice)
+    return subscription
+
+
+def pause_subscription(world: World, _params: dict[str, Any], subscription_id: str) -> Object:
+    subscription = world.get("subscription", subscription_id)
+    if subscription["status"] != "active":
+        raise ApiError(400, f"A subscription that is {subscription['status']} cannot be paused.")
+    lifecycle.pause(world, subscription, "pause_requested")
+    return subscription
+
+
+def resume_subscription(world: World, params: dict[str, Any], subscription_id: str) -> Object:
+    subscription = world.get("subscription", subscription_id)
+    if subscription["status"] != "paused":
+        raise ApiError(400, "Only a paused subscription can be resumed.")
+    lifecycle.resume(
+        world,
+        subscription,
+        anchor=params.get("billing_cycle_anchor", {}).get("type", "now"),
+        waits_for_payment=params.get("payment_behavior") == "resume_on_payment_success",
+    )
     return subscription
 
 
 def list_subscriptions(world: World, params: dict[str, Any]) -> Object:
-    found = world.all("subscription")
-    if "customer" in params:
-        world.get("customer", params["customer"], "customer")
-        found = [each for each in found if each["customer"] == params["customer"]]
+    found = visible(world, "subscription", params)
     if "price" in params:
         found = [each for each in found if params["price"] in _price_ids(each)]
     return lists.page([each for each in found if _is_listed(each["status"], params.get("status"))], params, PATH)
@@ -94,7 +154,7 @@ def list_subscriptions(world: World, params: dict[str, Any]) -> Object:
 def _is_listed(status: str, wanted: str | None) -> bool:
     """Without a wanted status, everything but the canceled."""
     if wanted == "ended":
-        return status in billing.ENDED
+        return status in standing.ENDED
     return wanted == "all" or status == wanted or (wanted is None and status != "canceled")
 
 
@@ -108,35 +168,94 @@ def _apply(world: World, subscription: Object, params: dict[str, Any]) -> None:
         method = attached(world, params["default_payment_method"], customer, "default_payment_method")
         subscription["default_payment_method"] = method["id"]
     subscription["metadata"] = form.merge_metadata(subscription["metadata"], params.get("metadata"))
-    for name in ("description", "pause_collection"):
-        if name in params:
-            subscription[name] = params[name]
-    _schedule_end(world, subscription, params)
+    if "description" in params:
+        subscription["description"] = params["description"]
+    if "pause_collection" in params:
+        subscription["pause_collection"] = _paused_collection(world, subscription, params["pause_collection"])
+    subscription["cancellation_details"] |= params.get("cancellation_details", {})
+    behaviour = params.get("trial_settings", {}).get("end_behavior", {})
+    subscription["trial_settings"] = {"end_behavior": subscription["trial_settings"]["end_behavior"] | behaviour}
+    if "discounts" in params:
+        owner = {"customer": subscription["customer"], "subscription": subscription["id"]}
+        granted = [discounts.grant(world, *discounts.found(world, each), **owner) for each in params["discounts"]]
+        subscription["discounts"] = [each["id"] for each in granted]
+
+
+def _paused_collection(world: World, subscription: Object, given: dict[str, Any] | None) -> Object | None:
+    if given is None:
+        return None
+    if "behavior" not in given:
+        raise missing_parameter("pause_collection[behavior]")
+    if "resumes_at" in given:
+        world.clock.schedule(given["resumes_at"], "end_pause_of_collection", subscription["id"])
+    return {"resumes_at": None} | given
 
 
 def _schedule_end(world: World, subscription: Object, params: dict[str, Any]) -> None:
+    if not params.keys() & {"cancel_at", "cancel_at_period_end"}:
+        return
     if params.get("cancel_at") and params.get("cancel_at_period_end"):
         raise invalid("You can set only one of cancel_at and cancel_at_period_end.", "cancel_at")
     if "cancel_at" in params:
-        subscription["cancel_at"] = params["cancel_at"]
+        if params["cancel_at"] is not None and params["cancel_at"] <= world.now:
+            raise invalid("cancel_at must be in the future.", "cancel_at")
+        subscription |= {"cancel_at": params["cancel_at"], "cancel_at_period_end": False}
     if "cancel_at_period_end" in params:
         subscription["cancel_at_period_end"] = params["cancel_at_period_end"]
-        subscription["cancel_at"] = billing.period_of(subscription)[1] if params["cancel_at_period_end"] else None
+        subscription["cancel_at"] = standing.period_of(subscription)[1] if params["cancel_at_period_end"] else None
     is_ending = subscription["cancel_at"] is not None
+    if is_ending:
+        world.clock.schedule(subscription["cancel_at"], "cancel", subscription["id"])
     subscription["canceled_at"] = (subscription["canceled_at"] or world.now) if is_ending else None
     subscription["cancellation_details"]["reason"] = "cancellation_requested" if is_ending else None
 
 
-def _end_trial(world: World, subscription: Object) -> None:
-    with world.changing(subscription, billing.SUBSCRIPTION_UPDATED):
-        subscription |= {"trial_end": world.now, "billing_cycle_anchor": world.now}
-        billing.set_period(subscription, world.now, world.now)
-    billing.renew(world, subscription)
+def _move_trial_end(world: World, subscription: Object, trial_end: int) -> None:
+    subscription |= {"trial_end": trial_end, "billing_cycle_anchor": trial_end}
+    standing.set_period(world, subscription, standing.period_of(subscription)[0], trial_end)
+    world.clock.schedule(max(world.now, trial_end - lifecycle.NOTICE_SECONDS), "tell_of_trial_end", subscription["id"])
+
+
+def _change_items(world: World, subscription: Object, params: dict[str, Any]) -> Object | None:
+    """Change the items, prorated as asked; return the invoice that is to be charged for it now, if any."""
+    if not params.get("items"):
+        return None
+    before, period = prorations.shares_of(subscription), standing.period_of(subscription)
+    for given in params["items"]:
+        _change_item(world, subscription, given)
+    _check_one_interval(subscription)
+    behaviour = params.get("proration_behavior", "create_prorations")
+    begins_anew = (
+        _interval_of(before[0][0]) != _interval_of(subscription["items"]["data"][0]["price"])
+        and subscription["status"] != "trialing"
+    )
+    if begins_anew:
+        subscription["billing_cycle_anchor"] = world.now
+        standing.set_period(world, subscription, world.now, standing.next_period_end(subscription, world.now))
+    else:
+        for item in subscription["items"]["data"]:
+            item["current_period_start"], item["current_period_end"] = period
+    if behaviour != "none":
+        prorations.prorate(world, subscription, before, period)
+    customer = world.get("customer", subscription["customer"])
+    has_news = begins_anew or (behaviour == "always_invoice" and invoicing.waiting_items(world, customer, subscription))
+    if not has_news:
+        return None
+    return invoicing.draw_up(world, customer, subscription, "subscription_update", period=begins_anew)
+
+
+def _interval_of(price: Object) -> tuple[str, int]:
+    return price["recurring"]["interval"], price["recurring"]["interval_count"]
+
+
+def _check_one_interval(subscription: Object) -> None:
+    if len({_interval_of(each["price"]) for each in subscription["items"]["data"]}) > 1:
+        raise not_played("items of different billing intervals in one subscription")
 
 
 def _trial_end(world: World, params: dict[str, Any]) -> int | None:
     if params.get("trial_period_days"):
-        return world.now + int(params["trial_period_days"]) * DAY_SECONDS
+        return world.now + int(params["trial_period_days"]) * DAY
     ends = params.get("trial_end")
     return None if ends in (None, "now") else int(ends)
 
@@ -145,25 +264,26 @@ def _change_item(world: World, subscription: Object, given: dict[str, Any]) -> N
     items = subscription["items"]["data"]
     if "id" not in given:
         items.append(_item(world, subscription, given))
-        billing.set_period(subscription, *billing.period_of(subscription))
         return
     item = next((each for each in items if each["id"] == given["id"]), None)
     if item is None:
         raise missing("subscription_item", given["id"], "items")
     if given.get("deleted"):
         items.remove(item)
-    elif "price" in given:
-        price = _recurring_price(world, given["price"])
-        if price["recurring"] != item["price"]["recurring"]:
-            raise not_played("a change to a price of another interval")
-        item |= {"price": price, "plan": _plan(price)}
+        if not items:
+            raise invalid("A subscription must have at least one item.", "items")
+        return
+    if "price" in given:
+        price = recurring_price(world, given["price"])
+        item |= {"price": price, "plan": plan_of(price)}
     item["quantity"] = given.get("quantity", item["quantity"])
+    item["metadata"] = form.merge_metadata(item["metadata"], given.get("metadata"))
 
 
 def _item(world: World, subscription: Object, given: dict[str, Any]) -> Object:
     if "price" not in given:
         raise missing_parameter("items[0][price]")
-    price = _recurring_price(world, given["price"])
+    price = recurring_price(world, given["price"])
     return {
         "id": world.new_id("subscription_item", 14),
         "object": "subscription_item",
@@ -174,7 +294,7 @@ def _item(world: World, subscription: Object, given: dict[str, Any]) -> Object:
         "current_period_start": 0,
         "discounts": [],
         "metadata": form.merge_metadata({}, given.get("metadata")),
-        "plan": _plan(price),
+        "plan": plan_of(price),
         "price": price,
         "quantity": given.get("quantity", 1),
         "subscription": subscription["id"],
@@ -182,14 +302,14 @@ def _item(world: World, subscription: Object, given: dict[str, Any]) -> Object:
     }
 
 
-def _recurring_price(world: World, price_id: str) -> Object:
+def recurring_price(world: World, price_id: str) -> Object:
     price = world.get("price", price_id, "items[0][price]")
     if price["recurring"] is None:
         raise invalid(f"The price specified is set to `type=one_time`: {price_id}", "items[0][price]")
     return dict(price)
 
 
-def _plan(price: Object) -> Object:
+def plan_of(price: Object) -> Object:
     """The older rendering of a price, which items still carry."""
     shared = ("active", "billing_scheme", "created", "currency", "id", "livemode", "metadata", "nickname", "product")
     recurring = price["recurring"]
@@ -211,7 +331,7 @@ NULLS = (
     "application application_fee_percent billing_cycle_anchor_config billing_thresholds cancel_at canceled_at "
     "customer_account days_until_due default_payment_method default_source description ended_at latest_invoice "
     "managed_payments next_pending_invoice_item_invoice on_behalf_of pause_collection pending_invoice_item_interval "
-    "pending_setup_intent pending_update schedule test_clock transfer_data trial_end trial_start"
+    "pending_setup_intent pending_update schedule status_details transfer_data trial_end trial_start"
 ).split()
 
 
@@ -242,6 +362,7 @@ def _blank(world: World, customer: Object, billing_mode: str) -> Object:
         },
         "start_date": world.now,
         "status": "incomplete",
+        "test_clock": world.clock.id,
         "trial_settings": {"end_behavior": {"missing_payment_method": "create_invoice"}},
     }
 
@@ -250,7 +371,22 @@ ROUTES = (
     Route("POST", PATH, create_subscription, FIELDS | NEW_ONLY, required=("customer", "items")),
     retrieving("subscription", PATH),
     Route("POST", f"{PATH}/<id>", update_subscription, FIELDS),
-    Route("DELETE", f"{PATH}/<id>", cancel_subscription, {"invoice_now": boolean, "prorate": boolean}),
+    Route(
+        "DELETE",
+        f"{PATH}/<id>",
+        cancel_subscription,
+        {"cancellation_details": nested(COMMENT), "invoice_now": boolean, "prorate": boolean},
+    ),
+    Route("POST", f"{PATH}/<id>/pause", pause_subscription, {"type": choice("subscription")}),
+    Route(
+        "POST",
+        f"{PATH}/<id>/resume",
+        resume_subscription,
+        {
+            "billing_cycle_anchor": nested({"type": choice("now", "unchanged")}),
+            "payment_behavior": choice("resume_on_payment_attempt", "resume_on_payment_success"),
+        },
+    ),
     Route(
         "GET",
         PATH,
@@ -261,6 +397,7 @@ ROUTES = (
             "customer": text,
             "price": text,
             "status": choice("all", "ended", *STATUSES),
+            "test_clock": text,
         },
     ),
 )

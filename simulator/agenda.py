@@ -1,0 +1,60 @@
+"""What time alone makes happen, in the order in which it is due."""
+
+from .billing import standing
+from .clock import HOUR, Clock, add_interval
+from .errors import ApiError
+from .world import Object, World
+
+
+def catch_up(world: World) -> None:
+    """Do what became due by itself: the world's own clock runs with the wall clock."""
+    for clock in list(world.clocks.values()):
+        _run(world, clock, clock.now())
+        world.get("test_helpers.test_clock", clock.id)["frozen_time"] = clock.now()
+
+
+def advance(world: World, clock: Clock, target: int) -> Object:
+    """Move a clock; what is due on the way happens in its order, each at its moment. Return the clock as Stripe
+    answers: still advancing.
+
+    Errors  ApiError when the target is not ahead
+    """
+    catch_up(world)
+    shown = world.get("test_helpers.test_clock", clock.id)
+    if target <= clock.now():
+        raise ApiError(400, "The new frozen time must be after the current frozen time.", param="frozen_time")
+    with world.on_clock(clock):
+        shown |= {"status": "advancing", "status_details": {"advancing": {"target_frozen_time": target}}}
+        world.emit("test_helpers.test_clock.advancing", shown)
+        answer = dict(shown)
+        _run(world, clock, target)
+        clock.advance_to(target)
+        shown |= {"frozen_time": target, "status": "ready", "status_details": {}}
+        world.emit("test_helpers.test_clock.ready", shown)
+    return answer
+
+
+def target_of(world: World, clock: Clock, move: str) -> int:
+    """Return the moment that a named move leads to: "day", "month", "renewal" or "trial_end"; the last two of the
+    next subscription, and an hour more, when its invoice is charged.
+
+    Errors  ApiError for another name, or when there is no such subscription
+    """
+    now = clock.now()
+    if move in ("day", "month"):
+        return add_interval(now, move, 1)
+    if move not in ("renewal", "trial_end"):
+        raise ApiError(400, "Moves are day, month, renewal and trial_end.", param="move")
+    statuses = ("trialing",) if move == "trial_end" else ("active", "trialing", "past_due", "unpaid")
+    live = [each for each in world.all("subscription") if each["status"] in statuses and each["test_clock"] == clock.id]
+    ends = [end for end in (standing.period_of(each)[1] for each in live) if end > now]
+    if not ends:
+        raise ApiError(400, f"There is no subscription with a {move.replace('_', ' ')} ahead.", param="move")
+    return min(ends) + HOUR
+
+
+def _run(world: World, clock: Clock, until: int) -> None:
+    with world.on_clock(clock):
+        while due := clock.take_due(until):
+            clock.advance_to(due.moment)
+            world.actions[due.action](world, due.object_id, due.moment)

@@ -1,0 +1,166 @@
+"""Collecting what is owed: charged, authenticated, tried again, given up, or days on its way from a bank."""
+
+from ..clock import DAY
+from ..errors import ApiError
+from ..instruments import INSTRUMENTS, Instrument, Outcome
+from ..world import Object, World
+from . import invoicing, standing
+from .standing import UPDATED
+
+NO_PAYMENT_METHOD = "This customer has no attached payment source or default payment method."
+OWING = ("incomplete", "past_due", "unpaid")
+
+
+def instrument_of(world: World, method_id: str) -> Instrument:
+    """Return the test card or account that a payment method stands for."""
+    return INSTRUMENTS[world.behind[method_id]["instrument"]]
+
+
+def foresee(world: World, method_id: str) -> Outcome:
+    """Tell what becomes of charging a payment method now."""
+    return instrument_of(world, method_id).charged(world.behind[method_id].get("authenticated", False))
+
+
+def instrument_for(world: World, invoice: Object, method_id: str | None) -> Instrument:
+    """Return what an invoice is charged to: what was named, else the subscription's, else the customer's."""
+    customer = world.get("customer", invoice["customer"])
+    subscription = invoicing.subscription_of(world, invoice)
+    return instrument_of(world, method_id or standing.payment_method_of(subscription, customer) or "")
+
+
+def authenticate(world: World, method_id: str) -> None:
+    """The customer has shown the bank who he is: for good, or only for the payment at hand."""
+    world.behind[method_id]["authenticated"] = True
+
+
+def forget_authentication(world: World, method_id: str) -> None:
+    """The payment at hand is over."""
+    if instrument_of(world, method_id).authenticates == "always":
+        world.behind[method_id]["authenticated"] = False
+
+
+def attempt(world: World, invoice: Object, method_id: str | None = None, *, by_schedule: bool = True) -> Outcome:
+    """Charge an open invoice and let its subscription follow.
+
+    Shape   by_schedule: an attempt of Stripe's own, which counts, and after which the next is planned; the customer's
+            own attempts do not move the schedule
+    Errors  ApiError when there is nothing to charge and this is not Stripe's own attempt
+    """
+    customer = world.get("customer", invoice["customer"])
+    subscription = invoicing.subscription_of(world, invoice)
+    method_id = method_id or standing.payment_method_of(subscription, customer)
+    if not invoice["amount_due"]:
+        settle(world, invoice)
+        return "paid"
+    if method_id is None and not by_schedule:
+        raise ApiError(400, NO_PAYMENT_METHOD, code="resource_missing")
+    outcome = foresee(world, method_id) if method_id else "declined"
+    if method_id:
+        forget_authentication(world, method_id)
+    if outcome == "paid":
+        _count(invoice, by_schedule)
+        settle(world, invoice)
+    elif outcome == "pending":
+        _await_bank(world, invoice, str(method_id), by_schedule)
+    else:
+        _fail(world, invoice, by_schedule=by_schedule, needs_action=outcome == "action")
+    return outcome
+
+
+def settle(world: World, invoice: Object) -> None:
+    """Mark the invoice paid, and its subscription with it."""
+    invoice |= {"status": "paid", "attempted": True, "amount_paid": invoice["amount_due"], "amount_remaining": 0}
+    invoice["next_payment_attempt"] = None
+    invoice["status_transitions"]["paid_at"] = world.now
+    world.emit("invoice.paid", invoice)
+    world.emit("invoice.payment_succeeded", invoice)
+    subscription = invoicing.subscription_of(world, invoice)
+    if subscription is None or subscription["latest_invoice"] != invoice["id"]:
+        return
+    if subscription["status"] in OWING:
+        standing.set_status(world, subscription, "active")
+    elif world.behind.get(invoice["id"], {}).get("resumes"):
+        subscription |= {"status": "active", "status_details": None}
+        world.emit("customer.subscription.resumed", subscription)
+
+
+def retry(world: World, invoice_id: str, moment: int) -> None:
+    """Try a failed payment again, when that is still what was planned."""
+    invoice = world.find("invoice", invoice_id)
+    if invoice and invoice["status"] == "open" and invoice["next_payment_attempt"] == moment:
+        attempt(world, invoice)
+
+
+def answer_of_bank(world: World, invoice_id: str, _moment: int) -> None:
+    """The bank says at last whether it pays a delayed payment."""
+    invoice = world.find("invoice", invoice_id)
+    if invoice is None or invoice["status"] != "open":
+        return
+    waiting = world.behind[invoice_id].pop("waiting")
+    instrument = instrument_of(world, waiting["method"])
+    if instrument.declines:
+        _fail(world, invoice, by_schedule=waiting["by_schedule"])
+    else:
+        settle(world, invoice)
+    for session in world.where("checkout.session", invoice=invoice_id):
+        tell_session(world, session, paid=not instrument.declines)
+
+
+def tell_session(world: World, session: Object, *, paid: bool) -> None:
+    """Tell of a Checkout Session whether its delayed payment came."""
+    if paid:
+        session["payment_status"] = "paid"
+    kind = "async_payment_succeeded" if paid else "async_payment_failed"
+    world.emit(f"checkout.session.{kind}", session)
+
+
+def is_waiting(world: World, invoice: Object) -> bool:
+    """Whether a payment of this invoice is on its way."""
+    return "waiting" in world.behind.get(invoice["id"], {})
+
+
+def give_up(world: World, subscription: Object, status: str) -> None:
+    """Stop collecting, as the account has set: "canceled", "unpaid", or "past_due" for ever."""
+    if status == "canceled":
+        standing.cancel(world, subscription, "payment_failed")
+    elif status == "unpaid":
+        standing.set_status(world, subscription, "unpaid")
+
+
+def _await_bank(world: World, invoice: Object, method_id: str, by_schedule: bool) -> None:
+    """A subscription whose payment is on its way counts as active: so says Stripe."""
+    _count(invoice, by_schedule)
+    invoice |= {"attempted": True, "next_payment_attempt": None}
+    world.behind.setdefault(invoice["id"], {})["waiting"] = {"method": method_id, "by_schedule": by_schedule}
+    world.clock.schedule(world.now + world.rules.delayed_payment_days * DAY, "answer_of_bank", invoice["id"])
+    subscription = invoicing.subscription_of(world, invoice)
+    if subscription and subscription["status"] in OWING:
+        standing.set_status(world, subscription, "active")
+
+
+def _fail(world: World, invoice: Object, *, by_schedule: bool, needs_action: bool = False) -> None:
+    _count(invoice, by_schedule)
+    invoice["attempted"] = True
+    subscription = invoicing.subscription_of(world, invoice)
+    is_retried = subscription is not None and subscription["status"] != "incomplete"
+    days = world.rules.retry_days
+    failures = invoice["attempt_count"]
+    if by_schedule:
+        has_next = is_retried and failures <= len(days)
+        invoice["next_payment_attempt"] = world.now + days[failures - 1] * DAY if has_next else None
+        if has_next:
+            world.clock.schedule(invoice["next_payment_attempt"], "retry", invoice["id"])
+    world.emit("invoice.payment_failed", invoice)
+    if needs_action:
+        world.emit("invoice.payment_action_required", invoice)
+    if subscription is None or not is_retried:
+        return
+    if subscription["status"] in ("active", "trialing"):
+        with world.changing(subscription, UPDATED):
+            subscription["status"] = "past_due"
+    if subscription["status"] == "past_due" and by_schedule and invoice["next_payment_attempt"] is None:
+        give_up(world, subscription, world.rules.after_retries)
+
+
+def _count(invoice: Object, by_schedule: bool) -> None:
+    invoice["attempt_count"] += 1 if by_schedule else 0

@@ -1,0 +1,254 @@
+"""Invoices: drawn up, finalized, closed. Whether they are paid is told in collecting."""
+
+from typing import Any
+
+from ..clock import HOUR
+from ..lists import whole
+from ..world import Object, World
+from . import discounts
+from .standing import period_of
+
+DRAFT_SECONDS = HOUR  # a renewal's invoice can be edited for an hour before it is charged
+
+
+def draw_up(
+    world: World,
+    customer: Object,
+    subscription: Object | None = None,
+    reason: str = "manual",
+    *,
+    period: bool = True,
+    waiting: bool = True,
+) -> Object:
+    """Make an invoice, as a draft.
+
+    Shape   period: whether the subscription's present period is billed; waiting: whether the invoice items that wait
+            for an invoice are
+    """
+    invoice = _blank(world, customer, subscription, reason)
+    lines = []
+    if subscription and period:
+        lines = [_line_of_item(world, invoice["id"], subscription, each) for each in subscription["items"]["data"]]
+    for item in reversed(waiting_items(world, customer, subscription)) if waiting else ():
+        item["invoice"] = invoice["id"]
+        lines.append(_line_of_invoiceitem(world, item))
+    in_force = discounts.in_force(world, subscription) if subscription else []
+    for discount_id in in_force:
+        _take_off(world, discount_id, lines)
+    invoice["discounts"] = in_force
+    invoice["lines"] = whole(lines, f"/v1/invoices/{invoice['id']}/lines")
+    _sum_up(invoice, in_force, lines)
+    _set_due(invoice, customer)
+    world.add("invoice", invoice)
+    if subscription:
+        discounts.used(world, subscription)
+        subscription["latest_invoice"] = invoice["id"]
+    world.emit("invoice.created", invoice)
+    return invoice
+
+
+def waiting_items(world: World, customer: Object, subscription: Object | None) -> list[Object]:
+    """List the invoice items that no invoice has yet: the customer's, and of the subscription's none but this one's."""
+    of_customer = world.where("invoiceitem", customer=customer["id"], invoice=None)
+    return [each for each in of_customer if _subscription_id_of(each) in (None, subscription and subscription["id"])]
+
+
+def finalize_later(world: World, invoice: Object) -> None:
+    """Leave the invoice a draft for an hour, as Stripe does with renewals."""
+    invoice["automatically_finalizes_at"] = world.now + DRAFT_SECONDS
+    world.clock.schedule(invoice["automatically_finalizes_at"], "finalize", invoice["id"])
+
+
+def finalize(world: World, invoice: Object) -> None:
+    """Make a draft an open invoice, with a number, to be paid."""
+    customer = world.get("customer", invoice["customer"])
+    if not customer.get("deleted"):
+        _set_due(invoice, customer)
+        with world.changing(customer, "customer.updated"):
+            customer["balance"] = invoice["ending_balance"] = _left_of_balance(invoice)
+        invoice["number"] = f"{customer['invoice_prefix']}-{customer['next_invoice_sequence']:04d}"
+        customer["next_invoice_sequence"] += 1
+    invoice |= {"status": "open", "automatically_finalizes_at": None, "effective_at": world.now}
+    invoice["hosted_invoice_url"] = f"{world.base_url}/i/{invoice['id']}"
+    invoice["status_transitions"]["finalized_at"] = world.now
+    world.emit("invoice.finalized", invoice)
+
+
+def close(world: World, invoice: Object, status: str) -> None:
+    """Void an invoice, or write it off as uncollectible."""
+    invoice |= {"status": status, "auto_advance": False, "next_payment_attempt": None}
+    name = {"void": "voided_at", "uncollectible": "marked_uncollectible_at"}[status]
+    invoice["status_transitions"][name] = world.now
+    world.emit({"void": "invoice.voided", "uncollectible": "invoice.marked_uncollectible"}[status], invoice)
+
+
+def subscription_of(world: World, invoice: Object) -> Object | None:
+    """Return the subscription that an invoice is of; None for a one-off invoice."""
+    details = (invoice["parent"] or {}).get("subscription_details")
+    return world.get("subscription", details["subscription"]) if details else None
+
+
+def _subscription_id_of(item: Object) -> str | None:
+    return item["parent"]["subscription_details"]["subscription"] if item["parent"] else None
+
+
+def _take_off(world: World, discount_id: str, lines: list[Object]) -> None:
+    discountable = [each for each in lines if each["discountable"]]
+    left = [each["amount"] - sum(taken["amount"] for taken in each["discount_amounts"]) for each in discountable]
+    for line, amount in zip(discountable, discounts.off(discounts.coupon_of(world, discount_id), left), strict=True):
+        line["discount_amounts"].append({"amount": amount, "discount": discount_id})
+
+
+def _sum_up(invoice: Object, discount_ids: list[str], lines: list[Object]) -> None:
+    invoice["subtotal"] = invoice["subtotal_excluding_tax"] = sum(line["amount"] for line in lines)
+    invoice["total_discount_amounts"] = [
+        {
+            "amount": sum(
+                each["amount"] for line in lines for each in line["discount_amounts"] if each["discount"] == discount_id
+            ),
+            "discount": discount_id,
+        }
+        for discount_id in discount_ids
+    ]
+    taken = sum(each["amount"] for each in invoice["total_discount_amounts"])
+    invoice["total"] = invoice["total_excluding_tax"] = invoice["subtotal"] - taken
+
+
+def _set_due(invoice: Object, customer: Object) -> None:
+    """Settle the total with what the customer has to his credit, or owes from before."""
+    invoice["starting_balance"] = customer["balance"]
+    invoice["amount_due"] = invoice["amount_remaining"] = max(0, invoice["total"] + customer["balance"])
+
+
+def _left_of_balance(invoice: Object) -> int:
+    return min(0, int(invoice["total"] + invoice["starting_balance"]))
+
+
+def _line(world: World, invoice_id: str, amount: int, currency: str, description: str | None) -> Object:
+    return {
+        "id": world.new_id("line_item"),
+        "object": "line_item",
+        "amount": amount,
+        "currency": currency,
+        "description": description,
+        "discount_amounts": [],
+        "discountable": True,
+        "discounts": [],
+        "invoice": invoice_id,
+        "livemode": False,
+        "metadata": {},
+        "pretax_credit_amounts": [],
+        "subtotal": amount,
+        "taxes": [],
+    }
+
+
+def _line_of_item(world: World, invoice_id: str, subscription: Object, item: Object) -> Object:
+    price, is_trial = item["price"], subscription["status"] == "trialing"
+    amount = 0 if is_trial else (price["unit_amount"] or 0) * item["quantity"]
+    name = world.get("product", price["product"])["name"]
+    words = f"Trial period for {name}" if is_trial else f"{item['quantity']} x {name}"
+    start, end = period_of(subscription)
+    details = {
+        "invoice_item": None,
+        "proration": False,
+        "proration_details": {"credited_items": None},
+        "subscription": subscription["id"],
+        "subscription_item": item["id"],
+    }
+    return _line(world, invoice_id, amount, price["currency"], words) | {
+        "metadata": dict(subscription["metadata"]),
+        "parent": {
+            "invoice_item_details": None,
+            "subscription_item_details": details,
+            "type": "subscription_item_details",
+        },
+        "period": {"start": start, "end": end},
+        "pricing": {
+            "price_details": {"price": price["id"], "product": price["product"]},
+            "type": "price_details",
+            "unit_amount_decimal": price["unit_amount_decimal"],
+        },
+        "quantity": item["quantity"],
+        "quantity_decimal": str(item["quantity"]),
+    }
+
+
+def _line_of_invoiceitem(world: World, item: Object) -> Object:
+    details = {
+        "invoice_item": item["id"],
+        "proration": item["proration"],
+        "proration_details": {"credited_items": None},
+        "subscription": _subscription_id_of(item),
+    }
+    same = ("discountable", "metadata", "period", "pricing", "quantity", "quantity_decimal")
+    return _line(world, item["invoice"], item["amount"], item["currency"], item["description"]) | {
+        "parent": {
+            "invoice_item_details": details,
+            "subscription_item_details": None,
+            "type": "invoice_item_details",
+        },
+        **{name: item[name] for name in same},
+    }
+
+
+NULL_ON_INVOICES = (
+    "account_country account_name account_tax_ids application automatically_finalizes_at custom_fields "
+    "customer_account customer_address customer_phone customer_shipping default_payment_method default_source "
+    "description due_date effective_at ending_balance footer from_invoice hosted_invoice_url invoice_pdf "
+    "last_finalization_error latest_revision next_payment_attempt number on_behalf_of receipt_number rendering "
+    "shipping_cost shipping_details statement_descriptor webhooks_delivered_at"
+).split()
+
+
+def _blank(world: World, customer: Object, subscription: Object | None, reason: str) -> Object:
+    nulls: dict[str, Any] = dict.fromkeys(NULL_ON_INVOICES)
+    parent = None
+    if subscription:
+        details = {
+            "metadata": dict(subscription["metadata"]),
+            "pause_collection": subscription["pause_collection"],
+            "subscription": subscription["id"],
+        }
+        parent = {"quote_details": None, "subscription_details": details, "type": "subscription_details"}
+    return nulls | {
+        "id": world.new_id("invoice"),
+        "object": "invoice",
+        "amount_overpaid": 0,
+        "amount_paid": 0,
+        "amount_shipping": 0,
+        "attempt_count": 0,
+        "attempted": False,
+        "auto_advance": subscription is not None,
+        "automatic_tax": {
+            "disabled_reason": None,
+            "enabled": False,
+            "liability": None,
+            "provider": None,
+            "status": None,
+        },
+        "billing_reason": reason,
+        "collection_method": "charge_automatically",
+        "created": world.now,
+        "currency": subscription["currency"] if subscription else customer["currency"] or "usd",
+        "customer": customer["id"],
+        "customer_email": customer["email"],
+        "customer_name": customer["name"],
+        "customer_tax_exempt": "none",
+        "customer_tax_ids": [],
+        "default_tax_rates": [],
+        "issuer": {"type": "self"},
+        "livemode": False,
+        "metadata": {},
+        "parent": parent,
+        "payment_settings": {"default_mandate": None, "payment_method_options": None, "payment_method_types": None},
+        "period_end": world.now,
+        "period_start": world.now,
+        "post_payment_credit_notes_amount": 0,
+        "pre_payment_credit_notes_amount": 0,
+        "status": "draft",
+        "status_transitions": dict.fromkeys(("finalized_at", "marked_uncollectible_at", "paid_at", "voided_at")),
+        "test_clock": world.clock.id,
+        "total_pretax_credit_amounts": [],
+        "total_taxes": [],
+    }

@@ -1,0 +1,55 @@
+"""Subscription schedules: a subscription whose prices change at planned moments."""
+
+from ..clock import DAY
+from ..world import Object, World
+from . import standing
+
+TOLD_BEFORE_SECONDS = 7 * DAY
+
+
+def plan(world: World, schedule: Object) -> None:
+    """Put every phase of a new schedule, and its end, on the agenda."""
+    for phase in schedule["phases"]:
+        world.clock.schedule(phase["start_date"], "begin_phase", schedule["id"])
+    end = schedule["phases"][-1]["end_date"]
+    world.clock.schedule(end - TOLD_BEFORE_SECONDS, "tell_of_schedule_end", schedule["id"])
+    world.clock.schedule(end, "complete_schedule", schedule["id"])
+
+
+def tell_of_end(world: World, schedule_id: str, _moment: int) -> None:
+    schedule = world.find("subscription_schedule", schedule_id)
+    if schedule and schedule["status"] == "active":
+        world.emit("subscription_schedule.expiring", schedule)
+
+
+def complete(world: World, schedule_id: str, moment: int) -> None:
+    """End a schedule: the subscription goes on, or ends with it."""
+    schedule = world.find("subscription_schedule", schedule_id)
+    if schedule is None or schedule["status"] != "active":
+        return
+    subscription = world.get("subscription", schedule["subscription"])
+    subscription["schedule"] = None
+    schedule |= {"status": "completed", "completed_at": moment, "current_phase": None}
+    if schedule["end_behavior"] == "cancel" and subscription["status"] not in standing.ENDED:
+        standing.cancel(world, subscription)
+    world.emit("subscription_schedule.completed", schedule)
+
+
+def cancel(world: World, schedule: Object) -> None:
+    """Cancel a schedule, and its subscription with it."""
+    schedule |= {"status": "canceled", "canceled_at": world.now, "current_phase": None}
+    subscription = world.find("subscription", schedule["subscription"])
+    if subscription and subscription["status"] not in standing.ENDED:
+        standing.cancel(world, subscription)
+    world.emit("subscription_schedule.canceled", schedule)
+
+
+def release(world: World, schedule: Object) -> None:
+    """Let the subscription go on without the schedule."""
+    schedule |= {"status": "released", "released_at": world.now, "current_phase": None}
+    schedule |= {"released_subscription": schedule["subscription"], "subscription": None}
+    subscription = world.find("subscription", schedule["released_subscription"])
+    if subscription:
+        with world.changing(subscription, standing.UPDATED):
+            subscription |= {"schedule": None, "cancel_at": None}
+    world.emit("subscription_schedule.released", schedule)
