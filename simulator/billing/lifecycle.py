@@ -10,10 +10,11 @@ EXPIRES_AFTER_SECONDS = 23 * HOUR
 NOTICE_SECONDS = 3 * DAY  # how long before the end of a trial Stripe tells of it
 
 
-def start(world: World, subscription: Object, behaviour: str) -> None:
+def start(world: World, subscription: Object, behaviour: str, *, by_schedule: bool = False) -> None:
     """Bill a new subscription for the first time, and let the payment decide its status.
 
-    Shape   behaviour: Stripe's `payment_behavior`
+    Shape   behaviour: Stripe's `payment_behavior`; by_schedule: a subscription schedule makes it: active from the
+            first, its invoice charged in an hour
     Errors  ApiError when there is nothing to charge, or the charge fails and behaviour is "error_if_incomplete";
             nothing has happened then
     """
@@ -21,7 +22,7 @@ def start(world: World, subscription: Object, behaviour: str) -> None:
     is_trial = subscription["trial_end"] is not None
     subscription["status"] = "trialing" if is_trial else "active"
     method_id = standing.payment_method_of(subscription, customer)
-    is_charged = not is_trial and _costs_something(subscription)
+    is_charged = not is_trial and not by_schedule and _costs_something(subscription)
     if is_charged and behaviour != "default_incomplete" and method_id is None:
         raise ApiError(400, collecting.NO_PAYMENT_METHOD, code="resource_missing")
     outcome = collecting.foresee(world, method_id) if method_id else "declined"
@@ -39,6 +40,9 @@ def start(world: World, subscription: Object, behaviour: str) -> None:
         world.clock.schedule(max(world.now, end - NOTICE_SECONDS), "tell_of_trial_end", subscription["id"])
     if subscription["status"] == "incomplete":
         world.clock.schedule(world.now + EXPIRES_AFTER_SECONDS, "expire", subscription["id"])
+    if by_schedule:
+        invoicing.finalize_later(world, invoice)
+        return
     invoicing.finalize(world, invoice)
     if not is_charged or behaviour != "default_incomplete":
         collecting.attempt(world, invoice)

@@ -34,23 +34,35 @@ def create_portal_session(world: World, params: dict[str, Any]) -> Object:
         "return_url": params.get("return_url"),
         "url": f"{world.base_url}/p/session/{session_id}",
     }
-    return world.add("billing_portal.session", session)
+    world.add("billing_portal.session", session)
+    world.emit("billing_portal.session.created", session)
+    return session
 
 
 def create_configuration(world: World, params: dict[str, Any]) -> Object:
     configuration = _blank_configuration(world, is_default=False)
     _set_features(configuration, params.get("features", {}))
-    configuration["metadata"] = form.merge_metadata({}, params.get("metadata"))
-    return world.add("billing_portal.configuration", configuration)
+    _apply(configuration, params)
+    world.add("billing_portal.configuration", configuration)
+    world.emit("billing_portal.configuration.created", configuration)
+    return configuration
 
 
 def update_configuration(world: World, params: dict[str, Any], configuration_id: str) -> Object:
     configuration = world.get("billing_portal.configuration", configuration_id)
-    _set_features(configuration, params.get("features", {}))
-    if "active" in params:
-        configuration["active"] = params["active"]
-    configuration["updated"] = world.now
+    with world.changing(configuration, "billing_portal.configuration.updated"):
+        _set_features(configuration, params.get("features", {}))
+        _apply(configuration, params)
+        configuration["updated"] = world.now
     return configuration
+
+
+def _apply(configuration: Object, params: dict[str, Any]) -> None:
+    configuration["business_profile"] = configuration["business_profile"] | params.get("business_profile", {})
+    configuration["metadata"] = form.merge_metadata(configuration["metadata"], params.get("metadata"))
+    for name in ("active", "default_return_url", "name"):
+        if name in params:
+            configuration[name] = params[name]
 
 
 def list_configurations(world: World, params: dict[str, Any]) -> Object:
@@ -201,6 +213,13 @@ FLOW = {
     "subscription_update_confirm": nested({"subscription": text, "items": list_of(ITEM)}),
     "type": choice(*FLOWS),
 }
+CONFIGURATION = {
+    "business_profile": nested({"headline": optional(text), "privacy_policy_url": text, "terms_of_service_url": text}),
+    "default_return_url": optional(text),
+    "features": nested(FEATURES),
+    "metadata": metadata,
+    "name": optional(text),
+}
 
 ROUTES = (
     Route(
@@ -214,11 +233,11 @@ ROUTES = (
         "POST",
         CONFIGURATIONS,
         create_configuration,
-        {"features": nested(FEATURES), "metadata": metadata},
+        CONFIGURATION,
         ("features",),
     ),
     retrieving("billing_portal.configuration", CONFIGURATIONS),
-    Route("POST", f"{CONFIGURATIONS}/<id>", update_configuration, {"active": boolean, "features": nested(FEATURES)}),
+    Route("POST", f"{CONFIGURATIONS}/<id>", update_configuration, CONFIGURATION | {"active": boolean}),
     Route(
         "GET",
         CONFIGURATIONS,

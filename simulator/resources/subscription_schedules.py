@@ -68,7 +68,7 @@ def begin_phase(world: World, schedule_id: str, moment: int) -> None:
     schedule["current_phase"] = {"start_date": phase["start_date"], "end_date": phase["end_date"]}
     items = [{"price": each["price"], "quantity": each["quantity"]} for each in phase["items"]]
     if schedule["subscription"] is None:
-        made = create_subscription(world, {"customer": schedule["customer"], "items": items})
+        made = create_subscription(world, {"customer": schedule["customer"], "items": items}, by_schedule=True)
         schedule |= {"status": "active", "subscription": made["id"]}
         made["schedule"] = schedule_id
         if schedule["end_behavior"] == "cancel":

@@ -63,7 +63,7 @@ NEW_ONLY = {
 }
 
 
-def create_subscription(world: World, params: dict[str, Any]) -> Object:
+def create_subscription(world: World, params: dict[str, Any], *, by_schedule: bool = False) -> Object:
     customer = live_customer(world, params["customer"])
     if not params["items"]:
         raise missing_parameter("items")
@@ -77,7 +77,8 @@ def create_subscription(world: World, params: dict[str, Any]) -> Object:
     subscription["currency"] = items[0]["price"]["currency"]
     _check_one_interval(subscription)
     _apply(world, subscription, params)
-    lifecycle.start(world, subscription, params.get("payment_behavior", "allow_incomplete"))
+    behaviour = params.get("payment_behavior", "allow_incomplete")
+    lifecycle.start(world, subscription, behaviour, by_schedule=by_schedule)
     _schedule_end(world, subscription, params)
     return subscription
 
