@@ -1,6 +1,7 @@
 """Stripe's form encoding: `items[0][price]=...`, and what each parameter may hold."""
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from .errors import invalid, missing_parameter, unknown_parameter
@@ -78,43 +79,69 @@ def boolean(value: Any, name: str) -> bool:
     return bool(value == "true")
 
 
-def optional(kind: Kind) -> Kind:
+@dataclass(frozen=True, slots=True)
+class Optional:
     """An empty text unsets the field."""
-    return lambda value, name: None if value == "" else kind(value, name)
+
+    kind: Kind
+
+    def __call__(self, value: Any, name: str) -> Any:
+        return None if value == "" else self.kind(value, name)
 
 
-def time_or(*words: str) -> Kind:
+@dataclass(frozen=True, slots=True)
+class TimeOr:
     """A time in Unix seconds, or one of these words."""
-    return lambda value, name: value if value in words else integer(value, name)
+
+    words: tuple[str, ...]
+
+    def __call__(self, value: Any, name: str) -> Any:
+        return value if value in self.words else integer(value, name)
 
 
-def choice(*words: str) -> Kind:
-    def parse(value: Any, name: str) -> str:
-        if value not in words:
-            raise invalid(f"Invalid {name}: must be one of {', '.join(words)}", name)
+@dataclass(frozen=True, slots=True)
+class Choice:
+    words: tuple[str, ...]
+
+    def __call__(self, value: Any, name: str) -> str:
+        if value not in self.words:
+            raise invalid(f"Invalid {name}: must be one of {', '.join(self.words)}", name)
         return str(value)
 
-    return parse
 
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    kind: Kind
 
-def list_of(kind: Kind) -> Kind:
-    def parse(value: Any, name: str) -> list[Any]:
+    def __call__(self, value: Any, name: str) -> list[Any]:
         if value == "":
             return []
         if not isinstance(value, list):
             raise invalid("Invalid array", name)
-        return [kind(each, f"{name}[{position}]") for position, each in enumerate(value)]
-
-    return parse
+        return [self.kind(each, f"{name}[{position}]") for position, each in enumerate(value)]
 
 
-def nested(kinds: Mapping[str, Kind]) -> Kind:
-    def parse(value: Any, name: str) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Nested:
+    kinds: Mapping[str, Kind]
+
+    def __call__(self, value: Any, name: str) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise invalid("Invalid object", name)
-        return _check_each(value, kinds, name)
+        return _check_each(value, self.kinds, name)
 
-    return parse
+
+optional: Callable[[Kind], Kind] = Optional
+list_of: Callable[[Kind], Kind] = ListOf
+nested: Callable[[Mapping[str, Kind]], Kind] = Nested
+
+
+def time_or(*words: str) -> Kind:
+    return TimeOr(words)
+
+
+def choice(*words: str) -> Kind:
+    return Choice(words)
 
 
 def metadata(value: Any, name: str) -> dict[str, str]:
