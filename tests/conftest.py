@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import stripe
+from contract import problems
 from harness import APP, AUTH_SECRET, PRO, WEBHOOK_SECRET, App, Shop, open_shop, running, sdk
 
 from corkage import database
@@ -16,6 +17,7 @@ from corkage.simulator import Simulator
 def simulator() -> Iterator[Simulator]:
     with Simulator(retry_seconds=(0.05,) * 100) as started:
         yield started
+    assert [problem for event in started.world.all("event") for problem in problems(event)] == []
 
 
 @pytest.fixture

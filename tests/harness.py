@@ -1,5 +1,6 @@
 """A shop at the simulated Stripe, and a running Corkage, for the tests to hold."""
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import contract
 import requests
 import stripe
 from waitress.server import create_server
@@ -24,9 +26,20 @@ DAY = 86_400
 PRO = Plan("pro", "Pro", ("pro_monthly",), features=("exports", "api"), grace_days=7)
 
 
+class HoldingToContract(stripe.RequestsClient):
+    """Fails the test that is given an answer which Stripe, by its SDK's own classes, could not give."""
+
+    def request(self, method: str, url: str, headers: Any, post_data: Any = None) -> tuple[bytes, int, Any]:
+        body, status, answered = super().request(method, url, headers, post_data)
+        broken = contract.problems(json.loads(body))
+        assert not broken, "\n".join([f"{method} {url} was answered as Stripe would not:", *broken])
+        return body, status, answered
+
+
 def sdk(simulator: Simulator) -> stripe.StripeClient:
     stripe.enable_telemetry = False
-    return stripe.StripeClient(simulator.api_key, base_addresses={"api": simulator.url})
+    addresses: Any = {"api": simulator.url}
+    return stripe.StripeClient(simulator.api_key, base_addresses=addresses, http_client=HoldingToContract())
 
 
 @dataclass

@@ -1,0 +1,257 @@
+"""The simulator answers and takes what stripe-python's own types say that Stripe does.
+
+The `client` of every other test holds its answers to the same contract; see harness.py.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from contract import problems
+from contract_params import params_of_calls, problems_of_route
+from harness import DAY
+
+import corkage.simulator
+from corkage.simulator import form
+from corkage.simulator.form import boolean, choice, integer, list_of, nested, optional, text, time_or
+from corkage.simulator.resources import ROUTES
+from corkage.simulator.route import Route
+
+OF_NO_SDK = {
+    "/v1/payment_pages/<id>": "asked by Stripe's own checkout page, and by its CLI in the page's place",
+    "/v1/payment_pages/<id>/confirm": "likewise",
+}
+TOO_MANY_WORDS = {
+    "enabled_events[]": "250 events, of which the simulator sends a few; a name that it never sends does no harm",
+    "api_version": "every version since 2011; the simulator refuses all but its own in a sentence",
+}
+
+
+def plain(answered):
+    return json.loads(str(answered))
+
+
+def asked(route):
+    return f"{route.method} {route.path}"
+
+
+def changed(answer, path, value):
+    """The answer with something else at the path; with nothing there, for `...`."""
+    *way, last = path
+    node = answer
+    for step in way:
+        node = node[step]
+    if value is ...:
+        del node[last]
+    else:
+        node[last] = value
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "problem"),
+    [
+        (["colour"], "red", ".colour: not a field that Subscription has"),
+        (["currency"], ..., ".currency: missing"),
+        (["currency"], None, ".currency: None is not a text"),
+        (["cancel_at_period_end"], 1, ".cancel_at_period_end: 1 is not a boolean"),
+        (["created"], True, ".created: True is not an integer"),
+        (["created"], 1.5, ".created: 1.5 is not an integer"),
+        (["application_fee_percent"], "10", ".application_fee_percent: '10' is not a number"),
+        (["status"], "asleep", ".status: 'asleep' is not one of 'active', 'canceled'"),
+        (["status"], None, ".status: null, which it never is"),
+        (["items", "data", 0, "object"], "price", ".items.data[0].object: 'price' is not one of 'subscription_item'"),
+        (["metadata", "user"], 5, ".metadata.user: 5 is not a text"),
+        (["metadata"], [], ".metadata: [] is not an object"),
+        (["discounts"], {}, ".discounts: {} is not a list"),
+        (["billing_mode"], "flexible", ".billing_mode: 'flexible' is not an object"),
+        (["billing_mode", "colour"], "red", ".billing_mode.colour: not a field that Subscription.BillingMode has"),
+        (["latest_invoice"], 5, ".latest_invoice: 5 is not a text"),
+        (["latest_invoice"], {"object": "price"}, ".latest_invoice: {'object': 'price'} is not a text"),
+        (["customer", "tax_exempt"], "no", ".customer.tax_exempt: 'no' is not one of 'exempt', 'none', 'reverse'"),
+        (["items", "has_more"], ..., ".items.has_more: missing"),
+        (["items", "object"], "heap", ".items.object: 'heap' is not one of 'list'"),
+        (
+            ["items", "data", 0, "plan", "interval"],
+            "fortnight",
+            ".items.data[0].plan.interval: 'fortnight' is not one of 'day', 'month', 'week', 'year'",
+        ),
+        (
+            ["items", "data", 0, "price", "unit_amount_decimal"],
+            900,
+            ".items.data[0].price.unit_amount_decimal: 900 is not a decimal number in a text",
+        ),
+    ],
+)
+def test_a_wrong_answer_is_told_with_its_path(shop, path, value, problem):
+    subscription = shop.subscribe(shop.customer())
+    sound = plain(shop.client.v1.subscriptions.retrieve(subscription, params={"expand": ["customer"]}))
+    assert problems(sound) == []
+
+    told = problems(changed(sound, path, value))
+
+    assert [each for each in told if each.startswith(f"subscription{problem}")], told
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "problem"),
+    [
+        (["type"], "price.eaten", "event.type: 'price.eaten' is not one of"),
+        (["data", "object", "active"], "yes", "event.data.object.active: 'yes' is not a boolean"),
+        (["data", "object", "object"], "wine", "event.data.object: {'active': "),
+        (["data", "object"], ..., "event.data.object: missing"),
+        (["data", "previous_attributes", "nickname"], 5, "event.data.previous_attributes.nickname: 5 is not a text"),
+        (["data", "previous_attributes", "colour"], "red", "event.data.previous_attributes.colour: not a field of"),
+    ],
+)
+def test_a_wrong_event_is_told_with_its_path(shop, path, value, problem):
+    shop.client.v1.prices.update(shop.price, params={"nickname": "Pro"})
+    sound = plain(shop.event("price.updated"))
+    assert problems(sound) == []
+
+    told = problems(changed(sound, path, value))
+
+    assert [each for each in told if each.startswith(problem)], told
+
+
+STUB = {"id": "cus_1", "object": "customer", "deleted": True}
+WINE = {"object": "wine"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (WINE, ["wine: {'object': 'wine'} is of no kind that the SDK knows"]),
+        ({}, ["answer: {} is of no kind that the SDK knows"]),
+        ("Not found", ["answer: 'Not found' is of no kind that the SDK knows"]),
+        ({"error": {"type": "api_error", "reason": "rain"}}, ["error.reason: not a field that ErrorObject has"]),
+        ({"error": {"message": "No."}}, ["error.type: missing"]),
+        ({"error": {"message": "No.", "type": "card_error"}}, []),
+        (STUB, []),
+        (STUB | {"deleted": False}, ["customer.deleted: False is not one of True", "customer.created: missing"]),
+        (STUB | {"deleted": 1}, ["customer.deleted: 1 is not one of True", "customer.created: missing"]),
+        (STUB | {"was": "Ann"}, ["customer.was: not a field that Customer has"]),
+        ({"object": "customer", "deleted": True}, ["customer.id: missing"]),
+        ({"object": "list", "data": [STUB], "has_more": False, "url": "/v1/customers"}, []),
+        ({"object": "list", "data": [STUB, WINE], "url": "/"}, ["list.has_more: missing", "list.data[1]: {'object'"]),
+    ],
+)
+def test_errors_lists_stubs_and_strangers_are_judged_too(answer, told):
+    found = problems(answer)
+
+    assert all(any(each.startswith(start) for each in found) for start in told), found
+    assert bool(found) is bool(told)
+
+
+def test_a_wrong_answer_fails_the_test_that_is_given_it(simulator, shop):
+    simulator.world.get("price", shop.price)["colour"] = "red"
+
+    with pytest.raises(AssertionError, match=r"/v1/prices/.* as Stripe would not:\nprice.colour: not a field"):
+        shop.client.v1.prices.retrieve(shop.price)
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=asked)
+def test_every_parameter_is_taken_as_the_sdk_sends_it(route):
+    if route.path in OF_NO_SDK:
+        assert (route.method, route.path) not in params_of_calls()
+        return
+    told = [each for each in problems_of_route(route) if not re.search(rf" ({names(TOO_MANY_WORDS)}): takes any", each)]
+    assert told == []
+
+
+def names(words):
+    return "|".join(map(re.escape, words))
+
+
+@pytest.mark.parametrize(
+    ("takes", "told"),
+    [
+        ({"colour": text}, "colour: taken, but not a parameter that PriceCreateParams has"),
+        (
+            {"recurring": nested({"interval": choice("day"), "colour": text})},
+            "recurring.colour: taken, but not a parameter that",
+        ),
+        ({"recurring": nested({})}, "recurring.interval: required, but not taken"),
+        ({"recurring": text}, "recurring: takes text, but the SDK has"),
+        ({"nickname": nested({})}, "nickname: takes an object, but the SDK has"),
+        ({"nickname": list_of(text)}, "nickname: takes a list, but the SDK has"),
+        ({"active": text}, "active: takes text, but the SDK has"),
+        ({"active": integer}, "active: takes integer, but the SDK has"),
+        ({"unit_amount": boolean}, "unit_amount: takes boolean, but the SDK has"),
+        ({"unit_amount": choice("1", "2")}, "unit_amount: takes words, but the SDK has"),
+        ({"unit_amount": optional(integer)}, "unit_amount: an empty text does not unset it"),
+        ({"billing_scheme": text}, "billing_scheme: takes any text, but the SDK has"),
+        ({"billing_scheme": choice("per_unit", "per_sip")}, "billing_scheme: takes 'per_sip', but the SDK has"),
+        ({"nickname": form.metadata}, "nickname: takes metadata, but the SDK has"),
+        ({"unit_amount": form.created}, "unit_amount: takes an object, but the SDK has"),
+        ({"nickname": time_or("now")}, "nickname: takes integer, but the SDK has"),
+        ({"nickname": form.check}, "nickname: takes check, but the SDK has"),
+    ],
+)
+def test_a_wrong_parameter_is_told(takes, told):
+    route = Route("POST", "/v1/prices", changed, {"currency": text} | takes, required=("currency",))
+
+    assert [each.startswith(f"POST /v1/prices {told}") for each in problems_of_route(route)] == [True]
+
+
+def test_parameters_that_the_sdk_requires_are_taken_and_required():
+    route = Route("POST", "/v1/prices", changed)
+
+    assert problems_of_route(route) == [
+        "POST /v1/prices currency: required, but not by the route",
+        "POST /v1/prices currency: required, but not taken",
+    ]
+
+
+def test_every_kind_of_object_is_answered_and_holds(shop):
+    v1, customer = shop.client.v1, shop.customer()
+    shop.subscribe(customer)
+    v1.checkout.sessions.create(
+        params={
+            "mode": "subscription",
+            "line_items": [{"price": shop.price, "quantity": 1}],
+            "success_url": "https://x",
+        }
+    )
+    v1.webhook_endpoints.create(params={"url": "http://127.0.0.1:9/", "enabled_events": ["invoice.voided"]})
+
+    answers = [
+        v1.accounts.retrieve_current(),
+        v1.billing_portal.sessions.create(params={"customer": customer}),
+        v1.billing_portal.configurations.list(),
+        v1.checkout.sessions.list(),
+        v1.customers.list(),
+        v1.events.list(),
+        v1.invoices.list(),
+        v1.payment_methods.list(params={"customer": customer}),
+        v1.prices.list(),
+        v1.products.list(),
+        v1.subscriptions.list(),
+        v1.webhook_endpoints.list(),
+    ]
+
+    sources = Path(corkage.simulator.__file__).parent.rglob("*.py")
+    assert kinds_in("".join(map(str, answers))) >= kinds_in("".join(path.read_text() for path in sources))
+
+
+def kinds_in(source):
+    return set(re.findall(r'"object": "([\w.]+)"', source))
+
+
+def test_every_event_of_a_long_life_holds(simulator, shop):
+    v1, customer = shop.client.v1, shop.customer()
+    shop.subscribe(customer, trial_period_days=3)
+    kept = shop.subscribe(customer)
+    simulator.advance(40 * DAY)
+    shop.use_card(customer, "pm_card_chargeCustomerFail")
+    simulator.advance(40 * DAY)
+    v1.invoices.void_invoice(v1.invoices.list(params={"status": "open"}).data[0].id)
+    v1.subscriptions.update(kept, params={"cancel_at_period_end": True, "metadata": {"seat": "7"}})
+    v1.subscriptions.cancel(kept)
+    v1.customers.delete(customer)
+
+    events = list(v1.events.list(params={"limit": 100}).auto_paging_iter())
+
+    assert len({event.type for event in events}) >= 15
+    assert [problem for event in events for problem in problems(plain(event))] == []
