@@ -20,6 +20,7 @@ from corkage.simulator.route import Route
 
 PLAIN = {
     form.integer: {int},
+    form.number: {float},
     form.boolean: {bool},
     form.text: {str, Decimal},
     form.metadata: {UntypedStripeObject[str]},

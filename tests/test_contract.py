@@ -22,6 +22,12 @@ OF_NO_SDK = {
     "/v1/payment_pages/<id>": "asked by Stripe's own checkout page, and by its CLI in the page's place",
     "/v1/payment_pages/<id>/confirm": "likewise",
 }
+OF_OLDER_VERSIONS = {
+    "POST /v1/checkout/sessions payment_method_types: taken": "gone since endive; the official CLI sends it",
+    "POST /v1/promotion_codes coupon: taken": "promotion[coupon] since clover; the official CLI sends the older one",
+    "POST /v1/promotion_codes promotion: required": "because of the older one",
+    "POST /v1/subscription_schedules phases[].iterations: taken": "duration since clover; the official CLI sends it",
+}
 TOO_MANY_WORDS = {
     "enabled_events[]": "250 events, of which the simulator sends a few; a name that it never sends does no harm",
     "api_version": "every version since 2011; the simulator refuses all but its own in a sentence",
@@ -157,7 +163,12 @@ def test_every_parameter_is_taken_as_the_sdk_sends_it(route):
         assert (route.method, route.path) not in params_of_calls()
         return
     told = [each for each in problems_of_route(route) if not re.search(rf" ({names(TOO_MANY_WORDS)}): takes any", each)]
-    assert told == []
+    assert [each for each in told if not each.startswith(tuple(OF_OLDER_VERSIONS))] == []
+
+
+def test_what_is_taken_of_older_versions_is_still_of_older_versions():
+    told = [each for route in ROUTES if route.path not in OF_NO_SDK for each in problems_of_route(route)]
+    assert [each for each in OF_OLDER_VERSIONS if not any(problem.startswith(each) for problem in told)] == []
 
 
 def names(words):
@@ -206,7 +217,17 @@ def test_parameters_that_the_sdk_requires_are_taken_and_required():
 
 def test_every_kind_of_object_is_answered_and_holds(shop):
     v1, customer = shop.client.v1, shop.customer()
-    shop.subscribe(customer)
+    coupon = v1.coupons.create(params={"percent_off": 12.5, "duration": "forever"}).id
+    v1.promotion_codes.create(params={"promotion": {"coupon": coupon, "type": "coupon"}, "code": "corks"})
+    v1.invoice_items.create(params={"customer": customer, "amount": 100, "currency": "usd"})
+    subscription = shop.subscribe(customer, discounts=[{"coupon": coupon}])
+    v1.subscription_schedules.create(
+        params={
+            "customer": customer,
+            "start_date": "now",
+            "phases": [{"items": [{"price": shop.price}], "duration": {"interval": "month", "interval_count": 2}}],
+        }
+    )
     v1.checkout.sessions.create(
         params={
             "mode": "subscription",
@@ -221,13 +242,18 @@ def test_every_kind_of_object_is_answered_and_holds(shop):
         v1.billing_portal.sessions.create(params={"customer": customer}),
         v1.billing_portal.configurations.list(),
         v1.checkout.sessions.list(),
+        v1.coupons.list(),
         v1.customers.list(),
         v1.events.list(),
+        v1.invoice_items.list(),
         v1.invoices.list(),
         v1.payment_methods.list(params={"customer": customer}),
         v1.prices.list(),
         v1.products.list(),
+        v1.promotion_codes.list(),
+        v1.subscription_schedules.list(),
         v1.subscriptions.list(),
+        v1.subscriptions.retrieve(subscription, params={"expand": ["discounts", "test_clock"]}),
         v1.webhook_endpoints.list(),
     ]
 
@@ -245,7 +271,8 @@ def test_every_event_of_a_long_life_holds(simulator, shop):
     kept = shop.subscribe(customer)
     simulator.advance(40 * DAY)
     shop.use_card(customer, "pm_card_chargeCustomerFail")
-    simulator.advance(40 * DAY)
+    simulator.rules.after_retries = "unpaid"
+    simulator.advance(50 * DAY)
     v1.invoices.void_invoice(v1.invoices.list(params={"status": "open"}).data[0].id)
     v1.subscriptions.update(kept, params={"cancel_at_period_end": True, "metadata": {"seat": "7"}})
     v1.subscriptions.cancel(kept)

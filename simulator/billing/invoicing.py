@@ -207,7 +207,6 @@ def _blank(world: World, customer: Object, subscription: Object | None, reason: 
     if subscription:
         details = {
             "metadata": dict(subscription["metadata"]),
-            "pause_collection": subscription["pause_collection"],
             "subscription": subscription["id"],
         }
         parent = {"quote_details": None, "subscription_details": details, "type": "subscription_details"}

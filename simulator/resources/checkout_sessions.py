@@ -279,7 +279,12 @@ ROUTES = (
         required=("line_items", "mode"),
     ),
     retrieving("checkout.session", PATH),
-    Route("GET", PATH, list_sessions, form.LIST | {"customer": text, "status": text, "subscription": text}),
+    Route(
+        "GET",
+        PATH,
+        list_sessions,
+        form.LIST | {"customer": text, "status": choice("complete", "expired", "open"), "subscription": text},
+    ),
     Route("POST", f"{PATH}/<id>/expire", expire_session),
     Route("GET", "/v1/payment_pages/<id>", retrieve_payment_page),
     Route(

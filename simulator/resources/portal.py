@@ -164,6 +164,7 @@ def _blank_configuration(world: World, is_default: bool) -> Object:
                 "mode": "at_period_end",
                 "proration_behavior": "none",
             },
+            "subscription_pause": {"duration": {"interval_options": [], "type": "indefinite"}, "enabled": False},
             "subscription_update": {
                 "billing_cycle_anchor": None,
                 "default_allowed_updates": ["price"],
@@ -183,19 +184,21 @@ def _blank_configuration(world: World, is_default: bool) -> Object:
     }
 
 
+CUSTOMER_UPDATES = ("address", "email", "name", "phone", "shipping", "tax_id")
+PRORATION = choice("always_invoice", "create_prorations", "none")
 FEATURES = {
-    "customer_update": nested({"allowed_updates": list_of(text), "enabled": boolean}),
+    "customer_update": nested({"allowed_updates": list_of(choice(*CUSTOMER_UPDATES)), "enabled": boolean}),
     "invoice_history": nested({"enabled": boolean}),
     "payment_method_update": nested({"enabled": boolean}),
     "subscription_cancel": nested(
-        {"enabled": boolean, "mode": choice("at_period_end", "immediately"), "proration_behavior": text}
+        {"enabled": boolean, "mode": choice("at_period_end", "immediately"), "proration_behavior": PRORATION}
     ),
     "subscription_update": nested(
         {
-            "default_allowed_updates": list_of(text),
+            "default_allowed_updates": list_of(choice("price", "promotion_code", "quantity")),
             "enabled": boolean,
             "products": list_of(nested({"product": text, "prices": list_of(text)})),
-            "proration_behavior": text,
+            "proration_behavior": PRORATION,
         }
     ),
 }
@@ -214,7 +217,9 @@ FLOW = {
     "type": choice(*FLOWS),
 }
 CONFIGURATION = {
-    "business_profile": nested({"headline": optional(text), "privacy_policy_url": text, "terms_of_service_url": text}),
+    "business_profile": nested(
+        {"headline": optional(text), "privacy_policy_url": optional(text), "terms_of_service_url": optional(text)}
+    ),
     "default_return_url": optional(text),
     "features": nested(FEATURES),
     "metadata": metadata,
@@ -242,6 +247,6 @@ ROUTES = (
         "GET",
         CONFIGURATIONS,
         list_configurations,
-        form.LIST | {"active": boolean, "is_default": boolean, "name": optional(text)},
+        form.LIST | {"active": boolean, "is_default": boolean},
     ),
 )

@@ -16,7 +16,8 @@ from .test_clocks import visible
 PATH = "/v1/subscriptions"
 STATUSES = ("active", "canceled", "incomplete", "incomplete_expired", "past_due", "paused", "trialing", "unpaid")
 
-ITEM = {"id": text, "price": text, "quantity": integer, "metadata": metadata, "deleted": boolean}
+NEW_ITEM = {"price": text, "quantity": integer, "metadata": metadata}
+ITEM = NEW_ITEM | {"id": text, "deleted": boolean}
 COMMENT = {
     "comment": optional(text),
     "feedback": optional(
@@ -35,18 +36,13 @@ COMMENT = {
 FIELDS = {
     "cancel_at": optional(integer),
     "cancel_at_period_end": boolean,
-    "cancellation_details": nested(COMMENT),
     "default_payment_method": optional(text),
     "description": optional(text),
     "discounts": list_of(nested({"coupon": text, "promotion_code": text})),
-    "items": list_of(nested(ITEM)),
     "metadata": metadata,
     "off_session": boolean,
     "payment_behavior": choice(
         "allow_incomplete", "default_incomplete", "error_if_incomplete", "pending_if_incomplete"
-    ),
-    "pause_collection": optional(
-        nested({"behavior": choice("keep_as_draft", "mark_uncollectible", "void"), "resumes_at": integer})
     ),
     "proration_behavior": choice("always_invoice", "create_prorations", "none"),
     "trial_end": time_or("now"),
@@ -59,7 +55,15 @@ NEW_ONLY = {
     "collection_method": choice("charge_automatically"),
     "currency": text,
     "customer": text,
+    "items": list_of(nested(NEW_ITEM)),
     "trial_period_days": integer,
+}
+CHANGE_ONLY = {
+    "cancellation_details": nested(COMMENT),
+    "items": list_of(nested(ITEM)),
+    "pause_collection": optional(
+        nested({"behavior": choice("keep_as_draft", "mark_uncollectible", "void"), "resumes_at": integer})
+    ),
 }
 
 
@@ -371,7 +375,7 @@ def _blank(world: World, customer: Object, billing_mode: str) -> Object:
 ROUTES = (
     Route("POST", PATH, create_subscription, FIELDS | NEW_ONLY, required=("customer", "items")),
     retrieving("subscription", PATH),
-    Route("POST", f"{PATH}/<id>", update_subscription, FIELDS),
+    Route("POST", f"{PATH}/<id>", update_subscription, FIELDS | CHANGE_ONLY),
     Route(
         "DELETE",
         f"{PATH}/<id>",
