@@ -32,7 +32,8 @@ class Table(Model):
 class Standing(Table):
     """What decides about access, as Stripe says it. A subscription has one; a user's is that of the best subscription.
 
-    Units   times are Unix seconds, UTC, in Stripe's time (a test clock's, where there is one)
+    Units   times are Unix seconds, UTC, in Stripe's time (a test clock's, where there is one);
+            clock_ahead is how many seconds that clock is ahead of ours, always 0 in live mode
     """
 
     stripe_price_id = CharField(null=True)
@@ -44,6 +45,7 @@ class Standing(Table):
     past_due_since = IntegerField(null=True)
     payment_pending = BooleanField(default=False, constraints=[SQL("DEFAULT 0")])
     ours = BooleanField(default=False, constraints=[SQL("DEFAULT 0")])
+    clock_ahead = IntegerField(default=0, constraints=[SQL("DEFAULT 0")])
 
 
 STANDING = tuple(name for name in Standing._meta.sorted_field_names if name != "id")
@@ -58,7 +60,6 @@ class User(Standing):
     stripe_customer_id = CharField(null=True, unique=True)
     subscription_id = CharField(null=True)
     trial_used_at = IntegerField(null=True)
-    clock_ahead = IntegerField(default=0, constraints=[SQL("DEFAULT 0")])
     next_change_at = IntegerField(null=True, index=True)
     told = TextField(null=True)
     created_at = IntegerField()
@@ -90,6 +91,7 @@ class Subscription(Standing):
     user = ForeignKeyField(User, null=True, backref="subscriptions")
     created = IntegerField()
     ended_at = IntegerField(null=True)
+    test_clock = CharField(null=True, index=True)
 
     class Meta:
         table_name = "corkage_subscription"

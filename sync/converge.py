@@ -127,7 +127,7 @@ class Converger:
                 return None
             user_id = self._write_customer(row, fetched.customer, now)
             for state in fetched.subscriptions:
-                self._write_subscription(state, user_id)
+                self._write_subscription(state, user_id, now)
             Subscription.update(subscription_status="canceled", ended_at=int(now)).where(
                 Subscription.id.in_(fetched.gone)
             ).execute()
@@ -158,7 +158,7 @@ class Converger:
         is_ours = customer.app == self.app and customer.user_id and len(customer.user_id) <= USER_ID_LENGTH
         return customer.user_id if is_ours else None
 
-    def _write_subscription(self, state: SubscriptionState, user_id: str | None) -> None:
+    def _write_subscription(self, state: SubscriptionState, user_id: str | None, now: float) -> None:
         for item in state.items:
             self.catalogue.store_price(item.price)
         deciding = self.catalogue.deciding_item(state.items)
@@ -173,6 +173,8 @@ class Converger:
             "ours": ours,
             "created": state.created,
             "ended_at": state.ended_at,
+            "test_clock": state.test_clock[0] if state.test_clock else None,
+            "clock_ahead": state.test_clock[1] - int(now) if state.test_clock else 0,
         }
         Subscription.insert(id=state.id, **values).on_conflict(
             conflict_target=[Subscription.id], update=values

@@ -44,6 +44,8 @@ class Gateway:
         retries: int | None = None,
     ) -> None:
         stripe.enable_telemetry = False
+        # A subscription on a test clock is told with the clock's time, in the same call; in live mode there is none.
+        self._expanded = ["latest_invoice"] if "_live_" in secret_key else ["latest_invoice", "test_clock"]
         self._client = stripe.StripeClient(
             secret_key,
             base_addresses={"api": api_base} if api_base else {},
@@ -87,7 +89,7 @@ class Gateway:
                     "customer": customer_id,
                     "status": "all",
                     "limit": PAGE,
-                    "expand": ["data.latest_invoice"],
+                    "expand": [f"data.{name}" for name in self._expanded],
                 }
             )
             return tuple(self._subscription(each) for each in page.auto_paging_iter())
@@ -99,8 +101,21 @@ class Gateway:
         """
         try:
             with _translated():
-                found = self._client.v1.subscriptions.retrieve(subscription_id, params={"expand": ["latest_invoice"]})
+                found = self._client.v1.subscriptions.retrieve(subscription_id, params={"expand": self._expanded})
                 return self._subscription(found)
+        except StripeRefused as error:
+            if _is_missing(error.__cause__):
+                return None
+            raise
+
+    def test_clock_time(self, clock_id: str) -> int | None:
+        """Fetch the present time of a test clock, in Unix seconds; None when it was deleted.
+
+        Source  docs.stripe.com/api/test_clocks/retrieve
+        """
+        try:
+            with _translated():
+                return self._client.v1.test_helpers.test_clocks.retrieve(clock_id).frozen_time
         except StripeRefused as error:
             if _is_missing(error.__cause__):
                 return None
@@ -216,6 +231,7 @@ class Gateway:
             ended_at=found.ended_at,
             past_due_since=self._past_due_since(found) if found.status == "past_due" else None,
             payment_pending=found.status == "active" and _awaits_first_payment(found.latest_invoice),
+            test_clock=_clock(found.test_clock),
             open_invoice_url=_open_invoice_url(found.latest_invoice),
             app=app,
             user_id=user_id,
@@ -327,6 +343,10 @@ def _price(price: stripe.Price) -> PriceState:
         interval=recurring.interval if recurring else None,
         interval_count=recurring.interval_count if recurring else None,
     )
+
+
+def _clock(clock: Any) -> tuple[str, int] | None:
+    return (clock.id, clock.frozen_time) if isinstance(clock, stripe.test_helpers.TestClock) else None
 
 
 def _open_invoice_url(invoice: Any) -> str | None:

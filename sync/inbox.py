@@ -22,6 +22,7 @@ CUSTOMER_EVENTS = (
     "invoice.payment_failed",  # the beginning of past_due, or one more try
 )
 CUSTOMER_PREFIXES = ("customer.subscription.",)  # everything that happens to a subscription, what is yet to come too
+CLOCK_EVENT = "test_helpers.test_clock.ready"  # a test clock was moved, and those who live by it with it
 CATALOGUE_PREFIXES = ("price.", "product.")  # what a plan's lookup key stands for may have moved
 
 FIRST_PAUSE_SECONDS = 5.0
@@ -33,7 +34,8 @@ LONGEST_ID = 255
 class EventRef:
     """What an event tells us to look at. Its account of what happened is not read at all.
 
-    Shape   customer_id is None for prices and products; object_id is the subscription's id where one is named
+    Shape   customer_id is None for prices, products and test clocks; object_id is the subscription's id where one is
+            named
     """
 
     id: str
@@ -49,6 +51,8 @@ class EventRef:
         """Whether it says "look" at something that we hold."""
         if self.type.startswith(CATALOGUE_PREFIXES):
             return True
+        if self.type == CLOCK_EVENT:
+            return self.object_id is not None
         is_of_customer = self.type in CUSTOMER_EVENTS or self.type.startswith(CUSTOMER_PREFIXES)
         return is_of_customer and self.customer_id is not None
 
@@ -147,10 +151,23 @@ def due_customers(now: float, limit: int) -> list[str]:
 
 def due_catalogue_events(now: float) -> list[str]:
     """List the due events of prices and products."""
-    query = StripeEvent.select(StripeEvent.id).where(
+    return [event.id for event in _due_of_no_customer(now) if event.type.startswith(CATALOGUE_PREFIXES)]
+
+
+def due_clocks(now: float) -> dict[str, list[str]]:
+    """Tell which test clocks were moved: their ids, with the due events that say so."""
+    found: dict[str, list[str]] = {}
+    for event in _due_of_no_customer(now):
+        if event.type == CLOCK_EVENT and event.object_id:
+            found.setdefault(event.object_id, []).append(event.id)
+    return found
+
+
+def _due_of_no_customer(now: float) -> list[StripeEvent]:
+    query = StripeEvent.select().where(
         StripeEvent.applied_at.is_null(), StripeEvent.next_attempt_at <= now, StripeEvent.customer_id.is_null()
     )
-    return database.column(query)
+    return list(query)
 
 
 def next_due_at() -> float | None:

@@ -10,6 +10,7 @@ OVERLAP_SECONDS = 300  # events become visible late, and clocks differ
 # Stripe takes at most twenty types a call, and no wildcards among them.
 TYPES = (
     *inbox.CUSTOMER_EVENTS,
+    inbox.CLOCK_EVENT,
     *(f"customer.subscription.{what}" for what in ("created", "deleted", "paused", "resumed", "updated")),
     *(f"{what}.{how}" for what in ("price", "product") for how in ("created", "deleted", "updated")),
 )

@@ -45,6 +45,7 @@ class SubscriptionState:
             current_period_end is the earliest of the items';
             past_due_since is when the oldest unpaid invoice was due, None unless status is past_due;
             payment_pending: active while the first payment is still on its way;
+            test_clock: the id of the test clock it lives by, with the clock's present time; None in live mode;
             open_invoice_url: where the latest invoice can be paid, None unless it is open
     Units   times are Unix seconds, UTC
     """
@@ -61,6 +62,7 @@ class SubscriptionState:
     ended_at: int | None
     past_due_since: int | None
     payment_pending: bool
+    test_clock: tuple[str, int] | None
     open_invoice_url: str | None
     app: str | None
     user_id: str | None

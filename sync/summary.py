@@ -47,8 +47,8 @@ def _order(subscription: Subscription) -> tuple[bool, int, int]:
 
 
 def _next_change_at(best: Subscription) -> int | None:
-    """When time alone will change the answer: at the end of a plan's grace, and never else."""
+    """When, by our clock, time alone will change the answer: at the end of a plan's grace, and never else."""
     if best.subscription_status != "past_due" or best.past_due_since is None:
         return None
     price = getattr(best, "price", None)
-    return best.past_due_since + (price.grace_seconds if price else 0)
+    return best.past_due_since + (price.grace_seconds if price else 0) - best.clock_ahead

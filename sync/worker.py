@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from .. import database
 from ..errors import BillingError, ConfigError, DatabaseUnavailable, StripeError
 from ..models import remember_once
-from . import inbox, recurring
+from . import clocks, inbox, recurring
 from .converge import Converger
 from .gateway import SLOWEST_CALL_SECONDS, Gateway
 from .poll import poll
@@ -79,7 +79,8 @@ class Worker:
             self.check_account()
         except StripeError as error:
             log.warning("Stripe did not tell whose key this is: %s: %s", error.code, error)
-        failed = sum(each is not None for each in (self._refresh_prices(now), self._poll(now)))
+        did = (self._refresh_prices(now), self._poll(now), self._follow_clocks(now))
+        failed = sum(each is not None for each in did)
         converged = 0
         for customer_id in inbox.due_customers(now, BATCH):
             if not inbox.lease(customer_id, now, now + LEASE_SECONDS):
@@ -94,7 +95,7 @@ class Worker:
         """Apply a recorded event without waiting for its turn; return what went wrong, None when all is applied."""
         self.check_account()
         if event.customer_id is None:
-            return self._refresh_prices(now)
+            return self._follow_clocks(now) or self._refresh_prices(now)
         return self.converge_or_postpone(event.customer_id, now) if inbox.pending_of(event.customer_id) else None
 
     def converge_or_postpone(self, customer_id: str, now: float) -> BillingError | None:
@@ -132,6 +133,18 @@ class Worker:
         with database.writing():
             inbox.mark_applied(waiting, "refreshed", now)
         return None
+
+    def _follow_clocks(self, now: float) -> BillingError | None:
+        """Follow the test clocks that were moved; return what went wrong with one of them."""
+        failed = None
+        for clock_id, waiting in inbox.due_clocks(now).items():
+            try:
+                clocks.follow(self.gateway, clock_id, waiting, now)
+            except StripeError as error:
+                log.warning("the test clock %s could not be followed, will be tried again: %s", clock_id, error)
+                inbox.postpone(waiting, f"{error.code}: {error}", now)
+                failed = error
+        return failed
 
     def _poll(self, now: float) -> BillingError | None:
         if not self.polling.every_seconds or not recurring.claim("poll", now, self.polling.every_seconds):

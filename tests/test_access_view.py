@@ -177,6 +177,7 @@ def test_a_subscription_has_every_field_of_a_users_standing():
         "past_due_since",
         "payment_pending",
         "ours",
+        "clock_ahead",
     }
 
 

@@ -1,0 +1,33 @@
+"""Stripe's test clocks: a subscription on one lives in that clock's time, and so does the answer about its user."""
+
+import logging
+
+from .. import database
+from ..models import Customer, Subscription, User
+from . import inbox
+from .gateway import Gateway
+
+log = logging.getLogger("corkage.clocks")
+
+
+def follow(gateway: Gateway, clock_id: str, event_ids: list[str], now: float) -> None:
+    """Learn to where a test clock was moved, and answer by it from now on.
+
+    A fetch that is under way may hold the clock's time of before: it is overtaken, and repeated.
+
+    Errors  StripeError as the gateway's; nothing was written then
+    """
+    moment = gateway.test_clock_time(clock_id)
+    with database.writing():
+        if moment is not None:
+            ahead = moment - int(now)
+            on_clock = Subscription.test_clock == clock_id
+            customers = Subscription.select(Subscription.customer).where(on_clock)
+            deciding = Subscription.select(Subscription.id).where(on_clock)
+            Customer.update(revision=Customer.revision + 1).where(Customer.id.in_(customers)).execute()
+            Subscription.update(clock_ahead=ahead).where(on_clock).execute()
+            User.update(clock_ahead=ahead, next_change_at=User.next_change_at + User.clock_ahead - ahead).where(
+                User.subscription_id.in_(deciding)
+            ).execute()
+        inbox.mark_applied(event_ids, "gone" if moment is None else "followed", now)
+    log.info("the test clock %s %s", clock_id, "is gone" if moment is None else f"stands at {moment}")

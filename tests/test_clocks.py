@@ -1,0 +1,125 @@
+"""Stripe's test clocks are honoured: what is answered follows a moved clock at once, without any of ours moving."""
+
+import time
+from dataclasses import replace
+
+import pytest
+from harness import DAY, WEBHOOK_SECRET, running
+
+from corkage.models import Subscription, User
+from corkage.sync import clocks
+
+
+@pytest.fixture
+def app(config, simulator):
+    with running(replace(config, settle_seconds=0)) as served:
+        simulator.add_webhook_endpoint(f"{served.url}/webhook", secret=WEBHOOK_SECRET)
+        yield served
+
+
+def work(app, simulator):
+    simulator.settle()
+    app.work()
+    return app.billing.access("ann")
+
+
+def test_a_year_is_played_in_a_moment_and_grace_ends_by_the_moved_clock(app, simulator, shop):
+    customer = shop.customer()
+    shop.subscribe(customer)
+    simulator.rules.retry_days = (3, 5, 7, 21)
+    simulator.advance(335 * DAY)
+    assert work(app, simulator)[1:3] == (True, "active")
+
+    shop.use_card(customer, "pm_card_chargeCustomerFail")
+    simulator.advance_to("renewal")
+    failed = work(app, simulator)
+    assert failed[1:3] == (True, "grace")
+    assert failed.until - simulator.world.now in range(7 * DAY - 4000, 7 * DAY)
+
+    simulator.advance(6 * DAY)
+    assert work(app, simulator).reason == "grace"
+    simulator.advance(DAY)
+    assert work(app, simulator)[1:3] == (False, "past_due")
+
+
+def test_only_the_ready_event_is_needed_to_follow(app, simulator, shop):
+    customer = shop.customer()
+    shop.subscribe(customer)
+    work(app, simulator)
+    calls = shop.calls()
+
+    simulator.advance(3 * DAY)
+    answer = work(app, simulator)
+
+    assert shop.calls() == calls
+    assert answer.reason == "active"
+    assert abs(User.get().clock_ahead - 3 * DAY) <= 2
+
+
+def test_a_named_clock_of_stripes_is_followed_by_its_customers_and_no_others(app, simulator, shop):
+    v1 = shop.client.v1
+    begin = int(time.time()) - 400 * DAY
+    clock = v1.test_helpers.test_clocks.create(params={"frozen_time": begin}).id
+    shop.subscribe(shop.customer("bob", test_clock=clock), user="bob")
+    shop.subscribe(shop.customer())
+    work(app, simulator)
+    ahead = {user.id: user.clock_ahead for user in User.select()}
+    assert abs(ahead["bob"] + 400 * DAY) <= 2
+    assert abs(ahead["ann"]) <= 2
+    assert app.billing.access("bob").stale is False
+
+    v1.test_helpers.test_clocks.advance(clock, params={"frozen_time": begin + 33 * DAY})
+    work(app, simulator)
+
+    ahead = {user.id: user.clock_ahead for user in User.select()}
+    assert abs(ahead["bob"] + 367 * DAY) <= 2
+    assert abs(ahead["ann"]) <= 2
+    assert app.billing.access("bob")[1:3] == (True, "active")
+
+
+def test_a_clock_that_moves_while_its_customer_is_fetched_wins(app, simulator, shop, monkeypatch):
+    customer = shop.customer()
+    subscription = shop.subscribe(customer)
+    work(app, simulator)
+    gateway = app.billing.worker.gateway
+    fetch, moved = gateway.subscriptions_of, []
+
+    def moved_meanwhile(customer_id):
+        found = fetch(customer_id)
+        if not moved:
+            moved.append(Subscription.get_by_id(subscription).test_clock)
+            simulator.advance(2 * DAY)
+            clocks.follow(gateway, moved[0], [], time.time())
+        return found
+
+    monkeypatch.setattr(gateway, "subscriptions_of", moved_meanwhile)
+    app.billing.worker.converger.converge(customer, time.time())
+
+    assert abs(User.get().clock_ahead - 2 * DAY) <= 2
+
+
+def test_a_deleted_clock_is_no_error(app, simulator, shop):
+    v1 = shop.client.v1
+    clock = v1.test_helpers.test_clocks.create(params={"frozen_time": 1_900_000_000}).id
+    v1.test_helpers.test_clocks.advance(clock, params={"frozen_time": 1_900_086_400})
+    simulator.settle()
+    v1.test_helpers.test_clocks.delete(clock)
+
+    assert app.billing.worker.work_once(time.time()).failed == 0
+
+
+def test_the_moment_of_the_next_change_is_by_our_own_clock(app, simulator, shop):
+    customer = shop.customer()
+    shop.subscribe(customer)
+    shop.use_card(customer, "pm_card_chargeCustomerFail")
+    simulator.advance_to("renewal")
+    work(app, simulator)
+    user = User.get()
+    assert user.next_change_at == user.past_due_since + 7 * DAY - user.clock_ahead
+
+    simulator.advance(DAY)
+    work(app, simulator)
+
+    moved = User.get()
+    assert moved.next_change_at == moved.past_due_since + 7 * DAY - moved.clock_ahead
+    assert abs(user.next_change_at - moved.next_change_at - DAY) <= 3
