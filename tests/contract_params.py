@@ -20,8 +20,8 @@ from corkage.simulator.route import Route
 
 PLAIN = {
     form.integer: {int},
-    form.number: {float},
     form.boolean: {bool},
+    form.number: {float, Decimal},
     form.text: {str, Decimal},
     form.metadata: {UntypedStripeObject[str]},
 }
@@ -73,39 +73,43 @@ def _nested(kinds: Mapping[str, form.Kind], params: Any, within: str) -> Iterato
         yield f"{within}{name}: required, but not taken"
     for name, kind in kinds.items():
         if name in hints:
-            yield from _mismatches(kind, hints[name], within + name)
+            yield from _mismatches(kind, _options(hints[name]), within + name)
         else:
             yield f"{within}{name}: taken, but not a parameter that {params.__name__} has"
 
 
-def _mismatches(kind: form.Kind, hint: Any, name: str) -> Iterator[str]:
-    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+def _options(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _mismatches(kind: form.Kind, options: tuple[Any, ...], name: str) -> Iterator[str]:
     words = {word for each in options if get_origin(each) is Literal for word in get_args(each)}
     match kind:
         case form.Optional(inner):
             if not {"", str} & {*words, *options}:
                 yield f"{name}: an empty text does not unset it"
-            yield from _mismatches(inner, Union[tuple(each for each in options if each != Literal[""])], name)  # noqa: UP007
+            yield from _mismatches(inner, tuple(each for each in options if each != Literal[""]), name)
         case form.Nested(kinds):
             found = [each for each in options if hasattr(each, "__required_keys__")]
-            yield from _nested(kinds, found[0], f"{name}.") if found else [_not_so(name, "an object", hint)]
+            yield from _nested(kinds, found[0], f"{name}.") if found else [_not_so(name, "an object", options)]
         case form.ListOf(inner):
-            found = [get_args(each)[0] for each in options if get_origin(each) is list]
-            yield from _mismatches(inner, found[0], f"{name}[]") if found else [_not_so(name, "a list", hint)]
+            found = [_options(get_args(each)[0]) for each in options if get_origin(each) is list]
+            yield from _mismatches(inner, found[0], f"{name}[]") if found else [_not_so(name, "a list", options)]
         case form.Choice(chosen) | form.TimeOr(chosen):
-            yield from (_not_so(name, repr(word), hint) for word in chosen if words and word not in words)
+            yield from (_not_so(name, repr(word), options) for word in chosen if words and word not in words)
             if isinstance(kind, form.TimeOr):
-                yield from _mismatches(form.integer, hint, name)
+                yield from _mismatches(form.integer, options, name)
             elif not words and str not in options:
-                yield _not_so(name, "words", hint)
+                yield _not_so(name, "words", options)
         case form.created:
-            yield from _mismatches(form.nested(form.PERIOD), hint, name)
-            yield from _mismatches(form.integer, hint, name)
+            yield from _mismatches(form.nested(form.PERIOD), options, name)
+            yield from _mismatches(form.integer, options, name)
         case form.text if words:
-            yield _not_so(name, "any text", hint)
+            yield _not_so(name, "any text", options)
         case _ if not PLAIN.get(kind, set()) & {*options}:
-            yield _not_so(name, kind.__name__, hint)
+            yield _not_so(name, kind.__name__, options)
 
 
-def _not_so(name: str, what: str, hint: Any) -> str:
-    return f"{name}: takes {what}, but the SDK has {textwrap.shorten(str(hint), 200)}"
+def _not_so(name: str, what: str, options: tuple[Any, ...]) -> str:
+    wanted = " or ".join(str(each).replace("typing.", "") for each in options)
+    return f"{name}: takes {what}, but the SDK has {textwrap.shorten(wanted, 200)}"
