@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -68,12 +69,14 @@ class Billing:
         self._stripe_slots = threading.BoundedSemaphore(stripe_slots)
         self._identify = authenticator(config, authenticate)
         self._thread: WorkerThread | None = None
+        self._left: Counter[str] = Counter()
+        self._left_lock = threading.Lock()
         database.open_file(config.database)
         try:
             models.bring_up_to_date()
             self._refuse_other_mode()
             self.catalogue = Catalogue(config.plans)
-            self.catalogue.apply_plans()
+            self.catalogue.apply_plans(time.time())
         except BaseException:
             database.close_file()
             raise
@@ -212,9 +215,20 @@ class Billing:
             self._thread.wake()
         elif self.config.worker == "inline":
             with self.stripe_slot():
-                error = self.worker.apply_now(event, now)
+                error = self.worker.apply_now(event.id, now)
             if error:
                 raise StripeUnavailable(f"{event.id} is recorded, and not applied yet: {error}") from error
+
+    def count_left(self, reason: str) -> None:
+        """Count a webhook that was answered 200 and changes nothing: another account's, mode's or kind's."""
+        with self._left_lock:
+            self._left[reason] += 1
+
+    @property
+    def left(self) -> dict[str, int]:
+        """How many webhooks changed nothing since the start, by reason."""
+        with self._left_lock:
+            return dict(self._left)
 
     def run_worker(self) -> None:
         """Apply what is due in this thread, again and again, until SIGTERM or Ctrl-C."""

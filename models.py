@@ -70,7 +70,10 @@ class User(Standing):
 
 
 class Customer(Table):
-    """Stripe's Customer. Without a user it is unowned: another product's, or one to link by hand."""
+    """Stripe's Customer. Without a user it is unowned: another product's, or one to link by hand.
+
+    Units   fetched_at in Unix seconds of Stripe's clock: what happened before it is in the replica
+    """
 
     id = CharField(primary_key=True)
     user = ForeignKeyField(User, null=True, backref="customers")
@@ -84,7 +87,10 @@ class Customer(Table):
 
 
 class Subscription(Standing):
-    """A subscription as Stripe last told it, ended ones too."""
+    """A subscription as Stripe last told it, ended ones too.
+
+    Units   ask_at in Unix seconds of our clock: when Stripe is asked, should nothing have been heard by then
+    """
 
     id = CharField(primary_key=True)
     customer = ForeignKeyField(Customer, backref="subscriptions")
@@ -92,6 +98,7 @@ class Subscription(Standing):
     created = IntegerField()
     ended_at = IntegerField(null=True)
     test_clock = CharField(null=True, index=True)
+    ask_at = FloatField(null=True, index=True)
 
     class Meta:
         table_name = "corkage_subscription"
@@ -197,8 +204,7 @@ class Setting(Table):
 TABLES = (User, Customer, Subscription, StripeEvent, Price, CheckoutAttempt, Notice, Cursor, Setting)
 
 # The rule of access, and the only place where it stands. It must work in a reader's SQLite of ten years ago.
-ACCESS_VIEW = """
-CREATE VIEW corkage_access AS
+_RULE = """
 SELECT
     user_id,
     allowed,
@@ -255,13 +261,15 @@ FROM (
                 p.features,
                 p.allow_pending,
                 u.past_due_since + coalesce(p.grace_seconds, 0) AS grace_end,
-                CAST(strftime('%s', 'now') AS INTEGER) + u.clock_ahead AS now
+                {present} + u.clock_ahead AS now
             FROM corkage_user AS u
             LEFT JOIN corkage_price AS p ON p.id = u.stripe_price_id
         )
     )
 )
 """
+_PRESENT = "CAST(strftime('%s', 'now') AS INTEGER)"
+ACCESS_VIEW = f"CREATE VIEW corkage_access AS {_RULE.format(present=_PRESENT)}"
 
 REASONS = {
     "active": "paid, and going on",
@@ -300,7 +308,9 @@ class Access(NamedTuple):
     stale: bool = False
 
 
-ACCESS_QUERY = f"SELECT {', '.join(Access._fields)} FROM corkage_access WHERE user_id = ?"  # noqa: S608 -- our own names
+_COLUMNS = ", ".join(Access._fields)
+ACCESS_QUERY = f"SELECT {_COLUMNS} FROM corkage_access WHERE user_id = ?"  # noqa: S608 -- our own names
+ACCESS_AT_QUERY = f"SELECT {_COLUMNS} FROM ({_RULE.format(present='?')}) WHERE user_id = ?"  # noqa: S608 -- the same
 
 
 def read_access(user_id: str) -> Access:
@@ -308,8 +318,20 @@ def read_access(user_id: str) -> Access:
 
     Errors  DatabaseUnavailable when the file cannot be read
     """
+    return _answer(user_id, ACCESS_QUERY, (user_id,))
+
+
+def access_at(user_id: str, now: float) -> Access:
+    """Answer as the view would at this moment, by the same rule.
+
+    Errors  DatabaseUnavailable when the file cannot be read
+    """
+    return _answer(user_id, ACCESS_AT_QUERY, (int(now), user_id))
+
+
+def _answer(user_id: str, query: str, values: tuple[object, ...]) -> Access:
     with database.reading():
-        row = database.connection().execute(ACCESS_QUERY, (user_id,)).fetchone()
+        row = database.connection().execute(query, values).fetchone()
     if row is None:
         return Access(user_id, allowed=False, reason="no_subscription")
     user, allowed, reason, plan, price, quantity, features, until, status, cancel_at, stale = row

@@ -16,12 +16,12 @@ def show_health(billing: "Billing") -> bottle.HTTPResponse:
     """Answer 200 while the database answers and the worker's thread, where there is one, is alive; else 503.
 
     Shape   backlog counts events not yet applied, failing those of them that were tried in vain;
-            oldest_pending_seconds is the age of the oldest of them, 0 when there is none
-
+            oldest_pending_seconds is the age of the oldest of them, 0 when there is none;
+            left counts the webhooks since the start that were answered and changed nothing, by reason
     Errors  DatabaseUnavailable
     """
     backlog = inbox.backlog(time.time())
     worker = billing.worker_state()
     is_well = worker != "stopped"
-    body = {"status": "ok" if is_well else "failing", "worker": worker, **backlog._asdict()}
+    body = {"status": "ok" if is_well else "failing", "worker": worker, **backlog._asdict(), "left": billing.left}
     return json_response(body, 200 if is_well else 503)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import bottle
 
 from ..errors import NotConfigured
+from ..models import setting
 from ..sync import inbox
 from .edge import json_response, read_body
 
@@ -35,13 +36,20 @@ def receive_webhook(billing: "Billing") -> bottle.HTTPResponse:
     return json_response({"received": True})
 
 
-def _take(billing: "Billing", event: inbox.EventRef, now: float) -> str:
-    if event.account:
-        return f"not ours: of the connected account {event.account}"
+def _reason_to_leave(billing: "Billing", event: inbox.EventRef) -> str | None:
+    """Tell why an event changes nothing here; None for one that is to be recorded."""
+    if event.account and event.account != setting("account"):
+        return "connected_account"
     if event.livemode != billing.config.livemode:
-        return f"not ours: {'live' if event.livemode else 'test'} mode"
-    if not event.is_wanted:
-        return "not of a kind that is kept"
+        return "other_mode"
+    return None if event.is_wanted else "other_kind"
+
+
+def _take(billing: "Billing", event: inbox.EventRef, now: float) -> str:
+    reason = _reason_to_leave(billing, event)
+    if reason:
+        billing.count_left(reason)
+        return f"left: {reason}"
     is_new = inbox.record(event, "webhook", now, due_at=now + billing.settle_seconds)
     billing.apply_soon(event, now)
     return "recorded" if is_new else "known already"

@@ -61,7 +61,7 @@ class Checkout:
 
         Errors  UnknownPlan; CheckoutInProgress; StripeError as the gateway's
         """
-        price = self.catalogue.sold_price(plan, self.gateway)
+        price = self.catalogue.sold_price(plan, self.gateway, self.clock())
         for _ in range(MOST_TURNS):
             held = self._deciding(buyer.user_id)
             if held is not None:

@@ -3,9 +3,10 @@
 import logging
 
 from .. import database
-from ..models import Customer, Subscription, User
+from ..models import Customer, Subscription
 from . import inbox
 from .gateway import Gateway
+from .summary import summarize
 
 log = logging.getLogger("corkage.clocks")
 
@@ -23,11 +24,11 @@ def follow(gateway: Gateway, clock_id: str, event_ids: list[str], now: float) ->
             ahead = moment - int(now)
             on_clock = Subscription.test_clock == clock_id
             customers = Subscription.select(Subscription.customer).where(on_clock)
-            deciding = Subscription.select(Subscription.id).where(on_clock)
             Customer.update(revision=Customer.revision + 1).where(Customer.id.in_(customers)).execute()
-            Subscription.update(clock_ahead=ahead).where(on_clock).execute()
-            User.update(clock_ahead=ahead, next_change_at=User.next_change_at + User.clock_ahead - ahead).where(
-                User.subscription_id.in_(deciding)
-            ).execute()
+            asked_then = Subscription.ask_at + Subscription.clock_ahead - ahead
+            Subscription.update(clock_ahead=ahead, ask_at=asked_then).where(on_clock).execute()
+            owned = Subscription.select(Subscription.user).where(on_clock, Subscription.user.is_null(False))
+            for user_id in database.column(owned.distinct()):
+                summarize(user_id, now)
         inbox.mark_applied(event_ids, "gone" if moment is None else "followed", now)
     log.info("the test clock %s %s", clock_id, "is gone" if moment is None else f"stands at {moment}")

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from .. import database
 from ..errors import Overtaken, UnknownCustomer
 from ..models import STANDING, USER_ID_LENGTH, Customer, StripeEvent, Subscription, User
-from . import inbox
+from . import inbox, overdue
 from .gateway import Gateway
 from .prices import Catalogue
-from .states import CustomerState, SubscriptionState
+from .states import CustomerState, Listed, SubscriptionState
 from .summary import ENDED, summarize
 
 MOST_OVERTAKINGS = 20
@@ -22,11 +22,13 @@ log = logging.getLogger("corkage.converge")
 class Fetched:
     """What Stripe said of one customer. `customer` is None where there was no reason to read it.
 
-    Shape   gone: ids of subscriptions that we hold as going on, and that Stripe no longer knows by id
+    Shape   gone: ids of subscriptions that we hold as going on, and that Stripe no longer knows by id;
+            told_at: what happened at Stripe before this time is in it, None where Stripe was not asked
     """
 
     customer: CustomerState | None
     subscriptions: tuple[SubscriptionState, ...]
+    told_at: int | None
     gone: tuple[str, ...] = ()
 
 
@@ -70,7 +72,7 @@ class Converger:
             before = Customer.get_by_id(customer_id).user_id
             _assign(customer_id, user_id, now)
             if before not in (None, user_id):
-                summarize(before)
+                summarize(before, now)
         log.info("%s linked by hand to user %s (before: %s)", customer_id, user_id, before or "nobody")
         return self.converge(customer_id, now)
 
@@ -84,23 +86,23 @@ class Converger:
         named = also | {each.object_id for each in pending if each.object_id and each.object_id.startswith("sub_")}
         is_news = row.fetched_at is None or any(_is_about_customer(event) for event in pending)
         if row.user_id is None and not is_news:
-            return Fetched(None, ())  # known to belong to nobody: its event costs nothing
+            return Fetched(None, (), None)  # known to belong to nobody: its event costs nothing
         reads_customer = reads_customer or is_news or row.deleted_at is not None
         customer = self.gateway.customer(row.id) if reads_customer else None
         if customer and customer.deleted:
-            return self._read_by_id(row.id, customer, (), named)
+            return self._read_by_id(row.id, customer, Listed((), customer.told_at), named)
         try:
             listed = self.gateway.subscriptions_of(row.id)
         except UnknownCustomer:
             customer = self.gateway.customer(row.id)
-            listed = ()
+            listed = Listed((), customer.told_at)
         return self._read_by_id(row.id, customer, listed, named)
 
     def _read_by_id(
         self,
         customer_id: str,
         customer: CustomerState | None,
-        listed: tuple[SubscriptionState, ...],
+        listed: Listed[SubscriptionState],
         named: set[str],
     ) -> Fetched:
         """Read what the list lacks though an event names it or we hold it as going on: absence alone means nothing."""
@@ -110,16 +112,18 @@ class Converger:
                 Subscription.customer == customer_id, Subscription.subscription_status.not_in(ENDED)
             )
         }
-        lacking = sorted((named | held) - {each.id for each in listed})
+        lacking = sorted((named | held) - {each.id for each in listed.items})
         read = {subscription_id: self.gateway.subscription(subscription_id) for subscription_id in lacking}
         found = tuple(each for each in read.values() if each and each.customer_id == customer_id)
-        return Fetched(customer, listed + found, gone=tuple(sorted(held - {each.id for each in listed + found})))
+        subscriptions = listed.items + found
+        gone = held - {each.id for each in subscriptions}
+        return Fetched(customer, subscriptions, listed.told_at, gone=tuple(sorted(gone)))
 
     def _write(self, row: Customer, fetched: Fetched, event_ids: Sequence[str], now: float) -> str | None:
         """Write what was fetched, unless somebody wrote since the revision was read; then return None."""
         with database.writing():
             won = (
-                Customer.update(revision=Customer.revision + 1, fetched_at=int(now))
+                Customer.update(revision=Customer.revision + 1, fetched_at=_latest(row.fetched_at, fetched.told_at))
                 .where(Customer.id == row.id, Customer.revision == row.revision)
                 .execute()
             )
@@ -128,11 +132,11 @@ class Converger:
             user_id = self._write_customer(row, fetched.customer, now)
             for state in fetched.subscriptions:
                 self._write_subscription(state, user_id, now)
-            Subscription.update(subscription_status="canceled", ended_at=int(now)).where(
+            Subscription.update(subscription_status="canceled", ended_at=int(now), ask_at=None).where(
                 Subscription.id.in_(fetched.gone)
             ).execute()
             if user_id is not None:
-                summarize(user_id)
+                summarize(user_id, now)
                 User.update(updated_at=int(now)).where(User.id == user_id).execute()
             outcome = "converged" if user_id is not None else "unowned"
             inbox.mark_applied(event_ids, outcome, now)
@@ -176,6 +180,7 @@ class Converger:
             "test_clock": state.test_clock[0] if state.test_clock else None,
             "clock_ahead": state.test_clock[1] - int(now) if state.test_clock else 0,
         }
+        values["ask_at"] = overdue.ask_at(state, values["clock_ahead"], now) if user_id else None
         Subscription.insert(id=state.id, **values).on_conflict(
             conflict_target=[Subscription.id], update=values
         ).execute()
@@ -185,8 +190,12 @@ class Converger:
             ).execute()
 
 
+def _latest(known_at: int | None, told_at: int | None) -> int | None:
+    return max((each for each in (known_at, told_at) if each is not None), default=None)
+
+
 def _is_about_customer(event: StripeEvent) -> bool:
-    return event.type in ("customer.updated", "customer.deleted")
+    return event.type in inbox.ABOUT_CUSTOMER
 
 
 def _customer_row(customer_id: str) -> Customer:

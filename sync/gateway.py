@@ -2,8 +2,10 @@
 
 import json
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import stripe
@@ -18,7 +20,7 @@ from ..errors import (
     UnknownCustomer,
 )
 from .inbox import EventRef, read_event
-from .states import CustomerState, ItemState, PriceState, SessionState, SubscriptionState
+from .states import CustomerState, ItemState, Listed, PriceState, SessionState, SubscriptionState
 
 TIMEOUT_SECONDS = (3, 10)
 RETRIES = 2
@@ -69,20 +71,23 @@ class Gateway:
         Errors  UnknownCustomer when this account has none of this id
         Source  docs.stripe.com/api/customers/retrieve
         """
+        began = time.monotonic()
         with _translated(customer_id):
             customer = self._client.v1.customers.retrieve(customer_id)
+            told_at = _told_at(customer, began)
             if getattr(customer, "deleted", False):
-                return CustomerState(customer.id, deleted=True)
+                return CustomerState(customer.id, deleted=True, told_at=told_at)
             app, user_id = _owner(customer.metadata)
-            return CustomerState(customer.id, customer.email, customer.name, app, user_id)
+            return CustomerState(customer.id, customer.email, customer.name, app, user_id, told_at=told_at)
 
-    def subscriptions_of(self, customer_id: str) -> tuple[SubscriptionState, ...]:
+    def subscriptions_of(self, customer_id: str) -> Listed[SubscriptionState]:
         """Fetch every subscription the customer has or had, as Stripe holds them now.
 
         Shape   one SubscriptionState per subscription, newest first
         Errors  UnknownCustomer when this account has no such customer
         Source  docs.stripe.com/api/subscriptions/list, API version 2026-10-28.endive
         """
+        began = time.monotonic()
         with _translated(customer_id):
             page = self._client.v1.subscriptions.list(
                 params={
@@ -92,7 +97,8 @@ class Gateway:
                     "expand": [f"data.{name}" for name in self._expanded],
                 }
             )
-            return tuple(self._subscription(each) for each in page.auto_paging_iter())
+            told_at = _told_at(page, began)
+            return Listed(tuple(self._subscription(each) for each in page.auto_paging_iter()), told_at)
 
     def subscription(self, subscription_id: str) -> SubscriptionState | None:
         """Fetch one subscription by its id; None when this account has none of this id.
@@ -121,14 +127,16 @@ class Gateway:
                 return None
             raise
 
-    def events_since(self, since: int, types: tuple[str, ...]) -> tuple[EventRef, ...]:
+    def events_since(self, since: int, types: tuple[str, ...]) -> Listed[EventRef]:
         """Fetch what happened since a time, of these types, all pages, newest first. Stripe tells 30 days.
 
         Source  docs.stripe.com/api/events/list
         """
+        began = time.monotonic()
         with _translated():
             page = self._client.v1.events.list(params={"created": {"gte": since}, "types": list(types), "limit": PAGE})
-            return tuple(read_event(each.to_dict()) for each in page.auto_paging_iter())
+            told_at = _told_at(page, began)
+            return Listed(tuple(read_event(each.to_dict()) for each in page.auto_paging_iter()), told_at)
 
     def price(self, price_id: str) -> PriceState | None:
         """Fetch one price by its id; None when this account has none of this id."""
@@ -319,6 +327,14 @@ def _told(error: stripe.StripeError) -> str:
     return f"HTTP {error.http_status or 'none'}{request}: {' '.join(text.split())}"
 
 
+def _told_at(answered: Any, began: float) -> int:
+    """When Stripe looked, by its own clock: at the answer's Date, less all the time that the answer took."""
+    date = answered.last_response.headers.get("Date", "")
+    if not date:
+        return 0
+    return int(parsedate_to_datetime(date).timestamp() - (time.monotonic() - began))
+
+
 def _is_missing(error: BaseException | None) -> bool:
     return isinstance(error, stripe.InvalidRequestError) and error.code == "resource_missing"
 
@@ -354,8 +370,14 @@ def _open_invoice_url(invoice: Any) -> str | None:
 
 
 def _session(session: stripe.checkout.Session) -> SessionState:
-    subscription = _id(session.subscription) if session.subscription else None
-    return SessionState(session.id, session.status or "", session.url, session.expires_at, subscription)
+    return SessionState(
+        session.id,
+        session.status or "",
+        session.url,
+        session.expires_at,
+        subscription_id=_id(session.subscription) if session.subscription else None,
+        customer_id=_id(session.customer) if session.customer else None,
+    )
 
 
 def _awaits_first_payment(invoice: Any) -> bool:

@@ -1,5 +1,6 @@
 """The inbox: an event is recorded once, and stays pending until its customer was converged after it came."""
 
+import datetime
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from peewee import fn
 
 from .. import database
 from ..errors import InvalidBody
-from ..models import StripeEvent
+from ..models import CheckoutAttempt, Customer, StripeEvent, Subscription, User
 
 # An event only says "look". These say it of a customer whose subscriptions may have changed; why each is listened to:
 CUSTOMER_EVENTS = (
@@ -22,9 +23,12 @@ CUSTOMER_EVENTS = (
     "invoice.payment_failed",  # the beginning of past_due, or one more try
 )
 CUSTOMER_PREFIXES = ("customer.subscription.",)  # everything that happens to a subscription, what is yet to come too
+LEADS_TO_CUSTOMER = ("sub_", "cs_")  # what a thin event may name in a customer's place
 CLOCK_EVENT = "test_helpers.test_clock.ready"  # a test clock was moved, and those who live by it with it
 CATALOGUE_PREFIXES = ("price.", "product.")  # what a plan's lookup key stands for may have moved
 
+ABOUT_CUSTOMER = ("customer.updated", "customer.deleted")
+SURELY_SEEN_SECONDS = 2  # an event's time is cut to whole seconds, and so is that of an answer
 FIRST_PAUSE_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 3600.0
 LONGEST_ID = 255
@@ -34,8 +38,9 @@ LONGEST_ID = 255
 class EventRef:
     """What an event tells us to look at. Its account of what happened is not read at all.
 
-    Shape   customer_id is None for prices, products and test clocks; object_id is the subscription's id where one is
-            named
+    Shape   customer_id is None for prices, products and test clocks, and where a thin event names no customer;
+            object_id is the subscription's id where one is named;
+            account: whose event it is, where that is another account than the endpoint's
     """
 
     id: str
@@ -45,6 +50,7 @@ class EventRef:
     account: str | None
     customer_id: str | None
     object_id: str | None
+    is_thin: bool = False
 
     @property
     def is_wanted(self) -> bool:
@@ -54,14 +60,17 @@ class EventRef:
         if self.type == CLOCK_EVENT:
             return self.object_id is not None
         is_of_customer = self.type in CUSTOMER_EVENTS or self.type.startswith(CUSTOMER_PREFIXES)
-        return is_of_customer and self.customer_id is not None
+        leads_to_one = self.is_thin and (self.object_id or "").startswith(LEADS_TO_CUSTOMER)
+        return is_of_customer and (self.customer_id is not None or leads_to_one)
 
 
 def read_event(payload: dict[str, Any]) -> EventRef:
-    """Read what an event points at, in the rendering of any API version since 2024.
+    """Read what an event points at: a snapshot event in the rendering of any API version since 2024, or a thin one.
 
     Errors  InvalidBody when it is no event of Stripe's
     """
+    if payload.get("object") == "v2.core.event":
+        return _read_thin(payload)
     if payload.get("object") != "event":
         raise InvalidBody(f"the body is no event: its object is {str(payload.get('object'))[:40]!r}")
     data = payload.get("data")
@@ -80,6 +89,27 @@ def read_event(payload: dict[str, Any]) -> EventRef:
     )
 
 
+def _read_thin(payload: dict[str, Any]) -> EventRef:
+    """Read a thin event, which names one object and nothing beside it.
+
+    Source  docs.stripe.com/api/v2/core/events/object
+    """
+    related = payload.get("related_object")
+    related = related if isinstance(related, dict) else {}
+    subject_id = _related_id(related)
+    is_customer = related.get("type") == "customer"
+    return EventRef(
+        id=_text(payload, "id"),
+        type=_text(payload, "type").removeprefix("v1."),
+        created=_moment(payload, "created"),
+        livemode=payload.get("livemode") is True,
+        account=payload.get("context"),
+        customer_id=subject_id if is_customer else None,
+        object_id=subject_id,
+        is_thin=True,
+    )
+
+
 def _text(payload: dict[str, Any], name: str) -> str:
     value = payload.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= LONGEST_ID:
@@ -92,6 +122,13 @@ def _whole_number(payload: dict[str, Any], name: str) -> int:
     if type(value) is not int or not 0 <= value < 2**53:
         raise InvalidBody(f"the event's {name} is not a time in Unix seconds")
     return value
+
+
+def _moment(payload: dict[str, Any], name: str) -> int:
+    try:
+        return max(0, int(datetime.datetime.fromisoformat(_text(payload, name)).timestamp()))
+    except (ValueError, OverflowError) as error:
+        raise InvalidBody(f"the event's {name} is not a time of RFC 3339") from error
 
 
 def _related_id(related: object) -> str | None:
@@ -112,18 +149,25 @@ def _subscription_id(subject: dict[str, Any]) -> str | None:
 def record(event: EventRef, source: str, now: float, due_at: float) -> bool:
     """Put the event on disk, once; tell whether it is new.
 
+    What happened before its customer was last fetched says nothing new: it is recorded as applied. So the thin, the
+    snapshot and the polled event of one change cost one look.
+
     Errors  DatabaseUnavailable when the disk does not take it
     """
     with database.writing():
+        customer_id = event.customer_id or _known_customer(event.object_id)
+        is_old_news = _is_old_news(event, customer_id)
         added = (
             StripeEvent.insert(
                 id=event.id,
                 type=event.type,
-                customer_id=event.customer_id,
+                customer_id=customer_id,
                 object_id=event.object_id,
                 created=event.created,
                 source=source,
                 received_at=now,
+                applied_at=now if is_old_news else None,
+                outcome="known" if is_old_news else None,
                 next_attempt_at=due_at,
             )
             .on_conflict_ignore()
@@ -131,6 +175,48 @@ def record(event: EventRef, source: str, now: float, due_at: float) -> bool:
             .execute()
         )
     return bool(added)
+
+
+def _known_customer(object_id: str | None) -> str | None:
+    """Tell whose subscription or Checkout Session this is, as far as the replica knows."""
+    of_subscription = Subscription.select(Subscription.customer).where(Subscription.id == object_id)
+    attempted = CheckoutAttempt.select(CheckoutAttempt.user).where(CheckoutAttempt.session_id == object_id)
+    of_session = User.select(User.stripe_customer_id).where(User.id.in_(attempted))
+    return next((each for query in (of_subscription, of_session) for each in database.column(query)), None)
+
+
+def _is_old_news(event: EventRef, customer_id: str | None) -> bool:
+    """Whether what the event tells of is in the replica already, by Stripe's own clock.
+
+    Not of the customer itself, which is not always fetched; not of a subscription that a list may have lacked; not on
+    a test clock that is behind, whose events may be older than they look.
+    """
+    if customer_id is None or event.type in ABOUT_CUSTOMER:
+        return False
+    customer = Customer.get_or_none(Customer.id == customer_id)
+    if customer is None or customer.fetched_at is None or customer.fetched_at < event.created + SURELY_SEEN_SECONDS:
+        return False
+    held = list(Subscription.select().where(Subscription.customer == customer_id))
+    named = event.object_id if (event.object_id or "").startswith("sub_") else None
+    is_held = named is None or any(each.id == named for each in held)
+    return is_held and all(each.clock_ahead >= -SURELY_SEEN_SECONDS for each in held)
+
+
+def make_due(event_id: str, now: float) -> bool:
+    """Have a pending event applied now, however often that failed; tell whether it is pending."""
+    with database.writing():
+        changed = (
+            StripeEvent.update(next_attempt_at=now)
+            .where(StripeEvent.id == event_id, StripeEvent.applied_at.is_null())
+            .execute()
+        )
+    return bool(changed)
+
+
+def customer_of(event_id: str) -> str | None:
+    """Tell whose event this is, where that is known."""
+    query = StripeEvent.select(StripeEvent.customer_id).where(StripeEvent.id == event_id)
+    return next(iter(database.column(query)), None)
 
 
 def due_customers(now: float, limit: int) -> list[str]:
@@ -161,6 +247,21 @@ def due_clocks(now: float) -> dict[str, list[str]]:
         if event.type == CLOCK_EVENT and event.object_id:
             found.setdefault(event.object_id, []).append(event.id)
     return found
+
+
+def due_without_customer(now: float) -> dict[str, list[str]]:
+    """Tell which subscriptions and Checkout Sessions have due events that name no customer: ids, with their events."""
+    found: dict[str, list[str]] = {}
+    for event in _due_of_no_customer(now):
+        if event.type.startswith(CUSTOMER_PREFIXES) or event.type in CUSTOMER_EVENTS:
+            found.setdefault(event.object_id or "", []).append(event.id)
+    return found
+
+
+def name_customer(event_ids: Sequence[str], customer_id: str, subscription_id: str | None) -> None:
+    """Write down whose events these turned out to be. To be called inside a writing transaction."""
+    found = {"customer_id": customer_id, "object_id": subscription_id}
+    StripeEvent.update(found).where(StripeEvent.id.in_(event_ids)).execute()
 
 
 def _due_of_no_customer(now: float) -> list[StripeEvent]:

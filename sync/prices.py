@@ -31,13 +31,13 @@ class Catalogue:
         self.plans = {plan.key: plan for plan in plans}
         self._named = {name: plan for plan in self.plans.values() for name in (*plan.prices, *plan.retired)}
 
-    def apply_plans(self) -> None:
+    def apply_plans(self, now: float) -> None:
         """Make the remembered prices say what plans.toml says now; asks nobody."""
         with database.writing():
             changed = [row.id for row in Price.select() if self._store(row, self._plan_of(row))]
-            summarize_users_of_prices(changed)
+            summarize_users_of_prices(changed, now)
 
-    def refresh(self, gateway: "Gateway") -> None:
+    def refresh(self, gateway: "Gateway", now: float) -> None:
         """Ask Stripe which prices the plans' lookup keys and ids stand for, and remember it.
 
         Errors  ConfigError when one price turns out to stand for two plans; StripeError as the gateway's
@@ -52,7 +52,7 @@ class Catalogue:
                     position = plan.prices.index(name)
                     Price.update(sold=True, position=position).where(Price.id == price.id).execute()
             changed = [row.id for row in Price.select() if self._store(row, self._plan_of(row))]
-            summarize_users_of_prices(changed)
+            summarize_users_of_prices(changed, now)
 
     def store_price(self, price: PriceState) -> None:
         """Remember a price and the plan it stands for. To be called inside a writing transaction."""
@@ -65,7 +65,7 @@ class Catalogue:
         row.save(force_insert=is_new)
         self._store(row, self._plan_of(row))
 
-    def sold_price(self, offer: str, gateway: "Gateway") -> Price:
+    def sold_price(self, offer: str, gateway: "Gateway", now: float) -> Price:
         """Find the price to sell: a plan's default, or "plan:price" for another that the plan lists.
 
         Errors  UnknownPlan when it is not sold; StripeError as the gateway's, when Stripe had to be asked
@@ -78,7 +78,7 @@ class Catalogue:
         wanted = (Price.plan == key, Price.sold, Price.position == position)
         found = Price.get_or_none(*wanted)
         if found is None:
-            self.refresh(gateway)
+            self.refresh(gateway, now)
             found = Price.get_or_none(*wanted)
         if found is None:
             raise UnknownPlan(f"{offer!r} is on offer, and Stripe has no active price for it")

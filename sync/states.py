@@ -1,6 +1,20 @@
 """What Stripe holds, as plain values: what the gateway returns."""
 
 from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Listed(Generic[_Item]):
+    """All that a list of Stripe's held. What happened at Stripe before `told_at` is in it.
+
+    Units   told_at in Unix seconds of Stripe's clock, rounded down; 0 when Stripe did not say
+    """
+
+    items: tuple[_Item, ...]
+    told_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +32,7 @@ class PriceState:
 
 @dataclass(frozen=True, slots=True)
 class CustomerState:
-    """A customer as Stripe holds it; of a deleted one only the id is left."""
+    """A customer as Stripe holds it; of a deleted one only the id is left. told_at is as a Listed's."""
 
     id: str
     email: str | None = None
@@ -26,6 +40,7 @@ class CustomerState:
     app: str | None = None
     user_id: str | None = None
     deleted: bool = False
+    told_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +92,4 @@ class SessionState:
     url: str | None
     expires_at: int
     subscription_id: str | None
+    customer_id: str | None

@@ -6,14 +6,18 @@ from peewee import JOIN
 
 from .. import database
 from ..models import STANDING, Price, Subscription, User
+from .notices import note
 
 ENDED = ("canceled", "incomplete_expired")
 _OPENING_RANK = {"active": 0, "trialing": 0, "past_due": 1}
 _LIVE_RANK, _ENDED_RANK = 2, 3
 
 
-def summarize(user_id: str) -> None:
-    """Write the user's deciding subscription, computed from all of them. To be called inside a writing transaction."""
+def summarize(user_id: str, now: float) -> None:
+    """Write the user's deciding subscription, computed from all of them, and the notices of what that changes.
+
+    To be called inside a writing transaction.
+    """
     subscriptions = list(
         Subscription.select(Subscription, Price)
         .join(Price, JOIN.LEFT_OUTER, on=(Subscription.stripe_price_id == Price.id), attr="price")
@@ -21,20 +25,17 @@ def summarize(user_id: str) -> None:
     )
     best = min(subscriptions, key=_order, default=None)
     standing = {name: getattr(best or Subscription(), name) for name in STANDING}
-    User.update(
-        standing,
-        subscription_id=best.id if best else None,
-        next_change_at=_next_change_at(best) if best else None,
-    ).where(User.id == user_id).execute()
+    User.update(standing, subscription_id=best.id if best else None).where(User.id == user_id).execute()
+    note(user_id, now)
 
 
-def summarize_users_of_prices(price_ids: Sequence[str]) -> None:
+def summarize_users_of_prices(price_ids: Sequence[str], now: float) -> None:
     """Summarize again every user that has a subscription to one of these prices. Inside a writing transaction."""
     query = Subscription.select(Subscription.user).where(
         Subscription.stripe_price_id.in_(price_ids), Subscription.user.is_null(False)
     )
     for user_id in database.column(query.distinct()):
-        summarize(user_id)
+        summarize(user_id, now)
 
 
 def _order(subscription: Subscription) -> tuple[bool, int, int]:
@@ -44,11 +45,3 @@ def _order(subscription: Subscription) -> tuple[bool, int, int]:
     status = subscription.subscription_status or ""
     rank = _OPENING_RANK.get(status, _ENDED_RANK if status in ENDED else _LIVE_RANK)
     return opens_nothing, rank, -subscription.created
-
-
-def _next_change_at(best: Subscription) -> int | None:
-    """When, by our clock, time alone will change the answer: at the end of a plan's grace, and never else."""
-    if best.subscription_status != "past_due" or best.past_due_since is None:
-        return None
-    price = getattr(best, "price", None)
-    return best.past_due_since + (price.grace_seconds if price else 0) - best.clock_ahead

@@ -3,13 +3,13 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from .. import database
 from ..errors import BillingError, ConfigError, DatabaseUnavailable, StripeError
 from ..models import remember_once
-from . import clocks, inbox, recurring
+from . import clocks, inbox, notices, overdue, recurring, unnamed
 from .converge import Converger
 from .gateway import SLOWEST_CALL_SECONDS, Gateway
 from .poll import poll
@@ -79,24 +79,23 @@ class Worker:
             self.check_account()
         except StripeError as error:
             log.warning("Stripe did not tell whose key this is: %s: %s", error.code, error)
-        did = (self._refresh_prices(now), self._poll(now), self._follow_clocks(now))
-        failed = sum(each is not None for each in did)
-        converged = 0
-        for customer_id in inbox.due_customers(now, BATCH):
-            if not inbox.lease(customer_id, now, now + LEASE_SECONDS):
-                continue
-            if self.converge_or_postpone(customer_id, now) is None:
-                converged += 1
-            else:
-                failed += 1
-        return Work(converged, failed, self._next_due_at())
+        did = [self._refresh_prices(now), self._poll(now), self._follow_clocks(now), self._find_customers(now)]
+        tried = [self.converge_or_postpone(customer_id, now) for customer_id in self._claim_customers(now)]
+        notices.note_what_time_changed(now, BATCH)
+        failed = sum(each is not None for each in did + tried)
+        return Work(tried.count(None), failed, self._next_due_at())
 
-    def apply_now(self, event: inbox.EventRef, now: float) -> BillingError | None:
+    def apply_now(self, event_id: str, now: float) -> BillingError | None:
         """Apply a recorded event without waiting for its turn; return what went wrong, None when all is applied."""
         self.check_account()
-        if event.customer_id is None:
-            return self._follow_clocks(now) or self._refresh_prices(now)
-        return self.converge_or_postpone(event.customer_id, now) if inbox.pending_of(event.customer_id) else None
+        if not inbox.make_due(event_id, now):
+            return None
+        if inbox.customer_of(event_id) is None:
+            failed = self._follow_clocks(now) or self._refresh_prices(now) or self._find_customers(now)
+            if failed:
+                return failed
+        customer_id = inbox.customer_of(event_id)
+        return self.converge_or_postpone(customer_id, now) if customer_id else None
 
     def converge_or_postpone(self, customer_id: str, now: float) -> BillingError | None:
         """Converge the customer; when that fails, note it on the pending events and return the error."""
@@ -115,6 +114,13 @@ class Worker:
             return BillingError(f"{customer_id} could not be converged: {error!r}")
         return None
 
+    def _claim_customers(self, now: float) -> Iterator[str]:
+        """Claim, one after the other, the customers that have due events, then those that nothing was heard of."""
+        for customer_id in inbox.due_customers(now, BATCH):
+            if inbox.lease(customer_id, now, now + LEASE_SECONDS):
+                yield customer_id
+        yield from overdue.claim_customers(now, BATCH)
+
     def _refresh_prices(self, now: float) -> BillingError | None:
         waiting = inbox.due_catalogue_events(now)
         if waiting:
@@ -122,7 +128,7 @@ class Worker:
         if not recurring.claim("prices", now, PRICES_EVERY_SECONDS):
             return None
         try:
-            self.catalogue.refresh(self.gateway)
+            self.catalogue.refresh(self.gateway, now)
         except DatabaseUnavailable:
             raise
         except BillingError as error:
@@ -136,12 +142,22 @@ class Worker:
 
     def _follow_clocks(self, now: float) -> BillingError | None:
         """Follow the test clocks that were moved; return what went wrong with one of them."""
+        return self._look(clocks.follow, inbox.due_clocks(now), now)
+
+    def _find_customers(self, now: float) -> BillingError | None:
+        """Learn whose the events are that name no customer; return what went wrong with one of them."""
+        return self._look(unnamed.find_customer, inbox.due_without_customer(now), now)
+
+    def _look(
+        self, act: Callable[[Gateway, str, list[str], float], None], due: dict[str, list[str]], now: float
+    ) -> BillingError | None:
+        """Look at each object with its events; those of an object that could not be looked at wait. Return an error."""
         failed = None
-        for clock_id, waiting in inbox.due_clocks(now).items():
+        for object_id, waiting in due.items():
             try:
-                clocks.follow(self.gateway, clock_id, waiting, now)
+                act(self.gateway, object_id, waiting, now)
             except StripeError as error:
-                log.warning("the test clock %s could not be followed, will be tried again: %s", clock_id, error)
+                log.warning("%s could not be looked at, will be tried again: %s: %s", object_id, error.code, error)
                 inbox.postpone(waiting, f"{error.code}: {error}", now)
                 failed = error
         return failed
@@ -159,8 +175,15 @@ class Worker:
         return None
 
     def _next_due_at(self) -> float:
-        polled_at = recurring.next_run_at("poll") if self.polling.every_seconds else float("inf")
-        return min(inbox.next_due_at() or float("inf"), recurring.next_run_at("prices"), polled_at)
+        polled_at = recurring.next_run_at("poll") if self.polling.every_seconds else None
+        moments = (
+            inbox.next_due_at(),
+            recurring.next_run_at("prices"),
+            polled_at,
+            overdue.next_ask_at(),
+            notices.next_note_at(),
+        )
+        return min(each for each in moments if each is not None)
 
 
 class WorkerThread:

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import requests
 import stripe
 from contract import problems
 from harness import APP, AUTH_SECRET, PRO, WEBHOOK_SECRET, App, Shop, open_shop, running, sdk
@@ -52,6 +54,22 @@ def config(tmp_path: Path, simulator: Simulator) -> Config:
 def app(config: Config) -> Iterator[App]:
     with running(config) as served:
         yield served
+
+
+@pytest.fixture(autouse=True)
+def asked_inside_a_transaction(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Fail every test in which Stripe is asked while a transaction is open: a slow Stripe would hold the file."""
+    send, seen = requests.Session.request, []
+
+    def watched(*args: Any, **options: Any) -> Any:
+        opened = database.proxy.obj
+        if opened is not None and not opened.is_closed() and database.connection().in_transaction:
+            seen.append(str(args[1:3]))
+        return send(*args, **options)
+
+    monkeypatch.setattr(requests.Session, "request", watched)
+    yield seen
+    assert seen == []
 
 
 @pytest.fixture(autouse=True)

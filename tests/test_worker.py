@@ -253,7 +253,7 @@ def test_one_price_for_two_plans_is_told(app, shop, config):
     app.billing.close()
     plans = (PRO, Plan("plus", "Plus", (shop.price,)))
     with running(replace(config, plans=plans)) as app, pytest.raises(ConfigError, match="one price, one plan"):
-        app.billing.worker.catalogue.refresh(app.billing.worker.gateway)
+        app.billing.worker.catalogue.refresh(app.billing.worker.gateway, time.time())
 
 
 def test_recurring_work_is_claimed_once(app):

@@ -1,0 +1,91 @@
+"""Changes of access, for the host to be told: written in the transaction that makes them, once each, in their order."""
+
+import json
+from typing import Any
+
+from .. import database
+from ..models import Access, Notice, User, access_at
+
+TRIAL_ENDS_SOON_SECONDS = 3 * 86_400  # as early as Stripe's own trial_will_end
+OWING = ("past_due", "unpaid")
+BOUGHT = ("plan", "price_id", "quantity")
+
+Told = dict[str, Any]
+"""What a notice says of a user's access: the fields of Access that matter, and whether a trial ends soon."""
+
+
+def note(user_id: str, now: float) -> None:
+    """Write what changed for the user since the last notice, and when time alone will change more.
+
+    To be called inside a writing transaction, after the user's standing was written.
+    """
+    user = User.get_by_id(user_id)
+    access = access_at(user_id, now)
+    before, after = _before(user), _told(user, access, now)
+    for kind in kinds_of(before, after):
+        Notice.insert(
+            user=user_id, kind=kind, before=json.dumps(before), after=json.dumps(after), created_at=now
+        ).execute()
+    User.update(told=json.dumps(after), next_change_at=_next_change_at(user, access, now)).where(
+        User.id == user_id
+    ).execute()
+
+
+def kinds_of(before: Told, after: Told) -> list[str]:
+    """Name what happened between two answers, in the order in which a host should hear it."""
+    is_kept = before["allowed"] and after["allowed"]
+    happened = {
+        "payment_failed": before["status"] not in OWING and after["status"] in OWING,
+        "payment_recovered": before["status"] in OWING and after["status"] in ("active", "trialing"),
+        "access_granted": after["allowed"] and not before["allowed"],
+        "access_revoked": before["allowed"] and not after["allowed"],
+        "plan_changed": is_kept and any(before[name] != after[name] for name in BOUGHT),
+        "cancellation_scheduled": after["allowed"] and before["cancel_at"] is None and after["cancel_at"] is not None,
+        "cancellation_undone": is_kept and before["cancel_at"] is not None and after["cancel_at"] is None,
+        "trial_ending": after["trial_ending"] and not before["trial_ending"],
+    }
+    return [kind for kind, has_happened in happened.items() if has_happened]
+
+
+def note_what_time_changed(now: float, limit: int) -> None:
+    """Write the notices of what time alone has changed, such as a grace that is over."""
+    for user_id in database.column(_by_time(User.id).where(User.next_change_at <= now).limit(limit)):
+        with database.writing():
+            note(user_id, now)
+
+
+def next_note_at() -> int | None:
+    """Tell when time alone will change an answer; None when it will not."""
+    moment: int | None = next(iter(database.column(_by_time(User.next_change_at).limit(1))), None)
+    return moment
+
+
+def _by_time(column: Any) -> Any:
+    return User.select(column).where(User.next_change_at.is_null(False)).order_by(User.next_change_at)
+
+
+def _before(user: User) -> Told:
+    return json.loads(user.told) if user.told else _told(User(), Access(user.id, allowed=False, reason=""), 0)
+
+
+def _told(user: User, access: Access, now: float) -> Told:
+    names = ("allowed", "reason", "status", *BOUGHT, "cancel_at")
+    return {name: getattr(access, name) for name in names} | {"trial_ending": _trial_ends_soon(user, access, now)}
+
+
+def _trial_ends_soon(user: User, access: Access, now: float) -> bool:
+    at = _trial_warning_at(user, access)
+    return at is not None and at <= now
+
+
+def _trial_warning_at(user: User, access: Access) -> int | None:
+    """When, by our clock, a trial that goes on to be paid has three days left."""
+    if access.reason != "trialing" or user.trial_end is None:
+        return None
+    return user.trial_end - TRIAL_ENDS_SOON_SECONDS - user.clock_ahead
+
+
+def _next_change_at(user: User, access: Access, now: float) -> int | None:
+    grace_end = access.until - user.clock_ahead if access.reason == "grace" and access.until is not None else None
+    moments = (grace_end, _trial_warning_at(user, access))
+    return min((each for each in moments if each is not None and each > now), default=None)

@@ -1,0 +1,46 @@
+"""Subscriptions whose period is over and of which nothing was heard: Stripe is asked, and access stays meanwhile."""
+
+from .. import database
+from ..models import Subscription
+from .states import SubscriptionState
+
+LIVE = ("active", "trialing", "past_due")
+GRANTED_SECONDS = 60  # Stripe renews at the end of a period, and its events take a moment
+LONGEST_PAUSE_SECONDS = 86_400
+
+
+def ask_at(state: SubscriptionState, clock_ahead: int, now: float) -> float | None:
+    """Tell when to ask, should nothing be heard by then; growing pauses while Stripe says that it is over, too."""
+    if state.status not in LIVE:
+        return None
+    ends = (state.current_period_end, state.cancel_at, state.trial_end if state.status == "trialing" else None)
+    end = min((each for each in ends if each is not None), default=None)
+    if end is None:
+        return None
+    over_for = now - (end - clock_ahead)
+    pause = min(max(over_for, GRANTED_SECONDS), LONGEST_PAUSE_SECONDS)
+    return max(now, now - over_for) + pause
+
+
+def claim_customers(now: float, limit: int) -> list[str]:
+    """Claim the customers that are to be asked about now; should asking fail, they are due again in a minute."""
+    overdue = Subscription.ask_at <= now
+    query = Subscription.select(Subscription.customer).where(overdue).order_by(Subscription.ask_at).limit(limit)
+    found = dict.fromkeys(database.column(query))
+    return [customer_id for customer_id in found if _claim(customer_id, now)]
+
+
+def next_ask_at() -> float | None:
+    """Tell when Stripe is next to be asked about a subscription; None when never."""
+    query = Subscription.select(Subscription.ask_at).where(Subscription.ask_at.is_null(False))
+    return next(iter(database.column(query.order_by(Subscription.ask_at).limit(1))), None)
+
+
+def _claim(customer_id: str, now: float) -> bool:
+    with database.writing():
+        claimed = (
+            Subscription.update(ask_at=now + GRANTED_SECONDS)
+            .where(Subscription.customer == customer_id, Subscription.ask_at <= now)
+            .execute()
+        )
+    return bool(claimed)

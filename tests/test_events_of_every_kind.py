@@ -1,0 +1,228 @@
+"""Any event, one meaning: thin or snapshot, of any API version, heard twice or late, it says "look", and no more."""
+
+import json
+import time
+from dataclasses import replace
+
+import pytest
+from harness import DAY, running
+
+from corkage.errors import InvalidBody
+from corkage.models import Customer, StripeEvent, Subscription
+from corkage.sync import inbox
+
+
+def thin(kind, related_type, related_id, event_id="evt_thin_1", **changes):
+    """A v2.core.event as Stripe documents it."""
+    body = {
+        "id": event_id,
+        "object": "v2.core.event",
+        "type": f"v1.{kind}",
+        "created": "2026-11-24T08:00:00.000Z",
+        "livemode": False,
+        "context": None,
+        "reason": None,
+        "related_object": {"id": related_id, "type": related_type, "url": f"/v1/{related_type}s/{related_id}"},
+    }
+    return json.dumps(body | changes).encode()
+
+
+def now_in_words():
+    return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
+
+
+@pytest.mark.parametrize("kind", ["customer.subscription.created", "customer.subscription.past_due"])
+def test_a_thin_event_of_an_unknown_subscription_becomes_access(app, shop, kind):
+    subscription = shop.subscribe(shop.customer())
+
+    assert app.deliver(thin(kind, "subscription", subscription)).status_code == 200
+    assert StripeEvent.get().customer_id is None
+    app.work()
+
+    assert app.billing.access("ann").allowed
+    assert (StripeEvent.get().outcome, StripeEvent.get().type) == ("converged", kind)
+
+
+def test_a_thin_event_of_a_known_subscription_costs_one_call(app, shop):
+    subscription = shop.subscribe(shop.customer())
+    app.deliver(shop.event("customer.subscription.created"))
+    app.work()
+    shop.client.v1.subscriptions.cancel(subscription)
+    before = len(shop.simulator.requests)
+
+    app.deliver(thin("customer.subscription.deleted", "subscription", subscription, created=now_in_words()))
+    app.work()
+
+    assert app.billing.access("ann").reason == "ended"
+    assert [each.path for each in shop.simulator.requests[before:]] == ["/v1/subscriptions"]
+
+
+def test_a_thin_event_of_a_checkout_is_followed_to_its_customer(app, shop):
+    params = {"mode": "subscription", "customer": shop.customer(), "success_url": "https://app.example.com/"}
+    params["line_items"] = [{"price": shop.price, "quantity": 1}]
+    session = shop.client.v1.checkout.sessions.create(params=params).id
+    shop.subscribe(params["customer"])
+
+    app.deliver(thin("checkout.session.completed", "checkout.session", session))
+    app.work()
+
+    assert app.billing.access("ann").allowed
+
+
+def test_a_thin_event_of_a_deleted_customer_ends_access(app, shop):
+    customer = shop.customer()
+    shop.subscribe(customer)
+    app.deliver(shop.event("customer.subscription.created"))
+    app.work()
+    shop.client.v1.customers.delete(customer)
+
+    app.deliver(thin("customer.deleted", "customer", customer))
+    app.work()
+
+    assert app.billing.access("ann").reason == "ended"
+    assert Customer.get().deleted_at
+
+
+def test_a_thin_event_of_what_stripe_does_not_know_is_done_with(app):
+    app.deliver(thin("customer.subscription.created", "subscription", "sub_gone"))
+    app.work()
+
+    event = StripeEvent.get()
+    assert (event.outcome, event.error) == ("no customer", None)
+    assert Subscription.select().count() == 0
+
+
+def test_a_thin_event_waits_while_stripe_is_down_and_is_not_lost(app, shop, simulator, monkeypatch):
+    subscription = shop.subscribe(shop.customer())
+    app.deliver(thin("customer.subscription.created", "subscription", subscription))
+    monkeypatch.setattr(simulator.world, "get", None)
+    app.work()
+    assert (StripeEvent.get().applied_at, StripeEvent.get().attempts) == (None, 1)
+
+    monkeypatch.undo()
+    app.work(time.time() + 60)
+
+    assert app.billing.access("ann").allowed
+
+
+def test_thin_events_are_applied_inline_too(config, shop, simulator, monkeypatch):
+    subscription = shop.subscribe(shop.customer())
+    body = thin("customer.subscription.created", "subscription", subscription)
+    with running(replace(config, worker="inline")) as app:
+        monkeypatch.setattr(simulator.world, "get", None)
+        assert app.deliver(body).status_code == 503
+        monkeypatch.undo()
+
+        assert app.deliver(body).status_code == 200
+
+        assert app.billing.access("ann").allowed
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        thin("invoice.paid", "invoice", "in_1"),
+        thin("customer.subscription.created", "subscription", "sub_1", related_object=None),
+        thin("customer.subscription.created", "subscription", None),
+    ],
+    ids=["an invoice's, which names no customer", "no related object", "no id"],
+)
+def test_a_thin_event_that_names_nobody_is_answered_and_not_kept(app, body):
+    assert app.deliver(body).status_code == 200
+    assert StripeEvent.select().count() == 0
+    assert app.billing.left == {"other_kind": 1}
+
+
+@pytest.mark.parametrize("created", [None, 5, "", "yesterday", "99999-01-01", "x" * 300])
+def test_a_thin_event_without_a_time_is_refused(app, created):
+    assert app.deliver(thin("customer.updated", "customer", "cus_1", created=created)).status_code == 400
+    with pytest.raises(InvalidBody):
+        inbox.read_event(json.loads(thin("customer.updated", "customer", "cus_1", created=created)))
+
+
+def test_an_event_of_a_connected_account_or_another_mode_is_counted_and_changes_nothing(app, shop, simulator):
+    shop.subscribe(shop.customer())
+    event = json.loads(str(shop.event("customer.subscription.created")))
+    before = len(simulator.requests)
+
+    for change in ({"account": "acct_other"}, {"livemode": True}):
+        assert app.deliver(json.dumps(event | change).encode()).status_code == 200
+    app.deliver(thin("customer.updated", "customer", "cus_1", context="acct_other"))
+
+    assert app.billing.left == {"connected_account": 2, "other_mode": 1}
+    assert StripeEvent.select().count() == 0
+    assert len(simulator.requests) == before
+
+
+def test_an_event_that_names_our_own_account_is_ours(app, shop):
+    shop.subscribe(shop.customer())
+    app.work()
+    event = json.loads(str(shop.event("customer.subscription.created")))
+
+    app.deliver(json.dumps(event | {"account": "acct_1CorkageSimulator"}).encode())
+
+    assert StripeEvent.select().count() == 1
+
+
+class TestOldNews:
+    """What happened well before the customer was last fetched is known, whoever tells it again."""
+
+    @pytest.fixture
+    def customer(self, app, shop):
+        customer = shop.customer()
+        shop.subscribe(customer)
+        app.deliver(shop.event("customer.subscription.created"))
+        app.work()
+        return customer
+
+    @pytest.fixture
+    def told(self, shop, customer):
+        """Tell of the customer's event, as if it were this much older than the last fetch."""
+
+        def tell(seconds, source="poll", **changes):
+            event = inbox.read_event(json.loads(str(shop.event("customer.subscription.created"))))
+            at = Customer.get_by_id(customer).fetched_at - seconds
+            event = replace(event, id="evt_told_again", created=at, **changes)
+            inbox.record(event, source, time.time(), time.time())
+            return StripeEvent.get_by_id("evt_told_again").outcome
+
+        return tell
+
+    def test_two_seconds_before_the_fetch_is_known_and_costs_no_call(self, app, shop, told):
+        calls = shop.calls()
+
+        assert told(2) == "known"
+        app.work()
+
+        assert shop.calls() == calls
+
+    def test_one_second_before_the_fetch_is_looked_at(self, told):
+        assert told(1) is None
+
+    def test_of_a_subscription_that_the_list_may_have_lacked_is_looked_at(self, told):
+        assert told(600, object_id="sub_new") is None
+
+    def test_of_the_customer_itself_is_looked_at(self, told):
+        assert told(600, type="customer.updated") is None
+
+    def test_of_a_customer_never_fetched_is_looked_at(self, told):
+        assert told(600, customer_id="cus_new") is None
+
+    def test_on_a_clock_that_is_behind_is_looked_at(self, told):
+        Subscription.update(clock_ahead=-DAY).execute()
+
+        assert told(600) is None
+
+    def test_the_time_that_the_answer_took_is_not_counted_as_seen(self, app, customer, simulator):
+        handle = simulator.world.get
+
+        def slow(*args):
+            time.sleep(1.1)
+            simulator.world.get = handle
+            return handle(*args)
+
+        simulator.world.get = slow
+        began = time.time()
+        told_at = app.billing.worker.gateway.customer(customer).told_at
+
+        assert told_at <= began
