@@ -1,0 +1,242 @@
+"""What time alone changes: grace that ends, trials that end soon, periods of which nothing was heard."""
+
+import itertools
+import json
+import time
+
+import pytest
+from harness import DAY, open_shop, running, sdk
+
+from corkage import models
+from corkage.models import Notice, Subscription, User
+from corkage.simulator import Simulator
+from corkage.sync import overdue
+
+
+@pytest.fixture
+def simulator():
+    """A Stripe whose time stands still, but when a test moves it: here it is ours, too."""
+    with Simulator(now=int(time.time())) as started:
+        yield started
+
+
+@pytest.fixture
+def shop(simulator):
+    return open_shop(simulator, sdk(simulator))
+
+
+@pytest.fixture
+def app(config):
+    with running(config) as served:
+        yield served
+
+
+@pytest.fixture
+def subscription(app, shop, simulator):
+    subscription = shop.subscribe(shop.customer())
+    hear(app, shop, simulator)
+    return subscription
+
+
+def hear(app, shop, simulator, kind="customer.subscription.created"):
+    """Deliver the newest event of a kind, and work, at Stripe's present time."""
+    app.deliver(shop.event(kind))
+    app.work(max(time.time(), simulator.world.now))
+
+
+def end_of(subscription):
+    return Subscription.get_by_id(subscription).current_period_end
+
+
+def kinds():
+    return [notice.kind for notice in Notice.select().order_by(Notice.id)]
+
+
+def fail_the_renewal(app, shop, simulator):
+    """Let the renewal be declined, as the app hears from Stripe. Stripe's time is ours again, by one move of its."""
+    shop.use_card(shop.client.v1.customers.list().data[0].id, "pm_card_chargeCustomerFail")
+    simulator.rules.retry_days = (30,)
+    simulator.advance_to("renewal")
+    hear(app, shop, simulator, "invoice.payment_failed")
+
+
+def test_grace_that_is_over_is_noticed_once_at_its_second_without_any_word_of_stripes(
+    app, shop, simulator, subscription
+):
+    fail_the_renewal(app, shop, simulator)
+    user = User.get()
+    end = user.past_due_since + 7 * DAY - user.clock_ahead
+    assert user.next_change_at == end
+    assert kinds() == ["access_granted", "payment_failed"]
+    calls = shop.calls()
+
+    app.work(end - 1)
+    assert kinds() == ["access_granted", "payment_failed"]
+    app.work(end)
+    app.work(end + 1)
+
+    assert kinds() == ["access_granted", "payment_failed", "access_revoked"]
+    assert User.get().next_change_at is None
+    assert shop.calls() == calls
+
+
+def test_a_trial_that_ends_soon_is_noticed_once_three_days_before(app, shop, simulator):
+    shop.subscribe(shop.customer(), trial_period_days=10)
+    hear(app, shop, simulator)
+    user = User.get()
+    warning = user.trial_end - 3 * DAY - user.clock_ahead
+
+    app.work(warning - 1)
+    assert kinds() == ["access_granted"]
+    app.work(warning)
+    app.work(warning + 1)
+
+    assert kinds() == ["access_granted", "trial_ending"]
+
+
+def test_the_worker_knows_when_time_alone_will_change_an_answer(app, shop, simulator):
+    shop.subscribe(shop.customer(), trial_period_days=10)
+    hear(app, shop, simulator)
+    Subscription.update(ask_at=None).execute()
+    warning = User.get().next_change_at
+
+    work = app.billing.worker.work_once(warning - 30)
+
+    assert work.next_due_at == warning
+
+
+def test_a_period_that_is_over_unheard_is_asked_about_within_two_minutes(app, shop, simulator, subscription):
+    end = end_of(subscription)
+    simulator.advance(end - simulator.world.now + 2 * 3600)
+    calls = shop.calls()
+
+    app.work(end + overdue.GRANTED_SECONDS - 1)
+    assert shop.calls() == calls
+    app.work(end + overdue.GRANTED_SECONDS)
+
+    assert shop.calls() == calls + 1
+    assert end_of(subscription) > end
+
+
+def test_until_stripe_answers_access_is_unchanged_and_stale(app, simulator, subscription, monkeypatch):
+    later = end_of(subscription) + overdue.GRANTED_SECONDS
+    monkeypatch.setattr(simulator.world, "get", None)
+
+    app.work(later)
+
+    answer = models.access_at("ann", later)
+    assert (answer.allowed, answer.reason, answer.stale) == (True, "active", True)
+    assert models.access_at("ann", end_of(subscription) - 1).stale is False
+
+
+def test_asking_is_repeated_in_a_minute_when_stripe_was_down(app, shop, simulator, subscription, monkeypatch):
+    end = end_of(subscription)
+    later = end + overdue.GRANTED_SECONDS
+    monkeypatch.setattr(simulator.world, "get", None)
+    app.work(later)
+    monkeypatch.undo()
+    simulator.advance(end - simulator.world.now + 2 * 3600)
+
+    app.work(later + overdue.GRANTED_SECONDS - 1)
+    assert end_of(subscription) == end
+    app.work(later + overdue.GRANTED_SECONDS)
+
+    assert end_of(subscription) > end
+
+
+def test_while_stripe_says_the_same_the_pauses_grow_to_a_day(app, subscription):
+    state = app.billing.worker.gateway.subscription(subscription)
+    asked = [float(state.current_period_end)]
+    while asked[-1] < state.current_period_end + 10 * DAY:
+        asked.append(overdue.ask_at(state, 0, asked[-1]))
+
+    pauses = [after - before for before, after in itertools.pairwise(asked)]
+    assert pauses == sorted(pauses)
+    assert (pauses[0], pauses[-1]) == (overdue.GRANTED_SECONDS, DAY)
+    assert len(pauses) < 24
+
+
+def test_several_workers_ask_once(app, subscription):
+    later = end_of(subscription) + overdue.GRANTED_SECONDS
+    Subscription.update(ask_at=later).execute()
+
+    assert len(overdue.claim_customers(later, 50)) == 1
+    assert overdue.claim_customers(later, 50) == []
+
+
+@pytest.mark.parametrize("ends", ["trial", "cancel_at"])
+def test_a_trial_or_a_cancellation_that_is_due_is_asked_about_too(app, shop, simulator, ends):
+    at = simulator.world.now + 5 * DAY
+    shop.subscribe(shop.customer(), **({"trial_end": at} if ends == "trial" else {"cancel_at": at}))
+    hear(app, shop, simulator)
+    simulator.advance(5 * DAY + 2 * 3600)
+
+    app.work(at + overdue.GRANTED_SECONDS)
+
+    assert Subscription.get().subscription_status == ("active" if ends == "trial" else "canceled")
+
+
+def test_an_ended_or_unowned_subscription_is_never_asked_about(app, shop, simulator, subscription):
+    shop.client.v1.subscriptions.cancel(subscription)
+    hear(app, shop, simulator, "customer.subscription.deleted")
+    shop.subscribe(shop.customer(user=None), user=None)
+    hear(app, shop, simulator)
+    calls = shop.calls()
+
+    app.work(simulator.world.now + 400 * DAY)
+
+    assert Subscription.select().where(Subscription.ask_at.is_null(False)).count() == 0
+    assert shop.calls() == calls
+
+
+def test_access_at_a_moment_follows_the_view(app, subscription):
+    assert models.access_at("ann", time.time()) == models.read_access("ann")
+    assert models.access_at("nobody", time.time()) == models.read_access("nobody")
+
+
+class TestNotices:
+    """Once per transition, in order, with what was and what is."""
+
+    def test_a_life_is_told_step_by_step(self, app, shop, simulator, subscription):
+        v1 = shop.client.v1
+        steps = [
+            ({"cancel_at_period_end": True}, "cancellation_scheduled"),
+            ({"cancel_at_period_end": False}, "cancellation_undone"),
+            (
+                {"items": [{"id": v1.subscriptions.retrieve(subscription)["items"].data[0].id, "quantity": 3}]},
+                "plan_changed",
+            ),
+        ]
+        for params, _ in steps:
+            v1.subscriptions.update(subscription, params=params)
+            hear(app, shop, simulator, "customer.subscription.updated")
+        v1.subscriptions.cancel(subscription)
+        hear(app, shop, simulator, "customer.subscription.deleted")
+
+        assert kinds() == ["access_granted", *(kind for _, kind in steps), "access_revoked"]
+
+    def test_each_begins_where_the_one_before_ended(self, app, shop, simulator, subscription):
+        shop.client.v1.subscriptions.cancel(subscription)
+        hear(app, shop, simulator, "customer.subscription.deleted")
+
+        granted, revoked = Notice.select().order_by(Notice.id)
+        assert json.loads(granted.before)["allowed"] is False
+        assert granted.after == revoked.before
+        assert json.loads(revoked.after) == json.loads(User.get().told)
+        assert (granted.delivered_at, granted.attempts) == (None, 0)
+
+    def test_a_failed_payment_and_its_recovery(self, app, shop, simulator, subscription):
+        fail_the_renewal(app, shop, simulator)
+        hear(app, shop, simulator, "invoice.payment_failed")
+        customer = shop.client.v1.customers.list().data[0].id
+        shop.use_card(customer, "pm_card_visa")
+        shop.client.v1.invoices.pay(shop.client.v1.subscriptions.retrieve(subscription).latest_invoice)
+        hear(app, shop, simulator, "invoice.paid")
+
+        assert kinds() == ["access_granted", "payment_failed", "payment_recovered"]
+
+    def test_an_event_that_changes_nothing_makes_none(self, app, shop, simulator, subscription):
+        shop.client.v1.subscriptions.update(subscription, params={"metadata": {"colour": "blue"}})
+        hear(app, shop, simulator, "customer.subscription.updated")
+
+        assert kinds() == ["access_granted"]
