@@ -35,10 +35,14 @@ def set_status(world: World, subscription: Object, status: str, **changes: Any) 
 
 
 def cancel(world: World, subscription: Object, reason: str = "cancellation_requested") -> None:
-    """End the subscription now."""
+    """End the subscription now; what it still owes is no longer collected by itself."""
     now = world.now
     subscription |= {"status": "canceled", "ended_at": now, "canceled_at": subscription["canceled_at"] or now}
     subscription["cancellation_details"]["reason"] = reason
+    for invoice in world.where("invoice", customer=subscription["customer"]):
+        details = (invoice["parent"] or {}).get("subscription_details") or {}
+        if details.get("subscription") == subscription["id"] and invoice["status"] in ("draft", "open"):
+            invoice |= {"auto_advance": False, "automatically_finalizes_at": None, "next_payment_attempt": None}
     world.emit("customer.subscription.deleted", subscription)
 
 
