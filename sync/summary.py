@@ -38,10 +38,11 @@ def summarize_users_of_prices(price_ids: Sequence[str], now: float) -> None:
         summarize(user_id, now)
 
 
-def _order(subscription: Subscription) -> tuple[bool, int, int]:
-    """What opens something goes before what opens nothing; then the better status; then the newest."""
+def _order(subscription: Subscription) -> tuple[bool, int, int, str]:
+    """What opens something goes before what opens nothing; then the better status; then the newest; then any, always
+    the same."""
     price = getattr(subscription, "price", None)
     opens_nothing = not subscription.ours and (price is None or price.plan is None)
     status = subscription.subscription_status or ""
     rank = _OPENING_RANK.get(status, _ENDED_RANK if status in ENDED else _LIVE_RANK)
-    return opens_nothing, rank, -subscription.created
+    return opens_nothing, rank, -subscription.created, subscription.id

@@ -1,0 +1,370 @@
+"""True under disorder: whatever is lost, doubled, late, cut or killed, the replica ends equal to what Stripe holds.
+
+Random stories, by Hypothesis: 250 of each kind here, the same ones in every run; CORKAGE_STORIES=N plays N new ones.
+"""
+
+import contextlib
+import functools
+import io
+import json
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+import stripe
+from harness import APP, DAY, PRO, WEBHOOK_SECRET, open_shop, sdk
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sabotage import Killed, at_step, cut, kill, thin
+
+from corkage.billing_app import Billing
+from corkage.config import Config
+from corkage.models import Customer, Notice, StripeEvent, Subscription, User, access_at
+from corkage.simulator import Simulator
+from corkage.sync import gateway as gateway_module
+
+LIVE = ("active", "trialing", "past_due", "unpaid", "paused", "incomplete")
+STEPS = st.integers(0, 25)
+CHOICE = st.integers(0, 1000)
+
+
+class Disorder(RuleBasedStateMachine):
+    """One user and what may happen to them, to their money, and to every word of it on the way to us."""
+
+    customers_of_user = 1
+    promises_order = True
+
+    def __init__(self):
+        super().__init__()
+        self.folder = tempfile.mkdtemp()
+        self.now = int(time.time())
+        self.simulator = Simulator(seed=1, now=self.now).start()
+        self.shop = open_shop(self.simulator, sdk(self.simulator))
+        self.v1 = self.shop.client.v1
+        self.customers = []
+        self.truths = []
+        self.app = None
+
+    @initialize(worker=st.sampled_from(["off", "inline"]))
+    def start(self, worker):
+        self.config = Config(
+            stripe_secret_key=self.simulator.api_key,
+            stripe_api_base=self.simulator.url,
+            frontend_urls=(f"https://{APP}",),
+            app=APP,
+            plans=(PRO,),
+            webhook_secrets=(WEBHOOK_SECRET,),
+            database=str(Path(self.folder) / "corkage.db"),
+            worker=worker,
+            settle_seconds=0,
+            poll_seconds=600,
+        )
+        self.billing = Billing(self.config)
+        self.work()
+
+    def teardown(self):
+        try:
+            if hasattr(self, "billing"):
+                self.heal()
+                self.compare()
+        finally:
+            if hasattr(self, "billing"):
+                self.billing.close()
+            self.simulator.stop()
+            shutil.rmtree(self.folder)
+
+    # What happens at Stripe.
+
+    @rule(days=st.sampled_from([0, 0, 1, 14]), card=st.sampled_from(["pm_card_visa", "pm_card_chargeCustomerFail"]))
+    def subscribe(self, days, card):
+        if len(self.customers) < self.customers_of_user:
+            self.customers.append(self.shop.customer())
+        self.shop.use_card(self.customers[-1], card)
+        params = {"trial_period_days": days} if days else {}
+        self.shop.subscribe(self.customers[-1], **params)
+
+    @precondition(lambda self: self.live())
+    @rule(which=CHOICE, how=st.sampled_from(["now", "at end", "undo", "quantity", "price", "pause", "resume"]))
+    def change(self, which, how):
+        subscription = self.live()[which % len(self.live())]
+        calls = {
+            "now": self.v1.subscriptions.cancel,
+            "at end": lambda each: self.v1.subscriptions.update(each, params={"cancel_at_period_end": True}),
+            "undo": lambda each: self.v1.subscriptions.update(each, params={"cancel_at_period_end": False}),
+            "quantity": lambda each: self.change_item(each, quantity=which % 3 + 2),
+            "price": lambda each: self.change_item(each, price=self.shop.other_price),
+            "pause": lambda each: self.v1.subscriptions.pause(each, params={"type": "subscription"}),
+            "resume": self.v1.subscriptions.resume,
+        }
+        with contextlib.suppress(stripe.InvalidRequestError):  # for what the subscription's status does not allow
+            calls[how](subscription)
+
+    @precondition(lambda self: self.customers)
+    @rule(card=st.sampled_from(["pm_card_visa", "pm_card_chargeCustomerFail"]))
+    def use_card(self, card):
+        if self.simulator.world.find("customer", self.customers[-1]).get("deleted"):
+            return
+        self.shop.use_card(self.customers[-1], card)
+        for invoice in self.v1.invoices.list(params={"customer": self.customers[-1], "status": "open"}).data:
+            with contextlib.suppress(stripe.CardError):
+                self.v1.invoices.pay(invoice.id)
+
+    @precondition(lambda self: self.customers)
+    @rule()
+    def delete_customer(self):
+        self.v1.customers.delete(self.customers.pop())
+
+    @rule(seconds=st.sampled_from([3600, DAY, 8 * DAY, 31 * DAY]))
+    def time_passes(self, seconds):
+        """Stripe's time and ours, alike."""
+        self.now += seconds
+        self.simulator.advance(seconds)
+
+    @rule(seconds=st.sampled_from([DAY, 8 * DAY, 31 * DAY]))
+    def a_test_clock_is_moved(self, seconds):
+        """Stripe's time, and not ours."""
+        self.simulator.advance(seconds)
+
+    # What comes of the word that Stripe sends of it: told twice, late, in any order, or not at all.
+
+    @precondition(lambda self: self.simulator.world.all("event"))
+    @rule(which=st.lists(CHOICE, min_size=1, max_size=6), is_thin=st.booleans(), step=st.none() | STEPS)
+    def hear(self, which, is_thin, step):
+        events = self.simulator.world.all("event")
+        for each in which:
+            event = stripe.Event.construct_from(events[each % min(len(events), 40)], None)
+            told = thin(event) if is_thin else str(event).encode()
+            self.attempt(functools.partial(self.deliver, told), step, cut)
+
+    @rule(step=st.none() | STEPS, happens=st.sampled_from([cut, kill]))
+    def work(self, step=None, happens=cut):
+        self.attempt(lambda: self.billing.worker.work_once(self.present()), step, happens)
+
+    @rule(step=STEPS)
+    def two_workers(self, step):
+        """Another worker does a whole round while the first waits for an answer of Stripe's."""
+        self.attempt(
+            lambda: self.billing.worker.work_once(self.present()),
+            step,
+            lambda: self.billing.worker.work_once(self.present()),
+        )
+
+    @rule()
+    def restart(self):
+        self.billing.close()
+        self.billing = Billing(self.config)
+
+    @invariant()
+    def remember_the_truth(self):
+        if hasattr(self, "billing"):
+            truth = self.truth()
+            if not self.truths or self.truths[-1] != truth:
+                self.truths.append(truth)
+
+    # How it is done.
+
+    def live(self):
+        held = self.simulator.world.all("subscription")
+        return [each["id"] for each in held if each["status"] in LIVE and each["customer"] in self.customers]
+
+    def change_item(self, subscription, **change):
+        item = self.v1.subscriptions.retrieve(subscription)["items"].data[0].id
+        self.v1.subscriptions.update(subscription, params={"items": [{"id": item} | change]})
+
+    def present(self):
+        self.now = max(self.now, int(time.time()) + 1)
+        return self.now
+
+    def attempt(self, act, step, happens):
+        """Act, with something going wrong at a step; a killed process is started again on the same file."""
+        if step is None:
+            act()
+            return
+        try:
+            with at_step(step, happens):
+                act()
+        except Killed:
+            self.restart()
+
+    def deliver(self, body):
+        """Post a signed webhook to the app, as its server would hand it on."""
+        signature = stripe.WebhookSignature.generate_signature_header(body.decode(), WEBHOOK_SECRET, int(time.time()))
+        assert post(self.billing.wsgi, body, signature) in (200, 503)
+
+    def heal(self):
+        """No word comes any more; what was lost is found by polling, what failed is tried again."""
+        for _ in range(3):
+            self.now += 7200
+            self.simulator.advance(7200)
+            self.work()
+        pending = [(each.type, each.error) for each in StripeEvent.select().where(StripeEvent.applied_at.is_null())]
+        assert pending == []
+
+    def compare(self):
+        held = self.held()
+        assert {row.id: columns(row) for row in Subscription.select().where(Subscription.user.is_null(False))} == {
+            each["id"]: facts(self.simulator.world, each) for each in held
+        }
+        linked = {row.id for row in Customer.select().where(Customer.user == "ann")}
+        assert {each["customer"] for each in held} <= linked
+        if not held:
+            assert User.select().where(User.subscription_status.is_null(False)).count() == 0
+            return
+        access = access_at("ann", self.present())
+        assert {"allowed": access.allowed, "status": access.status, "cancel_at": access.cancel_at} == self.truth()
+        self.compare_notices(access)
+
+    def compare_notices(self, access):
+        notices = list(Notice.select().order_by(Notice.id))
+        assert json.loads(User.get().told)["allowed"] == access.allowed
+        before = {"allowed": False}
+        for notice in notices:
+            told, after = json.loads(notice.before), json.loads(notice.after)
+            assert told["allowed"] == before["allowed"]
+            before = told if is_same_change(notice, notices) else after
+        assert sum((notice.kind == "access_granted") - (notice.kind == "access_revoked") for notice in notices) == int(
+            access.allowed
+        )
+        if self.promises_order:
+            assert self.are_true([json.loads(notice.after) for notice in notices])
+
+    def are_true(self, told):
+        """Whether all of this was once so at Stripe, in this order."""
+        truths = iter(self.truths)
+        names = ("allowed", "status", "cancel_at")
+        seen = None
+        for each in told:
+            said = {name: each[name] for name in names}
+            if said != seen and not any(truth == said for truth in truths):
+                return False
+            seen = said
+        return True
+
+    def held(self):
+        """The user's subscriptions. Whose a customer was that was deleted before we heard of it, nobody can tell."""
+        world = self.simulator.world
+        linked = {row.id for row in Customer.select().where(Customer.user == "ann")}
+        is_deleted = {each["id"]: each.get("deleted", False) for each in world.all("customer")}
+        return [
+            each for each in world.all("subscription") if each["customer"] in linked or not is_deleted[each["customer"]]
+        ]
+
+    def truth(self):
+        """What the answer should be, told from Stripe's own state without any code of ours."""
+        now = self.simulator.world.now
+        held = [facts(self.simulator.world, each) for each in self.held()]
+        ranks = {"active": 0, "trialing": 0, "past_due": 1, "canceled": 3, "incomplete_expired": 3}
+        best = min(
+            held,
+            key=lambda each: (ranks.get(each["subscription_status"], 2), -each["created"], each["id"]),
+            default=None,
+        )
+        if best is None:
+            return {"allowed": False, "status": None, "cancel_at": None}
+        status, since = best["subscription_status"], best["past_due_since"]
+        grace = 7 * DAY if best["stripe_price_id"] == self.shop.price else 0
+        is_in_grace = status == "past_due" and now < since + grace
+        return {
+            "allowed": status in ("active", "trialing") or is_in_grace,
+            "status": status,
+            "cancel_at": best["cancel_at"],
+        }
+
+
+def is_same_change(notice, notices):
+    """Whether another notice of the same change follows: they share what was and what is."""
+    position = notices.index(notice)
+    following = notices[position + 1 : position + 2]
+    return bool(following) and (following[0].before, following[0].after) == (notice.before, notice.after)
+
+
+def columns(row):
+    names = (
+        "id stripe_price_id subscription_status quantity current_period_end cancel_at trial_end past_due_since created "
+        "ended_at user_id"
+    ).split()
+    return {name: getattr(row, name) for name in names}
+
+
+def facts(world, subscription):
+    """What the row of a subscription must hold."""
+    item = subscription["items"]["data"][0]
+    unpaid = [
+        each["created"]
+        for each in world.where("invoice", status="open")
+        if (each["parent"] or {}).get("subscription_details", {}).get("subscription") == subscription["id"]
+    ]
+    is_past_due = subscription["status"] == "past_due"
+    return {
+        "id": subscription["id"],
+        "stripe_price_id": item["price"]["id"],
+        "subscription_status": subscription["status"],
+        "quantity": item["quantity"],
+        "current_period_end": item["current_period_end"],
+        "cancel_at": subscription["cancel_at"],
+        "trial_end": subscription["trial_end"],
+        "past_due_since": min(unpaid, default=subscription["created"]) if is_past_due else None,
+        "created": subscription["created"],
+        "ended_at": subscription["ended_at"],
+        "user_id": "ann",
+    }
+
+
+def post(wsgi, body, signature):
+    """Call the app as its server would, and return the status."""
+    answered = []
+    environ = {
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": "/webhook",
+        "QUERY_STRING": "",
+        "SERVER_NAME": "127.0.0.1",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "HTTP_STRIPE_SIGNATURE": signature,
+        "CONTENT_LENGTH": str(len(body)),
+        "wsgi.input": io.BytesIO(body),
+        "wsgi.errors": io.StringIO(),
+        "wsgi.url_scheme": "http",
+    }
+    for _ in wsgi(environ, lambda status, *_: answered.append(int(status.split()[0]))):
+        pass
+    return answered[0]
+
+
+class DisorderOfTwoCustomers(Disorder):
+    """The same, of a user who has an old customer and a new one; between the two, no order of truths is promised."""
+
+    customers_of_user = 2
+    promises_order = False
+
+
+@pytest.fixture(autouse=True)
+def _stripe_is_asked_once(monkeypatch):
+    monkeypatch.setattr(gateway_module, "RETRIES", 0)
+
+
+@pytest.mark.parametrize("machine", [Disorder, DisorderOfTwoCustomers], ids=["one customer", "two customers"])
+def test_the_replica_ends_equal_to_stripe_and_the_notices_to_what_was_true(machine):
+    stories = int(os.environ.get("CORKAGE_STORIES", "0"))
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=stories or 250,
+            derandomize=not stories,
+            stateful_step_count=12,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
