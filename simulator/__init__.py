@@ -11,13 +11,15 @@ from . import agenda
 from .actions import ACTIONS
 from .billing import collecting
 from .deliveries import RETRY_SECONDS, Deliveries
+from .faults import ApiFaults, Misbehaviour
 from .resources.webhook_endpoints import create_endpoint
 from .server import Api, Request
 from .world import Object, Rules, World
 
-THREADS = 8
+SERVER = {"threads": 16, "channel_request_lookahead": 1, "ident": "simulator"}
+"""Threads enough that requests which hang leave some; with the lookahead a client that goes away is noticed."""
 
-__all__ = ["Object", "Request", "Rules", "Simulator", "serve"]
+__all__ = ["ApiFaults", "Object", "Request", "Rules", "Simulator", "serve"]
 
 
 class Simulator:
@@ -42,9 +44,10 @@ class Simulator:
         self.world.actions = ACTIONS
         self.deliveries = Deliveries(self.world, retry_seconds)
         self.world.on_event = self.deliveries.take
-        self._api = Api(self.world)
+        self._misbehaviour = Misbehaviour(seed)
+        self._api = Api(self.world, self._misbehaviour)
         serve: Any = waitress.server.create_server
-        self._server = serve(self._api.app, host=host, port=port, threads=THREADS, ident="simulator")
+        self._server = serve(self._api.app, host=host, port=port, **SERVER)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self.url = self.world.base_url = f"http://{host}:{self._server.effective_port}"
 
@@ -52,6 +55,15 @@ class Simulator:
     def rules(self) -> Rules:
         """What the account has set: retries of failed payments, and what comes after the last."""
         return self.world.rules
+
+    @property
+    def api_faults(self) -> ApiFaults:
+        """What is wrong with the API: set a field, or assign an ApiFaults, at any time."""
+        return self._misbehaviour.faults
+
+    @api_faults.setter
+    def api_faults(self, faults: ApiFaults) -> None:
+        self._misbehaviour.faults = faults
 
     @property
     def requests(self) -> list[Request]:
@@ -68,6 +80,7 @@ class Simulator:
         """End all of it; once is enough, and twice does no harm."""
         if not self._thread.is_alive():
             return
+        self._misbehaviour.has_ended.set()
         self.deliveries.stop()
         with contextlib.suppress(OSError):  # awake already, the loop may have closed what was to wake it
             self._server.trigger.pull_trigger(self._close)
@@ -76,7 +89,8 @@ class Simulator:
 
     def run(self) -> None:
         """Serve in this thread, until Ctrl-C or SIGTERM."""
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, self._interrupt)
         self.deliveries.start()
         self._server.run()
         self.deliveries.stop()
@@ -108,6 +122,10 @@ class Simulator:
         """Stop collecting from a past_due subscription: "canceled" or "unpaid", as an account would be set."""
         with self.world.lock:
             collecting.give_up(self.world, self.world.get("subscription", subscription_id), status)
+
+    def _interrupt(self, *_: object) -> None:
+        self._misbehaviour.has_ended.set()
+        raise KeyboardInterrupt
 
     def _close(self) -> None:
         self._server.asyncore.close_all(self._server._map)

@@ -7,18 +7,22 @@ import hashlib
 import json
 import logging
 import re
+import time
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import parse_qsl
 
 import bottle
+from waitress.channel import ClientDisconnected
 
 from . import form
 from .agenda import catch_up
 from .errors import ApiError
 from .expand import expanded
+from .faults import Failure, Misbehaviour, broken, cut_within, too_many
 from .pages.routes import add_pages
+from .permissions import check_permission
 from .resources import ROUTES
 from .route import Route
 from .world import API_VERSION, Object, World
@@ -30,7 +34,7 @@ log = logging.getLogger("corkage.simulator")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request that came in, for tests that count calls."""
+    """A request that came in, for tests that count calls. Its status is 0 when it was left unanswered."""
 
     method: str
     path: str
@@ -49,11 +53,13 @@ class Answer:
 class Api:
     """Answers requests to the world, one at a time. `app` is the WSGI app."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, misbehaviour: Misbehaviour) -> None:
         self.world = world
+        self.misbehaviour = misbehaviour
         self.requests: list[Request] = []
         self._kept: dict[str, tuple[str, Answer]] = {}
         self.app = bottle.Bottle()
+        self.app.catchall = False  # a cut connection is waitress's business, and so is a bug
         for route in ROUTES:
             rule = route.path.replace("<id>", "<id_:re:[^/]+>")
             self.app.route(rule, route.method, functools.partial(self._answer, route))
@@ -64,33 +70,45 @@ class Api:
     def _answer(self, route: Route | None, id_: str | None = None, path: str = "") -> bottle.HTTPResponse:
         request = bottle.request
         key = request.get_header("Idempotency-Key") if request.method == "POST" else None
+        failure = self.misbehaviour.strike(request.path, time.monotonic())
+        if failure in ("cut", "hang"):
+            self._leave_unanswered(request, key, failure)
         params: dict[str, Any] = {}
         with self.world.lock:
             request_id = self.world.new_id("request", 14)
             try:
-                _check_key(request.get_header("Authorization", ""))
+                self._admit(request, failure)
                 if route is None:
-                    raise ApiError(
-                        404,
-                        f"Unrecognized request URL ({request.method}: /{path}). If Stripe has it, the simulator does "
-                        "not play it; docs/simulator.md says what it plays.",
-                    )
+                    raise _unknown_route(request.method, path)
                 params = _params(request)
                 catch_up(self.world)
                 clock = self.world.clock_of(id_, params.get("customer"), params.get("test_clock"))
                 with self.world.requested(request_id, key), self.world.on_clock(clock):
-                    answer = self._once(route, dict(params), [id_] if id_ else [], key)
+                    answer = self._once(route, dict(params), [id_] if id_ else [], key, failure)
                 catch_up(self.world)
             except ApiError as error:
                 answer = Answer(error.status, error.body)
             self.requests.append(Request(request.method, request.path, params, key, answer.status))
         log.info("%s %s -> %d", request.method, request.path, answer.status)
-        return self._response(answer, request_id, key)
+        return self._response(answer, request_id, key, failure)
 
-    def _once(self, route: Route, params: dict[str, Any], ids: list[str], key: str | None) -> Answer:
+    def _leave_unanswered(self, request: Any, key: str | None, failure: Failure) -> NoReturn:
+        self.requests.append(Request(request.method, request.path, {}, key, 0))
+        log.info("%s %s: %s", request.method, request.path, failure)
+        if failure == "hang":
+            self.misbehaviour.hold(request.environ["waitress.client_disconnected"])
+        raise ClientDisconnected  # which makes waitress close without a word
+
+    def _admit(self, request: Any, failure: Failure) -> None:
+        key = _check_key(request.get_header("Authorization", ""))
+        if failure == "rate_limit":
+            raise too_many()
+        check_permission(key, self.misbehaviour.faults.restricted_key_may, request.method, request.path)
+
+    def _once(self, route: Route, params: dict[str, Any], ids: list[str], key: str | None, failure: Failure) -> Answer:
         """Carry the request out; with an idempotency key, only the first time."""
         if key is None:
-            return self._carry_out(route, params, ids)
+            return self._carry_out(route, params, ids, failure)
         asked = hashlib.sha256(json.dumps([route.method, route.path, ids, params]).encode()).hexdigest()
         if key in self._kept:
             first, answer = self._kept[key]
@@ -103,7 +121,7 @@ class Api:
                 )
             return Answer(answer.status, answer.body, {"Idempotent-Replayed": "true"})
         try:
-            answer = self._carry_out(route, params, ids)
+            answer = self._carry_out(route, params, ids, failure)
         except ApiError as error:
             if not error.is_kept:
                 raise
@@ -111,14 +129,25 @@ class Api:
         self._kept[key] = (asked, answer)
         return answer
 
-    def _carry_out(self, route: Route, params: dict[str, Any], ids: list[str]) -> Answer:
+    def _carry_out(self, route: Route, params: dict[str, Any], ids: list[str], failure: Failure) -> Answer:
         paths = form.list_of(form.text)(params.pop("expand", ""), "expand")
         checked = form.check(params, route.takes, route.required)
-        answer = route.handle(self.world, checked, *ids)
+        if failure == "error":
+            raise broken()
+        with self.world.lagging(self._lag_of(route)):
+            answer = route.handle(self.world, checked, *ids)
+        if failure == "error_after":
+            raise broken()
         return Answer(200, expanded(self.world, answer, paths))
 
-    def _response(self, answer: Answer, request_id: str, key: str | None) -> bottle.HTTPResponse:
+    def _lag_of(self, route: Route) -> int:
+        is_list = route.method == "GET" and not route.path.endswith("<id>")
+        return self.misbehaviour.lag_for(route.path) if is_list else 0
+
+    def _response(self, answer: Answer, request_id: str, key: str | None, failure: Failure) -> bottle.HTTPResponse:
+        body = json.dumps(answer.body, indent=2)
         headers = {
+            "Content-Length": str(len(body)),
             "Content-Type": "application/json",
             "Date": formatdate(self.world.world_time, usegmt=True),
             "Request-Id": request_id,
@@ -126,7 +155,9 @@ class Api:
             **({"Idempotency-Key": key} if key else {}),
             **answer.headers,
         }
-        return bottle.HTTPResponse(json.dumps(answer.body, indent=2), answer.status, headers)
+        if failure == "cut_after":
+            raise ClientDisconnected
+        return bottle.HTTPResponse(cut_within(body) if failure == "cut_within" else body, answer.status, headers)
 
 
 def _params(request: Any) -> dict[str, Any]:
@@ -135,14 +166,23 @@ def _params(request: Any) -> dict[str, Any]:
     return form.decode(pairs)
 
 
-def _check_key(authorization: str) -> None:
-    """Any test key will do; a live one, never: whoever sends it here has made a mistake."""
+def _unknown_route(method: str, path: str) -> ApiError:
+    return ApiError(
+        404,
+        f"Unrecognized request URL ({method}: /{path}). If Stripe has it, the simulator does not play it; "
+        "docs/simulator.md says what it plays.",
+    )
+
+
+def _check_key(authorization: str) -> str:
+    """Return the key. Any test key will do; a live one, never: whoever sends it here has made a mistake."""
     scheme, _, credentials = authorization.partition(" ")
     key = _user_of_basic(credentials) if scheme.lower() == "basic" else credentials
     if not key:
         raise ApiError(401, "You did not provide an API key.", is_kept=False)
     if not KEY.fullmatch(key):
         raise ApiError(401, f"Invalid API Key provided: {key[:7]}***. The simulator takes test keys.", is_kept=False)
+    return key
 
 
 def _user_of_basic(credentials: str) -> str:

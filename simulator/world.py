@@ -83,6 +83,8 @@ class World:
         self._main = self.clock
         self._random = random.Random(seed)
         self._objects: dict[str, dict[str, Object]] = {kind: {} for kind in PREFIXES}
+        self._added: dict[tuple[str, str], int] = {}
+        self._listed_until: int | None = None
         self._request: Object = {"id": None, "idempotency_key": None}
         self.add("test_helpers.test_clock", self.new_clock(self.clock, "The simulator's own time"))
 
@@ -141,6 +143,7 @@ class World:
     def add(self, kind: str, created: Object) -> Object:
         """Keep a new object; it must have its id."""
         self._objects[kind][created["id"]] = created
+        self._added.setdefault((kind, created["id"]), self.world_time)
         return created
 
     def remove(self, kind: str, object_id: str) -> None:
@@ -155,7 +158,10 @@ class World:
 
     def all(self, kind: str) -> list[Object]:
         """List the objects of a kind, newest first."""
-        return list(reversed(self._objects[kind].values()))
+        found = list(reversed(self._objects[kind].values()))
+        if self._listed_until is None:
+            return found
+        return [each for each in found if self._added[kind, each["id"]] <= self._listed_until]
 
     def find(self, kind: str, object_id: str | None) -> Object | None:
         """Find an object; None when there is none."""
@@ -190,6 +196,15 @@ class World:
         previous = {name: value for name, value in before.items() if subject.get(name) != value}
         if previous:
             self.emit(kind, subject, previous)
+
+    @contextmanager
+    def lagging(self, seconds: int) -> Iterator[None]:
+        """Have lists lack what was added in the last so many seconds; by its id it is found."""
+        self._listed_until = self.world_time - seconds if seconds else None
+        try:
+            yield
+        finally:
+            self._listed_until = None
 
     @contextmanager
     def requested(self, request_id: str, idempotency_key: str | None) -> Iterator[None]:
