@@ -33,18 +33,20 @@ def run_demo(port: int, secret_key: str | None = None, keep: str | None = None) 
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="corkage-demo-"))
         config = _config(port, keep or str(Path(folder) / "demo.db"))
-        if secret_key:
-            config = replace(config, stripe_secret_key=_test_key(secret_key), poll_seconds=5)
-        else:
-            simulator = stack.enter_context(Simulator())
+        simulator = None if secret_key else stack.enter_context(Simulator())
+        if simulator:
             config = replace(config, stripe_secret_key=simulator.api_key, stripe_api_base=simulator.url)
             simulator.add_webhook_endpoint(f"{config.frontend_url}/billing/webhook", secret=config.webhook_secrets[0])
+        else:
+            config = replace(config, stripe_secret_key=_test_key(secret_key or ""), poll_seconds=5)
         _offer(Gateway(config.stripe_secret_key, config.stripe_api_base))
         app, billing = make_app(config, secrets.token_urlsafe(32))
         stack.enter_context(closing(billing))
         server: Any = create_server(app, host="127.0.0.1", port=port, threads=THREADS, ident="corkage-demo")
-        at_stripe = "your Stripe test account" if secret_key else "an offline Stripe: a simulation, no money moves"
+        at_stripe = "an offline Stripe: a simulation, no money moves" if simulator else "your Stripe test account"
         print(f"Open {config.frontend_url} ({at_stripe}). Ctrl-C ends it.", flush=True)  # noqa: T201 -- its output
+        if simulator:
+            print(f"Stripe's side, with its clock: {simulator.control_url}", flush=True)  # noqa: T201
         server.run()
 
 

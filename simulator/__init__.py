@@ -12,6 +12,8 @@ from .actions import ACTIONS
 from .billing import collecting
 from .deliveries import RETRY_SECONDS, Deliveries
 from .faults import ApiFaults, Misbehaviour
+from .pages.control import PATH as CONTROL
+from .pages.control import Control
 from .resources.webhook_endpoints import create_endpoint
 from .server import Api, Request
 from .world import Object, Rules, World
@@ -46,10 +48,17 @@ class Simulator:
         self.world.on_event = self.deliveries.take
         self._misbehaviour = Misbehaviour(seed)
         self._api = Api(self.world, self._misbehaviour)
+        control = {"rules": lambda: self.rules, "faults/api": lambda: self.api_faults}
+        Control(self.world, control).add_to(self._api.app)
         serve: Any = waitress.server.create_server
         self._server = serve(self._api.app, host=host, port=port, **SERVER)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self.url = self.world.base_url = f"http://{host}:{self._server.effective_port}"
+
+    @property
+    def control_url(self) -> str:
+        """Where a browser, or a program that says it takes JSON, moves the clock and sets rules and faults."""
+        return f"{self.url}{CONTROL}"
 
     @property
     def rules(self) -> Rules:
@@ -143,6 +152,7 @@ def serve(host: str, port: int, webhook: str | None = None, webhook_secret: str 
     print("An offline Stripe. A simulation: no money moves.", flush=True)  # noqa: T201 -- this is a command's output
     print(f"  STRIPE_API_BASE={simulator.url}", flush=True)  # noqa: T201
     print(f"  STRIPE_SECRET_KEY={simulator.api_key} (any test key will do)", flush=True)  # noqa: T201
+    print(f"  {simulator.control_url} moves its clock, and makes it misbehave", flush=True)  # noqa: T201
     if webhook:
         endpoint = simulator.add_webhook_endpoint(webhook, secret=webhook_secret)
         print(f"  STRIPE_WEBHOOK_SECRET={endpoint['secret']}, webhooks to {webhook}", flush=True)  # noqa: T201

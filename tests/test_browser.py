@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -31,6 +32,11 @@ def browser():
         launched.close()
 
 
+class Demo(NamedTuple):
+    home: str
+    control: str
+
+
 @pytest.fixture
 def demo(tmp_path):
     """The demo as a user starts it: with no configuration at all."""
@@ -47,7 +53,8 @@ def demo(tmp_path):
         text=True,
     )
     assert f"Open http://127.0.0.1:{port} " in process.stdout.readline()
-    yield f"http://127.0.0.1:{port}"
+    control = process.stdout.readline().removeprefix("Stripe's side, with its clock: ").strip()
+    yield Demo(f"http://127.0.0.1:{port}", control)
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=20)[0]
     assert process.returncode == 0, said
@@ -93,7 +100,7 @@ class Visitor:
 def visitor(browser, demo):
     context = browser.new_context(viewport={"width": 900, "height": 760})
     context.set_default_timeout(8000)
-    yield Visitor(context.new_page(), demo)
+    yield Visitor(context.new_page(), demo.home)
     context.close()
 
 
@@ -168,7 +175,7 @@ def test_a_purchase_by_keyboard_alone_and_with_scripts_off(browser, demo):
     context = browser.new_context(java_script_enabled=False)
     context.set_default_timeout(8000)
     page = context.new_page()
-    visitor = Visitor(page, demo)
+    visitor = Visitor(page, demo.home)
     sign_in(visitor, "bob")
     page.get_by_role("button", name="Get Team").focus()
     page.keyboard.press("Enter")
@@ -177,7 +184,7 @@ def test_a_purchase_by_keyboard_alone_and_with_scripts_off(browser, demo):
         page.keyboard.type(text)
         page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    page.wait_for_url(f"{demo}/")
+    page.wait_for_url(f"{demo.home}/")
 
     assert page.locator("#plan").inner_text() == "team"
     context.close()
@@ -207,7 +214,7 @@ def test_managing_billing_before_any_purchase_says_so_on_a_page(visitor):
 def test_no_page_scrolls_sideways_whatever_a_name_holds(browser, demo, width, scheme):
     context = browser.new_context(viewport={"width": width, "height": 700}, color_scheme=scheme)
     context.set_default_timeout(8000)
-    visitor = Visitor(context.new_page(), demo)
+    visitor = Visitor(context.new_page(), demo.home)
     sign_in(visitor, "<script>alert(1)</script>" + "x" * 15)
 
     def fits():
@@ -225,4 +232,34 @@ def test_no_page_scrolls_sideways_whatever_a_name_holds(browser, demo, width, sc
     visitor.sees("Simulation, not Stripe.")
     visitor.shot(f"10-portal-{width}-{scheme}")
     assert fits()
+    visitor.page.goto(demo.control)
+    visitor.sees("Time at Stripe")
+    assert fits()
     context.close()
+
+
+def test_a_newcomer_sees_a_renewal_fail_by_moving_the_clock_with_the_keyboard(visitor, demo):
+    page = visitor.page
+    sign_in(visitor)
+    visitor.click("Get Pro")
+    visitor.type_card("4242 4242 4242 4242")
+    visitor.click("Subscribe")
+    visitor.has_access("Yes", "pro", "active")
+    visitor.click("Manage billing")
+    visitor.click("Change card", "link")
+    visitor.type_card("4000 0000 0000 0341")
+    visitor.click("Save card")
+    visitor.sees("Visa ending in 0341")
+
+    page.goto(demo.control)
+    page.get_by_role("button", name="To the next renewal").focus()
+    page.keyboard.press("Enter")
+    visitor.sees("past_due")
+    visitor.shot("11-control")
+    visitor.has_access("Yes", "pro", "grace")
+
+    page.goto(demo.control)
+    page.get_by_role("button", name="+1 month").focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("cell", name="canceled").wait_for()
+    visitor.has_access("No", "pro", "ended")

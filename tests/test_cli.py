@@ -217,6 +217,8 @@ def test_the_simulator_runs_alone_and_tells_how_to_reach_it(environ, tmp_path):
         client = stripe.StripeClient(key, base_addresses={"api": url})
         assert client.v1.webhook_endpoints.list().data[0].url == "http://127.0.0.1:1/webhook"
         assert "simulation" in text
+        assert f"{url}/control" in text
+        assert requests.get(f"{url}/control", timeout=5).status_code == 200
     assert process.returncode == 0
 
 

@@ -1,0 +1,103 @@
+"""Dataclasses of plain fields, as forms and JSON show and change them."""
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+from .errors import ApiError, invalid
+
+
+class Field(NamedTuple):
+    """A field as a form shows it; `choices` where there is nothing else to choose."""
+
+    name: str
+    value: str
+    choices: tuple[str, ...]
+
+
+def fields_of(settings: Any) -> list[Field]:
+    """List the fields with their present values."""
+    kinds = get_type_hints(type(settings))
+    names = [each.name for each in dataclasses.fields(settings)]
+    return [Field(name, _written(getattr(settings, name)), _choices(kinds[name])) for name in names]
+
+
+def change(settings: Any, given: Mapping[str, Any]) -> None:
+    """Set these fields, or none of them. Values are as JSON has them, or as a form does.
+
+    Errors  ApiError 400 for an unknown field or a value that it cannot hold
+    """
+    kinds = get_type_hints(type(settings))
+    for name in given:
+        if name not in kinds:
+            raise invalid(f"There is no {name} here: {', '.join(kinds)}", name)
+    values = {name: _read(kinds[name], value, name) for name, value in given.items()}
+    try:
+        _set(settings, dataclasses.replace(settings, **values))
+    except ValueError as error:
+        raise ApiError(400, str(error)) from error
+
+
+def reset(settings: Any) -> None:
+    """Set every field as it is when nobody has changed anything."""
+    _set(settings, type(settings)())
+
+
+def _set(settings: Any, wanted: Any) -> None:
+    for each in dataclasses.fields(settings):
+        setattr(settings, each.name, getattr(wanted, each.name))
+
+
+def _read(kind: Any, value: Any, name: str) -> Any:
+    origin = get_origin(kind)
+    if origin is types.UnionType:
+        return None if value in (None, "") else _read(get_args(kind)[0], value, name)
+    if origin is Literal:
+        return _read_choice(get_args(kind), value, name)
+    if origin in (tuple, list):
+        parts = value.replace(",", " ").split() if isinstance(value, str) else value
+        if not isinstance(parts, list | tuple):
+            raise invalid(f"{name} is a list", name)
+        return origin(_read(get_args(kind)[0], each, name) for each in parts)
+    if kind is bool:
+        known = {"true": True, "false": False}
+        return _read_choice((True, False), value if isinstance(value, bool) else known.get(str(value)), name)
+    return _read_text(value, name) if kind is str else _read_number(kind, value, name)
+
+
+def _read_choice(choices: tuple[Any, ...], value: Any, name: str) -> Any:
+    if value not in choices:
+        raise invalid(f"{name} is one of {', '.join(map(_written, choices))}", name)
+    return value
+
+
+def _read_text(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise invalid(f"{name} is a text", name)
+    return value
+
+
+def _read_number(kind: type[int | float], value: Any, name: str) -> int | float:
+    try:
+        number = kind(value) if isinstance(value, str) else value
+    except ValueError:
+        number = None
+    allowed = (int,) if kind is int else (int, float)
+    if isinstance(number, bool) or not isinstance(number, allowed) or not 0 <= number < 10**9:
+        raise invalid(f"{name} is {'a whole number' if kind is int else 'a number'}, not negative", name)
+    return kind(number)
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_written, value))
+    return "" if value is None else str(value)
+
+
+def _choices(kind: Any) -> tuple[str, ...]:
+    if kind is bool:
+        return ("false", "true")
+    return get_args(kind) if get_origin(kind) is Literal else ()
