@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     simulator.add_argument("--port", type=int, default=SIMULATOR_PORT, help="port (default: %(default)s)")
     simulator.add_argument("--webhook", metavar="URL", help="deliver every event there, signed with --webhook-secret")
     simulator.add_argument("--webhook-secret", metavar="WHSEC", default=None, help="default: one is made and printed")
+    simulator.add_argument("--file", metavar="FILE", help="keep all of it there, and go on from there; else in memory")
     simulator.set_defaults(run=_simulate)
 
     work = commands.add_parser("work", help="apply pending events (where BILLING_WORKER is off or inline)")
@@ -120,10 +121,14 @@ def _listening(options: argparse.Namespace, host: str) -> Iterator[None]:
 
 
 def _simulate(options: argparse.Namespace) -> int:
-    from .simulator import serve
+    from .simulator import UnusableFile, serve
 
-    with _listening(options, options.host):
-        serve(options.host, options.port, webhook=options.webhook, webhook_secret=options.webhook_secret)
+    try:
+        with _listening(options, options.host):
+            serve(options.host, options.port, options.webhook, options.webhook_secret, options.file)
+    except UnusableFile as error:
+        print(error, file=sys.stderr)
+        return MISCONFIGURED
     return OK
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import threading
+from pathlib import Path
 from typing import Any, Self
 
 import waitress.server
@@ -16,19 +17,25 @@ from .pages.control import PATH as CONTROL
 from .pages.control import Control
 from .resources.webhook_endpoints import create_endpoint
 from .server import Api, Request
+from .statefile import StateFile, UnusableFile
 from .world import Object, Rules, World
 
 SERVER = {"threads": 16, "channel_request_lookahead": 1, "ident": "simulator"}
 """Threads enough that requests which hang leave some; with the lookahead a client that goes away is noticed."""
 
-__all__ = ["ApiFaults", "Object", "Request", "Rules", "Simulator", "serve"]
+__all__ = ["ApiFaults", "Object", "Request", "Rules", "Simulator", "UnusableFile", "serve"]
 
 
 class Simulator:
     """An offline Stripe that stripe-python and the official Stripe CLI talk to over HTTP. Also a context manager.
 
-    Shape   `seed` makes ids repeat; `now` is where its time begins; port 0 takes a free one
+    Shape   `seed` makes ids repeat; `now` is where its time begins; port 0 takes a free one.
+            `file` keeps all of it, written when it has changed, at most once a second, and at the end. Where there is
+            one already it goes on from there, whatever `seed` and `now` say; give it the same port, since its
+            pages' addresses stay as they were told. Not kept: faults, and the attempts of deliveries; what was not
+            delivered is sent again, to every endpoint that wants it
     Units   now in Unix seconds
+    Errors  UnusableFile, for a file that is damaged, newer or cannot be written
     """
 
     api_key = "sk_test_simulator"
@@ -41,6 +48,7 @@ class Simulator:
         seed: int | None = None,
         now: int | None = None,
         retry_seconds: tuple[float, ...] = RETRY_SECONDS,
+        file: str | Path | None = None,
     ) -> None:
         self.world = World(seed, now)
         self.world.actions = ACTIONS
@@ -54,6 +62,7 @@ class Simulator:
         self._server = serve(self._api.app, host=host, port=port, **SERVER)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self.url = self.world.base_url = f"http://{host}:{self._server.effective_port}"
+        self._file = self._open(Path(file)) if file else None
 
     @property
     def control_url(self) -> str:
@@ -83,6 +92,8 @@ class Simulator:
         """Serve in threads of its own."""
         self.deliveries.start()
         self._thread.start()
+        if self._file:
+            self._file.start()
         return self
 
     def stop(self) -> None:
@@ -95,14 +106,20 @@ class Simulator:
             self._server.trigger.pull_trigger(self._close)
         self._thread.join()
         self._server.task_dispatcher.shutdown()
+        if self._file:
+            self._file.stop()
 
     def run(self) -> None:
         """Serve in this thread, until Ctrl-C or SIGTERM."""
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, self._interrupt)
         self.deliveries.start()
+        if self._file:
+            self._file.start()
         self._server.run()
         self.deliveries.stop()
+        if self._file:
+            self._file.stop()
 
     def add_webhook_endpoint(
         self, url: str, enabled_events: tuple[str, ...] = ("*",), secret: str | None = None
@@ -132,6 +149,27 @@ class Simulator:
         with self.world.lock:
             collecting.give_up(self.world, self.world.get("subscription", subscription_id), status)
 
+    def _open(self, path: Path) -> StateFile:
+        """Go on from the file, and see at once whether it can be written."""
+        file = StateFile(path, self.world.lock, self._state, self._restore)
+        try:
+            file.load()
+            file.save()
+        except UnusableFile:
+            self._server.close()
+            raise
+        return file
+
+    def _state(self) -> Object:
+        return {"world": self.world.to_state(), "kept": self._api.to_state()}
+
+    def _restore(self, state: Object) -> None:
+        self.world.restore(state["world"])
+        self._api.restore(state["kept"])
+        for event in reversed(self.world.all("event")):
+            if event["pending_webhooks"]:
+                self.deliveries.take(event)
+
     def _interrupt(self, *_: object) -> None:
         self._misbehaviour.has_ended.set()
         raise KeyboardInterrupt
@@ -146,14 +184,24 @@ class Simulator:
         self.stop()
 
 
-def serve(host: str, port: int, webhook: str | None = None, webhook_secret: str | None = None) -> None:
+def serve(
+    host: str, port: int, webhook: str | None = None, webhook_secret: str | None = None, file: str | None = None
+) -> None:
     """Run a simulator in this thread until Ctrl-C, and print what one needs to use it."""
-    simulator = Simulator(host=host, port=port)
+    simulator = Simulator(host=host, port=port, file=file)
     print("An offline Stripe. A simulation: no money moves.", flush=True)  # noqa: T201 -- this is a command's output
     print(f"  STRIPE_API_BASE={simulator.url}", flush=True)  # noqa: T201
     print(f"  STRIPE_SECRET_KEY={simulator.api_key} (any test key will do)", flush=True)  # noqa: T201
     print(f"  {simulator.control_url} moves its clock, and makes it misbehave", flush=True)  # noqa: T201
     if webhook:
-        endpoint = simulator.add_webhook_endpoint(webhook, secret=webhook_secret)
+        endpoint = _endpoint(simulator, webhook, webhook_secret)
         print(f"  STRIPE_WEBHOOK_SECRET={endpoint['secret']}, webhooks to {webhook}", flush=True)  # noqa: T201
     simulator.run()
+
+
+def _endpoint(simulator: Simulator, url: str, secret: str | None) -> Object:
+    """Add an endpoint, unless the file brought it."""
+    for endpoint in simulator.world.where("webhook_endpoint", url=url):
+        endpoint["secret"] = secret or endpoint["secret"]
+        return endpoint
+    return simulator.add_webhook_endpoint(url, secret=secret)

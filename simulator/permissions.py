@@ -1,4 +1,8 @@
-"""What a restricted key may do. Names are those of Stripe's own messages, without their "rak_"."""
+"""What a restricted key may do.
+
+Names are those in Stripe's own messages, without their "rak_", as far as such messages are public (the account's,
+customers', subscriptions', prices', Checkout's, webhook endpoints'); the others are made of the path in the same way.
+"""
 
 from collections.abc import Collection
 

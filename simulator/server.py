@@ -67,6 +67,14 @@ class Api:
         self.app.route("/<path:path>", "ANY", functools.partial(self._answer, None))
         self.app.route("/", "ANY", functools.partial(self._answer, None))
 
+    def to_state(self) -> Object:
+        """Return the answers that idempotency keys replay, as JSON can hold them."""
+        return {key: [asked, answer.status, answer.body] for key, (asked, answer) in self._kept.items()}
+
+    def restore(self, state: Object) -> None:
+        """Replay what to_state() returned."""
+        self._kept = {key: (asked, Answer(status, body)) for key, (asked, status, body) in state.items()}
+
     def _answer(self, route: Route | None, id_: str | None = None, path: str = "") -> bottle.HTTPResponse:
         request = bottle.request
         key = request.get_header("Idempotency-Key") if request.method == "POST" else None

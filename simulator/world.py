@@ -6,9 +6,10 @@ import string
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from . import settings
 from .clock import DAY, Clock
 from .errors import missing
 
@@ -87,6 +88,29 @@ class World:
         self._listed_until: int | None = None
         self._request: Object = {"id": None, "idempotency_key": None}
         self.add("test_helpers.test_clock", self.new_clock(self.clock, "The simulator's own time"))
+
+    def to_state(self) -> Object:
+        """Return all of it as JSON can hold it; not a copy, so write it down while you hold the lock."""
+        return {
+            "objects": self._objects,
+            "behind": self.behind,
+            "clocks": {each.id: each.to_state() for each in self.clocks.values()},
+            "random": self._random.getstate(),
+            "rules": asdict(self.rules),
+        }
+
+    def restore(self, state: Object) -> None:
+        """Become what to_state() returned."""
+        if not state["objects"].keys() <= PREFIXES.keys():
+            raise ValueError("objects of an unknown kind")
+        version, numbers, gauss = state["random"]
+        self._random.setstate((version, tuple(numbers), gauss))
+        self._objects = {kind: dict(state["objects"].get(kind, {})) for kind in PREFIXES}
+        self._added = {(kind, each): 0 for kind, found in self._objects.items() for each in found}
+        self.behind = dict(state["behind"])
+        self.clocks = {each: Clock.from_state(each, clock) for each, clock in state["clocks"].items()}
+        self._main = self.clock = self.clocks[WORLD_CLOCK]
+        settings.change(self.rules, state["rules"])
 
     @property
     def now(self) -> int:

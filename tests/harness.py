@@ -1,11 +1,15 @@
 """A shop at the simulated Stripe, and a running Corkage, for the tests to hold."""
 
 import json
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import contract
@@ -134,3 +138,29 @@ def running(config: Config, **options: Any) -> Iterator[App]:
     finally:
         stop(server, thread)
         billing.close()
+
+
+@contextmanager
+def started(
+    arguments: list[str], environ: dict[str, str], folder: Path, wait_for: str
+) -> Iterator[tuple["subprocess.Popen[str]", list[str]]]:
+    """Start a command that goes on, wait until it says so, and stop it as an init system would."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "corkage.cli", *arguments],
+        cwd=folder,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    said: list[str] = []
+    assert process.stdout
+    while not said or wait_for not in said[-1]:
+        line = process.stdout.readline()
+        assert line, "".join(said)
+        said.append(line)
+    try:
+        yield process, said
+    finally:
+        process.send_signal(signal.SIGTERM)
+        said.append(process.communicate(timeout=20)[0])

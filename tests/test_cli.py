@@ -9,12 +9,11 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import pytest
 import requests
 import stripe
-from harness import AUTH_SECRET, WEBHOOK_SECRET, App
+from harness import AUTH_SECRET, WEBHOOK_SECRET, App, started
 
 PLANS = '[pro]\nname = "Pro"\nprices = ["pro_monthly"]\nfeatures = ["exports"]\n'
 
@@ -53,29 +52,6 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-@contextmanager
-def started(arguments, environ, folder, wait_for):
-    """Start a command that goes on, wait until it says so, and stop it as an init system would."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "corkage.cli", *arguments],
-        cwd=folder,
-        env=environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    said = []
-    while not said or wait_for not in said[-1]:
-        line = process.stdout.readline()
-        assert line, "".join(said)
-        said.append(line)
-    try:
-        yield process, said
-    finally:
-        process.send_signal(signal.SIGTERM)
-        said.append(process.communicate(timeout=20)[0])
 
 
 def test_serve_takes_webhooks_answers_and_stops_gracefully(environ, tmp_path, shop, simulator):

@@ -1,0 +1,102 @@
+"""A simulator's state, kept as one JSON file."""
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from .errors import ApiError
+from .world import API_VERSION, Object
+
+FORMAT = 1
+HEAD = {"corkage_simulator": FORMAT, "api_version": API_VERSION}
+SAVE_SECONDS = 1.0
+
+log = logging.getLogger("corkage.simulator")
+
+
+class UnusableFile(Exception):
+    """The file cannot be read, understood or written; says so in a sentence."""
+
+
+class StateFile:
+    """Reads the state once, and writes it when it has changed: at most once in SAVE_SECONDS, and at the end.
+
+    Shape   take returns the state of now as JSON can hold it, written down before the lock is given back; restore makes
+            it the present one. The file is replaced as a whole, so it is never half written
+    Errors  UnusableFile
+    """
+
+    def __init__(
+        self, path: Path, lock: threading.RLock, take: Callable[[], Object], restore: Callable[[Object], None]
+    ) -> None:
+        self._path = path
+        self._lock = lock
+        self._take = take
+        self._restore = restore
+        self._saved = b""
+        self._has_ended = threading.Event()
+        self._thread = threading.Thread(target=self._save_often, daemon=True)
+
+    def load(self) -> None:
+        """Make what the file holds the present state, where there is a file."""
+        try:
+            state = self._checked(json.loads(self._path.read_bytes()))
+            self._restore(state)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise UnusableFile(f"{self._path} cannot be read: {error.strerror}.") from error
+        except (ApiError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise UnusableFile(
+                f"{self._path} is damaged, or not a simulator's file. Move it away to begin anew."
+            ) from error
+
+    def save(self) -> None:
+        """Write the state, unless the file holds it already."""
+        with self._lock:
+            text = json.dumps(HEAD | self._take()).encode()
+        if text == self._saved:
+            return
+        try:
+            self._replace(text)
+        except OSError as error:
+            raise UnusableFile(f"{self._path} cannot be written: {error.strerror}.") from error
+        self._saved = text
+
+    def start(self) -> None:
+        """Save in a thread of its own from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Save for the last time."""
+        self._has_ended.set()
+        self._thread.join()
+        self.save()
+
+    def _checked(self, state: Object) -> Object:
+        if state["corkage_simulator"] > FORMAT:
+            raise UnusableFile(f"{self._path} was written by a newer Corkage than this one.")
+        if state["api_version"] != API_VERSION:
+            raise UnusableFile(
+                f"{self._path} holds objects of Stripe's API version {state['api_version']}, and this simulator plays "
+                f"{API_VERSION}. Move it away to begin anew."
+            )
+        return state
+
+    def _replace(self, text: bytes) -> None:
+        beside = self._path.with_name(f"{self._path.name}.new")
+        with beside.open("wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(self._path)
+
+    def _save_often(self) -> None:
+        while not self._has_ended.wait(SAVE_SECONDS):
+            try:
+                self.save()
+            except UnusableFile as error:
+                log.error("%s", error)
