@@ -1,7 +1,7 @@
 """True under disorder: whatever is lost, doubled, late, cut or killed, the replica ends equal to what Stripe holds.
 
-Random stories, by Hypothesis, the same ones in every run: 250 of each kind with CI=true, elsewhere 25. CORKAGE_STORIES=N
-plays N new ones.
+Random stories, by Hypothesis, the same ones in every run: 250 of each kind with CI=true, elsewhere 25.
+CORKAGE_STORIES=N plays N new ones.
 """
 
 import contextlib
