@@ -1,20 +1,24 @@
 """An offline Stripe: its API, and signed webhooks, on a port of this machine. A simulation: no money moves."""
 
 import contextlib
+import copy
 import signal
 import threading
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import waitress.server
 
-from . import agenda
+from . import agenda, visitor
 from .actions import ACTIONS
 from .billing import collecting
 from .deliveries import RETRY_SECONDS, Deliveries
 from .faults import ApiFaults, Misbehaviour
 from .pages.control import PATH as CONTROL
 from .pages.control import Control
+from .resources.prices import create_price
+from .resources.subscriptions import pay_with
 from .resources.webhook_endpoints import create_endpoint
 from .server import Api, Request
 from .statefile import StateFile, UnusableFile
@@ -173,6 +177,41 @@ class Simulator:
     def _interrupt(self, *_: object) -> None:
         self._misbehaviour.has_ended.set()
         raise KeyboardInterrupt
+
+    def add_price(
+        self, lookup_key: str, unit_amount: int, *, currency: str = "usd", interval: str = "month", product: str = ""
+    ) -> Object:
+        """Sell something: a recurring price with this lookup key, of a product of its own. Return the price.
+
+        Units   unit_amount in the currency's minor unit; interval: "day", "week", "month" or "year"
+        """
+        with self.world.lock:
+            params = {"currency": currency, "unit_amount": unit_amount, "lookup_key": lookup_key}
+            params |= {"recurring": {"interval": interval}, "product_data": {"name": product or lookup_key}}
+            return copy.deepcopy(create_price(self.world, params))
+
+    def buy(self, url: str, card: str = "pm_card_visa") -> Object:
+        """Pay on a hosted Checkout page as a visitor would, over HTTP, and return the Checkout Session: its `customer`
+        and `subscription`. The way back to the product is not followed.
+
+        Shape   card: a test card or account, by its number or its `pm_...` name
+        Errors  visitor.Refused with the page's sentence; ApiError when the address is of no Checkout Session
+        """
+        session_id = urlsplit(url).path.rpartition("/")[2]
+        with self.world.lock:
+            session = self.world.get("checkout.session", session_id)
+        visitor.pay(url, card)
+        with self.world.lock:
+            return copy.deepcopy(session)
+
+    def use_card(self, customer_id: str, card: str) -> None:
+        """Have a customer, and all its subscriptions, pay with another test card from now on.
+
+        Shape   card: a `pm_...` name
+        Errors  ApiError of a card that declines when it is attached, or for an unknown name
+        """
+        with self.world.lock:
+            pay_with(self.world, customer_id, card)
 
     def _close(self) -> None:
         self._server.asyncore.close_all(self._server._map)

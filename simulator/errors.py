@@ -25,8 +25,13 @@ class ApiError(Exception):
         self.body = {"error": {name: value for name, value in said.items() if value is not None}}
 
 
+CALLS = ("create_preview", "search")  # where an id could stand in the path
+
+
 def missing(kind: str, object_id: str, param: str = "id") -> ApiError:
     """Nothing of this id: 404 when it stands in the path, 400 when in a parameter."""
+    if param == "id" and object_id in CALLS:
+        return not_played(f"{object_id} of {kind}s")
     noun = {"payment_method": "PaymentMethod"}.get(kind, kind)
     return ApiError(
         404 if param == "id" else 400, f"No such {noun}: '{object_id}'", code="resource_missing", param=param
@@ -38,7 +43,7 @@ def unknown_parameter(name: str, known: Iterable[str]) -> ApiError:
     played = ", ".join(sorted(known)) or "none"
     return ApiError(
         400,
-        f"Received unknown parameter: {name}. (The simulator plays: {played}.)",
+        f"Received unknown parameter: {name}. If Stripe has it, the simulator does not play it; it plays: {played}.",
         code="parameter_unknown",
         param=name,
         is_kept=False,

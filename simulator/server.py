@@ -18,7 +18,7 @@ from waitress.channel import ClientDisconnected
 
 from . import form
 from .agenda import catch_up
-from .errors import ApiError
+from .errors import ApiError, not_played
 from .expand import expanded
 from .faults import Failure, Misbehaviour, broken, cut_within, too_many
 from .pages.routes import add_pages
@@ -86,6 +86,7 @@ class Api:
             request_id = self.world.new_id("request", 14)
             try:
                 self._admit(request, failure)
+                _check_version(request.get_header("Stripe-Version", API_VERSION))
                 if route is None:
                     raise _unknown_route(request.method, path)
                 params = _params(request)
@@ -159,7 +160,7 @@ class Api:
             "Content-Type": "application/json",
             "Date": formatdate(self.world.world_time, usegmt=True),
             "Request-Id": request_id,
-            "Stripe-Version": bottle.request.get_header("Stripe-Version", API_VERSION),
+            "Stripe-Version": API_VERSION,
             **({"Idempotency-Key": key} if key else {}),
             **answer.headers,
         }
@@ -191,6 +192,12 @@ def _check_key(authorization: str) -> str:
     if not KEY.fullmatch(key):
         raise ApiError(401, f"Invalid API Key provided: {key[:7]}***. The simulator takes test keys.", is_kept=False)
     return key
+
+
+def _check_version(asked: str) -> None:
+    """Stripe's releases of one name only add to each other; those of another would want another rendering."""
+    if asked.partition(".")[2] != API_VERSION.partition(".")[2]:
+        raise not_played(f"Stripe-Version {asked}; it answers as of {API_VERSION}.")
 
 
 def _user_of_basic(credentials: str) -> str:

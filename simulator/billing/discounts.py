@@ -13,7 +13,7 @@ def grant(world: World, coupon: Object, promotion_code: Object | None = None, **
     Shape   owner: the ids it belongs to, as `customer`, `subscription`, `checkout_session`
     Errors  ApiError when the coupon can no longer be redeemed
     """
-    check_redeemable(world, coupon, promotion_code)
+    check_redeemable(world, coupon, promotion_code, owner.get("customer"))
     end = None
     if coupon["duration"] == "repeating":
         end = add_interval(world.now, "month", coupon["duration_in_months"])
@@ -37,8 +37,12 @@ def grant(world: World, coupon: Object, promotion_code: Object | None = None, **
     return world.add("discount", discount)
 
 
-def check_redeemable(world: World, coupon: Object, promotion_code: Object | None = None) -> None:
-    """Refuse what was used up, ended or switched off."""
+def check_redeemable(
+    world: World, coupon: Object, promotion_code: Object | None = None, customer_id: str | None = None
+) -> None:
+    """Refuse what was used up, ended, switched off, or is for another customer."""
+    if promotion_code and promotion_code["customer"] not in (None, customer_id):
+        raise invalid("This promotion code is for another customer.", "discounts")
     for each in filter(None, (coupon, promotion_code)):
         is_used_up = each["max_redemptions"] is not None and each["times_redeemed"] >= each["max_redemptions"]
         ends = each.get("redeem_by") or each.get("expires_at")

@@ -53,10 +53,11 @@ def waiting_items(world: World, customer: Object, subscription: Object | None) -
     return [each for each in of_customer if _subscription_id_of(each) in (None, subscription and subscription["id"])]
 
 
-def finalize_later(world: World, invoice: Object) -> None:
-    """Leave the invoice a draft for an hour, as Stripe does with renewals."""
-    invoice["automatically_finalizes_at"] = world.now + DRAFT_SECONDS
-    world.clock.schedule(invoice["automatically_finalizes_at"], "finalize", invoice["id"])
+def finalize_later(world: World, invoice: Object, *, is_wanted: bool = True) -> None:
+    """Leave the invoice a draft for an hour, as Stripe does with renewals, or until somebody finalizes it."""
+    invoice["automatically_finalizes_at"] = world.now + DRAFT_SECONDS if is_wanted else None
+    if is_wanted:
+        world.clock.schedule(invoice["automatically_finalizes_at"], "finalize", invoice["id"])
 
 
 def finalize(world: World, invoice: Object) -> None:
@@ -194,8 +195,8 @@ def _line_of_invoiceitem(world: World, item: Object) -> Object:
 
 NULL_ON_INVOICES = (
     "account_country account_name account_tax_ids application automatically_finalizes_at custom_fields "
-    "customer_account customer_address customer_phone customer_shipping default_payment_method default_source "
-    "description due_date effective_at ending_balance footer from_invoice hosted_invoice_url invoice_pdf "
+    "customer_account default_payment_method default_source "
+    "description due_date effective_at ending_balance from_invoice hosted_invoice_url invoice_pdf "
     "last_finalization_error latest_revision next_payment_attempt number on_behalf_of receipt_number rendering "
     "shipping_cost shipping_details statement_descriptor webhooks_delivered_at"
 ).split()
@@ -231,11 +232,15 @@ def _blank(world: World, customer: Object, subscription: Object | None, reason: 
         "created": world.now,
         "currency": subscription["currency"] if subscription else customer["currency"] or "usd",
         "customer": customer["id"],
+        "customer_address": customer["address"],
         "customer_email": customer["email"],
         "customer_name": customer["name"],
+        "customer_phone": customer["phone"],
+        "customer_shipping": customer["shipping"],
         "customer_tax_exempt": "none",
         "customer_tax_ids": [],
         "default_tax_rates": [],
+        "footer": customer["invoice_settings"]["footer"],
         "issuer": {"type": "self"},
         "livemode": False,
         "metadata": {},

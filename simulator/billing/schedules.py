@@ -36,20 +36,19 @@ def complete(world: World, schedule_id: str, moment: int) -> None:
 
 
 def cancel(world: World, schedule: Object) -> None:
-    """Cancel a schedule, and its subscription with it."""
+    """Cancel a schedule whose subscription has ended, or not begun."""
     schedule |= {"status": "canceled", "canceled_at": world.now, "current_phase": None}
-    subscription = world.find("subscription", schedule["subscription"])
-    if subscription and subscription["status"] not in standing.ENDED:
-        standing.cancel(world, subscription)
     world.emit("subscription_schedule.canceled", schedule)
 
 
-def release(world: World, schedule: Object) -> None:
-    """Let the subscription go on without the schedule."""
+def release(world: World, schedule: Object, *, keeps_end: bool = False) -> None:
+    """Let the subscription go on without the schedule; to its end, too, unless that is kept."""
     schedule |= {"status": "released", "released_at": world.now, "current_phase": None}
     schedule |= {"released_subscription": schedule["subscription"], "subscription": None}
     subscription = world.find("subscription", schedule["released_subscription"])
     if subscription:
         with world.changing(subscription, standing.UPDATED):
-            subscription |= {"schedule": None, "cancel_at": None}
+            subscription["schedule"] = None
+            if not keeps_end:
+                subscription["cancel_at"] = None
     world.emit("subscription_schedule.released", schedule)

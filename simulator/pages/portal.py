@@ -7,9 +7,8 @@ import bottle
 from ..billing import collecting, standing
 from ..errors import ApiError
 from ..resources.customers import live_customer
-from ..resources.payment_methods import attached
 from ..resources.portal import allowed_prices
-from ..resources.subscriptions import cancel_subscription, update_subscription
+from ..resources.subscriptions import cancel_subscription, pay_with, update_subscription
 from ..world import Object, World
 from . import (
     NeedsAuthentication,
@@ -51,7 +50,9 @@ def show_flow(world: World, session_id: str, name: str, subscription_id: str = "
     subscription = _own(world, session, subscription_id)
     if name == "cancel":
         end = date(standing.period_of(subscription)[1])
-        return page("Cancel plan", "cancel", name=_name(world, subscription), end=end, **values)
+        has_period = _features(world, session)["subscription_cancel"]["mode"] == "at_period_end"
+        values |= {"name": _name(world, subscription), "end": end, "has_period": has_period, "error": error}
+        return page("Cancel plan", "cancel", status, **values)
     choices = [_choice(world, price_id, subscription) for price_id in _choices(world, session)]
     return page("Change plan", "change", status, choices=choices, chosen=_chosen(session), error=error, **values)
 
@@ -64,20 +65,13 @@ def act(world: World, session_id: str, action: str, subscription_id: str = "") -
     except NeedsAuthentication as needed:
         return authentication_page(str(needed), f"{_base(session)}/card")
     except ApiError as error:
-        return show_flow(world, session_id, action, subscription_id, str(error))
+        return show_flow(world, session_id, PAGE_OF.get(action, action), subscription_id, str(error))
     return see_other(_after(session))
 
 
 def _save_card(world: World, session: Object, _subscription_id: str) -> None:
-    customer = live_customer(world, session["customer"])
-    method_id = chosen_method(world)
-    attached(world, method_id, customer, "payment_method")
-    with world.changing(customer, "customer.updated"):
-        customer["invoice_settings"] = customer["invoice_settings"] | {"default_payment_method": method_id}
-    for subscription in world.where("subscription", customer=customer["id"]):
-        if subscription["status"] not in standing.ENDED:
-            update_subscription(world, {"default_payment_method": method_id}, subscription["id"])
-    for invoice in world.where("invoice", customer=customer["id"], status="open"):
+    method_id = pay_with(world, session["customer"], chosen_method(world))
+    for invoice in world.where("invoice", customer=session["customer"], status="open"):
         if not collecting.is_waiting(world, invoice):
             collecting.attempt(world, invoice, method_id, by_schedule=False)
     collecting.forget_authentication(world, method_id)
@@ -88,13 +82,16 @@ def _change(world: World, session: Object, subscription_id: str) -> None:
     wanted = bottle.request.forms.get("price", "")
     if wanted not in _choices(world, session):
         raise ApiError(400, "Please choose a plan.")
-    item = subscription["items"]["data"][0]
-    update_subscription(world, {"items": [{"id": item["id"], "price": wanted}]}, subscription_id)
+    item = {"id": subscription["items"]["data"][0]["id"], "price": wanted}
+    behaviour = _features(world, session)["subscription_update"]["proration_behavior"]
+    update_subscription(world, {"items": [item | _wanted(session)], "proration_behavior": behaviour}, subscription_id)
 
 
 def _cancel(world: World, session: Object, subscription_id: str) -> None:
     """As Stripe: in flexible billing mode the portal sets cancel_at and leaves the boolean false."""
     subscription = _own(world, session, subscription_id)
+    if _cancellation(world, session)["mode"] == "immediately":
+        raise ApiError(400, "This portal cancels plans at once.")
     if subscription["billing_mode"]["type"] == "flexible":
         update_subscription(world, {"cancel_at": standing.period_of(subscription)[1]}, subscription_id)
     else:
@@ -103,7 +100,8 @@ def _cancel(world: World, session: Object, subscription_id: str) -> None:
 
 def _cancel_now(world: World, session: Object, subscription_id: str) -> None:
     _own(world, session, subscription_id)
-    cancel_subscription(world, {}, subscription_id)
+    is_credited = _cancellation(world, session)["proration_behavior"] != "none"
+    cancel_subscription(world, {"prorate": is_credited}, subscription_id)
 
 
 def _renew(world: World, session: Object, subscription_id: str) -> None:
@@ -111,11 +109,12 @@ def _renew(world: World, session: Object, subscription_id: str) -> None:
     update_subscription(world, {"cancel_at_period_end": False}, subscription_id)
 
 
+PAGE_OF = {"cancel_now": "cancel", "renew": "cancel"}
 ACTIONS = {"card": _save_card, "change": _change, "cancel": _cancel, "cancel_now": _cancel_now, "renew": _renew}
 
 
 def _home(world: World, session: Object) -> bottle.HTTPResponse:
-    features = world.get("billing_portal.configuration", session["configuration"])["features"]
+    features = _features(world, session)
     customer = live_customer(world, session["customer"])
     subscriptions = world.where("subscription", customer=customer["id"])
     invoices = world.where("invoice", customer=customer["id"])
@@ -186,10 +185,33 @@ def _choice(world: World, price_id: str, subscription: Object) -> Object:
 
 
 def _chosen(session: Object) -> str | None:
-    flow = session["flow"] or {}
-    items = (flow.get("subscription_update_confirm") or {}).get("items") or [{}]
-    price: str | None = items[0].get("price")
+    price: str | None = _confirmed(session).get("price")
     return price
+
+
+def _wanted(session: Object) -> Object:
+    """The quantity that the session is to have confirmed, where it names one."""
+    return {name: value for name, value in _confirmed(session).items() if name == "quantity"}
+
+
+def _confirmed(session: Object) -> Object:
+    items = ((session["flow"] or {}).get("subscription_update_confirm") or {}).get("items") or [{}]
+    return dict(items[0])
+
+
+def _cancellation(world: World, session: Object) -> Object:
+    """How this portal cancels.
+
+    Errors  ApiError with a sentence for the visitor when it does not
+    """
+    feature: Object = _features(world, session)["subscription_cancel"]
+    if not feature["enabled"]:
+        raise ApiError(400, "This portal does not cancel plans.")
+    return feature
+
+
+def _features(world: World, session: Object) -> Object:
+    return dict(world.get("billing_portal.configuration", session["configuration"])["features"])
 
 
 def _own(world: World, session: Object, subscription_id: str) -> Object:

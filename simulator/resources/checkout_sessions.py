@@ -1,17 +1,19 @@
 """Checkout Sessions: made over the API, completed by a visitor on the hosted page."""
 
+from dataclasses import replace
 from typing import Any
 
 from .. import form, lists
 from ..billing import collecting, discounts
 from ..clock import DAY
-from ..errors import ApiError, invalid
+from ..errors import ApiError, invalid, not_played
 from ..form import boolean, choice, integer, list_of, metadata, nested, optional, text
 from ..instruments import DELAYED_TYPES
 from ..route import Route, retrieving
 from ..world import Object, World
 from .customers import create_customer, live_customer
 from .payment_methods import ADDRESS, attached
+from .prices import active_price
 from .subscriptions import create_subscription
 
 PATH = "/v1/checkout/sessions"
@@ -19,11 +21,11 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 1_800, DAY
 
 
 def create_session(world: World, params: dict[str, Any]) -> Object:
-    prices = [world.get("price", each.get("price", ""), "line_items[0][price]") for each in params["line_items"]]
+    prices = [active_price(world, each.get("price", ""), "line_items[0][price]") for each in params["line_items"]]
     if params["mode"] == "payment" and any(price["recurring"] for price in prices):
         raise invalid("You specified `payment` mode but passed a recurring price.", "mode")
     if params["mode"] == "subscription" and not all(price["recurring"] for price in prices):
-        raise invalid("The simulator plays `subscription` mode with recurring prices only.", "line_items")
+        raise not_played("one-time prices in `subscription` mode")
     if "customer" in params and "customer_email" in params:
         raise invalid("You may only specify one of these parameters: customer, customer_email.", "customer")
     if "customer" in params:
@@ -48,6 +50,8 @@ def create_session(world: World, params: dict[str, Any]) -> Object:
         "items": params["line_items"],
         "subscription_data": params.get("subscription_data", {}),
         "discounts": params.get("discounts", []),
+        "keeps_method": params["mode"] == "subscription"
+        or "setup_future_usage" in params.get("payment_intent_data", {}),
     }
     _sum_up(world, session)
     world.clock.schedule(session["expires_at"], "expire_session", session["id"])
@@ -67,7 +71,7 @@ def _sum_up(world: World, session: Object) -> None:
     total = subtotal
     for each in wishes["discounts"]:
         coupon, code = discounts.found(world, each)
-        discounts.check_redeemable(world, coupon, code)
+        discounts.check_redeemable(world, coupon, code, session["customer"])
         total -= sum(discounts.off(coupon, [total]))
     session |= {"amount_subtotal": subtotal, "amount_total": total}
     session["discounts"] = [{"coupon": None, "promotion_code": None} | each for each in wishes["discounts"]]
@@ -126,11 +130,12 @@ def complete(world: World, session: Object, method_id: str | None, email: str | 
     if method_id:
         _check_payment(world, session, method_id)
     email = email or session["customer_email"]
-    customer_id = session["customer"] or create_customer(world, {"email": email} if email else {})["id"]
+    customer = _customer(world, session, email)
     is_waiting = False
+    if method_id and customer and world.behind[session["id"]]["keeps_method"]:
+        attached(world, method_id, customer, "payment_method")
     if session["mode"] == "subscription":
-        session["customer"] = customer_id
-        is_waiting = _subscribe(world, session, customer_id, method_id)
+        is_waiting = _subscribe(world, session, method_id)
     elif method_id and collecting.instrument_of(world, method_id).type != "card":
         is_waiting = True
         world.behind[session["id"]]["method"] = method_id
@@ -138,7 +143,7 @@ def complete(world: World, session: Object, method_id: str | None, email: str | 
         world.clock.schedule(answer_at, "answer_of_bank_for_session", session["id"])
     paid = "paid" if session["amount_total"] else "no_payment_required"
     session |= {
-        "customer_details": _details(world.get("customer", customer_id)),
+        "customer_details": _details(customer or {"email": email}),
         "payment_status": "unpaid" if is_waiting else paid,
         "status": "complete",
         "url": None,
@@ -163,16 +168,25 @@ def _check_payment(world: World, session: Object, method_id: str) -> None:
         raise ApiError(402, "This payment requires authentication.", code="authentication_required", kind="card_error")
 
 
-def _subscribe(world: World, session: Object, customer_id: str, method_id: str | None) -> bool:
+def _customer(world: World, session: Object, email: str | None) -> Object | None:
+    """Find or make the session's customer; nobody, when something is paid for once and the card is not kept."""
+    if session["customer"]:
+        return world.get("customer", session["customer"])
+    if not world.behind[session["id"]]["keeps_method"]:
+        return None
+    made = create_customer(world, {"email": email} if email else {})
+    session["customer"] = made["id"]
+    return made
+
+
+def _subscribe(world: World, session: Object, method_id: str | None) -> bool:
     """Make the session's subscription; tell whether its first payment is still on its way."""
     wishes = world.behind[session["id"]]
-    if method_id:
-        attached(world, method_id, world.get("customer", customer_id), "payment_method")
     subscription = create_subscription(
         world,
         {
             **wishes["subscription_data"],
-            "customer": customer_id,
+            "customer": session["customer"],
             "items": [{"price": each["price"], "quantity": each.get("quantity", 1)} for each in wishes["items"]],
         }
         | ({"default_payment_method": method_id} if method_id else {})
@@ -189,9 +203,16 @@ def retrieve_payment_page(world: World, _params: dict[str, Any], session_id: str
 
 
 def confirm_payment_page(world: World, params: dict[str, Any], session_id: str) -> Object:
+    """Stripe's CLI pays. It moves no clock, so a bank answers at once, as it does in Stripe's own sandboxes."""
     session = world.get("checkout.session", session_id, "session")
     method = world.get("payment_method", params["payment_method"], "payment_method")
-    complete(world, session, method["id"], method["billing_details"]["email"])
+    if params.get("expected_amount", session["amount_total"]) != session["amount_total"]:
+        raise invalid("The amount due has changed.", "expected_amount", "checkout_amount_mismatch")
+    rules, world.rules = world.rules, replace(world.rules, delayed_payment_days=0)
+    try:
+        complete(world, session, method["id"], method["billing_details"]["email"])
+    finally:
+        world.rules = rules
     return session
 
 
@@ -203,8 +224,9 @@ def _expiry(world: World, params: dict[str, Any]) -> int:
 
 
 def _details(customer: Object) -> Object:
-    names = ("email", "name", "phone", "address", "tax_exempt")
-    return {name: customer[name] for name in names} | {
+    names = ("email", "name", "phone", "address")
+    return {name: customer.get(name) for name in names} | {
+        "tax_exempt": customer.get("tax_exempt", "none"),
         "business_name": None,
         "individual_name": None,
         "tax_ids": [],
@@ -268,7 +290,7 @@ ROUTES = (
             "line_items": list_of(nested({"price": text, "quantity": integer})),
             "metadata": metadata,
             "payment_intent_data": nested(
-                {"metadata": metadata, "setup_future_usage": choice("off_session", "on_session"), "shipping": SHIPPING}
+                {"setup_future_usage": choice("off_session", "on_session"), "shipping": SHIPPING}
             ),
             "mode": choice("payment", "subscription"),
             "payment_method_collection": choice("always", "if_required"),

@@ -3,7 +3,7 @@
 from typing import Any
 
 from .. import form, lists
-from ..billing import collecting, invoicing
+from ..billing import collecting, invoicing, lifecycle
 from ..errors import ApiError, invalid
 from ..form import boolean, choice, metadata, optional, text
 from ..route import Route, retrieving
@@ -21,14 +21,14 @@ def create_invoice(world: World, params: dict[str, Any]) -> Object:
     customer = live_customer(world, params["customer"])
     waiting = params.get("pending_invoice_items_behavior") == "include"
     invoice = invoicing.draw_up(world, customer, waiting=waiting)
-    _apply(invoice, params)
+    _apply(world, invoice, params)
     return invoice
 
 
 def update_invoice(world: World, params: dict[str, Any], invoice_id: str) -> Object:
     invoice = world.get("invoice", invoice_id)
     with world.changing(invoice, "invoice.updated"):
-        _apply(invoice, params)
+        _apply(world, invoice, params)
     return invoice
 
 
@@ -77,9 +77,14 @@ def pay_invoice(world: World, params: dict[str, Any], invoice_id: str) -> Object
     return invoice
 
 
-def finalize_invoice(world: World, _params: dict[str, Any], invoice_id: str) -> Object:
+def finalize_invoice(world: World, params: dict[str, Any], invoice_id: str) -> Object:
+    """Finalize a draft and, where Stripe is to go on with it by itself, charge it."""
     invoice = _in_status(world, invoice_id, ("draft",), "finalized")
-    invoicing.finalize(world, invoice)
+    invoice["auto_advance"] = params.get("auto_advance", invoice["auto_advance"])
+    if invoice["auto_advance"]:
+        lifecycle.charge(world, invoice)
+    else:
+        invoicing.finalize(world, invoice)
     return invoice
 
 
@@ -95,10 +100,13 @@ def write_off_invoice(world: World, _params: dict[str, Any], invoice_id: str) ->
     return invoice
 
 
-def _apply(invoice: Object, params: dict[str, Any]) -> None:
-    for name in ("auto_advance", "description"):
-        if name in params:
-            invoice[name] = params[name]
+def _apply(world: World, invoice: Object, params: dict[str, Any]) -> None:
+    if "description" in params:
+        invoice["description"] = params["description"]
+    if "auto_advance" in params:
+        invoice["auto_advance"] = params["auto_advance"]
+        if invoice["status"] == "draft":
+            invoicing.finalize_later(world, invoice, is_wanted=params["auto_advance"])
     invoice["metadata"] = form.merge_metadata(invoice["metadata"], params.get("metadata"))
 
 

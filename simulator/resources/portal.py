@@ -101,8 +101,9 @@ def _flow(world: World, given: dict[str, Any], customer: Object, configuration: 
         raise missing_parameter(f"flow_data[{kind}]")
     asked = given[kind]
     subscription = _changeable(world, asked.get("subscription", ""), customer, kind)
-    if kind.startswith("subscription_update") and not configuration["features"]["subscription_update"]["enabled"]:
-        raise invalid("This subscription cannot be updated because the subscription update feature is disabled.", kind)
+    feature = kind.removesuffix("_confirm")
+    if not configuration["features"][feature]["enabled"]:
+        raise invalid(f"The portal configuration has the feature {feature} disabled.", f"flow_data[{kind}]")
     if kind == "subscription_update_confirm":
         _check_wanted(world, asked, subscription, configuration)
         asked = asked | {"discounts": None}
@@ -170,7 +171,8 @@ def _blank_configuration(world: World, is_default: bool) -> Object:
                 "default_allowed_updates": ["price"],
                 "enabled": True,
                 "products": [],
-                "proration_behavior": "none",
+                # As the Dashboard has it for an account's own portal; a configuration of the API's has none.
+                "proration_behavior": "create_prorations" if is_default else "none",
                 "schedule_at_period_end": {"conditions": []},
                 "trial_update_behavior": "end_trial",
             },

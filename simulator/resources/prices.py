@@ -60,6 +60,14 @@ def update_price(world: World, params: dict[str, Any], price_id: str) -> Object:
     return price
 
 
+def active_price(world: World, price_id: str, param: str) -> Object:
+    """Find a price that is still sold."""
+    price = world.get("price", price_id, param)
+    if not price["active"]:
+        raise invalid(f"The price specified is inactive. This field only accepts active prices: {price_id}", param)
+    return price
+
+
 def list_prices(world: World, params: dict[str, Any]) -> Object:
     fields = {name: params[name] for name in ("active", "product", "type", "currency") if name in params}
     found = world.where("price", **fields)

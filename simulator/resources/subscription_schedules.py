@@ -3,14 +3,14 @@
 from typing import Any
 
 from .. import form, lists
-from ..billing import schedules
+from ..billing import schedules, standing
 from ..clock import add_interval
 from ..errors import ApiError, missing_parameter
 from ..form import boolean, choice, integer, list_of, metadata, nested, text, time_or
 from ..route import Route, retrieving
 from ..world import Object, World
 from .customers import live_customer
-from .subscriptions import create_subscription, plan_of, recurring_price, update_subscription
+from .subscriptions import cancel_subscription, create_subscription, plan_of, recurring_price, update_subscription
 
 PATH = "/v1/subscription_schedules"
 
@@ -42,15 +42,19 @@ def update_schedule(world: World, params: dict[str, Any], schedule_id: str) -> O
     return schedule
 
 
-def cancel_schedule(world: World, _params: dict[str, Any], schedule_id: str) -> Object:
+def cancel_schedule(world: World, params: dict[str, Any], schedule_id: str) -> Object:
+    """Cancel a schedule, and its subscription: unless told otherwise with a credit, and an invoice of what is open."""
     schedule = _going_on(world, schedule_id)
+    subscription = world.find("subscription", schedule["subscription"])
+    if subscription and subscription["status"] not in standing.ENDED:
+        cancel_subscription(world, {"invoice_now": True, "prorate": True} | params, subscription["id"])
     schedules.cancel(world, schedule)
     return schedule
 
 
-def release_schedule(world: World, _params: dict[str, Any], schedule_id: str) -> Object:
+def release_schedule(world: World, params: dict[str, Any], schedule_id: str) -> Object:
     schedule = _going_on(world, schedule_id)
-    schedules.release(world, schedule)
+    schedules.release(world, schedule, keeps_end=params.get("preserve_cancel_date", False))
     return schedule
 
 
@@ -68,7 +72,8 @@ def begin_phase(world: World, schedule_id: str, moment: int) -> None:
     schedule["current_phase"] = {"start_date": phase["start_date"], "end_date": phase["end_date"]}
     items = [{"price": each["price"], "quantity": each["quantity"]} for each in phase["items"]]
     if schedule["subscription"] is None:
-        made = create_subscription(world, {"customer": schedule["customer"], "items": items}, by_schedule=True)
+        wanted = {"customer": schedule["customer"], "items": items, "metadata": phase["metadata"]}
+        made = create_subscription(world, wanted, by_schedule=True)
         schedule |= {"status": "active", "subscription": made["id"]}
         made["schedule"] = schedule_id
         if schedule["end_behavior"] == "cancel":
@@ -76,8 +81,8 @@ def begin_phase(world: World, schedule_id: str, moment: int) -> None:
     else:
         subscription = world.get("subscription", schedule["subscription"])
         leaving = [{"id": each["id"], "deleted": True} for each in subscription["items"]["data"]]
-        behaviour = {"proration_behavior": phase["proration_behavior"]}
-        update_subscription(world, {"items": items + leaving, **behaviour}, subscription["id"])
+        wanted = {name: phase[name] for name in ("metadata", "proration_behavior")}
+        update_subscription(world, {"items": items + leaving, **wanted}, subscription["id"])
     world.emit("subscription_schedule.updated", schedule)
 
 

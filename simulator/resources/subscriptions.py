@@ -11,6 +11,7 @@ from ..route import Route, retrieving
 from ..world import Object, World
 from .customers import live_customer
 from .payment_methods import attached
+from .prices import active_price
 from .test_clocks import visible
 
 PATH = "/v1/subscriptions"
@@ -79,6 +80,8 @@ def create_subscription(world: World, params: dict[str, Any], *, by_schedule: bo
     items = [_item(world, subscription, given) for given in params["items"]]
     subscription["items"] = lists.whole(items, f"/v1/subscription_items?subscription={subscription['id']}")
     subscription["currency"] = items[0]["price"]["currency"]
+    if params.get("currency", subscription["currency"]) != subscription["currency"]:
+        raise not_played("a currency other than the price's own")
     _check_one_interval(subscription)
     _apply(world, subscription, params)
     behaviour = params.get("payment_behavior", "allow_incomplete")
@@ -91,21 +94,28 @@ def update_subscription(world: World, params: dict[str, Any], subscription_id: s
     subscription = world.get("subscription", subscription_id)
     if subscription["status"] in standing.ENDED and params.keys() - {"metadata", "cancellation_details"}:
         raise ApiError(400, "A canceled subscription can only update its cancellation_details and metadata.")
-    if params.get("payment_behavior") == "pending_if_incomplete":
-        raise not_played("payment_behavior=pending_if_incomplete")
     is_trialing = subscription["status"] == "trialing"
+    _check_change(params, is_trialing)
+    trial_end = _trial_end(world, params)
     with world.changing(subscription, standing.UPDATED):
         _apply(world, subscription, params)
         _schedule_end(world, subscription, params)
         invoice = _change_items(world, subscription, params)
-        if is_trialing and params.get("trial_end") not in (None, "now"):
-            _move_trial_end(world, subscription, int(params["trial_end"]))
+        if trial_end:
+            _move_trial_end(world, subscription, trial_end)
     if invoice:
         lifecycle.charge(world, invoice)
     if is_trialing and params.get("trial_end") == "now":
         subscription["trial_end"] = world.now
         lifecycle.end_trial(world, subscription, at_once=True)
     return subscription
+
+
+def _check_change(params: dict[str, Any], is_trialing: bool) -> None:
+    if params.get("payment_behavior", "allow_incomplete") != "allow_incomplete":
+        raise not_played(f"payment_behavior={params['payment_behavior']} for a subscription that there is")
+    if params.get("trial_end", "now") != "now" and not is_trialing:
+        raise not_played("a trial for a subscription that is not in one")
 
 
 def cancel_subscription(world: World, params: dict[str, Any], subscription_id: str) -> Object:
@@ -149,6 +159,18 @@ def resume_subscription(world: World, params: dict[str, Any], subscription_id: s
     return subscription
 
 
+def pay_with(world: World, customer_id: str, method_id: str) -> str:
+    """Have a customer and its subscriptions that go on pay with this from now on; return the payment method's id."""
+    customer = live_customer(world, customer_id)
+    method_id = str(attached(world, method_id, customer, "payment_method")["id"])
+    with world.changing(customer, "customer.updated"):
+        customer["invoice_settings"] = customer["invoice_settings"] | {"default_payment_method": method_id}
+    for subscription in world.where("subscription", customer=customer_id):
+        if subscription["status"] not in standing.ENDED:
+            update_subscription(world, {"default_payment_method": method_id}, subscription["id"])
+    return method_id
+
+
 def list_subscriptions(world: World, params: dict[str, Any]) -> Object:
     found = visible(world, "subscription", params)
     if "price" in params:
@@ -168,10 +190,8 @@ def _price_ids(subscription: Object) -> set[str]:
 
 
 def _apply(world: World, subscription: Object, params: dict[str, Any]) -> None:
-    if params.get("default_payment_method"):
-        customer = world.get("customer", subscription["customer"])
-        method = attached(world, params["default_payment_method"], customer, "default_payment_method")
-        subscription["default_payment_method"] = method["id"]
+    if "default_payment_method" in params:
+        subscription["default_payment_method"] = _method_of(world, subscription, params["default_payment_method"])
     subscription["metadata"] = form.merge_metadata(subscription["metadata"], params.get("metadata"))
     if "description" in params:
         subscription["description"] = params["description"]
@@ -184,6 +204,14 @@ def _apply(world: World, subscription: Object, params: dict[str, Any]) -> None:
         owner = {"customer": subscription["customer"], "subscription": subscription["id"]}
         granted = [discounts.grant(world, *discounts.found(world, each), **owner) for each in params["discounts"]]
         subscription["discounts"] = [each["id"] for each in granted]
+
+
+def _method_of(world: World, subscription: Object, given: str | None) -> str | None:
+    """The payment method of this id or `pm_...` name, attached; none unsets it, and the customer's is charged."""
+    if given is None:
+        return None
+    customer = world.get("customer", subscription["customer"])
+    return str(attached(world, given, customer, "default_payment_method")["id"])
 
 
 def _paused_collection(world: World, subscription: Object, given: dict[str, Any] | None) -> Object | None:
@@ -262,7 +290,11 @@ def _trial_end(world: World, params: dict[str, Any]) -> int | None:
     if params.get("trial_period_days"):
         return world.now + int(params["trial_period_days"]) * DAY
     ends = params.get("trial_end")
-    return None if ends in (None, "now") else int(ends)
+    if ends in (None, "now"):
+        return None
+    if int(ends) <= world.now:
+        raise invalid("Timestamp must be in the future.", "trial_end")
+    return int(ends)
 
 
 def _change_item(world: World, subscription: Object, given: dict[str, Any]) -> None:
@@ -308,7 +340,7 @@ def _item(world: World, subscription: Object, given: dict[str, Any]) -> Object:
 
 
 def recurring_price(world: World, price_id: str) -> Object:
-    price = world.get("price", price_id, "items[0][price]")
+    price = active_price(world, price_id, "items[0][price]")
     if price["recurring"] is None:
         raise invalid(f"The price specified is set to `type=one_time`: {price_id}", "items[0][price]")
     return dict(price)

@@ -1,0 +1,290 @@
+"""What the simulator takes it carries out, and what it does not play it says: no answer is a plausible lie."""
+
+import re
+
+import pytest
+import requests
+import stripe
+from contract_params import params_of_calls
+from harness import DAY
+
+from corkage.simulator import Simulator
+from corkage.simulator.resources import ROUTES
+
+BEGIN = 1_767_225_600  # 2026-01-01
+HOUR = 3600
+
+
+@pytest.fixture
+def simulator():
+    with Simulator(seed=5, now=BEGIN) as started:
+        yield started
+
+
+@pytest.fixture
+def v1(client):
+    return client.v1
+
+
+def refused(call, *arguments, **params):
+    with pytest.raises(stripe.StripeError) as caught:
+        call(*arguments, params=params)
+    return caught.value
+
+
+def hidden_calls():
+    """What the SDK can ask and the simulator has no route for, but could take for one with an id."""
+    routes = {(route.method, route.path) for route in ROUTES}
+    for method, path in sorted(params_of_calls().keys() - routes):
+        rules = [re.sub("<id>", "[^/]+", each) for verb, each in routes if verb == method]
+        if any(re.fullmatch(rule, path.replace("<id>", "x_1")) for rule in rules):
+            yield method, path
+
+
+@pytest.mark.parametrize(("method", "path"), list(hidden_calls()))
+def test_no_call_that_is_not_played_is_taken_for_an_id(simulator, method, path):
+    answer = requests.request(method, simulator.url + path, auth=(simulator.api_key, ""), timeout=5)
+
+    assert answer.json()["error"]["code"] == "simulator_not_played"
+
+
+@pytest.mark.parametrize(
+    ("version", "status"),
+    [
+        ("2026-10-28.endive", 200),
+        ("2026-09-30.endive", 200),
+        ("2026-03-25.dahlia", 400),
+        ("2024-06-20", 400),
+        ("x", 400),
+    ],
+)
+def test_it_answers_as_of_its_own_release_and_says_so(simulator, version, status):
+    headers = {"Authorization": "Bearer sk_test_x", "Stripe-Version": version}
+    answer = requests.get(f"{simulator.url}/v1/customers", headers=headers, timeout=5)
+
+    assert (answer.status_code, answer.headers["Stripe-Version"]) == (status, "2026-10-28.endive")
+    assert ("does not play it" in answer.text) is (status == 400)
+
+
+def test_a_promotion_code_of_one_customer_is_not_anothers(shop, v1):
+    ann, bob = shop.customer(), shop.customer("bob")
+    coupon = v1.coupons.create(params={"percent_off": 50, "duration": "once"}).id
+    promotion = {"coupon": coupon, "type": "coupon"}
+    code = v1.promotion_codes.create(params={"promotion": promotion, "code": "ANN", "customer": ann})
+
+    items, discounts = [{"price": shop.price}], [{"promotion_code": code.id}]
+    assert refused(v1.subscriptions.create, customer=bob, items=items, discounts=discounts).param == "discounts"
+    assert v1.promotion_codes.retrieve(code.id).times_redeemed == 0
+    shop.subscribe(ann, discounts=discounts)
+
+    assert v1.promotion_codes.retrieve(code.id).times_redeemed == 1
+    assert v1.invoices.list(params={"customer": ann}).data[0].amount_paid == 450
+
+
+def test_a_price_that_is_no_longer_sold_is_bought_by_nobody(shop, v1):
+    customer = shop.customer()
+    kept = v1.subscriptions.retrieve(shop.subscribe(customer))
+    v1.prices.update(shop.price, params={"active": False})
+
+    assert "inactive" in refused(v1.subscriptions.create, customer=customer, items=[{"price": shop.price}]).user_message
+    assert refused(v1.checkout.sessions.create, mode="subscription", line_items=[{"price": shop.price, "quantity": 1}])
+    more = [{"id": kept["items"].data[0].id, "quantity": 2}]
+    assert v1.subscriptions.update(kept.id, params={"items": more})["items"].data[0].quantity == 2
+
+
+def test_a_trial_ends_in_the_future_and_of_its_own_subscription(shop, v1):
+    customer = shop.customer()
+    trial = {"customer": customer, "items": [{"price": shop.price}], "trial_end": BEGIN}
+    assert refused(v1.subscriptions.create, **trial).param == "trial_end"
+    assert v1.subscriptions.list(params={"status": "all"}).data == []
+
+    running = shop.subscribe(customer)
+    assert refused(v1.subscriptions.update, running, trial_end=BEGIN + DAY).code == "simulator_not_played"
+    assert v1.subscriptions.retrieve(running).trial_end is None
+
+
+@pytest.mark.parametrize("behaviour", ["default_incomplete", "error_if_incomplete", "pending_if_incomplete"])
+def test_a_change_that_waits_for_its_payment_is_not_played(shop, v1, behaviour):
+    running = shop.subscribe(shop.customer())
+
+    assert refused(v1.subscriptions.update, running, payment_behavior=behaviour).code == "simulator_not_played"
+
+
+def test_a_subscription_is_in_its_prices_currency(shop, v1):
+    wanted = {"customer": shop.customer(), "items": [{"price": shop.price}], "currency": "eur"}
+
+    assert refused(v1.subscriptions.create, **wanted).code == "simulator_not_played"
+
+
+def test_a_subscription_without_a_card_of_its_own_charges_the_customers(simulator, shop, v1):
+    subscription = shop.subscribe(
+        shop.customer(), default_payment_method="pm_card_chargeCustomerFail", trial_period_days=1
+    )
+
+    changed = v1.subscriptions.update(subscription, params={"default_payment_method": ""})
+    simulator.advance(DAY + HOUR)
+
+    assert changed.default_payment_method is None
+    assert v1.subscriptions.retrieve(subscription).status == "active"
+    assert v1.invoices.list().data[0].status == "paid"
+
+
+def test_an_invoice_that_advances_by_itself_is_charged_in_an_hour(simulator, shop, v1):
+    customer = shop.customer()
+    v1.invoice_items.create(params={"customer": customer, "amount": 500, "currency": "usd"})
+    wanted = {"customer": customer, "pending_invoice_items_behavior": "include", "auto_advance": True}
+    invoice = v1.invoices.create(params=wanted)
+    still = v1.invoices.create(params={"customer": customer, "auto_advance": True})
+    v1.invoices.update(still.id, params={"auto_advance": False})
+
+    simulator.advance(HOUR - 1)
+    assert v1.invoices.retrieve(invoice.id).status == "draft"
+    simulator.advance(1)
+
+    paid = v1.invoices.retrieve(invoice.id)
+    assert (paid.status, paid.amount_paid) == ("paid", 500)
+    assert v1.invoices.retrieve(still.id).status == "draft"
+
+
+@pytest.mark.parametrize(("auto_advance", "status"), [(True, "paid"), (False, "open")])
+def test_a_renewals_draft_that_is_finalized_by_hand_goes_on_as_told(simulator, shop, v1, auto_advance, status):
+    shop.subscribe(shop.customer())
+    simulator.advance(31 * DAY)
+    draft = v1.invoices.list().data[0]
+    assert (draft.status, draft.billing_reason) == ("draft", "subscription_cycle")
+
+    finalized = v1.invoices.finalize_invoice(draft.id, params={"auto_advance": auto_advance})
+
+    assert finalized.status == status
+
+
+def test_an_invoice_names_whom_it_is_for(shop, v1):
+    details = {"phone": "123", "address": {"city": "Vienna"}, "name": "Ann"}
+    customer = shop.customer(**details, invoice_settings={"footer": "Thanks"})
+    invoice = v1.invoices.create(params={"customer": customer})
+
+    assert (invoice.customer_phone, invoice.customer_name, invoice.footer) == ("123", "Ann", "Thanks")
+    assert invoice.customer_address.city == "Vienna"
+
+
+def phase(shop, months, **params):
+    items = [{"price": shop.price, "quantity": 1}]
+    return {"items": items, "duration": {"interval": "month", "interval_count": months}} | params
+
+
+def test_a_phase_writes_its_metadata_into_the_subscription(simulator, shop, v1):
+    phases = [phase(shop, 1, metadata={"seat": "7"}), phase(shop, 1, metadata={"seat": "8"})]
+    wanted = {"customer": shop.customer(), "start_date": "now", "phases": phases}
+    schedule = v1.subscription_schedules.create(params=wanted)
+    simulator.advance(1)
+    subscription = v1.subscription_schedules.retrieve(schedule.id).subscription
+    assert v1.subscriptions.retrieve(subscription).metadata["seat"] == "7"
+
+    simulator.advance(31 * DAY)
+
+    assert v1.subscriptions.retrieve(subscription).metadata["seat"] == "8"
+
+
+@pytest.mark.parametrize(("params", "credited"), [({}, True), ({"prorate": False, "invoice_now": False}, False)])
+def test_a_canceled_schedule_ends_its_subscription_with_credit_unless_told_not_to(
+    simulator, shop, v1, params, credited
+):
+    wanted = {"customer": shop.customer(), "start_date": "now", "phases": [phase(shop, 2)]}
+    schedule = v1.subscription_schedules.create(params=wanted)
+    simulator.advance(10 * DAY)
+
+    v1.subscription_schedules.cancel(schedule.id, params=params)
+
+    assert v1.subscriptions.list(params={"status": "all"}).data[0].status == "canceled"
+    assert [item.amount < 0 for item in v1.invoice_items.list().data] == [True] * credited
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_released_subscription_keeps_its_end_when_told_to(simulator, shop, v1, keeps):
+    wanted = {"customer": shop.customer(), "start_date": "now", "phases": [phase(shop, 2)], "end_behavior": "cancel"}
+    schedule = v1.subscription_schedules.create(params=wanted)
+    simulator.advance(1)
+
+    v1.subscription_schedules.release(schedule.id, params={"preserve_cancel_date": keeps})
+
+    (subscription,) = v1.subscriptions.list().data
+    assert (subscription.cancel_at is not None) is keeps
+    assert subscription.schedule is None
+
+
+def portal(v1, customer, features, **flow):
+    configuration = v1.billing_portal.configurations.create(params={"features": features})
+    wanted = {"customer": customer, "configuration": configuration.id, "return_url": "https://app.example.com/"}
+    return v1.billing_portal.sessions.create(params=wanted | ({"flow_data": flow} if flow else {})).url
+
+
+def test_a_portal_that_cancels_at_once_does_and_one_that_may_not_does_not(shop, v1):
+    customer = shop.customer()
+    subscription = shop.subscribe(customer)
+
+    no = portal(v1, customer, {"subscription_cancel": {"enabled": False}})
+    for action in ("cancel", "cancel_now"):
+        answer = requests.post(f"{no}/{action}/{subscription}", allow_redirects=False, timeout=5)
+        assert "does not cancel" in answer.text
+        assert answer.status_code == 402
+    now = portal(v1, customer, {"subscription_cancel": {"enabled": True, "mode": "immediately"}})
+    assert "period" not in requests.get(f"{now}/cancel/{subscription}", timeout=5).text
+    assert requests.post(f"{now}/cancel/{subscription}", allow_redirects=False, timeout=5).status_code == 402
+    assert v1.subscriptions.retrieve(subscription).cancel_at is None
+
+    requests.post(f"{now}/cancel_now/{subscription}", allow_redirects=False, timeout=5)
+    assert v1.subscriptions.retrieve(subscription).status == "canceled"
+    assert v1.invoice_items.list().data == []
+
+
+def test_a_flow_of_a_feature_that_is_off_is_refused(shop, v1):
+    customer = shop.customer()
+    flow = {"type": "subscription_cancel", "subscription_cancel": {"subscription": shop.subscribe(customer)}}
+
+    with pytest.raises(stripe.InvalidRequestError, match="disabled"):
+        portal(v1, customer, {"subscription_cancel": {"enabled": False}}, **flow)
+
+
+@pytest.mark.parametrize(("behaviour", "items"), [("none", 0), ("create_prorations", 2)])
+def test_the_portal_confirms_the_quantity_and_prorates_as_configured(shop, v1, behaviour, items):
+    customer = shop.customer()
+    subscription = v1.subscriptions.retrieve(shop.subscribe(customer))
+    asked = {"id": subscription["items"].data[0].id, "price": shop.price, "quantity": 3}
+    features = {
+        "subscription_update": {"enabled": True, "default_allowed_updates": ["price"], "proration_behavior": behaviour}
+    }
+    confirm = {"subscription": subscription.id, "items": [asked]}
+    page = portal(v1, customer, features, type="subscription_update_confirm", subscription_update_confirm=confirm)
+
+    requests.post(f"{page}/change/{subscription.id}", {"price": shop.price}, allow_redirects=False, timeout=5)
+
+    assert v1.subscriptions.retrieve(subscription.id)["items"].data[0].quantity == 3
+    assert len(v1.invoice_items.list().data) == items
+
+
+@pytest.mark.parametrize("future_usage", [{}, {"payment_intent_data": {"setup_future_usage": "off_session"}}])
+def test_paying_once_makes_a_customer_only_to_keep_the_card(simulator, shop, v1, future_usage):
+    once = v1.prices.create(params={"currency": "usd", "unit_amount": 700, "product_data": {"name": "Corkscrew"}}).id
+    items = [{"price": once, "quantity": 2}]
+    session = v1.checkout.sessions.create(params={"mode": "payment", "line_items": items} | future_usage)
+
+    paid = simulator.buy(session.url)
+
+    assert (paid["payment_status"], paid["amount_total"]) == ("paid", 1400)
+    assert len(v1.customers.list().data) == bool(future_usage)
+    if future_usage:
+        assert len(v1.payment_methods.list(params={"customer": paid["customer"]}).data) == 1
+
+
+def test_a_page_is_not_paid_with_another_amount_than_is_due(shop, v1):
+    items = [{"price": shop.price, "quantity": 1}]
+    session = v1.checkout.sessions.create(params={"mode": "subscription", "line_items": items})
+    method = v1.payment_methods.create(params={"type": "card", "card": {"token": "tok_visa"}}).id
+
+    confirm = shop.client.raw_request
+    path = f"/v1/payment_pages/{session.id}/confirm"
+    with pytest.raises(stripe.InvalidRequestError) as caught:
+        confirm("post", path, payment_method=method, expected_amount=899)
+
+    assert caught.value.code == "checkout_amount_mismatch"
+    assert v1.checkout.sessions.retrieve(session.id).status == "open"
