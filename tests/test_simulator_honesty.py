@@ -225,7 +225,7 @@ def test_a_portal_that_cancels_at_once_does_and_one_that_may_not_does_not(shop, 
     no = portal(v1, customer, {"subscription_cancel": {"enabled": False}})
     for action in ("cancel", "cancel_now"):
         answer = requests.post(f"{no}/{action}/{subscription}", allow_redirects=False, timeout=5)
-        assert "does not cancel" in answer.text
+        assert "cannot be done here" in answer.text
         assert answer.status_code == 402
     now = portal(v1, customer, {"subscription_cancel": {"enabled": True, "mode": "immediately"}})
     assert "period" not in requests.get(f"{now}/cancel/{subscription}", timeout=5).text
@@ -235,6 +235,22 @@ def test_a_portal_that_cancels_at_once_does_and_one_that_may_not_does_not(shop, 
     requests.post(f"{now}/cancel_now/{subscription}", allow_redirects=False, timeout=5)
     assert v1.subscriptions.retrieve(subscription).status == "canceled"
     assert v1.invoice_items.list().data == []
+
+
+def test_a_portal_without_cards_and_invoices_shows_and_takes_none(shop, v1):
+    customer = shop.customer()
+    shop.subscribe(customer)
+    before = v1.customers.retrieve(customer).invoice_settings.default_payment_method
+    off = portal(v1, customer, {name: {"enabled": False} for name in ("invoice_history", "payment_method_update")})
+
+    home = requests.get(off, timeout=5).text
+    card = {"number": "5555555555554444", "expiry": "12/40", "cvc": "123"}
+    answer = requests.post(f"{off}/card", card, allow_redirects=False, timeout=5)
+
+    assert "Change card" not in home
+    assert "Invoices" not in home
+    assert "cannot be done here" in answer.text
+    assert v1.customers.retrieve(customer).invoice_settings.default_payment_method == before
 
 
 def test_a_flow_of_a_feature_that_is_off_is_refused(shop, v1):

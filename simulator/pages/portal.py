@@ -70,6 +70,7 @@ def act(world: World, session_id: str, action: str, subscription_id: str = "") -
 
 
 def _save_card(world: World, session: Object, _subscription_id: str) -> None:
+    _enabled(world, session, "payment_method_update")
     method_id = pay_with(world, session["customer"], chosen_method(world))
     for invoice in world.where("invoice", customer=session["customer"], status="open"):
         if not collecting.is_waiting(world, invoice):
@@ -83,14 +84,14 @@ def _change(world: World, session: Object, subscription_id: str) -> None:
     if wanted not in _choices(world, session):
         raise ApiError(400, "Please choose a plan.")
     item = {"id": subscription["items"]["data"][0]["id"], "price": wanted}
-    behaviour = _features(world, session)["subscription_update"]["proration_behavior"]
+    behaviour = _enabled(world, session, "subscription_update")["proration_behavior"]
     update_subscription(world, {"items": [item | _wanted(session)], "proration_behavior": behaviour}, subscription_id)
 
 
 def _cancel(world: World, session: Object, subscription_id: str) -> None:
     """As Stripe: in flexible billing mode the portal sets cancel_at and leaves the boolean false."""
     subscription = _own(world, session, subscription_id)
-    if _cancellation(world, session)["mode"] == "immediately":
+    if _enabled(world, session, "subscription_cancel")["mode"] == "immediately":
         raise ApiError(400, "This portal cancels plans at once.")
     if subscription["billing_mode"]["type"] == "flexible":
         update_subscription(world, {"cancel_at": standing.period_of(subscription)[1]}, subscription_id)
@@ -100,7 +101,7 @@ def _cancel(world: World, session: Object, subscription_id: str) -> None:
 
 def _cancel_now(world: World, session: Object, subscription_id: str) -> None:
     _own(world, session, subscription_id)
-    is_credited = _cancellation(world, session)["proration_behavior"] != "none"
+    is_credited = _enabled(world, session, "subscription_cancel")["proration_behavior"] != "none"
     cancel_subscription(world, {"prorate": is_credited}, subscription_id)
 
 
@@ -117,7 +118,7 @@ def _home(world: World, session: Object) -> bottle.HTTPResponse:
     features = _features(world, session)
     customer = live_customer(world, session["customer"])
     subscriptions = world.where("subscription", customer=customer["id"])
-    invoices = world.where("invoice", customer=customer["id"])
+    invoices = world.where("invoice", customer=customer["id"]) if features["invoice_history"]["enabled"] else []
     return page(
         "Billing",
         "portal",
@@ -127,6 +128,8 @@ def _home(world: World, session: Object) -> bottle.HTTPResponse:
         subscriptions=[_shown(world, each) for each in subscriptions],
         can_change=features["subscription_update"]["enabled"],
         can_cancel=features["subscription_cancel"]["enabled"],
+        can_change_card=features["payment_method_update"]["enabled"],
+        has_invoices=features["invoice_history"]["enabled"],
         card=_card_in_words(world, customer, subscriptions),
         invoices=[
             {
@@ -199,14 +202,14 @@ def _confirmed(session: Object) -> Object:
     return dict(items[0])
 
 
-def _cancellation(world: World, session: Object) -> Object:
-    """How this portal cancels.
+def _enabled(world: World, session: Object, name: str) -> Object:
+    """Find how a feature of this portal is set.
 
-    Errors  ApiError with a sentence for the visitor when it does not
+    Errors  ApiError with a sentence for the visitor when it is off
     """
-    feature: Object = _features(world, session)["subscription_cancel"]
+    feature: Object = _features(world, session)[name]
     if not feature["enabled"]:
-        raise ApiError(400, "This portal does not cancel plans.")
+        raise ApiError(400, "This cannot be done here.")
     return feature
 
 
