@@ -105,7 +105,10 @@ class Choice:
 
     def __call__(self, value: Any, name: str) -> str:
         if value not in self.words:
-            raise invalid(f"Invalid {name}: must be one of {', '.join(self.words)}", name)
+            words = ", ".join(self.words)
+            raise invalid(
+                f"Invalid {name}: {value}. If Stripe has it, the simulator does not play it; it plays: {words}.", name
+            )
         return str(value)
 
 

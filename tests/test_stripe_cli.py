@@ -1,17 +1,50 @@
 """The official Stripe CLI drives the simulator, and its signed webhooks reach the app."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from harness import WEBHOOK_SECRET, running
 
+import corkage
 from corkage.models import StripeEvent, Subscription
 
 INSTALL = "install the official Stripe CLI with `npm install @stripe/cli` and name it in STRIPE_CLI"
+DOCUMENT = (Path(corkage.__file__).parent / "docs/simulator.md").read_text()
+PROMISED = [
+    f"{kind}.{what}"
+    for kind, whats in {
+        "checkout.session": "completed async_payment_succeeded async_payment_failed expired",
+        "customer": "created updated deleted",
+        "customer.subscription": "created updated deleted paused trial_will_end",
+        "invoice": "created finalized paid payment_failed payment_succeeded voided",
+        "payment_method": "attached",
+        "price": "created updated",
+        "product": "created updated deleted",
+        "promotion_code": "created",
+        "subscription_schedule": "created canceled",
+        "test_helpers.test_clock": "advancing",
+    }.items()
+    for what in whats.split()
+]
+
+
+def documented(marker, rows=r"`([a-z0-9_.]+)`"):
+    """The triggers that docs/simulator.md lists after a marker."""
+    part = DOCUMENT.split(f"<!-- {marker} -->\n")[1].split("\n\n")[0]
+    return re.findall(rows, part, re.MULTILINE)
+
+
+PLAYED = documented("triggers")
+FAILING = documented("failing-triggers")
+WITHOUT_EVENT = documented("other-triggers", r"^\| `([a-z_.]+)` \|")
+ONE_OF_EACH_KIND = documented("failing-triggers", r"^\| `([a-z0-9_.]+)`")
 
 
 @pytest.fixture(scope="session")
@@ -23,18 +56,22 @@ def stripe_cli():
 
 
 @pytest.fixture
-def trigger(stripe_cli, simulator, tmp_path):
-    def run(event):
-        environ = os.environ | {"STRIPE_CLI_TELEMETRY_OPTOUT": "1", "XDG_CONFIG_HOME": str(tmp_path)}
+def stripe(stripe_cli, simulator, tmp_path):
+    def run(*arguments):
         return subprocess.run(
-            [stripe_cli, "trigger", event, "--api-key", "sk_test_1234567890abcdef", "--api-base", simulator.url],
-            env=environ,
+            [stripe_cli, *arguments, "--api-key", "sk_test_1234567890abcdef", "--api-base", simulator.url],
+            env=os.environ | {"STRIPE_CLI_TELEMETRY_OPTOUT": "1", "XDG_CONFIG_HOME": str(tmp_path)},
             capture_output=True,
             text=True,
             timeout=60,
         )
 
     return run
+
+
+@pytest.fixture
+def trigger(stripe):
+    return lambda event: stripe("trigger", event)
 
 
 def newest_customer(client):
@@ -89,3 +126,66 @@ def test_stripe_trigger_completes_a_checkout_and_the_app_answers_its_webhooks(co
 
     assert "checkout.session.completed" in {each.event["type"] for each in simulator.deliveries.made}
     assert {each.answers[-1] for each in simulator.deliveries.made} == {200}
+
+
+@pytest.mark.parametrize("event", PLAYED)
+def test_stripe_trigger_leaves_the_event_it_names(simulator, trigger, event):
+    triggered = trigger(event)
+
+    assert triggered.returncode == 0, triggered.stdout + triggered.stderr
+    assert event in {each["type"] for each in simulator.world.all("event")}
+    assert {request.status for request in simulator.requests} <= {200, 402}
+
+
+@pytest.mark.parametrize("event", ONE_OF_EACH_KIND)
+def test_a_trigger_that_is_not_played_fails_and_says_so(simulator, trigger, event):
+    triggered = trigger(event)
+
+    assert triggered.returncode == 1
+    assert "the simulator does not play it" in triggered.stdout + triggered.stderr
+    assert event not in {each["type"] for each in simulator.world.all("event")}
+
+
+@pytest.mark.parametrize("event", WITHOUT_EVENT)
+def test_a_trigger_without_an_event_of_its_name_leaves_what_is_documented(simulator, trigger, event):
+    (leaves,) = re.findall(rf"^\| `{re.escape(event)}` \| `([a-z_.]+)`", DOCUMENT, re.MULTILINE)
+    assert trigger(event).returncode == 0
+
+    kinds = {each["type"] for each in simulator.world.all("event")}
+    assert leaves in kinds
+    assert event not in kinds
+
+
+def test_every_trigger_that_the_cli_has_is_documented_once(stripe_cli):
+    told = subprocess.run([stripe_cli, "trigger", "--help"], capture_output=True, text=True, timeout=60).stdout
+    listed = re.findall(r"^  ([a-z0-9_]+(?:\.[a-z0-9_]+)+)$", told, re.MULTILINE)
+
+    assert len(listed) > 100
+    assert sorted(PLAYED + FAILING + WITHOUT_EVENT) == sorted(listed)
+
+
+def test_what_was_promised_is_played():
+    assert set(PROMISED) - set(PLAYED) == set()
+    assert len(PROMISED) == 28
+
+
+def test_the_cli_makes_prices_and_lists_customers_and_subscriptions(simulator, client, shop, stripe):
+    customer = shop.customer()
+    over, running = shop.subscribe(customer), shop.subscribe(customer)
+    client.v1.subscriptions.cancel(over)
+    product = client.v1.products.list().data[0].id
+
+    made = stripe(
+        "prices", "create", "--product", product, "--currency", "usd", "--unit-amount", "700",
+        "--recurring.interval", "year", "-d", "lookup_key=yearly",
+    )  # fmt: skip
+    customers = stripe("customers", "list", "--limit", "3")
+    subscriptions = stripe("subscriptions", "list", "--status", "all")
+    still = stripe("subscriptions", "list")
+
+    (price,) = client.v1.prices.list(params={"lookup_keys": ["yearly"]}).data
+    assert json.loads(made.stdout)["id"] == price.id
+    assert (price.unit_amount, price.recurring.interval) == (700, "year")
+    assert [each["id"] for each in json.loads(customers.stdout)["data"]] == [customer]
+    assert [each["id"] for each in json.loads(subscriptions.stdout)["data"]] == [running, over]
+    assert [each["id"] for each in json.loads(still.stdout)["data"]] == [running]

@@ -1,0 +1,93 @@
+"""docs/simulator.md says what the simulator is, no more and no less."""
+
+import re
+from pathlib import Path
+
+import pytest
+import requests
+
+import corkage
+from corkage.simulator.instruments import INSTRUMENTS
+from corkage.simulator.resources import ROUTES
+
+DOCUMENT = (Path(corkage.__file__).parent / "docs/simulator.md").read_text()
+
+
+def part(marker):
+    """What follows a marker, up to an empty line."""
+    return DOCUMENT.split(f"<!-- {marker} -->\n")[1].split("\n\n")[0]
+
+
+def table(marker):
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in part(marker).splitlines()[2:]]
+
+
+def fate(instrument):
+    """What becomes of a charge, in the document's words."""
+    if instrument.type != "card":
+        return f"on its way for days, then {'failed' if instrument.declines else 'paid'}"
+    if instrument.authenticates:
+        always = instrument.authenticates == "always"
+        when = "when the customer confirms each payment" if always else "once the customer has confirmed"
+        return f"paid, {when} to the bank"
+    how = {"attach": "declined already when attached", "charge": "attached, then declined at each charge"}
+    return f"{how[instrument.declines]}: `{instrument.decline_code}`" if instrument.declines else "paid"
+
+
+def test_every_test_card_and_account_is_listed_with_what_becomes_of_it():
+    listed = [(number, name.strip("`"), what) for number, name, what in table("instruments")]
+
+    named = {name: name if name.startswith("pm_") else "" for name in INSTRUMENTS}
+    assert listed == [(each.number, named[name], fate(each)) for name, each in INSTRUMENTS.items()]
+
+
+def test_every_route_that_is_played_is_listed_and_no_other():
+    cells = " ".join(routes for _, routes in table("routes"))
+    listed = [
+        (method, path) for methods, path in re.findall(r"`([A-Z ]+) (/\S+)`", cells) for method in methods.split()
+    ]
+
+    assert sorted(listed) == sorted((route.method, route.path) for route in ROUTES)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "params"),
+    [
+        ("POST", "/v1/payment_intents", {"amount": 100}),
+        ("POST", "/v1/setup_intents", {}),
+        ("POST", "/v1/refunds", {}),
+        ("POST", "/v1/checkout/sessions", {"mode": "setup", "line_items[0][price]": "price_1"}),
+        ("POST", "/v1/invoices", {"customer": "cus_1", "collection_method": "send_invoice"}),
+        ("POST", "/v1/credit_notes", {}),
+        ("POST", "/v1/invoices/create_preview", {"customer": "cus_1"}),
+        ("POST", "/v1/quotes", {}),
+        ("POST", "/v1/payment_links", {}),
+        ("POST", "/v1/plans", {}),
+        ("POST", "/v1/customers", {"coupon": "c"}),
+        ("POST", "/v1/customers", {"tax[ip_address]": "1.1.1.1"}),
+        ("POST", "/v1/tax_rates", {}),
+        ("POST", "/v1/shipping_rates", {}),
+        ("POST", "/v1/billing/meters", {}),
+        ("POST", "/v1/prices", {"currency": "usd", "unit_amount": "1", "tiers_mode": "graduated"}),
+        ("POST", "/v1/prices", {"currency": "usd", "unit_amount": "1", "recurring[usage_type]": "metered"}),
+        ("GET", "/v1/subscription_items", {"subscription": "sub_1"}),
+        ("POST", "/v1/subscription_schedules", {"customer": "c", "phases[0][x]": "1", "from_subscription": "sub_1"}),
+        ("POST", "/v1/subscription_schedules/sub_sched_1", {"phases[0][items][0][price]": "price_1"}),
+        ("GET", "/v1/customers/search", {"query": "email:'a'"}),
+        ("GET", "/v1/entitlements/active_entitlements", {"customer": "cus_1"}),
+        ("POST", "/v1/accounts", {}),
+    ],
+)
+def test_what_the_document_says_is_not_played_is_an_error_that_says_so(simulator, method, path, params):
+    where = {"params" if method == "GET" else "data": params}
+    answer = requests.request(method, simulator.url + path, auth=(simulator.api_key, ""), timeout=5, **where)
+
+    assert answer.status_code in (400, 404)
+    assert "the simulator does not play it" in answer.json()["error"]["message"]
+    assert simulator.world.all("event") == []
+
+
+def test_the_pages_that_are_named_are_there(simulator):
+    for path in ("/c/pay/x", "/p/session/x", "/i/x"):
+        answer = requests.get(simulator.url + path, timeout=5)
+        assert (answer.status_code, answer.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
