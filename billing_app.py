@@ -45,7 +45,7 @@ from .sync.prices import Catalogue
 
 if TYPE_CHECKING:
     from .sync.checkout import Checkout
-    from .sync.worker import Worker, WorkerThread
+    from .sync.worker import Work, Worker, WorkerThread
 
 HURRIED_SECONDS = (1.0, 1.5)  # for each of the two calls of a returning visitor, who is waiting
 SLOT_SECONDS = 0.25
@@ -158,6 +158,15 @@ class Billing:
             yield
         finally:
             self._stripe_slots.release()
+
+    def work(self) -> "Work":
+        """Ask Stripe what is new and apply it, before returning: for tests and scripts. A running product does this by
+        itself, as BILLING_WORKER says.
+
+        Shape   what was done: how many customers were `converged`, how often something `failed`, which the log tells
+        Errors  ConfigError when the file mirrors another account; DatabaseUnavailable
+        """
+        return self.worker.work_at_once(time.time())
 
     def close(self) -> None:
         """Stop the worker after the customer at hand, and close the file. What is pending stays pending."""

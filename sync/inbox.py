@@ -202,17 +202,6 @@ def _is_old_news(event: EventRef, customer_id: str | None) -> bool:
     return is_held and all(each.clock_ahead >= -SURELY_SEEN_SECONDS for each in held)
 
 
-def make_due(event_id: str, now: float) -> bool:
-    """Have a pending event applied now, however often that failed; tell whether it is pending."""
-    with database.writing():
-        changed = (
-            StripeEvent.update(next_attempt_at=now)
-            .where(StripeEvent.id == event_id, StripeEvent.applied_at.is_null())
-            .execute()
-        )
-    return bool(changed)
-
-
 def customer_of(event_id: str) -> str | None:
     """Tell whose event this is, where that is known."""
     query = StripeEvent.select(StripeEvent.customer_id).where(StripeEvent.id == event_id)
@@ -319,6 +308,15 @@ def lease(customer_id: str, now: float, until: float) -> bool:
             .execute()
         )
     return bool(claimed)
+
+
+def make_due(now: float, event_id: str | None = None) -> bool:
+    """Have everything that is pending due by now, or one event, whether it was to settle or to be tried again later;
+    tell whether there was any."""
+    chosen = (StripeEvent.id == event_id,) if event_id else ()
+    with database.writing():
+        changed = StripeEvent.update(next_attempt_at=now).where(StripeEvent.applied_at.is_null(), *chosen).execute()
+    return bool(changed)
 
 
 def mark_applied(event_ids: Sequence[str], outcome: str, now: float) -> None:

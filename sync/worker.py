@@ -85,10 +85,22 @@ class Worker:
         failed = sum(each is not None for each in did + tried)
         return Work(tried.count(None), failed, self._next_due_at())
 
+    def work_at_once(self, now: float) -> Work:
+        """Poll, and apply all that is pending, without any of the pauses that spare Stripe calls; where polling is
+        off, what came by webhook.
+
+        Errors  as work_once()
+        """
+        recurring.make_due("poll", now)
+        polled = self.work_once(now)
+        inbox.make_due(now)
+        applied = self.work_once(now)
+        return Work(polled.converged + applied.converged, polled.failed + applied.failed, applied.next_due_at)
+
     def apply_now(self, event_id: str, now: float) -> BillingError | None:
         """Apply a recorded event without waiting for its turn; return what went wrong, None when all is applied."""
         self.check_account()
-        if not inbox.make_due(event_id, now):
+        if not inbox.make_due(now, event_id):
             return None
         if inbox.customer_of(event_id) is None:
             failed = self._follow_clocks(now) or self._refresh_prices(now) or self._find_customers(now)

@@ -47,6 +47,16 @@ def test_the_wheel_holds_the_package_and_neither_tests_nor_bench(wheel):
     assert not [name for name in names if re.search(r"/(tests|bench|\.ci)/|conftest|\.env|\.toml$", name)]
 
 
+def unpacked(wheel, folder):
+    """An environment with the wheel in it, beside what this one has installed."""
+    environment = folder / "venv"
+    venv.create(environment, with_pip=False)
+    packages = next((environment / "lib").glob("python*/site-packages"))
+    zipfile.ZipFile(wheel).extractall(packages)
+    (packages / "dependencies.pth").write_text("\n".join(site.getsitepackages()))
+    return environment / "bin" / "python", packages
+
+
 HOST_PROGRAM = """
 import sys
 sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in repr(finder)]
@@ -59,22 +69,45 @@ print(corkage.__file__)
 
 
 def test_the_wheel_lives_beside_a_host_with_modules_of_the_same_names(wheel, tmp_path):
-    environment = tmp_path / "venv"
-    venv.create(environment, with_pip=False)
-    packages = next((environment / "lib").glob("python*/site-packages"))
-    zipfile.ZipFile(wheel).extractall(packages)
-    (packages / "dependencies.pth").write_text("\n".join(site.getsitepackages()))
+    python, packages = unpacked(wheel, tmp_path)
     host = tmp_path / "host"
     for name in ("models.py", "config.py", "handlers/__init__.py", "tests/__init__.py", "errors.py"):
         (host / name).parent.mkdir(parents=True, exist_ok=True)
         (host / name).write_text("HOST = True\n")
 
-    ran = subprocess.run(
-        [environment / "bin" / "python", "-c", HOST_PROGRAM], cwd=host, capture_output=True, text=True, timeout=60
-    )
+    ran = subprocess.run([python, "-c", HOST_PROGRAM], cwd=host, capture_output=True, text=True, timeout=60)
 
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.startswith(str(packages))
+
+
+HOST_TEST = """
+import corkage
+
+def test_of_a_host(stripe_simulator):
+    assert corkage.__file__.startswith({packages!r})
+    stripe_simulator.advance(1)
+"""
+
+
+def test_the_wheel_brings_hosts_tests_their_fixture(wheel, tmp_path):
+    python, packages = unpacked(wheel, tmp_path)
+    (entry_points,) = packages.glob("*.dist-info/entry_points.txt")
+    assert "[pytest11]\ncorkage = corkage.simulator.pytest_plugin" in entry_points.read_text()
+    (tmp_path / "host").mkdir()
+    (tmp_path / "host" / "test_host.py").write_text(HOST_TEST.format(packages=str(packages)))
+
+    command = [python, "-m", "pytest", "-q", "-W", "error"]
+    ran = subprocess.run(command, cwd=tmp_path / "host", capture_output=True, text=True, timeout=60)
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert re.search(r"^1 passed", ran.stdout, re.MULTILINE)
+
+
+def test_the_product_itself_does_not_load_pytest():
+    program = "import sys, corkage.cli, corkage.simulator; sys.exit('pytest' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0
 
 
 @pytest.mark.parametrize("folder", ["main", "corkage", "corkage-main"])
@@ -103,6 +136,7 @@ def test_requirements_pin_everything_within_the_ranges_of_pyproject():
 
     assert lines[-1] == "-e ."
     assert all(re.fullmatch(r"[a-z0-9-]+==\S+( ; .+)?", line) for line in lines[:-1])
-    for text in project["dependencies"] + project["optional-dependencies"]["test"]:
+    extras = project["optional-dependencies"]
+    for text in [*project["dependencies"], *extras["test"], *extras["testing"]]:
         wanted = Requirement(text)
         assert wanted.specifier.contains(pins[wanted.name.lower()]), text

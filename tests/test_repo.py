@@ -164,3 +164,9 @@ def test_the_readme_names_every_event_that_counts():
 def test_the_readmes_picture_is_there():
     for name in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README):
         assert (ROOT / name).stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("path", tracked("*.md"), ids=str)
+def test_links_within_the_repository_lead_somewhere(path):
+    for link in re.findall(r"\]\(([^)#:]+)\)", (ROOT / path).read_text()):
+        assert (ROOT / path.parent / link).exists(), link
