@@ -1,7 +1,6 @@
 """An offline Stripe: its API, and signed webhooks, on a port of this machine. A simulation: no money moves."""
 
 import contextlib
-import copy
 import signal
 import threading
 from pathlib import Path
@@ -22,7 +21,7 @@ from .resources.subscriptions import pay_with
 from .resources.webhook_endpoints import create_endpoint
 from .server import Api, Request
 from .statefile import StateFile, UnusableFile
-from .world import Object, Rules, World
+from .world import Object, Rules, World, copied
 
 SERVER = {"threads": 16, "channel_request_lookahead": 1, "ident": "simulator"}
 """Threads enough that requests which hang leave some; with the lookahead a client that goes away is noticed."""
@@ -188,7 +187,7 @@ class Simulator:
         with self.world.lock:
             params = {"currency": currency, "unit_amount": unit_amount, "lookup_key": lookup_key}
             params |= {"recurring": {"interval": interval}, "product_data": {"name": product or lookup_key}}
-            return copy.deepcopy(create_price(self.world, params))
+            return copied(create_price(self.world, params))
 
     def buy(self, url: str, card: str = "pm_card_visa") -> Object:
         """Pay on a hosted Checkout page as a visitor would, over HTTP, and return the Checkout Session: its `customer`
@@ -202,7 +201,7 @@ class Simulator:
             session = self.world.get("checkout.session", session_id)
         visitor.pay(url, card)
         with self.world.lock:
-            return copy.deepcopy(session)
+            return copied(session)
 
     def use_card(self, customer_id: str, card: str) -> None:
         """Have a customer, and all its subscriptions, pay with another test card from now on.

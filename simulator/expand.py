@@ -1,10 +1,9 @@
 """`expand[]`: related objects in the place of their ids."""
 
-import copy
 from typing import Any
 
 from .errors import invalid
-from .world import Object, World
+from .world import Object, World, copied
 
 RELATED = {
     "coupon": "coupon",
@@ -24,7 +23,7 @@ RELATED = {
 
 def expanded(world: World, answer: Object, paths: list[str]) -> Object:
     """Return a copy of the answer in which every path is expanded."""
-    answer = copy.deepcopy(answer)
+    answer = copied(answer)
     for path in paths:
         if path.count(".") >= 4:
             raise invalid("You cannot expand more than 4 levels of a property", f"expand[{path}]")
@@ -44,9 +43,9 @@ def _expand(world: World, node: Any, path: list[str], whole: str) -> None:
     if isinstance(value, str):
         if name not in RELATED:
             raise invalid(f"This property cannot be expanded ({whole}).", f"expand[{whole}]")
-        node[name] = copy.deepcopy(world.get(RELATED[name], value, f"expand[{whole}]"))
+        node[name] = copied(world.get(RELATED[name], value, f"expand[{whole}]"))
     elif isinstance(value, list) and name in RELATED:
         ids = [each if isinstance(each, str) else each["id"] for each in value]
-        node[name] = [copy.deepcopy(world.get(RELATED[name], each, f"expand[{whole}]")) for each in ids]
+        node[name] = [copied(world.get(RELATED[name], each, f"expand[{whole}]")) for each in ids]
     if rest and node[name] is not None:
         _expand(world, node[name], rest, whole)

@@ -1,6 +1,5 @@
 """The simulated account: every object in it, and the events that tell of their changes."""
 
-import copy
 import random
 import string
 import threading
@@ -57,6 +56,13 @@ class Rules:
     retry_days: tuple[int, ...] = (3, 5, 7)
     after_retries: Literal["canceled", "unpaid", "past_due"] = "canceled"
     delayed_payment_days: int = 4
+
+
+def copied(value: Any) -> Any:
+    """Copy what is in JSON's shape: in a fourth of the time that copy.deepcopy takes, which was most of a renewal's."""
+    if isinstance(value, dict):
+        return {name: copied(each) for name, each in value.items()}
+    return [copied(each) for each in value] if isinstance(value, list) else value
 
 
 def _ignore(_event: Object) -> None:
@@ -197,7 +203,7 @@ class World:
 
     def emit(self, kind: str, subject: Object, previous: Object | None = None) -> None:
         """Record an event with the object as it is now, and hand it to the deliveries."""
-        data = {"object": copy.deepcopy(subject)} | ({"previous_attributes": previous} if previous else {})
+        data = {"object": copied(subject)} | ({"previous_attributes": previous} if previous else {})
         event = {
             "id": self.new_id("event"),
             "object": "event",
@@ -215,7 +221,7 @@ class World:
     @contextmanager
     def changing(self, subject: Object, kind: str) -> Iterator[None]:
         """Emit the event when the block changed the object, with what was there before."""
-        before = copy.deepcopy(subject)
+        before = copied(subject)
         yield
         previous = {name: value for name, value in before.items() if subject.get(name) != value}
         if previous:
