@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from .billing import collecting, lifecycle, schedules
+from .billing import collecting, discounts, lifecycle, schedules
 from .resources import checkout_sessions, subscription_schedules
 from .world import World
 
@@ -12,6 +12,7 @@ ACTIONS: dict[str, Callable[[World, str, int], None]] = {
     "begin_phase": subscription_schedules.begin_phase,
     "cancel": lifecycle.cancel_as_scheduled,
     "complete_schedule": schedules.complete,
+    "end_offer": discounts.end_offer,
     "end_pause_of_collection": lifecycle.end_pause_of_collection,
     "expire": lifecycle.expire,
     "expire_session": checkout_sessions.expire_when_due,

@@ -38,6 +38,11 @@ def missing(kind: str, object_id: str, param: str = "id") -> ApiError:
     )
 
 
+def taken(kind: str) -> ApiError:
+    """Somebody chose an id that there is already."""
+    return ApiError(400, f"{kind.capitalize()} already exists.", code="resource_already_exists", param="id")
+
+
 def unknown_parameter(name: str, known: Iterable[str]) -> ApiError:
     """Not Stripe's, or not played: the simulator cannot know which, and says what it does take."""
     played = ", ".join(sorted(known)) or "none"

@@ -304,3 +304,56 @@ def test_a_page_is_not_paid_with_another_amount_than_is_due(shop, v1):
 
     assert caught.value.code == "checkout_amount_mismatch"
     assert v1.checkout.sessions.retrieve(session.id).status == "open"
+
+
+def test_an_offer_that_is_used_up_or_over_says_so(simulator, shop, v1):
+    once = v1.coupons.create(params={"percent_off": 10, "duration": "once", "max_redemptions": 1}).id
+    short = v1.coupons.create(params={"percent_off": 10, "duration": "once", "redeem_by": BEGIN + DAY}).id
+    code = v1.promotion_codes.create(
+        params={"promotion": {"coupon": short, "type": "coupon"}, "expires_at": BEGIN + HOUR}
+    ).id
+    assert v1.coupons.retrieve(once).valid
+
+    shop.subscribe(shop.customer(), discounts=[{"coupon": once}])
+    simulator.advance(HOUR)
+    assert (v1.coupons.retrieve(once).valid, v1.promotion_codes.retrieve(code).active) == (False, False)
+    assert v1.coupons.retrieve(short).valid
+    simulator.advance(DAY)
+
+    assert not v1.coupons.retrieve(short).valid
+    assert {each.id for each in v1.coupons.list().data} == {once, short}
+
+
+def test_a_deleted_coupon_is_gone_and_what_was_redeemed_goes_on(simulator, shop, v1):
+    coupon = v1.coupons.create(params={"percent_off": 50, "duration": "forever"}).id
+    shop.subscribe(shop.customer(), discounts=[{"coupon": coupon}])
+    v1.coupons.delete(coupon)
+
+    assert refused(v1.coupons.retrieve, coupon).code == "resource_missing"
+    assert refused(v1.coupons.update, coupon, name="x").code == "resource_missing"
+    assert refused(v1.promotion_codes.create, promotion={"coupon": coupon, "type": "coupon"}).http_status == 400
+    assert v1.coupons.list().data == []
+    simulator.advance_to("renewal")
+    assert v1.invoices.list().data[0].amount_paid == 450
+
+
+def test_an_id_of_ones_own_is_taken_once(v1):
+    v1.products.create(params={"id": "pro", "name": "Pro"})
+    v1.coupons.create(params={"id": "ten", "percent_off": 10})
+
+    assert refused(v1.products.create, id="pro", name="Other").code == "resource_already_exists"
+    assert refused(v1.coupons.create, id="ten", percent_off=20).code == "resource_already_exists"
+    assert (v1.products.retrieve("pro").name, v1.coupons.retrieve("ten").percent_off) == ("Pro", 10)
+
+
+def test_amounts_and_quantities_are_not_below_nothing(shop, v1):
+    customer = shop.customer()
+    minus = [{"price": shop.price, "quantity": -1}]
+    price = {"currency": "usd", "unit_amount": -1, "product_data": {"name": "Less"}}
+
+    assert refused(v1.prices.create, **price).param == "unit_amount"
+    assert refused(v1.subscriptions.create, customer=customer, items=minus).param == "items[0][quantity]"
+    assert refused(v1.checkout.sessions.create, mode="subscription", line_items=minus)
+    for percent in (0, 101):
+        assert refused(v1.coupons.create, percent_off=percent, duration="once").param == "percent_off"
+    assert v1.subscriptions.list(params={"status": "all"}).data == []

@@ -34,7 +34,18 @@ def grant(world: World, coupon: Object, promotion_code: Object | None = None, **
     } | owner
     for redeemed in filter(None, (coupon, promotion_code)):
         redeemed["times_redeemed"] += 1
+        if redeemed["times_redeemed"] == redeemed["max_redemptions"]:
+            end_offer(world, redeemed["id"])
     return world.add("discount", discount)
+
+
+def end_offer(world: World, offer_id: str, _moment: int = 0) -> None:
+    """A coupon or a promotion code was redeemed as often, or is as old, as it may be."""
+    coupon, code = world.find("coupon", offer_id), world.find("promotion_code", offer_id)
+    if coupon:
+        coupon["valid"] = False
+    if code:
+        code["active"] = False
 
 
 def check_redeemable(

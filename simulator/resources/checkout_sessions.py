@@ -26,6 +26,8 @@ def create_session(world: World, params: dict[str, Any]) -> Object:
         raise invalid("You specified `payment` mode but passed a recurring price.", "mode")
     if params["mode"] == "subscription" and not all(price["recurring"] for price in prices):
         raise not_played("one-time prices in `subscription` mode")
+    if any(each.get("quantity", 1) < 1 for each in params["line_items"]):
+        raise invalid("This value must be greater than or equal to 1.", "line_items[0][quantity]")
     if "customer" in params and "customer_email" in params:
         raise invalid("You may only specify one of these parameters: customer, customer_email.", "customer")
     if "customer" in params:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from .. import form, lists
-from ..errors import invalid, missing_parameter
+from ..errors import invalid, missing, missing_parameter, taken
 from ..form import boolean, choice, integer, metadata, nested, number, optional, text
 from ..route import Route, retrieving
 from ..world import Object, World
@@ -12,6 +12,10 @@ COUPONS, CODES = "/v1/coupons", "/v1/promotion_codes"
 
 
 def create_coupon(world: World, params: dict[str, Any]) -> Object:
+    if world.find("coupon", params.get("id")):
+        raise taken("coupon")
+    if not 0 < params.get("percent_off", 100) <= 100:
+        raise invalid("This value must be more than 0 and at most 100.", "percent_off")
     if ("percent_off" in params) is ("amount_off" in params):
         raise invalid("You must pass one of `percent_off` and `amount_off`.", "percent_off")
     if "amount_off" in params and "currency" not in params:
@@ -41,12 +45,18 @@ def create_coupon(world: World, params: dict[str, Any]) -> Object:
         )
     }
     world.add("coupon", coupon)
+    if coupon["redeem_by"]:
+        world.clock.schedule(coupon["redeem_by"], "end_offer", coupon["id"])
     world.emit("coupon.created", coupon)
     return coupon
 
 
+def retrieve_coupon(world: World, _params: dict[str, Any], coupon_id: str) -> Object:
+    return _coupon(world, coupon_id)
+
+
 def update_coupon(world: World, params: dict[str, Any], coupon_id: str) -> Object:
-    coupon = world.get("coupon", coupon_id)
+    coupon = _coupon(world, coupon_id)
     with world.changing(coupon, "coupon.updated"):
         coupon["metadata"] = form.merge_metadata(coupon["metadata"], params.get("metadata"))
         coupon["name"] = params.get("name", coupon["name"])
@@ -55,14 +65,22 @@ def update_coupon(world: World, params: dict[str, Any], coupon_id: str) -> Objec
 
 def delete_coupon(world: World, _params: dict[str, Any], coupon_id: str) -> Object:
     """Have nobody redeem it any more; those who did keep what they have."""
-    coupon = world.get("coupon", coupon_id)
+    coupon = _coupon(world, coupon_id)
     coupon["valid"] = False
+    world.behind[coupon_id] = {"is_deleted": True}
     world.emit("coupon.deleted", coupon)
     return {"id": coupon_id, "object": "coupon", "deleted": True}
 
 
 def list_coupons(world: World, params: dict[str, Any]) -> Object:
-    return lists.page(world.where("coupon", valid=True), params, COUPONS)
+    return lists.page([each for each in world.all("coupon") if each["id"] not in world.behind], params, COUPONS)
+
+
+def _coupon(world: World, coupon_id: str, param: str = "id") -> Object:
+    """Find a coupon; what was deleted stays for those who redeemed it, and for nobody else."""
+    if coupon_id in world.behind:
+        raise missing("coupon", coupon_id, param)
+    return world.get("coupon", coupon_id, param)
 
 
 def create_code(world: World, params: dict[str, Any]) -> Object:
@@ -70,7 +88,7 @@ def create_code(world: World, params: dict[str, Any]) -> Object:
     coupon_id = params.get("promotion", {}).get("coupon") or params.get("coupon")
     if coupon_id is None:
         raise missing_parameter("promotion[coupon]")
-    coupon = world.get("coupon", coupon_id, "promotion[coupon]")
+    coupon = _coupon(world, coupon_id, "promotion[coupon]")
     code = params.get("code") or world.new_token(8)
     if any(each["code"] == code.upper() for each in world.where("promotion_code", active=True)):
         raise invalid("An active promotion code with this code already exists.", "code")
@@ -95,6 +113,8 @@ def create_code(world: World, params: dict[str, Any]) -> Object:
         "times_redeemed": 0,
     }
     world.add("promotion_code", promotion_code)
+    if promotion_code["expires_at"]:
+        world.clock.schedule(promotion_code["expires_at"], "end_offer", promotion_code["id"])
     world.emit("promotion_code.created", promotion_code)
     return promotion_code
 
@@ -135,7 +155,7 @@ ROUTES = (
             "redeem_by": integer,
         },
     ),
-    retrieving("coupon", COUPONS),
+    Route("GET", f"{COUPONS}/<id>", retrieve_coupon),
     Route("POST", f"{COUPONS}/<id>", update_coupon, {"metadata": metadata, "name": text}),
     Route("DELETE", f"{COUPONS}/<id>", delete_coupon),
     Route("GET", COUPONS, list_coupons, form.LIST | {"created": form.created}),

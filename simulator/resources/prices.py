@@ -21,6 +21,8 @@ RECURRING = {"interval": choice("day", "week", "month", "year"), "interval_count
 
 
 def create_price(world: World, params: dict[str, Any]) -> Object:
+    if params["unit_amount"] < 0:
+        raise invalid("This value must be greater than or equal to 0.", "unit_amount")
     recurring = params.get("recurring")
     price_id = world.new_id("price")
     _take_lookup_key(world, params, price_id)

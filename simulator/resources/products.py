@@ -3,7 +3,7 @@
 from typing import Any
 
 from .. import form, lists
-from ..errors import invalid
+from ..errors import invalid, taken
 from ..form import boolean, list_of, metadata, optional, text
 from ..route import Route, retrieving
 from ..world import Object, World
@@ -22,6 +22,8 @@ FIELDS = {
 
 
 def create_product(world: World, params: dict[str, Any]) -> Object:
+    if world.find("product", params.get("id")):
+        raise taken("product")
     product = {
         "id": params.get("id") or world.new_id("product", 14),
         "object": "product",

@@ -313,7 +313,7 @@ def _change_item(world: World, subscription: Object, given: dict[str, Any]) -> N
     if "price" in given:
         price = recurring_price(world, given["price"])
         item |= {"price": price, "plan": plan_of(price)}
-    item["quantity"] = given.get("quantity", item["quantity"])
+    item["quantity"] = _quantity(given, item["quantity"])
     item["metadata"] = form.merge_metadata(item["metadata"], given.get("metadata"))
 
 
@@ -333,10 +333,17 @@ def _item(world: World, subscription: Object, given: dict[str, Any]) -> Object:
         "metadata": form.merge_metadata({}, given.get("metadata")),
         "plan": plan_of(price),
         "price": price,
-        "quantity": given.get("quantity", 1),
+        "quantity": _quantity(given, 1),
         "subscription": subscription["id"],
         "tax_rates": [],
     }
+
+
+def _quantity(given: dict[str, Any], otherwise: int) -> int:
+    quantity = int(given.get("quantity", otherwise))
+    if quantity < 0:
+        raise invalid("This value must be greater than or equal to 0.", "items[0][quantity]")
+    return quantity
 
 
 def recurring_price(world: World, price_id: str) -> Object:
