@@ -187,7 +187,8 @@ class Simulator:
         with self.world.lock:
             params = {"currency": currency, "unit_amount": unit_amount, "lookup_key": lookup_key}
             params |= {"recurring": {"interval": interval}, "product_data": {"name": product or lookup_key}}
-            return copied(create_price(self.world, params))
+            price: Object = copied(create_price(self.world, params))
+        return price
 
     def buy(self, url: str, card: str = "pm_card_visa") -> Object:
         """Pay on a hosted Checkout page as a visitor would, over HTTP, and return the Checkout Session: its `customer`
@@ -201,7 +202,8 @@ class Simulator:
             session = self.world.get("checkout.session", session_id)
         visitor.pay(url, card)
         with self.world.lock:
-            return copied(session)
+            bought: Object = copied(session)
+        return bought
 
     def use_card(self, customer_id: str, card: str) -> None:
         """Have a customer, and all its subscriptions, pay with another test card from now on.

@@ -324,6 +324,20 @@ def test_an_offer_that_is_used_up_or_over_says_so(simulator, shop, v1):
     assert {each.id for each in v1.coupons.list().data} == {once, short}
 
 
+@pytest.mark.parametrize("card", [None, "pm_card_chargeCustomerFail"])
+def test_a_refused_subscription_redeems_nothing(shop, v1, card):
+    customer = v1.customers.create(params={"payment_method": card} if card else {}).id
+    coupon = v1.coupons.create(params={"percent_off": 10, "duration": "once", "max_redemptions": 1}).id
+    wanted = {"customer": customer, "items": [{"price": shop.price}], "discounts": [{"coupon": coupon}]}
+    wanted |= {"payment_behavior": "error_if_incomplete"} | ({"default_payment_method": card} if card else {})
+
+    assert refused(v1.subscriptions.create, **wanted)
+
+    redeemed = v1.coupons.retrieve(coupon)
+    assert (redeemed.times_redeemed, redeemed.valid) == (0, True)
+    assert v1.subscriptions.list(params={"status": "all"}).data == v1.invoices.list().data == []
+
+
 def test_a_deleted_coupon_is_gone_and_what_was_redeemed_goes_on(simulator, shop, v1):
     coupon = v1.coupons.create(params={"percent_off": 50, "duration": "forever"}).id
     shop.subscribe(shop.customer(), discounts=[{"coupon": coupon}])

@@ -10,24 +10,32 @@ EXPIRES_AFTER_SECONDS = 23 * HOUR
 NOTICE_SECONDS = 3 * DAY  # how long before the end of a trial Stripe tells of it
 
 
+def check_start(world: World, subscription: Object, behaviour: str) -> None:
+    """Refuse a subscription that could not begin, before anything has happened.
+
+    Errors  ApiError when there is nothing to charge, or the charge will fail and behaviour is "error_if_incomplete"
+    """
+    if not _is_charged_at_once(subscription) or behaviour == "default_incomplete":
+        return
+    method_id = standing.payment_method_of(subscription, world.get("customer", subscription["customer"]))
+    if method_id is None:
+        raise ApiError(400, collecting.NO_PAYMENT_METHOD, code="resource_missing")
+    if behaviour == "error_if_incomplete" and collecting.foresee(world, method_id) in ("declined", "action"):
+        raise collecting.instrument_of(world, method_id).error()
+
+
 def start(world: World, subscription: Object, behaviour: str, *, by_schedule: bool = False) -> None:
     """Bill a new subscription for the first time, and let the payment decide its status.
 
     Shape   behaviour: Stripe's `payment_behavior`; by_schedule: a subscription schedule makes it: active from the
             first, its invoice charged in an hour
-    Errors  ApiError when there is nothing to charge, or the charge fails and behaviour is "error_if_incomplete";
-            nothing has happened then
     """
     customer = world.get("customer", subscription["customer"])
     is_trial = subscription["trial_end"] is not None
     subscription["status"] = "trialing" if is_trial else "active"
     method_id = standing.payment_method_of(subscription, customer)
-    is_charged = not is_trial and not by_schedule and _costs_something(subscription)
-    if is_charged and behaviour != "default_incomplete" and method_id is None:
-        raise ApiError(400, collecting.NO_PAYMENT_METHOD, code="resource_missing")
+    is_charged = not by_schedule and _is_charged_at_once(subscription)
     outcome = collecting.foresee(world, method_id) if method_id else "declined"
-    if is_charged and behaviour == "error_if_incomplete" and method_id and outcome in ("declined", "action"):
-        raise collecting.instrument_of(world, method_id).error()
     if is_charged and (behaviour == "default_incomplete" or outcome in ("declined", "action")):
         subscription["status"] = "incomplete"
     customer["currency"] = subscription["currency"]
@@ -194,6 +202,9 @@ def _set_resumed(world: World, subscription: Object) -> None:
     world.emit("customer.subscription.resumed", subscription)
 
 
-def _costs_something(subscription: Object) -> bool:
+def _is_charged_at_once(subscription: Object) -> bool:
     items = subscription["items"]["data"]
-    return sum((item["price"]["unit_amount"] or 0) * (item["quantity"] or 0) for item in items) > 0
+    return (
+        subscription["trial_end"] is None
+        and sum((item["price"]["unit_amount"] or 0) * (item["quantity"] or 0) for item in items) > 0
+    )

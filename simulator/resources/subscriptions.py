@@ -85,6 +85,9 @@ def create_subscription(world: World, params: dict[str, Any], *, by_schedule: bo
     _check_one_interval(subscription)
     _apply(world, subscription, params)
     behaviour = params.get("payment_behavior", "allow_incomplete")
+    if not by_schedule:
+        lifecycle.check_start(world, subscription, behaviour)
+    _grant(world, subscription, params)
     lifecycle.start(world, subscription, behaviour, by_schedule=by_schedule)
     _schedule_end(world, subscription, params)
     return subscription
@@ -99,6 +102,7 @@ def update_subscription(world: World, params: dict[str, Any], subscription_id: s
     trial_end = _trial_end(world, params)
     with world.changing(subscription, standing.UPDATED):
         _apply(world, subscription, params)
+        _grant(world, subscription, params)
         _schedule_end(world, subscription, params)
         invoice = _change_items(world, subscription, params)
         if trial_end:
@@ -200,6 +204,9 @@ def _apply(world: World, subscription: Object, params: dict[str, Any]) -> None:
     subscription["cancellation_details"] |= params.get("cancellation_details", {})
     behaviour = params.get("trial_settings", {}).get("end_behavior", {})
     subscription["trial_settings"] = {"end_behavior": subscription["trial_settings"]["end_behavior"] | behaviour}
+
+
+def _grant(world: World, subscription: Object, params: dict[str, Any]) -> None:
     if "discounts" in params:
         owner = {"customer": subscription["customer"], "subscription": subscription["id"]}
         granted = [discounts.grant(world, *discounts.found(world, each), **owner) for each in params["discounts"]]
