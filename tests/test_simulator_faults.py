@@ -279,5 +279,5 @@ def test_the_gateway_gets_through_cuts_that_are_few(simulator, shop, monkeypatch
 
     held = Gateway(simulator.api_key, simulator.url).subscriptions_of(customer)
 
-    assert [each.status for each in held] == ["active"]
+    assert [each.status for each in held.items] == ["active"]
     assert shop.calls() == 3
