@@ -55,11 +55,14 @@ class Simulator:
     ) -> None:
         self.world = World(seed, now)
         self.world.actions = ACTIONS
-        self.deliveries = Deliveries(self.world, retry_seconds)
-        self.world.on_event = self.deliveries.take
+        self.deliveries = Deliveries(self.world, retry_seconds, seed)
         self._misbehaviour = Misbehaviour(seed)
         self._api = Api(self.world, self._misbehaviour)
-        control = {"rules": lambda: self.rules, "faults/api": lambda: self.api_faults}
+        control = {
+            "rules": lambda: self.rules,
+            "faults/api": lambda: self.api_faults,
+            "faults/deliveries": lambda: self.deliveries.faults,
+        }
         Control(self.world, control).add_to(self._api.app)
         serve: Any = waitress.server.create_server
         self._server = serve(self._api.app, host=host, port=port, **SERVER)

@@ -1,29 +1,28 @@
-"""Webhooks: each event to each endpoint that wants it, signed, and again until it is answered with 2xx."""
+"""Webhooks: each event to each receiver that wants it, and again until it is answered with 2xx."""
 
-import hashlib
 import heapq
-import hmac
-import http.client
 import itertools
-import json
+import random
 import threading
 import time
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
+from . import receivers
+from .delivery_faults import DeliveryFaults
+from .messages import post, signed
 from .world import Object, World
 
 RETRY_SECONDS = (1.0, 5.0, 30.0, 120.0, 600.0)
-ANSWER_SECONDS = 10.0
 SENDERS = 4
 
 
 @dataclass
 class Delivery:
-    """One event on its way to one endpoint. `answers` holds the status of each attempt, 0 where nobody answered."""
+    """One event on its way to one receiver. `answers` holds the status of each attempt, 0 where nobody answered."""
 
     event: Object
-    endpoint: Object
+    receiver: Object
+    is_lost: bool = False
     answers: list[int] = field(default_factory=list)
 
     @property
@@ -31,19 +30,29 @@ class Delivery:
         return bool(self.answers) and 200 <= self.answers[-1] < 300
 
 
-class Deliveries:
-    """Sends in threads of its own, so that no request waits for a receiver."""
+Due = tuple[float, int, Delivery]
+"""When, in which order among equals, what."""
 
-    def __init__(self, world: World, retry_seconds: tuple[float, ...] = RETRY_SECONDS) -> None:
+
+class Deliveries:
+    """Sends in threads of its own, so that no request waits for a receiver. `faults` is what is to go wrong."""
+
+    def __init__(self, world: World, retry_seconds: tuple[float, ...] = RETRY_SECONDS, seed: int | None = None) -> None:
         self.made: list[Delivery] = []
+        self.faults = DeliveryFaults()
         self._world = world
         self._retry_seconds = retry_seconds
-        self._due: list[tuple[float, int, Delivery]] = []
+        self._chance = random.Random(seed)
+        self._of_event: dict[str, list[Delivery]] = {}
+        self._taken: list[Delivery] = []
+        self._due: list[Due] = []
         self._count = itertools.count()
         self._changed = threading.Condition()
         self._sending = 0
         self._stopping = False
         self._threads = [threading.Thread(target=self._send_due, daemon=True) for _ in range(SENDERS)]
+        world.deliveries = self
+        world.lock.at_end = self._release
 
     def start(self) -> None:
         for thread in self._threads:
@@ -58,14 +67,14 @@ class Deliveries:
             thread.join()
 
     def take(self, event: Object) -> None:
-        """Put the event on its way to every endpoint that wants it."""
-        wanting = [each for each in self._world.all("webhook_endpoint") if _wants(each, event["type"])]
-        event["pending_webhooks"] = len(wanting)
-        with self._changed:
-            for endpoint in wanting:
-                delivery = Delivery(event, endpoint)
-                self.made.append(delivery)
-                self._push(delivery, time.monotonic())
+        """Put the event on its way to everybody who wants it, once the world's turn is over."""
+        self._take(event)
+        if self.faults.twin_events:
+            self._take(self._world.add("event", event | {"id": self._world.new_id("event")}))
+
+    def of(self, event_id: str) -> list[Delivery]:
+        """List an event's deliveries, oldest first."""
+        return list(self._of_event.get(event_id, ()))
 
     def settle(self, timeout_seconds: float) -> None:
         """Wait until everything that is due has been attempted; TimeoutError when that takes longer."""
@@ -76,25 +85,71 @@ class Deliveries:
                     raise TimeoutError(f"{len(self._due)} webhooks were not attempted in {timeout_seconds} s")
                 self._changed.wait(0.2)
 
-    def _push(self, delivery: Delivery, due_at: float) -> None:
-        heapq.heappush(self._due, (due_at, next(self._count), delivery))
+    def _take(self, event: Object) -> None:
+        with self._changed:
+            for receiver in receivers.wanting(self._world, event):
+                for _ in range(1 + self.faults.duplicates):
+                    is_lost = bool(self.faults.loss) and self._chance.random() < self.faults.loss
+                    self._taken.append(self._make(event, receiver, is_lost=is_lost))
+            self._count_pending(event)
+
+    def _make(self, event: Object, receiver: Object, *, is_lost: bool = False) -> Delivery:
+        delivery = Delivery(event, receiver, is_lost)
+        self.made.append(delivery)
+        self._of_event.setdefault(event["id"], []).append(delivery)
+        return delivery
+
+    def _count_pending(self, event: Object) -> None:
+        """Stripe counts receivers; of what is lost on purpose it knows nothing."""
+        waiting = (each for each in self.of(event["id"]) if not (each.is_delivered or each.is_lost))
+        event["pending_webhooks"] = len({each.receiver["id"] for each in waiting})
+
+    def _release(self) -> None:
+        """Let out what was taken in the turn that ends: all of it at once, so that a shuffle is the same every time."""
+        with self._changed:
+            now = time.monotonic()
+            out = [
+                (now + self.faults.delay_seconds, next(self._count), each) for each in self._taken if not each.is_lost
+            ]
+            self._taken = []
+            for each in self._shuffled(out, now) if self.faults.disorder else out:
+                self._push(each)
+
+    def _shuffled(self, out: list[Due], now: float) -> list[Due]:
+        """Deal the moments at which something is to be sent out anew, those that are still ahead too."""
+        held = sorted(each for each in self._due if each[0] > now and not each[2].answers)
+        self._due = sorted(each for each in self._due if each[0] <= now or each[2].answers)
+        dealt = [each[2] for each in held + out]
+        self._chance.shuffle(dealt)
+        return [(moment, order, each) for (moment, order, _), each in zip(held + out, dealt, strict=True)]
+
+    def _push(self, due: Due) -> None:
+        heapq.heappush(self._due, due)
         self._changed.notify_all()
 
     def _send_due(self) -> None:
         while (delivery := self._next()) is not None:
-            answer = post(delivery.endpoint["url"], signed(delivery.event, delivery.endpoint["secret"]))
-            self._note(delivery, answer)
+            self._note(delivery, self._attempt(delivery))
 
     def _next(self) -> Delivery | None:
         """Wait for a delivery to become due; None when all is to stop."""
         with self._changed:
             while not self._stopping:
                 pause = self._due[0][0] - time.monotonic() if self._due else None
-                if pause is not None and pause <= 0:
+                if self._sending and self.faults.disorder:
+                    pause = None  # in the order that was dealt, also on the wire: one at a time
+                elif pause is not None and pause <= 0:
                     self._sending += 1
                     return heapq.heappop(self._due)[2]
                 self._changed.wait(pause)
         return None
+
+    def _attempt(self, delivery: Delivery) -> int:
+        with self._changed:
+            if self.faults.swallow():
+                return 0
+        secret = receivers.secret_of(delivery.receiver) + ("_wrong" if self.faults.wrong_secret else "")
+        return post(receivers.url_of(delivery.receiver), signed(delivery.event, secret))
 
     def _note(self, delivery: Delivery, answer: int) -> None:
         with self._changed:
@@ -102,41 +157,7 @@ class Deliveries:
             delivery.answers.append(answer)
             tries = len(delivery.answers)
             if delivery.is_delivered:
-                delivery.event["pending_webhooks"] -= 1
+                self._count_pending(delivery.event)
             elif tries <= len(self._retry_seconds):
-                self._push(delivery, time.monotonic() + self._retry_seconds[tries - 1])
+                self._push((time.monotonic() + self._retry_seconds[tries - 1], next(self._count), delivery))
             self._changed.notify_all()
-
-
-def _wants(endpoint: Object, kind: str) -> bool:
-    wanted = endpoint["enabled_events"]
-    return endpoint["status"] == "enabled" and ("*" in wanted or kind in wanted)
-
-
-def signed(event: Object, secret: str) -> tuple[bytes, dict[str, str]]:
-    """Render an event as Stripe does, and sign it, on the wall clock: receivers compare it with theirs.
-
-    Source  docs.stripe.com/webhooks#verify-manually
-    """
-    body = json.dumps(event, indent=2).encode()
-    timestamp = int(time.time())
-    signature = hmac.new(secret.encode(), f"{timestamp}.".encode() + body, hashlib.sha256).hexdigest()
-    return body, {
-        "Content-Type": "application/json; charset=utf-8",
-        "Stripe-Signature": f"t={timestamp},v1={signature}",
-        "User-Agent": "Stripe/1.0 (simulation)",
-    }
-
-
-def post(url: str, message: tuple[bytes, dict[str, str]]) -> int:
-    """Send a webhook and return the status of the answer; 0 when there was none."""
-    parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=ANSWER_SECONDS)
-    try:
-        connection.request("POST", parts.path or "/", *message)
-        return connection.getresponse().status
-    except (OSError, http.client.HTTPException):
-        return 0
-    finally:
-        connection.close()

@@ -2,15 +2,18 @@
 
 import random
 import string
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from . import settings
 from .clock import DAY, Clock
 from .errors import missing
+from .turns import Turns
+
+if TYPE_CHECKING:
+    from .deliveries import Deliveries
 
 API_VERSION = "2026-10-28.endive"
 ACCOUNT_ID = "acct_1CorkageSimulator"
@@ -65,16 +68,15 @@ def copied(value: Any) -> Any:
     return [copied(each) for each in value] if isinstance(value, list) else value
 
 
-def _ignore(_event: Object) -> None:
-    pass
-
-
 class World:
     """All state, under one lock. With a seed, ids and times are the same in every run.
 
     `now` is the time of the clock in force: the world's own or, `on_clock`, that of a test clock. `behind` holds what
     stands behind an object and is not told: the card of a payment method, what a Checkout Session is to sell.
+    `deliveries` are what its events are handed to.
     """
+
+    deliveries: "Deliveries"
 
     def __init__(self, seed: int | None = None, now: int | None = None) -> None:
         if seed is not None and now is None:
@@ -82,8 +84,7 @@ class World:
         self.clock = Clock(WORLD_CLOCK, now)
         self.clocks = {WORLD_CLOCK: self.clock}
         self.rules = Rules()
-        self.lock = threading.RLock()
-        self.on_event: Callable[[Object], None] = _ignore
+        self.lock = Turns()
         self.actions: Mapping[str, Callable[[World, str, int], None]] = {}
         self.base_url = ""
         self.behind: dict[str, Object] = {}
@@ -215,8 +216,9 @@ class World:
             "request": dict(self._request),
             "type": kind,
         }
-        self.add("event", event)
-        self.on_event(event)
+        with self.lock:
+            self.add("event", event)
+            self.deliveries.take(event)
 
     @contextmanager
     def changing(self, subject: Object, kind: str) -> Iterator[None]:

@@ -8,7 +8,7 @@ import pytest
 import requests
 import stripe
 from contract import problems
-from harness import APP, AUTH_SECRET, PRO, WEBHOOK_SECRET, App, Shop, open_shop, running, sdk
+from harness import APP, AUTH_SECRET, PRO, WEBHOOK_SECRET, App, Receiver, Shop, open_shop, receiving, running, sdk
 
 from corkage import database
 from corkage.config import Config
@@ -31,6 +31,12 @@ def client(simulator: Simulator) -> stripe.StripeClient:
 @pytest.fixture
 def shop(simulator: Simulator, client: stripe.StripeClient) -> Shop:
     return open_shop(simulator, client)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as started:
+        yield started
 
 
 @pytest.fixture

@@ -118,6 +118,45 @@ class App:
         self.billing.worker.work_once(time.time() if now is None else now)
 
 
+class Receiver:
+    """A webhook endpoint that notes what it gets, and answers as told."""
+
+    url = ""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[bytes, str]] = []
+        self.answers: list[str] = []
+
+    def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
+        body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+        self.got.append((body, environ.get("HTTP_STRIPE_SIGNATURE")))
+        start_response(self.answers.pop(0) if self.answers else "200 OK", [("Location", "/elsewhere")])
+        return [b""]
+
+    @property
+    def events(self) -> list[Any]:
+        return [json.loads(body) for body, _ in self.got]
+
+    def has_got(self, count: int) -> None:
+        """Wait until so many have come; fail when they do not."""
+        deadline = time.monotonic() + 15
+        while len(self.got) < count:
+            assert time.monotonic() < deadline, f"{len(self.got)} webhooks came, not {count}"
+            time.sleep(0.01)
+
+
+@contextmanager
+def receiving() -> Iterator[Receiver]:
+    """Serve a receiver of webhooks on a free port."""
+    receiver = Receiver()
+    server: Any = create_server(receiver, host="127.0.0.1", port=0)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    receiver.url = f"http://127.0.0.1:{server.effective_port}/hook"
+    yield receiver
+    stop(server, thread)
+
+
 def stop(server: Any, thread: threading.Thread) -> None:
     """End a waitress that runs in a thread; its loop closes itself, and may do so before it is woken for it."""
     with suppress(OSError):

@@ -1,12 +1,11 @@
 """The simulated Stripe, through the real SDK: what it answers, and what it refuses."""
 
-import json
 import time
 
 import pytest
 import requests
 import stripe
-from harness import DAY, sdk, stop
+from harness import DAY, sdk
 
 from corkage.simulator import Simulator
 
@@ -278,67 +277,3 @@ def test_with_a_seed_the_ids_repeat():
             made.append(sdk(simulator).v1.customers.create().id)
 
     assert made[0] == made[1]
-
-
-class Receiver:
-    """A webhook endpoint that notes what it gets, and answers as told."""
-
-    def __init__(self):
-        self.got, self.answers = [], []
-
-    def __call__(self, environ, start_response):
-        body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
-        self.got.append((body, environ.get("HTTP_STRIPE_SIGNATURE")))
-        start_response(self.answers.pop(0) if self.answers else "200 OK", [("Location", "/elsewhere")])
-        return [b""]
-
-
-@pytest.fixture
-def receiver():
-    import threading
-
-    from waitress.server import create_server
-
-    receiving = Receiver()
-    server = create_server(receiving, host="127.0.0.1", port=0)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    receiving.url = f"http://127.0.0.1:{server.effective_port}/hook"
-    yield receiving
-    stop(server, thread)
-
-
-def test_webhooks_are_signed_with_the_secret_that_is_told_once(simulator, client, receiver):
-    endpoint = client.v1.webhook_endpoints.create(params={"url": receiver.url, "enabled_events": ["customer.created"]})
-    client.v1.customers.create()
-    client.v1.products.create(params={"name": "Not listened to"})
-    simulator.settle()
-
-    ((body, signature),) = receiver.got
-    event = stripe.Webhook.construct_event(body, signature, endpoint.secret)
-    assert event.type == "customer.created"
-    assert not hasattr(client.v1.webhook_endpoints.retrieve(endpoint.id), "secret")
-
-
-@pytest.mark.parametrize("answer", ["500 Oops", "302 Found", "404 Nothing"])
-def test_webhooks_are_repeated_until_they_are_taken(simulator, client, receiver, answer):
-    receiver.answers = [answer, answer]
-    simulator.add_webhook_endpoint(receiver.url)
-    client.v1.customers.create()
-    deadline = time.monotonic() + 5
-    while len(receiver.got) < 3:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    simulator.settle()
-
-    assert len({json.loads(body)["id"] for body, _ in receiver.got}) == 1
-    assert simulator.deliveries.made[0].answers[-1] == 200
-
-
-def test_a_disabled_endpoint_gets_nothing(simulator, client, receiver):
-    endpoint = simulator.add_webhook_endpoint(receiver.url)
-    client.v1.webhook_endpoints.update(endpoint["id"], params={"disabled": True})
-    client.v1.customers.create()
-    simulator.settle()
-
-    assert receiver.got == []

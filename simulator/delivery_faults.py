@@ -1,0 +1,78 @@
+"""What is to go wrong on the way of the webhooks."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, get_type_hints
+
+from .errors import ApiError, invalid
+
+LARGEST = 1_000_000
+
+
+@dataclass
+class DeliveryFaults:
+    """Set the fields at any time; they hold for what is sent from then on. Everything is well by default.
+
+    Shape   duplicates: how many copies come beside each delivery; disorder: what a request caused, and what `delay`
+            still holds back, comes shuffled, one at a time; loss: the share, 0 to 1, that is never sent;
+            twin_events: each change is told twice, under two event ids; wrong_secret: signed with another secret;
+            down_attempts: the next attempts that nobody answers; they are repeated like all that are not answered
+    Units   delay_seconds before the first attempt; down_seconds from the moment they are set, likewise unanswered
+    Errors  ValueError for what no fault can be: a share above 1, a negative time, more than a million
+    """
+
+    duplicates: int = 0
+    disorder: bool = False
+    delay_seconds: float = 0.0
+    loss: float = 0.0
+    twin_events: bool = False
+    wrong_secret: bool = False
+    down_seconds: float = 0.0
+    down_attempts: int = 0
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not 0 <= value <= (1 if name == "loss" else LARGEST):
+            raise ValueError(f"{name} cannot be {value}")
+        object.__setattr__(self, name, value)
+        if name == "down_seconds":
+            object.__setattr__(self, "_up_at", time.monotonic() + value)
+
+    def change(self, given: Mapping[str, Any]) -> None:
+        """Set what is given by name, as JSON or as the texts of a form; all of it, or nothing.
+
+        Errors  ApiError for an unknown name, or for a value that no such fault can have
+        """
+        changed = asdict(self) | {name: _read(name, value) for name, value in given.items()}
+        try:
+            DeliveryFaults(**changed)
+        except ValueError as error:
+            raise invalid(str(error), "faults") from None
+        for name in given:
+            setattr(self, name, changed[name])
+
+    def swallow(self) -> bool:
+        """Tell of an attempt that is about to be made whether nobody is there to answer it, and count it."""
+        if self.down_attempts:
+            self.down_attempts -= 1
+            return True
+        return bool(time.monotonic() < self._up_at)  # type: ignore[attr-defined]  # no field, so that asdict is JSON
+
+
+def _read(name: str, value: Any) -> Any:
+    kind = get_type_hints(DeliveryFaults).get(name)
+    if kind is None:
+        raise ApiError(400, f"There is no delivery fault {name}.", code="parameter_unknown", param=name)
+    try:
+        return READERS[kind](value)
+    except (KeyError, TypeError, ValueError):
+        raise invalid(f"{name} cannot be {value!r}", name) from None
+
+
+READERS: dict[type, Callable[[Any], Any]] = {
+    bool: lambda value: {"true": True, "on": True, "1": True, "false": False, "": False, "0": False}[
+        str(value).lower()
+    ],
+    int: lambda value: int(str(value)),
+    float: float,
+}

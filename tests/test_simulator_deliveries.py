@@ -1,0 +1,258 @@
+"""Webhooks of the simulated Stripe: signed, repeated until they are taken, and misbehaving when told to."""
+
+import json
+import time
+from dataclasses import asdict
+
+import pytest
+import stripe
+from harness import open_shop, receiving, sdk
+
+from corkage.simulator import Simulator
+from corkage.simulator.delivery_faults import DeliveryFaults
+from corkage.simulator.errors import ApiError
+
+
+def types_of(events):
+    return [event["type"] for event in events]
+
+
+def ids_of(events):
+    return [event["id"] for event in events]
+
+
+def signed_with(secret, body, signature):
+    try:
+        return stripe.WebhookSignature.verify_header(body.decode(), signature, secret, 300)
+    except stripe.SignatureVerificationError:
+        return False
+
+
+def test_webhooks_are_signed_with_the_secret_that_is_told_once(simulator, client, receiver):
+    endpoint = client.v1.webhook_endpoints.create(params={"url": receiver.url, "enabled_events": ["customer.created"]})
+    client.v1.customers.create()
+    client.v1.products.create(params={"name": "Not listened to"})
+    simulator.settle()
+
+    ((body, signature),) = receiver.got
+    event = stripe.Webhook.construct_event(body, signature, endpoint.secret)
+    assert event.type == "customer.created"
+    assert not hasattr(client.v1.webhook_endpoints.retrieve(endpoint.id), "secret")
+
+
+@pytest.mark.parametrize("answer", ["500 Oops", "302 Found", "404 Nothing"])
+def test_webhooks_are_repeated_until_they_are_taken(simulator, client, receiver, answer):
+    receiver.answers = [answer, answer]
+    simulator.add_webhook_endpoint(receiver.url)
+    client.v1.customers.create()
+    receiver.has_got(3)
+    simulator.settle()
+
+    assert len({json.loads(body)["id"] for body, _ in receiver.got}) == 1
+    assert simulator.deliveries.made[0].answers == [int(answer[:3])] * 2 + [200]
+
+
+def test_a_disabled_endpoint_gets_nothing(simulator, client, receiver):
+    endpoint = simulator.add_webhook_endpoint(receiver.url)
+    client.v1.webhook_endpoints.update(endpoint["id"], params={"disabled": True})
+    client.v1.customers.create()
+    simulator.settle()
+
+    assert receiver.got == []
+
+
+def test_webhooks_are_on_their_way_only_after_the_request_that_caused_them(simulator, client, receiver):
+    simulator.add_webhook_endpoint(receiver.url)
+    with simulator.world.lock:
+        simulator.world.emit("customer.updated", {"id": "cus_1", "object": "customer", "deleted": True})
+        time.sleep(0.2)
+        assert receiver.got == []
+    simulator.settle()
+
+    assert types_of(receiver.events) == ["customer.updated"]
+
+
+def test_without_faults_everything_comes_once(simulator, shop, receiver):
+    simulator.add_webhook_endpoint(receiver.url)
+    shop.subscribe(shop.customer())
+    simulator.settle()
+
+    assert sorted(ids_of(receiver.events)) == sorted(each.event["id"] for each in simulator.deliveries.made)
+    assert len(set(ids_of(receiver.events))) == len(receiver.got) >= 6
+
+
+def test_duplicates_are_extra_copies_of_the_same_event(simulator, client, receiver):
+    simulator.add_webhook_endpoint(receiver.url)
+    simulator.deliveries.faults.duplicates = 2
+    client.v1.customers.create()
+    simulator.settle()
+
+    assert types_of(receiver.events) == ["customer.created"] * 3
+    assert len(set(ids_of(receiver.events))) == 1
+    assert len(client.v1.events.list().data) == 1
+    assert client.v1.events.list().data[0].pending_webhooks == 0
+
+
+def test_a_twin_tells_the_same_change_under_another_id_and_is_recorded(simulator, client, receiver):
+    simulator.add_webhook_endpoint(receiver.url)
+    simulator.deliveries.faults.twin_events = True
+    client.v1.customers.create(params={"name": "Ann"})
+    simulator.settle()
+
+    first, twin = receiver.events
+    assert first["id"] != twin["id"]
+    same = ("type", "created", "data", "request")
+    assert {name: first[name] for name in same} == {name: twin[name] for name in same}
+    assert {event.id for event in client.v1.events.list().data} == {first["id"], twin["id"]}
+
+
+def test_a_wrong_secret_signs_what_cannot_be_verified(simulator, client, receiver):
+    secret = simulator.add_webhook_endpoint(receiver.url)["secret"]
+    simulator.deliveries.faults.wrong_secret = True
+    client.v1.customers.create()
+    simulator.settle()
+    simulator.deliveries.faults.wrong_secret = False
+    client.v1.customers.create()
+    simulator.settle()
+
+    assert [signed_with(secret, *message) for message in receiver.got] == [False, True]
+
+
+def told(seed, faults, act):
+    """The types that come of an act at a shop, in the order in which they come, and in which they were made."""
+    with Simulator(seed=seed) as simulator, receiving() as receiver:
+        shop = open_shop(simulator, sdk(simulator))
+        simulator.add_webhook_endpoint(receiver.url)
+        simulator.deliveries.faults.change(faults)
+        act(shop)
+        made = simulator.deliveries.made
+        receiver.has_got(sum(1 for each in made if not each.is_lost))
+        simulator.settle()
+        return types_of(receiver.events), [each.event["type"] for each in made]
+
+
+def subscribe(shop):
+    shop.subscribe(shop.customer())
+
+
+def test_disorder_shuffles_what_a_request_caused_the_same_way_with_the_same_seed():
+    came, made = told(3, {"disorder": True}, subscribe)
+
+    assert came != made
+    assert sorted(came) == sorted(made)
+    assert told(3, {"disorder": True}, subscribe)[0] == came
+    assert told(4, {"disorder": True}, subscribe)[0] != came
+
+
+def test_disorder_with_a_delay_shuffles_across_requests():
+    def create_and_delete(shop):
+        for _ in range(4):
+            shop.client.v1.customers.delete(shop.client.v1.customers.create().id)
+
+    came, made = told(1, {"disorder": True, "delay_seconds": 1.5}, create_and_delete)
+
+    assert came != made == ["customer.created", "customer.deleted"] * 4
+    assert sorted(came) == sorted(made)
+
+
+def test_loss_takes_its_share_the_same_one_with_the_same_seed():
+    def create(shop):
+        for _ in range(30):
+            shop.client.v1.customers.create()
+
+    came, made = told(1, {"loss": 0.5}, create)
+
+    assert len(made) == 30
+    assert 5 <= len(came) <= 25
+    assert told(1, {"loss": 0.5}, create)[0] == came
+
+
+@pytest.mark.parametrize(("loss", "count"), [(0, 1), (1, 0)])
+def test_what_is_lost_is_never_sent_and_counts_as_done(simulator, client, receiver, loss, count):
+    simulator.add_webhook_endpoint(receiver.url)
+    simulator.deliveries.faults.loss = loss
+    client.v1.customers.create()
+    simulator.settle()
+
+    assert len(receiver.got) == count
+    assert client.v1.events.list().data[0].pending_webhooks == 0
+    assert [each.is_lost for each in simulator.deliveries.made] == [loss == 1]
+
+
+def test_a_delay_holds_back_the_first_attempt_and_nothing_else(simulator, client, receiver):
+    simulator.add_webhook_endpoint(receiver.url)
+    simulator.deliveries.faults.delay_seconds = 0.3
+    began = time.monotonic()
+    client.v1.customers.create()
+    simulator.settle()
+    receiver.has_got(1)
+
+    assert time.monotonic() - began >= 0.3
+
+
+def test_an_endpoint_is_down_for_some_attempts_and_gets_it_then(simulator, client, receiver):
+    simulator.add_webhook_endpoint(receiver.url)
+    simulator.deliveries.faults.down_attempts = 2
+    client.v1.customers.create()
+    receiver.has_got(1)
+    simulator.settle()
+
+    assert simulator.deliveries.made[0].answers == [0, 0, 200]
+    assert simulator.deliveries.faults.down_attempts == 0
+
+
+def test_an_endpoint_is_down_for_a_while_and_gets_it_then(simulator, client, receiver):
+    simulator.add_webhook_endpoint(receiver.url)
+    simulator.deliveries.faults.down_seconds = 60
+    client.v1.customers.create()
+    simulator.settle()
+    assert receiver.got == []
+    assert set(simulator.deliveries.made[0].answers) == {0}
+
+    simulator.deliveries.faults.down_seconds = 0
+    receiver.has_got(1)
+    simulator.settle()
+    assert simulator.deliveries.made[0].answers[-1] == 200
+
+
+def test_faults_are_set_by_name_as_json_or_as_a_form_has_them():
+    faults = DeliveryFaults()
+    faults.change({"duplicates": "2", "disorder": "on", "loss": "0.25", "down_seconds": 5, "wrong_secret": True})
+
+    assert json.loads(json.dumps(asdict(faults))) == {
+        "duplicates": 2,
+        "disorder": True,
+        "delay_seconds": 0.0,
+        "loss": 0.25,
+        "twin_events": False,
+        "wrong_secret": True,
+        "down_seconds": 5.0,
+        "down_attempts": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"loss": 1.01},
+        {"loss": -0.1},
+        {"loss": "nan"},
+        {"delay_seconds": -1},
+        {"delay_seconds": "inf"},
+        {"duplicates": "1.5"},
+        {"duplicates": None},
+        {"disorder": "perhaps"},
+        {"colour": "red"},
+    ],
+)
+def test_a_fault_that_cannot_be_is_refused_and_nothing_is_set(given):
+    faults = DeliveryFaults()
+
+    with pytest.raises(ApiError, match=next(iter(given))):
+        faults.change({"twin_events": True} | given)
+    assert faults == DeliveryFaults()
+
+
+def test_a_fault_that_cannot_be_is_refused_in_python_too():
+    with pytest.raises(ValueError, match=r"loss cannot be 1\.5"):
+        DeliveryFaults(loss=1.5)
