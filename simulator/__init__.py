@@ -128,11 +128,16 @@ class Simulator:
             self._file.stop()
 
     def add_webhook_endpoint(
-        self, url: str, enabled_events: tuple[str, ...] = ("*",), secret: str | None = None
+        self,
+        url: str,
+        enabled_events: tuple[str, ...] = ("*",),
+        secret: str | None = None,
+        api_version: str | None = None,
     ) -> Object:
-        """Register an endpoint; the answer holds its secret."""
+        """Register an endpoint, in the newest API version unless told otherwise; the answer holds its secret."""
+        params = {"url": url, "enabled_events": list(enabled_events), "secret": secret, "api_version": api_version}
         with self.world.lock:
-            return create_endpoint(self.world, {"url": url, "enabled_events": list(enabled_events), "secret": secret})
+            return create_endpoint(self.world, params)
 
     def settle(self, timeout_seconds: float = 10.0) -> None:
         """Wait until every webhook that is due has been attempted."""

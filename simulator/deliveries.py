@@ -149,7 +149,8 @@ class Deliveries:
             if self.faults.swallow():
                 return 0
         secret = receivers.secret_of(delivery.receiver) + ("_wrong" if self.faults.wrong_secret else "")
-        return post(receivers.url_of(delivery.receiver), signed(delivery.event, secret))
+        content = receivers.content_for(self._world, delivery.receiver, delivery.event)
+        return post(receivers.url_of(delivery.receiver), signed(content, secret))
 
     def _note(self, delivery: Delivery, answer: int) -> None:
         with self._changed:

@@ -1,6 +1,7 @@
-"""Who is told of events: webhook endpoints."""
+"""Who is told of events: webhook endpoints. What each of them is sent."""
 
-from .world import Object, World
+from . import renderings
+from .world import API_VERSION, Object, World
 
 
 def wanting(world: World, event: Object) -> list[Object]:
@@ -14,6 +15,11 @@ def url_of(receiver: Object) -> str:
 
 def secret_of(receiver: Object) -> str:
     return str(receiver["secret"])
+
+
+def content_for(world: World, receiver: Object, event: Object) -> Object:
+    """Make what a receiver is sent of an event: in the receiver's API version."""
+    return renderings.rendered(world, event, receiver["api_version"] or API_VERSION)
 
 
 def _wants(receiver: Object, kind: str) -> bool:

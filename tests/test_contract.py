@@ -30,7 +30,7 @@ OF_OLDER_VERSIONS = {
 }
 TOO_MANY_WORDS = {
     "enabled_events[]": "250 events, of which the simulator sends a few; a name that it never sends does no harm",
-    "api_version": "every version since 2011; the simulator refuses all but its own in a sentence",
+    "api_version": "every version since 2011; the simulator refuses what it does not render in a sentence",
 }
 
 

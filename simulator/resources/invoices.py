@@ -62,6 +62,7 @@ def pay_invoice(world: World, params: dict[str, Any], invoice_id: str) -> Object
     if collecting.is_waiting(world, invoice):
         raise ApiError(400, "A payment of this invoice is on its way.", code="invoice_payment_intent_requires_action")
     if params.get("paid_out_of_band"):
+        world.behind.setdefault(invoice_id, {})["out_of_band"] = True
         collecting.settle(world, invoice)
         return invoice
     outcome = collecting.attempt(world, invoice, method_id, by_schedule=False)

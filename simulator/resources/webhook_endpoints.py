@@ -3,18 +3,17 @@
 from typing import Any
 
 from .. import form, lists
-from ..errors import invalid
 from ..form import boolean, list_of, metadata, optional, text
 from ..route import Route
-from ..world import API_VERSION, Object, World
+from ..versions import check_version
+from ..world import Object, World
 
 PATH = "/v1/webhook_endpoints"
 FIELDS = {"description": optional(text), "enabled_events": list_of(text), "metadata": metadata, "url": text}
 
 
 def create_endpoint(world: World, params: dict[str, Any]) -> Object:
-    if params.get("api_version", API_VERSION) != API_VERSION:
-        raise invalid(f"The simulator renders events in {API_VERSION} only.", "api_version")
+    check_version(params.get("api_version"), "api_version")
     endpoint = {
         "id": world.new_id("webhook_endpoint"),
         "object": "webhook_endpoint",
