@@ -1,27 +1,42 @@
-"""Who is told of events: webhook endpoints. What each of them is sent."""
+"""Who is told of events: webhook endpoints, and the event destinations of the v2 API. What each of them is sent."""
 
-from . import renderings
+from . import renderings, thin
 from .world import API_VERSION, Object, World
+
+KINDS = ("webhook_endpoint", "v2.core.event_destination")
 
 
 def wanting(world: World, event: Object) -> list[Object]:
     """List the receivers that are to be told of the event."""
-    return [each for each in world.all("webhook_endpoint") if _wants(each, event["type"])]
+    return [each for kind in KINDS for each in world.all(kind) if _wants(each, event["type"])]
 
 
 def url_of(receiver: Object) -> str:
-    return str(receiver["url"])
+    return str(_endpoint_of(receiver)["url"])
 
 
 def secret_of(receiver: Object) -> str:
-    return str(receiver["secret"])
+    endpoint = _endpoint_of(receiver)
+    return str(endpoint.get("secret") or endpoint["signing_secret"])
 
 
 def content_for(world: World, receiver: Object, event: Object) -> Object:
-    """Make what a receiver is sent of an event: in the receiver's API version."""
-    return renderings.rendered(world, event, receiver["api_version"] or API_VERSION)
+    """Make what a receiver is sent of an event: thin, or with the object as it was, in the receiver's API version."""
+    if is_thin(receiver):
+        return thin.notification(event)
+    version = receiver.get("api_version") or receiver.get("snapshot_api_version") or API_VERSION
+    return renderings.rendered(world, event, version)
+
+
+def is_thin(receiver: Object) -> bool:
+    return receiver.get("event_payload") == "thin"
+
+
+def _endpoint_of(receiver: Object) -> Object:
+    return receiver.get("webhook_endpoint") or receiver
 
 
 def _wants(receiver: Object, kind: str) -> bool:
+    told = thin.type_of(kind) if is_thin(receiver) else kind
     wanted = receiver["enabled_events"]
-    return receiver["status"] == "enabled" and ("*" in wanted or kind in wanted)
+    return receiver["status"] == "enabled" and ("*" in wanted or told in wanted)

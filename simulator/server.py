@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 import bottle
 from waitress.channel import ClientDisconnected
 
-from . import form
+from . import form, v2
 from .agenda import catch_up
 from .errors import ApiError, not_played
 from .expand import expanded
@@ -96,7 +96,7 @@ class Api:
                     answer = self._once(route, dict(params), [id_] if id_ else [], key, failure)
                 catch_up(self.world)
             except ApiError as error:
-                answer = Answer(error.status, error.body)
+                answer = _refusal(request.path, error)
             self.requests.append(Request(request.method, request.path, params, key, answer.status))
         log.info("%s %s -> %d", request.method, request.path, answer.status)
         return self._response(answer, request_id, key, failure)
@@ -132,7 +132,7 @@ class Api:
         try:
             answer = self._carry_out(route, params, ids, failure)
         except ApiError as error:
-            if not error.is_kept:
+            if not error.is_kept or route.path.startswith(v2.ROOT):
                 raise
             answer = Answer(error.status, error.body)
         self._kept[key] = (asked, answer)
@@ -169,8 +169,16 @@ class Api:
         return bottle.HTTPResponse(cut_within(body) if failure == "cut_within" else body, answer.status, headers)
 
 
+def _refusal(path: str, error: ApiError) -> Answer:
+    if path.startswith(v2.ROOT):
+        return Answer(v2.status_of(error), v2.error_body(error))
+    return Answer(error.status, error.body)
+
+
 def _params(request: Any) -> dict[str, Any]:
     body = request.body.read().decode("utf-8", "replace")
+    if request.path.startswith(v2.ROOT) and request.method == "POST":
+        return v2.read_body(body)
     pairs = parse_qsl(request.query_string, keep_blank_values=True) + parse_qsl(body, keep_blank_values=True)
     return form.decode(pairs)
 

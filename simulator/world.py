@@ -43,6 +43,7 @@ PREFIXES = {
     "subscription_item": "si_",
     "subscription_schedule": "sub_sched_",
     "test_helpers.test_clock": "clock_",
+    "v2.core.event_destination": "ed_test_",
     "webhook_endpoint": "we_",
 }
 

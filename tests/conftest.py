@@ -12,14 +12,15 @@ from harness import APP, AUTH_SECRET, PRO, WEBHOOK_SECRET, App, Receiver, Shop, 
 
 from corkage import database
 from corkage.config import Config
-from corkage.simulator import Simulator
+from corkage.simulator import Simulator, thin
 
 
 @pytest.fixture
 def simulator() -> Iterator[Simulator]:
     with Simulator(retry_seconds=(0.05,) * 100) as started:
         yield started
-    assert [problem for event in started.world.all("event") for problem in problems(event)] == []
+    events = started.world.all("event")
+    assert [problem for event in events for told in (event, thin.fetched(event)) for problem in problems(told)] == []
 
 
 @pytest.fixture

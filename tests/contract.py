@@ -12,8 +12,9 @@ from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin,
 
 import stripe
 from stripe._list_object import ListObject, T
-from stripe._object_classes import OBJECT_CLASSES
+from stripe._object_classes import OBJECT_CLASSES, V2_OBJECT_CLASSES
 from stripe._stripe_object import StripeObject, UntypedStripeObject
+from stripe.events._event_classes import get_v2_event_class
 
 Check = Callable[[Any], Sequence[str]]
 """Lists what is wrong with a value. Each problem begins with its path inside the value: `.plan.interval: ...`."""
@@ -31,6 +32,8 @@ def problems(answer: Any, cls: type | None = None) -> list[str]:
     if isinstance(answer, dict) and "error" in answer:
         return [f"error{problem}" for problem in _check_of(stripe.ErrorObject)(answer["error"])]
     check = _check_of(cls) if cls else _self_described
+    if isinstance(answer, dict) and "next_page_url" in answer:
+        check = _page
     root = answer.get("object") if isinstance(answer, dict) else None
     return [f"{root or 'answer'}{problem}" for problem in check(answer)]
 
@@ -38,7 +41,7 @@ def problems(answer: Any, cls: type | None = None) -> list[str]:
 @cache
 def class_of(kind: str) -> type[StripeObject] | None:
     """Find the SDK's class for what stands in `object`."""
-    module, name = OBJECT_CLASSES.get(kind, (None, None))
+    module, name = (V2_OBJECT_CLASSES | OBJECT_CLASSES).get(kind, (None, None))
     return getattr(import_module(module), name) if module else None
 
 
@@ -202,5 +205,13 @@ def _self_described(value: Any) -> Sequence[str]:
     return _check_of(cls)(value) if cls else [f": {shown(value)} is of no kind that the SDK knows"]
 
 
+def _page(value: Any) -> Sequence[str]:
+    """A list of the v2 API, of which the SDK leaves out the way back."""
+    return _object(stripe.v2.ListObject, {"data": list[T], "previous_page_url": str | None})(value)
+
+
 def _class_that_it_says(value: Any) -> type[StripeObject] | None:
+    if isinstance(value, dict) and value.get("object") == "v2.core.event":
+        found = get_v2_event_class(str(value.get("type")))
+        return found if hasattr(found, "LOOKUP_TYPE") else None
     return class_of(str(value.get("object"))) if isinstance(value, dict) else None

@@ -6,6 +6,7 @@ from . import (
     checkout_sessions,
     coupons,
     customers,
+    event_destinations,
     events,
     invoiceitems,
     invoices,
@@ -16,6 +17,7 @@ from . import (
     subscription_schedules,
     subscriptions,
     test_clocks,
+    thin_events,
     webhook_endpoints,
 )
 
@@ -24,6 +26,7 @@ ROUTES: tuple[Route, ...] = (
     *checkout_sessions.ROUTES,
     *coupons.ROUTES,
     *customers.ROUTES,
+    *event_destinations.ROUTES,
     *events.ROUTES,
     *invoiceitems.ROUTES,
     *invoices.ROUTES,
@@ -34,5 +37,6 @@ ROUTES: tuple[Route, ...] = (
     *subscription_schedules.ROUTES,
     *subscriptions.ROUTES,
     *test_clocks.ROUTES,
+    *thin_events.ROUTES,
     *webhook_endpoints.ROUTES,
 )
