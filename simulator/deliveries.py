@@ -72,6 +72,22 @@ class Deliveries:
         if self.faults.twin_events:
             self._take(self._world.add("event", event | {"id": self._world.new_id("event")}))
 
+    def send_again(self, event: Object, receiver_id: str | None = None, param: str = "webhook_endpoint") -> int:
+        """Send an event once more, to one receiver or to all that want it; return to how many.
+
+        Errors  ApiError when the receiver is unknown or disabled
+        """
+        chosen = (
+            receivers.wanting(self._world, event)
+            if receiver_id is None
+            else [receivers.named(self._world, receiver_id, param)]
+        )
+        with self._changed:
+            for receiver in chosen:
+                self._push((time.monotonic(), next(self._count), self._make(event, receiver)))
+            self._count_pending(event)
+        return len(chosen)
+
     def of(self, event_id: str) -> list[Delivery]:
         """List an event's deliveries, oldest first."""
         return list(self._of_event.get(event_id, ()))

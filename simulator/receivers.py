@@ -1,6 +1,7 @@
 """Who is told of events: webhook endpoints, and the event destinations of the v2 API. What each of them is sent."""
 
 from . import renderings, thin
+from .errors import ApiError, missing
 from .world import API_VERSION, Object, World
 
 KINDS = ("webhook_endpoint", "v2.core.event_destination")
@@ -9,6 +10,19 @@ KINDS = ("webhook_endpoint", "v2.core.event_destination")
 def wanting(world: World, event: Object) -> list[Object]:
     """List the receivers that are to be told of the event."""
     return [each for kind in KINDS for each in world.all(kind) if _wants(each, event["type"])]
+
+
+def named(world: World, receiver_id: str, param: str) -> Object:
+    """Find a receiver that can be sent to.
+
+    Errors  ApiError when there is none of this id, or when it is disabled
+    """
+    found = next(filter(None, (world.find(kind, receiver_id) for kind in KINDS)), None)
+    if found is None:
+        raise missing("webhook_endpoint", receiver_id, param)
+    if found["status"] != "enabled":
+        raise ApiError(400, f"The webhook endpoint {receiver_id} is disabled.", param=param)
+    return found
 
 
 def url_of(receiver: Object) -> str:

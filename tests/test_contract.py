@@ -21,6 +21,7 @@ from corkage.simulator.route import Route
 OF_NO_SDK = {
     "/v1/payment_pages/<id>": "asked by Stripe's own checkout page, and by its CLI in the page's place",
     "/v1/payment_pages/<id>/confirm": "likewise",
+    "/v1/events/<id>/retry": "asked by the official CLI: stripe events resend",
 }
 OF_OLDER_VERSIONS = {
     "POST /v1/checkout/sessions payment_method_types: taken": "gone since endive; the official CLI sends it",

@@ -5,6 +5,7 @@ import time
 from dataclasses import asdict
 
 import pytest
+import requests
 import stripe
 from harness import open_shop, receiving, sdk
 
@@ -256,3 +257,49 @@ def test_a_fault_that_cannot_be_is_refused_and_nothing_is_set(given):
 def test_a_fault_that_cannot_be_is_refused_in_python_too():
     with pytest.raises(ValueError, match=r"loss cannot be 1\.5"):
         DeliveryFaults(loss=1.5)
+
+
+def resend(simulator, event, **data):
+    headers = {"Authorization": "Bearer sk_test_x"}
+    return requests.post(f"{simulator.url}/v1/events/{event}/retry", data, headers=headers, timeout=5)
+
+
+def test_an_event_is_sent_again_to_the_endpoint_that_is_named(simulator, client, receiver):
+    named = simulator.add_webhook_endpoint(receiver.url, ("price.created",))
+    simulator.add_webhook_endpoint("http://127.0.0.1:9/")
+    client.v1.customers.create()
+    event = client.v1.events.list().data[0].id
+    assert receiver.got == []
+
+    answer = resend(simulator, event, webhook_endpoint=named["id"])
+    receiver.has_got(1)
+
+    assert (answer.status_code, answer.json()["id"]) == (200, event)
+    assert ids_of(receiver.events) == [event]
+
+
+def test_an_event_is_not_sent_to_what_does_not_listen(simulator, client, receiver):
+    disabled = simulator.add_webhook_endpoint(receiver.url)
+    client.v1.webhook_endpoints.update(disabled["id"], params={"disabled": True})
+    client.v1.customers.create()
+    event = client.v1.events.list().data[0].id
+
+    answers = [
+        resend(simulator, event, webhook_endpoint=disabled["id"]),
+        resend(simulator, event, webhook_endpoint="we_nothing"),
+        resend(simulator, event, for_stripecli="true"),
+        resend(simulator, event, webhook_endpoint=disabled["id"], account="acct_1"),
+        resend(simulator, "evt_nothing", webhook_endpoint=disabled["id"]),
+    ]
+    simulator.settle()
+
+    errors = [answer.json()["error"] for answer in answers]
+    assert [answer.status_code for answer in answers] == [400, 400, 400, 400, 404]
+    assert [error.get("code") for error in errors] == [
+        None,
+        "resource_missing",
+        "simulator_not_played",
+        "simulator_not_played",
+        "resource_missing",
+    ]
+    assert receiver.got == []

@@ -247,3 +247,14 @@ def test_the_way_back_of_a_list_leads_back(simulator, client):
     assert ask(simulator, "GET", second["previous_page_url"]).json() == first
     assert ask(simulator, "GET", "/v2/core/events?limit=0").status_code == 400
     assert ask(simulator, "GET", "/v2/core/events?page=x").status_code == 400
+
+
+def test_a_thin_event_is_sent_again_by_its_destination(simulator, client, receiver, register):
+    destination = register("v1.customer.created").id
+    client.v1.customers.create()
+    event = client.v1.events.list().data[0].id
+    answer = ask(simulator, "POST", f"/v1/events/{event}/retry", {"webhook_endpoint": destination})
+    receiver.has_got(2)
+
+    assert answer.status_code == 200
+    assert receiver.events[0] == receiver.events[1]

@@ -189,3 +189,27 @@ def test_the_cli_makes_prices_and_lists_customers_and_subscriptions(simulator, c
     assert [each["id"] for each in json.loads(customers.stdout)["data"]] == [customer]
     assert [each["id"] for each in json.loads(subscriptions.stdout)["data"]] == [running, over]
     assert [each["id"] for each in json.loads(still.stdout)["data"]] == [running]
+
+
+def test_stripe_events_resend_sends_an_event_again(simulator, client, receiver, stripe):
+    endpoint = simulator.add_webhook_endpoint(receiver.url)["id"]
+    client.v1.customers.create()
+    event = client.v1.events.list().data[0].id
+    receiver.has_got(1)
+
+    resent = stripe("events", "resend", event, f"--webhook-endpoint={endpoint}")
+    receiver.has_got(2)
+
+    assert resent.returncode == 0, resent.stdout + resent.stderr
+    assert event in resent.stdout
+    assert [each["id"] for each in receiver.events] == [event, event]
+
+
+def test_stripe_events_resend_to_nowhere_is_told(simulator, client, stripe):
+    client.v1.customers.create()
+    event = client.v1.events.list().data[0].id
+
+    for words in ((), ("--webhook-endpoint=we_nothing",)):
+        resent = stripe("events", "resend", event, *words)
+        assert "error" in resent.stdout + resent.stderr
+    assert simulator.deliveries.made == []

@@ -10,7 +10,7 @@ import bottle
 from ..agenda import catch_up
 from ..errors import ApiError
 from ..world import World
-from . import checkout, page, portal
+from . import checkout, events, page, portal
 
 WEBHOOK_SECONDS = 2.0  # Stripe waits up to ten
 
@@ -18,6 +18,8 @@ ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("GET", "/c/pay/<session_id>", checkout.show_checkout),
     ("POST", "/c/pay/<session_id>", checkout.pay_checkout),
     ("POST", "/c/pay/<session_id>/code", checkout.use_code),
+    ("GET", "/control/events", events.show_events),
+    ("POST", "/control/events/<event_id>/send", events.send_again),
     ("GET", "/i/<invoice_id>", checkout.show_invoice),
     ("POST", "/i/<invoice_id>", checkout.pay_invoice),
     ("GET", "/p/session/<session_id>", portal.open_portal),

@@ -3,7 +3,7 @@
 from typing import Any
 
 from .. import form, lists
-from ..errors import ApiError
+from ..errors import ApiError, not_played
 from ..form import boolean, list_of, text
 from ..route import Route, retrieving
 from ..world import Object, World
@@ -21,12 +21,29 @@ def list_events(world: World, params: dict[str, Any]) -> Object:
     return lists.page(found, params, PATH)
 
 
+def retry_event(world: World, params: dict[str, Any], event_id: str) -> Object:
+    """Send an event again: what `stripe events resend` asks for."""
+    event = world.get("event", event_id)
+    if "account" in params:
+        raise not_played("events of connected accounts")
+    if "webhook_endpoint" not in params:
+        raise not_played("events resent to `stripe listen`; name an endpoint: --webhook-endpoint=we_...")
+    world.deliveries.send_again(event, params["webhook_endpoint"])
+    return event
+
+
 def _is_wanted(kind: str, wanted: list[str]) -> bool:
     return any(kind == each or (each.endswith("*") and kind.startswith(each[:-1])) for each in wanted)
 
 
 ROUTES = (
     retrieving("event", PATH),
+    Route(
+        "POST",
+        f"{PATH}/<id>/retry",
+        retry_event,
+        {"account": text, "for_stripecli": boolean, "webhook_endpoint": text},
+    ),
     Route(
         "GET",
         PATH,
