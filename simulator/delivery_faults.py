@@ -1,11 +1,8 @@
 """What is to go wrong on the way of the webhooks."""
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, get_type_hints
-
-from .errors import ApiError, invalid
+from dataclasses import dataclass
+from typing import Any
 
 LARGEST = 1_000_000
 
@@ -38,41 +35,9 @@ class DeliveryFaults:
         if name == "down_seconds":
             object.__setattr__(self, "_up_at", time.monotonic() + value)
 
-    def change(self, given: Mapping[str, Any]) -> None:
-        """Set what is given by name, as JSON or as the texts of a form; all of it, or nothing.
-
-        Errors  ApiError for an unknown name, or for a value that no such fault can have
-        """
-        changed = asdict(self) | {name: _read(name, value) for name, value in given.items()}
-        try:
-            DeliveryFaults(**changed)
-        except ValueError as error:
-            raise invalid(str(error), "faults") from None
-        for name in given:
-            setattr(self, name, changed[name])
-
     def swallow(self) -> bool:
         """Tell of an attempt that is about to be made whether nobody is there to answer it, and count it."""
         if self.down_attempts:
             self.down_attempts -= 1
             return True
         return bool(time.monotonic() < self._up_at)  # type: ignore[attr-defined]  # no field, so that asdict is JSON
-
-
-def _read(name: str, value: Any) -> Any:
-    kind = get_type_hints(DeliveryFaults).get(name)
-    if kind is None:
-        raise ApiError(400, f"There is no delivery fault {name}.", code="parameter_unknown", param=name)
-    try:
-        return READERS[kind](value)
-    except (KeyError, TypeError, ValueError):
-        raise invalid(f"{name} cannot be {value!r}", name) from None
-
-
-READERS: dict[type, Callable[[Any], Any]] = {
-    bool: lambda value: {"true": True, "on": True, "1": True, "false": False, "": False, "0": False}[
-        str(value).lower()
-    ],
-    int: lambda value: int(str(value)),
-    float: float,
-}

@@ -34,19 +34,18 @@ def change(settings: Any, given: Mapping[str, Any]) -> None:
             raise invalid(f"There is no {name} here: {', '.join(kinds)}", name)
     values = {name: _read(kinds[name], value, name) for name, value in given.items()}
     try:
-        _set(settings, dataclasses.replace(settings, **values))
+        dataclasses.replace(settings, **values)
     except ValueError as error:
         raise ApiError(400, str(error)) from error
+    for name, value in values.items():
+        setattr(settings, name, value)
 
 
 def reset(settings: Any) -> None:
     """Set every field as it is when nobody has changed anything."""
-    _set(settings, type(settings)())
-
-
-def _set(settings: Any, wanted: Any) -> None:
+    unchanged = type(settings)()
     for each in dataclasses.fields(settings):
-        setattr(settings, each.name, getattr(wanted, each.name))
+        setattr(settings, each.name, getattr(unchanged, each.name))
 
 
 def _read(kind: Any, value: Any, name: str) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .errors import ApiError
+from .turns import Turns
 from .world import API_VERSION, Object
 
 FORMAT = 1
@@ -29,9 +30,7 @@ class StateFile:
     Errors  UnusableFile
     """
 
-    def __init__(
-        self, path: Path, lock: threading.RLock, take: Callable[[], Object], restore: Callable[[Object], None]
-    ) -> None:
+    def __init__(self, path: Path, lock: Turns, take: Callable[[], Object], restore: Callable[[Object], None]) -> None:
         self._path = path
         self._lock = lock
         self._take = take

@@ -9,7 +9,7 @@ import requests
 import stripe
 from harness import open_shop, receiving, sdk
 
-from corkage.simulator import Simulator
+from corkage.simulator import Simulator, settings
 from corkage.simulator.delivery_faults import DeliveryFaults
 from corkage.simulator.errors import ApiError
 
@@ -124,7 +124,7 @@ def told(seed, faults, act):
     with Simulator(seed=seed) as simulator, receiving() as receiver:
         shop = open_shop(simulator, sdk(simulator))
         simulator.add_webhook_endpoint(receiver.url)
-        simulator.deliveries.faults.change(faults)
+        settings.change(simulator.deliveries.faults, faults)
         act(shop)
         made = simulator.deliveries.made
         receiver.has_got(sum(1 for each in made if not each.is_lost))
@@ -218,7 +218,9 @@ def test_an_endpoint_is_down_for_a_while_and_gets_it_then(simulator, client, rec
 
 def test_faults_are_set_by_name_as_json_or_as_a_form_has_them():
     faults = DeliveryFaults()
-    faults.change({"duplicates": "2", "disorder": "on", "loss": "0.25", "down_seconds": 5, "wrong_secret": True})
+    settings.change(
+        faults, {"duplicates": "2", "disorder": "true", "loss": "0.25", "down_seconds": 5, "wrong_secret": True}
+    )
 
     assert json.loads(json.dumps(asdict(faults))) == {
         "duplicates": 2,
@@ -250,7 +252,7 @@ def test_a_fault_that_cannot_be_is_refused_and_nothing_is_set(given):
     faults = DeliveryFaults()
 
     with pytest.raises(ApiError, match=next(iter(given))):
-        faults.change({"twin_events": True} | given)
+        settings.change(faults, {"twin_events": True} | given)
     assert faults == DeliveryFaults()
 
 

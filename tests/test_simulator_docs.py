@@ -1,12 +1,21 @@
 """docs/simulator.md says what the simulator is, no more and no less."""
 
+import dataclasses
+import json
+import os
 import re
+import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 import requests
+from harness import open_shop, sdk
 
 import corkage
+from corkage.simulator import ApiFaults, Simulator
+from corkage.simulator.delivery_faults import DeliveryFaults
 from corkage.simulator.instruments import INSTRUMENTS
 from corkage.simulator.resources import ROUTES
 
@@ -48,6 +57,32 @@ def test_every_route_that_is_played_is_listed_and_no_other():
     ]
 
     assert sorted(listed) == sorted((route.method, route.path) for route in ROUTES)
+
+
+@pytest.mark.parametrize(("marker", "faults"), [("delivery-faults", DeliveryFaults), ("api-faults", ApiFaults)])
+def test_every_fault_is_listed_and_no_other(marker, faults):
+    assert [name.strip("`") for name, _ in table(marker)] == [each.name for each in dataclasses.fields(faults)]
+
+
+def test_the_control_pages_commands_work():
+    if shutil.which("curl") is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("install curl")
+    with Simulator() as simulator:
+        shop = open_shop(simulator, sdk(simulator))
+        shop.subscribe(shop.customer())
+        commands = [line for line in DOCUMENT.splitlines() if line.startswith("curl")]
+        for command in commands:
+            run = subprocess.run(
+                shlex.split(command.replace("http://127.0.0.1:12111", simulator.url)),
+                capture_output=True,
+                text=True,
+                timeout=30,
+            )
+            assert "error" not in json.loads(run.stdout), command
+        assert len(commands) == 4
+        assert simulator.deliveries.faults.loss == 0.2
+        assert simulator.rules.after_retries == "unpaid"
+        assert shop.client.v1.events.list().data[0].type == "test_helpers.test_clock.ready"
 
 
 @pytest.mark.parametrize(
