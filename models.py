@@ -135,7 +135,6 @@ class Price(Table):
     grace_seconds = IntegerField(default=0)
     allow_pending = BooleanField(default=True)
     sold = BooleanField(default=False)
-    position = IntegerField(default=0)
     unit_amount = IntegerField(null=True)
     currency = CharField(null=True)
     interval = CharField(null=True)

@@ -47,10 +47,8 @@ class Catalogue:
             Price.update(sold=False).execute()
             for name, price in found.items():
                 self.store_price(price)
-                plan = self._named[name]
-                if name in plan.prices:
-                    position = plan.prices.index(name)
-                    Price.update(sold=True, position=position).where(Price.id == price.id).execute()
+                if name in self._named[name].prices:
+                    Price.update(sold=True).where(Price.id == price.id).execute()
             changed = [row.id for row in Price.select() if self._store(row, self._plan_of(row))]
             summarize_users_of_prices(changed, now)
 
@@ -74,8 +72,8 @@ class Catalogue:
         plan = self.plans.get(key)
         if plan is None or (name and name not in plan.prices):
             raise UnknownPlan(f"{offer!r} is not on offer")
-        position = plan.prices.index(name) if name else 0
-        wanted = (Price.plan == key, Price.sold, Price.position == position)
+        named = name or plan.prices[0]  # by its name: what was sold when plans.toml was another is not on offer now
+        wanted = (Price.plan == key, Price.sold, (Price.id == named) | (Price.lookup_key == named))
         found = Price.get_or_none(*wanted)
         if found is None:
             self.refresh(gateway, now)

@@ -390,6 +390,39 @@ def test_a_user_with_only_a_foreign_subscription_may_buy(app, shop):
     assert "/c/pay/" in url_of(click(app))
 
 
+@pytest.fixture
+def other_prices(shop):
+    """Two more prices of Pro, as an owner makes them who raises the price and adds a yearly one."""
+    product = shop.client.v1.prices.retrieve(shop.price).product
+    prices = {"pro_monthly_2027": ("month", 1200), "pro_yearly": ("year", 9000)}
+    for key, (interval, amount) in prices.items():
+        params = {"product": product, "currency": "usd", "unit_amount": amount, "lookup_key": key}
+        shop.client.v1.prices.create(params=params | {"recurring": {"interval": interval}})
+
+
+@pytest.mark.parametrize(
+    ("prices", "plan", "sold"),
+    [
+        (("pro_monthly_2027",), "pro", "pro_monthly_2027"),
+        (("pro_yearly", "pro_monthly"), "pro", "pro_yearly"),
+        (("pro_yearly", "pro_monthly"), "pro:pro_monthly", "pro_monthly"),
+    ],
+)
+def test_after_plans_toml_changed_the_price_it_names_is_sold_from_the_first_click(
+    app, config, shop, other_prices, prices, plan, sold
+):
+    app.work()
+    url_of(click(app, user="bob"))
+    app.billing.close()
+
+    changed = replace(config, plans=(replace(PRO, prices=prices),), billing_url="https://billing.example.com")
+    with running(changed) as app:
+        pay(url_of(click(app, body={"plan": plan})))
+
+    (bought,) = shop.client.v1.subscriptions.list().data
+    assert bought["items"].data[0].price.lookup_key == sold
+
+
 @pytest.mark.parametrize("plan", ["", "none", "pro:none", "pro:team_monthly", "PRO", "price_1", "a" * 9999])
 def test_an_unknown_plan_is_refused_and_nothing_made(app, shop, plan):
     assert is_code(click(app, body={"plan": plan}), 400, "unknown_plan")
