@@ -71,6 +71,7 @@ class Converger:
         with database.writing():
             before = Customer.get_by_id(customer_id).user_id
             _assign(customer_id, user_id, now)
+            _overtake(customer_id)
             if before not in (None, user_id):
                 summarize(before, now)
         log.info("%s linked by hand to user %s (before: %s)", customer_id, user_id, before or "nobody")
@@ -81,6 +82,7 @@ class Converger:
         _customer_row(customer_id)
         with database.writing():
             _assign(customer_id, user_id, now)
+            _overtake(customer_id)
 
     def _fetch(self, row: Customer, pending: Sequence[StripeEvent], reads_customer: bool, also: set[str]) -> Fetched:
         named = also | {each.object_id for each in pending if each.object_id and each.object_id.startswith("sub_")}
@@ -147,7 +149,8 @@ class Converger:
             return row.user_id
         if customer.deleted:
             Customer.update(deleted_at=int(now)).where(Customer.id == row.id).execute()
-            User.update(stripe_customer_id=None).where(User.stripe_customer_id == row.id).execute()
+            another = _another_customer(row)
+            User.update(stripe_customer_id=another).where(User.stripe_customer_id == row.id).execute()
             return row.user_id
         user_id = self._owner_of(row, customer)
         if user_id is not None:
@@ -215,3 +218,17 @@ def _assign(customer_id: str, user_id: str, now: float) -> None:
     Subscription.update(user=user_id).where(Subscription.customer == customer_id).execute()
     User.update(stripe_customer_id=None).where(User.id != user_id, User.stripe_customer_id == customer_id).execute()
     User.update(stripe_customer_id=customer_id).where(User.id == user_id, User.stripe_customer_id.is_null()).execute()
+
+
+def _overtake(customer_id: str) -> None:
+    """Have fetches that are under way start over: they know the customer's user of before."""
+    Customer.update(revision=Customer.revision + 1).where(Customer.id == customer_id).execute()
+
+
+def _another_customer(row: Customer) -> str | None:
+    """Find another of the same user's customers, for checkout and portal, when this one is gone."""
+    others = Customer.select(Customer.id).where(
+        Customer.user == row.user_id, Customer.id != row.id, Customer.deleted_at.is_null()
+    )
+    found: list[str] = database.column(others.order_by(Customer.fetched_at.desc()).limit(1))
+    return found[0] if found else None

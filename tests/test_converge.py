@@ -5,7 +5,7 @@ import random
 import time
 
 import pytest
-from harness import DAY
+from harness import APP, DAY
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +13,7 @@ from corkage import database
 from corkage.errors import StripeError, StripeUnavailable, UnknownCustomer
 from corkage.models import Customer, StripeEvent, Subscription, User
 from corkage.sync import inbox
+from corkage.sync.converge import Converger
 from corkage.sync.states import Listed
 
 
@@ -108,6 +109,20 @@ def test_a_customer_deleted_at_stripe_ends_access_and_frees_the_user_for_a_new_o
     take(app, shop, "customer.subscription.created")
     assert app.billing.access("ann").allowed
     assert User.get().stripe_customer_id == second
+
+
+def test_when_one_of_two_customers_is_deleted_the_other_is_for_checkout_and_portal(app, shop):
+    first, second = shop.customer(), shop.customer()
+    shop.subscribe(second)
+    converge(app, first)
+    converge(app, second)
+    assert User.get().stripe_customer_id == first
+
+    shop.client.v1.customers.delete(first)
+    take(app, shop, "customer.deleted")
+
+    assert User.get().stripe_customer_id == second
+    assert app.billing.access("ann").allowed
 
 
 @pytest.mark.parametrize(
@@ -214,6 +229,29 @@ def test_linking_by_hand_opens_and_moving_the_link_closes(app, shop):
     assert app.billing.access("ann").allowed
 
     converger.link("bob", customer, time.time())
+    assert app.billing.access("bob").allowed
+    assert not app.billing.access("ann").allowed
+
+
+def test_a_link_made_by_hand_during_a_fetch_is_not_undone_by_it(app, shop):
+    customer = shop.customer()
+    shop.subscribe(customer)
+    converge(app, customer)
+    converger = app.billing.worker.converger
+    operators = Converger(converger.gateway, converger.catalogue, APP)
+    operators.converge = lambda *_: "only later"
+    fetch, links = converger.gateway.subscriptions_of, []
+
+    def fetch_while_an_operator_links(customer_id):
+        listed = fetch(customer_id)
+        if not links:
+            links.append(operators.link("bob", customer, time.time()))
+        return listed
+
+    converger.gateway.subscriptions_of = fetch_while_an_operator_links
+    converger.converge(customer, time.time(), reads_customer=True)
+
+    assert Customer.get().user_id == "bob"
     assert app.billing.access("bob").allowed
     assert not app.billing.access("ann").allowed
 
