@@ -94,6 +94,7 @@ class Subscription(Standing):
 
     id = CharField(primary_key=True)
     customer = ForeignKeyField(Customer, backref="subscriptions")
+    customer_id: str
     user = ForeignKeyField(User, null=True, backref="subscriptions")
     created = IntegerField()
     ended_at = IntegerField(null=True)

@@ -18,7 +18,7 @@ from ..errors import (
     UnknownCustomer,
     UnknownFlow,
 )
-from ..models import CheckoutAttempt, Customer, Price, User, read_access
+from ..models import CheckoutAttempt, Customer, Price, Subscription, User, read_access
 from .converge import Converger
 from .gateway import SLOWEST_CALL_SECONDS, Gateway
 from .prices import Catalogue
@@ -78,14 +78,13 @@ class Checkout:
         """
         if flow is not None and flow not in FLOWS:
             raise UnknownFlow(f"flow {flow!r}; there are {', '.join(FLOWS)}")
-        user = User.get_or_none(User.id == user_id)
-        if user is None or user.stripe_customer_id is None:
+        held, customer_id = _to_manage(user_id)
+        if customer_id is None:
             raise NoBillingAccount(f"user {user_id} has no Stripe customer")
-        is_live = user.subscription_id is not None and user.subscription_status not in ENDED
-        if flow is None or (flow != "payment_method_update" and not is_live):
-            return self._portal(user.stripe_customer_id, return_url)
-        detail = {} if flow == "payment_method_update" else {flow: {"subscription": user.subscription_id}}
-        return self._portal(user.stripe_customer_id, return_url, {"type": flow, **detail})
+        if flow is None or (flow != "payment_method_update" and held is None):
+            return self._portal(customer_id, return_url)
+        detail = {} if flow == "payment_method_update" else {flow: {"subscription": held}}
+        return self._portal(customer_id, return_url, {"type": flow, **detail})
 
     def come_back(self, session_id: str, gateway: Gateway, now: float) -> bool:
         """Converge the user whom Stripe sends back from a session that we made, once; tell whether it was that.
@@ -289,3 +288,14 @@ class Checkout:
         with database.writing():
             table: Any = CheckoutAttempt
             table.delete().where(table.nonce == attempt.nonce).execute()
+
+
+def _to_manage(user_id: str) -> tuple[str | None, str | None]:
+    """Tell the user's subscription that goes on, and the customer that has it or, without one, that is to buy."""
+    user = User.get_or_none(User.id == user_id)
+    if user is None:
+        return None, None
+    held = Subscription.get_or_none(Subscription.id == user.subscription_id)
+    if held is None or held.subscription_status in ENDED:
+        return None, user.stripe_customer_id
+    return held.id, held.customer_id

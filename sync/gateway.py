@@ -27,6 +27,7 @@ RETRIES = 2
 SLOWEST_CALL_SECONDS = (1 + RETRIES) * sum(TIMEOUT_SECONDS) + 5
 SIGNATURE_AGE_SECONDS = 300
 PAGE = 100
+OF_CUSTOMER = (None, "id", "customer")  # what Stripe says is missing when it is the customer
 
 log = logging.getLogger("corkage.stripe")
 
@@ -309,7 +310,7 @@ def _translated(customer_id: str | None = None) -> Iterator[None]:
     except (stripe.APIConnectionError, stripe.RateLimitError) as error:
         raise StripeUnavailable(_told(error)) from error
     except stripe.InvalidRequestError as error:
-        if customer_id and _is_missing(error):
+        if customer_id and _is_missing(error) and error.param in OF_CUSTOMER:
             raise UnknownCustomer(f"Stripe knows no customer {customer_id} in this account and mode") from error
         raise StripeRefused(_told(error)) from error
     except stripe.StripeError as error:

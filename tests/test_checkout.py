@@ -496,6 +496,20 @@ def test_the_portal_opens_at_the_flow_that_is_named(app, shop, flow, leads_to):
     assert asked.params["return_url"] == FRONTEND
 
 
+@pytest.mark.parametrize("flow", [None, "subscription_cancel", "payment_method_update"])
+def test_the_portal_is_that_of_the_customer_who_holds_the_subscription(app, shop, flow):
+    first, second = shop.customer(), shop.customer()
+    subscription = shop.subscribe(second)
+    for customer in (first, second):
+        app.billing.worker.converger.converge(customer, time.time())
+    assert User.get().stripe_customer_id == first
+
+    url_of(click(app, "/portal", body={"flow": flow} if flow else {}))
+
+    assert shop.simulator.world.all("billing_portal.session")[0]["customer"] == second
+    assert User.get().subscription_id == subscription
+
+
 def test_an_unknown_flow_is_refused(app, shop):
     customer = shop.customer()
     app.billing.worker.converger.converge(customer, time.time())

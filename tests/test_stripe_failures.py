@@ -124,3 +124,15 @@ def test_an_event_waits_while_stripe_refuses_and_nothing_is_written(config, shop
 
         app.work(time.time() + 60)
         assert app.billing.access("ann").allowed
+
+
+@pytest.mark.parametrize(
+    ("param", "expected"),
+    [("customer", UnknownCustomer), ("flow_data[subscription_cancel][subscription]", StripeRefused)],
+)
+def test_only_a_missing_customer_is_an_unknown_customer(gateway, stripe_says, param, expected):
+    missing = error("invalid_request_error", "No such thing.", code="resource_missing", param=param)
+    stripe_says.post(f"{BASE}/v1/billing_portal/sessions", json=missing, status=404)
+
+    with pytest.raises(expected):
+        gateway.create_portal_session({"customer": "cus_1"})
