@@ -63,10 +63,12 @@ class Checkout:
         """
         price = self.catalogue.sold_price(plan, self.gateway, self.clock())
         for _ in range(MOST_TURNS):
+            # Read before Stripe is looked at: an attempt that ends by a purchase meanwhile is then not taken for none.
+            attempt = CheckoutAttempt.get_or_none(CheckoutAttempt.user == buyer.user_id)
             held = self._deciding(buyer.user_id)
             if held is not None:
                 return self._url_for_subscriber(buyer, held, price)
-            url = self._session_url(buyer, plan, price)
+            url = self._session_url(buyer, plan, price, attempt)
             if url is not None:
                 return url
         raise CheckoutInProgress(f"user {buyer.user_id}: the attempt changed {MOST_TURNS} times in a row")
@@ -138,15 +140,12 @@ class Checkout:
         after = {"after_completion": {"type": "redirect", "redirect": {"return_url": return_url}}}
         try:
             return self.gateway.create_portal_session(plain | {"flow_data": flow | after})  # type: ignore[arg-type]
-        except UnknownCustomer:
-            raise
         except StripeRefused as error:
             log.warning("%s gets the plain portal: %s was refused: %s", customer_id, flow["type"], error)
             return self._portal(customer_id, return_url)
 
-    def _session_url(self, buyer: Buyer, plan: str, price: Price) -> str | None:
+    def _session_url(self, buyer: Buyer, plan: str, price: Price, attempt: CheckoutAttempt | None) -> str | None:
         """Return the address of the user's one open session; None when things have changed: look again."""
-        attempt = CheckoutAttempt.get_or_none(CheckoutAttempt.user == buyer.user_id)
         if attempt is None:
             return self._begin(buyer, plan, price)
         if attempt.session_id is None:

@@ -110,6 +110,16 @@ def test_a_visitor_who_comes_back_before_any_webhook_is_let_in_at_once(app, shop
     assert len(shop.simulator.requests) == before
 
 
+def test_return_of_an_unpaid_session_asks_stripe_once_however_often_it_is_called(app, shop):
+    url_of(click(app))
+    back = f"{app.url}/return?session_id={CheckoutAttempt.get().session_id}"
+    assert requests.get(back, allow_redirects=False, timeout=30).headers["Location"] == FRONTEND
+    before = len(shop.simulator.requests)
+
+    assert requests.get(back, allow_redirects=False, timeout=30).headers["Location"] == FRONTEND
+    assert len(shop.simulator.requests) == before
+
+
 @pytest.mark.parametrize("session_id", ["", "cs_test_of_a_stranger", "../../etc", "%00", "x" * 5000])
 def test_return_with_a_strangers_session_calls_nobody(app, shop, session_id):
     shop.client.v1.customers.create()
@@ -198,6 +208,35 @@ def test_paid_in_the_moment_of_the_other_click_makes_no_second_subscription(app,
     assert len(live_subscriptions(shop)) == 1
 
 
+def test_paid_and_returned_in_the_moment_of_the_other_click_makes_no_second_session(app, shop):
+    url = url_of(click(app))
+    checkout = app.billing.checkout
+    look, paid = checkout._deciding, []
+
+    def look_and_be_overtaken(user_id):
+        found = look(user_id)
+        if not paid:
+            paid.append(pay(url).headers["Location"].replace("https://billing.example.com", app.url))
+            requests.get(paid[0], allow_redirects=False, timeout=30)
+        return found
+
+    checkout._deciding = look_and_be_overtaken
+    portal = url_of(click(app, body={"plan": "team"}))
+
+    assert "/p/session/" in portal
+    assert [each.status for each in sessions(shop)] == ["complete"]
+
+
+def test_paid_while_stripes_list_lags_makes_no_second_subscription(app, shop):
+    pay(url_of(click(app)))
+    app.billing.worker.gateway.subscriptions_of = lambda _: ()
+
+    portal = url_of(click(app, body={"plan": "team"}))
+
+    assert "/p/session/" in portal
+    assert app.billing.access("ann").allowed
+
+
 def test_after_a_subscription_ended_the_same_user_may_buy_again_with_the_same_customer(app, shop):
     pay(url_of(click(app)))
     (subscription,) = live_subscriptions(shop)
@@ -252,6 +291,28 @@ def test_a_cut_answer_is_resumed_with_the_same_key(app, shop):
 
     assert keys[0] == keys[1]
     assert [each.url for each in sessions(shop)] == [url]
+
+
+@pytest.mark.parametrize(("hours", "is_same"), [(22.9, True), (23.1, False)])
+def test_an_unanswered_attempt_is_resumed_for_as_long_as_stripe_keeps_its_key(app, shop, hours, is_same):
+    url_of(click(app))
+    nonce = CheckoutAttempt.get().nonce
+    CheckoutAttempt.update(session_id=None, created_at=int(time.time() - hours * 3600)).execute()
+
+    url_of(click(app))
+
+    assert (CheckoutAttempt.get().nonce == nonce) is is_same
+
+
+def test_of_all_who_find_a_claim_left_by_a_crash_one_gets_it(app, shop):
+    url_of(click(app))
+    CheckoutAttempt.update(session_id=None, claimed_until=time.time() - 1).execute()
+    left = CheckoutAttempt.get()
+
+    with ThreadPoolExecutor(4) as pool:
+        won = list(pool.map(app.billing.checkout._claim, [left] * 4))
+
+    assert sorted(won) == [False, False, False, True]
 
 
 def test_a_stored_500_is_escaped_by_a_new_attempt(app, shop):
@@ -380,6 +441,26 @@ def test_a_trial_is_given_once(config, shop):
 
         (again,) = live_subscriptions(shop)
         assert shop.client.v1.subscriptions.retrieve(again).status == "active"
+
+
+def test_an_open_session_with_a_trial_that_was_used_since_is_closed(config, shop):
+    with running(replace(config, plans=(TRIAL,), billing_url="https://billing.example.com")) as app:
+        first = url_of(click(app))
+        User.update(trial_used_at=1).execute()
+
+        assert url_of(click(app)) != first
+        assert [each.status for each in sessions(shop)] == ["open", "expired"]
+
+
+def test_a_customers_address_is_stripes_and_no_later_token_changes_it(app, shop):
+    url_of(click(app))
+    customer = User.get().stripe_customer_id
+    shop.client.v1.customers.update(customer, params={"email": "billing@example.com"})
+    shop.client.v1.checkout.sessions.expire(sessions(shop)[0].id)
+
+    url_of(click(app))
+
+    assert User.get().email == "billing@example.com"
 
 
 def test_a_user_with_only_a_foreign_subscription_may_buy(app, shop):
