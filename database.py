@@ -39,6 +39,14 @@ class Database(peewee.SqliteDatabase):
         self._opened.add(connection)
         return connection
 
+    def execute_sql(self, sql: str, params: Any = None) -> Any:
+        """Execute as Peewee has it; where the file itself refuses, the error is ours, whoever asked.
+
+        Errors  DatabaseUnavailable
+        """
+        with reading():
+            return super().execute_sql(sql, params)  # type: ignore[no-untyped-call]
+
     def open_connections(self) -> list[_Connection]:
         """List the connections that are open in any thread of this process."""
         return list(self._opened)

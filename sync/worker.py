@@ -20,6 +20,7 @@ LEASE_SECONDS = 4 * SLOWEST_CALL_SECONDS
 PRICES_EVERY_SECONDS = 3600.0
 PRICES_AGAIN_SECONDS = 30.0
 LONGEST_SLEEP_SECONDS = 30.0
+AFTER_A_BUG_SECONDS = 10.0
 SHORTEST_SLEEP_SECONDS = 0.2  # what is due, and was not done, another process has claimed
 
 log = logging.getLogger("corkage.worker")
@@ -240,5 +241,8 @@ class WorkerThread:
         except ConfigError as error:
             log.error("the worker cannot work with this configuration: %s", error)
             return LONGEST_SLEEP_SECONDS
+        except Exception:  # a dead thread would apply nothing any more, and tell nobody but /health
+            log.exception("the worker stumbled over a bug, going on")
+            return AFTER_A_BUG_SECONDS
         shortest = 0.0 if work.converged or work.failed else SHORTEST_SLEEP_SECONDS
         return max(shortest, min(work.next_due_at - time.time(), LONGEST_SLEEP_SECONDS))

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 
 import pytest
+import requests
 from harness import running
 
 from corkage import database, models
@@ -198,6 +199,17 @@ def test_reading_a_damaged_file_is_a_503(app):
 
     with pytest.raises(DatabaseUnavailable), database.reading():
         Damaged().execute()
+
+
+def test_a_read_that_the_file_refuses_is_a_503_wherever_it_is_made(app):
+    with database.writing():
+        add_user("ann")
+    database.execute("ALTER TABLE corkage_checkout_attempt RENAME TO away")
+
+    answer = requests.get(f"{app.url}/return?session_id=cs_test_1", allow_redirects=False, timeout=30)
+    assert answer.status_code == 303
+    with pytest.raises(DatabaseUnavailable, match="no such table"):
+        list(models.CheckoutAttempt.select())
 
 
 def test_the_write_lock_is_free_after_a_locked_file(config, monkeypatch):

@@ -1,5 +1,6 @@
 """The worker: settle, lease, pauses, the thread, inline and off."""
 
+import sqlite3
 import time
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from corkage.plans import Plan
 from corkage.sync import inbox, recurring
 
 
-def until(condition, seconds=8.0):
+def until(condition, seconds=30.0):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -153,6 +154,37 @@ def test_a_bug_that_one_customer_brings_to_light_does_not_stop_the_others(app, s
 
     assert app.billing.access("ann").allowed
     assert StripeEvent.get(StripeEvent.customer_id == bobs).error == "bug: ZeroDivisionError"
+
+
+def test_the_thread_outlives_a_database_that_cannot_be_read(config, shop, caplog):
+    with running(replace(config, worker="thread")) as app:
+        file = sqlite3.connect(config.database, isolation_level=None)
+        file.execute("ALTER TABLE corkage_cursor RENAME TO away")
+        shop.subscribe(shop.customer())
+        assert app.deliver(shop.event("customer.subscription.created")).status_code == 200
+        until(lambda: "the database is unavailable, trying again" in caplog.text)
+        assert app.billing.worker_state() == "thread"
+        assert not app.billing.access("ann").allowed
+
+        file.execute("ALTER TABLE away RENAME TO corkage_cursor")
+        file.close()
+        until(lambda: app.billing.access("ann").allowed)
+
+
+def test_the_thread_outlives_a_bug(config, shop, caplog, monkeypatch):
+    monkeypatch.setattr("corkage.sync.worker.AFTER_A_BUG_SECONDS", 0.05)
+    with running(replace(config, worker="thread", poll_seconds=3600)) as app:
+        events_since = app.billing.worker.gateway.events_since
+        app.billing.worker.gateway.events_since = lambda *_: 1 / 0
+        recurring.make_due("poll", 0)
+        app.billing._thread.wake()
+        until(lambda: "ZeroDivisionError" in caplog.text)
+        app.billing.worker.gateway.events_since = events_since
+        shop.subscribe(shop.customer())
+        app.deliver(shop.event("customer.subscription.created"))
+
+        until(lambda: app.billing.access("ann").allowed)
+        assert app.billing.worker_state() == "thread"
 
 
 def test_price_events_refresh_the_prices(app, shop):
