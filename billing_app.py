@@ -296,7 +296,8 @@ def create_app(billing: Billing) -> bottle.Bottle:
         app.route(rule, method, functools.partial(handler, billing), name=f"{method} {rule}")
     for rule in {rule for _, rule, _ in ROUTES}:
         app.route(rule, "ANY", _refuse_method)
-    app.route("/<path:path>", "ANY", _refuse_path)
+    for rule in ("/", "/<path:path>"):
+        app.route(rule, "ANY", _refuse_path)
     return app
 
 
@@ -307,5 +308,5 @@ def _refuse_method() -> bottle.HTTPResponse:
     raise MethodNotAllowed(f"{bottle.request.method!r} {bottle.request.path!r}")
 
 
-def _refuse_path(path: str) -> bottle.HTTPResponse:
+def _refuse_path(path: str = "") -> bottle.HTTPResponse:
     raise NotFound(f"no route for {path!r}")

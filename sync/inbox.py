@@ -112,9 +112,14 @@ def _read_thin(payload: dict[str, Any]) -> EventRef:
 
 def _text(payload: dict[str, Any], name: str) -> str:
     value = payload.get(name)
-    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_ID:
-        raise InvalidBody(f"the event's {name} is not a text of 1 to {LONGEST_ID} characters")
-    return value
+    if not _is_id(value):
+        raise InvalidBody(f"the event's {name} is not a text of 1 to {LONGEST_ID} printable characters")
+    return str(value)
+
+
+def _is_id(value: object) -> bool:
+    """Tell what may be an id: it is written to the file and to the log, where half a surrogate or a newline harms."""
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_ID and value.isprintable()
 
 
 def _whole_number(payload: dict[str, Any], name: str) -> int:
@@ -134,7 +139,7 @@ def _moment(payload: dict[str, Any], name: str) -> int:
 def _related_id(related: object) -> str | None:
     """Take the id of a related object, which comes as an id or, expanded, as an object."""
     found = related.get("id") if isinstance(related, dict) else related
-    return found if isinstance(found, str) and 0 < len(found) <= LONGEST_ID else None
+    return str(found) if _is_id(found) else None
 
 
 def _subscription_id(subject: dict[str, Any]) -> str | None:

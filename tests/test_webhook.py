@@ -187,6 +187,9 @@ def test_one_changed_byte_is_refused(app, event):
         b'{"object": "event", "id": "evt_1", "type": "x", "created": 1, "data": []}',
         b'{"object": "event", "id": "evt_1", "type": "x", "created": 1, "data": {"object": null}}',
         b'{"object": "customer", "id": "cus_1"}',
+        b'{"object": "event", "id": "evt_\\ud800", "type": "x", "created": 1, "data": {"object": {}}}',
+        b'{"object": "event", "id": "evt_1\\n2", "type": "x", "created": 1, "data": {"object": {}}}',
+        b'{"object": "event", "id": "evt_1", "type": "x\\u0000", "created": 1, "data": {"object": {}}}',
         b"[" * 100_000,
         b'{"a":' * 100_000,
     ],
@@ -233,6 +236,17 @@ def test_ids_are_read_from_expanded_objects_too(app, shop, event):
     app.work()
 
     assert app.billing.access("ann").allowed
+
+
+@pytest.mark.parametrize("customer", ["cus_\ud800", "cus_1\nERROR forged", "", "c" * 256, 7, {"id": None}])
+def test_an_event_of_what_is_no_customers_id_is_answered_and_not_kept(app, shop, customer):
+    subject = {"object": "subscription", "id": "sub_1", "customer": customer}
+    payload = {"object": "event", "id": "evt_1", "type": "customer.subscription.updated", "created": 1}
+
+    answer = app.deliver(json.dumps(payload | {"livemode": False, "data": {"object": subject}}).encode())
+
+    assert answer.status_code == 200
+    assert StripeEvent.select().count() == 0
 
 
 def test_without_a_webhook_secret_the_route_answers_503(app, event, config):
