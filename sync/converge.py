@@ -78,11 +78,12 @@ class Converger:
         return self.converge(customer_id, now)
 
     def adopt(self, user_id: str, customer_id: str, now: float) -> None:
-        """Remember a customer that was just made for this user."""
+        """Remember a customer that was just made for this user: nothing is there to be fetched yet."""
         _customer_row(customer_id)
         with database.writing():
             _assign(customer_id, user_id, now)
             _overtake(customer_id)
+            Customer.update(fetched_at=int(now)).where(Customer.id == customer_id).execute()
 
     def _fetch(self, row: Customer, pending: Sequence[StripeEvent], reads_customer: bool, also: set[str]) -> Fetched:
         named = also | {each.object_id for each in pending if each.object_id and each.object_id.startswith("sub_")}

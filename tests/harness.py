@@ -109,11 +109,11 @@ class App:
         signature = stripe.WebhookSignature.generate_signature_header(
             body.decode("utf-8", "replace"), secret, timestamp
         )
-        return requests.post(f"{self.url}/webhook", body, headers={"Stripe-Signature": signature} | headers, timeout=20)
+        return requests.post(f"{self.url}/webhook", body, headers={"Stripe-Signature": signature} | headers, timeout=30)
 
     def ask(self, user: str = "ann", **headers: str) -> requests.Response:
         token = mint_token(AUTH_SECRET, user, now=time.time(), lifetime_seconds=600)
-        return requests.get(f"{self.url}/access", headers={"Authorization": f"Bearer {token}"} | headers, timeout=20)
+        return requests.get(f"{self.url}/access", headers={"Authorization": f"Bearer {token}"} | headers, timeout=30)
 
     def work(self, now: float | None = None) -> None:
         self.billing.worker.work_once(time.time() if now is None else now)
@@ -203,4 +203,4 @@ def started(
         yield process, said
     finally:
         process.send_signal(signal.SIGTERM)
-        said.append(process.communicate(timeout=20)[0])
+        said.append(process.communicate(timeout=60)[0])

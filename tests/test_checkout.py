@@ -2,8 +2,9 @@
 
 import itertools
 import json
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 
 import pytest
@@ -54,7 +55,7 @@ def url_of(answer):
 
 
 def pay(url, card=CARD):
-    return requests.post(url, data=card, allow_redirects=False, timeout=10)
+    return requests.post(url, data=card, allow_redirects=False, timeout=30)
 
 
 def sessions(shop, **params):
@@ -100,13 +101,15 @@ def test_a_visitor_who_comes_back_before_any_webhook_is_let_in_at_once(app, shop
     back = paid.headers["Location"].replace("https://billing.example.com", app.url)
     assert not app.billing.access("ann").allowed
 
-    returned = requests.get(back, allow_redirects=False, timeout=10)
+    calls = len(shop.simulator.requests)
+    returned = requests.get(back, allow_redirects=False, timeout=30)
 
     assert (returned.status_code, returned.headers["Location"]) == (303, FRONTEND)
+    assert len(shop.simulator.requests) == calls + 2  # each has its share of the 5 s that a visitor waits at most
     assert app.billing.access("ann").plan == "pro"
     assert StripeEvent.select().count() == 0
     before = len(shop.simulator.requests)
-    assert requests.get(back, allow_redirects=False, timeout=10).status_code == 303
+    assert requests.get(back, allow_redirects=False, timeout=30).status_code == 303
     assert len(shop.simulator.requests) == before
 
 
@@ -125,7 +128,7 @@ def test_return_with_a_strangers_session_calls_nobody(app, shop, session_id):
     shop.client.v1.customers.create()
     before = len(shop.simulator.requests)
 
-    answer = requests.get(f"{app.url}/return?session_id={session_id}", allow_redirects=False, timeout=5)
+    answer = requests.get(f"{app.url}/return?session_id={session_id}", allow_redirects=False, timeout=30)
 
     assert (answer.status_code, answer.headers["Location"]) == (303, FRONTEND)
     assert len(shop.simulator.requests) == before
@@ -136,7 +139,7 @@ def test_a_returning_visitor_is_led_on_also_when_stripe_is_down(app, shop):
     shop.simulator.stop()
 
     started = time.monotonic()
-    assert requests.get(back, allow_redirects=False, timeout=10).status_code == 303
+    assert requests.get(back, allow_redirects=False, timeout=30).status_code == 303
     assert time.monotonic() - started < 6
 
 
@@ -384,7 +387,7 @@ def where(url):
         return "checkout"
     if "/i/" in url:
         return "invoice"
-    page = requests.get(url, timeout=5).text
+    page = requests.get(url, timeout=30).text
     return (
         next((name for name in ("Change plan", "Change card") if f"<h1>{name}" in page), "plain")
         .split()[-1]
@@ -400,7 +403,7 @@ def test_an_incomplete_subscription_leads_to_its_open_invoice(app, shop):
     url = url_of(click(app))
 
     assert where(url) == "invoice"
-    assert requests.post(url, data=CARD, timeout=5).status_code == 200
+    assert requests.post(url, data=CARD, timeout=30).status_code == 200
     app.billing.worker.converger.converge(customer, time.time())
     assert app.billing.access("ann").allowed
 
@@ -571,7 +574,7 @@ def test_the_portal_opens_at_the_flow_that_is_named(app, shop, flow, leads_to):
 
     url = url_of(click(app, "/portal", body={"flow": flow} if flow else {}))
 
-    page = requests.get(url, timeout=5).text
+    page = requests.get(url, timeout=30).text
     assert ("Cancel Pro" in page) if leads_to == "Cancel" else where(url) == leads_to
     (asked,) = [each for each in shop.simulator.requests if each.path == "/v1/billing_portal/sessions"]
     assert asked.params["return_url"] == FRONTEND
@@ -645,21 +648,21 @@ def test_a_cookie_without_any_origin_is_refused(app):
     token = mint_token(AUTH_SECRET, "ann", now=time.time(), lifetime_seconds=60)
     cookie = {"Cookie": f"__Host-corkage={token}"}
 
-    assert is_code(requests.post(f"{app.url}/checkout", {"plan": "pro"}, headers=cookie, timeout=5), 403, "cross_site")
+    assert is_code(requests.post(f"{app.url}/checkout", {"plan": "pro"}, headers=cookie, timeout=30), 403, "cross_site")
     cookie["Origin"] = FRONTEND
-    assert requests.post(f"{app.url}/checkout", {"plan": "pro"}, headers=cookie, timeout=5).status_code == 200
+    assert requests.post(f"{app.url}/checkout", {"plan": "pro"}, headers=cookie, timeout=30).status_code == 200
 
 
 def test_nobody_signed_in_is_refused(app):
     headers = {"Sec-Fetch-Site": "same-origin"}
     assert is_code(
-        requests.post(f"{app.url}/checkout", {"plan": "pro"}, headers=headers, timeout=5), 401, "not_signed_in"
+        requests.post(f"{app.url}/checkout", {"plan": "pro"}, headers=headers, timeout=30), 401, "not_signed_in"
     )
 
 
 def test_cors_is_for_the_products_pages_only(app):
-    allowed = requests.options(f"{app.url}/checkout", headers={"Origin": FRONTEND}, timeout=5)
-    hostile = requests.options(f"{app.url}/checkout", headers={"Origin": "https://evil.example"}, timeout=5)
+    allowed = requests.options(f"{app.url}/checkout", headers={"Origin": FRONTEND}, timeout=30)
+    hostile = requests.options(f"{app.url}/checkout", headers={"Origin": "https://evil.example"}, timeout=30)
     answer = app.ask(Origin=FRONTEND)
 
     assert allowed.status_code == hostile.status_code == 204
@@ -700,21 +703,24 @@ def test_stripe_down_is_a_clear_503_and_nothing_is_lost(app, shop):
 
 
 def test_a_slow_stripe_leaves_the_fast_routes_fast(app, shop):
-    gateway = app.billing.worker.gateway
+    stripe_answers = threading.Event()
+    shop.subscribe(shop.customer("bob"), user="bob")
 
     def slow(*_):
-        time.sleep(1.5)
+        assert stripe_answers.wait(60)
         raise StripeUnavailable("slow")
 
-    gateway.create_customer = slow
-    url_of_access = f"{app.url}/access"
-    with ThreadPoolExecutor(20) as pool:
+    app.billing.worker.gateway.create_customer = slow
+    with ThreadPoolExecutor(12) as pool:
         clicks = [pool.submit(click, app, user=f"user-{number}") for number in range(12)]
-        time.sleep(0.6)
-        started = time.monotonic()
-        assert requests.get(url_of_access, timeout=5).status_code == 401
+        refused = list(itertools.islice(as_completed(clicks), 8))
+        # Four are held by Stripe until it is let go below, and these are answered all the same:
+        assert requests.get(f"{app.url}/access", timeout=30).status_code == 401
         assert app.ask().status_code == 200
-        assert time.monotonic() - started < 1
-        statuses = sorted(each.result().json()["error"]["code"] for each in clicks)
+        assert app.deliver(shop.event("customer.subscription.created")).status_code == 200
+        assert StripeEvent.select().count() == 1
+        assert sum(each.done() for each in clicks) == 8
+        stripe_answers.set()
 
-    assert statuses == ["busy"] * 8 + ["stripe_unavailable"] * 4
+    assert {each.result().json()["error"]["code"] for each in refused} == {"busy"}
+    assert {each.result().json()["error"]["code"] for each in set(clicks) - set(refused)} == {"stripe_unavailable"}

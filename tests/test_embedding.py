@@ -37,26 +37,26 @@ def host(config, shop):
 def test_the_routes_stand_under_the_prefix_and_the_hosts_own_stay(host):
     url, _ = host
 
-    assert requests.get(f"{url}/webhook", timeout=5).text == "the host's own"
-    assert requests.get(f"{url}/pay/billing/health", timeout=5).json()["status"] == "ok"
-    assert requests.post(f"{url}/pay/billing/webhook", timeout=5).json()["error"]["code"] == "invalid_signature"
-    assert requests.get(f"{url}/pay/billing/nothing", timeout=5).json()["error"]["code"] == "not_found"
-    assert requests.get(f"{url}/pay/billing/", timeout=5).json()["error"]["code"] == "not_found"
-    assert requests.get(f"{url}/pay/billing/checkout", timeout=5).json()["error"]["code"] == "method_not_allowed"
-    assert requests.get(f"{url}/pay/billing/access", timeout=5).json()["error"]["code"] == "not_signed_in"
+    assert requests.get(f"{url}/webhook", timeout=30).text == "the host's own"
+    assert requests.get(f"{url}/pay/billing/health", timeout=30).json()["status"] == "ok"
+    assert requests.post(f"{url}/pay/billing/webhook", timeout=30).json()["error"]["code"] == "invalid_signature"
+    assert requests.get(f"{url}/pay/billing/nothing", timeout=30).json()["error"]["code"] == "not_found"
+    assert requests.get(f"{url}/pay/billing/", timeout=30).json()["error"]["code"] == "not_found"
+    assert requests.get(f"{url}/pay/billing/checkout", timeout=30).json()["error"]["code"] == "method_not_allowed"
+    assert requests.get(f"{url}/pay/billing/access", timeout=30).json()["error"]["code"] == "not_signed_in"
 
 
 def test_checkout_leads_back_to_where_it_is_mounted(host, shop):
     url, billing = host
     headers = {"X-User": "ann", "Sec-Fetch-Site": "same-origin", "Accept": "text/html"}
 
-    options = {"headers": headers, "allow_redirects": False, "timeout": 5}
+    options = {"headers": headers, "allow_redirects": False, "timeout": 30}
     answer = requests.post(f"{url}/pay/billing/checkout", {"plan": "pro"}, **options)
     card = {"number": "4242424242424242", "expiry": "12/40", "cvc": "123"}
-    paid = requests.post(answer.headers["Location"], card, allow_redirects=False, timeout=5)
+    paid = requests.post(answer.headers["Location"], card, allow_redirects=False, timeout=30)
 
     assert paid.headers["Location"].startswith(f"{url}/pay/billing/return?session_id=cs_test_")
-    assert requests.get(paid.headers["Location"], allow_redirects=False, timeout=5).headers["Location"] == url
+    assert requests.get(paid.headers["Location"], allow_redirects=False, timeout=30).headers["Location"] == url
     assert billing.access("ann").allowed
 
 

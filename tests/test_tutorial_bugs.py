@@ -22,12 +22,12 @@ def app(config):
 def subscribe_url(app, user="ann", **body):
     token = mint_token(AUTH_SECRET, user, email="same@example.com", now=time.time(), lifetime_seconds=60)
     headers = {"Authorization": f"Bearer {token}"}
-    return requests.post(f"{app.url}/checkout", {"plan": "pro"} | body, headers=headers, timeout=10).json()["url"]
+    return requests.post(f"{app.url}/checkout", {"plan": "pro"} | body, headers=headers, timeout=30).json()["url"]
 
 
 def pay(url):
     card = {"number": "4242424242424242", "expiry": "12/40", "cvc": "123"}
-    assert requests.post(url, card, allow_redirects=False, timeout=10).status_code == 303
+    assert requests.post(url, card, allow_redirects=False, timeout=30).status_code == 303
 
 
 def deliver(app, shop, kind):
