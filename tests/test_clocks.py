@@ -53,7 +53,7 @@ def test_only_the_ready_event_is_needed_to_follow(app, simulator, shop):
 
     assert shop.calls() == calls
     assert answer.reason == "active"
-    assert abs(User.get().clock_ahead - 3 * DAY) <= 2
+    assert abs(User.get().clock_ahead - 3 * DAY) <= 60
 
 
 def test_a_named_clock_of_stripes_is_followed_by_its_customers_and_no_others(app, simulator, shop):
@@ -64,16 +64,16 @@ def test_a_named_clock_of_stripes_is_followed_by_its_customers_and_no_others(app
     shop.subscribe(shop.customer())
     work(app, simulator)
     ahead = {user.id: user.clock_ahead for user in User.select()}
-    assert abs(ahead["bob"] + 400 * DAY) <= 2
-    assert abs(ahead["ann"]) <= 2
+    assert abs(ahead["bob"] + 400 * DAY) <= 60
+    assert abs(ahead["ann"]) <= 60
     assert app.billing.access("bob").stale is False
 
     v1.test_helpers.test_clocks.advance(clock, params={"frozen_time": begin + 33 * DAY})
     work(app, simulator)
 
     ahead = {user.id: user.clock_ahead for user in User.select()}
-    assert abs(ahead["bob"] + 367 * DAY) <= 2
-    assert abs(ahead["ann"]) <= 2
+    assert abs(ahead["bob"] + 367 * DAY) <= 60
+    assert abs(ahead["ann"]) <= 60
     assert app.billing.access("bob")[1:3] == (True, "active")
 
 
@@ -95,7 +95,7 @@ def test_a_clock_that_moves_while_its_customer_is_fetched_wins(app, simulator, s
     monkeypatch.setattr(gateway, "subscriptions_of", moved_meanwhile)
     app.billing.worker.converger.converge(customer, time.time())
 
-    assert abs(User.get().clock_ahead - 2 * DAY) <= 2
+    assert abs(User.get().clock_ahead - 2 * DAY) <= 60
 
 
 def test_a_deleted_clock_is_no_error(app, simulator, shop):
@@ -122,4 +122,4 @@ def test_the_moment_of_the_next_change_is_by_our_own_clock(app, simulator, shop)
 
     moved = User.get()
     assert moved.next_change_at == moved.past_due_since + 7 * DAY - moved.clock_ahead
-    assert abs(user.next_change_at - moved.next_change_at - DAY) <= 3
+    assert abs(user.next_change_at - moved.next_change_at - DAY) <= 60

@@ -125,6 +125,32 @@ def test_when_one_of_two_customers_is_deleted_the_other_is_for_checkout_and_port
     assert app.billing.access("ann").allowed
 
 
+def test_a_deleted_customers_subscriptions_are_read_by_id_at_every_later_look(app, shop):
+    customer = shop.customer()
+    shop.subscribe(customer)
+    converge(app, customer)
+    shop.client.v1.customers.delete(customer)
+    take(app, shop, "customer.deleted")
+    lists = shop.calls()
+
+    assert app.deliver(shop.event("customer.subscription.deleted")).status_code == 200
+    app.work()
+
+    assert shop.calls() == lists  # what Stripe lists for a deleted customer, nobody has written down
+    assert StripeEvent.select().where(StripeEvent.applied_at.is_null()).count() == 0
+
+
+@pytest.mark.parametrize("metadata", [{"corkage_app": APP}, {"corkage_app": APP, "corkage_user": "eve"}])
+def test_a_subscription_to_an_unknown_price_is_ours_only_when_it_names_this_very_user(app, shop, metadata):
+    customer = shop.customer()
+    shop.subscribe(customer, price=shop.other_price, user=None, metadata=metadata)
+
+    converge(app, customer)
+
+    assert app.billing.access("ann").reason == "unknown_price"
+    assert not app.billing.access("ann").allowed
+
+
 @pytest.mark.parametrize(
     "order",
     [("customer.deleted", "customer.subscription.deleted"), ("customer.subscription.deleted", "customer.deleted")],

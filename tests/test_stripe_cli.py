@@ -63,7 +63,7 @@ def stripe(stripe_cli, simulator, tmp_path):
             env=os.environ | {"STRIPE_CLI_TELEMETRY_OPTOUT": "1", "XDG_CONFIG_HOME": str(tmp_path)},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
         )
 
     return run
