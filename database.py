@@ -124,7 +124,7 @@ def connection() -> sqlite3.Connection:
 
 def execute(sql: str) -> None:
     """Execute a statement that Peewee has no words for."""
-    current().execute_sql(sql)  # type: ignore[no-untyped-call]
+    current().execute_sql(sql)
 
 
 def writing() -> AbstractContextManager[None]:

@@ -37,6 +37,8 @@ def serve(billing: Billing, host: str, port: int) -> None:
         ident="corkage",
     )
     signal.signal(signal.SIGTERM, lambda *_: _stop(server))
+    # The stop ends by it, and a shell script starts what is in the background with it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     log.info("serving on http://%s:%s, database %s", host, server.effective_port, billing.config.database)
     server.run()
     log.info("stopped")

@@ -182,11 +182,11 @@ def running(config: Config, **options: Any) -> Iterator[App]:
 
 @contextmanager
 def started(
-    arguments: list[str], environ: dict[str, str], folder: Path, wait_for: str
+    arguments: list[str], environ: dict[str, str], folder: Path, wait_for: str, through: tuple[str, ...] = ()
 ) -> Iterator[tuple["subprocess.Popen[str]", list[str]]]:
     """Start a command that goes on, wait until it says so, and stop it as an init system would."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "corkage.cli", *arguments],
+        [*through, sys.executable, "-m", "corkage.cli", *arguments],
         cwd=folder,
         env=environ,
         stdout=subprocess.PIPE,
@@ -203,4 +203,7 @@ def started(
         yield process, said
     finally:
         process.send_signal(signal.SIGTERM)
-        said.append(process.communicate(timeout=60)[0])
+        try:
+            said.append(process.communicate(timeout=60)[0])
+        finally:
+            process.kill()

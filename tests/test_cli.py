@@ -105,6 +105,16 @@ def test_a_webhook_at_hand_is_answered_before_the_stop_and_stays(environ, tmp_pa
     file.close()
 
 
+def test_serve_stops_at_sigterm_also_where_a_script_started_it_in_the_background(environ, tmp_path):
+    # Without job control a shell starts what is in the background with SIGINT ignored.
+    shell = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
+    with started(["serve", "--port", "0"], environ, tmp_path, "serving on", shell) as (process, said):
+        pass
+
+    assert process.returncode == 0
+    assert "".join(said).rstrip().endswith("stopped")
+
+
 def test_a_taken_port_is_said_plainly(corkage):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
