@@ -232,7 +232,7 @@ def test_paid_and_returned_in_the_moment_of_the_other_click_makes_no_second_sess
 
 def test_paid_while_stripes_list_lags_makes_no_second_subscription(app, shop):
     pay(url_of(click(app)))
-    app.billing.worker.gateway.subscriptions_of = lambda _: ()
+    app.billing.worker.gateway.subscriptions_of = lambda _: Listed((), 0)
 
     portal = url_of(click(app, body={"plan": "team"}))
 
