@@ -15,6 +15,7 @@ from corkage.errors import StripeFailed, StripeUnavailable
 from corkage.identity import mint_token
 from corkage.models import CheckoutAttempt, Customer, StripeEvent, User
 from corkage.plans import Plan
+from corkage.sync.states import Listed
 
 FRONTEND = f"https://{APP}"
 TEAM = Plan("team", "Team", ("team_monthly",))
