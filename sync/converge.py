@@ -68,7 +68,7 @@ class Converger:
         _customer_row(customer_id)
         with database.writing():
             before = Customer.get_by_id(customer_id).user_id
-            _assign(customer_id, user_id, now)
+            _assign_first(customer_id, user_id, now)
             if before not in (None, user_id):
                 summarize(before)
         log.info("%s linked by hand to user %s (before: %s)", customer_id, user_id, before or "nobody")
@@ -78,7 +78,7 @@ class Converger:
         """Remember a customer that was just made for this user."""
         _customer_row(customer_id)
         with database.writing():
-            _assign(customer_id, user_id, now)
+            _assign_first(customer_id, user_id, now)
 
     def _fetch(self, row: Customer, pending: Sequence[StripeEvent], reads_customer: bool, also: set[str]) -> Fetched:
         named = also | {each.object_id for each in pending if each.object_id and each.object_id.startswith("sub_")}
@@ -197,6 +197,12 @@ def _customer_row(customer_id: str) -> Customer:
             Customer.insert(id=customer_id).on_conflict_ignore().execute()
         row = Customer.get_by_id(customer_id)
     return row
+
+
+def _assign_first(customer_id: str, user_id: str, now: float) -> None:
+    """Assign ahead of a fetch: one that is under way, and read whose customer it was, is overtaken."""
+    Customer.update(revision=Customer.revision + 1).where(Customer.id == customer_id).execute()
+    _assign(customer_id, user_id, now)
 
 
 def _assign(customer_id: str, user_id: str, now: float) -> None:
