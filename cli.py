@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from typing import TypeAlias
 
 from .billing_app import Billing
-from .commands import FAILED, MISCONFIGURED, OK, configured, opened, user
+from .commands import FAILED, MISCONFIGURED, OK, configured, opened, sync, user
 from .config import real_test_key
 from .errors import BillingError, ConfigError
 from .identity import Identity, mint_token
@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_serving(commands)
     _add_trying(commands)
     _add_user(commands)
+    _add_mending(commands)
     return parser
 
 
@@ -90,6 +91,12 @@ def _add_user(commands: Commands) -> None:
     link.add_argument("user", metavar="ID")
     link.add_argument("customer", metavar="CUSTOMER")
     link.set_defaults(run=user.link)
+
+
+def _add_mending(commands: Commands) -> None:
+    syncing = commands.add_parser("sync", help="make the replica equal to all that Stripe holds; safe while serving")
+    syncing.add_argument("--dry-run", action="store_true", help="only tell what is different")
+    syncing.set_defaults(run=sync.sync)
 
 
 def _serve(options: argparse.Namespace) -> int:

@@ -83,7 +83,7 @@ class Converger:
     def _fetch(self, row: Customer, pending: Sequence[StripeEvent], reads_customer: bool, also: set[str]) -> Fetched:
         named = also | {each.object_id for each in pending if each.object_id and each.object_id.startswith("sub_")}
         is_news = row.fetched_at is None or any(_is_about_customer(event) for event in pending)
-        if row.user_id is None and not is_news:
+        if row.user_id is None and not (is_news or reads_customer):
             return Fetched(None, ())  # known to belong to nobody: its event costs nothing
         reads_customer = reads_customer or is_news or row.deleted_at is not None
         customer = self.gateway.customer(row.id) if reads_customer else None
@@ -116,27 +116,33 @@ class Converger:
         return Fetched(customer, listed + found, gone=tuple(sorted(held - {each.id for each in listed + found})))
 
     def _write(self, row: Customer, fetched: Fetched, event_ids: Sequence[str], now: float) -> str | None:
-        """Write what was fetched, unless somebody wrote since the revision was read; then return None."""
         with database.writing():
-            won = (
-                Customer.update(revision=Customer.revision + 1, fetched_at=int(now))
-                .where(Customer.id == row.id, Customer.revision == row.revision)
-                .execute()
-            )
-            if not won:
-                return None
-            user_id = self._write_customer(row, fetched.customer, now)
-            for state in fetched.subscriptions:
-                self._write_subscription(state, user_id, now)
-            Subscription.update(subscription_status="canceled", ended_at=int(now)).where(
-                Subscription.id.in_(fetched.gone)
-            ).execute()
-            if user_id is not None:
-                summarize(user_id)
-                User.update(updated_at=int(now)).where(User.id == user_id).execute()
-            outcome = "converged" if user_id is not None else "unowned"
-            inbox.mark_applied(event_ids, outcome, now)
-            return outcome
+            return self.compare_and_set(row, fetched, event_ids, now)
+
+    def compare_and_set(self, row: Customer, fetched: Fetched, event_ids: Sequence[str], now: float) -> str | None:
+        """Write what was fetched, unless somebody wrote since the revision was read; then return None.
+
+        To be called inside a writing transaction.
+        """
+        won = (
+            Customer.update(revision=Customer.revision + 1, fetched_at=int(now))
+            .where(Customer.id == row.id, Customer.revision == row.revision)
+            .execute()
+        )
+        if not won:
+            return None
+        user_id = self._write_customer(row, fetched.customer, now)
+        for state in fetched.subscriptions:
+            self._write_subscription(state, user_id, now)
+        Subscription.update(subscription_status="canceled", ended_at=int(now)).where(
+            Subscription.id.in_(fetched.gone)
+        ).execute()
+        if user_id is not None:
+            summarize(user_id)
+            User.update(updated_at=int(now)).where(User.id == user_id).execute()
+        outcome = "converged" if user_id is not None else "unowned"
+        inbox.mark_applied(event_ids, outcome, now)
+        return outcome
 
     def _write_customer(self, row: Customer, customer: CustomerState | None, now: float) -> str | None:
         if customer is None:
@@ -145,13 +151,13 @@ class Converger:
             Customer.update(deleted_at=int(now)).where(Customer.id == row.id).execute()
             User.update(stripe_customer_id=None).where(User.stripe_customer_id == row.id).execute()
             return row.user_id
-        user_id = self._owner_of(row, customer)
+        user_id = self.owner_of(row, customer)
         if user_id is not None:
             _assign(row.id, user_id, now)
             User.update(email=customer.email, name=customer.name).where(User.stripe_customer_id == row.id).execute()
         return user_id
 
-    def _owner_of(self, row: Customer, customer: CustomerState) -> str | None:
+    def owner_of(self, row: Customer, customer: CustomerState) -> str | None:
         """Tell whose customer this is: the row's user, else what our own metadata says. Never by e-mail."""
         if row.user_id is not None:
             return row.user_id
