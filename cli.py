@@ -10,10 +10,11 @@ from contextlib import closing, contextmanager
 from typing import TypeAlias
 
 from .billing_app import Billing
-from .commands import FAILED, MISCONFIGURED, OK, configured, opened, sync, user
+from .commands import FAILED, MISCONFIGURED, OK, configured, events, opened, sync, user
 from .config import real_test_key
 from .errors import BillingError, ConfigError
 from .identity import Identity, mint_token
+from .sync.inbox import STATES
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 STANDARD_PORT, DEMO_PORT, SIMULATOR_PORT = 8080, 8000, 12111
@@ -48,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_serving(commands)
     _add_trying(commands)
     _add_user(commands)
+    _add_events(commands)
     _add_mending(commands)
     return parser
 
@@ -91,6 +93,19 @@ def _add_user(commands: Commands) -> None:
     link.add_argument("user", metavar="ID")
     link.add_argument("customer", metavar="CUSTOMER")
     link.set_defaults(run=user.link)
+
+
+def _add_events(commands: Commands) -> None:
+    listing = commands.add_parser("events", help="list events by state, or replay some")
+    listing.add_argument("--state", action="append", choices=STATES, help="default: failing and pending")
+    listing.add_argument("--limit", type=int, default=100, help="of each state (default: %(default)s)")
+    listing.set_defaults(run=events.show)
+    replay = listing.add_subparsers(metavar="replay").add_parser("replay", help="have events applied now, or again")
+    which = replay.add_mutually_exclusive_group(required=True)
+    which.add_argument("id", nargs="?", metavar="ID", help="this event, read from Stripe")
+    which.add_argument("--failed", action="store_true", help="all that were tried in vain")
+    which.add_argument("--since", type=events.a_time, metavar="WHEN", help="all of Stripe's since: 2h, 3d, 2026-11-01")
+    replay.set_defaults(run=events.replay)
 
 
 def _add_mending(commands: Commands) -> None:

@@ -14,6 +14,7 @@ from .converge import Converger
 from .gateway import SLOWEST_CALL_SECONDS, Gateway
 from .poll import poll
 from .prices import Catalogue
+from .pruning import prune_daily
 
 BATCH = 50
 LEASE_SECONDS = 4 * SLOWEST_CALL_SECONDS
@@ -46,11 +47,19 @@ class Polling:
 class Worker:
     """Applies what is pending. Any number of them may run, in threads and processes, on one file."""
 
-    def __init__(self, gateway: Gateway, catalogue: Catalogue, converger: Converger, polling: Polling) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        catalogue: Catalogue,
+        converger: Converger,
+        polling: Polling,
+        keep_events_days: int = 90,
+    ) -> None:
         self.gateway = gateway
         self.catalogue = catalogue
         self.converger = converger
         self.polling = polling
+        self.keep_events_days = keep_events_days
         self._account_checked = False
 
     def check_account(self) -> None:
@@ -79,6 +88,7 @@ class Worker:
             self.check_account()
         except StripeError as error:
             log.warning("Stripe did not tell whose key this is: %s: %s", error.code, error)
+        prune_daily(now, self.keep_events_days)
         did = (self._refresh_prices(now), self._poll(now), self._follow_clocks(now))
         failed = sum(each is not None for each in did)
         converged = 0
