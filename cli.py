@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from typing import TypeAlias
 
 from .billing_app import Billing
-from .commands import FAILED, MISCONFIGURED, OK, configured, events, opened, sync, user
+from .commands import FAILED, MISCONFIGURED, OK, configured, doctor, events, opened, sync, user
 from .config import real_test_key
 from .errors import BillingError, ConfigError
 from .identity import Identity, mint_token
@@ -112,6 +112,9 @@ def _add_mending(commands: Commands) -> None:
     syncing = commands.add_parser("sync", help="make the replica equal to all that Stripe holds; safe while serving")
     syncing.add_argument("--dry-run", action="store_true", help="only tell what is different")
     syncing.set_defaults(run=sync.sync)
+
+    examining = commands.add_parser("doctor", help="look for what is not as it should be, and tell what mends it")
+    examining.set_defaults(run=doctor.examine)
 
 
 def _serve(options: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from .. import database
 from ..errors import Overtaken, UnknownCustomer
 from ..models import STANDING, USER_ID_LENGTH, Customer, StripeEvent, Subscription, User
 from . import inbox
+from .doubles import warn_of_doubles
 from .gateway import Gateway
 from .prices import Catalogue
 from .states import CustomerState, SubscriptionState
@@ -140,6 +141,7 @@ class Converger:
         if user_id is not None:
             summarize(user_id)
             User.update(updated_at=int(now)).where(User.id == user_id).execute()
+            warn_of_doubles(user_id)
         outcome = "converged" if user_id is not None else "unowned"
         inbox.mark_applied(event_ids, outcome, now)
         return outcome
