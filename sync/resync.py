@@ -69,12 +69,12 @@ def resync(converger: Converger, now: float, *, writes: bool = True, progress: P
     listed = _list(mending.gateway, tell)
     ids = {state.id for fetched in listed.values() for state in fetched.subscriptions}
     done = {row.id for row in rows.values() if began < int(now) and (row.fetched_at or 0) >= began}
-    lacking = {customer_id for subscription_id, customer_id in going_on.items() if subscription_id not in ids} - done
+    lacking = {customer_id for subscription_id, customer_id in going_on.items() if subscription_id not in ids}
     report.subscriptions, report.customers = len(ids), len(listed.keys() | lacking)
-    report.done_before = len(done & listed.keys())
+    report.done_before = len(done & (listed.keys() | lacking))
     whole = {id_: fetched for id_, fetched in listed.items() if id_ not in done | lacking}
     overtaken = mending.set_all(whole, rows, now, tell)
-    mending.converge_all([*sorted(lacking), *overtaken], now, tell)
+    mending.converge_all([*sorted(lacking - done), *overtaken], now, tell)
     if writes:
         recurring.save_position("sync", 0)
     return report
@@ -86,7 +86,7 @@ class Mending(Converger):
     def __init__(self, converger: Converger, *, writes: bool) -> None:
         super().__init__(converger.gateway.paced(CALLS_PER_SECOND), converger.catalogue, converger.app)
         self.report = Report()
-        self._writing = database.writing if writes else database.trying
+        self._writes = writes
 
     def set_all(
         self, listed: dict[str, Fetched], rows: dict[str, Customer], now: float, tell: Progress = _tell_nobody
@@ -129,7 +129,7 @@ class Mending(Converger):
 
     def _write(self, row: Customer, fetched: Fetched, event_ids: Sequence[str], now: float) -> str | None:
         user_id = self.owner_of(row, fetched.customer) if fetched.customer else row.user_id
-        with self._writing():
+        with database.writing() if self._writes else database.trying():
             Customer.insert(id=row.id).on_conflict_ignore().execute()
             held = _held(row.id)
             access = read_access(user_id) if user_id else None
@@ -139,7 +139,7 @@ class Mending(Converger):
                 self.report.unowned += user_id is None
             if outcome and access:
                 self._note_access(access, read_access(access.user_id))
-        return outcome
+        return outcome if self._writes or outcome is None else f"{outcome} for a moment: this is a dry run"
 
     def _note(self, held: dict[str, Any], holds: dict[str, Any]) -> None:
         self.report.new += len(holds.keys() - held.keys())

@@ -155,6 +155,18 @@ def test_what_is_older_than_stripe_tells_is_pointed_at_sync(corkage, app):
     assert corkage("events", "replay", "--since", "29d").stderr == ""
 
 
+def test_a_customer_that_fails_is_tried_once_for_all_its_events_which_wait_since_they_came(corkage, app):
+    came = time.time() - 7200.5
+    for event_id in ("evt_1", "evt_2"):
+        record(event_id, "cus_nobody", received_at=came, attempts=4, error="stripe_failed: HTTP 500")
+
+    replayed = corkage("events", "replay", "--failed")
+
+    assert replayed.returncode == 1
+    assert replayed.stdout.count("2 h ago  1 tries") == 2
+    assert [(row(id_).attempts, row(id_).received_at) for id_ in ("evt_1", "evt_2")] == [(1, came)] * 2
+
+
 def test_a_time_that_is_none_is_refused_with_an_example(corkage):
     refused = corkage("events", "replay", "--since", "yesterday")
 

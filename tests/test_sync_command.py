@@ -446,3 +446,91 @@ def until(condition, seconds):
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.02)
+
+
+def test_an_unowned_customers_subscription_that_the_list_lacks_is_followed_too(app, shop):
+    clock = shop.client.v1.test_helpers.test_clocks.create(params={"frozen_time": int(time.time())}).id
+    stranger = shop.customer(None, test_clock=clock)
+    subscription = shop.subscribe(stranger, user=None)
+    converge(app, stranger)
+    shop.client.v1.subscriptions.cancel(subscription)
+
+    report = sync(app)
+
+    assert (report.singly, report.changed, report.unowned) == (1, 1, 1)
+    assert Subscription.get().subscription_status == "canceled"
+
+
+def test_how_far_a_test_clock_is_ahead_is_mended_and_is_no_difference(app, shop):
+    customer = shop.customer()
+    shop.subscribe(customer)
+    converge(app, customer)
+    Subscription.update(clock_ahead=5000).execute()
+
+    report = sync(app)
+
+    assert (report.changed, report.access) == (0, {})
+    assert abs(Subscription.get().clock_ahead) < 60
+
+
+def test_a_user_with_two_customers_is_told_once_from_the_first_answer_to_the_last(app, shop, simulator):
+    shop.client.v1.subscriptions.cancel(shop.subscribe(shop.customer()))
+    simulator.advance(60)
+    shop.subscribe(shop.customer())
+
+    report = sync(app)
+
+    before, after = report.access["ann"]
+    assert (report.customers, len(report.access)) == (2, 1)
+    assert (before.reason, after.reason) == ("no_subscription", "active")
+
+
+def test_an_access_that_ends_as_it_began_is_not_told(app, shop):
+    old, new = shop.customer(), shop.customer()
+    shop.subscribe(old)
+    held = shop.subscribe(new)
+    for customer in (old, new):
+        converge(app, customer)
+    Subscription.update(quantity=2).where(Subscription.id == held).execute()
+    mending = resync_module.Mending(app.billing.worker.converger, writes=False)
+    access = app.billing.access("ann")
+
+    mending._note_access(access, access._replace(allowed=False))
+    mending._note_access(access._replace(allowed=False), access)
+
+    assert mending.report.access == {}
+
+
+def test_the_earliest_due_date_counts_whatever_the_order_of_the_invoices(app, shop, simulator):
+    simulator.rules.after_retries = "past_due"
+    customer = shop.customer()
+    subscription = shop.subscribe(customer)
+    shop.use_card(customer, "pm_card_chargeCustomerFail")
+    simulator.advance(70 * DAY)
+    newest, oldest = shop.client.v1.invoices.list(params={"subscription": subscription, "status": "open"}).data
+    with simulator.world.lock:
+        simulator.world.get("invoice", oldest.id)["due_date"] = newest.created + DAY
+
+    sync(app)
+
+    assert Subscription.get().past_due_since == newest.created
+
+
+def test_a_listed_customer_that_was_done_or_is_fetched_singly_is_written_once(app, shop):
+    clock = shop.client.v1.test_helpers.test_clocks.create(params={"frozen_time": int(time.time())}).id
+    done, hidden = shop.customer(), shop.customer("bob", test_clock=clock)
+    shop.subscribe(done)
+    shop.subscribe(hidden, user="bob")
+    now = time.time()
+    converge(app, hidden)
+    mend = break_at(app, 1)
+    with pytest.raises(StripeUnavailable):
+        sync(app, now - 2)
+    Customer.update(fetched_at=int(now) - 10).where(Customer.id == hidden).execute()
+    revisions = {row.id: row.revision for row in Customer.select()}
+
+    mend()
+    report = sync(app, now)
+
+    assert (report.done_before, report.singly) == (1, 1)
+    assert {row.id: row.revision - revisions[row.id] for row in Customer.select()} == {done: 0, hidden: 1}
