@@ -202,7 +202,7 @@ class Billing:
         gateway = Gateway(self.config.stripe_secret_key, self.config.stripe_api_base)
         converger = Converger(gateway, self.catalogue, self.config.app)
         polling = Polling(self.config.poll_seconds, self.config.settle_seconds, self.config.livemode)
-        return Worker(gateway, self.catalogue, converger, polling)
+        return Worker(gateway, self.catalogue, converger, polling, self.config.keep_events_days)
 
     def verify_signature(self, body: bytes, header: str | None, now: float) -> dict[str, Any]:
         """Check that Stripe signed these bytes, and parse them; see the gateway's."""

@@ -5,7 +5,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import peewee
@@ -130,6 +130,18 @@ def execute(sql: str) -> None:
 def writing() -> AbstractContextManager[None]:
     """Write to the open database; see Database.writing."""
     return current().writing()
+
+
+class _TakenBack(Exception):
+    """Ends a transaction that was only tried."""
+
+
+@contextmanager
+def trying() -> Iterator[None]:
+    """Write as `writing` does, and take all of it back at the end."""
+    with suppress(_TakenBack), writing():
+        yield
+        raise _TakenBack
 
 
 def open_file(path: str) -> None:

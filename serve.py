@@ -1,5 +1,6 @@
 """Corkage as a server of its own: waitress, and how it stops without cutting anybody off."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -39,8 +40,9 @@ def serve(billing: Billing, host: str, port: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: _stop(server))
     # The stop ends by it, and a shell script starts what is in the background with it ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    log.info("serving on http://%s:%s, database %s", host, server.effective_port, billing.config.database)
-    server.run()
+    with contextlib.suppress(KeyboardInterrupt):  # run() takes it, unless it comes before
+        log.info("serving on http://%s:%s, database %s", host, server.effective_port, billing.config.database)
+        server.run()
     log.info("stopped")
 
 

@@ -8,6 +8,7 @@ from .. import database
 from ..errors import Overtaken, UnknownCustomer
 from ..models import STANDING, USER_ID_LENGTH, Customer, StripeEvent, Subscription, User
 from . import inbox, overdue
+from .doubles import warn_of_doubles
 from .gateway import Gateway
 from .prices import Catalogue
 from .states import CustomerState, Listed, SubscriptionState
@@ -83,12 +84,12 @@ class Converger:
         with database.writing():
             _assign(customer_id, user_id, now)
             _overtake(customer_id)
-            Customer.update(fetched_at=int(now)).where(Customer.id == customer_id).execute()
+            Customer.update(fetched_at=0).where(Customer.id == customer_id).execute()
 
     def _fetch(self, row: Customer, pending: Sequence[StripeEvent], reads_customer: bool, also: set[str]) -> Fetched:
         named = also | {each.object_id for each in pending if each.object_id and each.object_id.startswith("sub_")}
         is_news = row.fetched_at is None or any(_is_about_customer(event) for event in pending)
-        if row.user_id is None and not is_news:
+        if row.user_id is None and not (is_news or reads_customer):
             return Fetched(None, (), None)  # known to belong to nobody: its event costs nothing
         reads_customer = reads_customer or is_news or row.deleted_at is not None
         customer = self.gateway.customer(row.id) if reads_customer else None
@@ -123,27 +124,34 @@ class Converger:
         return Fetched(customer, subscriptions, listed.told_at, gone=tuple(sorted(gone)))
 
     def _write(self, row: Customer, fetched: Fetched, event_ids: Sequence[str], now: float) -> str | None:
-        """Write what was fetched, unless somebody wrote since the revision was read; then return None."""
         with database.writing():
-            won = (
-                Customer.update(revision=Customer.revision + 1, fetched_at=_latest(row.fetched_at, fetched.told_at))
-                .where(Customer.id == row.id, Customer.revision == row.revision)
-                .execute()
-            )
-            if not won:
-                return None
-            user_id = self._write_customer(row, fetched.customer, now)
-            for state in fetched.subscriptions:
-                self._write_subscription(state, user_id, now)
-            Subscription.update(subscription_status="canceled", ended_at=int(now), ask_at=None).where(
-                Subscription.id.in_(fetched.gone)
-            ).execute()
-            if user_id is not None:
-                summarize(user_id, now)
-                User.update(updated_at=int(now)).where(User.id == user_id).execute()
-            outcome = "converged" if user_id is not None else "unowned"
-            inbox.mark_applied(event_ids, outcome, now)
-            return outcome
+            return self.compare_and_set(row, fetched, event_ids, now)
+
+    def compare_and_set(self, row: Customer, fetched: Fetched, event_ids: Sequence[str], now: float) -> str | None:
+        """Write what was fetched, unless somebody wrote since the revision was read; then return None.
+
+        To be called inside a writing transaction.
+        """
+        won = (
+            Customer.update(revision=Customer.revision + 1, fetched_at=_latest(row.fetched_at, fetched.told_at))
+            .where(Customer.id == row.id, Customer.revision == row.revision)
+            .execute()
+        )
+        if not won:
+            return None
+        user_id = self._write_customer(row, fetched.customer, now)
+        for state in fetched.subscriptions:
+            self._write_subscription(state, user_id, now)
+        Subscription.update(subscription_status="canceled", ended_at=int(now), ask_at=None).where(
+            Subscription.id.in_(fetched.gone)
+        ).execute()
+        if user_id is not None:
+            summarize(user_id, now)
+            User.update(updated_at=int(now)).where(User.id == user_id).execute()
+            warn_of_doubles(user_id)
+        outcome = "converged" if user_id is not None else "unowned"
+        inbox.mark_applied(event_ids, outcome, now)
+        return outcome
 
     def _write_customer(self, row: Customer, customer: CustomerState | None, now: float) -> str | None:
         if customer is None:
@@ -153,13 +161,13 @@ class Converger:
             another = _another_customer(row)
             User.update(stripe_customer_id=another).where(User.stripe_customer_id == row.id).execute()
             return row.user_id
-        user_id = self._owner_of(row, customer)
+        user_id = self.owner_of(row, customer)
         if user_id is not None:
             _assign(row.id, user_id, now)
             User.update(email=customer.email, name=customer.name).where(User.stripe_customer_id == row.id).execute()
         return user_id
 
-    def _owner_of(self, row: Customer, customer: CustomerState) -> str | None:
+    def owner_of(self, row: Customer, customer: CustomerState) -> str | None:
         """Tell whose customer this is: the row's user, else what our own metadata says. Never by e-mail."""
         if row.user_id is not None:
             return row.user_id
@@ -210,6 +218,12 @@ def _customer_row(customer_id: str) -> Customer:
             Customer.insert(id=customer_id).on_conflict_ignore().execute()
         row = Customer.get_by_id(customer_id)
     return row
+
+
+def _assign_first(customer_id: str, user_id: str, now: float) -> None:
+    """Assign ahead of a fetch: one that is under way, and read whose customer it was, is overtaken."""
+    Customer.update(revision=Customer.revision + 1).where(Customer.id == customer_id).execute()
+    _assign(customer_id, user_id, now)
 
 
 def _assign(customer_id: str, user_id: str, now: float) -> None:

@@ -1,9 +1,12 @@
 """All that Corkage asks of Stripe. Nothing else imports stripe, and nothing of stripe's gets out of here."""
 
+import copy
+import functools
 import json
 import logging
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -49,12 +52,22 @@ class Gateway:
         stripe.enable_telemetry = False
         # A subscription on a test clock is told with the clock's time, in the same call; in live mode there is none.
         self._expanded = ["latest_invoice"] if "_live_" in secret_key else ["latest_invoice", "test_clock"]
-        self._client = stripe.StripeClient(
+        self._timeout_seconds = timeout_seconds
+        self._make_client = functools.partial(
+            stripe.StripeClient,
             secret_key,
             base_addresses={"api": api_base} if api_base else {},
             max_network_retries=RETRIES if retries is None else retries,
-            http_client=stripe.RequestsClient(timeout=timeout_seconds),
         )
+        self._client = self._make_client(http_client=stripe.RequestsClient(timeout=timeout_seconds))
+
+    def paced(self, calls_per_second: float) -> "Gateway":
+        """Return a gateway like this one that keeps its calls apart, retries too: for work that makes many."""
+        other = copy.copy(self)
+        other._client = self._make_client(
+            http_client=_PacedClient(calls_per_second=calls_per_second, timeout=self._timeout_seconds)
+        )
+        return other
 
     def account_id(self) -> str | None:
         """Fetch the id of the account that the key belongs to; None when the key may not read it."""
@@ -75,11 +88,7 @@ class Gateway:
         began = time.monotonic()
         with _translated(customer_id):
             customer = self._client.v1.customers.retrieve(customer_id)
-            told_at = _told_at(customer, began)
-            if getattr(customer, "deleted", False):
-                return CustomerState(customer.id, deleted=True, told_at=told_at)
-            app, user_id = _owner(customer.metadata)
-            return CustomerState(customer.id, customer.email, customer.name, app, user_id, told_at=told_at)
+            return _customer(customer, _told_at(customer, began))
 
     def subscriptions_of(self, customer_id: str) -> Listed[SubscriptionState]:
         """Fetch every subscription the customer has or had, as Stripe holds them now.
@@ -100,6 +109,35 @@ class Gateway:
             )
             told_at = _told_at(page, began)
             return Listed(tuple(self._subscription(each) for each in page.auto_paging_iter()), told_at)
+
+    def every_subscription(self) -> Iterator[Listed[tuple[CustomerState, SubscriptionState]]]:
+        """Fetch every subscription of the account, ended ones too, with its customer, a page at a time, newest first.
+
+        One call for a hundred. Open invoices are listed once, and only when something is past due, not asked for one by
+        one. In a sandbox Stripe leaves out what lives by a test clock.
+
+        Shape   a customer's subscriptions may stand on several pages
+        Source  docs.stripe.com/api/subscriptions/list, docs.stripe.com/api/invoices/list
+        """
+        unpaid_since = functools.cache(self._unpaid_since)
+        params: stripe.params.SubscriptionListParams = {
+            "status": "all",
+            "limit": PAGE,
+            "expand": ["data.customer", *(f"data.{name}" for name in self._expanded)],
+        }
+        while True:
+            began = time.monotonic()
+            with _translated():
+                page = self._client.v1.subscriptions.list(params=params)
+                told_at = _told_at(page, began)
+                told = tuple(
+                    (_customer(each.customer, told_at), self._subscription(each, lambda id_: unpaid_since().get(id_)))
+                    for each in page.data
+                )
+            yield Listed(told, told_at)
+            if not page.has_more:
+                return
+            params["starting_after"] = page.data[-1].id
 
     def subscription(self, subscription_id: str) -> SubscriptionState | None:
         """Fetch one subscription by its id; None when this account has none of this id.
@@ -138,6 +176,19 @@ class Gateway:
             page = self._client.v1.events.list(params={"created": {"gte": since}, "types": list(types), "limit": PAGE})
             told_at = _told_at(page, began)
             return Listed(tuple(read_event(each.to_dict()) for each in page.auto_paging_iter()), told_at)
+
+    def event(self, event_id: str) -> EventRef | None:
+        """Fetch one event by its id; None when Stripe has none of this id, or no longer: it keeps them for 30 days.
+
+        Source  docs.stripe.com/api/events/retrieve
+        """
+        try:
+            with _translated():
+                return read_event(self._client.v1.events.retrieve(event_id).to_dict())
+        except StripeRefused as error:
+            if _is_missing(error.__cause__):
+                return None
+            raise
 
     def price(self, price_id: str) -> PriceState | None:
         """Fetch one price by its id; None when this account has none of this id."""
@@ -223,10 +274,13 @@ class Gateway:
         with _translated(params.get("customer")):
             return self._client.v1.billing_portal.sessions.create(params=params).url
 
-    def _subscription(self, found: stripe.Subscription) -> SubscriptionState:
+    def _subscription(
+        self, found: stripe.Subscription, unpaid_since: Callable[[str], int | None] | None = None
+    ) -> SubscriptionState:
         items = found["items"].data
         period_end = min((item.current_period_end for item in items), default=None)
         app, user_id = _owner(found.metadata)
+        is_past_due = found.status == "past_due"
         return SubscriptionState(
             id=found.id,
             customer_id=_id(found.customer),
@@ -238,7 +292,7 @@ class Gateway:
             trial_start=found.trial_start,
             trial_end=found.trial_end,
             ended_at=found.ended_at,
-            past_due_since=self._past_due_since(found) if found.status == "past_due" else None,
+            past_due_since=self._past_due_since(found, unpaid_since or self._unpaid_since_of) if is_past_due else None,
             payment_pending=found.status == "active" and _awaits_first_payment(found.latest_invoice),
             test_clock=_clock(found.test_clock),
             open_invoice_url=_open_invoice_url(found.latest_invoice),
@@ -246,14 +300,42 @@ class Gateway:
             user_id=user_id,
         )
 
-    def _past_due_since(self, found: stripe.Subscription) -> int:
+    def _past_due_since(self, found: stripe.Subscription, unpaid_since: Callable[[str], int | None]) -> int:
         """When the oldest unpaid invoice was due. The latest would not do: a weekly plan gets a new one every week."""
-        page = self._client.v1.invoices.list(params={"subscription": found.id, "status": "open", "limit": PAGE})
-        unpaid = [invoice.due_date or invoice.created for invoice in page.auto_paging_iter()]
         latest = found.latest_invoice
-        if not unpaid and isinstance(latest, stripe.Invoice):
-            unpaid = [latest.due_date or latest.created]
-        return min(unpaid, default=found.created)
+        otherwise = _due(latest) if isinstance(latest, stripe.Invoice) else found.created
+        since = unpaid_since(found.id)
+        return otherwise if since is None else since
+
+    def _unpaid_since_of(self, subscription_id: str) -> int | None:
+        """When the oldest of one subscription's open invoices was due."""
+        return self._unpaid_since(subscription=subscription_id).get(subscription_id)
+
+    def _unpaid_since(self, **only: str) -> dict[str, int]:
+        """When the oldest open invoice was due, by subscription."""
+        params: Any = {"status": "open", "limit": PAGE} | only
+        oldest: dict[str, int] = {}
+        for invoice in self._client.v1.invoices.list(params=params).auto_paging_iter():
+            if invoice.parent and (details := invoice.parent.subscription_details):
+                subscription_id = _id(details.subscription)
+                oldest[subscription_id] = min(_due(invoice), oldest.get(subscription_id, _due(invoice)))
+        return oldest
+
+
+class _PacedClient(stripe.RequestsClient):
+    """Keeps requests apart, in whichever thread."""
+
+    def __init__(self, calls_per_second: float, **options: Any) -> None:
+        super().__init__(**options)
+        self._seconds_apart = 1 / calls_per_second
+        self._lock = threading.Lock()
+        self._free_at = 0.0
+
+    def request(self, *arguments: Any, **options: Any) -> Any:
+        with self._lock:
+            time.sleep(max(0.0, self._free_at - time.monotonic()))
+            self._free_at = time.monotonic() + self._seconds_apart
+        return super().request(*arguments, **options)
 
 
 def verify_signature(body: bytes, header: str | None, secrets: tuple[str, ...], now: float) -> dict[str, Any]:
@@ -347,6 +429,17 @@ def _id(related: Any) -> str:
 def _owner(metadata: Any) -> tuple[str | None, str | None]:
     known = metadata.to_dict() if metadata else {}
     return known.get("corkage_app"), known.get("corkage_user")
+
+
+def _customer(customer: Any, told_at: int) -> CustomerState:
+    if getattr(customer, "deleted", False):
+        return CustomerState(customer.id, deleted=True, told_at=told_at)
+    app, user_id = _owner(customer.metadata)
+    return CustomerState(customer.id, customer.email, customer.name, app, user_id, told_at=told_at)
+
+
+def _due(invoice: stripe.Invoice) -> int:
+    return invoice.due_date or invoice.created
 
 
 def _price(price: stripe.Price) -> PriceState:

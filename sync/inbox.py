@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from peewee import fn
+from peewee import Case, fn
 
 from .. import database
 from ..errors import InvalidBody
@@ -340,3 +340,30 @@ def postpone(event_ids: Sequence[str], error: str, now: float) -> None:
             event.error = error[:500]
             event.next_attempt_at = now + pause * random.uniform(0.75, 1.25)  # noqa: S311 -- jitter, no secret
             event.save()
+
+
+def reopen(event: EventRef, source: str, now: float) -> None:
+    """Make an event pending and due, whether it is new, waits, or was applied before."""
+    record(event, source, now, now)
+    waits_since = Case(None, [(StripeEvent.applied_at.is_null(), StripeEvent.received_at)], now)
+    with database.writing():
+        StripeEvent.update(
+            applied_at=None, outcome=None, attempts=0, error=None, received_at=waits_since, next_attempt_at=now
+        ).where(StripeEvent.id == event.id).execute()
+
+
+STATES = ("failing", "pending", "applied")
+
+
+def in_state(state: str, limit: int) -> list[StripeEvent]:
+    """List events: "failing" were tried in vain, "pending" wait for their first turn; the longest waiting first.
+
+    Shape   "applied" ones the latest first
+    """
+    is_pending = StripeEvent.applied_at.is_null()
+    where, order = {
+        "failing": ((is_pending, StripeEvent.attempts > 0), StripeEvent.received_at),
+        "pending": ((is_pending, StripeEvent.attempts == 0), StripeEvent.received_at),
+        "applied": ((StripeEvent.applied_at.is_null(False),), StripeEvent.applied_at.desc()),
+    }[state]
+    return list(StripeEvent.select().where(*where).order_by(order).limit(limit))

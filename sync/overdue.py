@@ -22,21 +22,15 @@ def ask_at(state: SubscriptionState, clock_ahead: int, now: float) -> float | No
     return max(now, now - over_for) + pause
 
 
-def claim_customers(now: float, limit: int) -> list[str]:
-    """Claim the customers that are to be asked about now; should asking fail, they are due again in a minute."""
+def customers(now: float, limit: int) -> list[str]:
+    """List the customers that are to be asked about, the longest overdue first."""
     overdue = Subscription.ask_at <= now
     query = Subscription.select(Subscription.customer).where(overdue).order_by(Subscription.ask_at).limit(limit)
-    found = dict.fromkeys(database.column(query))
-    return [customer_id for customer_id in found if _claim(customer_id, now)]
+    return list(dict.fromkeys(database.column(query)))
 
 
-def next_ask_at() -> float | None:
-    """Tell when Stripe is next to be asked about a subscription; None when never."""
-    query = Subscription.select(Subscription.ask_at).where(Subscription.ask_at.is_null(False))
-    return next(iter(database.column(query.order_by(Subscription.ask_at).limit(1))), None)
-
-
-def _claim(customer_id: str, now: float) -> bool:
+def claim(customer_id: str, now: float) -> bool:
+    """Claim a customer that is to be asked about; should asking fail, it is due again in a minute."""
     with database.writing():
         claimed = (
             Subscription.update(ask_at=now + GRANTED_SECONDS)
@@ -44,3 +38,9 @@ def _claim(customer_id: str, now: float) -> bool:
             .execute()
         )
     return bool(claimed)
+
+
+def next_ask_at() -> float | None:
+    """Tell when Stripe is next to be asked about a subscription; None when never."""
+    query = Subscription.select(Subscription.ask_at).where(Subscription.ask_at.is_null(False))
+    return next(iter(database.column(query.order_by(Subscription.ask_at).limit(1))), None)

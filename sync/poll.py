@@ -1,11 +1,13 @@
 """Polling: Stripe's own list of events, for those whose webhook was lost, or that have no webhook at all."""
 
 import logging
+from collections.abc import Callable
 
-from ..models import Cursor
 from . import inbox, recurring
-from .gateway import Gateway
+from .converge import Converger
+from .resync import resync
 
+STRIPE_TELLS_SECONDS = 29 * 86_400  # it is thirty days; clocks differ
 OVERLAP_SECONDS = 300  # events become visible late, and clocks differ
 # Stripe takes at most twenty types a call, and no wildcards among them.
 TYPES = (
@@ -18,19 +20,38 @@ TYPES = (
 log = logging.getLogger("corkage.poll")
 
 
-def poll(gateway: Gateway, now: float, livemode: bool, settle_seconds: float) -> int:
+def poll(
+    converger: Converger, now: float, livemode: bool, settle_seconds: float, is_stopping: Callable[[], bool]
+) -> int:
     """Record every event since the last poll, less an overlap; return how many were new.
 
-    The position, in Stripe's time, is saved after the last page: a poll that breaks off is repeated whole.
+    What happened before Stripe's list begins, since the last poll was too long ago or there was none, is fetched whole.
+    The position, in Stripe's time, is saved at the end: a poll that breaks off is repeated.
 
-    Errors  StripeError as the gateway's; DatabaseUnavailable
+    Errors  StripeError as the gateway's; DatabaseUnavailable; InterruptedError when the worker is to stop
     """
-    cursor = Cursor.get_by_id("poll")
-    since = max(0, (cursor.position or int(now)) - OVERLAP_SECONDS)
-    found = gateway.events_since(since, TYPES)
+    position = recurring.position("poll")
+    has_gap = now - position > STRIPE_TELLS_SECONDS
+    since = max(0, (int(now) if has_gap else position) - OVERLAP_SECONDS)
+    found = converger.gateway.events_since(since, TYPES)
+    if has_gap:
+        _fetch_everything(converger, now, is_stopping)
     wanted = [each for each in found.items if each.livemode == livemode and not each.account]
     new = sum(inbox.record(each, "poll", now, now + settle_seconds) for each in wanted if each.is_wanted)
     recurring.save_position("poll", found.told_at or int(now))
     level = logging.INFO if new else logging.DEBUG
     log.log(level, "polled %d events since %d, %d of them new", len(found.items), since, new)
     return new
+
+
+def _fetch_everything(converger: Converger, now: float, is_stopping: Callable[[], bool]) -> None:
+    def go_on(*_: object) -> None:
+        if is_stopping():
+            raise InterruptedError("the worker is to stop")
+
+    report = resync(converger, now, progress=go_on)
+    log.info(
+        "nothing was heard for long: %d subscriptions of %d customers fetched", report.subscriptions, report.customers
+    )
+    for customer_id, reason in report.failed.items():
+        log.error("%s could not be fetched, `corkage sync` tries again: %s", customer_id, reason)

@@ -28,10 +28,18 @@ def next_run_at(name: str) -> float:
     return 0.0 if cursor is None else cursor.next_run_at
 
 
+def position(name: str) -> int:
+    """Tell how far the work has come; 0 when it never began."""
+    cursor = Cursor.get_or_none(Cursor.name == name)
+    return 0 if cursor is None else cursor.position
+
+
 def save_position(name: str, position: int) -> None:
     """Remember how far the work has come."""
     with database.writing():
-        Cursor.update(position=position).where(Cursor.name == name).execute()
+        Cursor.insert(name=name, position=position).on_conflict(
+            conflict_target=[Cursor.name], update={"position": position}
+        ).execute()
 
 
 def _move(cursor: Cursor, next_run_at: float) -> bool:

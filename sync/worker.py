@@ -14,6 +14,7 @@ from .converge import Converger
 from .gateway import SLOWEST_CALL_SECONDS, Gateway
 from .poll import poll
 from .prices import Catalogue
+from .pruning import prune_daily
 
 BATCH = 50
 LEASE_SECONDS = 4 * SLOWEST_CALL_SECONDS
@@ -47,11 +48,19 @@ class Polling:
 class Worker:
     """Applies what is pending. Any number of them may run, in threads and processes, on one file."""
 
-    def __init__(self, gateway: Gateway, catalogue: Catalogue, converger: Converger, polling: Polling) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        catalogue: Catalogue,
+        converger: Converger,
+        polling: Polling,
+        keep_events_days: int = 90,
+    ) -> None:
         self.gateway = gateway
         self.catalogue = catalogue
         self.converger = converger
         self.polling = polling
+        self.keep_events_days = keep_events_days
         self._account_checked = False
 
     def check_account(self) -> None:
@@ -71,17 +80,25 @@ class Worker:
             )
         self._account_checked = True
 
-    def work_once(self, now: float) -> Work:
+    def work_once(self, now: float, is_stopping: Callable[[], bool] = lambda: False) -> Work:
         """Do all that is due at `now`. What fails is postponed and does not stop the rest.
 
+        Shape   is_stopping: asked between one customer and the next; what is left then stays due
         Errors  ConfigError when the file mirrors another account; DatabaseUnavailable: nothing is lost, call again
         """
         try:
             self.check_account()
         except StripeError as error:
             log.warning("Stripe did not tell whose key this is: %s: %s", error.code, error)
-        did = [self._refresh_prices(now), self._poll(now), self._follow_clocks(now), self._find_customers(now)]
-        tried = [self.converge_or_postpone(customer_id, now) for customer_id in self._claim_customers(now)]
+        prune_daily(now, self.keep_events_days)
+        did = [
+            self._refresh_prices(now),
+            self._poll(now, is_stopping),
+            self._follow_clocks(now),
+            self._find_customers(now),
+        ]
+        claimed = self._claim_customers(now, is_stopping)
+        tried = [self.converge_or_postpone(customer_id, now) for customer_id in claimed]
         notices.note_what_time_changed(now, BATCH)
         failed = sum(each is not None for each in did + tried)
         return Work(tried.count(None), failed, self._next_due_at())
@@ -127,12 +144,14 @@ class Worker:
             return BillingError(f"{customer_id} could not be converged: {error!r}")
         return None
 
-    def _claim_customers(self, now: float) -> Iterator[str]:
+    def _claim_customers(self, now: float, is_stopping: Callable[[], bool]) -> Iterator[str]:
         """Claim, one after the other, the customers that have due events, then those that nothing was heard of."""
         for customer_id in inbox.due_customers(now, BATCH):
-            if inbox.lease(customer_id, now, now + LEASE_SECONDS):
+            if not is_stopping() and inbox.lease(customer_id, now, now + LEASE_SECONDS):
                 yield customer_id
-        yield from overdue.claim_customers(now, BATCH)
+        for customer_id in overdue.customers(now, BATCH):
+            if not is_stopping() and overdue.claim(customer_id, now):
+                yield customer_id
 
     def _refresh_prices(self, now: float) -> BillingError | None:
         waiting = inbox.due_catalogue_events(now)
@@ -175,11 +194,13 @@ class Worker:
                 failed = error
         return failed
 
-    def _poll(self, now: float) -> BillingError | None:
+    def _poll(self, now: float, is_stopping: Callable[[], bool]) -> BillingError | None:
         if not self.polling.every_seconds or not recurring.claim("poll", now, self.polling.every_seconds):
             return None
         try:
-            poll(self.gateway, now, self.polling.livemode, self.polling.settle_seconds)
+            poll(self.converger, now, self.polling.livemode, self.polling.settle_seconds, is_stopping)
+        except InterruptedError:
+            recurring.make_due("poll", now)
         except DatabaseUnavailable:
             raise
         except BillingError as error:
@@ -234,7 +255,7 @@ class WorkerThread:
     def _pause(self) -> float:
         """Do what is due, and tell how long there is nothing to do."""
         try:
-            work = self._make_worker().work_once(time.time())
+            work = self._make_worker().work_once(time.time(), lambda: self._stopping)
         except DatabaseUnavailable as error:
             log.error("the database is unavailable, trying again: %s", error)
             return 1.0

@@ -1,6 +1,9 @@
 """What every test stands on: a simulated Stripe, a database file of one's own, and the app over real HTTP."""
 
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,10 @@ from harness import APP, AUTH_SECRET, PRO, WEBHOOK_SECRET, App, Receiver, Shop, 
 from corkage import database
 from corkage.config import Config
 from corkage.simulator import Simulator, thin
+
+PLANS = '[pro]\nname = "Pro"\nprices = ["pro_monthly"]\nfeatures = ["exports"]\n'
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -61,6 +68,39 @@ def config(tmp_path: Path, simulator: Simulator) -> Config:
 def app(config: Config) -> Iterator[App]:
     with running(config) as served:
         yield served
+
+
+@pytest.fixture
+def environ(tmp_path: Path, simulator: Simulator) -> dict[str, str]:
+    """What the command line is configured with."""
+    (tmp_path / "plans.toml").write_text(PLANS)
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("BILLING_", "STRIPE_"))},
+        "STRIPE_SECRET_KEY": simulator.api_key,
+        "STRIPE_API_BASE": simulator.url,
+        "STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET,
+        "FRONTEND_URL": "https://app.example.com",
+        "BILLING_AUTH_SECRET": AUTH_SECRET,
+        "BILLING_SETTLE_SECONDS": "0",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+@pytest.fixture
+def corkage(environ: dict[str, str], tmp_path: Path) -> Run:
+    """Run a command as a user runs it; keywords are settings. It works on the file that `app` serves."""
+
+    def run(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "corkage.cli", *arguments],
+            cwd=tmp_path,
+            env=environ | changes,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    return run
 
 
 @pytest.fixture(autouse=True)

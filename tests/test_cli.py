@@ -1,7 +1,6 @@
 """The command line, run as a user runs it."""
 
 import http.client
-import os
 import re
 import signal
 import socket
@@ -10,42 +9,9 @@ import subprocess
 import sys
 import time
 
-import pytest
 import requests
 import stripe
 from harness import AUTH_SECRET, WEBHOOK_SECRET, started
-
-PLANS = '[pro]\nname = "Pro"\nprices = ["pro_monthly"]\nfeatures = ["exports"]\n'
-
-
-@pytest.fixture
-def environ(tmp_path, simulator):
-    (tmp_path / "plans.toml").write_text(PLANS)
-    return {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("BILLING_", "STRIPE_"))},
-        "STRIPE_SECRET_KEY": simulator.api_key,
-        "STRIPE_API_BASE": simulator.url,
-        "STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET,
-        "FRONTEND_URL": "https://app.example.com",
-        "BILLING_AUTH_SECRET": AUTH_SECRET,
-        "BILLING_SETTLE_SECONDS": "0",
-        "PYTHONUNBUFFERED": "1",
-    }
-
-
-@pytest.fixture
-def corkage(environ, tmp_path):
-    def run(*arguments, **changes):
-        return subprocess.run(
-            [sys.executable, "-m", "corkage.cli", *arguments],
-            cwd=tmp_path,
-            env=environ | changes,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-
-    return run
 
 
 def port_in(said):

@@ -587,3 +587,25 @@ def test_any_order_number_and_loss_of_events_ends_in_what_stripe_holds(app, shop
 
 def test_an_error_of_stripes_is_one_of_ours():
     assert issubclass(UnknownCustomer, StripeError)
+
+
+def test_a_link_made_by_hand_while_a_fetch_is_under_way_stands(app, shop):
+    customer = shop.customer("ann")
+    shop.subscribe(customer)
+    converger = app.billing.worker.converger
+    gateway, links = app.billing.worker.gateway, []
+    fetch = gateway.subscriptions_of
+
+    def fetch_while_somebody_links(customer_id):
+        found = fetch(customer_id)
+        if not links:
+            links.append("by hand")
+            converger.adopt("bob", customer_id, time.time())
+        return found
+
+    gateway.subscriptions_of = fetch_while_somebody_links
+    converge(app, customer)
+
+    assert Customer.get().user_id == "bob"
+    assert not app.billing.access("ann").allowed
+    assert app.billing.access("bob").allowed

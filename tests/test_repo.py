@@ -17,7 +17,7 @@ from corkage.sync import poll
 ROOT = Path(corkage.__file__).parent
 README = (ROOT / "README.md").read_text()
 LAYERS = """
-cli demo serve billing_app handlers identity sync models config database plans errors
+cli demo serve commands billing_app handlers identity sync models config database plans errors
 """.split()
 
 

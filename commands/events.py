@@ -1,0 +1,103 @@
+"""corkage events: what waits, what fails and why; and have events applied, or applied again."""
+
+import argparse
+import datetime
+import re
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from ..models import StripeEvent
+from ..sync import inbox
+from . import FAILED, OK, opened
+from .words import DAY, HOUR, MINUTE, span
+
+if TYPE_CHECKING:
+    from ..sync.inbox import EventRef
+    from ..sync.worker import Worker
+
+MOST = 10_000
+UNITS = {"s": 1, "m": MINUTE, "h": HOUR, "d": DAY}
+
+
+def show(options: argparse.Namespace) -> int:
+    """List events by state, the longest waiting first."""
+    now = time.time()
+    with opened():
+        for state in inbox.STATES:
+            if state in (options.state or ("failing", "pending")):
+                _print_state(inbox.in_state(state, options.limit + 1), state, options.limit, now)
+    return OK
+
+
+def replay(options: argparse.Namespace) -> int:
+    """Apply the events that were asked for; 1 when one of them could not be found or applied."""
+    from ..sync.replay import replay
+
+    now = time.time()
+    with opened() as billing:
+        events = _asked_for(options, billing.worker, now)
+        rows = replay(billing.worker, events or [], now)
+        for row in rows:
+            _print_event(row, now)
+        if events == []:
+            print("there is nothing to replay")
+    return FAILED if events is None or any(row.applied_at is None for row in rows) else OK
+
+
+def a_time(text: str) -> float:
+    """Read a time: a date, a date and time (UTC unless it says otherwise), or how long ago, such as 90m, 12h or 3d."""
+    ago = re.fullmatch(r"(\d{1,9})([smhd])", text)
+    if ago:
+        return time.time() - int(ago[1]) * UNITS[ago[2]]
+    try:
+        at = datetime.datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"wanted a time such as 2h, 3d or 2026-11-01T12:00, not {text!r}") from error
+    return (at if at.tzinfo else at.replace(tzinfo=datetime.UTC)).timestamp()
+
+
+def _asked_for(options: argparse.Namespace, worker: "Worker", now: float) -> "list[EventRef] | None":
+    """Find the events that were asked for; None, having said why, when there is no such event."""
+    from ..sync.replay import STRIPE_KEEPS_SECONDS, failing, since
+
+    if options.failed:
+        return failing(MOST)
+    if options.since is None:
+        return _one(options.id, worker)
+    if now - options.since > STRIPE_KEEPS_SECONDS:
+        print("Stripe tells events for 30 days only; for what is older run `corkage sync`", file=sys.stderr)
+    return since(worker.gateway, options.since, worker.polling.livemode)
+
+
+def _one(event_id: str, worker: "Worker") -> "list[EventRef] | None":
+    from ..sync.replay import find
+
+    found = find(worker.gateway, event_id)
+    if found is None:
+        print(f"{event_id} is known neither to Stripe (for 30 days) nor to this file", file=sys.stderr)
+    elif not found.is_wanted or found.account:
+        print(f"{event_id} ({found.type}) says nothing about anything that Corkage holds", file=sys.stderr)
+    else:
+        return [found]
+    return None
+
+
+def _print_state(rows: list[StripeEvent], state: str, limit: int, now: float) -> None:
+    for row in rows[:limit]:
+        _print_event(row, now)
+    if not rows:
+        print(f"no {state} events")
+    elif len(rows) > limit:
+        print(f"and more {state} events; --limit shows more than {limit}")
+
+
+def _print_event(row: StripeEvent, now: float) -> None:
+    facts = f"{row.id}  {row.type}  {row.customer_id or '-'}  {span(now - row.received_at)} ago"
+    if row.applied_at is not None:
+        print(f"applied  {facts}  {row.outcome}")
+    elif row.attempts:
+        tries = f"{row.attempts} tries, next in {span(row.next_attempt_at - now)}"
+        print(f"failing  {facts}  {tries}  {row.error}")
+    else:
+        print(f"pending  {facts}  next in {span(row.next_attempt_at - now)}")

@@ -1,0 +1,72 @@
+"""corkage sync: make the replica equal to all that Stripe holds, and tell what was different."""
+
+import argparse
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from . import FAILED, OK, opened
+from .words import answer
+
+if TYPE_CHECKING:
+    from ..sync.resync import Report
+
+BAR = 40
+REDRAW_SECONDS = 0.1
+
+
+def sync(options: argparse.Namespace) -> int:
+    """Resync, with a bar for who looks on; 1 when it broke off, or some customer could not be compared."""
+    from ..sync.resync import resync
+
+    with opened() as billing, Bar() as bar:
+        billing.worker.check_account()
+        try:
+            report = resync(billing.worker.converger, time.time(), writes=not options.dry_run, progress=bar)
+        except KeyboardInterrupt:
+            print("\nBroken off. What was done stays; run it again within the hour to go on.", file=sys.stderr)
+            return FAILED
+    _print_report(report, is_dry=options.dry_run)
+    return FAILED if report.failed else OK
+
+
+class Bar:
+    """A line on a terminal's stderr that tells how far it is; nothing anywhere else."""
+
+    def __init__(self) -> None:
+        self._is_shown = sys.stderr.isatty()
+        self._drawn_at = 0.0
+
+    def __enter__(self) -> "Bar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._draw("")
+
+    def __call__(self, doing: str, done: int, of: int | None) -> None:
+        if time.monotonic() - self._drawn_at < REDRAW_SECONDS and done != of:
+            return
+        self._drawn_at = time.monotonic()
+        full = "#" * (BAR * done // of) if of else ""
+        self._draw(f"[{full:<{BAR}}] {done}/{of} {doing}" if of else f"{done} {doing}")
+
+    def _draw(self, text: str) -> None:
+        if self._is_shown:
+            print(f"\r{text}\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _print_report(report: "Report", *, is_dry: bool) -> None:
+    print(f"{report.subscriptions} subscriptions of {report.customers} customers, {report.unowned} of them unowned")
+    if report.done_before:
+        print(f"went on with the run that broke off: {report.done_before} customers were done before")
+    if report.singly:
+        print(f"{report.singly} customers fetched singly: overtaken, or not in Stripe's list")
+    if not (report.new or report.changed or report.access):
+        print("nothing was different")
+    else:
+        done = "different, and left so (dry run)" if is_dry else "different, and mended"
+        print(f"{done}: {report.new} subscriptions new, {report.changed} changed, access of {len(report.access)} users")
+    for user_id, (before, after) in sorted(report.access.items()):
+        print(f"  {user_id}: {answer(before)} -> {answer(after)}")
+    for customer_id, reason in sorted(report.failed.items()):
+        print(f"  {customer_id} failed: {reason}", file=sys.stderr)

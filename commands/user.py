@@ -1,0 +1,54 @@
+"""corkage user: look at a user, or link one."""
+
+import argparse
+import time
+
+from ..identity import Identity
+from ..models import REASONS, Access, Customer, Subscription
+from . import OK, opened
+from .words import moment
+
+
+def show(options: argparse.Namespace) -> int:
+    """Tell whether this user may in, why, and what that rests on."""
+    with opened() as billing:
+        _print_user(billing.access(options.user))
+    return OK
+
+
+def link(options: argparse.Namespace) -> int:
+    """Give a Stripe customer to a user, and tell what came of it."""
+    with opened() as billing:
+        billing.worker.converger.link(Identity(options.user).user_id, options.customer, time.time())
+        _print_user(billing.access(options.user))
+    return OK
+
+
+def _print_user(access: Access) -> None:
+    print(f"{access.user_id}: {'yes' if access.allowed else 'no'}, {access.reason} ({REASONS[access.reason]})")
+    _print_fact("plan", access.plan or "none", access.plan or access.price_id)
+    _print_fact("features", ", ".join(access.features), access.features)
+    _print_fact("until", moment(access.until), access.until)
+    _print_fact("stale", "the period is over, and Stripe has not said what comes next", access.stale)
+    for customer in Customer.select().where(Customer.user == access.user_id):
+        note = "deleted at Stripe" if customer.deleted_at else f"fetched {moment(customer.fetched_at)}"
+        print(f"  {customer.id}: {note}")
+        held = Subscription.select().where(Subscription.customer == customer.id)
+        for each in held.order_by(Subscription.created.desc()):
+            print(f"    {each.id}: {each.subscription_status}, {each.stripe_price_id}, {_dates(each)}")
+
+
+def _print_fact(name: str, text: str, is_told: object) -> None:
+    if is_told:
+        print(f"  {name}: {text}")
+
+
+def _dates(subscription: Subscription) -> str:
+    named = (
+        ("trial ends", subscription.trial_end),
+        ("period ends", subscription.current_period_end),
+        ("unpaid since", subscription.past_due_since),
+        ("is cancelled at", subscription.cancel_at),
+        ("ended", subscription.ended_at),
+    )
+    return ", ".join(f"{name} {moment(at)}" for name, at in named if at) or "no dates"

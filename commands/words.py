@@ -1,0 +1,26 @@
+"""How times and answers are told on a terminal."""
+
+import datetime
+
+from ..models import Access
+
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+
+
+def moment(at: float | None) -> str:
+    """Tell a time, in UTC."""
+    return datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC") if at else "never"
+
+
+def span(seconds: float) -> str:
+    """Tell a length of time, roughly: 12 s, 5 min, 3 h, 40 d."""
+    for unit, name in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds // unit:.0f} {name}"
+    return f"{max(0, seconds):.0f} s"
+
+
+def answer(access: Access) -> str:
+    """Tell an answer in short: yes, active, pro, until 2026-12-01 10:00 UTC."""
+    told = ["yes" if access.allowed else "no", access.reason, *([access.plan] if access.plan else [])]
+    return ", ".join([*told, *([f"until {moment(access.until)}"] if access.until else [])])

@@ -1,0 +1,132 @@
+"""The doctor: what is not as it should be, each with the command that mends it."""
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from peewee import JOIN, fn
+
+from .. import database
+from ..errors import StripeError
+from ..models import Customer, Price, StripeEvent, Subscription
+from . import inbox
+from .doubles import PAYING, doubles
+from .resync import Mending
+from .worker import Worker
+
+SAMPLE = 20
+PATIENCE_SECONDS = 300  # pending for longer means that nobody applies events
+
+
+class Finding(NamedTuple):
+    """What is wrong, and the command that mends it. Without a command it is worth knowing, and nothing is wrong."""
+
+    what: str
+    mend: str | None
+
+
+def examine(worker: Worker, now: float, sample: int = SAMPLE) -> list[Finding]:
+    """Look for all that is known to go wrong; a sample of users is compared with Stripe. Nothing is written.
+
+    Errors  DatabaseUnavailable
+    """
+    checks: tuple[Callable[[], Iterator[Finding]], ...] = (
+        _doubles,
+        _unowned,
+        _unknown_prices,
+        lambda: _events(now),
+        lambda: _drift(worker, now, sample),
+    )
+    return [finding for check in checks for finding in check()]
+
+
+def _doubles() -> Iterator[Finding]:
+    for user_id, extra in doubles().items():
+        for subscription_id in extra:
+            yield Finding(
+                f"user {user_id} pays twice: {subscription_id} beside the subscription that decides",
+                f"stripe subscriptions cancel {subscription_id}",
+            )
+
+
+def _unowned() -> Iterator[Finding]:
+    """Whoever pays for a plan of ours, and is nobody's, was not let in. Who pays for something else is not ours."""
+    query = _paying(Subscription.customer, Price.plan).where(Subscription.user.is_null()).distinct()
+    ours = {customer_id: plan for customer_id, plan in _rows(query) if plan}
+    others = {customer_id for customer_id, _ in _rows(query)} - ours.keys()
+    for customer_id, plan in ours.items():
+        yield Finding(f"{customer_id} pays for {plan} and belongs to no user", f"corkage user link USER {customer_id}")
+    if others:
+        yield Finding(f"{len(others)} customers pay for what no plan names, and belong to another product", None)
+
+
+def _unknown_prices() -> Iterator[Finding]:
+    query = _paying(Subscription.stripe_price_id, fn.COUNT(Subscription.id)).where(
+        Subscription.user.is_null(False), Price.plan.is_null()
+    )
+    for price_id, count in _rows(query.group_by(Subscription.stripe_price_id)):
+        yield Finding(
+            f"{price_id} stands in no plan, and {count} subscriptions of users are to it: they get no features",
+            f'name it in plans.toml (retired = ["{price_id}"] when it is no longer sold), and restart',
+        )
+
+
+def _events(now: float) -> Iterator[Finding]:
+    failing = inbox.backlog(now).failing
+    if failing:
+        yield Finding(f"{failing} events fail, `corkage events` says why", "corkage events replay --failed")
+    waiting = [row for row in inbox.in_state("pending", 1) if row.next_attempt_at < now - PATIENCE_SECONDS]
+    if waiting:
+        yield Finding(
+            f"events wait, the first has been due for {now - waiting[0].next_attempt_at:.0f} s: does a worker run?",
+            "corkage work --once",
+        )
+
+
+def _drift(worker: Worker, now: float, sample: int) -> Iterator[Finding]:
+    """Compare some users' customers with Stripe; not those of whom events are pending, which are told of above."""
+    known = _quiet_customers()
+    mending = Mending(worker.converger, writes=False)
+    try:
+        worker.check_account()
+        mending.converge_all(_sample(known, sample), now)
+    except StripeError as error:
+        yield Finding(f"nobody can be compared with Stripe: {error.code}: {error}", "corkage doctor, again")
+    report = mending.report
+    for user_id, (before, after) in report.access.items():
+        other = ", ".join(name for name in before._fields if getattr(before, name) != getattr(after, name))
+        told = f"we say {before.reason}, and by Stripe it is {after.reason}; other than it should be: {other}"
+        yield Finding(f"user {user_id}: {told}", "corkage sync")
+    differ = report.new + report.changed
+    if differ and not report.access:
+        yield Finding(f"{differ} subscriptions are not as Stripe has them; access is not touched by it", "corkage sync")
+    for customer_id, reason in report.failed.items():
+        yield Finding(f"{customer_id} cannot be compared with Stripe: {reason}", "corkage sync")
+
+
+def _sample(known: list[str], size: int) -> list[str]:
+    return random.sample(known, min(size, len(known)))
+
+
+def _quiet_customers() -> list[str]:
+    pending = StripeEvent.select(StripeEvent.customer_id).where(
+        StripeEvent.applied_at.is_null(), StripeEvent.customer_id.is_null(False)
+    )
+    return database.column(
+        Customer.select(Customer.id).where(
+            Customer.user.is_null(False), Customer.fetched_at.is_null(False), Customer.id.not_in(pending)
+        )
+    )
+
+
+def _paying(*columns: Any) -> Any:
+    return (
+        Subscription.select(*columns)
+        .join(Price, JOIN.LEFT_OUTER, on=(Subscription.stripe_price_id == Price.id))
+        .where(Subscription.subscription_status.in_(PAYING))
+    )
+
+
+def _rows(query: Any) -> list[Any]:
+    with database.reading():
+        return list(query.tuples())

@@ -1,0 +1,196 @@
+"""Resync: every subscription there is, from Stripe's side, made the replica's. A lost file is rebuilt so."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from .. import database
+from ..errors import BillingError, DatabaseUnavailable, StripeFailed, StripeUnavailable
+from ..models import Access, Customer, Subscription, read_access
+from . import recurring
+from .converge import Converger, Fetched
+from .gateway import Gateway
+from .states import CustomerState, SubscriptionState
+from .summary import ENDED
+
+CALLS_PER_SECOND = 20  # Stripe allows 25, to one address or, in a sandbox, to all: the rest is for those who serve
+RESUME_SECONDS = 3600
+
+Progress = Callable[[str, int, int | None], None]
+"""Is told what is being done, how much of it is done, and of how much, where that is known."""
+
+log = logging.getLogger("corkage.resync")
+
+
+def _tell_nobody(_doing: str, _done: int, _of: int | None) -> None:
+    pass
+
+
+@dataclass
+class Report:
+    """What a resync met, and what it found different.
+
+    Shape   done_before: customers that the run which broke off had done; singly: fetched one by one; unowned: that
+            belong to no user of ours; new, changed: subscriptions; access: before and after, by user;
+            failed: why, by customer; these are as they were
+    """
+
+    subscriptions: int = 0
+    customers: int = 0
+    done_before: int = 0
+    singly: int = 0
+    unowned: int = 0
+    new: int = 0
+    changed: int = 0
+    access: dict[str, tuple[Access, Access]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def resync(converger: Converger, now: float, *, writes: bool = True, progress: Progress | None = None) -> Report:
+    """Make the replica equal to all that Stripe lists, whoever else writes meanwhile; tell what was different.
+
+    Revisions are read before the first page and nothing is written before the last, since a customer's subscriptions
+    straddle pages. Then each customer is compared and set whole. Fetched singly are those who were overtaken, and those
+    whom we hold as going on and the list lacks: absence means nothing by itself.
+
+    A run that breaks off has done some customers and the others not at all. The next within an hour goes on with it: it
+    lists again, and leaves alone whoever was fetched since that run began.
+
+    Shape   writes: without it everything is only tried, and taken back
+    Errors  StripeError when the list breaks off, or Stripe no longer answers; DatabaseUnavailable
+    """
+    mending = Mending(converger, writes=writes)
+    report, tell = mending.report, progress or _tell_nobody
+    rows = {row.id: row for row in Customer.select()}
+    going_on = _going_on()
+    listed, told_at = _list(mending.gateway, tell)
+    began = _began(told_at) if writes else told_at
+    ids = {state.id for fetched in listed.values() for state in fetched.subscriptions}
+    done = {row.id for row in rows.values() if began < told_at and (row.fetched_at or 0) >= began}
+    lacking = {customer_id for subscription_id, customer_id in going_on.items() if subscription_id not in ids}
+    report.subscriptions, report.customers = len(ids), len(listed.keys() | lacking)
+    report.done_before = len(done & (listed.keys() | lacking))
+    whole = {id_: fetched for id_, fetched in listed.items() if id_ not in done | lacking}
+    overtaken = mending.set_all(whole, rows, now, tell)
+    mending.converge_all([*sorted(lacking - done), *overtaken], now, tell)
+    if writes:
+        recurring.save_position("sync", 0)
+    return report
+
+
+class Mending(Converger):
+    """Converges as ever, and notes what each write changed; where it is not to write, it takes the write back."""
+
+    def __init__(self, converger: Converger, *, writes: bool) -> None:
+        super().__init__(converger.gateway.paced(CALLS_PER_SECOND), converger.catalogue, converger.app)
+        self.report = Report()
+        self._writes = writes
+
+    def set_all(
+        self, listed: dict[str, Fetched], rows: dict[str, Customer], now: float, tell: Progress = _tell_nobody
+    ) -> list[str]:
+        """Write what was listed of each customer, by the revisions read before; return those who were overtaken."""
+        overtaken = []
+        for count, (customer_id, fetched) in enumerate(listed.items(), 1):
+            row = rows.get(customer_id) or Customer(id=customer_id, revision=0)
+            with self._one(customer_id):
+                if self._write(row, fetched, (), now) is None:
+                    overtaken.append(customer_id)
+            tell("compared", count, len(listed))
+        return overtaken
+
+    def converge_all(self, customer_ids: Sequence[str], now: float, tell: Progress = _tell_nobody) -> None:
+        """Fetch and write these customers one by one.
+
+        Errors  StripeUnavailable when Stripe no longer answers; what it refuses of one customer is noted
+        """
+        for count, customer_id in enumerate(customer_ids, 1):
+            with self._one(customer_id):
+                self.converge(customer_id, now, reads_customer=True)
+            self.report.singly += 1
+            tell("fetched singly", count, len(customer_ids))
+
+    @contextmanager
+    def _one(self, customer_id: str) -> Iterator[None]:
+        """Have what fails for one customer noted, and not stop the others."""
+        try:
+            yield
+        except DatabaseUnavailable:
+            raise
+        except BillingError as error:
+            if isinstance(error, StripeUnavailable) and not isinstance(error, StripeFailed):
+                raise
+            self.report.failed[customer_id] = f"{error.code}: {error}"
+        except Exception as error:
+            log.exception("%s could not be compared", customer_id)
+            self.report.failed[customer_id] = f"bug: {type(error).__name__}"
+
+    def _write(self, row: Customer, fetched: Fetched, event_ids: Sequence[str], now: float) -> str | None:
+        user_id = self.owner_of(row, fetched.customer) if fetched.customer else row.user_id
+        with database.writing() if self._writes else database.trying():
+            Customer.insert(id=row.id).on_conflict_ignore().execute()
+            held = _held(row.id)
+            access = read_access(user_id) if user_id else None
+            outcome = self.compare_and_set(row, fetched, event_ids, now)
+            if outcome:
+                self._note(held, _held(row.id))
+                self.report.unowned += user_id is None
+            if outcome and access:
+                self._note_access(access, read_access(access.user_id))
+        return outcome if self._writes or outcome is None else f"{outcome} for a moment: this is a dry run"
+
+    def _note(self, held: dict[str, Any], holds: dict[str, Any]) -> None:
+        self.report.new += len(holds.keys() - held.keys())
+        self.report.changed += sum(holds[id_] != was for id_, was in held.items())
+
+    def _note_access(self, before: Access, after: Access) -> None:
+        first, _ = self.report.access.get(before.user_id, (before, after))
+        if first._replace(stale=after.stale) == after:
+            self.report.access.pop(before.user_id, None)
+        else:
+            self.report.access[before.user_id] = (first, after)
+
+
+def _began(told_at: int) -> int:
+    """Tell when, by Stripe's clock, the run began that this one belongs to: now, or within the hour, and broke off."""
+    unfinished = recurring.position("sync")
+    if not 0 <= told_at - unfinished <= RESUME_SECONDS:
+        recurring.save_position("sync", told_at)
+        return told_at
+    log.info("going on with the run that broke off")
+    return unfinished
+
+
+def _going_on() -> dict[str, str]:
+    """Tell what we hold as not ended: subscriptions, with their customers."""
+    query: Any = Subscription.select(Subscription.id, Subscription.customer).where(
+        Subscription.subscription_status.not_in(ENDED)
+    )
+    with database.reading():
+        return dict(query.tuples())
+
+
+def _list(gateway: Gateway, tell: Progress) -> tuple[dict[str, Fetched], int]:
+    """Collect every page, and put together what is one customer's; tell also when Stripe looked, for the first page."""
+    customers: dict[str, CustomerState] = {}
+    subscriptions: dict[str, dict[str, SubscriptionState]] = {}
+    count, told_at = 0, None
+    for page in gateway.every_subscription():
+        told_at = page.told_at if told_at is None else told_at
+        for customer, state in page.items:
+            customers[customer.id] = customer
+            subscriptions.setdefault(customer.id, {})[state.id] = state
+        count += len(page.items)
+        tell("listed", count, None)
+    listed = {
+        id_: Fetched(customer, tuple(subscriptions[id_].values()), told_at) for id_, customer in customers.items()
+    }
+    return listed, told_at or 0
+
+
+def _held(customer_id: str) -> dict[str, dict[str, Any]]:
+    """Read the customer's rows, to compare them, without what changes by the second."""
+    query: Any = Subscription.select().where(Subscription.customer == customer_id)
+    return {row["id"]: row | {"clock_ahead": 0, "ask_at": None} for row in query.dicts()}

@@ -1,0 +1,214 @@
+"""corkage doctor: each thing that goes wrong is told with what mends it, and nothing that is as it should be."""
+
+import time
+
+import pytest
+
+from corkage.models import StripeEvent, Subscription
+from corkage.sync import doctor, inbox
+from corkage.sync import resync as resync_module
+from corkage.sync.doctor import Finding
+
+
+@pytest.fixture(autouse=True)
+def _unhurried(monkeypatch):
+    monkeypatch.setattr(resync_module, "CALLS_PER_SECOND", 10_000)
+
+
+def examine(app, now=None, **options):
+    return doctor.examine(app.billing.worker, time.time() if now is None else now, **options)
+
+
+def converge(app, customer):
+    app.billing.worker.converger.converge(customer, time.time())
+
+
+def test_when_all_is_well_nothing_is_told(corkage, app, shop):
+    customer = shop.customer()
+    shop.subscribe(customer)
+    shop.client.v1.subscriptions.cancel(shop.subscribe(customer))
+    converge(app, customer)
+
+    well = corkage("doctor")
+
+    assert (well.returncode, well.stdout) == (0, "all is well\n")
+
+
+def test_a_user_who_pays_twice_is_told_with_the_subscription_to_cancel(app, shop, simulator, caplog):
+    customer = shop.customer()
+    old = shop.subscribe(customer)
+    converge(app, customer)
+    assert "pays twice" not in caplog.text
+    simulator.advance(60)
+    shop.subscribe(customer)
+
+    converge(app, customer)
+
+    assert f"user ann pays twice: for {old} beside" in caplog.text
+    assert examine(app) == [
+        Finding(
+            f"user ann pays twice: {old} beside the subscription that decides", f"stripe subscriptions cancel {old}"
+        )
+    ]
+    caplog.clear()
+    shop.client.v1.subscriptions.cancel(old)
+    converge(app, customer)
+    assert examine(app) == []
+    assert "pays twice" not in caplog.text
+
+
+def test_doubles_over_two_customers_of_a_user_are_seen_and_another_products_are_none(app, shop, simulator):
+    first, second = shop.customer(), shop.customer()
+    old = shop.subscribe(first)
+    simulator.advance(60)
+    shop.subscribe(second)
+    shop.subscribe(second, price=shop.other_price, user=None)
+    for customer in (first, second):
+        converge(app, customer)
+
+    assert [each.mend for each in examine(app) if "twice" in each.what] == [f"stripe subscriptions cancel {old}"]
+
+
+def test_an_unowned_customer_who_pays_for_a_plan_is_told_with_the_link_that_mends_it(app, shop, corkage):
+    customer = shop.customer(None)
+    shop.subscribe(customer, user=None)
+    converge(app, customer)
+
+    told = corkage("doctor")
+
+    assert told.returncode == 1
+    assert f"- {customer} pays for pro and belongs to no user\n    corkage user link USER {customer}\n" in told.stdout
+    assert told.stdout.endswith("1 things to mend\n")
+    app.billing.worker.converger.link("ann", customer, time.time())
+    assert examine(app) == []
+
+
+def test_another_products_customers_are_counted_and_nothing_is_wrong_with_them(app, shop, corkage):
+    customer = shop.customer(None)
+    shop.subscribe(customer, price=shop.other_price, user=None)
+    converge(app, customer)
+
+    told = corkage("doctor")
+
+    assert told.returncode == 0
+    assert "1 customers pay for what no plan names" in told.stdout
+    assert told.stdout.endswith("all is well\n")
+
+
+def test_an_unowned_customer_whose_subscription_ended_is_not_told(app, shop):
+    customer = shop.customer(None)
+    shop.client.v1.subscriptions.cancel(shop.subscribe(customer, user=None))
+    converge(app, customer)
+
+    assert examine(app) == []
+
+
+def test_a_price_of_no_plan_that_a_user_pays_for_is_told_once(app, shop):
+    for user in ("ann", "bob"):
+        customer = shop.customer(user)
+        shop.subscribe(customer, price=shop.other_price, user=user)
+        converge(app, customer)
+
+    (finding,) = examine(app)
+
+    assert finding.what.startswith(f"{shop.other_price} stands in no plan, and 2 subscriptions")
+    assert f'retired = ["{shop.other_price}"]' in finding.mend
+
+
+def record(event_id, due_at, **fields):
+    event = inbox.EventRef(event_id, "customer.subscription.updated", int(due_at), False, None, "cus_1", None)
+    inbox.record(event, "webhook", due_at, due_at)
+    if fields:
+        StripeEvent.update(fields).where(StripeEvent.id == event_id).execute()
+
+
+@pytest.mark.parametrize(("late", "mend"), [(300, []), (301, ["corkage work --once"])])
+def test_events_that_nobody_applies_are_told_after_five_minutes(app, late, mend):
+    now = time.time()
+    record("evt_1", now - late)
+
+    assert [each.mend for each in examine(app, now)] == mend
+
+
+def test_events_that_fail_are_told_and_one_that_is_to_come_is_not(app):
+    now = time.time()
+    record("evt_fails", now - 9000, attempts=2, error="stripe_failed", next_attempt_at=now + 60)
+    record("evt_fresh", now)
+
+    assert examine(app, now) == [
+        Finding("1 events fail, `corkage events` says why", "corkage events replay --failed"),
+    ]
+
+
+def test_a_user_whose_access_drifted_is_told_and_nothing_is_written(app, shop):
+    customer = shop.customer()
+    subscription = shop.subscribe(customer)
+    converge(app, customer)
+    shop.client.v1.subscriptions.cancel(subscription)
+
+    (finding,) = examine(app)
+
+    assert finding.what.startswith(
+        "user ann: we say active, and by Stripe it is ended; other than it should be: allowed"
+    )
+    assert finding.mend == "corkage sync"
+    assert app.billing.access("ann").allowed
+
+
+def test_a_drift_that_does_not_touch_access_is_told(app, shop):
+    customer = shop.customer()
+    subscription = shop.subscribe(customer)
+    shop.client.v1.subscriptions.cancel(subscription)
+    shop.subscribe(customer)
+    converge(app, customer)
+    Subscription.update(ended_at=1).where(Subscription.id == subscription).execute()
+
+    assert [each.what.split(";")[0] for each in examine(app)] == ["1 subscriptions are not as Stripe has them"]
+
+
+def test_whose_event_is_pending_is_no_drift(app, shop):
+    customer = shop.customer()
+    subscription = shop.subscribe(customer)
+    converge(app, customer)
+    shop.client.v1.subscriptions.cancel(subscription)
+    app.deliver(shop.event("customer.subscription.deleted"))
+
+    assert examine(app) == []
+
+
+def test_no_more_than_a_sample_is_asked_about(app, shop):
+    for user in ("ann", "bob", "eve"):
+        customer = shop.customer(user)
+        shop.subscribe(customer, user=user)
+        converge(app, customer)
+    calls = shop.calls()
+
+    examine(app, sample=2)
+
+    assert shop.calls() - calls == 2
+
+
+def test_without_stripe_what_the_file_knows_is_told_nevertheless(app, shop, corkage):
+    customer = shop.customer()
+    for _ in range(2):
+        shop.subscribe(customer)
+    converge(app, customer)
+
+    told = corkage("doctor", STRIPE_API_BASE="http://127.0.0.1:1")
+
+    assert told.returncode == 1
+    assert "pays twice" in told.stdout
+    assert "nobody can be compared with Stripe: stripe_unavailable" in told.stdout
+    assert "Traceback" not in told.stderr
+
+
+def test_a_customer_that_stripe_does_not_know_is_told(app, shop):
+    customer = shop.customer()
+    shop.subscribe(customer)
+    converge(app, customer)
+    with shop.simulator.world.lock:
+        shop.simulator.world.remove("customer", customer)
+
+    (finding,) = examine(app)
+
+    assert finding.what.startswith(f"{customer} cannot be compared with Stripe: unknown_customer")

@@ -1,0 +1,290 @@
+"""corkage events: what waits and fails is told, is replayed, stops nobody else, and is forgotten once it is old."""
+
+import sqlite3
+import time
+from dataclasses import replace
+
+import pytest
+from harness import DAY, running
+
+from corkage import database
+from corkage.errors import StripeUnavailable
+from corkage.models import StripeEvent, Subscription
+from corkage.sync import inbox, pruning
+from corkage.sync.replay import replay, since
+
+
+def record(event_id, customer=None, kind="customer.subscription.updated", received_at=None, **fields):
+    at = time.time() if received_at is None else received_at
+    event = inbox.EventRef(event_id, kind, int(at), False, None, customer, None)
+    inbox.record(event, "webhook", at, at)
+    if fields:
+        StripeEvent.update(fields).where(StripeEvent.id == event_id).execute()
+
+
+def row(event_id):
+    return StripeEvent.get_by_id(event_id)
+
+
+def test_events_are_listed_by_state_with_what_fails_first_and_why(corkage, app):
+    now = time.time()
+    record("evt_waits", "cus_1", received_at=now - 7200)
+    failed = {"attempts": 3, "error": "stripe_failed: HTTP 500", "next_attempt_at": now + 3.5 * 3600}
+    record("evt_fails", "cus_2", received_at=now - 5.5 * 3600, **failed)
+    record("evt_done", "cus_3", applied_at=now, outcome="converged")
+
+    listed = corkage("events").stdout.splitlines()
+
+    kind = "customer.subscription.updated"
+    assert listed == [
+        f"failing  evt_fails  {kind}  cus_2  5 h ago  3 tries, next in 3 h  stripe_failed: HTTP 500",
+        f"pending  evt_waits  {kind}  cus_1  2 h ago  next in 0 s",
+    ]
+
+
+def test_one_state_is_listed_alone_and_cut_at_the_limit(corkage, app):
+    now = time.time()
+    for number in range(3):
+        record(f"evt_{number}", "cus_1", applied_at=now + number, outcome="converged")
+
+    listed = corkage("events", "--state", "applied", "--limit", "2").stdout.splitlines()
+    none = corkage("events", "--state", "failing").stdout
+
+    assert [line.split()[1] for line in listed[:2]] == ["evt_2", "evt_1"]
+    assert listed[2] == "and more applied events; --limit shows more than 2"
+    assert len(listed) == 3
+    assert none == "no failing events\n"
+
+
+def test_a_lost_event_is_recorded_and_applied_by_its_id(corkage, app, shop):
+    shop.subscribe(shop.customer())
+    lost = shop.event("customer.subscription.created").id
+
+    replayed = corkage("events", "replay", lost)
+
+    assert replayed.returncode == 0
+    assert replayed.stdout.startswith(f"applied  {lost}  customer.subscription.created")
+    assert (row(lost).source, row(lost).outcome) == ("replay", "converged")
+    assert app.billing.access("ann").allowed
+
+
+def test_an_event_that_was_applied_is_converged_again(corkage, app, shop):
+    subscription = shop.subscribe(shop.customer())
+    event = shop.event("customer.subscription.created")
+    app.deliver(event)
+    app.work()
+    shop.client.v1.subscriptions.cancel(subscription)
+    assert app.billing.access("ann").allowed
+
+    assert corkage("events", "replay", event.id).returncode == 0
+
+    assert app.billing.access("ann").reason == "ended"
+    assert (StripeEvent.select().count(), row(event.id).source) == (1, "webhook")
+
+
+def test_an_event_that_stripe_no_longer_keeps_is_replayed_from_the_file(corkage, app, shop):
+    customer = shop.customer()
+    shop.subscribe(customer)
+    record("evt_of_long_ago", customer, applied_at=time.time(), outcome="converged")
+
+    assert corkage("events", "replay", "evt_of_long_ago").returncode == 0
+    assert app.billing.access("ann").allowed
+
+
+def test_what_cannot_be_replayed_is_said_and_leaves_no_row(corkage, app, shop):
+    shop.customer()
+    unwanted = shop.event("customer.created").id
+
+    unknown, other = corkage("events", "replay", "evt_typo"), corkage("events", "replay", unwanted)
+
+    assert (unknown.returncode, other.returncode) == (1, 1)
+    assert "known neither to Stripe" in unknown.stderr
+    assert "nothing about anything that Corkage holds" in other.stderr
+    assert StripeEvent.select().count() == 0
+
+
+def test_a_replay_that_fails_stays_pending_and_says_why(corkage, app):
+    record("evt_of_nobody", "cus_nobody")
+
+    replayed = corkage("events", "replay", "evt_of_nobody")
+
+    assert replayed.returncode == 1
+    assert replayed.stdout.startswith("failing  evt_of_nobody")
+    assert "unknown_customer" in replayed.stdout
+    assert (row("evt_of_nobody").applied_at, row("evt_of_nobody").attempts) == (None, 1)
+
+
+def test_all_that_failed_is_replayed_before_its_pause_is_over(corkage, app, shop):
+    customer = shop.customer()
+    shop.subscribe(customer)
+    later = time.time() + 3000
+    for event_id in ("evt_1", "evt_2"):
+        record(event_id, customer, attempts=9, error="stripe_failed: HTTP 500", next_attempt_at=later)
+    record("evt_of_another", "cus_other", next_attempt_at=later)
+    calls = shop.calls()
+
+    replayed = corkage("events", "replay", "--failed")
+
+    assert [line.split()[:2] for line in replayed.stdout.splitlines()] == [["applied", "evt_1"], ["applied", "evt_2"]]
+    assert shop.calls() - calls == 1
+    assert row("evt_of_another").applied_at is None
+    assert corkage("events", "replay", "--failed").stdout == "there is nothing to replay\n"
+
+
+def test_all_since_a_time_is_replayed_each_customer_once(corkage, app, shop, simulator):
+    shop.subscribe(shop.customer())
+    simulator.advance(2 * DAY)
+    shop.subscribe(shop.customer("bob"), user="bob")
+    calls = shop.calls()
+
+    replayed = corkage("events", "replay", "--since", simulator_time(simulator, -3600))
+
+    assert replayed.returncode == 0
+    assert {line.split()[0] for line in replayed.stdout.splitlines()} == {"applied"}
+    assert shop.calls() - calls == 1
+    assert app.billing.access("bob").allowed
+    assert not app.billing.access("ann").allowed
+
+
+def simulator_time(simulator, seconds):
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(simulator.world.now + seconds))
+
+
+def test_what_is_older_than_stripe_tells_is_pointed_at_sync(corkage, app):
+    assert "corkage sync" in corkage("events", "replay", "--since", "31d").stderr
+    assert corkage("events", "replay", "--since", "29d").stderr == ""
+
+
+def test_a_customer_that_fails_is_tried_once_for_all_its_events_which_wait_since_they_came(corkage, app):
+    came = time.time() - 7200.5
+    for event_id in ("evt_1", "evt_2"):
+        record(event_id, "cus_nobody", received_at=came, attempts=4, error="stripe_failed: HTTP 500")
+
+    replayed = corkage("events", "replay", "--failed")
+
+    assert replayed.returncode == 1
+    assert replayed.stdout.count("2 h ago  1 tries") == 2
+    assert [(row(id_).attempts, row(id_).received_at) for id_ in ("evt_1", "evt_2")] == [(1, came)] * 2
+
+
+def test_a_time_that_is_none_is_refused_with_an_example(corkage):
+    refused = corkage("events", "replay", "--since", "yesterday")
+
+    assert refused.returncode == 2
+    assert "2026-11-01T12:00" in refused.stderr
+
+
+def test_a_poisoned_event_never_blocks_others(app, shop):
+    good, poisoned = shop.customer(), shop.customer("eve")
+    shop.subscribe(good)
+    now = time.time()
+    record("evt_1_refused", "cus_unknown", received_at=now - 60)
+    record("evt_2_poisoned", poisoned, received_at=now - 30)
+    record("evt_3_good", good, received_at=now)
+    fetch = app.billing.worker.gateway.subscriptions_of
+
+    def choke(customer_id):
+        if customer_id == poisoned:
+            raise ZeroDivisionError("a bug that this customer brings to light")
+        return fetch(customer_id)
+
+    app.billing.worker.gateway.subscriptions_of = choke
+    app.work(now + 1)
+
+    assert row("evt_3_good").applied_at is not None
+    assert app.billing.access("ann").allowed
+    assert [row(id_).attempts for id_ in ("evt_1_refused", "evt_2_poisoned")] == [1, 1]
+    assert row("evt_2_poisoned").error == "bug: ZeroDivisionError"
+
+
+def test_the_pauses_grow_to_an_hour_with_jitter_and_never_end(app, shop):
+    record("evt_1", "cus_1")
+    pauses = []
+    for _ in range(20):
+        inbox.postpone(["evt_1"], "stripe_failed", 1000.0)
+        pauses.append(row("evt_1").next_attempt_at - 1000.0)
+
+    for tries, pause in enumerate(pauses):
+        assert 0.75 <= pause / min(5 * 2**tries, 3600) <= 1.25
+    assert len({round(pause, 3) for pause in pauses[-5:]}) > 1
+
+
+@pytest.mark.parametrize("keep_days", [31, 90])
+def test_events_are_kept_as_long_as_is_set_and_no_longer(config, keep_days):
+    with running(replace(config, keep_events_days=keep_days)) as app:
+        now = time.time()
+        cut = now - keep_days * DAY
+        record("evt_on_the_day", "cus_1", received_at=cut, applied_at=cut)
+        record("evt_over", "cus_1", received_at=cut, applied_at=cut - 0.001)
+        record("evt_pending", "cus_1", received_at=cut - 999 * DAY, next_attempt_at=now + DAY)
+
+        app.work(now)
+
+        assert {each.id for each in StripeEvent.select()} == {"evt_on_the_day", "evt_pending"}
+
+
+def test_pruning_has_its_turn_once_a_day_for_all_processes_together(app):
+    now = time.time()
+    app.work(now)
+    record("evt_old", "cus_1", applied_at=now - 91 * DAY)
+
+    app.work(now + DAY - 1)
+    assert StripeEvent.select().count() == 1
+    app.work(now + DAY)
+    assert StripeEvent.select().count() == 0
+
+
+def test_pruning_lets_others_write_in_between(app, config, monkeypatch):
+    monkeypatch.setattr(pruning, "BATCH", 2)
+    now, left = time.time(), []
+    for number in range(5):
+        record(f"evt_{number}", "cus_1", applied_at=now - 91 * DAY)
+    writing = database.writing
+
+    def write_and_look():
+        with sqlite3.connect(config.database, timeout=0) as other:
+            other.execute("UPDATE corkage_setting SET value = value")  # refused while anybody holds the lock
+            left.append(other.execute("SELECT count(*) FROM corkage_stripe_event").fetchone()[0])
+        other.close()
+        return writing()
+
+    monkeypatch.setattr(pruning.database, "writing", write_and_look)
+    pruning.prune_daily(now, 90)
+
+    assert left[-3:] == [5, 3, 1]
+    assert StripeEvent.select().count() == 0
+
+
+def test_an_event_that_is_reopened_while_it_is_pruned_stays(app, monkeypatch):
+    now = time.time()
+    record("evt_1", "cus_1", applied_at=now - 91 * DAY)
+    column = database.column
+
+    def list_and_reopen(query):
+        found = column(query)
+        inbox.reopen(inbox.EventRef("evt_1", "x", 1, False, None, "cus_1", None), "replay", now)
+        return found
+
+    monkeypatch.setattr(pruning.database, "column", list_and_reopen)
+    pruning.prune_daily(now, 90)
+
+    assert row("evt_1").applied_at is None
+
+
+def test_a_replay_that_is_cut_is_resumed_by_the_worker(app, shop):
+    shop.subscribe(shop.customer())
+    worker, now = app.billing.worker, time.time()
+    events = since(worker.gateway, now - 60, livemode=False)
+    fetch = worker.gateway.subscriptions_of
+
+    def cut(customer_id):
+        raise StripeUnavailable("no answer")
+
+    worker.gateway.subscriptions_of = cut
+    rows = replay(worker, events, now)
+    assert [each.applied_at for each in rows if each.customer_id] == [None] * sum(bool(e.customer_id) for e in events)
+    assert Subscription.select().count() == 0
+
+    worker.gateway.subscriptions_of = fetch
+    app.work(now + 60)
+    assert app.billing.access("ann").allowed

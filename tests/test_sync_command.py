@@ -1,0 +1,545 @@
+"""corkage sync: the replica becomes all that Stripe lists, in few calls, while others write."""
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from harness import APP, DAY, running
+
+from corkage.errors import StripeFailed, StripeUnavailable
+from corkage.models import Cursor, Customer, StripeEvent, Subscription, User
+from corkage.sync import recurring
+from corkage.sync import resync as resync_module
+from corkage.sync.resync import resync
+
+
+@pytest.fixture(autouse=True)
+def _unhurried(monkeypatch):
+    monkeypatch.setattr(resync_module, "CALLS_PER_SECOND", 10_000)
+
+
+def sync(app, now=None, **options):
+    return resync(app.billing.worker.converger, time.time() if now is None else now, **options)
+
+
+def converge(app, customer):
+    app.billing.worker.converger.converge(customer, time.time())
+
+
+def everything(app):
+    """All that decides, as it stands in the file."""
+    rows = Subscription.select().order_by(Subscription.id).dicts()
+    return (
+        [row | {"clock_ahead": 0} for row in rows],
+        {user.id: app.billing.access(user.id) for user in User.select()},
+        {user.id: (user.email, user.stripe_customer_id, user.trial_used_at) for user in User.select()},
+        {each.id: each.user_id for each in Customer.select()},
+    )
+
+
+def api_calls(shop):
+    return len(shop.simulator.requests)
+
+
+def test_a_lost_database_is_rebuilt_and_answers_the_same(config, shop, simulator):
+    ann = shop.customer(email="ann@example.com")
+    shop.client.v1.subscriptions.cancel(shop.subscribe(ann))
+    shop.subscribe(ann, trial_period_days=14)
+    bob = shop.customer("bob")
+    shop.subscribe(bob, user="bob")
+    stranger = shop.customer(None)
+    shop.subscribe(stranger, user=None)
+    shop.use_card(bob, "pm_card_chargeCustomerFail")
+    simulator.advance(32 * DAY)
+    with running(config) as app:
+        for customer in (ann, bob, stranger):
+            converge(app, customer)
+        before = everything(app)
+    for suffix in ("", "-wal", "-shm"):
+        if os.path.exists(config.database + suffix):
+            os.remove(config.database + suffix)
+
+    with running(config) as app:
+        report = sync(app)
+        after = everything(app)
+
+    assert after == before
+    assert before[1]["bob"].status == "past_due"
+    assert (report.new, report.changed, report.unowned, report.failed) == (4, 0, 1, {})
+    assert sorted(report.access) == ["ann", "bob"]
+
+
+def test_what_webhooks_lost_is_mended_and_told_and_the_second_run_finds_nothing(app, shop):
+    customer = shop.customer()
+    subscription = shop.subscribe(customer)
+    converge(app, customer)
+    shop.client.v1.subscriptions.cancel(subscription)
+
+    report = sync(app)
+
+    before, after = report.access["ann"]
+    assert (before.reason, after.reason) == ("active", "ended")
+    assert (report.new, report.changed) == (0, 1)
+    assert app.billing.access("ann").reason == "ended"
+    again = sync(app)
+    assert (again.new, again.changed, again.access, again.failed) == (0, 0, {}, {})
+
+
+def test_a_dry_run_tells_the_same_and_writes_nothing(app, shop):
+    known, unknown = shop.customer(), shop.customer("bob")
+    subscription = shop.subscribe(known)
+    shop.subscribe(unknown, user="bob")
+    converge(app, known)
+    shop.client.v1.subscriptions.cancel(subscription)
+    held = everything(app), Cursor.select().count()
+
+    dry = sync(app, writes=False)
+
+    assert (everything(app), Cursor.select().count()) == held
+    assert not app.billing.access("bob").allowed
+    wet = sync(app)
+    assert dry == wet
+    assert app.billing.access("bob").allowed
+
+
+def test_a_dry_run_fetches_singly_what_the_list_lacks_and_still_writes_nothing(app, shop):
+    clock = shop.client.v1.test_helpers.test_clocks.create(params={"frozen_time": int(time.time())}).id
+    customer = shop.customer(test_clock=clock)
+    subscription = shop.subscribe(customer)
+    converge(app, customer)
+    shop.client.v1.subscriptions.cancel(subscription)
+    held = everything(app)
+
+    report = sync(app, writes=False)
+
+    assert everything(app) == held
+    assert (report.singly, report.changed) == (1, 1)
+    assert report.access["ann"][1].reason == "ended"
+
+
+def test_a_subscription_that_the_list_lacks_is_fetched_singly_and_not_concluded_gone(app, shop):
+    clock = shop.client.v1.test_helpers.test_clocks.create(params={"frozen_time": int(time.time())}).id
+    hidden = shop.customer(test_clock=clock)
+    shop.subscribe(hidden)
+    converge(app, hidden)
+
+    report = sync(app)
+
+    assert (report.subscriptions, report.singly, report.changed) == (0, 1, 0)
+    assert app.billing.access("ann").allowed
+
+
+def test_whoever_is_overtaken_is_fetched_singly_and_nobody_else(app, shop):
+    customers = [shop.customer(user) for user in ("ann", "bob", "eve")]
+    subscriptions = [
+        shop.subscribe(each, user=user) for each, user in zip(customers, ("ann", "bob", "eve"), strict=True)
+    ]
+    gateway = app.billing.worker.gateway
+    listing = gateway.every_subscription
+
+    def list_and_be_overtaken():
+        yield from listing()
+        shop.client.v1.subscriptions.cancel(subscriptions[0])
+        converge(app, customers[0])
+
+    gateway.every_subscription = list_and_be_overtaken
+    calls = shop.calls()
+    report = sync(app)
+
+    assert report.singly == 1
+    assert app.billing.access("ann").reason == "ended"
+    assert app.billing.access("bob").allowed
+    assert app.billing.access("eve").allowed
+    assert shop.calls() - calls == 3  # the list, the one who overtook, and the one who was overtaken
+
+
+def test_a_link_made_by_hand_during_the_run_stands(app, shop):
+    customer = shop.customer("ann")
+    shop.subscribe(customer)
+    gateway = app.billing.worker.gateway
+    listing = gateway.every_subscription
+
+    def list_while_somebody_links():
+        yield from listing()
+        app.billing.worker.converger.link("bob", customer, time.time())
+
+    gateway.every_subscription = list_while_somebody_links
+    sync(app)
+
+    assert Customer.get().user_id == "bob"
+    assert not app.billing.access("ann").allowed
+
+
+def test_subscriptions_of_one_customer_on_two_pages_are_put_together(app, shop, monkeypatch):
+    monkeypatch.setattr("corkage.sync.gateway.PAGE", 1)
+    customer = shop.customer()
+    old = shop.subscribe(customer)
+    shop.subscribe(shop.customer("bob"), user="bob")
+    shop.client.v1.subscriptions.cancel(shop.subscribe(customer))
+
+    report = sync(app)
+
+    assert (report.subscriptions, report.customers, report.new) == (3, 2, 3)
+    assert User.get_by_id("ann").subscription_id == old
+    assert report.access["ann"][1].reason == "active"
+    assert report.access["ann"][0].reason == "no_subscription"
+
+
+def test_an_unowned_customer_is_remembered_and_given_to_nobody(app, shop):
+    theirs = shop.customer("ann", app="another.example.com")
+    shop.subscribe(theirs)
+
+    report = sync(app)
+
+    assert (report.unowned, report.access) == (1, {})
+    assert (Customer.get().id, Customer.get().user_id) == (theirs, None)
+    assert Subscription.get().user_id is None
+    assert User.select().count() == 0
+
+
+def test_a_customer_deleted_at_stripe_is_seen(app, shop):
+    customer = shop.customer()
+    shop.subscribe(customer)
+    converge(app, customer)
+    shop.client.v1.customers.delete(customer)
+
+    report = sync(app)
+
+    assert report.access["ann"][1].reason == "ended"
+    assert Customer.get().deleted_at is not None
+    assert User.get().stripe_customer_id is None
+
+
+def test_the_oldest_of_the_open_invoices_counts_and_they_are_listed_once(app, shop, simulator):
+    simulator.rules.after_retries = "past_due"
+    for user in ("ann", "bob", "eve"):
+        customer = shop.customer(user)
+        shop.subscribe(customer, user=user)
+        shop.use_card(customer, "pm_card_chargeCustomerFail")
+    simulator.advance(70 * DAY)
+    invoices = shop.calls("/v1/invoices")
+
+    sync(app)
+
+    assert shop.calls("/v1/invoices") - invoices == 1
+    rows = list(Subscription.select())
+    since = {row.id: row.past_due_since for row in rows}
+    for row in rows:
+        converge(app, row.customer_id)
+    assert {row.id: row.past_due_since for row in Subscription.select()} == since
+    assert len(since) == 3
+    assert max(since.values()) < simulator.world.now - 35 * DAY
+
+
+def test_without_anybody_past_due_no_invoice_is_asked_for(app, shop):
+    shop.subscribe(shop.customer())
+    invoices = shop.calls("/v1/invoices")
+
+    sync(app)
+
+    assert shop.calls("/v1/invoices") == invoices
+
+
+def test_a_thousand_subscriptions_cost_a_call_for_each_hundred_and_one_for_the_open_invoices(app, shop, simulator):
+    customer = shop.customer()
+    first = shop.subscribe(customer)
+    fill(simulator, customer, first, 999)
+    before = api_calls(shop)
+
+    report = sync(app)
+
+    assert api_calls(shop) - before == 11
+    assert (report.subscriptions, report.customers, len(report.access)) == (1000, 1000, 1000)
+    assert all(after.allowed for _, after in report.access.values())
+
+
+def fill(simulator, customer, subscription, count):
+    """Copy a subscription and its customer, to users of their own; the first copy is past due."""
+    world = simulator.world
+    for number in range(count):
+        user = {"corkage_app": APP, "corkage_user": f"user-{number}"}
+        copied = world.add("customer", world.get("customer", customer) | {"id": f"cus_{number}", "metadata": user})
+        status = {"status": "active" if number else "past_due", "metadata": user}
+        held = world.get("subscription", subscription)
+        world.add("subscription", held | {"id": f"sub_{number}", "customer": copied["id"]} | status)
+
+
+def test_calls_are_kept_apart(app, shop, monkeypatch):
+    monkeypatch.setattr(resync_module, "CALLS_PER_SECOND", 10)
+    monkeypatch.setattr("corkage.sync.gateway.PAGE", 1)
+    customer = shop.customer()
+    for _ in range(4):
+        shop.subscribe(customer)
+    began = time.monotonic()
+
+    sync(app)
+
+    assert time.monotonic() - began >= 0.3
+
+
+def test_a_run_that_breaks_off_between_pages_has_written_nothing(app, shop, monkeypatch):
+    monkeypatch.setattr("corkage.sync.gateway.PAGE", 1)
+    customer = shop.customer()
+    shop.subscribe(customer)
+    shop.subscribe(customer)
+    gateway = app.billing.worker.gateway
+    listing = gateway.every_subscription
+
+    def break_off():
+        yield next(listing())
+        raise StripeUnavailable("cut between two pages")
+
+    gateway.every_subscription = break_off
+    with pytest.raises(StripeUnavailable):
+        sync(app)
+
+    assert Subscription.select().count() == 0
+    gateway.every_subscription = listing
+    assert sync(app).new == 2
+
+
+def hidden_customers(app, shop, users):
+    """Customers on a test clock, whom lists lack, so that each is fetched singly."""
+    clock = shop.client.v1.test_helpers.test_clocks.create(params={"frozen_time": int(time.time())}).id
+    customers = [shop.customer(user, test_clock=clock) for user in users]
+    for customer, user in zip(customers, users, strict=True):
+        shop.client.v1.subscriptions.cancel(shop.subscribe(customer, user=user))
+        converge(app, customer)
+    Subscription.update(subscription_status="active").execute()
+    return customers
+
+
+def break_at(app, count):
+    """Have Stripe not answer from the nth list of one customer on; return what makes it answer again."""
+    gateway, asked = app.billing.worker.gateway, []
+    fetch = gateway.subscriptions_of
+
+    def fetch_or_break(customer_id):
+        asked.append(customer_id)
+        if len(asked) >= count:
+            raise StripeUnavailable("no answer")
+        return fetch(customer_id)
+
+    gateway.subscriptions_of = fetch_or_break
+    return lambda: setattr(gateway, "subscriptions_of", fetch)
+
+
+def test_a_run_that_broke_off_an_hour_ago_is_gone_on_with_and_not_an_older_one(app):
+    recurring.save_position("sync", 1_000_000)
+
+    assert resync_module._began(1_000_000 + 3600) == 1_000_000
+    assert resync_module._began(1_000_000 + 3601) == 1_000_000 + 3601
+
+
+def test_a_run_that_broke_off_is_gone_on_with(app, shop, simulator):
+    customers = hidden_customers(app, shop, ("ann", "bob", "eve"))
+    Customer.update(fetched_at=0).execute()
+    mend, now = break_at(app, 2), time.time()
+    with pytest.raises(StripeUnavailable):
+        sync(app, now)
+    assert Subscription.select().where(Subscription.subscription_status == "canceled").count() == 1
+    Subscription.update(subscription_status="active").where(Subscription.customer == min(customers)).execute()
+
+    mend()
+    simulator.advance(2)
+    report = sync(app, now + 2)
+
+    assert report.singly == 2
+    assert Cursor.get_by_id("sync").position == 0
+    assert sync(app, now + 3).done_before == 0
+
+
+def test_what_stripe_refuses_of_one_customer_is_told_and_stops_nobody_else(app, shop):
+    hidden_customers(app, shop, ("ann", "bob"))
+    gateway = app.billing.worker.gateway
+    fetch, first = gateway.subscriptions_of, min(each.id for each in Customer.select())
+
+    def refuse_one(customer_id):
+        if customer_id == first:
+            raise StripeFailed("HTTP 500")
+        return fetch(customer_id)
+
+    gateway.subscriptions_of = refuse_one
+    report = sync(app)
+
+    assert report.failed == {first: "stripe_failed: HTTP 500"}
+    assert [row.customer_id == first for row in Subscription.select() if row.subscription_status == "active"] == [True]
+
+
+def test_pending_events_stay_for_the_worker(app, shop):
+    shop.subscribe(shop.customer())
+    app.deliver(shop.event("customer.subscription.created"))
+
+    sync(app)
+
+    assert StripeEvent.get().applied_at is None
+
+
+def test_the_command_tells_whose_access_changed_and_then_that_nothing_is_different(corkage, app, shop):
+    customer = shop.customer()
+    subscription = shop.subscribe(customer)
+    converge(app, customer)
+    shop.client.v1.subscriptions.cancel(subscription)
+    shop.subscribe(shop.customer("bob"), user="bob")
+
+    dry = corkage("sync", "--dry-run")
+    assert app.billing.access("ann").allowed
+    assert not app.billing.access("bob").allowed
+    wet = corkage("sync")
+    again = corkage("sync")
+
+    assert [run.returncode for run in (dry, wet, again)] == [0, 0, 0]
+    assert dry.stdout.splitlines()[0] == "2 subscriptions of 2 customers, 0 of them unowned"
+    assert "left so (dry run): 1 subscriptions new, 1 changed, access of 2 users" in dry.stdout
+    assert "different, and mended: 1 subscriptions new, 1 changed, access of 2 users" in wet.stdout
+    assert re.search(r"  ann: yes, active, pro, until \d{4}-.+ UTC -> no, ended, pro\n", wet.stdout)
+    assert re.search(r"  bob: no, no_subscription -> yes, active, pro, until \d{4}-.+ UTC\n", wet.stdout)
+    assert again.stdout.splitlines()[1:] == ["nothing was different"]
+    assert not app.billing.access("ann").allowed
+    assert app.billing.access("bob").allowed
+
+
+def test_the_bar_is_drawn_on_a_terminal_and_nowhere_else(corkage, environ, tmp_path, shop):
+    shop.subscribe(shop.customer())
+    environ["BILLING_LOG"] = "warning"
+    terminal, end = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "corkage.cli", "sync"], cwd=tmp_path, env=environ, stdout=subprocess.PIPE, stderr=end
+    )
+    process.communicate(timeout=60)
+    drawn = os.read(terminal, 10_000).decode()
+    os.close(terminal)
+    os.close(end)
+
+    assert f"[{'#' * 40}] 1/1 compared" in drawn
+    assert drawn.endswith("\r\x1b[K")
+    assert corkage("sync").stderr == ""
+
+
+def test_a_run_that_stripe_breaks_off_fails_with_a_sentence(corkage):
+    refused = corkage("sync", STRIPE_API_BASE="http://127.0.0.1:1")
+
+    assert refused.returncode == 1
+    assert "stripe_unavailable" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_ctrl_c_says_how_to_go_on(environ, tmp_path, shop, simulator):
+    customer = shop.customer()
+    fill(simulator, customer, shop.subscribe(customer), 2000)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "corkage.cli", "sync"],
+        cwd=tmp_path,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until(lambda: shop.calls("/v1/subscriptions") >= 1, 30)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+
+    assert process.returncode == 1
+    assert "run it again within the hour" in said
+    assert "Traceback" not in said
+
+
+def until(condition, seconds):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def test_an_unowned_customers_subscription_that_the_list_lacks_is_followed_too(app, shop):
+    clock = shop.client.v1.test_helpers.test_clocks.create(params={"frozen_time": int(time.time())}).id
+    stranger = shop.customer(None, test_clock=clock)
+    subscription = shop.subscribe(stranger, user=None)
+    converge(app, stranger)
+    shop.client.v1.subscriptions.cancel(subscription)
+
+    report = sync(app)
+
+    assert (report.singly, report.changed, report.unowned) == (1, 1, 1)
+    assert Subscription.get().subscription_status == "canceled"
+
+
+def test_how_far_a_test_clock_is_ahead_is_mended_and_is_no_difference(app, shop):
+    customer = shop.customer()
+    shop.subscribe(customer)
+    converge(app, customer)
+    Subscription.update(clock_ahead=5000).execute()
+
+    report = sync(app)
+
+    assert (report.changed, report.access) == (0, {})
+    assert abs(Subscription.get().clock_ahead) < 60
+
+
+def test_a_user_with_two_customers_is_told_once_from_the_first_answer_to_the_last(app, shop, simulator):
+    shop.client.v1.subscriptions.cancel(shop.subscribe(shop.customer()))
+    simulator.advance(60)
+    shop.subscribe(shop.customer())
+
+    report = sync(app)
+
+    before, after = report.access["ann"]
+    assert (report.customers, len(report.access)) == (2, 1)
+    assert (before.reason, after.reason) == ("no_subscription", "active")
+
+
+def test_an_access_that_ends_as_it_began_is_not_told(app, shop):
+    old, new = shop.customer(), shop.customer()
+    shop.subscribe(old)
+    held = shop.subscribe(new)
+    for customer in (old, new):
+        converge(app, customer)
+    Subscription.update(quantity=2).where(Subscription.id == held).execute()
+    mending = resync_module.Mending(app.billing.worker.converger, writes=False)
+    access = app.billing.access("ann")
+
+    mending._note_access(access, access._replace(allowed=False))
+    mending._note_access(access._replace(allowed=False), access)
+
+    assert mending.report.access == {}
+
+
+def test_the_earliest_due_date_counts_whatever_the_order_of_the_invoices(app, shop, simulator):
+    simulator.rules.after_retries = "past_due"
+    customer = shop.customer()
+    subscription = shop.subscribe(customer)
+    shop.use_card(customer, "pm_card_chargeCustomerFail")
+    simulator.advance(70 * DAY)
+    newest, oldest = shop.client.v1.invoices.list(params={"subscription": subscription, "status": "open"}).data
+    with simulator.world.lock:
+        simulator.world.get("invoice", oldest.id)["due_date"] = newest.created + DAY
+
+    sync(app)
+
+    assert Subscription.get().past_due_since == newest.created
+
+
+def test_a_listed_customer_that_was_done_or_is_fetched_singly_is_written_once(app, shop, simulator):
+    clock = shop.client.v1.test_helpers.test_clocks.create(params={"frozen_time": int(time.time())}).id
+    done, hidden = shop.customer(), shop.customer("bob", test_clock=clock)
+    shop.subscribe(done)
+    shop.subscribe(hidden, user="bob")
+    now = time.time()
+    converge(app, hidden)
+    mend = break_at(app, 1)
+    with pytest.raises(StripeUnavailable):
+        sync(app, now - 2)
+    Customer.update(fetched_at=int(now) - 10).where(Customer.id == hidden).execute()
+    revisions = {row.id: row.revision for row in Customer.select()}
+
+    mend()
+    simulator.advance(2)
+    report = sync(app, now)
+
+    assert (report.done_before, report.singly) == (1, 1)
+    assert {row.id: row.revision - revisions[row.id] for row in Customer.select()} == {done: 0, hidden: 1}
