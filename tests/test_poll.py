@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 from harness import DAY, running
 
-from corkage.errors import StripeUnavailable
-from corkage.models import Cursor, StripeEvent
+from corkage.errors import StripeFailed, StripeUnavailable
+from corkage.models import Cursor, StripeEvent, Subscription
 from corkage.sync import poll
+from corkage.sync.converge import Converger
 
 
 @pytest.fixture
@@ -91,3 +92,113 @@ def test_zero_means_never(config, shop):
 
 def test_the_types_fit_into_one_call():
     assert len(poll.TYPES) == len(set(poll.TYPES)) <= 20
+
+
+def polled(app, shop):
+    return shop.calls("/v1/subscriptions"), shop.calls("/v1/events")
+
+
+def test_the_first_poll_of_an_empty_file_fetches_everything(app, shop, simulator):
+    shop.subscribe(shop.customer())
+    for event in simulator.world.all("event"):
+        event["created"] -= DAY
+
+    app.work()
+
+    assert app.billing.access("ann").allowed
+    assert polled(app, shop) == (1, 1)
+
+
+def test_down_for_forty_days_is_healed_by_one_start(config, shop, simulator):
+    now = time.time()
+    subscription = shop.subscribe(shop.customer())
+    with running(replace(config, poll_seconds=300)) as app:
+        app.work(now)
+        assert app.billing.access("ann").allowed
+    shop.client.v1.subscriptions.cancel(subscription)
+    shop.subscribe(shop.customer("bob"), user="bob")
+    simulator.advance(40 * DAY)
+    for event in simulator.world.all("event"):
+        event["created"] -= 31 * DAY
+
+    with running(replace(config, poll_seconds=300)) as app:
+        app.work(now + 40 * DAY)
+
+        assert app.billing.access("ann").reason == "ended"
+        assert app.billing.access("bob").allowed
+
+
+@pytest.mark.parametrize(("days", "pages"), [(29, 0), (30, 1)])
+def test_what_stripe_still_tells_is_not_fetched_whole(app, shop, days, pages):
+    now = time.time()
+    app.work(now)
+    position = Cursor.get_by_id("poll").position
+    before = shop.calls()
+
+    app.work(position + days * DAY)
+
+    assert shop.calls() - before == pages
+
+
+def test_the_position_is_in_stripes_time(app, shop, simulator):
+    simulator.advance(100 * DAY)
+    app.work()
+
+    assert abs(Cursor.get_by_id("poll").position - simulator.world.now) <= 5
+
+
+def test_webhooks_lost_for_an_hour_are_healed_by_the_next_poll(config, shop, simulator):
+    with running(replace(config, poll_seconds=300)) as app:
+        now = time.time()
+        app.work(now)
+        subscription = shop.subscribe(shop.customer())
+        simulator.advance(1800)
+        shop.client.v1.subscriptions.update(subscription, params={"cancel_at_period_end": True})
+        simulator.advance(1800)
+
+        app.work(now + 300)
+
+        assert app.billing.access("ann").reason == "canceling"
+
+
+def test_a_worker_that_is_to_stop_breaks_off_fetching_everything_and_goes_on_with_it_later(app, shop):
+    shop.subscribe(shop.customer())
+    now = time.time()
+
+    app.billing.worker.work_once(now, lambda: True)
+    assert not app.billing.access("ann").allowed
+
+    app.billing.worker.work_once(now)
+    assert app.billing.access("ann").allowed
+
+
+def test_a_worker_that_is_to_stop_claims_nobody_any_more(app, shop):
+    app.work()
+    shop.subscribe(shop.customer())
+    app.work(time.time() + 10)
+    Subscription.update(subscription_status="canceled").execute()
+    StripeEvent.update(applied_at=None, next_attempt_at=0).execute()
+
+    app.billing.worker.work_once(time.time(), lambda: True)
+    assert StripeEvent.select().where(StripeEvent.next_attempt_at != 0).count() == 0
+
+    app.work()
+    assert Subscription.get().subscription_status == "active"
+
+
+def test_what_cannot_be_fetched_of_one_customer_is_told_and_does_not_hold_up_the_others(app, shop, caplog, monkeypatch):
+    shop.subscribe(shop.customer())
+    shop.subscribe(shop.customer("bob"), user="bob")
+    write = Converger.compare_and_set
+
+    def refuse_bob(self, row, fetched, event_ids, now):
+        if fetched.customer.user_id == "bob":
+            raise StripeFailed("HTTP 500")
+        return write(self, row, fetched, event_ids, now)
+
+    monkeypatch.setattr(Converger, "compare_and_set", refuse_bob)
+    app.work()
+
+    assert app.billing.access("ann").allowed
+    assert "could not be fetched, `corkage sync` tries again" in caplog.text
+    assert Cursor.get_by_id("poll").position
