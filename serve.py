@@ -22,7 +22,7 @@ log = logging.getLogger("corkage")
 
 
 def serve(billing: Billing, host: str, port: int) -> None:
-    """Answer requests until SIGTERM or Ctrl-C, then finish those at hand.
+    """Answer requests until SIGTERM or Ctrl-C, then finish those at hand, and close the Billing.
 
     Errors  ConfigError when the key belongs to another Stripe account than the file mirrors;
             OSError when the port cannot be had
@@ -43,6 +43,7 @@ def serve(billing: Billing, host: str, port: int) -> None:
     with contextlib.suppress(KeyboardInterrupt):  # run() takes it, unless it comes before
         log.info("serving on http://%s:%s, database %s", host, server.effective_port, billing.config.database)
         server.run()
+    billing.close()
     log.info("stopped")
 
 
