@@ -97,7 +97,7 @@ class Checkout:
         if attempt is None or not self._first_return(attempt, now):
             return False
         session = gateway.checkout_session(session_id)
-        if session.status == "complete":
+        if session and session.status == "complete":
             self._bought(attempt, session.subscription_id, gateway)
         return True
 
@@ -151,14 +151,14 @@ class Checkout:
         if attempt.session_id is None:
             return self._resume(attempt)
         session = self.gateway.checkout_session(attempt.session_id)
-        if session.status == "complete":
+        if session is None or session.status not in ("open", "complete"):
+            self._drop(attempt)
+        elif session.status == "complete":
             self._bought(attempt, session.subscription_id, self.gateway)
-            return None
-        if session.status == "open" and attempt.plan == plan and self._asks(buyer, price) == attempt.params:
+        elif attempt.plan == plan and self._asks(buyer, price) == attempt.params:
             return session.url
-        if session.status == "open" and not self._expired(attempt.session_id):
-            return None
-        self._drop(attempt)
+        elif self._expired(attempt.session_id):
+            self._drop(attempt)
         return None
 
     def _expired(self, session_id: str) -> bool:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import stripe
 
@@ -31,6 +31,8 @@ SLOWEST_CALL_SECONDS = (1 + RETRIES) * sum(TIMEOUT_SECONDS) + 5
 SIGNATURE_AGE_SECONDS = 300
 PAGE = 100
 OF_CUSTOMER = (None, "id", "customer")  # what Stripe says is missing when it is the customer
+
+_Found = TypeVar("_Found")
 
 log = logging.getLogger("corkage.stripe")
 
@@ -144,27 +146,19 @@ class Gateway:
 
         Source  docs.stripe.com/api/subscriptions/retrieve
         """
-        try:
-            with _translated():
-                found = self._client.v1.subscriptions.retrieve(subscription_id, params={"expand": self._expanded})
-                return self._subscription(found)
-        except StripeRefused as error:
-            if _is_missing(error.__cause__):
-                return None
-            raise
+
+        def fetch() -> SubscriptionState:
+            found = self._client.v1.subscriptions.retrieve(subscription_id, params={"expand": self._expanded})
+            return self._subscription(found)
+
+        return _unless_missing(fetch)
 
     def test_clock_time(self, clock_id: str) -> int | None:
         """Fetch the present time of a test clock, in Unix seconds; None when it was deleted.
 
         Source  docs.stripe.com/api/test_clocks/retrieve
         """
-        try:
-            with _translated():
-                return self._client.v1.test_helpers.test_clocks.retrieve(clock_id).frozen_time
-        except StripeRefused as error:
-            if _is_missing(error.__cause__):
-                return None
-            raise
+        return _unless_missing(lambda: self._client.v1.test_helpers.test_clocks.retrieve(clock_id).frozen_time)
 
     def events_since(self, since: int, types: tuple[str, ...]) -> Listed[EventRef]:
         """Fetch what happened since a time, of these types, all pages, newest first. Stripe tells 30 days.
@@ -182,23 +176,11 @@ class Gateway:
 
         Source  docs.stripe.com/api/events/retrieve
         """
-        try:
-            with _translated():
-                return read_event(self._client.v1.events.retrieve(event_id).to_dict())
-        except StripeRefused as error:
-            if _is_missing(error.__cause__):
-                return None
-            raise
+        return _unless_missing(lambda: read_event(self._client.v1.events.retrieve(event_id).to_dict()))
 
     def price(self, price_id: str) -> PriceState | None:
         """Fetch one price by its id; None when this account has none of this id."""
-        try:
-            with _translated():
-                return _price(self._client.v1.prices.retrieve(price_id))
-        except StripeRefused as error:
-            if _is_missing(error.__cause__):
-                return None
-            raise
+        return _unless_missing(lambda: _price(self._client.v1.prices.retrieve(price_id)))
 
     def create_price(self, lookup_key: str, product: str, unit_amount: int, currency: str, interval: str) -> PriceState:
         """Create a product and its recurring price, to be found by the lookup key. Amounts are minor units.
@@ -251,10 +233,12 @@ class Gateway:
         with _translated(params.get("customer")):
             return _session(self._client.v1.checkout.sessions.create(params=params, options={"idempotency_key": key}))
 
-    def checkout_session(self, session_id: str) -> SessionState:
-        """Fetch a Checkout Session."""
-        with _translated():
-            return _session(self._client.v1.checkout.sessions.retrieve(session_id))
+    def checkout_session(self, session_id: str) -> SessionState | None:
+        """Fetch a Checkout Session; None when this account has none of this id.
+
+        Source  docs.stripe.com/api/checkout/sessions/retrieve
+        """
+        return _unless_missing(lambda: _session(self._client.v1.checkout.sessions.retrieve(session_id)))
 
     def expire_checkout_session(self, session_id: str) -> None:
         """Close an open Checkout Session for ever.
@@ -401,6 +385,17 @@ def _translated(customer_id: str | None = None) -> Iterator[None]:
         raise (kind if status >= 400 else StripeError)(_told(error)) from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StripeError(f"Stripe's answer has not the expected shape: {error!r}") from error
+
+
+def _unless_missing(fetch: Callable[[], _Found]) -> _Found | None:
+    """Fetch what has this id; None when this account has none of it."""
+    try:
+        with _translated():
+            return fetch()
+    except StripeRefused as error:
+        if _is_missing(error.__cause__):
+            return None
+        raise
 
 
 def _told(error: stripe.StripeError) -> str:

@@ -26,6 +26,6 @@ def find_customer(gateway: Gateway, object_id: str, event_ids: list[str], now: f
 def _owner_of(gateway: Gateway, object_id: str) -> tuple[str | None, str | None]:
     if object_id.startswith("cs_"):
         session = gateway.checkout_session(object_id)
-        return session.customer_id, session.subscription_id
+        return (session.customer_id, session.subscription_id) if session else (None, None)
     subscription = gateway.subscription(object_id)
     return (subscription.customer_id, subscription.id) if subscription else (None, None)

@@ -252,6 +252,27 @@ def test_after_a_subscription_ended_the_same_user_may_buy_again_with_the_same_cu
     assert len(shop.client.v1.customers.list().data) == 1
 
 
+def test_a_session_that_stripe_no_longer_knows_does_not_keep_the_user_from_buying(app, shop, simulator):
+    first = url_of(click(app))
+    simulator.world.remove("checkout.session", CheckoutAttempt.get().session_id)
+
+    second = url_of(click(app))
+    pay(second)
+
+    assert second != first
+    assert len(live_subscriptions(shop)) == 1
+
+
+def test_coming_back_from_a_session_that_stripe_no_longer_knows_leads_to_the_product(app, simulator):
+    url_of(click(app))
+    session = CheckoutAttempt.get().session_id
+    simulator.world.remove("checkout.session", session)
+
+    answer = requests.get(f"{app.url}/return?session_id={session}", allow_redirects=False, timeout=20)
+
+    assert (answer.status_code, answer.headers["Location"]) == (303, "https://app.example.com")
+
+
 def test_a_kill_between_claim_and_answer_makes_no_second_session(app, shop, monkeypatch):
     gateway = app.billing.worker.gateway
     create = gateway.create_checkout_session

@@ -83,8 +83,15 @@ def test_a_thin_event_of_a_deleted_customer_ends_access(app, shop):
     assert Customer.get().deleted_at
 
 
-def test_a_thin_event_of_what_stripe_does_not_know_is_done_with(app):
-    app.deliver(thin("customer.subscription.created", "subscription", "sub_gone"))
+@pytest.mark.parametrize(
+    ("kind", "related"),
+    [
+        ("customer.subscription.created", ("subscription", "sub_gone")),
+        ("checkout.session.completed", ("checkout.session", "cs_gone")),
+    ],
+)
+def test_a_thin_event_of_what_stripe_does_not_know_is_done_with(app, kind, related):
+    app.deliver(thin(kind, *related))
     app.work()
 
     event = StripeEvent.get()
