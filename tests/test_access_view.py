@@ -5,10 +5,12 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from harness import DAY
 
+import corkage
 from corkage.models import REASONS, STANDING, Access, Price, User, read_access
 
 STATUSES = (
@@ -114,6 +116,46 @@ def test_every_reason_of_the_table_is_documented_and_every_documented_reason_occ
     in_table = {answer.split()[1].rstrip("?") for answer in ANSWERS.values()}
 
     assert in_table | {"payment_pending"} == set(REASONS)
+
+
+IN_WORDS = {
+    "running": "goes on", "over": "is over", "ending": "goes on to a set end", "ended": "a set end has passed",
+    "paid": "nothing", "in grace": "less than `grace_days`", "grace over": "longer",
+    "none": "(none)", "new": "(any other)",
+}  # fmt: skip
+
+
+def in_the_view(status, moment, grace):
+    """Ask the view about a subscription to a plan's price."""
+    now = int(time.time())
+    user_in(status, moment, grace, "ours, in a plan", now)
+    access = read_access("ann")
+    User.delete().execute()
+    return f"{'**yes**' if access.allowed else 'no'} | `{access.reason}` | {'yes' if access.stale else ''}"
+
+
+def in_words(values, whole):
+    return "any" if set(values) == set(whole) else ", ".join(IN_WORDS[each] for each in values)
+
+
+def rows_of(status):
+    """Write a status's rows: what is answered alike is one."""
+    by_grace = {grace: tuple(in_the_view(status, moment, grace) for moment in TIMES) for grace in GRACES}
+    for answers_in_time in dict.fromkeys(by_grace.values()):
+        graces = [grace for grace in GRACES if by_grace[grace] == answers_in_time]
+        for answer in dict.fromkeys(answers_in_time):
+            times = [moment for moment, each in zip(TIMES, answers_in_time, strict=True) if each == answer]
+            name = IN_WORDS.get(status, f"`{status}`")
+            yield f"| {name} | {in_words(times, TIMES)} | {in_words(graces, GRACES)} | {answer} |"
+
+
+def test_the_readme_has_the_views_own_answers(prices):
+    readme = (Path(corkage.__file__).parent / "README.md").read_text()
+    written = readme.split("<!-- answers -->\n")[1].split("\n\n")[0].splitlines()[2:]
+
+    answered = [row for status in STATUSES for row in rows_of(status)]
+
+    assert written == answered, "README.md wants these rows:\n" + "\n".join(answered)
 
 
 @pytest.mark.parametrize(("allow", "expected"), [(True, True), (False, False)])

@@ -208,7 +208,9 @@ class Disorder(RuleBasedStateMachine):
         for _ in range(3):
             self.now += 7200
             self.simulator.advance(7200)
+            self.remember_the_truth()
             self.work()
+            self.remember_the_truth()
         pending = [(each.type, each.error) for each in StripeEvent.select().where(StripeEvent.applied_at.is_null())]
         assert pending == []
 
