@@ -29,6 +29,7 @@ from hypothesis.stateful import (
 )
 from sabotage import Killed, at_step, cut, kill, thin
 
+from corkage import database
 from corkage.billing_app import Billing
 from corkage.config import Config
 from corkage.models import Customer, Notice, StripeEvent, Subscription, User, access_at
@@ -71,7 +72,7 @@ class Disorder(RuleBasedStateMachine):
             settle_seconds=0,
             poll_seconds=600,
         )
-        self.billing = Billing(self.config)
+        self.open()
         self.work()
 
     def teardown(self):
@@ -164,7 +165,7 @@ class Disorder(RuleBasedStateMachine):
     @rule()
     def restart(self):
         self.billing.close()
-        self.billing = Billing(self.config)
+        self.open()
 
     @invariant()
     def remember_the_truth(self):
@@ -182,6 +183,12 @@ class Disorder(RuleBasedStateMachine):
     def change_item(self, subscription, **change):
         item = self.v1.subscriptions.retrieve(subscription)["items"].data[0].id
         self.v1.subscriptions.update(subscription, params={"items": [{"id": item} | change]})
+
+    def open(self):
+        self.billing = Billing(self.config)
+        database.current().pragma(
+            "synchronous", "off"
+        )  # the machine does not lose power here, and thousands are played
 
     def present(self):
         self.now = max(self.now, int(time.time()) + 1)
