@@ -35,7 +35,7 @@ def everything(app):
     """All that decides, as it stands in the file."""
     rows = Subscription.select().order_by(Subscription.id).dicts()
     return (
-        [row | {"clock_ahead": 0} for row in rows],
+        [row | {"clock_ahead": 0, "ask_at": None} for row in rows],
         {user.id: app.billing.access(user.id) for user in User.select()},
         {user.id: (user.email, user.stripe_customer_id, user.trial_used_at) for user in User.select()},
         {each.id: each.user_id for each in Customer.select()},
