@@ -220,12 +220,6 @@ def _customer_row(customer_id: str) -> Customer:
     return row
 
 
-def _assign_first(customer_id: str, user_id: str, now: float) -> None:
-    """Assign ahead of a fetch: one that is under way, and read whose customer it was, is overtaken."""
-    Customer.update(revision=Customer.revision + 1).where(Customer.id == customer_id).execute()
-    _assign(customer_id, user_id, now)
-
-
 def _assign(customer_id: str, user_id: str, now: float) -> None:
     """Make the customer the user's, and the user's first one for checkout and portal when there is no other."""
     User.insert(id=user_id, created_at=int(now), updated_at=int(now)).on_conflict_ignore().execute()
