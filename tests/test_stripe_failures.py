@@ -136,3 +136,99 @@ def test_only_a_missing_customer_is_an_unknown_customer(gateway, stripe_says, pa
 
     with pytest.raises(expected):
         gateway.create_portal_session({"customer": "cus_1"})
+
+
+MISSING = error("invalid_request_error", "No such thing.", code="resource_missing", param="id")
+
+
+@pytest.mark.parametrize(
+    ("ask", "path"),
+    [
+        (lambda gateway: gateway.subscription("x"), "/v1/subscriptions/x"),
+        (lambda gateway: gateway.event("x"), "/v1/events/x"),
+        (lambda gateway: gateway.price("x"), "/v1/prices/x"),
+        (lambda gateway: gateway.test_clock_time("x"), "/v1/test_helpers/test_clocks/x"),
+    ],
+    ids=["subscription", "event", "price", "test clock"],
+)
+def test_what_stripe_has_not_is_none_and_what_it_refuses_to_tell_is_an_error(gateway, stripe_says, ask, path):
+    stripe_says.get(f"{BASE}{path}", json=MISSING, status=404)
+    assert ask(gateway) is None
+
+    stripe_says.replace("GET", f"{BASE}{path}", json=error("invalid_request_error"), status=403)
+    with pytest.raises(StripeRefused):
+        ask(gateway)
+
+
+def test_a_price_is_fetched_by_its_id(shop):
+    price = Gateway(shop.simulator.api_key, shop.simulator.url).price(shop.price)
+
+    assert (price.lookup_key, price.unit_amount, price.currency) == ("pro_monthly", 900, "usd")
+    assert (price.interval, price.interval_count) == ("month", 1)
+
+
+def test_a_created_price_is_found_by_its_lookup_key(shop):
+    gateway = Gateway(shop.simulator.api_key, shop.simulator.url)
+
+    made = gateway.create_price("team_yearly", "Team", 29_900, "eur", "year")
+
+    assert (made.unit_amount, made.currency, made.interval) == (29_900, "eur", "year")
+    assert gateway.prices_by_lookup_key(["team_yearly", "of_nothing"]) == (made,)
+    assert shop.client.v1.products.retrieve(made.product_id).name == "Team"
+
+
+@pytest.mark.parametrize("key", ["sk_live_x", "sk_test_x"])
+def test_in_live_mode_nothing_is_asked_of_test_clocks(stripe_says, key):
+    stripe_says.get(f"{BASE}/v1/subscriptions", json={"object": "list", "data": [], "has_more": False})
+
+    Gateway(key, BASE).subscriptions_of("cus_1")
+
+    assert ("test_clock" in stripe_says.calls[0].request.url) is (key == "sk_test_x")
+
+
+def test_an_open_invoice_of_no_subscription_does_not_count(shop):
+    customer = shop.customer()
+    subscription = shop.subscribe(customer)
+    world = shop.simulator.world
+    with world.lock:
+        world.get("subscription", subscription)["status"] = "past_due"
+        invoice = world.get("invoice", world.get("subscription", subscription)["latest_invoice"])
+        invoice |= {"status": "open", "created": 1_800_000_000}
+        world.add("invoice", invoice | {"id": "in_by_hand", "parent": None, "created": 1_700_000_000})
+
+    (found,) = Gateway(shop.simulator.api_key, shop.simulator.url).subscriptions_of(customer).items
+
+    assert found.past_due_since == 1_800_000_000
+
+
+@pytest.mark.parametrize(
+    ("invoice", "since"),
+    [({"status": "paid", "created": 5}, 5), ({"status": "paid", "created": 5, "due_date": 9}, 9), (None, 1)],
+    ids=["by its latest invoice", "by that one's due date", "by its own age"],
+)
+def test_past_due_without_any_open_invoice_is_counted_all_the_same(shop, invoice, since):
+    customer = shop.customer()
+    subscription = shop.subscribe(customer)
+    world = shop.simulator.world
+    with world.lock:
+        held = world.get("subscription", subscription)
+        held |= {"status": "past_due", "created": 1}
+        if invoice is None:
+            held["latest_invoice"] = None
+        else:
+            world.get("invoice", held["latest_invoice"]).update(invoice)
+
+    gateway = Gateway(shop.simulator.api_key, shop.simulator.url)
+    (listed,) = gateway.subscriptions_of(customer).items
+
+    assert listed.past_due_since == since
+    assert [state.past_due_since for page in gateway.every_subscription() for _, state in page.items] == [since]
+
+
+@pytest.mark.parametrize(("email", "name"), [("ann@example.com", "Ann"), (None, None)])
+def test_a_created_customer_is_marked_as_ours_and_has_what_is_known_of_the_user(shop, email, name):
+    gateway = Gateway(shop.simulator.api_key, shop.simulator.url)
+
+    made = gateway.customer(gateway.create_customer("app.example.com", "ann", email, name, "key"))
+
+    assert (made.app, made.user_id, made.email, made.name) == ("app.example.com", "ann", email, name)
