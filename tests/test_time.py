@@ -3,6 +3,7 @@
 import itertools
 import json
 import time
+from dataclasses import replace
 
 import pytest
 from harness import DAY, open_shop, running, sdk
@@ -248,3 +249,10 @@ class TestNotices:
         hear(app, shop, simulator, "customer.subscription.updated")
 
         assert kinds() == ["access_granted"]
+
+
+def test_a_subscription_that_goes_on_and_of_which_stripe_tells_no_end_is_never_asked_about(app, subscription):
+    state = app.billing.worker.gateway.subscription(subscription)
+
+    assert overdue.ask_at(replace(state, current_period_end=None), 0, time.time()) is None
+    assert overdue.ask_at(state, 0, time.time()) is not None

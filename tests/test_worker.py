@@ -2,16 +2,21 @@
 
 import sqlite3
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 import requests
 from harness import PRO, WEBHOOK_SECRET, running
+from sabotage import thin
 
-from corkage.errors import ConfigError
-from corkage.models import Price, StripeEvent, Subscription, User
+from corkage import database
+from corkage.errors import ConfigError, DatabaseUnavailable
+from corkage.models import Price, StripeEvent, Subscription, User, remember_once
 from corkage.plans import Plan
 from corkage.sync import inbox, recurring
+from corkage.sync.gateway import Gateway
+from corkage.sync.worker import LEASE_SECONDS
 
 
 def until(condition, seconds=30.0):
@@ -296,3 +301,105 @@ def test_recurring_work_is_claimed_once(app):
     assert recurring.claim("poll", now + 10, 10)
     recurring.make_due("poll", now + 12)
     assert recurring.next_run_at("poll") == now + 12
+
+
+@contextmanager
+def locked_from(config, gateway, call):
+    """Have another process lock the file while Stripe is asked; tell how often it was asked."""
+    database.connection().execute("PRAGMA busy_timeout = 0")
+    other = sqlite3.connect(config.database, isolation_level=None)
+    ask, asked = getattr(gateway, call), []
+
+    def ask_and_lock(*arguments):
+        answer = ask(*arguments)
+        other.execute("BEGIN IMMEDIATE")
+        asked.append(call)
+        return answer
+
+    setattr(gateway, call, ask_and_lock)
+    yield asked
+    other.close()
+    setattr(gateway, call, ask)
+
+
+@pytest.mark.parametrize("call", ["subscriptions_of", "prices_by_lookup_key", "events_since"])
+def test_a_file_that_is_locked_while_stripe_is_asked_is_nobodys_failure(config, shop, call):
+    with running(replace(config, poll_seconds=10)) as app:
+        shop.subscribe(shop.customer())
+        app.deliver(shop.event("customer.subscription.created"))
+        recurring.save_position("poll", int(time.time()))
+
+        with locked_from(config, app.billing.worker.gateway, call) as asked, pytest.raises(DatabaseUnavailable):
+            app.work()
+
+        assert asked == [call]
+        assert (StripeEvent.get().attempts, StripeEvent.get().error) == (0, None)
+        app.work(time.time() + LEASE_SECONDS)
+        assert app.billing.access("ann").allowed
+
+
+def test_work_on_demand_polls_before_its_turn_and_applies_what_still_settles(config, shop):
+    with running(replace(config, poll_seconds=3600, settle_seconds=3600)) as app:
+        app.work()
+        shop.subscribe(shop.customer())
+        app.work()
+        assert not app.billing.access("ann").allowed
+
+        did = app.billing.work()
+
+        assert app.billing.access("ann").allowed
+        assert (did.converged, did.failed) == (1, 0)
+        assert did.next_due_at > time.time() + 60
+
+
+def test_inline_answers_503_when_it_cannot_be_told_whose_event_it_is(config, shop, simulator):
+    with running(replace(config, worker="inline")) as app:
+        app.work()
+        shop.subscribe(shop.customer())
+        body = thin(shop.event("customer.subscription.created"))
+        app.billing.worker.gateway = Gateway(simulator.api_key, "http://127.0.0.1:1", retries=0)
+
+        assert app.deliver(body).status_code == 503
+
+        assert (StripeEvent.get().applied_at, StripeEvent.get().attempts) == (None, 1)
+        assert not app.billing.access("ann").allowed
+
+
+def test_the_thread_goes_on_saying_so_when_the_key_is_of_another_account(config, shop, caplog):
+    with running(config):
+        remember_once("account", "acct_another")
+    with running(replace(config, worker="thread")) as app:
+        shop.subscribe(shop.customer())
+        app.deliver(shop.event("customer.subscription.created"))
+        until(lambda: "the worker cannot work with this configuration" in caplog.text)
+
+        assert app.billing.worker_state() == "thread"
+        assert "acct_another" in caplog.text
+        assert StripeEvent.get().attempts == 0
+        assert not app.billing.access("ann").allowed
+
+
+def test_a_worker_that_is_to_stop_asks_about_nobody_any_more(app, shop):
+    customer = shop.customer()
+    shop.subscribe(customer)
+    app.billing.worker.converger.converge(customer, time.time())
+    app.work()
+    Subscription.update(ask_at=0).execute()
+    calls = shop.calls()
+
+    app.billing.worker.work_once(time.time(), lambda: True)
+    assert (Subscription.get().ask_at, shop.calls()) == (0, calls)
+
+    app.work()
+    assert Subscription.get().ask_at > time.time()
+    assert shop.calls() == calls + 1
+
+
+def test_a_retired_price_is_its_plans_and_not_sold(config, shop):
+    with running(replace(config, plans=(replace(PRO, retired=(shop.other_price,)),))) as app:
+        app.billing.worker.catalogue.refresh(app.billing.worker.gateway, time.time())
+
+        assert {row.id: (row.plan, row.sold) for row in Price.select()} == {
+            shop.price: ("pro", True),
+            shop.other_price: ("pro", False),
+        }
