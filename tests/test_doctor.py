@@ -8,6 +8,7 @@ from corkage.models import StripeEvent, Subscription
 from corkage.sync import doctor, inbox
 from corkage.sync import resync as resync_module
 from corkage.sync.doctor import Finding
+from corkage.sync.gateway import Gateway
 
 
 @pytest.fixture(autouse=True)
@@ -212,3 +213,42 @@ def test_a_customer_that_stripe_does_not_know_is_told(app, shop):
     (finding,) = examine(app)
 
     assert finding.what.startswith(f"{customer} cannot be compared with Stripe: unknown_customer")
+
+
+def test_a_sample_larger_than_all_there_are_is_all_there_are(app, shop):
+    customer = shop.customer()
+    subscription = shop.subscribe(customer)
+    converge(app, customer)
+    shop.client.v1.subscriptions.cancel(subscription)
+
+    assert [each.mend for each in examine(app, sample=1000)] == ["corkage sync"]
+    assert examine(app, sample=0) == []
+
+
+def test_who_pays_for_what_no_plan_names_is_told_apart_from_who_pays_for_a_plan(app, shop):
+    ours, theirs, both = shop.customer(None), shop.customer(None), shop.customer(None)
+    for customer, price in ((ours, None), (theirs, shop.other_price), (both, None), (both, shop.other_price)):
+        shop.subscribe(customer, price=price, user=None)
+        converge(app, customer)
+
+    told = examine(app)
+
+    links = {f"corkage user link USER {each}" for each in (ours, both)}
+    assert {each.mend for each in told} == links | {None}
+    assert [each.what for each in told if each.mend is None] == [
+        "1 customers pay for what no plan names, and belong to another product"
+    ]
+
+
+def test_when_nobody_can_be_asked_that_is_told_beside_what_the_file_knows(app, shop, simulator):
+    customer = shop.customer(None)
+    shop.subscribe(customer, user=None)
+    converge(app, customer)
+    simulator.stop()
+    app.billing.worker.gateway = Gateway(simulator.api_key, "http://127.0.0.1:1", retries=0)
+
+    known, unasked = examine(app)
+
+    assert known.mend == f"corkage user link USER {customer}"
+    assert unasked.what.startswith("nobody can be compared with Stripe: stripe_unavailable")
+    assert unasked.mend == "corkage doctor, again"

@@ -11,7 +11,8 @@ from corkage import database
 from corkage.errors import StripeUnavailable
 from corkage.models import StripeEvent, Subscription
 from corkage.sync import inbox, pruning
-from corkage.sync.replay import replay, since
+from corkage.sync.gateway import Gateway
+from corkage.sync.replay import counts, failing, find, replay, since
 
 
 def record(event_id, customer=None, kind="customer.subscription.updated", received_at=None, **fields):
@@ -288,3 +289,41 @@ def test_a_replay_that_is_cut_is_resumed_by_the_worker(app, shop):
     worker.gateway.subscriptions_of = fetch
     app.work(now + 60)
     assert app.billing.access("ann").allowed
+
+
+def test_an_event_is_found_at_stripe_or_in_the_file_or_nowhere(app, shop):
+    subscription = shop.subscribe(shop.customer())
+    told = shop.event("customer.subscription.created")
+    record("evt_of_long_ago", "cus_1", received_at=1_700_000_000)
+    record("evt_thin", kind="customer.subscription.updated")
+    gateway = app.billing.worker.gateway
+
+    at_stripe, held, thin = (find(gateway, each) for each in (told.id, "evt_of_long_ago", "evt_thin"))
+
+    assert (at_stripe.type, at_stripe.object_id, at_stripe.is_thin) == (told.type, subscription, False)
+    assert (held.created, held.customer_id, held.is_thin, held.is_wanted) == (1_700_000_000, "cus_1", False, True)
+    assert (thin.customer_id, thin.is_thin) == (None, True)
+    assert find(gateway, "evt_typo") is None
+
+
+def test_an_event_is_not_taken_from_the_file_while_stripe_does_not_answer(app):
+    record("evt_1", "cus_1")
+
+    with pytest.raises(StripeUnavailable):
+        find(Gateway("sk_test_x", "http://127.0.0.1:1", retries=0), "evt_1")
+
+
+def test_only_what_was_tried_in_vain_is_failing(app):
+    record("evt_failed", "cus_1", attempts=1)
+    record("evt_waits", "cus_1")
+    record("evt_applied_at_last", "cus_1", attempts=3, applied_at=1.0)
+
+    assert [each.id for each in failing(10)] == ["evt_failed"]
+
+
+@pytest.mark.parametrize("change", [{"livemode": True}, {"account": "acct_other"}, {"type": "charge.succeeded"}])
+def test_what_is_not_of_this_account_and_mode_or_says_nothing_does_not_count(change):
+    event = inbox.EventRef("evt_1", "invoice.paid", 1, False, None, "cus_1", None)
+
+    assert counts(event, livemode=False)
+    assert not counts(replace(event, **change), livemode=False)

@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -11,10 +12,12 @@ import time
 import pytest
 from harness import APP, DAY, running
 
-from corkage.errors import StripeFailed, StripeUnavailable
+from corkage import database
+from corkage.errors import DatabaseUnavailable, StripeFailed, StripeUnavailable
 from corkage.models import Cursor, Customer, StripeEvent, Subscription, User
 from corkage.sync import recurring
 from corkage.sync import resync as resync_module
+from corkage.sync.converge import Converger
 from corkage.sync.resync import resync
 
 
@@ -543,3 +546,42 @@ def test_a_listed_customer_that_was_done_or_is_fetched_singly_is_written_once(ap
 
     assert (report.done_before, report.singly) == (1, 1)
     assert {row.id: row.revision - revisions[row.id] for row in Customer.select()} == {done: 0, hidden: 1}
+
+
+def test_a_bug_that_one_customer_brings_to_light_is_told_and_stops_nobody_else(app, shop, monkeypatch):
+    poisoned = shop.customer()
+    shop.subscribe(poisoned)
+    shop.subscribe(shop.customer("bob"), user="bob")
+    write = Converger.compare_and_set
+
+    def stumble(self, row, *others):
+        if row.id == poisoned:
+            raise ZeroDivisionError
+        return write(self, row, *others)
+
+    monkeypatch.setattr(Converger, "compare_and_set", stumble)
+    report = sync(app)
+
+    assert report.failed == {poisoned: "bug: ZeroDivisionError"}
+    assert app.billing.access("bob").allowed
+    assert not app.billing.access("ann").allowed
+
+
+def test_a_file_that_cannot_be_written_ends_the_run_and_fails_nobody(app, shop, config, monkeypatch):
+    monkeypatch.setattr("corkage.database.BUSY_SECONDS", 0)
+    shop.subscribe(shop.customer())
+    database.connection().execute("PRAGMA busy_timeout = 0")
+    gateway = app.billing.worker.gateway
+    listing = gateway.every_subscription
+    other = sqlite3.connect(config.database, isolation_level=None)
+
+    def list_and_be_locked_out():
+        yield from listing()
+        other.execute("BEGIN IMMEDIATE")
+
+    gateway.every_subscription = list_and_be_locked_out
+    with pytest.raises(DatabaseUnavailable):
+        sync(app, writes=False)
+    other.close()
+
+    assert Subscription.select().count() == 0
