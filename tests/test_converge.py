@@ -13,7 +13,7 @@ from corkage import database
 from corkage.errors import StripeError, StripeUnavailable, UnknownCustomer
 from corkage.models import Customer, StripeEvent, Subscription, User
 from corkage.sync import inbox
-from corkage.sync.converge import Converger
+from corkage.sync.converge import MOST_OVERTAKINGS, Converger
 from corkage.sync.states import Listed
 
 
@@ -609,3 +609,77 @@ def test_a_link_made_by_hand_while_a_fetch_is_under_way_stands(app, shop):
     assert Customer.get().user_id == "bob"
     assert not app.billing.access("ann").allowed
     assert app.billing.access("bob").allowed
+
+
+def test_a_fetch_that_is_overtaken_every_time_is_given_up_unwritten_and_its_event_waits(app, shop):
+    customer = shop.customer()
+    shop.subscribe(customer)
+    app.deliver(shop.event("customer.subscription.created"))
+    gateway = app.billing.worker.gateway
+    fetch, asked = gateway.subscriptions_of, []
+
+    def always_too_late(customer_id):
+        asked.append(customer_id)
+        Customer.update(revision=Customer.revision + 1).execute()
+        return fetch(customer_id)
+
+    gateway.subscriptions_of = always_too_late
+    app.work()
+
+    assert len(asked) == MOST_OVERTAKINGS
+    assert Subscription.select().count() == 0
+    waiting = StripeEvent.get()
+    assert (waiting.applied_at, waiting.attempts, waiting.error.split(":")[0]) == (None, 1, "overtaken")
+
+
+def test_a_customer_whom_the_list_does_not_know_since_it_was_deleted_is_deleted_here_too(app, shop):
+    customer = shop.customer()
+    shop.subscribe(customer)
+    take(app, shop, "customer.subscription.created")
+    shop.client.v1.customers.delete(customer)
+
+    def unknown(customer_id):
+        raise UnknownCustomer(customer_id)
+
+    app.billing.worker.gateway.subscriptions_of = unknown
+    take(app, shop, "customer.subscription.deleted")
+
+    assert app.billing.access("ann").reason == "ended"
+    assert Customer.get().deleted_at is not None
+    assert (User.get().stripe_customer_id, inbox.backlog(time.time()).backlog) == (None, 0)
+
+
+def test_a_users_address_is_that_of_their_own_customer_and_not_of_a_second(app, shop):
+    first, second = shop.customer(email="ann@example.com"), shop.customer(email="other@example.com", name="Other")
+    converge(app, first)
+    converge(app, second)
+
+    shop.client.v1.customers.update(second, params={"email": "changed@example.com"})
+    take(app, shop, "customer.updated")
+
+    user = User.get()
+    assert (user.stripe_customer_id, user.email, user.name) == (first, "ann@example.com", None)
+
+
+def test_the_first_trial_is_remembered_and_no_later_one_moves_it(app, shop, simulator):
+    customer = shop.customer()
+    shop.client.v1.subscriptions.cancel(shop.subscribe(customer, trial_period_days=14))
+    converge(app, customer)
+    first = User.get().trial_used_at
+    simulator.advance(10 * DAY)
+    shop.subscribe(customer, trial_period_days=14)
+
+    converge(app, customer)
+
+    assert app.billing.access("ann").reason == "trialing"
+    assert User.get().trial_used_at == first
+
+
+def test_a_trial_of_another_product_uses_up_none_of_ours(app, shop):
+    customer = shop.customer()
+    shop.subscribe(customer, price=shop.other_price, user=None, trial_period_days=14)
+
+    converge(app, customer)
+
+    assert Subscription.get().trial_end is not None
+    assert User.get().trial_used_at is None
