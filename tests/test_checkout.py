@@ -11,7 +11,7 @@ import pytest
 import requests
 from harness import APP, AUTH_SECRET, PRO, running
 
-from corkage.errors import StripeFailed, StripeUnavailable
+from corkage.errors import StripeFailed, StripeRefused, StripeUnavailable
 from corkage.identity import mint_token
 from corkage.models import CheckoutAttempt, Customer, StripeEvent, User
 from corkage.plans import Plan
@@ -379,6 +379,30 @@ def test_a_customer_deleted_at_stripe_is_replaced_at_the_next_click(app, shop):
     assert User.get().stripe_customer_id != first
 
 
+def test_a_customer_deleted_after_the_purchase_is_replaced_at_the_next_click(app, shop):
+    pay(url_of(click(app)))
+    first = User.get().stripe_customer_id
+    shop.client.v1.customers.delete(first)
+
+    again = url_of(click(app))
+
+    assert "/c/pay/" in again
+    assert User.get().stripe_customer_id not in (first, None)
+    assert live_subscriptions(shop) == []
+
+
+def test_an_open_session_that_cannot_be_closed_is_never_joined_by_a_second(app, shop):
+    url_of(click(app))
+
+    def refuse(session_id):
+        raise StripeRefused("it is no longer open, though it was read so")
+
+    app.billing.worker.gateway.expire_checkout_session = refuse
+
+    assert is_code(click(app, body={"plan": "team"}), 409, "checkout_in_progress")
+    assert [each.status for each in sessions(shop)] == ["open"]
+
+
 @pytest.mark.parametrize(
     ("status", "leads_to"),
     [
@@ -536,6 +560,14 @@ def test_an_unknown_plan_is_refused_and_nothing_made(app, shop, plan):
     assert User.select().count() == 0
 
 
+def test_a_plan_whose_price_stripe_does_not_have_is_refused_and_nothing_made(config, shop):
+    plans = (PRO, Plan("vip", "VIP", ("vip_monthly",)))
+    with running(replace(config, plans=plans, billing_url="https://billing.example.com")) as app:
+        assert is_code(click(app, body={"plan": "vip"}), 400, "unknown_plan")
+        assert shop.client.v1.customers.list().data == []
+        assert User.select().count() == 0
+
+
 def test_nothing_but_the_plan_in_the_body_counts(app, shop):
     body = {
         "plan": "pro",
@@ -616,6 +648,25 @@ def test_the_portal_is_that_of_the_customer_who_holds_the_subscription(app, shop
     assert User.get().subscription_id == subscription
 
 
+@pytest.mark.parametrize("path", ["/portal", "/checkout"])
+def test_no_more_than_the_slots_wait_for_stripe_and_then_again(app, shop, path, monkeypatch):
+    monkeypatch.setattr("corkage.billing_app.SLOT_SECONDS", 0.01)
+    customer = shop.customer()
+    app.billing.worker.converger.converge(customer, time.time())
+    calls = len(shop.simulator.requests)
+    for _ in range(app.billing.stripe_slots):
+        assert app.billing._stripe_slots.acquire(blocking=False)
+
+    busy = click(app, path)
+
+    assert is_code(busy, 503, "busy")
+    assert busy.headers["Retry-After"]
+    assert len(shop.simulator.requests) == calls
+    app.billing._stripe_slots.release()
+    assert click(app, path).status_code == 200
+    assert click(app, path).status_code == 200
+
+
 def test_an_unknown_flow_is_refused(app, shop):
     customer = shop.customer()
     app.billing.worker.converger.converge(customer, time.time())
@@ -638,6 +689,9 @@ HOSTILE = (
     {"Origin": "https://evil.example"},
     {"Origin": "null"},
     {"Origin": f"https://{APP}.evil.example"},
+    {"Origin": f"https://other.{APP}"},
+    {"Origin": f"https://evil-{APP}"},
+    {"Origin": f"{FRONTEND}/"},
     {"Origin": f"http://{APP}"},
     {"Origin": f"https://{APP}:8443"},
     {"Sec-Fetch-Site": "cross-site"},
@@ -682,9 +736,12 @@ def test_nobody_signed_in_is_refused(app):
     )
 
 
-def test_cors_is_for_the_products_pages_only(app):
+@pytest.mark.parametrize(
+    "stranger", ["https://evil.example", f"https://other.{APP}", f"https://evil-{APP}", f"{FRONTEND}.evil.example"]
+)
+def test_cors_is_for_the_products_pages_only(app, stranger):
     allowed = requests.options(f"{app.url}/checkout", headers={"Origin": FRONTEND}, timeout=30)
-    hostile = requests.options(f"{app.url}/checkout", headers={"Origin": "https://evil.example"}, timeout=30)
+    hostile = requests.options(f"{app.url}/checkout", headers={"Origin": stranger}, timeout=30)
     answer = app.ask(Origin=FRONTEND)
 
     assert allowed.status_code == hostile.status_code == 204

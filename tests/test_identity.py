@@ -265,3 +265,15 @@ def test_a_callback_tells_who_is_asking(config):
         answer = requests.get(f"{app.url}/access", headers={"X-Test-User": "bob"}, timeout=30)
 
     assert answer.json()["user_id"] == "bob"
+
+
+@pytest.mark.parametrize(("length", "passes"), [(4096, True), (4097, False)])
+def test_a_token_of_up_to_4096_characters_is_read_and_no_longer_one(length, passes):
+    padded = (token(pad="x" * number) for number in range(2900, 3000))
+    (long,) = (each for each in padded if len(each) == length)
+
+    if passes:
+        assert ask(f"Bearer {long}").user_id == "ann"
+    else:
+        with pytest.raises(InvalidToken, match="4097 characters, more than 4096"):
+            ask(f"Bearer {long}")

@@ -1,11 +1,13 @@
 """POST /webhook: what is signed and of use is on disk before the 200; all else is told so, and changes nothing."""
 
+import io
 import json
 import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
+from wsgiref.util import setup_testing_defaults
 
 import pytest
 import requests
@@ -301,3 +303,20 @@ def test_a_signed_event_with_any_field_damaged_is_never_a_crash(app, damage):
     }
 
     assert app.deliver(json.dumps(payload | damage).encode()).status_code in (200, 400)
+
+
+def test_a_body_that_is_cut_short_is_refused_though_what_came_of_it_is_signed(app, event):
+    body = str(event).encode()
+    signature = stripe.WebhookSignature.generate_signature_header(body.decode(), WEBHOOK_SECRET, int(time.time()))
+    environ = {"REQUEST_METHOD": "POST", "PATH_INFO": "/webhook", "HTTP_STRIPE_SIGNATURE": signature}
+    answered = []
+
+    def deliver(announced):
+        told = environ | {"CONTENT_LENGTH": str(announced), "wsgi.input": io.BytesIO(body)}
+        setup_testing_defaults(told)
+        return json.loads(b"".join(app.billing.wsgi(told, lambda status, *_: answered.append(status))))
+
+    assert deliver(len(body) + 1)["error"]["code"] == "invalid_body"
+    assert_nothing_kept()
+    assert deliver(len(body)) == {"received": True}
+    assert [status[:3] for status in answered] == ["400", "200"]
