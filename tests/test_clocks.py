@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from harness import DAY, WEBHOOK_SECRET, running
 
-from corkage.models import Subscription, User
-from corkage.sync import clocks
+from corkage.models import Customer, Subscription, User
+from corkage.sync import clocks, overdue
 
 
 @pytest.fixture
@@ -123,3 +123,39 @@ def test_the_moment_of_the_next_change_is_by_our_own_clock(app, simulator, shop)
     moved = User.get()
     assert moved.next_change_at == moved.past_due_since + 7 * DAY - moved.clock_ahead
     assert abs(user.next_change_at - moved.next_change_at - DAY) <= 60
+
+
+def test_when_a_clock_is_moved_again_stripe_is_asked_at_the_end_of_the_period_by_our_clock(app, simulator, shop):
+    shop.subscribe(shop.customer())
+    work(app, simulator)
+    calls = shop.calls()
+
+    for days in (3, 5):
+        simulator.advance(days * DAY)
+        work(app, simulator)
+        held = Subscription.get()
+        assert abs(held.ask_at + held.clock_ahead - held.current_period_end - overdue.GRANTED_SECONDS) <= 60
+
+    assert abs(held.clock_ahead - 8 * DAY) <= 60
+    assert shop.calls() == calls
+
+
+def test_a_moved_clock_is_followed_for_the_unowned_too_and_touches_nobody_elses_row(app, simulator, shop):
+    v1 = shop.client.v1
+    clock = v1.test_helpers.test_clocks.create(params={"frozen_time": int(time.time())}).id
+    stranger = shop.customer(None, test_clock=clock)
+    shop.subscribe(stranger, user=None)
+    ann = shop.customer()
+    shop.subscribe(ann)
+    work(app, simulator)
+    before = {row.id: row.revision for row in Customer.select()}
+
+    v1.test_helpers.test_clocks.advance(clock, params={"frozen_time": int(time.time()) + DAY})
+    simulator.settle()
+    clocks.follow(app.billing.worker.gateway, clock, [], time.time())
+
+    ahead = {row.customer_id: row.clock_ahead for row in Subscription.select()}
+    assert abs(ahead[stranger] - DAY) <= 60
+    assert abs(ahead[ann]) <= 60
+    assert {row.id: row.revision - before[row.id] for row in Customer.select()} == {stranger: 1, ann: 0}
+    assert [user.id for user in User.select()] == ["ann"]

@@ -683,3 +683,29 @@ def test_a_trial_of_another_product_uses_up_none_of_ours(app, shop):
 
     assert Subscription.get().trial_end is not None
     assert User.get().trial_used_at is None
+
+
+def test_the_customer_that_takes_a_deleted_ones_place_is_the_users_own_and_the_one_seen_last(app, shop, simulator):
+    first, old, last, deleted = (shop.customer() for _ in range(4))
+    for customer in (first, old, last, deleted, shop.customer("bob")):
+        converge(app, customer)
+    for customer, fetched_at in ((old, 1), (last, 2), (deleted, 3)):
+        Customer.update(fetched_at=fetched_at).where(Customer.id == customer).execute()
+    Customer.update(deleted_at=1).where(Customer.id == deleted).execute()
+    shop.client.v1.customers.delete(first)
+
+    take(app, shop, "customer.deleted")
+
+    assert User.get_by_id("ann").stripe_customer_id == last
+    assert User.get_by_id("bob").stripe_customer_id not in (None, first, old, last, deleted)
+
+
+def test_a_deleted_customers_place_is_never_taken_by_anothers(app, shop):
+    mine = shop.customer()
+    for customer in (mine, shop.customer("bob"), shop.customer(None)):
+        converge(app, customer)
+    shop.client.v1.customers.delete(mine)
+
+    take(app, shop, "customer.deleted")
+
+    assert User.get_by_id("ann").stripe_customer_id is None

@@ -10,6 +10,8 @@ from corkage.errors import StripeFailed, StripeUnavailable
 from corkage.models import Cursor, StripeEvent, Subscription
 from corkage.sync import poll
 from corkage.sync.converge import Converger
+from corkage.sync.inbox import EventRef
+from corkage.sync.states import Listed
 
 
 @pytest.fixture
@@ -202,3 +204,44 @@ def test_what_cannot_be_fetched_of_one_customer_is_told_and_does_not_hold_up_the
     assert app.billing.access("ann").allowed
     assert "could not be fetched, `corkage sync` tries again" in caplog.text
     assert Cursor.get_by_id("poll").position
+
+
+def test_what_happened_in_another_account_or_mode_is_passed_over(app, shop):
+    app.work()
+    customer = shop.customer()
+    shop.subscribe(customer)
+    gateway = app.billing.worker.gateway
+    listed = gateway.events_since
+    ours = EventRef("evt_ours", "invoice.paid", int(time.time()), False, None, customer, None)
+    others = (replace(ours, id="evt_1", account="acct_x"), replace(ours, id="evt_2", livemode=True))
+    gateway.events_since = lambda since, types: Listed((*others, ours), listed(since, types).told_at)
+
+    app.work(time.time() + 10)
+
+    recorded = {each.id for each in StripeEvent.select()}
+    assert "evt_ours" in recorded
+    assert not recorded & {"evt_1", "evt_2"}
+
+
+def test_every_kind_of_event_that_counts_is_asked_for():
+    assert set(poll.TYPES) == {
+        "checkout.session.completed",
+        "checkout.session.async_payment_succeeded",
+        "checkout.session.async_payment_failed",
+        "customer.deleted",
+        "customer.updated",
+        "customer.subscription.created",
+        "customer.subscription.deleted",
+        "customer.subscription.paused",
+        "customer.subscription.resumed",
+        "customer.subscription.updated",
+        "invoice.paid",
+        "invoice.payment_failed",
+        "price.created",
+        "price.deleted",
+        "price.updated",
+        "product.created",
+        "product.deleted",
+        "product.updated",
+        "test_helpers.test_clock.ready",
+    }

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from harness import DAY, open_shop, running, sdk
 
-from corkage import models
+from corkage import database, models
 from corkage.models import Notice, Subscription, User
 from corkage.simulator import Simulator
 from corkage.sync import overdue
@@ -256,3 +256,26 @@ def test_a_subscription_that_goes_on_and_of_which_stripe_tells_no_end_is_never_a
 
     assert overdue.ask_at(replace(state, current_period_end=None), 0, time.time()) is None
     assert overdue.ask_at(state, 0, time.time()) is not None
+
+
+def test_the_worker_wakes_for_the_first_who_is_to_be_asked_about(app, shop, simulator, subscription):
+    assert overdue.next_ask_at() == asked_at()
+    for user in ("bob", "eve"):
+        shop.subscribe(shop.customer(user), user=user)
+        hear(app, shop, simulator)
+    for user, ask_at in (("bob", 5.0), ("eve", None)):
+        Subscription.update(ask_at=ask_at).where(Subscription.user == user).execute()
+
+    assert overdue.next_ask_at() == 5.0
+    assert overdue.customers(5.0, 50) == [Subscription.get(Subscription.user == "bob").customer_id]
+    Subscription.update(ask_at=None).execute()
+    assert overdue.next_ask_at() is None
+
+
+def test_a_live_subscription_of_which_no_end_is_told_is_not_stale_also_for_readers_of_the_view(app, subscription):
+    User.update(current_period_end=None).execute()
+
+    (stale,) = database.connection().execute("SELECT stale FROM corkage_access").fetchone()
+
+    assert stale == 0
+    assert (app.billing.access("ann").allowed, app.billing.access("ann").until) == (True, None)

@@ -1,6 +1,7 @@
 """The worker: settle, lease, pauses, the thread, inline and off."""
 
 import sqlite3
+import threading
 import time
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +17,7 @@ from corkage.models import Price, StripeEvent, Subscription, User, remember_once
 from corkage.plans import Plan
 from corkage.sync import inbox, recurring
 from corkage.sync.gateway import Gateway
-from corkage.sync.worker import LEASE_SECONDS
+from corkage.sync.worker import LEASE_SECONDS, WorkerThread
 
 
 def until(condition, seconds=30.0):
@@ -403,3 +404,21 @@ def test_a_retired_price_is_its_plans_and_not_sold(config, shop):
             shop.price: ("pro", True),
             shop.other_price: ("pro", False),
         }
+
+
+def test_when_stop_returns_the_thread_has_ended(config, shop):
+    asked = threading.Event()
+
+    def slow():
+        asked.set()
+        time.sleep(0.3)
+        raise ZeroDivisionError
+
+    thread = WorkerThread(slow)
+    thread.start()
+    assert asked.wait(30)
+    assert thread.is_alive()
+
+    thread.stop()
+
+    assert not thread.is_alive()
