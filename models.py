@@ -72,7 +72,8 @@ class User(Standing):
 class Customer(Table):
     """Stripe's Customer. Without a user it is unowned: another product's, or one to link by hand.
 
-    Units   fetched_at in Unix seconds of Stripe's clock: what happened before it is in the replica
+    Units   fetched_at in Unix seconds of Stripe's clock, or of the test clock it is on, if that is earlier: what
+            happened before it is in the replica
     """
 
     id = CharField(primary_key=True)

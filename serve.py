@@ -39,7 +39,7 @@ def serve(billing: Billing, host: str, port: int) -> None:
     )
     signal.signal(signal.SIGTERM, lambda *_: _stop(server))
     # The stop ends by it, and a shell script starts what is in the background with it ignored.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, _end)
     with contextlib.suppress(KeyboardInterrupt):  # run() takes it, unless it comes before
         log.info("serving on http://%s:%s, database %s", host, server.effective_port, billing.config.database)
         server.run()
@@ -54,7 +54,15 @@ def _check_account(billing: Billing) -> None:
         log.warning("Stripe did not tell whose key this is; going on, and asking again later: %s", error)
 
 
+def _end(*_: object) -> None:
+    """End waitress's loop, once: a second interrupt would close the file in the midst of the worker's writing."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def _stop(server: Any) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     log.info("stopping: finishing the requests at hand")
     threading.Thread(target=_drain, args=(server,), daemon=True).start()
 

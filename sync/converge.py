@@ -133,7 +133,7 @@ class Converger:
         To be called inside a writing transaction.
         """
         won = (
-            Customer.update(revision=Customer.revision + 1, fetched_at=_latest(row.fetched_at, fetched.told_at))
+            Customer.update(revision=Customer.revision + 1, fetched_at=_seen_until(row, fetched))
             .where(Customer.id == row.id, Customer.revision == row.revision)
             .execute()
         )
@@ -202,8 +202,12 @@ class Converger:
             ).execute()
 
 
-def _latest(known_at: int | None, told_at: int | None) -> int | None:
-    return max((each for each in (known_at, told_at) if each is not None), default=None)
+def _seen_until(row: Customer, fetched: Fetched) -> int | None:
+    """Until when all that happened is in the replica; on a test clock by that clock, which stands still and may lag."""
+    clocks = [state.test_clock[1] for state in fetched.subscriptions if state.test_clock]
+    if clocks and fetched.told_at is not None:
+        return min(fetched.told_at, *clocks)
+    return max((each for each in (row.fetched_at, fetched.told_at) if each is not None), default=None)
 
 
 def _is_about_customer(event: StripeEvent) -> bool:

@@ -8,6 +8,7 @@ import pytest
 from harness import DAY, running
 
 from corkage.errors import InvalidBody
+from corkage.identity import Identity
 from corkage.models import Customer, StripeEvent, Subscription
 from corkage.sync import inbox
 
@@ -64,6 +65,21 @@ def test_a_thin_event_of_a_checkout_is_followed_to_its_customer(app, shop):
     shop.subscribe(params["customer"])
 
     app.deliver(thin("checkout.session.completed", "checkout.session", session))
+    app.work()
+
+    assert app.billing.access("ann").allowed
+
+
+def test_a_thin_event_of_our_own_checkout_alone_finds_what_the_list_lacks(app, shop, simulator):
+    """It names no subscription; the session is asked which, although the customer is known, and was just fetched."""
+    url = app.billing.checkout_url(Identity("ann"), "pro", billing_url="https://app.example.com/billing")
+    session = simulator.buy(url)
+    simulator.api_faults.list_lag_seconds = 3600
+    app.billing.worker.converger.converge(session["customer"], time.time())
+    assert not app.billing.access("ann").allowed
+
+    told_at = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - 60))
+    app.deliver(thin("checkout.session.completed", "checkout.session", session["id"], created=told_at))
     app.work()
 
     assert app.billing.access("ann").allowed
@@ -219,6 +235,33 @@ class TestOldNews:
         Subscription.update(clock_ahead=-DAY).execute()
 
         assert told(600) is None
+
+    @pytest.mark.parametrize("late", [0, 60], ids=["at once", "late in a long round of work"])
+    def test_on_a_clock_that_stands_still_what_comes_after_the_fetch_is_looked_at(self, app, shop, late):
+        frozen = int(time.time()) - 60
+        clock = shop.client.v1.test_helpers.test_clocks.create(params={"frozen_time": frozen}).id
+        customer = shop.customer(test_clock=clock)
+        subscription = shop.subscribe(customer)
+        app.billing.worker.converger.converge(customer, time.time() - late)
+        shop.client.v1.subscriptions.cancel(subscription)
+
+        event = json.loads(str(shop.event("customer.subscription.deleted")))
+        app.deliver(json.dumps(event | {"created": frozen}).encode())
+        app.work()
+
+        assert app.billing.access("ann").reason == "ended"
+
+    def test_a_clock_that_is_behind_takes_back_what_was_seen_by_our_time(self, app, shop):
+        clock = shop.client.v1.test_helpers.test_clocks.create(params={"frozen_time": int(time.time()) - DAY}).id
+        customer = shop.customer(test_clock=clock)
+        converger = app.billing.worker.converger
+        converger.converge(customer, time.time())
+        assert Customer.get_by_id(customer).fetched_at > time.time() - 60
+
+        shop.subscribe(customer)
+        converger.converge(customer, time.time())
+
+        assert Customer.get_by_id(customer).fetched_at < time.time() - DAY + 60
 
     def test_the_time_that_the_answer_took_is_not_counted_as_seen(self, app, customer, simulator):
         handle = simulator.world.get
