@@ -10,7 +10,7 @@ from peewee import Case, fn
 
 from .. import database
 from ..errors import InvalidBody
-from ..models import CheckoutAttempt, Customer, StripeEvent, Subscription, User
+from ..models import Customer, StripeEvent, Subscription
 
 # An event only says "look". These say it of a customer whose subscriptions may have changed; why each is listened to:
 CUSTOMER_EVENTS = (
@@ -183,11 +183,10 @@ def record(event: EventRef, source: str, now: float, due_at: float) -> bool:
 
 
 def _known_customer(object_id: str | None) -> str | None:
-    """Tell whose subscription or Checkout Session this is, as far as the replica knows."""
-    of_subscription = Subscription.select(Subscription.customer).where(Subscription.id == object_id)
-    attempted = CheckoutAttempt.select(CheckoutAttempt.user).where(CheckoutAttempt.session_id == object_id)
-    of_session = User.select(User.stripe_customer_id).where(User.id.in_(attempted))
-    return next((each for query in (of_subscription, of_session) for each in database.column(query)), None)
+    """Tell whose subscription this is, as far as the replica knows. A Checkout Session that names no customer is asked
+    for: it tells the subscription, too, which a list may still lack."""
+    query = Subscription.select(Subscription.customer).where(Subscription.id == object_id)
+    return next(iter(database.column(query)), None)
 
 
 def _is_old_news(event: EventRef, customer_id: str | None) -> bool:

@@ -1,5 +1,7 @@
 """The worker: does whatever is due, once per call, and the thread that goes on calling it."""
 
+import functools
+import itertools
 import logging
 import threading
 import time
@@ -120,28 +122,33 @@ class Worker:
         self.check_account()
         if not inbox.make_due(now, event_id):
             return None
+        did: list[BillingError | None] = []
         if inbox.customer_of(event_id) is None:
-            failed = self._follow_clocks(now) or self._refresh_prices(now) or self._find_customers(now)
-            if failed:
-                return failed
+            did = [self._follow_clocks(now), self._refresh_prices(now), self._find_customers(now)]
         customer_id = inbox.customer_of(event_id)
-        return self.converge_or_postpone(customer_id, now) if customer_id else None
+        if customer_id is None:
+            return next((error for error in did if error), None)
+        return self.converge_or_postpone(customer_id, now)
 
     def converge_or_postpone(self, customer_id: str, now: float) -> BillingError | None:
         """Converge the customer; when that fails, note it on the pending events and return the error."""
         waiting = [event.id for event in inbox.pending_of(customer_id)]
+        return self._try(customer_id, waiting, lambda: self.converger.converge(customer_id, now), now)
+
+    def _try(self, subject: str, waiting: list[str], act: Callable[[], object], now: float) -> BillingError | None:
+        """Do what one customer's or one object's events ask for; when that fails, note it on them, and return why."""
         try:
-            self.converger.converge(customer_id, now)
+            act()
         except DatabaseUnavailable:
             raise
         except BillingError as error:
-            log.warning("%s could not be converged, will be tried again: %s: %s", customer_id, error.code, error)
+            log.warning("%s could not be looked at, will be tried again: %s: %s", subject, error.code, error)
             inbox.postpone(waiting, f"{error.code}: {error}", now)
             return error
-        except Exception as error:  # a bug that one customer brings to light must not stop all the others
-            log.exception("%s could not be converged, will be tried again", customer_id)
+        except Exception as error:  # a bug that one of them brings to light must not stop all the others
+            log.exception("%s could not be looked at, will be tried again", subject)
             inbox.postpone(waiting, f"bug: {type(error).__name__}", now)
-            return BillingError(f"{customer_id} could not be converged: {error!r}")
+            return BillingError(f"{subject} could not be looked at: {error!r}")
         return None
 
     def _claim_customers(self, now: float, is_stopping: Callable[[], bool]) -> Iterator[str]:
@@ -183,15 +190,11 @@ class Worker:
     def _look(
         self, act: Callable[[Gateway, str, list[str], float], None], due: dict[str, list[str]], now: float
     ) -> BillingError | None:
-        """Look at each object with its events; those of an object that could not be looked at wait. Return an error."""
+        """Look at some of the objects with their events; return what went wrong with one of them."""
         failed = None
-        for object_id, waiting in due.items():
-            try:
-                act(self.gateway, object_id, waiting, now)
-            except StripeError as error:
-                log.warning("%s could not be looked at, will be tried again: %s: %s", object_id, error.code, error)
-                inbox.postpone(waiting, f"{error.code}: {error}", now)
-                failed = error
+        for object_id, waiting in itertools.islice(due.items(), BATCH):
+            looked = functools.partial(act, self.gateway, object_id, waiting, now)
+            failed = self._try(object_id, waiting, looked, now) or failed
         return failed
 
     def _poll(self, now: float, is_stopping: Callable[[], bool]) -> BillingError | None:

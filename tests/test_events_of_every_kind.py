@@ -128,6 +128,21 @@ def test_a_thin_event_waits_while_stripe_is_down_and_is_not_lost(app, shop, simu
     assert app.billing.access("ann").allowed
 
 
+def test_a_thin_event_that_brings_a_bug_to_light_waits_and_holds_up_nobody(app, shop, caplog):
+    subscription = shop.subscribe(shop.customer())
+    app.deliver(thin("customer.subscription.created", "subscription", "sub_poison", "evt_poison"))
+    app.deliver(thin("customer.subscription.created", "subscription", subscription, "evt_good"))
+    fetch = app.billing.worker.gateway.subscription
+    app.billing.worker.gateway.subscription = lambda id_: fetch(id_) if id_ != "sub_poison" else 1 / 0
+
+    app.work()
+
+    assert app.billing.access("ann").allowed
+    poisoned = StripeEvent.get_by_id("evt_poison")
+    assert (poisoned.applied_at, poisoned.attempts, poisoned.error) == (None, 1, "bug: ZeroDivisionError")
+    assert "sub_poison could not be looked at" in caplog.text
+
+
 def test_thin_events_are_applied_inline_too(config, shop, simulator, monkeypatch):
     subscription = shop.subscribe(shop.customer())
     body = thin("customer.subscription.created", "subscription", subscription)
