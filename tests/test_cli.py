@@ -13,6 +13,8 @@ import requests
 import stripe
 from harness import AUTH_SECRET, WEBHOOK_SECRET, started
 
+from corkage.simulator.faults import ApiFaults
+
 
 def port_in(said):
     """The port that a server says it took: one that is picked here may be somebody else's by then."""
@@ -69,6 +71,28 @@ def test_a_webhook_at_hand_is_answered_before_the_stop_and_stays(environ, tmp_pa
     assert process.returncode == 0
     assert file.execute("SELECT count(*) FROM corkage_stripe_event").fetchone() == (1,)
     file.close()
+
+
+def test_signals_that_come_again_cut_nobody_off_who_is_at_hand(environ, tmp_path, shop, simulator):
+    shop.subscribe(shop.customer())
+    body = str(shop.event("customer.subscription.created"))
+    signature = stripe.WebhookSignature.generate_signature_header(body, WEBHOOK_SECRET, int(time.time()))
+    environ |= {"BILLING_POLL_SECONDS": "0", "BILLING_LOG": "info"}
+    with started(["serve", "--port", "0"], environ, tmp_path, "serving on") as (process, said):
+        simulator.api_faults = ApiFaults(path="/v1/subscriptions", latency_seconds=2)  # the worker waits for it
+        url = f"http://127.0.0.1:{port_in(said)}/webhook"
+        assert requests.post(url, body, headers={"Stripe-Signature": signature}, timeout=30).status_code == 200
+        deadline = time.monotonic() + 15
+        while not any(each.path.startswith("/v1/customers/") for each in simulator.requests):
+            assert time.monotonic() < deadline, "the worker did not ask Stripe"
+            time.sleep(0.01)
+        for again in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+            process.send_signal(again)
+            time.sleep(0.2)
+
+    assert process.returncode == 0, said[-1]
+    assert said[-1].rstrip().endswith("stopped")
+    assert "Traceback" not in said[-1]
 
 
 def test_serve_stops_at_sigterm_also_where_a_script_started_it_in_the_background(environ, tmp_path):
