@@ -464,6 +464,18 @@ def test_several_items_and_the_present_price_lead_to_the_plain_portal(app, shop,
     assert where(url_of(click(app, body={"plan": "team"}))) == "plain"
 
 
+def test_a_change_of_plan_keeps_the_quantity(app, shop):
+    customer = shop.customer()
+    shop.subscribe(customer, items=[{"price": shop.price, "quantity": 3}])
+    app.billing.worker.converger.converge(customer, time.time())
+
+    url_of(click(app, body={"plan": "team"}))
+
+    (asked,) = [each for each in shop.simulator.requests if each.path == "/v1/billing_portal/sessions"]
+    (item,) = asked.params["flow_data"]["subscription_update_confirm"]["items"]
+    assert item["quantity"] == "3"
+
+
 def test_a_portal_without_that_product_is_opened_plain(app, shop):
     shop.client.v1.billing_portal.configurations.list()
     (default,) = shop.client.v1.billing_portal.configurations.list().data

@@ -709,3 +709,14 @@ def test_a_deleted_customers_place_is_never_taken_by_anothers(app, shop):
     take(app, shop, "customer.deleted")
 
     assert User.get_by_id("ann").stripe_customer_id is None
+
+
+def test_a_renewal_that_is_on_its_way_is_no_first_payment(app, shop, simulator):
+    customer = shop.customer()
+    subscription = simulator.world.get("subscription", shop.subscribe(customer))
+    invoice = simulator.world.get("invoice", subscription["latest_invoice"])
+    invoice |= {"status": "open", "billing_reason": "subscription_cycle"}
+
+    converge(app, customer)
+
+    assert app.billing.access("ann").reason == "active"

@@ -291,3 +291,18 @@ class TestOldNews:
         told_at = app.billing.worker.gateway.customer(customer).told_at
 
         assert told_at <= began
+
+
+def test_of_several_thin_events_each_is_given_to_its_own_customer(app, shop):
+    owners = {}
+    for user in ("ann", "bob"):
+        customer = shop.customer(user)
+        subscription = shop.subscribe(customer, user=user)
+        owners[f"evt_{user}"] = customer
+        app.deliver(thin("customer.subscription.created", "subscription", subscription, event_id=f"evt_{user}"))
+
+    app.work()
+
+    assert {event.id: event.customer_id for event in StripeEvent.select()} == owners
+    assert app.billing.access("ann").allowed
+    assert app.billing.access("bob").allowed

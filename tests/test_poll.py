@@ -245,3 +245,24 @@ def test_every_kind_of_event_that_counts_is_asked_for():
         "product.updated",
         "test_helpers.test_clock.ready",
     }
+
+
+def test_where_stripe_does_not_say_what_time_it_is_the_position_is_ours(app):
+    gateway = app.billing.worker.gateway
+    gateway.events_since = lambda *_: Listed((), 0)
+    now = time.time()
+
+    app.work(now)
+
+    assert Cursor.get_by_id("poll").position == int(now)
+
+
+def test_a_poll_that_fails_is_counted(app):
+    app.work()
+
+    def refuse(since, types):
+        raise StripeFailed("HTTP 500")
+
+    app.billing.worker.gateway.events_since = refuse
+
+    assert app.billing.worker.work_once(time.time() + 10).failed == 1

@@ -12,12 +12,12 @@ from harness import PRO, WEBHOOK_SECRET, running
 from sabotage import thin
 
 from corkage import database
-from corkage.errors import ConfigError, DatabaseUnavailable
-from corkage.models import Price, StripeEvent, Subscription, User, remember_once
+from corkage.errors import ConfigError, DatabaseUnavailable, StripeFailed
+from corkage.models import Cursor, Price, StripeEvent, Subscription, User, remember_once
 from corkage.plans import Plan
 from corkage.sync import inbox, recurring
 from corkage.sync.gateway import Gateway
-from corkage.sync.worker import LEASE_SECONDS, WorkerThread
+from corkage.sync.worker import LEASE_SECONDS, PRICES_AGAIN_SECONDS, WorkerThread
 
 
 def until(condition, seconds=30.0):
@@ -422,3 +422,33 @@ def test_when_stop_returns_the_thread_has_ended(config, shop):
     thread.stop()
 
     assert not thread.is_alive()
+
+
+def test_whoever_read_the_cursor_before_another_moved_it_has_not_claimed(app):
+    recurring.claim("poll", 100, 10)
+    as_read = Cursor.get_by_id("poll")
+
+    assert recurring._move(as_read, 200)
+    assert not recurring._move(as_read, 300)
+    assert recurring.next_run_at("poll") == 200
+
+
+def test_prices_that_cannot_be_refreshed_are_tried_again_soon_and_their_event_waits(app, shop):
+    now = time.time()
+    app.work(now)
+    shop.client.v1.prices.update(shop.price, params={"nickname": "new"})
+    app.deliver(shop.event("price.updated"))
+    gateway = app.billing.worker.gateway
+    fetch = gateway.prices_by_lookup_key
+
+    def refuse(names):
+        raise StripeFailed("HTTP 500")
+
+    gateway.prices_by_lookup_key = refuse
+    assert app.billing.worker.work_once(now + 5).failed == 1
+    assert (StripeEvent.get().attempts, StripeEvent.get().applied_at) == (1, None)
+    assert recurring.next_run_at("prices") == now + 5 + PRICES_AGAIN_SECONDS
+
+    gateway.prices_by_lookup_key = fetch
+    app.work(now + 5 + PRICES_AGAIN_SECONDS)
+    assert StripeEvent.get().outcome == "refreshed"
