@@ -279,3 +279,30 @@ def test_a_live_subscription_of_which_no_end_is_told_is_not_stale_also_for_reade
 
     assert stale == 0
     assert (app.billing.access("ann").allowed, app.billing.access("ann").until) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("status", "column"),
+    [("active", "current_period_end"), ("active", "cancel_at"), ("trialing", "trial_end"), ("past_due", "cancel_at")],
+)
+def test_the_second_in_which_it_ends_is_stale_and_the_one_before_is_not(app, subscription, status, column):
+    far = {"current_period_end": 2_000_000_000, "cancel_at": None, "trial_end": None}
+    User.update(far | {"subscription_status": status, "clock_ahead": 0, column: 1_900_000_000}).execute()
+
+    assert models.access_at("ann", 1_900_000_000).stale is True
+    assert models.access_at("ann", 1_899_999_999).stale is False
+
+
+def test_an_end_that_is_scheduled_is_until_when_and_not_the_period_or_the_trial(app, subscription):
+    ends = {"cancel_at": 1_900_000_000, "current_period_end": 2_000_000_000, "trial_end": 2_100_000_000}
+    for status in ("active", "trialing"):
+        User.update(ends | {"subscription_status": status}).execute()
+        assert (app.billing.access("ann").reason, app.billing.access("ann").until) == ("canceling", 1_900_000_000)
+
+
+def test_the_view_has_a_row_for_every_user_also_without_any_price(app, subscription):
+    User.create(id="bob", created_at=1, updated_at=1)
+
+    rows = database.connection().execute("SELECT user_id, allowed, reason, features, stale FROM corkage_access")
+
+    assert rows.fetchall()[1:] == [("bob", 0, "no_subscription", "[]", 0)]
