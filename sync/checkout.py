@@ -157,18 +157,16 @@ class Checkout:
             self._bought(attempt, session.subscription_id, self.gateway)
         elif attempt.plan == plan and self._asks(buyer, price) == attempt.params:
             return session.url
-        elif self._expired(attempt.session_id):
-            self._drop(attempt)
+        else:
+            self._expire(attempt.session_id)
         return None
 
-    def _expired(self, session_id: str) -> bool:
-        """Close an open session; tell whether that is done, or the session was paid in this very moment."""
+    def _expire(self, session_id: str) -> None:
+        """Close an open session. It may have been paid in this very moment: what came of it, the next look tells."""
         try:
             self.gateway.expire_checkout_session(session_id)
         except StripeRefused as error:
             log.info("%s could not be expired, it is no longer as it was read: %s", session_id, error)
-            return False
-        return True
 
     def _begin(self, buyer: Buyer, plan: str, price: Price) -> str | None:
         """Claim a new attempt before Stripe is asked, with all its parameters; None when another click was first."""

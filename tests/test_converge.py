@@ -403,6 +403,19 @@ def test_a_past_due_subscription_counts_its_grace_from_the_oldest_unpaid_invoice
             assert app.billing.access("ann").reason == "past_due"
 
 
+def test_an_ended_subscription_does_not_hide_an_older_one_that_goes_on(app, shop, simulator):
+    customer = shop.customer()
+    paused = shop.subscribe(customer)
+    shop.client.v1.subscriptions.pause(paused, params={"type": "subscription"})
+    simulator.advance(60)
+    shop.client.v1.subscriptions.cancel(shop.subscribe(customer))
+
+    converge(app, customer)
+
+    assert app.billing.access("ann").reason == "paused"
+    assert User.get().subscription_id == paused
+
+
 def test_both_styles_of_scheduled_cancellation_say_when_it_ends(app, shop):
     for user, params in (("ann", {"cancel_at_period_end": True}), ("bob", {"cancel_at": int(time.time()) + 5 * DAY})):
         customer = shop.customer(user)

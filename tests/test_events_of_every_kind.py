@@ -240,6 +240,11 @@ class TestOldNews:
     def test_of_a_subscription_that_the_list_may_have_lacked_is_looked_at(self, told):
         assert told(600, object_id="sub_new") is None
 
+    def test_of_a_subscription_is_looked_at_where_none_is_held(self, told):
+        Subscription.delete().execute()
+
+        assert told(600) is None
+
     def test_of_the_customer_itself_is_looked_at(self, told):
         assert told(600, type="customer.updated") is None
 

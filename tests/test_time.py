@@ -163,6 +163,15 @@ def test_while_stripe_says_the_same_the_pauses_grow_to_a_day(app, subscription):
     assert len(pauses) < 24
 
 
+def test_a_worker_that_is_to_stop_asks_about_nobody_any_more(app, shop, subscription):
+    later, calls = asked_at(), shop.calls()
+
+    app.billing.worker.work_once(later, lambda: True)
+
+    assert shop.calls() == calls
+    assert overdue.customers(later, 50)
+
+
 def test_several_workers_ask_once(app, subscription):
     later = asked_at()
 
