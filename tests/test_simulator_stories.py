@@ -47,7 +47,19 @@ class Story:
         events = list(self.v1.events.list(params={"limit": 100}).auto_paging_iter())[:new] if new else []
         assert [each for event in events for each in problems(json.loads(str(event)))] == []
         assert all(BEGIN <= event.created < BEGIN + 1000 * DAY for event in events)
+        assert all(self.is_told_truly(event) for event in events)
         return [fact(event) for event in reversed(events) if not event.type.startswith("test_helpers.")]
+
+    def is_told_truly(self, event):
+        """Whether an event is of this customer, and what it says was there before differs from what is there now."""
+        subject, previous = event.data.object, getattr(event.data, "previous_attributes", None)
+        whose = subject.id if subject.object == "customer" else getattr(subject, "customer", None)
+        changed = previous.to_dict() if previous else {}
+        return (
+            whose in (self.customer, None)
+            and bool(changed) is event.type.endswith(".updated")
+            and all(subject[name] != value for name, value in changed.items())
+        )
 
     def checkout(self, price=None, **params):
         session = self.v1.checkout.sessions.create(

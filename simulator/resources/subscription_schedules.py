@@ -69,13 +69,18 @@ def begin_phase(world: World, schedule_id: str, moment: int) -> None:
     if schedule is None or schedule["status"] not in ("not_started", "active"):
         return
     phase = next(each for each in schedule["phases"] if each["start_date"] == moment)
-    schedule["current_phase"] = {"start_date": phase["start_date"], "end_date": phase["end_date"]}
+    with world.changing(schedule, "subscription_schedule.updated"):
+        schedule["current_phase"] = {"start_date": phase["start_date"], "end_date": phase["end_date"]}
+        _apply_phase(world, schedule, phase)
+
+
+def _apply_phase(world: World, schedule: Object, phase: Object) -> None:
     items = [{"price": each["price"], "quantity": each["quantity"]} for each in phase["items"]]
     if schedule["subscription"] is None:
         wanted = {"customer": schedule["customer"], "items": items, "metadata": phase["metadata"]}
         made = create_subscription(world, wanted, by_schedule=True)
         schedule |= {"status": "active", "subscription": made["id"]}
-        made["schedule"] = schedule_id
+        made["schedule"] = schedule["id"]
         if schedule["end_behavior"] == "cancel":
             made["cancel_at"] = schedule["phases"][-1]["end_date"]
     else:
@@ -83,7 +88,6 @@ def begin_phase(world: World, schedule_id: str, moment: int) -> None:
         leaving = [{"id": each["id"], "deleted": True} for each in subscription["items"]["data"]]
         wanted = {name: phase[name] for name in ("metadata", "proration_behavior")}
         update_subscription(world, {"items": items + leaving, **wanted}, subscription["id"])
-    world.emit("subscription_schedule.updated", schedule)
 
 
 def _going_on(world: World, schedule_id: str) -> Object:
