@@ -202,6 +202,20 @@ def test_an_endpoint_is_down_for_some_attempts_and_gets_it_then(simulator, clien
     assert simulator.deliveries.faults.down_attempts == 0
 
 
+def test_events_are_listed_by_whether_every_endpoint_took_them(simulator, client, receiver):
+    taken = client.v1.customers.create().id
+    simulator.add_webhook_endpoint(receiver.url)
+    simulator.deliveries.faults.down_seconds = 60
+    waiting = client.v1.customers.create().id
+    simulator.settle()
+
+    def listed(success):
+        events = client.v1.events.list(params={"delivery_success": success}).data
+        return [event.data.object.id for event in events]
+
+    assert (listed(True), listed(False)) == ([taken], [waiting])
+
+
 def test_an_endpoint_is_down_for_a_while_and_gets_it_then(simulator, client, receiver):
     simulator.add_webhook_endpoint(receiver.url)
     simulator.deliveries.faults.down_seconds = 60

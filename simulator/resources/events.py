@@ -18,6 +18,8 @@ def list_events(world: World, params: dict[str, Any]) -> Object:
     if len(wanted) > 20:
         raise ApiError(400, "You can give at most 20 types.", param="types")
     found = [each for each in world.all("event") if not wanted or _is_wanted(each["type"], wanted)]
+    if "delivery_success" in params:
+        found = [each for each in found if (each["pending_webhooks"] == 0) is params["delivery_success"]]
     return lists.page(found, params, PATH)
 
 
