@@ -45,7 +45,7 @@ class Database(peewee.SqliteDatabase):
         Errors  DatabaseUnavailable
         """
         with reading():
-            return super().execute_sql(sql, params)  # type: ignore[no-untyped-call]
+            return super().execute_sql(sql, params)  # type: ignore[no-untyped-call]  # Peewee has no types for it
 
     def open_connections(self) -> list[_Connection]:
         """List the connections that are open in any thread of this process."""
@@ -67,7 +67,7 @@ class Database(peewee.SqliteDatabase):
                 RuntimeError when already in a transaction: they must not nest
         """
         with reading():
-            connection = self.connection()  # type: ignore[no-untyped-call]
+            connection = self.connection()  # type: ignore[no-untyped-call]  # nor for this
         if connection.in_transaction:
             raise RuntimeError("a writing transaction is open in this thread already; they must not nest")
         with self._write_lock, reading(), _immediate(connection):
@@ -118,7 +118,7 @@ def current() -> Database:
 
 def connection() -> sqlite3.Connection:
     """Return this thread's connection to the open database, for reading without the ORM."""
-    found: sqlite3.Connection = current().connection()  # type: ignore[no-untyped-call]
+    found: sqlite3.Connection = current().connection()  # type: ignore[no-untyped-call]  # nor here
     return found
 
 

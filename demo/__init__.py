@@ -44,9 +44,9 @@ def run_demo(port: int, secret_key: str | None = None, keep: str | None = None) 
         stack.enter_context(closing(billing))
         server: Any = create_server(app, host="127.0.0.1", port=port, threads=THREADS, ident="corkage-demo")
         at_stripe = "an offline Stripe: a simulation, no money moves" if simulator else "your Stripe test account"
-        print(f"Open {config.frontend_url} ({at_stripe}). Ctrl-C ends it.", flush=True)  # noqa: T201 -- its output
+        print(f"Open {config.frontend_url} ({at_stripe}). Ctrl-C ends it.", flush=True)
         if simulator:
-            print(f"Stripe's side, with its clock: {simulator.control_url}", flush=True)  # noqa: T201
+            print(f"Stripe's side, with its clock: {simulator.control_url}", flush=True)
         server.run()
 
 

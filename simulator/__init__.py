@@ -237,13 +237,13 @@ def serve(
 ) -> None:
     """Run a simulator in this thread until Ctrl-C, and print what one needs to use it."""
     simulator = Simulator(host=host, port=port, file=file)
-    print("An offline Stripe. A simulation: no money moves.", flush=True)  # noqa: T201 -- this is a command's output
-    print(f"  STRIPE_API_BASE={simulator.url}", flush=True)  # noqa: T201
-    print(f"  STRIPE_SECRET_KEY={simulator.api_key} (any test key will do)", flush=True)  # noqa: T201
-    print(f"  {simulator.control_url} moves its clock, and makes it misbehave", flush=True)  # noqa: T201
+    print("An offline Stripe. A simulation: no money moves.", flush=True)
+    print(f"  STRIPE_API_BASE={simulator.url}", flush=True)
+    print(f"  STRIPE_SECRET_KEY={simulator.api_key} (any test key will do)", flush=True)
+    print(f"  {simulator.control_url} moves its clock, and makes it misbehave", flush=True)
     if webhook:
         endpoint = _endpoint(simulator, webhook, webhook_secret)
-        print(f"  STRIPE_WEBHOOK_SECRET={endpoint['secret']}, webhooks to {webhook}", flush=True)  # noqa: T201
+        print(f"  STRIPE_WEBHOOK_SECRET={endpoint['secret']}, webhooks to {webhook}", flush=True)
     simulator.run()
 
 

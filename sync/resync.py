@@ -123,7 +123,7 @@ class Mending(Converger):
             if isinstance(error, StripeUnavailable) and not isinstance(error, StripeFailed):
                 raise
             self.report.failed[customer_id] = f"{error.code}: {error}"
-        except Exception as error:
+        except Exception as error:  # a bug that one customer brings to light must not stop all the others
             log.exception("%s could not be compared", customer_id)
             self.report.failed[customer_id] = f"bug: {type(error).__name__}"
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import stripe
-from harness import APP, open_shop, running, sdk
+from harness import APP, running
 from sabotage import thin
 
 from corkage.models import StripeEvent, Subscription, User
@@ -24,11 +24,6 @@ def simulator():
     """A Stripe whose time stands still, but when a test moves it."""
     with Simulator(now=int(time.time())) as started:
         yield started
-
-
-@pytest.fixture
-def shop(simulator):
-    return open_shop(simulator, sdk(simulator))
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from harness import DAY, open_shop, running, sdk
+from harness import DAY, running
 
 from corkage import database, models
 from corkage.models import Notice, Subscription, User
@@ -19,11 +19,6 @@ def simulator():
     """A Stripe whose time stands still, but when a test moves it: here it is ours, too."""
     with Simulator(now=int(time.time())) as started:
         yield started
-
-
-@pytest.fixture
-def shop(simulator):
-    return open_shop(simulator, sdk(simulator))
 
 
 @pytest.fixture
