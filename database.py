@@ -26,6 +26,7 @@ class Database(peewee.SqliteDatabase):
         self.path = path
         self._opened: weakref.WeakSet[_Connection] = weakref.WeakSet()
         self._write_lock = threading.Lock()
+        self._writing_connection: _Connection | None = None
         super().__init__(
             path,
             pragmas=(("synchronous", "full"), ("foreign_keys", 1)),
@@ -54,6 +55,7 @@ class Database(peewee.SqliteDatabase):
     def close_all(self) -> None:
         """Close every thread's connection; the database must no longer be in use."""
         self.close()
+        self._writing_connection = None
         for connection in self.open_connections():
             connection.close()
 
@@ -66,12 +68,32 @@ class Database(peewee.SqliteDatabase):
         Errors  DatabaseUnavailable when the file cannot be written (locked, full, read-only, damaged)
                 RuntimeError when already in a transaction: they must not nest
         """
-        with reading():
-            connection = self.connection()  # type: ignore[no-untyped-call]  # nor for this
-        if connection.in_transaction:
-            raise RuntimeError("a writing transaction is open in this thread already; they must not nest")
+        connection = self._free_connection()
         with self._write_lock, reading(), _immediate(connection):
             yield
+
+    def write(self, sql: str, values: tuple[object, ...]) -> int:
+        """Execute one statement, durably; return how many rows it wrote.
+
+        Errors  as `writing`
+        """
+        self._free_connection()
+        with reading(), self._write_lock:
+            return int(self._writer().execute(sql, values).rowcount)
+
+    def _free_connection(self) -> sqlite3.Connection:
+        """Return this thread's connection, once it is sure that no transaction is open on it."""
+        with reading():
+            connection: sqlite3.Connection = self.connection()  # type: ignore[no-untyped-call]  # nor for this
+        if connection.in_transaction:
+            raise RuntimeError("a writing transaction is open in this thread already; they must not nest")
+        return connection
+
+    def _writer(self) -> sqlite3.Connection:
+        """The connection of single statements, whichever thread brings them: what it has read stays true."""
+        if self._writing_connection is None:
+            self._writing_connection = self._connect()
+        return self._writing_connection
 
 
 @contextmanager
@@ -130,6 +152,11 @@ def execute(sql: str) -> None:
 def writing() -> AbstractContextManager[None]:
     """Write to the open database; see Database.writing."""
     return current().writing()
+
+
+def write(sql: str, values: tuple[object, ...]) -> int:
+    """Execute one statement as a transaction of its own; see Database.write."""
+    return current().write(sql, values)
 
 
 class _TakenBack(Exception):

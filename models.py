@@ -60,7 +60,7 @@ class User(Standing):
     stripe_customer_id = CharField(null=True, unique=True)
     subscription_id = CharField(null=True)
     trial_used_at = IntegerField(null=True)
-    next_change_at = IntegerField(null=True, index=True)
+    next_change_at = IntegerField(null=True)
     told = TextField(null=True)
     created_at = IntegerField()
     updated_at = IntegerField()
@@ -99,7 +99,7 @@ class Subscription(Standing):
     user = ForeignKeyField(User, null=True, backref="subscriptions")
     created = IntegerField()
     ended_at = IntegerField(null=True)
-    test_clock = CharField(null=True, index=True)
+    test_clock = CharField(null=True)
     ask_at = FloatField(null=True, index=True)
 
     class Meta:
@@ -124,6 +124,7 @@ class StripeEvent(Table):
 
     class Meta:
         table_name = "corkage_stripe_event"
+        without_rowid = True  # its key is its order: one tree to write to instead of two, and a third less on disk
 
 
 class Price(Table):
@@ -348,12 +349,16 @@ def _parsed(features: str) -> tuple[str, ...]:
 
 def _create_everything() -> None:
     database.current().create_tables(TABLES)
-    # Pending events are few among many: the partial indexes stay small whatever the history.
+    # What has an index is written once more; these hold only the few rows that are looked for.
     database.execute(
-        "CREATE INDEX corkage_event_due ON corkage_stripe_event (next_attempt_at) WHERE applied_at IS NULL"
+        "CREATE INDEX corkage_event_pending ON corkage_stripe_event (customer_id, next_attempt_at) "
+        "WHERE applied_at IS NULL"
     )
     database.execute(
-        "CREATE INDEX corkage_event_pending ON corkage_stripe_event (customer_id) WHERE applied_at IS NULL"
+        "CREATE INDEX corkage_user_change ON corkage_user (next_change_at) WHERE next_change_at IS NOT NULL"
+    )
+    database.execute(
+        "CREATE INDEX corkage_subscription_clock ON corkage_subscription (test_clock) WHERE test_clock IS NOT NULL"
     )
 
 

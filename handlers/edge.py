@@ -42,7 +42,8 @@ class ErrorsToResponses:
             response = self._answer(functools.partial(callback, *args, **kwargs), route.rule)
             for name, value in cors_headers(bottle.request.environ, self.config).items():
                 response.set_header(name, value)
-            response.set_header("Vary", ", ".join(filter(None, [response.get_header("Vary"), "Origin"])))
+            vary = response.get_header("Vary")
+            response.set_header("Vary", f"{vary}, Origin" if vary else "Origin")
             return response
 
         return guarded

@@ -31,8 +31,7 @@ def receive_webhook(billing: "Billing") -> bottle.HTTPResponse:
     now = time.time()
     payload = billing.verify_signature(body, bottle.request.environ.get("HTTP_STRIPE_SIGNATURE"), now)
     event = inbox.read_event(payload)
-    outcome = _take(billing, event, now)
-    log.info("%s %s: %s", event.id, event.type, outcome)
+    _take(billing, event, now)
     return json_response({"received": True})
 
 
@@ -45,11 +44,12 @@ def _reason_to_leave(billing: "Billing", event: inbox.EventRef) -> str | None:
     return None if event.is_wanted else "other_kind"
 
 
-def _take(billing: "Billing", event: inbox.EventRef, now: float) -> str:
+def _take(billing: "Billing", event: inbox.EventRef, now: float) -> None:
     reason = _reason_to_leave(billing, event)
     if reason:
         billing.count_left(reason)
-        return f"left: {reason}"
+        log.info("%s %s: left: %s", event.id, event.type, reason)
+        return
     is_new = inbox.record(event, "webhook", now, due_at=now + billing.settle_seconds)
+    log.debug("%s %s: %s", event.id, event.type, "recorded" if is_new else "known already")
     billing.apply_soon(event, now)
-    return "recorded" if is_new else "known already"
