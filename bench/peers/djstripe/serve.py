@@ -1,0 +1,11 @@
+"""Serve the project with waitress."""
+
+import os
+
+import waitress
+from django.core.wsgi import get_wsgi_application
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "product.settings")
+    application = get_wsgi_application()
+    waitress.serve(application, host="127.0.0.1", port=int(os.environ["PORT"]), threads=8, connection_limit=1000)
