@@ -28,6 +28,7 @@ from .errors import (
     NotConfigured,
     NotFound,
     NotSignedIn,
+    StripeError,
     StripeUnavailable,
 )
 from .handlers.access import show_access
@@ -45,7 +46,8 @@ from .sync.prices import Catalogue
 
 if TYPE_CHECKING:
     from .sync.checkout import Checkout
-    from .sync.worker import Work, Worker, WorkerThread
+    from .sync.thread import WorkerThread
+    from .sync.worker import Work, Worker
 
 HURRIED_SECONDS = (1.0, 1.5)  # for each of the two calls of a returning visitor, who is waiting
 SLOT_SECONDS = 0.25
@@ -58,6 +60,9 @@ Handler = Callable[["Billing"], bottle.HTTPResponse]
 class Billing:
     """Subscription billing for one product, on one database file. One at a time per process.
 
+    It may be made before a server forks, or in the idle parent of a reloader: connections are opened, and the worker's
+    thread is started, in the process that uses it, when it does.
+
     Shape   `authenticate` tells who is asking, from a WSGI environ; without it, tokens do (BILLING_AUTH_SECRET);
             `stripe_slots`: how many requests may wait for Stripe at a time, best half of the server's threads
     Errors  ConfigError, with every problem at once, when it cannot work as configured
@@ -69,6 +74,8 @@ class Billing:
         self._stripe_slots = threading.BoundedSemaphore(stripe_slots)
         self._identify = authenticator(config, authenticate)
         self._thread: WorkerThread | None = None
+        self._thread_lock = threading.Lock()
+        self._is_to_start = config.worker == "thread"
         self._left: Counter[str] = Counter()
         self._left_lock = threading.Lock()
         database.open_file(config.database)
@@ -77,21 +84,35 @@ class Billing:
             self._refuse_other_mode()
             self.catalogue = Catalogue(config.plans)
             self.catalogue.apply_plans(time.time())
+            database.release()
         except BaseException:
             database.close_file()
             raise
         self.wsgi = create_app(self)
         for name in config.unknown_settings:
             log.warning("%s is set, and no setting of this name is known to Corkage", name)
-        if config.worker == "thread":
-            self._start_thread()
-            os.register_at_fork(after_in_child=functools.partial(_start_again, weakref.ref(self)))
+        os.register_at_fork(after_in_child=functools.partial(_begin_anew, weakref.ref(self)))
+
+    def start(self) -> None:
+        """Start the worker's thread in this process, unless it runs or BILLING_WORKER says otherwise.
+
+        The first request, question or sale does so by itself. It is for a server that may get none for long, and is to
+        poll, and to tell the host, all the same: called where the serving process begins, after any fork.
+        """
+        if not self._is_to_start:
+            return
+        with self._thread_lock:
+            if self._is_to_start:
+                self._is_to_start = False
+                self._start_thread()
 
     def access(self, user_id: str) -> Access:
         """Tell whether this user may in, and why, from the local row; asks nobody.
 
         Errors  DatabaseUnavailable when the file cannot be read
         """
+        if self._is_to_start:
+            self.start()
         return models.read_access(user_id)
 
     def checkout_url(self, identity: Identity, plan: str, *, billing_url: str | None = None) -> str:
@@ -103,6 +124,7 @@ class Billing:
         """
         from .sync.checkout import Buyer
 
+        self.start()
         base = billing_url or self.config.billing_url
         if base is None:
             raise NotConfigured(
@@ -119,6 +141,7 @@ class Billing:
         Shape   flow: "payment_method_update", "subscription_update", "subscription_cancel" or None for all of it
         Errors  UnknownFlow, NoBillingAccount, Busy; StripeError as the gateway's
         """
+        self.start()
         with self.stripe_slot():
             return self.checkout.portal_url(user_id, self.config.frontend_url, flow)
 
@@ -170,9 +193,11 @@ class Billing:
 
     def close(self) -> None:
         """Stop the worker after the customer at hand, and close the file. What is pending stays pending."""
-        if self._thread is not None:
-            self._thread.stop()
-            self._thread = None
+        with self._thread_lock:
+            self._is_to_start = False
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.stop()
         database.close_file()
 
     def signed_in(self, environ: dict[str, Any]) -> Identity:
@@ -239,23 +264,48 @@ class Billing:
         with self._left_lock:
             return dict(self._left)
 
-    def run_worker(self) -> None:
-        """Apply what is due in this thread, again and again, until SIGTERM or Ctrl-C."""
-        from .sync.worker import WorkerThread
+    def check_account(self) -> None:
+        """Make sure, where Stripe tells, that the key belongs to the account that the file mirrors.
 
+        Errors  ConfigError when it is another
+        """
+        try:
+            self.worker.check_account()
+        except StripeError as error:
+            log.warning("Stripe did not tell whose key this is; going on, and asking again later: %s", error)
+
+    def run_worker(self) -> None:
+        """Apply what is due in this thread, again and again, until SIGTERM or Ctrl-C.
+
+        Errors  ConfigError when the key belongs to another Stripe account than the file mirrors
+        """
+        from .sync.thread import WorkerThread
+
+        self.check_account()
         looping = WorkerThread(lambda: self.worker)
         signal.signal(signal.SIGTERM, lambda *_: looping.stop())
         signal.signal(signal.SIGINT, lambda *_: looping.stop())
+        log.info("applying what is due, database %s", self.config.database)
         looping.run()
+        log.info("stopped")
 
     def worker_state(self) -> str:
         """Tell how events are applied here: "thread", "inline", "off", or "stopped" for a thread that died."""
         if self.config.worker != "thread":
             return self.config.worker
-        return "thread" if self._thread is not None and self._thread.is_alive() else "stopped"
+        is_well = self._is_to_start or (self._thread is not None and self._thread.is_alive())
+        return "thread" if is_well else "stopped"
+
+    def _begin_anew(self) -> None:
+        self._is_to_start = self._is_to_start or self._thread is not None
+        self._thread = None
+        self._thread_lock, self._left_lock = threading.Lock(), threading.Lock()
+        self._stripe_slots = threading.BoundedSemaphore(self.stripe_slots)
+        for name in ("worker", "checkout"):
+            self.__dict__.pop(name, None)
 
     def _start_thread(self) -> None:
-        from .sync.worker import WorkerThread
+        from .sync.thread import WorkerThread
 
         self._thread = WorkerThread(lambda: self.worker)
         self._thread.start()
@@ -271,11 +321,11 @@ class Billing:
             )
 
 
-def _start_again(made: "weakref.ref[Billing]") -> None:
-    """Give a forked child a worker thread of its own: the parent's did not come along."""
+def _begin_anew(made: "weakref.ref[Billing]") -> None:
+    """In a forked child: the parent's threads did not come along, and its sockets to Stripe are not the child's."""
     billing = made()
-    if billing is not None and billing._thread is not None:
-        billing._start_thread()
+    if billing is not None:
+        billing._begin_anew()
 
 
 ROUTES: tuple[tuple[str, str, Handler], ...] = (
@@ -293,12 +343,17 @@ def create_app(billing: Billing) -> bottle.Bottle:
     app = bottle.Bottle()
     app.install(ErrorsToResponses(billing.config))
     for method, rule, handler in ROUTES:
-        app.route(rule, method, functools.partial(handler, billing), name=f"{method} {rule}")
+        app.route(rule, method, functools.partial(_handle, billing, handler), name=f"{method} {rule}")
     for rule in {rule for _, rule, _ in ROUTES}:
         app.route(rule, "ANY", _refuse_method)
     for rule in ("/", "/<path:path>"):
         app.route(rule, "ANY", _refuse_path)
     return app
+
+
+def _handle(billing: Billing, handler: Handler) -> bottle.HTTPResponse:
+    billing.start()
+    return handler(billing)
 
 
 def _refuse_method() -> bottle.HTTPResponse:

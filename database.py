@@ -190,6 +190,11 @@ def open_file(path: str) -> None:
     proxy.initialize(opened)
 
 
+def release() -> None:
+    """Close every connection, and keep the file for whoever asks next, in this process or in one forked from it."""
+    current().close_all()
+
+
 def close_file() -> None:
     """Close the open database, if any."""
     if proxy.obj is not None:

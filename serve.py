@@ -11,7 +11,6 @@ from typing import Any
 from waitress.server import create_server
 
 from .billing_app import Billing
-from .errors import StripeError
 
 THREADS = 8  # twice the slots for waiting on Stripe
 CONNECTIONS = 1000  # waitress takes 100 unless told: fewer than a burst of webhooks may open
@@ -27,7 +26,7 @@ def serve(billing: Billing, host: str, port: int) -> None:
     Errors  ConfigError when the key belongs to another Stripe account than the file mirrors;
             OSError when the port cannot be had
     """
-    _check_account(billing)
+    billing.check_account()
     server: Any = create_server(
         billing.wsgi,
         host=host,
@@ -37,6 +36,7 @@ def serve(billing: Billing, host: str, port: int) -> None:
         max_request_body_size=LARGEST_BODY,
         ident="corkage",
     )
+    billing.start()
     signal.signal(signal.SIGTERM, lambda *_: _stop(server))
     # The stop ends by it, and a shell script starts what is in the background with it ignored.
     signal.signal(signal.SIGINT, _end)
@@ -45,13 +45,6 @@ def serve(billing: Billing, host: str, port: int) -> None:
         server.run()
     billing.close()
     log.info("stopped")
-
-
-def _check_account(billing: Billing) -> None:
-    try:
-        billing.worker.check_account()
-    except StripeError as error:
-        log.warning("Stripe did not tell whose key this is; going on, and asking again later: %s", error)
 
 
 def _end(*_: object) -> None:

@@ -42,6 +42,7 @@ def run_demo(port: int, secret_key: str | None = None, keep: str | None = None) 
         _offer(Gateway(config.stripe_secret_key, config.stripe_api_base))
         app, billing = make_app(config, secrets.token_urlsafe(32))
         stack.enter_context(closing(billing))
+        billing.start()
         server: Any = create_server(app, host="127.0.0.1", port=port, threads=THREADS, ident="corkage-demo")
         at_stripe = "an offline Stripe: a simulation, no money moves" if simulator else "your Stripe test account"
         print(f"Open {config.frontend_url} ({at_stripe}). Ctrl-C ends it.", flush=True)

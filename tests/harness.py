@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +119,14 @@ class App:
         self.billing.worker.work_once(time.time() if now is None else now)
 
 
+def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
+    """Wait for it; fail when it does not come."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
 class Receiver:
     """A webhook endpoint that notes what it gets, and answers as told."""
 
@@ -167,9 +175,22 @@ def stop(server: Any, thread: threading.Thread) -> None:
 
 
 @contextmanager
+def serving(app: Any) -> Iterator[str]:
+    """Serve a WSGI app on a free port, and tell its address."""
+    server: Any = create_server(app, host="127.0.0.1", port=0)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.effective_port}"
+    finally:
+        stop(server, thread)
+
+
+@contextmanager
 def running(config: Config, **options: Any) -> Iterator[App]:
     """Serve a Billing over HTTP on a free port."""
     billing = Billing(config, **options)
+    billing.start()
     server: Any = create_server(billing.wsgi, host="127.0.0.1", port=0, threads=8, connection_limit=1000)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -182,11 +203,16 @@ def running(config: Config, **options: Any) -> Iterator[App]:
 
 @contextmanager
 def started(
-    arguments: list[str], environ: dict[str, str], folder: Path, wait_for: str, through: tuple[str, ...] = ()
+    arguments: list[str],
+    environ: dict[str, str],
+    folder: Path,
+    wait_for: str,
+    through: tuple[str, ...] = (),
+    module: str = "corkage.cli",
 ) -> Iterator[tuple["subprocess.Popen[str]", list[str]]]:
     """Start a command that goes on, wait until it says so, and stop it as an init system would."""
     process = subprocess.Popen(
-        [*through, sys.executable, "-m", "corkage.cli", *arguments],
+        [*through, sys.executable, "-m", module, *arguments],
         cwd=folder,
         env=environ,
         stdout=subprocess.PIPE,

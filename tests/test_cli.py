@@ -13,6 +13,7 @@ import requests
 import stripe
 from harness import AUTH_SECRET, WEBHOOK_SECRET, started
 
+from corkage.models import remember_once
 from corkage.simulator.faults import ApiFaults
 
 
@@ -168,11 +169,22 @@ def test_work_goes_on_until_it_is_stopped(environ, tmp_path, app, shop):
     shop.subscribe(shop.customer())
     app.deliver(shop.event("customer.subscription.created"))
 
-    with started(["work"], environ, tmp_path, "converged") as (process, _):
+    with started(["work"], environ, tmp_path, "converged") as (process, said):
         pass
 
     assert process.returncode == 0
+    assert any("applying what is due" in line for line in said)
+    assert said[-1].rstrip().endswith("stopped")
     assert app.billing.access("ann").allowed
+
+
+def test_work_refuses_the_key_of_another_account_at_the_start(corkage, app):
+    remember_once("account", "acct_another")
+
+    refused = corkage("work", BILLING_DATABASE=app.billing.config.database)
+
+    assert refused.returncode == 2
+    assert "acct_another" in refused.stderr
 
 
 def test_a_setting_that_nobody_knows_is_warned_about(corkage):

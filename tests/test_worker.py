@@ -17,7 +17,8 @@ from corkage.models import Cursor, Price, StripeEvent, Subscription, User, remem
 from corkage.plans import Plan
 from corkage.sync import inbox, recurring
 from corkage.sync.gateway import Gateway
-from corkage.sync.worker import LEASE_SECONDS, PRICES_AGAIN_SECONDS, WorkerThread
+from corkage.sync.thread import WorkerThread
+from corkage.sync.worker import LEASE_SECONDS, PRICES_AGAIN_SECONDS
 
 
 def until(condition, seconds=30.0):
@@ -178,7 +179,7 @@ def test_the_thread_outlives_a_database_that_cannot_be_read(config, shop, caplog
 
 
 def test_the_thread_outlives_a_bug(config, shop, caplog, monkeypatch):
-    monkeypatch.setattr("corkage.sync.worker.AFTER_A_BUG_SECONDS", 0.05)
+    monkeypatch.setattr("corkage.sync.thread.AFTER_A_BUG_SECONDS", 0.05)
     with running(replace(config, worker="thread", poll_seconds=3600)) as app:
         events_since = app.billing.worker.gateway.events_since
         app.billing.worker.gateway.events_since = lambda *_: 1 / 0

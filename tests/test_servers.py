@@ -1,0 +1,144 @@
+"""Servers that load the app before they fork, that run several processes, or import it in an idle parent."""
+
+import json
+import random
+import re
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+from harness import WEBHOOK_SECRET, started, until
+from stripe import WebhookSignature
+
+from corkage.models import Notice, StripeEvent, Subscription
+from corkage.sync import inbox
+
+USERS, TWICE = 50, 50
+SERVED = "from corkage import Billing, Config\napplication = Billing(Config.from_env()).wsgi\n"
+
+
+@pytest.fixture
+def webhooks(shop, simulator):
+    """What a busy hour brings: four events that count, of each of many users."""
+    for number in range(USERS):
+        user = f"user{number}"
+        customer = shop.customer(user)
+        subscription = shop.subscribe(customer, user=user)
+        shop.client.v1.subscriptions.update(subscription, params={"metadata": {"seen": "yes"}})
+        shop.client.v1.customers.update(customer, params={"name": "Ann"})
+    events = [event for event in simulator.world.all("event") if inbox.read_event(event).is_wanted]
+    assert len({event["id"] for event in events}) == len(events) >= 200
+    return [json.dumps(event) for event in events]
+
+
+def deliver_at_once(url, bodies):
+    """Open all the connections first, then let all of them speak."""
+    together = threading.Barrier(len(bodies))
+
+    def deliver(body):
+        signature = WebhookSignature.generate_signature_header(body, WEBHOOK_SECRET)
+        together.wait(60)
+        return requests.post(url, body, headers={"Stripe-Signature": signature}, timeout=60).status_code
+
+    with ThreadPoolExecutor(len(bodies)) as pool:
+        return list(pool.map(deliver, bodies))
+
+
+@pytest.mark.parametrize("kind", ["--worker-class=sync", "--threads=4"])
+def test_three_forked_workers_take_two_hundred_webhooks_at_once(
+    kind, app, webhooks, shop, simulator, environ, tmp_path
+):
+    (tmp_path / "host.py").write_text(SERVED)
+    environ |= {"BILLING_DATABASE": app.billing.config.database, "BILLING_POLL_SECONDS": "0"}
+    bodies = webhooks + random.Random(7).sample(webhooks, TWICE)
+    options = ["--workers=3", "--preload", kind, "--bind=127.0.0.1:0", "host:application"]
+
+    with started(options, environ, tmp_path, "Listening at", module="gunicorn") as (process, said):
+        url = re.search(r"http://127\.0\.0\.1:\d+", said[-1])[0]
+        assert deliver_at_once(f"{url}/webhook", bodies) == [200] * len(bodies)
+        until(lambda: not StripeEvent.select().where(StripeEvent.applied_at.is_null()).count())
+        assert requests.get(f"{url}/health", timeout=30).json()["worker"] == "thread"
+
+    assert StripeEvent.select().count() == len(webhooks)
+    there = {each["id"]: each["status"] for each in simulator.world.all("subscription")}
+    assert {row.id: row.subscription_status for row in Subscription.select()} == there
+    assert all(app.billing.access(f"user{number}").allowed for number in range(USERS))
+    assert sorted(row.user_id for row in Notice.select()) == sorted(f"user{number}" for number in range(USERS))
+    assert process.returncode == 0
+    assert not re.search("locked|unavailable|Traceback", "".join(said))
+
+
+MADE = """
+import os, sys, threading, time
+from corkage import Billing, Config, database
+from corkage.models import Cursor
+billing = Billing(Config.from_env())
+
+def is_idle():
+    return threading.active_count() == 1 and not database.current().open_connections()
+
+def works():
+    deadline = time.monotonic() + 30
+    while not Cursor.select().where(Cursor.name == "prices").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return Cursor.select().where(Cursor.name == "prices").exists() and billing.worker_state() == "thread"
+
+def in_a_child(act):
+    if os.fork() == 0:
+        os._exit(not act())
+    return os.waitstatus_to_exitcode(os.wait()[1]) == 0
+"""
+BEFORE_A_FORK = """
+assert is_idle() and "stripe" not in sys.modules
+assert in_a_child(is_idle)
+assert in_a_child(lambda: not billing.access("ann").allowed and threading.active_count() == 2 and works())
+assert is_idle()
+billing.start()
+assert works()
+billing.close()
+assert threading.active_count() == 1
+"""
+IN_USE = """
+billing.start()
+worker, checkout, thread = billing.worker, billing.checkout, billing._thread
+assert works()
+
+def is_anew():
+    Cursor.delete().where(Cursor.name == "prices").execute()
+    assert threading.active_count() == 1
+    billing.access("ann")
+    return works() and billing.worker is not worker and billing.checkout is not checkout
+
+assert in_a_child(is_anew)
+assert billing._thread is thread and thread.is_alive() and billing.worker is worker
+billing.close()
+assert in_a_child(lambda: threading.active_count() == 1 and not billing._is_to_start)
+"""
+UNCLOSED = """
+billing.start()
+assert works()
+begun = threading.Event()
+billing.worker.work_once = lambda *_: begun.set() or time.sleep(0.5) or print("finished") or sys.exit()
+billing._thread.wake()
+begun.wait(30)
+"""
+
+
+def run(program, environ, folder):
+    environ = environ | {"BILLING_POLL_SECONDS": "0"}
+    command = [sys.executable, "-c", MADE + program]
+    ran = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+@pytest.mark.parametrize("program", [BEFORE_A_FORK, IN_USE], ids=["made before a fork", "in use at a fork"])
+def test_each_process_opens_and_starts_what_it_uses_itself(program, environ, tmp_path):
+    run(program, environ, tmp_path)
+
+
+def test_a_process_that_ends_lets_its_worker_finish_the_customer_at_hand(environ, tmp_path):
+    assert run(UNCLOSED, environ, tmp_path) == "finished\n"
