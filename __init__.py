@@ -4,8 +4,9 @@
 # would then load the whole tree a second time.
 from corkage.billing_app import Billing
 from corkage.config import Config
+from corkage.errors import BillingError
 from corkage.identity import Identity
 from corkage.models import Access
 from corkage.plans import Plan
 
-__all__ = ["Access", "Billing", "Config", "Identity", "Plan"]
+__all__ = ["Access", "Billing", "BillingError", "Config", "Identity", "Plan"]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import bottle
 
-from . import database, models
+from . import database, models, mounting, plugin
 from .config import Config
 from .errors import (
     Busy,
@@ -28,6 +28,7 @@ from .errors import (
     NotConfigured,
     NotFound,
     NotSignedIn,
+    PaymentRequired,
     StripeError,
     StripeUnavailable,
 )
@@ -41,10 +42,13 @@ from .handlers.returning import come_back
 from .handlers.webhook import receive_webhook
 from .identity import Authenticate, Identity, authenticator
 from .models import Access
+from .requirement import Requirement
 from .sync import inbox
 from .sync.prices import Catalogue
 
 if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
+
     from .sync.checkout import Checkout
     from .sync.thread import WorkerThread
     from .sync.worker import Work, Worker
@@ -58,7 +62,7 @@ Handler = Callable[["Billing"], bottle.HTTPResponse]
 
 
 class Billing:
-    """Subscription billing for one product, on one database file. One at a time per process.
+    """Subscription billing for one product, on one database file. One at a time per process. A Bottle plugin, too.
 
     It may be made before a server forks, or in the idle parent of a reloader: connections are opened, and the worker's
     thread is started, in the process that uses it, when it does.
@@ -68,11 +72,15 @@ class Billing:
     Errors  ConfigError, with every problem at once, when it cannot work as configured
     """
 
+    name = "corkage"  # as Bottle knows the plugin
+    api = 2
+
     def __init__(self, config: Config, authenticate: Authenticate | None = None, stripe_slots: int = 4) -> None:
         self.config = config
         self.stripe_slots = stripe_slots
         self._stripe_slots = threading.BoundedSemaphore(stripe_slots)
         self._identify = authenticator(config, authenticate)
+        self._mounted_at: str | None = None
         self._thread: WorkerThread | None = None
         self._thread_lock = threading.Lock()
         self._is_to_start = config.worker == "thread"
@@ -114,6 +122,58 @@ class Billing:
         if self._is_to_start:
             self.start()
         return models.read_access(user_id)
+
+    def admit(self, user_id: str | None, *plans: str, feature: str | None = None) -> Access:
+        """Return the user's access where it is on one of the plans and with the feature, as far as any are named.
+
+        Errors  NotSignedIn for None, PaymentRequired; ConfigError for a name that plans.toml does not have;
+                DatabaseUnavailable: nobody is let in by accident
+        """
+        wanted = Requirement(plans, feature)
+        wanted.check(self.config.plans)
+        if not user_id:
+            raise NotSignedIn("nobody is signed in")
+        access = self.access(user_id)
+        if not wanted.is_met_by(access):
+            raise PaymentRequired(f"{user_id!r} has {access.reason}, plan {access.plan}", self.pricing_url)
+        return access
+
+    def requires(self, *plans: str, feature: str | None = None) -> Callable[[plugin.Callback], plugin.Callback]:
+        """Guard a Bottle handler: 401 for nobody, 402 for whoever is not on one of the plans, or lacks the feature.
+
+        Without a name any access will do. A handler that names an `access` parameter is given it.
+
+        Errors  ConfigError, at once, for a name that plans.toml does not have
+        """
+        wanted = Requirement(plans, feature)
+        wanted.check(self.config.plans)
+        return functools.partial(plugin.guard, self, wanted)
+
+    def setup(self, app: bottle.Bottle) -> None:
+        """Mount the routes, at BILLING_URL's path or at /billing: the first half of Bottle's `app.install(billing)`.
+
+        Errors  ConfigError when it is installed there already, or BILLING_URL has no path
+        """
+        self._mounted_at = plugin.mount(self, app, create_app(self))
+
+    def apply(self, callback: plugin.Callback, _route: bottle.Route) -> plugin.Callback:
+        """Give each handler of the app what it asks for: the second half of `app.install(billing)`."""
+        return plugin.give_access(self, callback)
+
+    def middleware(self, app: "WSGIApplication", path: str | None = None) -> "WSGIApplication":
+        """Put the routes beside any WSGI app: at the path or, without one, BILLING_URL's or /billing.
+
+        Errors  ConfigError when BILLING_URL has no path
+        """
+        self._mounted_at = path or mounting.mount_path(self.config)
+        return mounting.middleware(self, app, self._mounted_at)
+
+    @property
+    def pricing_url(self) -> str:
+        """Where somebody is led who has not paid: our page of plans or, while its address is unknown, the product."""
+        base = self.config.billing_url or self._mounted_at
+        has_page = any(rule == "/pricing" for _, rule, _ in ROUTES)
+        return f"{base}/pricing" if base and has_page else self.config.frontend_url
 
     def checkout_url(self, identity: Identity, plan: str, *, billing_url: str | None = None) -> str:
         """Return where to send a user who wants a plan: Stripe's Checkout or, for a subscriber, the portal.

@@ -13,6 +13,7 @@ BillingError                      500 internal_error
 │   ├── CheckoutInProgress        409 checkout_in_progress
 │   ├── NotSignedIn               401 not_signed_in
 │   │   └── InvalidToken          401 invalid_token
+│   ├── PaymentRequired           402 payment_required
 │   ├── NotFound                  404 not_found
 │   └── MethodNotAllowed          405 method_not_allowed
 ├── NotConfigured                 503 not_configured
@@ -39,6 +40,10 @@ class BillingError(Exception):
     code: ClassVar[str] = "internal_error"
     sentence: ClassVar[str] = "Something went wrong on our side. It has been logged."
     retry_after_seconds: ClassVar[int | None] = None
+
+    def to_dict(self) -> dict[str, dict[str, str]]:
+        """Tell a program: `{"error": {"code", "message"}}`, in words that are safe to show."""
+        return {"error": {"code": self.code, "message": self.sentence}}
 
 
 class ConfigError(BillingError):
@@ -133,6 +138,22 @@ class InvalidToken(NotSignedIn):
 
     code = "invalid_token"
     sentence = "Your sign-in is not valid here, or no longer. Please sign in again."
+
+
+class PaymentRequired(RequestRefused):
+    """The user is signed in, and has not paid for this. `pricing_url` is where that can be changed."""
+
+    http_status = 402
+    code = "payment_required"
+    sentence = "This is for subscribers, and your plan does not include it."
+
+    def __init__(self, message: str, pricing_url: str) -> None:
+        super().__init__(message)
+        self.pricing_url = pricing_url
+
+    def to_dict(self) -> dict[str, dict[str, str]]:
+        """Tell a program, and where it can lead: `{"error": {"code", "message", "pricing_url"}}`."""
+        return {"error": {**super().to_dict()["error"], "pricing_url": self.pricing_url}}
 
 
 class NotFound(RequestRefused):

@@ -293,7 +293,7 @@ REASONS = {
 class Access(NamedTuple):
     """May this user in, and why? A row of the view corkage_access.
 
-    Shape   reason is one of REASONS; features are empty unless allowed
+    Shape   reason is one of REASONS or, for a visitor, not_signed_in; features are empty unless allowed
     Units   until and cancel_at are Unix seconds, UTC; until is when the answer may change, None when it will not
     """
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import bottle
 
-from corkage import Billing, Config, Identity
+from corkage import Access, Billing, Config, Identity
 
 PAGE = bottle.SimpleTemplate((Path(__file__).parent / "notes.html").read_text("utf-8"))
 
@@ -19,21 +19,16 @@ def make_app(config: Config, secret: str) -> tuple[bottle.Bottle, Billing]:
         return Identity(name) if name else None
 
     billing = Billing(config, authenticate=signed_in)
-    app.mount("/billing/", billing.wsgi)
+    app.install(billing)
 
     @app.get("/export")
-    def export() -> bottle.HTTPResponse:
-        user = signed_in(bottle.request.environ)
-        if user is None or "exports" not in billing.access(user.user_id).features:
-            return bottle.HTTPResponse("Exporting is for subscribers.", 402)
-        return bottle.HTTPResponse("\n".join(notes.get(user.user_id, [])), Content_Type="text/plain; charset=utf-8")
+    @billing.requires(feature="exports")
+    def export(access: Access) -> bottle.HTTPResponse:
+        return bottle.HTTPResponse("\n".join(notes.get(access.user_id, [])), Content_Type="text/plain; charset=utf-8")
 
     @app.get("/")
-    def show_notes() -> str:
-        user = signed_in(bottle.request.environ)
-        access = billing.access(user.user_id) if user else None
-        own = notes.get(user.user_id, []) if user else []
-        return str(PAGE.render(user=user, access=access, plans=config.plans, notes=own))
+    def show_notes(access: Access) -> str:
+        return str(PAGE.render(access=access, plans=config.plans, notes=notes.get(access.user_id, [])))
 
     @app.post("/notes")
     def add_note() -> bottle.HTTPResponse:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 import bottle
 
 from ..config import Config
-from ..errors import BillingError, BodyTooLarge, InvalidBody, RequestRefused
+from ..errors import BillingError, BodyTooLarge, InvalidBody, PaymentRequired, RequestRefused
 from .guards import cors_headers
 
 VIEWS = Path(__file__).parent.parent / "views"
@@ -52,26 +52,31 @@ class ErrorsToResponses:
         try:
             return handle()
         except BillingError as error:
-            _log(error, rule)
-            return error_response(error, self.config.frontend_url)
+            return refusal(error, rule, self.config.frontend_url)
         except Exception:  # the outermost edge: a bug must not print itself into the page
             log.exception("%s failed", rule)
             return error_response(BillingError("unexpected"), self.config.frontend_url)
 
 
-def _log(error: BillingError, rule: str) -> None:
+def refusal(error: BillingError, rule: str, product_url: str) -> bottle.HTTPResponse:
+    """Answer with the error, and tell the log its reason."""
     level = logging.INFO if isinstance(error, RequestRefused) else logging.ERROR
     log.log(level, "%s answered %d %s: %s", rule, error.http_status, error.code, error)
+    return error_response(error, product_url)
 
 
 def error_response(error: BillingError, product_url: str) -> bottle.HTTPResponse:
-    """Answer with the error's status: `{"error": {"code", "message"}}` to programs, a page to browsers."""
+    """Answer with the error's status: `{"error": {"code", "message"}}` to programs, a page to browsers.
+
+    The page leads to the product; for somebody who has not paid, to where they can.
+    """
     if wants_page():
-        body = _template("error").render(sentence=error.sentence, product_url=product_url)
+        way_on = ("See the plans", error.pricing_url) if isinstance(error, PaymentRequired) else ("Back", product_url)
+        body = _template("error").render(sentence=error.sentence, way_on=way_on)
         headers = {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store", **PAGE_HEADERS}
         response = bottle.HTTPResponse(body, error.http_status, headers)
     else:
-        response = json_response({"error": {"code": error.code, "message": error.sentence}}, error.http_status)
+        response = json_response(error.to_dict(), error.http_status)
     if error.retry_after_seconds is not None:
         response.set_header("Retry-After", str(error.retry_after_seconds))
     if error.http_status == 401:

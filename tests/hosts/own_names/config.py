@@ -1,0 +1,3 @@
+"""The host's own."""
+
+HOST, PLAN = True, "pro"

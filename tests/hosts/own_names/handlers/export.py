@@ -1,0 +1,2 @@
+def export(access):
+    return f"{access.user_id}'s notes"

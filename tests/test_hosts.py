@@ -1,0 +1,123 @@
+"""Corkage in the hosts of docs/embedding, and in one whose modules are called as ours: one story, the same in each."""
+
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from harness import DAY, WEBHOOK_SECRET, started, until
+
+import corkage as package
+from corkage.simulator import visitor
+
+ROOT = Path(package.__file__).parent
+EXAMPLES, OWN = ROOT / "docs" / "embedding", ROOT / "tests" / "hosts" / "own_names"
+PRODUCT = "http://notes.example"
+PLANS = '[pro]\nname = "Pro"\nprices = ["pro_monthly"]\nfeatures = ["exports"]\ngrace_days = 7\n'
+HOSTS = {
+    "bottle_app:app": EXAMPLES,
+    "flask_app:app": EXAMPLES,
+    "django_app:application": EXAMPLES,
+    "fastapi_app:app": EXAMPLES,
+    "wsgi_app:app": EXAMPLES,
+    "app:app": OWN,
+}
+SERVERS = {"fastapi_app:app": ["uvicorn", "--port", "0"]}
+ON_WAITRESS = ["waitress", "--listen", "127.0.0.1:0"]
+
+
+class Browser:
+    """A visitor of the host, who knows it by its public name, as behind a reverse proxy."""
+
+    def __init__(self, url):
+        self.url, self.session = url, requests.Session()
+        self.session.headers.update({"Host": "notes.example", "Accept": "text/html", "Sec-Fetch-Site": "same-origin"})
+
+    def get(self, path, **headers):
+        return self.session.get(self.url + path, headers=headers, allow_redirects=False, timeout=30)
+
+    def post(self, path, fields, **options):
+        return self.session.post(self.url + path, fields, allow_redirects=False, timeout=30, **options)
+
+    def sign_in(self, name):
+        fields = {"name": name}
+        answer = self.post("/sign-in", fields)
+        answer = self.post("/sign-in", None, json=fields) if answer.status_code == 422 else answer
+        assert answer.ok, answer.text
+
+    def led_to(self, path, **fields):
+        answer = self.post(path, fields)
+        assert answer.status_code == 303, answer.text
+        return answer.headers["Location"]
+
+    def may_export(self):
+        answer = self.get("/export", Accept="application/json")
+        assert (answer.status_code == 200) is ("ann's notes" in answer.text)
+        return answer.status_code
+
+    def is_told(self, reason):
+        """Wait until access is as this reason says."""
+        until(lambda: self.get("/billing/access").json()["reason"] == reason)
+
+
+@pytest.fixture(params=HOSTS)
+def browser(request, environ, tmp_path, simulator):
+    """The example, served as its first line says, with its webhooks."""
+    (tmp_path / "plans.toml").write_text(PLANS)
+    environ = environ | {"FRONTEND_URL": PRODUCT, "PYTHONPATH": str(HOSTS[request.param]), "SECRET_KEY": "x" * 32}
+    environ |= {"BILLING_AUTH_SECRET": "", "BILLING_POLL_SECONDS": "0"}
+    module, *options = SERVERS.get(request.param, ON_WAITRESS)
+    with started([*options, request.param], environ, tmp_path, "http://127.0.0.1:", module=module) as (_, said):
+        url = re.search(r"http://127\.0\.0\.1:\d+", said[-1])[0]
+        simulator.add_webhook_endpoint(f"{url}/billing/webhook", secret=WEBHOOK_SECRET)
+        yield Browser(url)
+
+
+def test_a_host_sells_lets_in_shows_out_and_lets_in_again(browser, shop, simulator):
+    assert browser.may_export() == 401
+    assert browser.get("/billing/access").status_code == 401
+    browser.sign_in("ann")
+    assert browser.may_export() == 402
+
+    bought = simulator.buy(browser.led_to("/billing/checkout", plan="pro"))
+    back = urlsplit(bought["success_url"].replace("{CHECKOUT_SESSION_ID}", bought["id"]))
+    assert f"{back.scheme}://{back.netloc}{back.path}" == f"{PRODUCT}/billing/return"
+    assert browser.get(f"{back.path}?{back.query}").headers["Location"] == PRODUCT
+    assert browser.may_export() == 200
+
+    simulator.use_card(bought["customer"], "pm_card_chargeCustomerFail")
+    simulator.advance_to("renewal")
+    browser.is_told("grace")
+    assert browser.may_export() == 200
+    simulator.advance(8 * DAY)
+    browser.is_told("past_due")
+    assert browser.may_export() == 402
+
+    portal = browser.led_to("/billing/portal", flow="payment_method_update")
+    visitor.pay(f"{portal}/card", "pm_card_visa")
+    browser.is_told("active")
+    assert browser.may_export() == 200
+
+    portal = browser.led_to("/billing/portal", flow="subscription_cancel")
+    requests.post(f"{portal}/cancel/{bought['subscription']}", allow_redirects=False, timeout=30)
+    browser.is_told("canceling")
+    assert browser.may_export() == 200
+    simulator.advance_to("renewal")
+    browser.is_told("ended")
+    assert browser.may_export() == 402
+
+    until(lambda: browser.get("/billing/health").json()["backlog"] == 0)
+    assert len(simulator.world.all("subscription")) == len(simulator.world.all("customer")) == 1
+    assert browser.post("/billing/webhook", "{}").status_code == 400
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_every_example_is_short_tried_and_found(path):
+    lines = [line.strip() for line in path.read_text().splitlines()]
+    code = [line for line in lines if line and not line.startswith(("#", '"""'))]
+
+    assert len(code) < 30
+    assert f"(embedding/{path.name})" in (ROOT / "docs" / "embedding.md").read_text()
+    assert path.name == "django_settings.py" or any(host.startswith(f"{path.stem}:") for host in HOSTS)
+    assert path.name == "django_settings.py" or any(f" {host}" in lines[0] for host in HOSTS)

@@ -1,0 +1,303 @@
+"""`app.install(billing)`, `access` and `requires` in a Bottle app; the WSGI middleware; what both mount."""
+
+import functools
+import sqlite3
+import time
+from dataclasses import replace
+
+import bottle
+import pytest
+import requests
+from harness import PRO, serving
+
+from corkage import Billing, Identity, billing_app
+from corkage.errors import ConfigError, InvalidToken, NotSignedIn, PaymentRequired
+from corkage.plans import Plan
+
+TEAM = Plan("team", "Team", ("team_monthly",), features=("sharing",))
+
+
+def signed_in(environ):
+    user = environ.get("HTTP_X_USER")
+    if user == "forged":
+        raise InvalidToken("it proves nothing")
+    return Identity(user) if user else None
+
+
+def loud(handler):
+    @functools.wraps(handler)
+    def louder(*args, **kwargs):
+        return handler(*args, **kwargs).upper()
+
+    return louder
+
+
+class Breaking:
+    """A plugin of the host's that takes each request of the routes it is applied to for its own."""
+
+    name, api = "breaking", 2
+
+    def apply(self, *_):
+        return lambda *_, **__: bottle.HTTPResponse("broken", 418)
+
+
+class Host:
+    """A Bottle app with Corkage installed, asked over HTTP."""
+
+    def __init__(self, billing, app):
+        self.billing, self.app, self.url, self.ran = billing, app, "", []
+
+    def get(self, path, user="", **headers):
+        return requests.get(self.url + path, headers={"X-User": user} | headers, allow_redirects=False, timeout=30)
+
+    def route(self, path, handler, **options):
+        self.app.get(path, callback=handler, **options)
+        return self
+
+    def noting(self, access):
+        self.ran.append(access)
+        return f"{access.user_id or 'visitor'}: {access.reason}"
+
+
+@pytest.fixture
+def config(config):
+    return replace(config, plans=(PRO, TEAM), auth_secrets=())
+
+
+@pytest.fixture
+def billing(config):
+    made = Billing(config, authenticate=signed_in)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def host(billing):
+    made = Host(billing, bottle.Bottle())
+    made.app.install(billing)
+    with serving(made.app) as made.url:
+        yield made
+
+
+@pytest.fixture
+def ann_has_pro(billing, shop):
+    shop.subscribe(customer := shop.customer("ann"))
+    billing.worker.converger.converge(customer, time.time())
+    assert billing.access("ann").plan == "pro"
+
+
+def test_installing_mounts_the_routes_and_the_hosts_own_stay(host):
+    host.route("/<path:path>", lambda path: f"the host's own {path}")
+
+    assert host.get("/billing/health").json()["status"] == "ok"
+    assert host.get("/billing/access").json()["error"]["code"] == "not_signed_in"
+    assert host.get("/billing/access", "ann").json()["reason"] == "no_subscription"
+    assert host.get("/billing").text == "the host's own billing"
+    assert host.get("/health").text == "the host's own health"
+
+
+def test_a_handler_that_names_access_is_given_the_callers(host, ann_has_pro):
+    host.route("/page", host.noting)
+
+    assert host.get("/page", "ann").text == "ann: active"
+    assert host.get("/page", "bob").text == "bob: no_subscription"
+
+
+@pytest.mark.parametrize("user", ["", "forged"])
+def test_to_a_handler_for_everybody_a_visitor_is_nobody_and_not_let_in(host, user):
+    host.route("/page", host.noting)
+
+    assert host.get("/page", user).text == "visitor: not_signed_in"
+    (access,) = host.ran
+    assert (access.user_id, access.allowed, access.features) == ("", False, ())
+
+
+def test_a_handler_is_given_access_through_decorators_and_never_from_the_address(host, ann_has_pro):
+    host.route("/loud", loud(host.noting)).route("/plain", lambda: "plain").route("/<access>/page", host.noting)
+    host.route("/type", str)
+
+    assert host.get("/loud", "ann").text == "ANN: ACTIVE"
+    assert host.get("/plain").text == "plain"
+    assert host.get("/type").text == ""
+    assert host.get("/root/page", "bob").text == "bob: no_subscription"
+
+
+@pytest.mark.parametrize(
+    ("plans", "feature", "status"),
+    [
+        ((), None, 200),
+        (("pro",), None, 200),
+        (("team",), None, 402),
+        (("team", "pro"), None, 200),
+        ((), "exports", 200),
+        ((), "sharing", 402),
+        (("pro",), "exports", 200),
+        (("pro",), "sharing", 402),
+        (("team",), "exports", 402),
+    ],
+)
+def test_a_guarded_handler_lets_in_who_has_paid_for_it(host, ann_has_pro, plans, feature, status):
+    host.route("/paid", host.billing.requires(*plans, feature=feature)(host.noting))
+
+    assert [host.get("/paid", user).status_code for user in ("", "forged", "bob", "ann")] == [401, 401, 402, status]
+    assert [access.user_id for access in host.ran] == (["ann"] if status == 200 else [])
+
+
+def test_a_guarded_handler_need_not_name_access_nor_be_of_an_app_with_the_plugin(billing, ann_has_pro):
+    host = Host(billing, bottle.Bottle())
+    host.route("/plain", billing.requires("pro")(lambda: "plain")).route("/paid", billing.requires()(host.noting))
+
+    with serving(host.app) as host.url:
+        assert host.get("/plain", "ann").text == "plain"
+        assert host.get("/paid", "ann").text == "ann: active"
+        assert host.get("/plain", "bob").status_code == 402
+
+
+def test_a_refusal_is_json_to_programs_and_a_page_to_browsers_and_leads_on(host):
+    host.route("/paid", host.billing.requires("pro")(host.noting))
+
+    told = host.get("/paid", "bob")
+    page, stranger = (host.get("/paid", user, Accept="text/html") for user in ("bob", ""))
+
+    assert told.json()["error"]["code"] == "payment_required"
+    assert told.json()["error"]["pricing_url"] == host.billing.pricing_url
+    assert (page.status_code, stranger.status_code) == (402, 401)
+    assert f'<a href="{host.billing.pricing_url}">See the plans</a>' in page.text
+    assert "bob" not in page.text
+    assert "Please sign in" in stranger.text
+
+
+def test_who_has_not_paid_is_led_to_our_pricing_page_where_there_is_one(config, monkeypatch):
+    rules = [rule for rule in billing_app.ROUTES if rule[1] != "/pricing"]
+    product, address = config.frontend_url, "https://app.example.com/pay"
+
+    def led_to(routes, install=False, **changes):
+        monkeypatch.setattr(billing_app, "ROUTES", tuple(routes))
+        billing = Billing(replace(config, **changes), authenticate=signed_in)
+        if install:
+            bottle.Bottle().install(billing)
+        billing.close()
+        return billing.pricing_url
+
+    assert led_to(rules, billing_url=address) == product
+    rules.append(("GET", "/pricing", None))
+    assert led_to(rules) == product
+    assert led_to(rules, install=True) == "/billing/pricing"
+    assert led_to(rules, billing_url=address) == f"{address}/pricing"
+
+
+@pytest.mark.parametrize(
+    ("plans", "feature", "said"),
+    [
+        (("por",), None, "no plan is called 'por'; plans.toml has pro, team"),
+        ((), "export", "no plan has the feature 'export'; plans.toml has api, exports, sharing"),
+        (("exports",), "pro", r"(?s)'exports'.*'pro'"),
+        ((len,), None, "no plan is called <built-in function len>"),
+    ],
+)
+def test_a_name_that_no_plan_has_is_refused_when_the_host_is_imported(billing, plans, feature, said):
+    with pytest.raises(ConfigError, match=said):
+        billing.requires(*plans, feature=feature)
+    with pytest.raises(ConfigError, match=said):
+        billing.admit("ann", *plans, feature=feature)
+
+
+def test_without_a_database_nobody_is_let_in_and_no_handler_runs(host, ann_has_pro, caplog):
+    host.route("/paid", host.billing.requires("pro")(host.noting)).route("/page", host.noting)
+    with sqlite3.connect(host.billing.config.database) as file:
+        file.execute("DROP VIEW corkage_access")
+
+    answers = [host.get(path, "ann") for path in ("/paid", "/page")]
+
+    assert [(each.status_code, each.headers["Retry-After"]) for each in answers] == [(503, "5")] * 2
+    assert [each.json()["error"]["code"] for each in answers] == ["database_unavailable"] * 2
+    assert host.ran == []
+    assert "/paid answered 503 database_unavailable: no such table" in caplog.text
+
+
+def test_what_corkage_raises_in_a_handler_becomes_its_answer(host):
+    host.route("/manage", lambda: bottle.redirect(host.billing.portal_url("ann")))
+
+    assert (host.get("/manage").status_code, host.get("/manage").json()["error"]["code"]) == (409, "no_billing_account")
+
+
+def test_python_asks_the_same_of_any_host(billing, ann_has_pro):
+    assert billing.admit("ann", "pro", feature="exports") == billing.access("ann")
+    with pytest.raises(PaymentRequired, match="'bob' has no_subscription"):
+        billing.admit("bob")
+    for nobody in (None, ""):
+        with pytest.raises(NotSignedIn):
+            billing.admit(nobody, "pro")
+
+
+def test_the_hosts_plugins_do_not_reach_the_routes(host):
+    host.app.install(Breaking())
+    host.route("/own", lambda: "own")
+
+    assert host.get("/own").status_code == 418
+    assert host.get("/billing/health").status_code == 200
+    assert host.get("/billing/nothing").json()["error"]["code"] == "not_found"
+
+
+def test_the_routes_are_mounted_at_the_path_of_billing_url(config):
+    billing = Billing(replace(config, billing_url="https://app.example.com/pay/here"), authenticate=signed_in)
+    host = Host(billing, bottle.Bottle())
+    host.app.install(billing)
+
+    with serving(host.app) as host.url:
+        assert host.get("/pay/here/health").status_code == 200
+        assert host.get("/billing/health").status_code == 404
+    billing.close()
+
+
+def test_an_address_without_a_path_is_no_place_to_mount_at(config):
+    billing = Billing(replace(config, billing_url="https://billing.example.com"), authenticate=signed_in)
+    app = bottle.Bottle()
+
+    with pytest.raises(ConfigError, match=r"https://billing\.example\.com/billing"):
+        app.install(billing)
+    with pytest.raises(ConfigError, match="BILLING_URL"):
+        billing.middleware(app)
+
+    assert app.routes == app.plugins[2:] == []
+    billing.close()
+
+
+def test_installing_twice_is_refused_and_routes_mounted_by_hand_stay_where_they_are(billing):
+    host = Host(billing, bottle.Bottle())
+    host.app.mount("/by/hand/", billing.wsgi)
+    host.app.install(billing)
+
+    with pytest.raises(ConfigError, match="installed in this app already"):
+        host.app.install(billing)
+
+    with serving(host.app) as host.url:
+        assert host.get("/by/hand/health").status_code == 200
+        assert host.get("/billing/health").status_code == 404
+
+
+def test_one_billing_serves_two_apps_of_a_host_and_ends_with_either(billing):
+    apps = bottle.Bottle(), bottle.Bottle()
+    for app in apps:
+        app.install(billing)
+        with serving(app) as url:
+            assert requests.get(f"{url}/billing/health", timeout=30).status_code == 200
+
+    apps[0].close()
+
+    with pytest.raises(RuntimeError, match="no database is open"):
+        billing.access("ann")
+
+
+def test_the_middleware_takes_what_lies_below_its_path_and_nothing_else(billing):
+    def product(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [f"{environ['SCRIPT_NAME']}|{environ['PATH_INFO']}".encode()]
+
+    host = Host(billing, None)
+    with serving(billing.middleware(product, path="/pay")) as host.url:
+        assert host.get("/pay/health").json()["status"] == "ok"
+        assert host.get("/pay").json()["error"]["code"] == "not_found"
+        assert host.get("/payment/health").text == "|/payment/health"
+        assert host.get("/billing/health").text == "|/billing/health"
+        assert host.get("/").text == "|/"
