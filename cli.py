@@ -13,7 +13,7 @@ from .billing_app import Billing
 from .commands import FAILED, MISCONFIGURED, OK, configured, doctor, events, opened, sync, user
 from .config import real_test_key
 from .errors import BillingError, ConfigError
-from .identity import Identity, mint_token
+from .identity import LONGEST_TOKEN_SECONDS, Identity, mint_token
 from .sync.inbox import STATES
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -80,8 +80,9 @@ def _add_trying(commands: Commands) -> None:
     simulator.set_defaults(run=_simulate)
 
     token = commands.add_parser("token", help="mint a token for a user, to try the routes with")
-    token.add_argument("user", metavar="USER")
-    token.add_argument("--seconds", type=int, default=3600, help="how long it is valid (default: %(default)s)")
+    token.add_argument("user", metavar="USER", type=_user_id)
+    token.add_argument("--email", metavar="EMAIL", help="of the user, for Stripe")
+    token.add_argument("--seconds", type=_lifetime, default=3600, help="how long it is valid (default: %(default)s)")
     token.set_defaults(run=_token)
 
 
@@ -171,9 +172,22 @@ def _token(options: argparse.Namespace) -> int:
     config = configured()
     if not config.auth_secrets:
         raise ConfigError(["BILLING_AUTH_SECRET: wanted a secret to mint tokens with; it is not set"])
-    Identity(options.user)
-    print(mint_token(config.auth_secrets[0], options.user, now=time.time(), lifetime_seconds=options.seconds))
+    secret, now = config.auth_secrets[0], time.time()
+    print(mint_token(secret, options.user, email=options.email, now=now, lifetime_seconds=options.seconds))
     return OK
+
+
+def _user_id(text: str) -> str:
+    try:
+        return Identity(text).user_id
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _lifetime(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= LONGEST_TOKEN_SECONDS:
+        raise argparse.ArgumentTypeError(f"wanted a whole number of seconds, from 1 to {LONGEST_TOKEN_SECONDS}")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import SplitResult, urlsplit
@@ -14,6 +15,10 @@ from .errors import ConfigError
 from .plans import Plan, read_plans
 
 SECRET_KEY = re.compile(r"(sk|rk)_(test|live)_[A-Za-z0-9_]+")
+HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,99}")
+NO_USERS_HEADERS = """
+authorization cookie host forwarded x-forwarded-for x-forwarded-host x-forwarded-proto x-forwarded-port x-forwarded-by
+""".split()
 HOST = re.compile(r"[a-z0-9_.-]+|[0-9a-f:.]+")
 SHORTEST_AUTH_SECRET = 32
 KEEP_EVENTS_AT_LEAST_DAYS = 31  # Stripe tells events for 30 days: what we forget earlier could come back as new
@@ -22,6 +27,8 @@ AS_WEBHOOKS_ALLOW = -1
 LONGEST_SHOWN = 100
 
 NONE: tuple[str, ...] = ()
+
+Network = IPv4Network | IPv6Network
 
 _Value = TypeVar("_Value")
 _Default = TypeVar("_Default")
@@ -53,6 +60,9 @@ class Config:
     app: str = ""
     webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
     auth_secrets: tuple[str, ...] = field(default=(), repr=False)
+    trusted_user_header: str | None = None
+    trusted_email_header: str | None = None
+    trusted_proxies: tuple[Network, ...] = ()
     stripe_api_base: str | None = None
     billing_url: str | None = None
     database: str = "corkage.db"
@@ -156,6 +166,9 @@ class _Reader:
             database=self.optional("BILLING_DATABASE", _database, "corkage.db"),
             plans=self.plans(),
             auth_secrets=self.optional("BILLING_AUTH_SECRET", _auth_secrets, NONE, is_secret=True),
+            trusted_user_header=self.optional("BILLING_TRUSTED_USER_HEADER", _header, None),
+            trusted_email_header=self.optional("BILLING_TRUSTED_EMAIL_HEADER", _header, None),
+            trusted_proxies=self.optional("BILLING_TRUSTED_PROXIES", _networks, ()),
             worker=self.optional("BILLING_WORKER", _one_of("thread", "inline", "off"), "thread"),
             poll_seconds=self.optional("BILLING_POLL_SECONDS", _seconds(86_400), AS_WEBHOOKS_ALLOW),
             settle_seconds=self.optional("BILLING_SETTLE_SECONDS", _seconds(60), 2),
@@ -164,6 +177,7 @@ class _Reader:
             unknown_settings=self.unknown(),
         )
         self.keep_a_live_key_off_open_lines(config)
+        self.keep_a_trusted_header_whole()
         if self.problems:
             raise ConfigError(self.problems)
         return config
@@ -202,6 +216,17 @@ class _Reader:
         base = config.stripe_api_base
         if config.livemode and base and urlsplit(base).scheme != "https":
             self.problems.append(f"STRIPE_API_BASE: wanted https:// beside a live key; it is {_shown(base)}")
+
+    def keep_a_trusted_header_whole(self) -> None:
+        """Half of it is a mistake: a header that nobody may send, or a proxy that may say nothing."""
+        user, email, proxies = (f"BILLING_TRUSTED_{each}" for each in ("USER_HEADER", "EMAIL_HEADER", "PROXIES"))
+        for name, other, why in (
+            (user, proxies, "the addresses that the header is believed from"),
+            (proxies, user, "the header in which the proxy names the user, such as Remote-User"),
+            (email, user, "the header in which the proxy names the user, such as Remote-User"),
+        ):
+            if name in self.said and other not in self.said:
+                self.problems.append(f"{other}: wanted {why}, because {name} is set; it is not set")
 
 
 def _shown(text: str) -> str:
@@ -282,6 +307,22 @@ def _database(text: str) -> str:
     if not path or path == ":memory:":
         raise Unwanted("the path of a file")
     return path
+
+
+def _header(text: str) -> str:
+    if not HEADER.fullmatch(text) or text.lower() in NO_USERS_HEADERS:
+        raise Unwanted("the name of a header of the proxy's own, such as Remote-User: letters, digits and dashes")
+    return text
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    try:
+        found = tuple(ip_network(each) for each in _list(text))
+    except ValueError as error:
+        raise Unwanted("addresses such as 127.0.0.1 or 10.0.0.0/24, separated by commas") from error
+    if not found or not all(network.prefixlen for network in found):
+        raise Unwanted("the proxy's own addresses: a network of all addresses would trust anybody")
+    return found
 
 
 def _one_of(*words: str) -> Callable[[str], str]:

@@ -9,10 +9,12 @@ BillingError                      500 internal_error
 │   ├── UnknownPlan               400 unknown_plan
 │   ├── UnknownFlow               400 unknown_flow
 │   ├── CrossSite                 403 cross_site
+│   ├── UntrustedProxy            403 untrusted_proxy
 │   ├── NoBillingAccount          409 no_billing_account
 │   ├── CheckoutInProgress        409 checkout_in_progress
 │   ├── NotSignedIn               401 not_signed_in
-│   │   └── InvalidToken          401 invalid_token
+│   │   ├── InvalidToken          401 invalid_token
+│   │   └── InvalidUserHeader     401 invalid_user_header
 │   ├── PaymentRequired           402 payment_required
 │   ├── NotFound                  404 not_found
 │   └── MethodNotAllowed          405 method_not_allowed
@@ -108,6 +110,14 @@ class CrossSite(RequestRefused):
     sentence = "This request did not come from our own pages, and was refused."
 
 
+class UntrustedProxy(RequestRefused):
+    """The request names a user in the proxy's header, and does not come from the proxy."""
+
+    http_status = 403
+    code = "untrusted_proxy"
+    sentence = "This request names a user, and did not come through the sign-in that may."
+
+
 class NoBillingAccount(RequestRefused):
     """The user has never begun to buy anything, so there is no portal to open."""
 
@@ -154,6 +164,13 @@ class PaymentRequired(RequestRefused):
     def to_dict(self) -> dict[str, dict[str, str]]:
         """Tell a program, and where it can lead: `{"error": {"code", "message", "pricing_url"}}`."""
         return {"error": {**super().to_dict()["error"], "pricing_url": self.pricing_url}}
+
+
+class InvalidUserHeader(NotSignedIn):
+    """The proxy's header does not name one user: it was sent twice, or holds what is no user id."""
+
+    code = "invalid_user_header"
+    sentence = "Your sign-in did not reach us in a form that we can use. Please sign in again."
 
 
 class NotFound(RequestRefused):

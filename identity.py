@@ -1,14 +1,16 @@
-"""Who is asking: the host's own callback, or a token that the product minted. Exactly one of them; else nobody."""
+"""Who is asking: the host's own callback, a token that the product minted, or a header of the proxy's. Exactly one of
+them; else nobody."""
 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 import jwt
 
-from .config import Config
-from .errors import ConfigError, InvalidToken, NotConfigured
+from .config import Config, Network
+from .errors import ConfigError, InvalidToken, InvalidUserHeader, NotConfigured, UntrustedProxy
 from .models import USER_ID_LENGTH
 
 AUDIENCE = "corkage"
@@ -49,12 +51,20 @@ Authenticate = Callable[[dict[str, Any]], Identity | None]
 def authenticator(config: Config, callback: Authenticate | None) -> Authenticate:
     """Choose how to tell who is asking, from a WSGI environ.
 
-    Errors  ConfigError when there are two ways. With none, each question raises NotConfigured: fail closed.
+    Errors  ConfigError when there are several ways. With none, each question raises NotConfigured: fail closed.
     """
-    if callback is not None and config.auth_secrets:
-        raise ConfigError(["BILLING_AUTH_SECRET is set, and authenticate= is given: wanted exactly one of them"])
+    given = {
+        "authenticate= is given": callback,
+        "BILLING_AUTH_SECRET is set": config.auth_secrets,
+        "BILLING_TRUSTED_USER_HEADER is set": config.trusted_user_header,
+    }
+    ways = [said for said, way in given.items() if way]
+    if len(ways) > 1:
+        raise ConfigError([f"{' and '.join(ways)}: wanted exactly one way to tell users apart"])
     if callback is not None:
         return _checked(callback)
+    if config.trusted_user_header:
+        return _TrustedHeader(config.trusted_user_header, config.trusted_email_header, config.trusted_proxies)
     if config.auth_secrets:
         is_open = all(url.lower().startswith("http://") for url in config.frontend_urls)
         return lambda environ: identity_from_token(environ, config.auth_secrets, time.time(), plain_cookie=is_open)
@@ -72,7 +82,69 @@ def _checked(callback: Authenticate) -> Authenticate:
 
 
 def _nobody(_environ: dict[str, Any]) -> Identity | None:
-    raise NotConfigured("set BILLING_AUTH_SECRET, or give Billing an authenticate= callback, to tell users apart")
+    raise NotConfigured(
+        "to tell users apart set BILLING_AUTH_SECRET or BILLING_TRUSTED_USER_HEADER, or give Billing an authenticate="
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _TrustedHeader:
+    """Reads the identity from headers that an authenticating proxy sets.
+
+    REMOTE_ADDR must be what the server's socket saw, as it is under `corkage serve`: what a header says of the address,
+    X-Forwarded-For for one, is anybody's word.
+    """
+
+    user_header: str
+    email_header: str | None
+    proxies: tuple[Network, ...]
+
+    def __call__(self, environ: dict[str, Any]) -> Identity | None:
+        user_id = _header(environ, self.user_header)
+        if not user_id:
+            return None
+        self._refuse_strangers(environ.get("REMOTE_ADDR", ""))
+        email = _header(environ, self.email_header) if self.email_header else None
+        try:
+            return Identity(_one_value(self.user_header, user_id), _one_value(self.email_header, email) or None)
+        except ValueError as error:
+            raise InvalidUserHeader(f"{self.user_header}: {error}") from None
+
+    def _refuse_strangers(self, peer: str) -> None:
+        if not _is_among(peer, self.proxies):
+            raise UntrustedProxy(
+                f"{self.user_header} came from {peer or 'no address'}, which is not in BILLING_TRUSTED_PROXIES: "
+                "a forgery or, if that is where your proxy is, an address to add there"
+            )
+
+
+def _header(environ: dict[str, Any], name: str) -> str:
+    """Read a header as UTF-8, which WSGI hands over as Latin-1."""
+    raw: str = environ.get("HTTP_" + name.upper().replace("-", "_"), "")
+    try:
+        return raw.encode("latin-1").decode("utf-8").strip()
+    except UnicodeError:
+        raise InvalidUserHeader(f"{name} is not UTF-8") from None
+
+
+def _one_value(name: str | None, value: str | None) -> str:
+    """Refuse what names nobody, or two: servers join a stranger's header and the proxy's own with a comma."""
+    if not value:
+        return ""
+    if "," in value or not _is_text(value):
+        raise InvalidUserHeader(f"{name} holds a comma, as if sent twice, or more than {LONGEST_TEXT} characters")
+    if value[0] == "{" and value[-1] == "}":  # Caddy's, for a header that its auth server left out: one for all
+        raise InvalidUserHeader(f"{name} holds a placeholder that the proxy did not fill in")
+    return value
+
+
+def _is_among(address: str, networks: tuple[Network, ...]) -> bool:
+    try:
+        peer = ip_address(address)
+    except ValueError:  # a unix socket has none
+        return False
+    mapped = peer.ipv4_mapped if isinstance(peer, IPv6Address) else None
+    return any((mapped or peer) in network for network in networks)
 
 
 def mint_token(

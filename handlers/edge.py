@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 import bottle
 
 from ..config import Config
-from ..errors import BillingError, BodyTooLarge, InvalidBody, PaymentRequired, RequestRefused
+from ..errors import BillingError, BodyTooLarge, InvalidBody, PaymentRequired, RequestRefused, UntrustedProxy
 from .guards import cors_headers
 
 VIEWS = Path(__file__).parent.parent / "views"
@@ -61,6 +61,8 @@ class ErrorsToResponses:
 def refusal(error: BillingError, rule: str, product_url: str) -> bottle.HTTPResponse:
     """Answer with the error, and tell the log its reason."""
     level = logging.INFO if isinstance(error, RequestRefused) else logging.ERROR
+    if isinstance(error, UntrustedProxy):  # a forgery, or a proxy that the operator forgot: worth a look in any case
+        level = logging.WARNING
     log.log(level, "%s answered %d %s: %s", rule, error.http_status, error.code, error)
     return error_response(error, product_url)
 

@@ -9,10 +9,12 @@ import subprocess
 import sys
 import time
 
+import pytest
 import requests
 import stripe
 from harness import AUTH_SECRET, WEBHOOK_SECRET, started
 
+from corkage.cli import main
 from corkage.models import remember_once
 from corkage.simulator.faults import ApiFaults
 
@@ -196,6 +198,16 @@ def test_a_token_needs_a_secret(corkage):
 
     assert refused.returncode == 2
     assert "BILLING_AUTH_SECRET" in refused.stderr
+
+
+@pytest.mark.parametrize("wrong", [("",), ("x" * 201,), ("ann", "--seconds", "86401"), ("ann", "--seconds", "-1")])
+def test_no_token_is_minted_that_would_be_refused(wrong, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as refused:
+        main(["token", *wrong])
+
+    said = capsys.readouterr()
+    assert (refused.value.code, said.out) == (2, "")
+    assert "1 to" in said.err
 
 
 def test_the_simulator_runs_alone_and_tells_how_to_reach_it(environ, tmp_path):

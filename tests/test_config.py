@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pprint
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -353,6 +354,44 @@ def test_no_secret_shows_in_a_problem_even_where_it_was_put_by_mistake(environ, 
     for secret in (KEY, LIVE, HOOK, "4eC39Hq", "hunter2"):
         assert secret not in str(refused.value)
         assert secret not in repr(refused.value)
+
+
+def test_a_trusted_header_is_off_unless_header_and_proxies_are_set(environ):
+    header, proxies = {"BILLING_TRUSTED_USER_HEADER": "Remote-User"}, {"BILLING_TRUSTED_PROXIES": "10.0.0.0/24,::1"}
+
+    assert read(environ).trusted_user_header is None
+    assert read(environ, **header, **proxies).trusted_proxies == (ip_network("10.0.0.0/24"), ip_network("::1/128"))
+    assert problems_of(environ, **header) == (
+        "BILLING_TRUSTED_PROXIES: wanted the addresses that the header is believed from, because "
+        "BILLING_TRUSTED_USER_HEADER is set; it is not set",
+    )
+    for half in (proxies, {"BILLING_TRUSTED_EMAIL_HEADER": "Remote-Email"}):
+        (problem,) = problems_of(environ, **half)
+        assert problem.startswith("BILLING_TRUSTED_USER_HEADER: wanted the header in which the proxy names the user")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("USER_HEADER", "HTTP_REMOTE_USER", "letters, digits and dashes"),
+        ("USER_HEADER", "Remote-User:", "letters, digits and dashes"),
+        ("USER_HEADER", "X-Forwarded-For", "of the proxy's own"),
+        ("EMAIL_HEADER", "Cookie", "of the proxy's own"),
+        ("PROXIES", "localhost", "addresses such as"),
+        ("PROXIES", "10.0.0.1/24", "addresses such as"),
+        ("PROXIES", "10.0.0.1:80", "addresses such as"),
+        ("PROXIES", "10.0.0.1,0.0.0.0/0", "would trust anybody"),
+        ("PROXIES", "::/0", "would trust anybody"),
+        ("PROXIES", ",", "the proxy's own addresses"),
+    ],
+)
+def test_a_trusted_header_that_cannot_be_is_refused(environ, name, value, wanted):
+    whole = {"USER_HEADER": "Remote-User", "EMAIL_HEADER": "Remote-Email", "PROXIES": "127.0.0.1"} | {name: value}
+
+    (problem,) = problems_of(environ, **{f"BILLING_TRUSTED_{key}": text for key, text in whole.items()})
+
+    assert problem.startswith(f"BILLING_TRUSTED_{name}: wanted ")
+    assert wanted in problem
 
 
 def test_a_long_value_is_shortened(environ):

@@ -219,9 +219,18 @@ def test_without_a_way_to_tell_every_question_is_refused_with_the_settings_name(
         nobody({})
 
 
-def test_two_ways_to_tell_stop_the_start(config):
+@pytest.mark.parametrize("ways", [("secret", "callback"), ("secret", "header"), ("callback", "header"), "all"])
+def test_several_ways_to_tell_stop_the_start(config, ways):
+    def has(way):
+        return way in ways or ways == "all"
+
+    changes = {
+        "auth_secrets": (AUTH_SECRET,) if has("secret") else (),
+        "trusted_user_header": "Remote-User" if has("header") else None,
+    }
+
     with pytest.raises(ConfigError, match="exactly one"):
-        authenticator(config, lambda _: None)
+        authenticator(replace(config, **changes), (lambda _: None) if has("callback") else None)
 
 
 def test_a_callback_that_returns_something_else_is_told_so(config):
@@ -236,12 +245,6 @@ def test_over_http_nobody_gets_401_and_a_bad_token_gets_401(app):
         answer = requests.get(f"{app.url}/access", headers=headers, timeout=30)
         assert (answer.status_code, answer.json()["error"]["code"]) == (401, code)
         assert "Bearer" in answer.headers["WWW-Authenticate"]
-
-
-def test_a_token_in_the_address_is_nobody(app):
-    minted = mint_token(AUTH_SECRET, "ann", now=time.time(), lifetime_seconds=60)
-
-    assert requests.get(f"{app.url}/access?token={minted}&access_token={minted}", timeout=30).status_code == 401
 
 
 def test_a_header_that_is_not_utf8_is_refused_without_a_crash(app):
