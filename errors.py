@@ -10,6 +10,7 @@ BillingError                      500 internal_error
 │   ├── UnknownFlow               400 unknown_flow
 │   ├── CrossSite                 403 cross_site
 │   ├── UntrustedProxy            403 untrusted_proxy
+│   ├── ReturnAddressNamed        400 return_address_named
 │   ├── NoBillingAccount          409 no_billing_account
 │   ├── CheckoutInProgress        409 checkout_in_progress
 │   ├── NotSignedIn               401 not_signed_in
@@ -116,6 +117,13 @@ class UntrustedProxy(RequestRefused):
     http_status = 403
     code = "untrusted_proxy"
     sentence = "This request names a user, and did not come through the sign-in that may."
+
+
+class ReturnAddressNamed(RequestRefused):
+    """The body says where to send the visitor afterwards; that is the operator's to say, or it leads to strangers."""
+
+    code = "return_address_named"
+    sentence = "A request cannot say where visitors return to. They return to the product's own address."
 
 
 class NoBillingAccount(RequestRefused):

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 def start_checkout(billing: "Billing") -> bottle.HTTPResponse:
     """Lead to Stripe's Checkout or, for a subscriber, to the portal. The body names a plan, and nothing else counts.
 
-    Errors  CrossSite, NotSignedIn, InvalidBody, BodyTooLarge, UnknownPlan, CheckoutInProgress, Busy; StripeError
+    Errors  CrossSite, NotSignedIn, InvalidBody, BodyTooLarge, ReturnAddressNamed,
+            UnknownPlan, CheckoutInProgress, Busy; StripeError
     """
     environ = bottle.request.environ
     refuse_cross_site(environ, billing.config)

@@ -11,11 +11,20 @@ from urllib.parse import parse_qs
 import bottle
 
 from ..config import Config
-from ..errors import BillingError, BodyTooLarge, InvalidBody, PaymentRequired, RequestRefused, UntrustedProxy
+from ..errors import (
+    BillingError,
+    BodyTooLarge,
+    InvalidBody,
+    PaymentRequired,
+    RequestRefused,
+    ReturnAddressNamed,
+    UntrustedProxy,
+)
 from .guards import cors_headers
 
 VIEWS = Path(__file__).parent.parent / "views"
 LARGEST_FORM = 16 * 1024
+RETURN_ADDRESSES = frozenset({"success_url", "cancel_url", "return_url", "return_to"})  # Stripe's names, and the usual
 PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
     "Referrer-Policy": "same-origin",
@@ -90,7 +99,9 @@ def json_response(
     body: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None
 ) -> bottle.HTTPResponse:
     """Answer JSON; never cached unless the headers say otherwise."""
-    headers = {"Content-Type": "application/json", "Cache-Control": "no-store"} | (headers or {})
+    headers = {"Content-Type": "application/json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"} | (
+        headers or {}
+    )
     return bottle.HTTPResponse(json.dumps(body), status, headers)
 
 
@@ -109,7 +120,7 @@ def lead_to(url: str) -> bottle.HTTPResponse:
 def read_form() -> dict[str, str]:
     """Read a small body of form fields or JSON; each value a text.
 
-    Errors  BodyTooLarge, InvalidBody
+    Errors  BodyTooLarge, InvalidBody; ReturnAddressNamed rather than leaving it out: who sends one expects it to count
     """
     body = read_body(LARGEST_FORM)
     kind = bottle.request.environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
@@ -123,6 +134,8 @@ def read_form() -> dict[str, str]:
         raise InvalidBody(f"the body is no form and no JSON: {error}") from error
     if not isinstance(fields, dict) or not all(isinstance(value, str) for value in fields.values()):
         raise InvalidBody("wanted form fields, or a JSON object of texts")
+    if named := RETURN_ADDRESSES & fields.keys():
+        raise ReturnAddressNamed(f"the body has {', '.join(sorted(named))}")
     return fields
 
 

@@ -31,7 +31,11 @@ def cors_headers(environ: dict[str, Any], config: Config) -> dict[str, str]:
     origin = environ.get("HTTP_ORIGIN")
     if origin is None or origin not in config.frontend_origins:
         return {}
-    return {"Access-Control-Allow-Origin": origin, "Access-Control-Allow-Credentials": "true"}
+    return {
+        "Access-Control-Allow-Origin": origin,
+        "Access-Control-Allow-Credentials": "true",
+        "Access-Control-Expose-Headers": "Retry-After",
+    }
 
 
 PREFLIGHT = {

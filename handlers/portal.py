@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 def open_portal(billing: "Billing") -> bottle.HTTPResponse:
     """Lead to the user's own customer portal. The body may name a flow; whose portal it is, the sign-in says.
 
-    Errors  CrossSite, NotSignedIn, InvalidBody, BodyTooLarge, UnknownFlow, NoBillingAccount, Busy; StripeError
+    Errors  CrossSite, NotSignedIn, InvalidBody, BodyTooLarge, ReturnAddressNamed,
+            UnknownFlow, NoBillingAccount, Busy; StripeError
     """
     environ = bottle.request.environ
     refuse_cross_site(environ, billing.config)

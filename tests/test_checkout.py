@@ -1,7 +1,6 @@
 """A click on "subscribe", the portal, and the way back: one customer, one open session, never a second subscription."""
 
 import itertools
-import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -588,8 +587,6 @@ def test_nothing_but_the_plan_in_the_body_counts(app, shop):
         "price": shop.other_price,
         "price_id": shop.other_price,
         "trial_period_days": "999",
-        "success_url": "https://evil.example",
-        "cancel_url": "//evil.example",
         "customer": "cus_other",
         "quantity": "0",
     }
@@ -599,7 +596,6 @@ def test_nothing_but_the_plan_in_the_body_counts(app, shop):
     (asked,) = [
         each for each in shop.simulator.requests if each.path == "/v1/checkout/sessions" and each.method == "POST"
     ]
-    assert "evil" not in json.dumps(asked.params)
     assert session.client_reference_id == "ann"
     assert asked.params["line_items"] == [{"price": shop.price, "quantity": "1"}]
     assert "trial_period_days" not in asked.params["subscription_data"]
@@ -697,28 +693,6 @@ def test_a_user_cannot_open_anothers_portal(app, shop):
     assert not [each for each in shop.simulator.requests if each.path == "/v1/billing_portal/sessions"]
 
 
-HOSTILE = (
-    {"Origin": "https://evil.example"},
-    {"Origin": "null"},
-    {"Origin": f"https://{APP}.evil.example"},
-    {"Origin": f"https://other.{APP}"},
-    {"Origin": f"https://evil-{APP}"},
-    {"Origin": f"{FRONTEND}/"},
-    {"Origin": f"http://{APP}"},
-    {"Origin": f"https://{APP}:8443"},
-    {"Sec-Fetch-Site": "cross-site"},
-    {"Sec-Fetch-Site": "same-site"},
-    {"Sec-Fetch-Site": "none"},
-    {"Sec-Fetch-Site": "same-site", "Origin": f"https://other.{APP}"},
-)
-
-
-@pytest.mark.parametrize(("path", "headers"), list(itertools.product(("/checkout", "/portal"), HOSTILE)), ids=str)
-def test_a_cross_site_post_is_refused_whatever_it_carries(app, shop, path, headers):
-    assert is_code(click(app, path, **headers), 403, "cross_site")
-    assert shop.client.v1.customers.list().data == []
-
-
 @pytest.mark.parametrize(
     "headers",
     [
@@ -755,6 +729,7 @@ def test_cors_is_for_the_products_pages_only(app, stranger):
     allowed = requests.options(f"{app.url}/checkout", headers={"Origin": FRONTEND}, timeout=30)
     hostile = requests.options(f"{app.url}/checkout", headers={"Origin": stranger}, timeout=30)
     answer = app.ask(Origin=FRONTEND)
+    refused = click(app, body={}, Origin=FRONTEND)
 
     assert allowed.status_code == hostile.status_code == 204
     assert allowed.headers["Access-Control-Allow-Origin"] == FRONTEND
@@ -762,6 +737,8 @@ def test_cors_is_for_the_products_pages_only(app, stranger):
     assert "Access-Control-Allow-Origin" not in hostile.headers
     assert answer.headers["Access-Control-Allow-Origin"] == FRONTEND
     assert "Origin" in answer.headers["Vary"]
+    assert (refused.status_code, refused.headers["Access-Control-Allow-Origin"]) == (400, FRONTEND)
+    assert refused.headers["Access-Control-Expose-Headers"] == "Retry-After"
 
 
 def test_without_billing_url_a_foreign_host_header_leads_nowhere(config, shop):
