@@ -180,6 +180,7 @@ def open_file(path: str) -> None:
         raise ConfigError(
             [f"this process already has the database {current().path} open: close that Billing before making another"]
         )
+    _make_private(path)
     opened = Database(path)
     try:
         opened.connect()
@@ -193,6 +194,14 @@ def open_file(path: str) -> None:
 def release() -> None:
     """Close every connection, and keep the file for whoever asks next, in this process or in one forked from it."""
     current().close_all()
+
+
+def _make_private(path: str) -> None:
+    """Make a file that is not there yet before SQLite does, which would let all users of the machine read it: it holds
+    e-mails. The owner's group may read. SQLite gives its companions -wal and -shm the same permissions.
+    """
+    with suppress(OSError):  # there already; or it cannot be made, and SQLite says why better
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640))
 
 
 def close_file() -> None:

@@ -271,6 +271,7 @@ FROM (
 )
 """
 _PRESENT = "CAST(strftime('%s', 'now') AS INTEGER)"
+ACCESS_VERSION = 1  # of the view, for its readers in other languages: new columns leave it, any other change raises it
 ACCESS_VIEW = f"CREATE VIEW corkage_access AS {_RULE.format(present=_PRESENT)}"
 
 REASONS = {
@@ -386,8 +387,8 @@ def bring_up_to_date() -> None:
         for step in UPGRADES[version:]:
             step()
         database.execute(ACCESS_VIEW)
-        version_now = {"name": "schema_version", "value": str(len(UPGRADES))}
-        Setting.insert(version_now).on_conflict_replace().execute()
+        for name, number in (("schema_version", len(UPGRADES)), ("access_version", ACCESS_VERSION)):
+            Setting.insert(name=name, value=str(number)).on_conflict_replace().execute()
 
 
 def _schema_version() -> int:

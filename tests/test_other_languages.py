@@ -1,0 +1,202 @@
+"""Products that are not Python: the documents' own recipes, run against a Corkage that serves and writes."""
+
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import tempfile
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import requests
+from harness import AUTH_SECRET, running
+
+import corkage
+from corkage.database import connection, trying
+from corkage.identity import AUDIENCE
+from corkage.models import ACCESS_VERSION, Access, User
+
+DOCS = Path(corkage.__file__).parent / "docs"
+INSTALL_NODE = "install Node 22.13 or newer (`npm install node@24` does) and name it in NODE"
+INSTALL_SQLITE = "install the sqlite3 program (Debian: `apt-get install sqlite3`)"
+A_GROUP, A_USER = 23_456, 23_457  # of nobody on the machine
+CLAIMS_NODE = 'process.stdout.write(corkageToken({ id: 7, email: "ann@example.com" }, process.env.SECRET));'
+ANSWER_NODE = (
+    'import { createInterface } from "node:readline";\n'
+    'createInterface({ input: process.stdin }).on("line", (user) => console.log(JSON.stringify(access(user))));\n'
+)
+
+
+def recipe(document, marker):
+    """The fenced block after a marker of a document."""
+    return (DOCS / document).read_text().split(f"<!-- {marker} -->\n```")[1].split("\n", 1)[1].split("\n```")[0] + "\n"
+
+
+def missing(how_to_install):
+    (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(how_to_install)
+
+
+@pytest.fixture(scope="session")
+def node():
+    found = os.environ.get("NODE") or shutil.which("node")
+    said = subprocess.run([found, "--version"], capture_output=True, text=True).stdout if found else "v0.0"
+    if tuple(map(int, re.findall(r"\d+", said)[:2])) < (22, 13):
+        missing(INSTALL_NODE)
+    return found
+
+
+@pytest.fixture(scope="session")
+def sqlite3_program():
+    return shutil.which("sqlite3") or missing(INSTALL_SQLITE)
+
+
+def test_the_token_that_nodes_recipe_mints_names_its_user(app, node, tmp_path):
+    (tmp_path / "mint.mjs").write_text(recipe("sidecar.md", "token-node") + CLAIMS_NODE)
+
+    minted = subprocess.check_output([node, "mint.mjs"], cwd=tmp_path, env={"SECRET": AUTH_SECRET}, text=True)
+
+    answer = requests.get(f"{app.url}/access", headers={"Authorization": f"Bearer {minted}"}, timeout=30)
+    assert (answer.status_code, answer.json()["user_id"]) == (200, "7")
+    assert f"`{AUDIENCE}`" in (DOCS / "sidecar.md").read_text()
+
+
+@contextmanager
+def a_reader(node, folder, database):
+    """Run Node's recipe as a product's process, and ask it again and again."""
+    program = recipe("access-view.md", "view-node").replace("/var/lib/corkage/corkage.db", str(database))
+    (folder / "ask.mjs").write_text(program + ANSWER_NODE)
+    process = subprocess.Popen(
+        [node, "ask.mjs"], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+    def ask(user):
+        process.stdin.write(f"{user}\n")
+        process.stdin.flush()
+        return json.loads(process.stdout.readline() or process.stderr.read())
+
+    try:
+        yield ask
+    finally:
+        process.communicate(timeout=30)
+
+
+def in_python(app, user="ann"):
+    access = app.billing.access(user)._asdict()
+    return {name: access[name] for name in ("allowed", "reason", "plan", "features", "until")}
+
+
+def test_node_reads_the_view_while_corkage_serves_and_writes(app, shop, node, config, tmp_path):
+    nobody = {"allowed": False, "reason": "no_subscription", "plan": None, "features": [], "until": None}
+    with a_reader(node, tmp_path, config.database) as ask:
+        assert ask("ann") == nobody
+        subscription = shop.subscribe(shop.customer())
+        app.deliver(shop.event("customer.subscription.created"))
+        app.work()
+        assert ask("ann") == in_python(app) | {"features": ["exports", "api"]}
+        assert ask("ann")["allowed"] is True
+        assert ask("eve' OR '1' = '1") == nobody
+
+        with trying():  # in the midst of a write the answer is the one before
+            User.update(subscription_status="unpaid").execute()
+            assert ask("ann")["reason"] == "active"
+
+        shop.client.v1.subscriptions.cancel(subscription)
+        app.deliver(shop.event("customer.subscription.deleted"))
+        app.work()
+        assert (ask("ann")["allowed"], ask("ann")["reason"], ask("ann")["features"]) == (False, "ended", [])
+
+
+def shell(database):
+    """The sqlite3 shell's recipe as arguments, for a file."""
+    return ["sh", "-c", recipe("access-view.md", "view-shell").replace("/var/lib/corkage/corkage.db", str(database))]
+
+
+def subscribed(app, shop):
+    shop.subscribe(shop.customer())
+    app.deliver(shop.event("customer.subscription.created"))
+    app.work()
+
+
+def test_the_sqlite3_program_reads_the_view_while_corkage_serves(app, shop, sqlite3_program, config):
+    subscribed(app, shop)
+
+    (row,) = json.loads(subprocess.check_output(shell(config.database), text=True))
+
+    assert row | {"features": tuple(json.loads(row["features"]))} == in_python(app)
+
+
+def test_a_reader_that_opens_the_file_as_documented_cannot_write(app, sqlite3_program, config):
+    delete = [sqlite3_program, "-readonly", config.database, "DELETE FROM corkage_setting"]
+
+    refused = subprocess.run(delete, capture_output=True, text=True)
+
+    assert "readonly database" in refused.stderr
+    assert app.ask().status_code == 200
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_the_file_and_its_companions_are_not_for_the_whole_machine_to_read(config, shop, umask):
+    before = os.umask(umask)
+    try:
+        with running(config) as app:
+            subscribed(app, shop)
+            modes = {
+                path.name: stat.S_IMODE(path.stat().st_mode) for path in Path(config.database).parent.glob("*.db*")
+            }
+    finally:
+        os.umask(before)
+
+    assert modes == dict.fromkeys(("corkage.db", "corkage.db-wal", "corkage.db-shm"), 0o640 & ~umask)
+
+
+def test_a_file_that_is_there_keeps_its_permissions(config):
+    Path(config.database).touch(mode=0o600)
+    with running(config):
+        assert stat.S_IMODE(Path(config.database).stat().st_mode) == 0o600
+
+
+@pytest.fixture
+def folder():
+    """A folder as the document makes it, which others of its group may enter. pytest's own are for one user."""
+    if os.geteuid() != 0:
+        pytest.skip("run as root to try it as a second system user")
+    path = Path(tempfile.mkdtemp())
+    os.chown(path, 0, A_GROUP)
+    path.chmod(0o2750)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.mark.parametrize(("groups", "reads"), [([A_GROUP], True), ([], False)], ids=["of the group", "a stranger"])
+def test_another_system_user_reads_the_file_by_its_group_alone(config, shop, sqlite3_program, folder, groups, reads):
+    as_user = {"user": A_USER, "group": A_USER, "extra_groups": groups, "cwd": "/"}
+    with running(replace(config, database=str(folder / "corkage.db"))) as app:
+        subscribed(app, shop)
+        found = subprocess.run(shell(folder / "corkage.db"), capture_output=True, text=True, **as_user)
+    stopped = subprocess.run(shell(folder / "corkage.db"), capture_output=True, text=True, **as_user)
+
+    assert bool(found.stdout) is reads
+    assert ("unable to open database" in found.stderr) is not reads
+    assert (stopped.stdout, stopped.returncode != 0) == ("", True)
+
+
+def documented(marker):
+    section = (DOCS / "access-view.md").read_text().split(f"<!-- {marker} -->\n")[1].split("\n\n")[0]
+    return re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+
+
+def test_the_document_names_the_columns_of_the_view_in_their_order():
+    assert documented("columns") == list(Access._fields)
+
+
+def test_a_reader_can_tell_the_version_of_the_view_and_what_it_promises(app):
+    promised = "user_id allowed reason plan price_id quantity features until status cancel_at stale".split()
+    (version,) = connection().execute(recipe("access-view.md", "version")).fetchone()
+
+    assert version == str(ACCESS_VERSION) == "1"
+    assert list(Access._fields)[: len(promised)] == promised  # what is added comes after these
+    assert f"This is version {ACCESS_VERSION} of the view." in (DOCS / "access-view.md").read_text()
