@@ -1,6 +1,7 @@
 """What every test stands on: a simulated Stripe, a database file of one's own, and the app over real HTTP."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,11 @@ from corkage import database
 from corkage.config import Config
 from corkage.simulator import Simulator, thin
 
+CHROMIUM_FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync "
+    "--no-first-run"
+).split()
+INSTALL_CHROMIUM = "install Chromium (Debian: `apt-get install chromium`) for the browser tests"
 PLANS = '[pro]\nname = "Pro"\nprices = ["pro_monthly"]\nfeatures = ["exports"]\n'
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -101,6 +107,20 @@ def corkage(environ: dict[str, str], tmp_path: Path) -> Run:
         )
 
     return run
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A Chromium, started once for the tests of a file."""
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(INSTALL_CHROMIUM)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        yield launched
+        launched.close()
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,6 @@
 """The demo in a real browser: bought, declined, changed, canceled, undone, with a new card, and let out."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -11,25 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync "
-    "--no-first-run"
-).split()
-INSTALL = "install Chromium (Debian: `apt-get install chromium`) for the browser tests"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(INSTALL)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield launched
-        launched.close()
 
 
 class Demo(NamedTuple):

@@ -1,0 +1,25 @@
+// What a page asks of Corkage. `url` is BILLING_URL; `tokenUrl` is where your own server hands the signed-in user's token
+// to the page, as {"token"}: for a Corkage that your cookie does not reach.
+export function createBilling(url, tokenUrl) {
+  async function ask(address, options) {
+    const answer = await fetch(address, options);
+    const said = await answer.json().catch(() => ({})); // a proxy's own page is no JSON
+    if (answer.ok) return said;
+    const { code, message = "Billing cannot be reached at the moment." } = said.error ?? {};
+    throw Object.assign(new Error(message), { code, status: answer.status });
+  }
+
+  async function call(path, body) {
+    const headers = { Accept: "application/json" };
+    if (tokenUrl) headers.Authorization = `Bearer ${(await ask(tokenUrl)).token}`;
+    if (body) headers["Content-Type"] = "application/json";
+    const method = body ? "POST" : "GET";
+    return ask(url + path, { method, headers, body: body && JSON.stringify(body), credentials: "include" });
+  }
+
+  return {
+    access: () => call("/access"), // { allowed, reason, plan, features, until, ... }
+    checkout: async (plan) => location.assign((await call("/checkout", { plan })).url),
+    portal: async (flow) => location.assign((await call("/portal", flow ? { flow } : {})).url),
+  };
+}
