@@ -96,7 +96,7 @@ def product(config, shop):
         made.billing = Billing(replace(config, frontend_urls=pages, billing_url=made.billing_url))
         billing_app.mount("/billing/", made.billing.wsgi)
         yield made
-        made.billing.close()
+    made.billing.close()
 
 
 @pytest.fixture
