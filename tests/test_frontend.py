@@ -158,6 +158,20 @@ def test_what_went_wrong_is_said_and_may_be_tried_again(product, page, tools, tm
     expect(page.get_by_role("button", name="$99 a month")).to_be_enabled(timeout=30_000)
 
 
+def test_a_page_is_told_when_to_try_again(product, page):
+    page.goto(f"http://127.0.0.1:{product.port}/sign-in")
+    recipe = (DOCS / "react/billing.js").read_text().replace("export ", "")
+    for _ in range(product.billing.stripe_slots):
+        product.billing._stripe_slots.acquire()
+
+    refused = page.evaluate(
+        f"() => {{ {recipe}; return createBilling('{product.billing_url}').checkout('pro').catch((error) => "
+        "[error.status, error.code, error.retryAfter, error.message]) }"
+    )
+
+    assert refused == [503, "busy", 2, "Many people are paying at the moment. Please try again shortly."]
+
+
 def test_a_strangers_page_can_neither_read_nor_buy_though_the_cookie_comes_along(product, page):
     """On the same host, so the browser sends the cookie: SameSite alone is no fence between ports or subdomains."""
     page.goto(f"http://127.0.0.1:{product.port}/sign-in")

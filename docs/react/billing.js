@@ -6,7 +6,8 @@ export function createBilling(url, tokenUrl) {
     const said = await answer.json().catch(() => ({})); // a proxy's own page is no JSON
     if (answer.ok) return said;
     const { code, message = "Billing cannot be reached at the moment." } = said.error ?? {};
-    throw Object.assign(new Error(message), { code, status: answer.status });
+    const retryAfter = Number(answer.headers.get("Retry-After")) || undefined;
+    throw Object.assign(new Error(message), { status: answer.status, code, retryAfter });
   }
 
   async function call(path, body) {
