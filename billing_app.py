@@ -300,14 +300,18 @@ class Billing:
         """How long an event waits for its companions. Inline work cannot wait."""
         return 0 if self.config.worker == "inline" else self.config.settle_seconds
 
+    def work_soon(self) -> None:
+        """Have the thread, where there is one, look at the events that are on disk by now, when they have settled."""
+        if self._thread is not None:
+            self._thread.wake(time.time() + self.settle_seconds)
+
     def apply_soon(self, event: inbox.EventRef, now: float) -> None:
         """Have a recorded event applied, as BILLING_WORKER says: by the thread, at once, or by another process.
 
         Errors  StripeUnavailable when it was to be applied at once and could not; it stays pending
         """
-        if self._thread is not None:
-            self._thread.wake()
-        elif self.config.worker == "inline":
+        self.work_soon()
+        if self.config.worker == "inline":
             with self.stripe_slot():
                 error = self.worker.apply_now(event.id, now)
             if error:

@@ -14,6 +14,8 @@ from .errors import ConfigError, DatabaseUnavailable
 
 BUSY_SECONDS = 5.0
 
+_Statement = tuple[str, tuple[object, ...]]
+
 
 class _Connection(sqlite3.Connection):
     """A connection that can be referred to weakly, so that a thread which ends takes its own along."""
@@ -27,6 +29,7 @@ class Database(peewee.SqliteDatabase):
         self._opened: weakref.WeakSet[_Connection] = weakref.WeakSet()
         self._write_lock = threading.Lock()
         self._writing_connection: _Connection | None = None
+        self._of_thread = threading.local()
         super().__init__(
             path,
             pragmas=(("synchronous", "full"), ("foreign_keys", 1)),
@@ -72,14 +75,42 @@ class Database(peewee.SqliteDatabase):
         with self._write_lock, reading(), _immediate(connection):
             yield
 
-    def write(self, sql: str, values: tuple[object, ...]) -> int:
-        """Execute one statement, durably; return how many rows it wrote.
+    def write(self, sql: str, values: tuple[object, ...]) -> int | None:
+        """Execute one statement, durably; return how many rows it wrote. Inside `together` it is put off until the end
+        of that, and the answer is None.
 
         Errors  as `writing`
         """
+        put_off: list[_Statement] | None = getattr(self._of_thread, "put_off", None)
+        if put_off is not None:
+            put_off.append((sql, values))
+            return None
+        return self._commit([(sql, values)])
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Put what this thread `write`s in here on disk at the end of it: all or nothing, by one fsync.
+
+        Errors  as `writing`
+        """
+        statements: list[_Statement] = []
+        self._of_thread.put_off = statements
+        try:
+            yield
+        finally:
+            self._of_thread.put_off = None
+        if statements:
+            self._commit(statements)
+
+    def _commit(self, statements: list[_Statement]) -> int:
+        """Execute them in one transaction; return how many rows the last one wrote."""
         self._free_connection()
         with reading(), self._write_lock:
-            return int(self._writer().execute(sql, values).rowcount)
+            writer = self._writer()
+            if len(statements) == 1:  # which is a transaction by itself, and quicker
+                return int(writer.execute(*statements[0]).rowcount)
+            with _immediate(writer):
+                return [writer.execute(*statement).rowcount for statement in statements][-1]
 
     def _free_connection(self) -> sqlite3.Connection:
         """Return this thread's connection, once it is sure that no transaction is open on it."""
@@ -154,9 +185,14 @@ def writing() -> AbstractContextManager[None]:
     return current().writing()
 
 
-def write(sql: str, values: tuple[object, ...]) -> int:
+def write(sql: str, values: tuple[object, ...]) -> int | None:
     """Execute one statement as a transaction of its own; see Database.write."""
     return current().write(sql, values)
+
+
+def together() -> AbstractContextManager[None]:
+    """Commit at once what this thread writes one by one; see Database.together."""
+    return current().together()
 
 
 class _TakenBack(Exception):

@@ -10,11 +10,12 @@ from typing import Any
 
 from waitress.server import create_server
 
+from . import intake
 from .billing_app import Billing
 
 THREADS = 8  # twice the slots for waiting on Stripe
 CONNECTIONS = 1000  # waitress takes 100 unless told: fewer than a burst of webhooks may open
-LARGEST_BODY = 2 * 1024 * 1024  # what waitress reads at all; each route takes less
+LARGEST_BODY = 4 * 1024 * 1024  # what waitress reads at all; each route takes less, and says so itself
 DRAIN_SECONDS = 10.0
 
 log = logging.getLogger("corkage")
@@ -27,15 +28,7 @@ def serve(billing: Billing, host: str, port: int) -> None:
             OSError when the port cannot be had
     """
     billing.check_account()
-    server: Any = create_server(
-        billing.wsgi,
-        host=host,
-        port=port,
-        threads=THREADS,
-        connection_limit=CONNECTIONS,
-        max_request_body_size=LARGEST_BODY,
-        ident="corkage",
-    )
+    server = make_server(billing, host, port)
     billing.start()
     signal.signal(signal.SIGTERM, lambda *_: _stop(server))
     # The stop ends by it, and a shell script starts what is in the background with it ignored.
@@ -45,6 +38,22 @@ def serve(billing: Billing, host: str, port: int) -> None:
         server.run()
     billing.close()
     log.info("stopped")
+
+
+def make_server(billing: Billing, host: str, port: int) -> Any:
+    """Make waitress's server, as `serve` runs it; its effective_port is what it listens on."""
+    server: Any = create_server(
+        billing.wsgi,
+        host=host,
+        port=port,
+        threads=THREADS,
+        connection_limit=CONNECTIONS,
+        max_request_body_size=LARGEST_BODY,
+        ident="corkage",
+    )
+    if billing.config.worker != "inline":  # which has an event applied before its answer, and so on disk by itself
+        intake.take_together(server, lambda request: getattr(request, "path", None) == "/webhook", billing.work_soon)
+    return server
 
 
 def _end(*_: object) -> None:

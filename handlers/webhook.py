@@ -50,6 +50,6 @@ def _take(billing: "Billing", event: inbox.EventRef, now: float) -> None:
         billing.count_left(reason)
         log.info("%s %s: left: %s", event.id, event.type, reason)
         return
-    is_new = inbox.record(event, "webhook", now, due_at=now + billing.settle_seconds)
-    log.debug("%s %s: %s", event.id, event.type, "recorded" if is_new else "known already")
+    inbox.record(event, "webhook", now, due_at=now + billing.settle_seconds)
+    log.debug("%s %s: taken", event.id, event.type)
     billing.apply_soon(event, now)

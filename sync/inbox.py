@@ -193,7 +193,7 @@ ON CONFLICT DO NOTHING
 
 
 def record(event: EventRef, source: str, now: float, due_at: float) -> bool:
-    """Put the event on disk, once; tell whether it is new.
+    """Put the event on disk, once; tell whether it is new, which is not known yet inside database.together().
 
     What happened before its customer was last fetched, by Stripe's own clock, says nothing new: it is recorded as
     applied. So the thin, the snapshot and the polled event of one change cost one look. Whose a subscription is, the

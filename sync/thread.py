@@ -26,6 +26,8 @@ class WorkerThread:
     def __init__(self, worker: "Callable[[], Worker]") -> None:
         self._make_worker = worker
         self._woken = threading.Event()
+        self._looks_at = 0.0
+        self._lock = threading.Lock()
         self._stopping = False
         self._thread = threading.Thread(target=self.run, name="corkage-worker", daemon=True)
 
@@ -34,9 +36,13 @@ class WorkerThread:
         self._thread.start()
         atexit.register(self.stop, AT_EXIT_SECONDS)
 
-    def wake(self) -> None:
-        """Have the thread look again at what is due."""
-        self._woken.set()
+    def wake(self, at: float = 0.0) -> None:
+        """Have the thread look at what is due by then, in Unix seconds. It goes on sleeping when it would anyway: a
+        burst of events does not have it look again for each."""
+        with self._lock:
+            if at < self._looks_at:
+                self._looks_at = at
+                self._woken.set()
 
     def stop(self, longest_seconds: float | None = None) -> None:
         """Finish the customer at hand, for so long at most, then end. Nothing is lost: what is left stays pending."""
@@ -52,8 +58,11 @@ class WorkerThread:
     def run(self) -> None:
         """Go on until stopped; what start() has the thread do."""
         while not self._stopping:
-            self._woken.wait(self._pause())
-            self._woken.clear()
+            self._looks_at = float("inf")
+            self.wake(time.time() + self._pause())
+            while not self._stopping and (seconds := self._looks_at - time.time()) > 0:
+                self._woken.wait(seconds)
+                self._woken.clear()
 
     def _pause(self) -> float:
         """Do what is due, and tell how long there is nothing to do."""

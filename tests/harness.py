@@ -21,6 +21,7 @@ from corkage.billing_app import Billing
 from corkage.config import Config
 from corkage.identity import mint_token
 from corkage.plans import Plan
+from corkage.serve import make_server
 from corkage.simulator import Simulator
 
 WEBHOOK_SECRET = "whsec_test_of_the_tests"
@@ -97,9 +98,10 @@ def open_shop(simulator: Simulator, client: stripe.StripeClient) -> Shop:
 class App:
     """A running Corkage: over HTTP as the world sees it, and as the Billing that a host holds."""
 
-    def __init__(self, billing: Billing, url: str) -> None:
+    def __init__(self, billing: Billing, server: Any) -> None:
         self.billing = billing
-        self.url = url
+        self.server = server
+        self.url = f"http://127.0.0.1:{server.effective_port}"
 
     def deliver(
         self, event: stripe.Event | bytes, secret: str = WEBHOOK_SECRET, at: float | None = None, **headers: str
@@ -191,11 +193,11 @@ def running(config: Config, **options: Any) -> Iterator[App]:
     """Serve a Billing over HTTP on a free port."""
     billing = Billing(config, **options)
     billing.start()
-    server: Any = create_server(billing.wsgi, host="127.0.0.1", port=0, threads=8, connection_limit=1000)
+    server = make_server(billing, "127.0.0.1", 0)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
-        yield App(billing, f"http://127.0.0.1:{server.effective_port}")
+        yield App(billing, server)
     finally:
         stop(server, thread)
         billing.close()

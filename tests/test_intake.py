@@ -1,0 +1,135 @@
+"""Webhooks are taken together, by one commit for all that wait, and nobody is told 200 before that."""
+
+import http.client
+import json
+import sqlite3
+import threading
+import time
+from urllib.parse import urlsplit
+
+import pytest
+import stripe
+from harness import WEBHOOK_SECRET, until
+
+from corkage import database, intake
+from corkage.errors import DatabaseUnavailable
+from corkage.models import StripeEvent
+
+WAITING = 40
+
+
+@pytest.fixture
+def event(shop):
+    shop.subscribe(shop.customer())
+    return shop.event("customer.subscription.created")
+
+
+@pytest.fixture
+def held(app, monkeypatch):
+    """Hold the first group back in its commit, until the test lets it go; tell how many events each group brings."""
+    groups, go_on = [], threading.Event()
+    write = database.Database._commit
+
+    def slow(self, statements):
+        groups.append(len(statements))
+        go_on.wait(30)
+        return write(self, statements)
+
+    monkeypatch.setattr(database.Database, "_commit", slow)
+    yield groups, go_on
+    go_on.set()
+
+
+@pytest.fixture
+def post(app, event):
+    """Send a webhook over a connection of its own; its answer is read later."""
+    opened = []
+
+    def send(name, signature=None):
+        body = json.dumps(json.loads(str(event)) | {"id": name})
+        signature = signature or stripe.WebhookSignature.generate_signature_header(
+            body, WEBHOOK_SECRET, int(time.time())
+        )
+        sent = http.client.HTTPConnection(urlsplit(app.url).netloc, timeout=60)
+        opened.append(sent)
+        sent.request("POST", "/webhook", body, {"Stripe-Signature": signature})
+        return sent
+
+    yield send
+    for sent in opened:
+        sent.close()
+
+
+def status(sent):
+    with sent.getresponse() as answer:
+        answer.read()
+        return answer.status
+
+
+def waiting(app):
+    """How many webhooks wait for a group to take them."""
+    return len(app.server.task_dispatcher._waiting)
+
+
+def test_those_that_wait_are_taken_by_few_commits_and_each_is_answered(app, post, held):
+    groups, go_on = held
+    first = post("evt_first")
+    until(lambda: groups == [1])
+    others = [post(f"evt_{number}") for number in range(WAITING)]
+    until(lambda: waiting(app) == WAITING)
+
+    go_on.set()
+
+    assert [status(sent) for sent in (first, *others)] == [200] * (1 + WAITING)
+    assert groups == [1, intake.MOST_TOGETHER, WAITING - intake.MOST_TOGETHER]
+    assert StripeEvent.select().count() == 1 + WAITING
+
+
+def test_nobody_is_told_200_before_the_commit_and_other_routes_go_on(app, post, held, config):
+    groups, go_on = held
+    sent = post("evt_held")
+    until(lambda: groups == [1])
+
+    assert app.ask().json()["reason"] == "no_subscription"
+    sent.sock.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        sent.sock.recv(1)
+    with sqlite3.connect(config.database) as other:
+        assert other.execute("SELECT count(*) FROM corkage_stripe_event").fetchone() == (0,)
+
+    go_on.set()
+    sent.sock.settimeout(30)
+    assert status(sent) == 200
+
+
+def test_a_group_that_cannot_be_written_is_told_503_each_and_none_is_kept(app, post, held, monkeypatch):
+    groups, go_on = held
+    first = post("evt_first")
+    until(lambda: groups == [1])
+    others = [post(f"evt_{number}") for number in range(5)]
+    until(lambda: waiting(app) == 5)
+
+    def refused(self, statements):
+        raise DatabaseUnavailable("disk I/O error")
+
+    monkeypatch.setattr(database.Database, "_commit", refused)
+    go_on.set()
+
+    assert status(first) == 200
+    for sent in others:
+        with sent.getresponse() as answer:
+            assert (answer.status, answer.getheader("Retry-After")) == (503, "5")
+            assert json.load(answer)["error"]["code"] == "database_unavailable"
+    assert [row.id for row in StripeEvent.select()] == ["evt_first"]
+
+
+def test_what_is_refused_does_not_spoil_the_group(app, post, held):
+    groups, go_on = held
+    first = post("evt_first")
+    until(lambda: groups == [1])
+    good, bad = post("evt_good"), post("evt_bad", signature="t=1,v1=0")
+    until(lambda: waiting(app) == 2)
+    go_on.set()
+
+    assert [status(sent) for sent in (first, good, bad)] == [200, 200, 400]
+    assert {row.id for row in StripeEvent.select()} == {"evt_first", "evt_good"}
