@@ -8,5 +8,6 @@ from corkage.errors import BillingError
 from corkage.identity import Identity
 from corkage.models import Access
 from corkage.plans import Plan
+from corkage.sync.delivery import Notice
 
-__all__ = ["Access", "Billing", "BillingError", "Config", "Identity", "Plan"]
+__all__ = ["Access", "Billing", "BillingError", "Config", "Identity", "Notice", "Plan"]

@@ -15,7 +15,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import bottle
 
@@ -24,6 +24,7 @@ from .config import Config
 from .errors import (
     Busy,
     ConfigError,
+    DatabaseUnavailable,
     MethodNotAllowed,
     NotConfigured,
     NotFound,
@@ -44,7 +45,10 @@ from .identity import Authenticate, Identity, authenticator
 from .models import Access
 from .requirement import Requirement
 from .sync import inbox
+from .sync.delivery import Notice
+from .sync.endpoint import Endpoint
 from .sync.prices import Catalogue
+from .sync.telling import Telling
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -53,12 +57,14 @@ if TYPE_CHECKING:
     from .sync.thread import WorkerThread
     from .sync.worker import Work, Worker
 
+INLINE_TELLING_SECONDS = 5.0  # Checkout waits up to 10 s for the answer to its webhook
 HURRIED_SECONDS = (1.0, 1.5)  # for each of the two calls of a returning visitor, who is waiting
 SLOT_SECONDS = 0.25
 
 log = logging.getLogger("corkage")
 
 Handler = Callable[["Billing"], bottle.HTTPResponse]
+Hook = TypeVar("Hook", bound=Callable[[Notice], object])
 
 
 class Billing:
@@ -92,6 +98,7 @@ class Billing:
             self._refuse_other_mode()
             self.catalogue = Catalogue(config.plans)
             self.catalogue.apply_plans(time.time())
+            self._telling = Telling(_endpoint(config), time.time())
             database.release()
         except BaseException:
             database.close_file()
@@ -242,14 +249,46 @@ class Billing:
         finally:
             self._stripe_slots.release()
 
+    @overload
+    def on(self, kind: str) -> Callable[[Hook], Hook]: ...
+    @overload
+    def on(self, kind: str, callback: Hook) -> Hook: ...
+    def on(self, kind: str, callback: Any = None) -> Any:
+        """Have a function called with the Notice of each change of this kind, or of every one for "*".
+
+        It is called at least once, in order for each user, outside any request and transaction, and again later when it
+        raises; from 5 s after the last function was given. Give them where the host starts, in each process that has
+        any: only such a process can call them, and does so in a thread of its own, or within the webhook's request
+        where BILLING_WORKER is inline. `@billing.on(kind)` does the same.
+
+        Errors  ValueError when there is no such kind; DatabaseUnavailable
+        """
+        if callback is None:
+            return functools.partial(self.on, kind)
+        self._telling.add_hook(kind, callback, time.time())
+        if self.config.worker == "off":
+            self._telling.start("callbacks")
+        return callback
+
     def work(self) -> "Work":
-        """Ask Stripe what is new and apply it, before returning: for tests and scripts. A running product does this by
-        itself, as BILLING_WORKER says.
+        """Ask Stripe what is new, apply it and tell of it, before returning: for tests and scripts. A running product
+        does this by itself, as BILLING_WORKER says.
 
         Shape   what was done: how many customers were `converged`, how often something `failed`, which the log tells
         Errors  ConfigError when the file mirrors another account; DatabaseUnavailable
         """
-        return self.worker.work_at_once(time.time())
+        work = self.worker.work_at_once(time.time())
+        self._telling.deliver_due()
+        return work
+
+    def work_once(self) -> "Work":
+        """Do what is due, and tell of it, before returning.
+
+        Errors  as work()
+        """
+        work = self.worker.work_once(time.time())
+        self._telling.deliver_due()
+        return work
 
     def close(self) -> None:
         """Stop the worker after the customer at hand, and close the file. What is pending stays pending."""
@@ -258,6 +297,7 @@ class Billing:
             thread, self._thread = self._thread, None
         if thread is not None:
             thread.stop()
+        self._telling.stop()
         database.close_file()
 
     def signed_in(self, environ: dict[str, Any]) -> Identity:
@@ -316,6 +356,14 @@ class Billing:
                 error = self.worker.apply_now(event.id, now)
             if error:
                 raise StripeUnavailable(f"{event.id} is recorded, and not applied yet: {error}") from error
+            self._tell_inline()
+
+    def _tell_inline(self) -> None:
+        """Tell what is due within the request. What comes of it is no matter of Stripe's, whose webhook it is."""
+        try:
+            self._telling.deliver_due(INLINE_TELLING_SECONDS)
+        except DatabaseUnavailable as error:
+            log.error("notices were not told, and wait for the next webhook: %s", error)
 
     def count_left(self, reason: str) -> None:
         """Count a webhook that was answered 200 and changes nothing: another account's, mode's or kind's."""
@@ -350,6 +398,7 @@ class Billing:
         signal.signal(signal.SIGTERM, lambda *_: looping.stop())
         signal.signal(signal.SIGINT, lambda *_: looping.stop())
         log.info("applying what is due, database %s", self.config.database)
+        self._telling.start("url")
         looping.run()
         log.info("stopped")
 
@@ -373,6 +422,7 @@ class Billing:
 
         self._thread = WorkerThread(lambda: self.worker)
         self._thread.start()
+        self._telling.start("url", "callbacks")
 
     def _refuse_other_mode(self) -> None:
         mode = "live" if self.config.livemode else "test"
@@ -390,6 +440,12 @@ def _begin_anew(made: "weakref.ref[Billing]") -> None:
     billing = made()
     if billing is not None:
         billing._begin_anew()
+
+
+def _endpoint(config: Config) -> Endpoint | None:
+    if config.notify_url and not config.notify_secrets:
+        raise ConfigError(["BILLING_NOTIFY_SECRET: wanted a secret to sign notices with; it is not set"])
+    return Endpoint(config.notify_url, config.notify_secrets) if config.notify_url else None
 
 
 ROUTES: tuple[tuple[str, str, Handler], ...] = (

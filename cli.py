@@ -10,11 +10,11 @@ from contextlib import closing, contextmanager
 from typing import TypeAlias
 
 from .billing_app import Billing
-from .commands import FAILED, MISCONFIGURED, OK, configured, doctor, events, opened, sync, user
+from .commands import FAILED, MISCONFIGURED, OK, configured, doctor, events, notices, opened, sync, user
 from .config import real_test_key
 from .errors import BillingError, ConfigError
 from .identity import LONGEST_TOKEN_SECONDS, Identity, mint_token
-from .sync.inbox import STATES
+from .sync import inbox, outbox
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 STANDARD_PORT, DEMO_PORT, SIMULATOR_PORT = 8080, 8000, 12111
@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_trying(commands)
     _add_user(commands)
     _add_events(commands)
+    _add_notices(commands)
     _add_mending(commands)
     return parser
 
@@ -99,7 +100,7 @@ def _add_user(commands: Commands) -> None:
 
 def _add_events(commands: Commands) -> None:
     listing = commands.add_parser("events", help="list events by state, or replay some")
-    listing.add_argument("--state", action="append", choices=STATES, help="default: failing and pending")
+    listing.add_argument("--state", action="append", choices=inbox.STATES, help="default: failing and pending")
     listing.add_argument("--limit", type=int, default=100, help="of each state (default: %(default)s)")
     listing.set_defaults(run=events.show)
     replay = listing.add_subparsers(metavar="replay").add_parser("replay", help="have events applied now, or again")
@@ -108,6 +109,19 @@ def _add_events(commands: Commands) -> None:
     which.add_argument("--failed", action="store_true", help="all that were tried in vain")
     which.add_argument("--since", type=events.a_time, metavar="WHEN", help="all of Stripe's since: 2h, 3d, 2026-11-01")
     replay.set_defaults(run=events.replay)
+
+
+def _add_notices(commands: Commands) -> None:
+    listing = commands.add_parser("notices", help="list what your product is told of changes, or tell it again")
+    listing.add_argument("--state", action="append", choices=outbox.STATES, help="default: failing and pending")
+    listing.add_argument("--limit", type=int, default=100, help="of each state (default: %(default)s)")
+    listing.set_defaults(run=notices.show)
+    resend = listing.add_subparsers(metavar="resend").add_parser("resend", help="have notices told now, or again")
+    which = resend.add_mutually_exclusive_group(required=True)
+    which.add_argument("id", nargs="?", metavar="ID", help="this notice")
+    which.add_argument("--failing", action="store_true", help="all that were told in vain")
+    which.add_argument("--since", type=events.a_time, metavar="WHEN", help="all since: 2h, 3d, 2026-11-01")
+    resend.set_defaults(run=notices.resend)
 
 
 def _add_mending(commands: Commands) -> None:
@@ -161,7 +175,7 @@ def _simulate(options: argparse.Namespace) -> int:
 def _work(options: argparse.Namespace) -> int:
     with opened() as billing:
         if options.once:
-            work = billing.worker.work_once(time.time())
+            work = billing.work_once()
             print(f"{work.converged} customers converged, {work.failed} failed")
             return FAILED if work.failed else OK
         billing.run_worker()

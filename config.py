@@ -1,5 +1,8 @@
 """Every setting, read once from the environment and a .env file, and checked before anything starts."""
 
+import base64
+import binascii
+import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -25,6 +28,7 @@ KEEP_EVENTS_AT_LEAST_DAYS = 31  # Stripe tells events for 30 days: what we forge
 POLL_SECONDS, POLL_SECONDS_WITHOUT_WEBHOOKS = 300, 10
 AS_WEBHOOKS_ALLOW = -1
 LONGEST_SHOWN = 100
+NOTIFY_SECRET_BYTES = range(24, 65)  # as Standard Webhooks has it
 
 NONE: tuple[str, ...] = ()
 
@@ -63,6 +67,8 @@ class Config:
     trusted_user_header: str | None = None
     trusted_email_header: str | None = None
     trusted_proxies: tuple[Network, ...] = ()
+    notify_url: str | None = field(default=None, repr=False)
+    notify_secrets: tuple[str, ...] = field(default=(), repr=False)
     stripe_api_base: str | None = None
     billing_url: str | None = None
     database: str = "corkage.db"
@@ -79,6 +85,7 @@ class Config:
             "stripe_secret_key": Secret(self.stripe_secret_key),
             "webhook_secrets": tuple(Secret(secret) for secret in self.webhook_secrets),
             "auth_secrets": tuple(Secret(secret) for secret in self.auth_secrets),
+            "notify_secrets": tuple(Secret(secret) for secret in self.notify_secrets),
             "app": self.app or _host(self.frontend_urls),
             "poll_seconds": polled if self.poll_seconds == AS_WEBHOOKS_ALLOW else self.poll_seconds,
         }
@@ -169,6 +176,8 @@ class _Reader:
             trusted_user_header=self.optional("BILLING_TRUSTED_USER_HEADER", _header, None),
             trusted_email_header=self.optional("BILLING_TRUSTED_EMAIL_HEADER", _header, None),
             trusted_proxies=self.optional("BILLING_TRUSTED_PROXIES", _networks, ()),
+            notify_url=self.optional("BILLING_NOTIFY_URL", _notify_url, None),
+            notify_secrets=self.optional("BILLING_NOTIFY_SECRET", _notify_secrets, NONE, is_secret=True),
             worker=self.optional("BILLING_WORKER", _one_of("thread", "inline", "off"), "thread"),
             poll_seconds=self.optional("BILLING_POLL_SECONDS", _seconds(86_400), AS_WEBHOOKS_ALLOW),
             settle_seconds=self.optional("BILLING_SETTLE_SECONDS", _seconds(60), 2),
@@ -178,6 +187,7 @@ class _Reader:
         )
         self.keep_a_live_key_off_open_lines(config)
         self.keep_a_trusted_header_whole()
+        self.have_notices_signed(config)
         if self.problems:
             raise ConfigError(self.problems)
         return config
@@ -227,6 +237,9 @@ class _Reader:
         ):
             if name in self.said and other not in self.said:
                 self.problems.append(f"{other}: wanted {why}, because {name} is set; it is not set")
+    def have_notices_signed(self, config: Config) -> None:
+        if config.notify_url and "BILLING_NOTIFY_SECRET" not in self.said:
+            self.problems.append(f"BILLING_NOTIFY_SECRET: wanted {WANTED_TO_SIGN_WITH}; it is not set")
 
 
 def _shown(text: str) -> str:
@@ -262,6 +275,45 @@ def _auth_secrets(text: str) -> tuple[str, ...]:
             '(python -c "import secrets; print(secrets.token_urlsafe(32))" makes one)'
         )
     return _list(text)
+
+
+WANTED_TO_SIGN_WITH = (
+    "whsec_ and 24 to 64 bytes in base64, to sign notices with "
+    "(python -c \"import base64, secrets; print('whsec_' + base64.b64encode(secrets.token_bytes(32)).decode())\" "
+    "makes one), or several, separated by commas"
+)
+
+
+def _notify_secrets(text: str) -> tuple[str, ...]:
+    if not _list(text) or not all(_is_notify_secret(secret) for secret in _list(text)):
+        raise Unwanted(WANTED_TO_SIGN_WITH)
+    return _list(text)
+
+
+def _is_notify_secret(text: str) -> bool:
+    try:
+        key = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return text.startswith("whsec_") and len(key) in NOTIFY_SECRET_BYTES
+
+
+def _notify_url(text: str) -> str:
+    parts = _parts(text)
+    if parts.fragment:
+        raise Unwanted("an address without #")
+    if parts.scheme != "https" and not _is_near(parts.hostname or ""):
+        raise Unwanted("https://, since it says who pays for what; http:// only on this machine or a private network")
+    return text
+
+
+def _is_near(host: str) -> bool:
+    """Whether a host is this machine, or of a private network: by its address, or by a name no public one has."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return "." not in host or host.endswith((".localhost", ".local", ".internal"))
+    return address.is_private or address.is_loopback
 
 
 def _parts(text: str) -> SplitResult:

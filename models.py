@@ -10,6 +10,7 @@ from peewee import (
     AutoField,
     BooleanField,
     CharField,
+    CompositeKey,
     FloatField,
     ForeignKeyField,
     IntegerField,
@@ -167,19 +168,48 @@ class CheckoutAttempt(Table):
 
 
 class Notice(Table):
-    """A change of access that the host is to be told about."""
+    """A change of access. message_id is what receivers know it by: no other has it, even after a restore."""
 
     id = AutoField()
+    message_id = CharField(unique=True)
     user = ForeignKeyField(User)
+    user_id: str
     kind = CharField()
-    before = TextField(null=True)
+    before = TextField()
     after = TextField()
     created_at = FloatField()
-    delivered_at = FloatField(null=True)
-    attempts = IntegerField(default=0)
 
     class Meta:
         table_name = "corkage_notice"
+
+
+class NoticeReceiver(Table):
+    """Who is told of changes: the host's callbacks, the address. seen_at: when a process that has it last said so."""
+
+    name = CharField(primary_key=True)
+    seen_at = FloatField()
+
+    class Meta:
+        table_name = "corkage_notice_receiver"
+
+
+class NoticeDelivery(Table):
+    """A notice that a receiver is owed; pending until delivered_at is set. One for each receiver, so none waits for
+    another's failures."""
+
+    notice = ForeignKeyField(Notice)
+    notice_id: int
+    receiver = CharField()
+    user_id = CharField(USER_ID_LENGTH)
+    attempts = IntegerField(default=0)
+    next_attempt_at = FloatField()
+    error = TextField(null=True)
+    delivered_at = FloatField(null=True)
+    outcome = CharField(null=True)
+
+    class Meta:
+        table_name = "corkage_notice_delivery"
+        primary_key = CompositeKey("notice", "receiver")
 
 
 class Cursor(Table):
@@ -203,7 +233,19 @@ class Setting(Table):
         table_name = "corkage_setting"
 
 
-TABLES = (User, Customer, Subscription, StripeEvent, Price, CheckoutAttempt, Notice, Cursor, Setting)
+TABLES = (
+    User,
+    Customer,
+    Subscription,
+    StripeEvent,
+    Price,
+    CheckoutAttempt,
+    Notice,
+    NoticeReceiver,
+    NoticeDelivery,
+    Cursor,
+    Setting,
+)
 
 # The rule of access, and the only place where it stands. It must work in a reader's SQLite of ten years ago.
 _RULE = """
@@ -361,6 +403,10 @@ def _create_everything() -> None:
     database.execute(
         "CREATE INDEX corkage_subscription_clock ON corkage_subscription (test_clock) WHERE test_clock IS NOT NULL"
     )
+    for name, columns in (("due", "receiver, next_attempt_at"), ("owed", "receiver, user_id, notice_id")):
+        database.execute(
+            f"CREATE INDEX corkage_notice_{name} ON corkage_notice_delivery ({columns}) WHERE delivered_at IS NULL"
+        )
 
 
 UPGRADES: tuple[Callable[[], None], ...] = (_create_everything,)

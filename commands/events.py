@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..models import StripeEvent
 from ..sync import inbox
 from . import FAILED, OK, opened
+from .listing import print_state
 from .words import DAY, HOUR, MINUTE, span
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def show(options: argparse.Namespace) -> int:
     with opened():
         for state in inbox.STATES:
             if state in (options.state or ("failing", "pending")):
-                _print_state(inbox.in_state(state, options.limit + 1), state, options.limit, now)
+                lines = [_line(row, now) for row in inbox.in_state(state, options.limit + 1)]
+                print_state(lines, f"{state} events", options.limit)
     return OK
 
 
@@ -39,7 +41,7 @@ def replay(options: argparse.Namespace) -> int:
         events = _asked_for(options, billing.worker, now)
         rows = replay(billing.worker, events or [], now)
         for row in rows:
-            _print_event(row, now)
+            print(_line(row, now))
         if events == []:
             print("there is nothing to replay")
     return FAILED if events is None or any(row.applied_at is None for row in rows) else OK
@@ -83,21 +85,10 @@ def _one(event_id: str, worker: "Worker") -> "list[EventRef] | None":
     return None
 
 
-def _print_state(rows: list[StripeEvent], state: str, limit: int, now: float) -> None:
-    for row in rows[:limit]:
-        _print_event(row, now)
-    if not rows:
-        print(f"no {state} events")
-    elif len(rows) > limit:
-        print(f"and more {state} events; --limit shows more than {limit}")
-
-
-def _print_event(row: StripeEvent, now: float) -> None:
+def _line(row: StripeEvent, now: float) -> str:
     facts = f"{row.id}  {row.type}  {row.customer_id or '-'}  {span(now - row.received_at)} ago"
     if row.applied_at is not None:
-        print(f"applied  {facts}  {row.outcome}")
-    elif row.attempts:
-        tries = f"{row.attempts} tries, next in {span(row.next_attempt_at - now)}"
-        print(f"failing  {facts}  {tries}  {row.error}")
-    else:
-        print(f"pending  {facts}  next in {span(row.next_attempt_at - now)}")
+        return f"applied  {facts}  {row.outcome}"
+    if row.attempts:
+        return f"failing  {facts}  {row.attempts} tries, next in {span(row.next_attempt_at - now)}  {row.error}"
+    return f"pending  {facts}  next in {span(row.next_attempt_at - now)}"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import bottle
 
-from ..sync import inbox
+from ..sync import inbox, outbox
 from .edge import json_response
 
 if TYPE_CHECKING:
@@ -17,11 +17,14 @@ def show_health(billing: "Billing") -> bottle.HTTPResponse:
 
     Shape   backlog counts events not yet applied, failing those of them that were tried in vain;
             oldest_pending_seconds is the age of the oldest of them, 0 when there is none;
+            notices counts those not yet taken by whom they are for, in the same way;
             left counts the webhooks since the start that were answered and changed nothing, by reason
     Errors  DatabaseUnavailable
     """
-    backlog = inbox.backlog(time.time())
+    now = time.time()
+    backlog, notices = inbox.backlog(now)._asdict(), outbox.backlog(now)._asdict()
     worker = billing.worker_state()
     is_well = worker != "stopped"
-    body = {"status": "ok" if is_well else "failing", "worker": worker, **backlog._asdict(), "left": billing.left}
+    status = "ok" if is_well else "failing"
+    body = {"status": status, "worker": worker, **backlog, "notices": notices, "left": billing.left}
     return json_response(body, 200 if is_well else 503)

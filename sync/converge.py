@@ -40,6 +40,7 @@ class Converger:
         self.gateway = gateway
         self.catalogue = catalogue
         self.app = app
+        self.tells = True
 
     def converge(
         self, customer_id: str, now: float, *, reads_customer: bool = False, also: tuple[str, ...] = ()
@@ -146,7 +147,7 @@ class Converger:
             Subscription.id.in_(fetched.gone)
         ).execute()
         if user_id is not None:
-            summarize(user_id, now)
+            summarize(user_id, now, tells=self.tells)
             User.update(updated_at=int(now)).where(User.id == user_id).execute()
             warn_of_doubles(user_id)
         outcome = "converged" if user_id is not None else "unowned"

@@ -9,7 +9,7 @@ from peewee import JOIN, fn
 from .. import database
 from ..errors import StripeError
 from ..models import Customer, Price, StripeEvent, Subscription
-from . import inbox
+from . import inbox, outbox
 from .doubles import PAYING, doubles
 from .resync import Mending
 from .worker import Worker
@@ -35,6 +35,7 @@ def examine(worker: Worker, now: float, sample: int = SAMPLE) -> list[Finding]:
         _unowned,
         _unknown_prices,
         lambda: _events(now),
+        lambda: _notices(now),
         lambda: _drift(worker, now, sample),
     )
     return [finding for check in checks for finding in check()]
@@ -81,6 +82,18 @@ def _events(now: float) -> Iterator[Finding]:
             f"events wait, the first has been due for {now - waiting[0].next_attempt_at:.0f} s: does a worker run?",
             "corkage work --once",
         )
+
+
+def _notices(now: float) -> Iterator[Finding]:
+    failing = outbox.backlog(now).failing
+    if failing:
+        yield Finding(
+            f"{failing} notices are not taken, `corkage notices` says why", "corkage notices resend --failing"
+        )
+    for row in outbox.waiting_since(now - PATIENCE_SECONDS):
+        whose = "a process that has the callbacks" if row.receiver == "callbacks" else "a worker"
+        told = f"notices to {row.receiver} wait, the first has been due for {now - row.next_attempt_at:.0f} s"
+        yield Finding(f"{told}: does {whose} run?", "start it; `corkage notices` lists them")
 
 
 def _drift(worker: Worker, now: float, sample: int) -> Iterator[Finding]:

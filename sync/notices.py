@@ -1,10 +1,12 @@
 """Changes of access, for the host to be told: written in the transaction that makes them, once each, in their order."""
 
 import json
+import uuid
 from typing import Any
 
 from .. import database
 from ..models import Access, Notice, User, access_at
+from . import outbox
 
 TRIAL_ENDS_SOON_SECONDS = 3 * 86_400  # as early as Stripe's own trial_will_end
 OWING = ("past_due", "unpaid")
@@ -14,18 +16,30 @@ Told = dict[str, Any]
 """What a notice says of a user's access: the fields of Access that matter, and whether a trial ends soon."""
 
 
-def note(user_id: str, now: float) -> None:
+KINDS = (
+    "payment_failed",
+    "payment_recovered",
+    "access_granted",
+    "access_revoked",
+    "plan_changed",
+    "cancellation_scheduled",
+    "cancellation_undone",
+    "trial_ending",
+)
+
+
+def note(user_id: str, now: float, *, tells: bool = True) -> None:
     """Write what changed for the user since the last notice, and when time alone will change more.
 
     To be called inside a writing transaction, after the user's standing was written.
+
+    Shape   tells: whether the host is to hear of it; else it counts as told
     """
     user = User.get_by_id(user_id)
     access = access_at(user_id, now)
     before, after = _before(user), _told(user, access, now)
-    for kind in kinds_of(before, after):
-        Notice.insert(
-            user=user_id, kind=kind, before=json.dumps(before), after=json.dumps(after), created_at=now
-        ).execute()
+    for kind in kinds_of(before, after) if tells else ():
+        _write(user_id, kind, json.dumps(before), json.dumps(after), now)
     User.update(told=json.dumps(after), next_change_at=_next_change_at(user, access, now)).where(
         User.id == user_id
     ).execute()
@@ -45,6 +59,12 @@ def kinds_of(before: Told, after: Told) -> list[str]:
         "trial_ending": after["trial_ending"] and not before["trial_ending"],
     }
     return [kind for kind, has_happened in happened.items() if has_happened]
+
+
+def _write(user_id: str, kind: str, before: str, after: str, now: float) -> None:
+    values = {"user": user_id, "kind": kind, "before": before, "after": after, "created_at": now}
+    notice_id = Notice.insert(message_id=f"ntc_{uuid.uuid4().hex}", **values).execute()
+    outbox.owe([(notice_id, user_id)], now)
 
 
 def note_what_time_changed(now: float, limit: int) -> None:

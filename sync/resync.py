@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import database
 from ..errors import BillingError, DatabaseUnavailable, StripeFailed, StripeUnavailable
-from ..models import Access, Customer, Subscription, read_access
+from ..models import Access, Customer, Subscription, User, read_access, remember_once, setting
 from . import recurring
 from .converge import Converger, Fetched
 from .gateway import Gateway
@@ -17,6 +17,7 @@ from .summary import ENDED
 
 CALLS_PER_SECOND = 20  # Stripe allows 25, to one address or, in a sandbox, to all: the rest is for those who serve
 RESUME_SECONDS = 3600
+CARRIED_THROUGH = "first_synced_at"
 
 Progress = Callable[[str, int, int | None], None]
 """Is told what is being done, how much of it is done, and of how much, where that is known."""
@@ -58,6 +59,9 @@ def resync(converger: Converger, now: float, *, writes: bool = True, progress: P
     A run that breaks off has done some customers and the others not at all. The next within an hour goes on with it: it
     lists again, and leaves alone whoever was fetched since that run began.
 
+    The first that is carried through finds who was there before the file was: a lost one is rebuilt, or billing moves
+    to Corkage. They are no news, so the host is not told of users that were unknown. Who bought through us is known.
+
     Shape   writes: without it everything is only tried, and taken back
     Errors  StripeError when the list breaks off, or Stripe no longer answers; DatabaseUnavailable
     """
@@ -77,6 +81,7 @@ def resync(converger: Converger, now: float, *, writes: bool = True, progress: P
     mending.converge_all([*sorted(lacking - done), *overtaken], now, tell)
     if writes:
         recurring.save_position("sync", 0)
+        remember_once(CARRIED_THROUGH, str(int(now)))
     return report
 
 
@@ -87,6 +92,8 @@ class Mending(Converger):
         super().__init__(converger.gateway.paced(CALLS_PER_SECOND), converger.catalogue, converger.app)
         self.report = Report()
         self._writes = writes
+        self._is_first = setting(CARRIED_THROUGH) is None
+        self._newcomers: set[str | None] = set()
 
     def set_all(
         self, listed: dict[str, Fetched], rows: dict[str, Customer], now: float, tell: Progress = _tell_nobody
@@ -133,6 +140,7 @@ class Mending(Converger):
             Customer.insert(id=row.id).on_conflict_ignore().execute()
             held = _held(row.id)
             access = read_access(user_id) if user_id else None
+            self.tells = not self._is_no_news(user_id)
             outcome = self.compare_and_set(row, fetched, event_ids, now)
             if outcome:
                 self._note(held, _held(row.id))
@@ -140,6 +148,11 @@ class Mending(Converger):
             if outcome and access:
                 self._note_access(access, read_access(access.user_id))
         return outcome if self._writes or outcome is None else f"{outcome} for a moment: this is a dry run"
+
+    def _is_no_news(self, user_id: str | None) -> bool:
+        if self._is_first and not User.select().where(User.id == user_id).exists():
+            self._newcomers.add(user_id)
+        return user_id in self._newcomers
 
     def _note(self, held: dict[str, Any], holds: dict[str, Any]) -> None:
         self.report.new += len(holds.keys() - held.keys())

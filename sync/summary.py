@@ -13,10 +13,12 @@ _OPENING_RANK = {"active": 0, "trialing": 0, "past_due": 1}
 _LIVE_RANK, _ENDED_RANK = 2, 3
 
 
-def summarize(user_id: str, now: float) -> None:
+def summarize(user_id: str, now: float, *, tells: bool = True) -> None:
     """Write the user's deciding subscription, computed from all of them, and the notices of what that changes.
 
     To be called inside a writing transaction.
+
+    Shape   tells: whether the host is to hear of that
     """
     subscriptions = list(
         Subscription.select(Subscription, Price)
@@ -26,7 +28,7 @@ def summarize(user_id: str, now: float) -> None:
     best = min(subscriptions, key=_order, default=None)
     standing = {name: getattr(best or Subscription(), name) for name in STANDING}
     User.update(standing, subscription_id=best.id if best else None).where(User.id == user_id).execute()
-    note(user_id, now)
+    note(user_id, now, tells=tells)
 
 
 def summarize_users_of_prices(price_ids: Sequence[str], now: float) -> None:

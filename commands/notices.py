@@ -1,0 +1,56 @@
+"""corkage notices: which changes the host was told of, which it has not taken and why; and tell of some again."""
+
+import argparse
+import sys
+import time
+from typing import Any
+
+from ..models import Notice
+from ..sync import outbox
+from . import FAILED, OK, opened
+from .listing import print_state
+from .words import span
+
+
+def show(options: argparse.Namespace) -> int:
+    """List notices by state, once for each receiver, the longest waiting first."""
+    now = time.time()
+    with opened():
+        for state in outbox.STATES:
+            if state in (options.state or ("failing", "pending")):
+                lines = [_line(row, now) for row in outbox.in_state(state, options.limit + 1)]
+                print_state(lines, f"{state} notices", options.limit)
+        if not outbox.present_receivers(now):
+            print("nobody is told: set BILLING_NOTIFY_URL, or give the Billing a callback")
+    return OK
+
+
+def resend(options: argparse.Namespace) -> int:
+    """Have notices told again; 1 when there is no such notice, or nobody to be told."""
+    now = time.time()
+    with opened():
+        if options.failing:
+            print(f"{outbox.retry(now)} notices are due now")
+            return OK
+        if not outbox.present_receivers(now):
+            print("nobody is told: set BILLING_NOTIFY_URL, or give the Billing a callback", file=sys.stderr)
+            return FAILED
+        wanted = Notice.message_id == options.id if options.since is None else Notice.created_at >= options.since
+        count = outbox.resend(wanted, now)
+    if not count:
+        print("there is no such notice", file=sys.stderr)
+        return FAILED
+    print(f"{count} notices are to be told again")
+    return OK
+
+
+def _line(row: Any, now: float) -> str:
+    notice = row.notice
+    facts = (
+        f"{notice.message_id}  {notice.kind}  {notice.user_id}  to {row.receiver}  {span(now - notice.created_at)} ago"
+    )
+    if row.delivered_at is not None:
+        return f"delivered  {facts}  {row.outcome}"
+    if row.attempts:
+        return f"failing  {facts}  {row.attempts} tries, next in {span(row.next_attempt_at - now)}  {row.error}"
+    return f"pending  {facts}  next in {span(row.next_attempt_at - now)}"

@@ -1,0 +1,117 @@
+"""The endpoint at BILLING_NOTIFY_URL: notices over HTTP, signed after the Standard Webhooks specification."""
+
+import datetime
+import json
+import logging
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from .delivery import Notice, NotTaken
+
+TIMEOUT_SECONDS = (5, 15)
+DOWN = (429, 502, 503, 504)
+GONE = 410
+GONE_SECONDS = LONGEST_RETRY_AFTER_SECONDS = 3600.0
+
+log = logging.getLogger("corkage.notices")
+
+
+class Endpoint:
+    """The receiver that an address is.
+
+    Shape   secrets: "whsec_" and base64; each signs, so that the receiver may change from one to the next
+    Source  github.com/standard-webhooks/standard-webhooks, the specification, version 1.0.0
+    """
+
+    name = "url"
+    ready_at = 0.0
+
+    def __init__(self, url: str, secrets: tuple[str, ...]) -> None:
+        self._url = url
+        self._secrets = secrets
+
+    def tell(self, notice: Notice) -> str:
+        """Post it. 2xx takes it; redirects are not followed; 410 Gone has everything wait for an hour.
+
+        Errors  NotTaken
+        """
+        import requests  # here, as below: with no address set, nobody pays for it
+
+        body = body_of(notice)
+        headers = self._headers(notice.id, body, datetime.datetime.now(datetime.UTC))
+        try:
+            with requests.post(
+                self._url,
+                body.encode(),
+                headers=headers,
+                timeout=TIMEOUT_SECONDS,
+                allow_redirects=False,
+                stream=True,  # the answer's body is not read
+                auth=_as_it_is,
+            ) as answer:
+                return _judged(answer)
+        except requests.RequestException as error:
+            raise NotTaken(_told(error), is_down=True) from None  # its own text may hold the address, and what is in it
+
+    def _headers(self, message_id: str, body: str, at: datetime.datetime) -> dict[str, str]:
+        from standardwebhooks import Webhook
+
+        signatures = (Webhook(str(secret)).sign(message_id, at, body) for secret in self._secrets)
+        return {
+            "Content-Type": "application/json",
+            "User-Agent": "Corkage",
+            "webhook-id": message_id,
+            "webhook-timestamp": str(int(at.timestamp())),
+            "webhook-signature": " ".join(signatures),
+        }
+
+
+def body_of(notice: Notice) -> str:
+    """Write a notice as it is posted: type, timestamp, and data with the user and what holds before and after."""
+    at = datetime.datetime.fromtimestamp(notice.created_at, datetime.UTC).isoformat(timespec="milliseconds")
+    data = {"user_id": notice.user_id, "before": notice.before._asdict(), "after": notice.after._asdict()}
+    said = {"type": notice.kind, "timestamp": at.replace("+00:00", "Z"), "data": data}
+    return json.dumps(said, separators=(",", ":"))
+
+
+def _as_it_is(request: Any) -> Any:
+    """Or requests would look for a password in a .netrc file."""
+    return request
+
+
+def _judged(answer: Any) -> str:
+    status = answer.status_code
+    if 200 <= status < 300:
+        return f"answered {status}"
+    if status == GONE:
+        log.error("BILLING_NOTIFY_URL answered 410 Gone: nothing is sent for an hour; if it is meant, unset it")
+        raise NotTaken("answered 410 Gone", is_down=True, retry_after_seconds=GONE_SECONDS)
+    if 300 <= status < 400:
+        raise NotTaken(f"answered {status}: redirects are not followed, set BILLING_NOTIFY_URL to where it leads")
+    raise NotTaken(f"answered {status}", is_down=status in DOWN, retry_after_seconds=_retry_after(answer.headers))
+
+
+def _retry_after(headers: Any) -> float:
+    """Read how long to wait: seconds, or an HTTP date; an hour at most, 0 when it is neither."""
+    said = headers.get("Retry-After", "").strip()
+    if said.isascii() and said.isdecimal():
+        return min(float(said), LONGEST_RETRY_AFTER_SECONDS)
+    try:
+        until = parsedate_to_datetime(said)
+        seconds = (until - datetime.datetime.now(datetime.UTC)).total_seconds()
+    except (TypeError, ValueError):
+        return 0
+    return min(max(0, seconds), LONGEST_RETRY_AFTER_SECONDS)
+
+
+def _told(error: BaseException) -> str:
+    """Tell what went wrong on the way: the kind of error, and the system's own word for it where there is one."""
+    reasons = [each.strerror for each in _causes(error) if isinstance(each, OSError) and each.strerror]
+    return ": ".join([type(error).__name__, *map(str, reasons[-1:])])
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

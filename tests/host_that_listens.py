@@ -1,0 +1,26 @@
+"""A host of the tests' own, that is told of changes by callback: it writes each id it hears on a line, and can hang."""
+
+import sys
+import time
+
+from corkage import Billing, Config
+from corkage.sync import hooks
+
+
+def say(text):
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+hooks.QUIET_SECONDS = 0
+billing = Billing(Config.from_env())
+
+
+@billing.on("*")
+def hear(notice):
+    say(f"{notice.id} {notice.kind} {notice.user_id}")
+    time.sleep(float(sys.argv[1]))
+
+
+say("listening")
+time.sleep(120)

@@ -1,0 +1,542 @@
+"""Delivery of notices: at least once, in order for each user, one user's or receiver's failures no other's matter."""
+
+import logging
+import random
+import sqlite3
+import threading
+import time
+from collections import defaultdict
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+import requests
+from harness import DAY, running
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from telling import pending, until, write
+
+from corkage import Identity, Notice, database
+from corkage.models import Notice as NoticeRow
+from corkage.models import NoticeDelivery, NoticeReceiver
+from corkage.sync import outbox
+from corkage.sync.delivery import Deliverer, NotTaken
+from corkage.sync.delivery_thread import DeliveryThread
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch):
+    monkeypatch.setattr("corkage.sync.hooks.QUIET_SECONDS", 0)
+    monkeypatch.setattr("corkage.sync.delivery_thread.LOOK_EVERY_SECONDS", 0.05)
+    monkeypatch.setattr("corkage.sync.delivery_thread.PATIENCE_SECONDS", 0.1)
+
+
+class Told:
+    """A receiver that notes what it is told, and takes it unless it is to refuse."""
+
+    ready_at = 0.0
+
+    def __init__(self, name="told"):
+        self.name = name
+        self.got = []
+        self.refuses = lambda _: None
+        outbox.register(name, time.time())
+
+    def tell(self, notice):
+        self.got.append(notice)
+        refusal = self.refuses(notice)
+        if refusal:
+            raise refusal
+        return "taken"
+
+
+class Clock:
+    def __init__(self):
+        self.now = time.time() + 5  # what a test writes is due by then
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def told(app):
+    return Told()
+
+
+# What a host sees
+
+
+def test_a_host_is_told_of_a_purchase_and_of_its_end(app, shop):
+    heard = []
+    app.billing.on("access_granted", heard.append)
+
+    @app.billing.on("access_revoked")
+    def revoked(notice):
+        heard.append(notice)
+
+    subscription = shop.subscribe(shop.customer())
+    app.deliver(shop.event("customer.subscription.created"))
+    app.billing.work()
+    shop.client.v1.subscriptions.cancel(subscription)
+    app.deliver(shop.event("customer.subscription.deleted"))
+    app.billing.work()
+    app.billing.work()
+
+    until(lambda: pending() == 0)
+    assert [(each.kind, each.user_id) for each in heard] == [("access_granted", "ann"), ("access_revoked", "ann")]
+    granted, ended = heard
+    assert isinstance(granted, Notice)
+    assert granted.id.startswith("ntc_")
+    assert (granted.before.allowed, granted.after.allowed, granted.after.plan) == (False, True, "pro")
+    assert (granted.after, ended.after.reason) == (ended.before, "ended")
+    assert revoked is not None
+
+
+def test_an_unknown_kind_is_refused_at_once_with_what_there_is(app):
+    with pytest.raises(ValueError, match=r"no notice is called 'acces_granted'; there are payment_failed, .* and '\*'"):
+        app.billing.on("acces_granted")(print)
+    with pytest.raises(TypeError, match="int cannot be"):
+        app.billing.on("access_granted", 5)
+    assert NoticeReceiver.select().count() == 0
+
+
+def test_what_no_function_asked_for_holds_up_nobody_and_a_star_hears_all(app):
+    heard, all_of_them = [], []
+    app.billing.on("access_revoked", heard.append)
+    write(kind="access_granted")
+    write(kind="access_revoked")
+    until(lambda: len(heard) == 1)
+    app.billing.on("*", all_of_them.append)
+    write(kind="trial_ending")
+    until(lambda: pending() == 0)
+
+    assert [each.kind for each in all_of_them] == ["trial_ending"]
+    assert [each.kind for each in heard] == ["access_revoked"]
+    assert sorted(row.outcome for row in NoticeDelivery.select()) == ["called", "called", "no callback"]
+
+
+def test_a_hook_that_raises_is_logged_with_its_traceback_and_called_again(app, told, caplog, clock):
+    told.refuses = lambda _: ZeroDivisionError("of the host") if len(told.got) == 1 else None
+    message = write()
+    deliverer = Deliverer(told, clock)
+
+    deliverer.deliver_due()
+    row = NoticeDelivery.get()
+    assert (row.attempts, row.error, row.delivered_at) == (1, "ZeroDivisionError: of the host", None)
+    assert "Traceback" in caplog.text
+    clock.now = row.next_attempt_at
+    deliverer.deliver_due()
+
+    assert [each.id for each in told.got] == [message, message]
+    assert (NoticeDelivery.get().attempts, NoticeDelivery.get().error, pending()) == (2, None, 0)
+
+
+def test_hooks_run_outside_any_transaction_and_may_ask_and_write(app, shop):
+    seen = []
+
+    def hook(notice):
+        seen.append((database.connection().in_transaction, app.billing.access(notice.user_id).reason))
+        with closing(sqlite3.connect(app.billing.config.database, timeout=0)) as other, other:
+            other.execute("UPDATE corkage_setting SET value = value")
+
+    app.billing.on("access_granted", hook)
+    write()
+    until(lambda: pending() == 0)
+
+    assert seen == [(False, "no_subscription")]
+
+
+def test_a_slow_hook_delays_neither_webhooks_nor_access_nor_other_users(config, shop):
+    let_go, heard = threading.Event(), []
+
+    def hook(notice):
+        if notice.user_id == "slow":
+            let_go.wait(30)
+        heard.append((notice.user_id, notice.kind))
+
+    with running(replace(config, worker="thread")) as app:
+        app.billing.on("*", hook)
+        write("slow")
+        write("slow", "access_revoked")
+        until(lambda: NoticeDelivery.get().next_attempt_at > time.time() + 1)
+        shop.subscribe(shop.customer())
+        began = time.monotonic()
+        assert app.deliver(shop.event("customer.subscription.created")).status_code == 200
+        assert time.monotonic() - began < 5
+        until(lambda: app.billing.access("ann").allowed)
+        for number in range(5):
+            write(f"user{number}")
+        until(lambda: len(heard) == 6)
+        assert "slow" not in dict(heard)
+        assert requests.get(f"{app.url}/health", timeout=30).json()["notices"]["pending"] == 2
+
+        let_go.set()
+        until(lambda: len(heard) == 8)
+
+    assert [kind for user, kind in heard if user == "slow"] == ["access_granted", "access_revoked"]
+
+
+def test_more_slow_ones_than_there_is_room_for_wait_their_turn_and_are_all_told(app, monkeypatch):
+    monkeypatch.setattr("corkage.sync.delivery_thread.MOST_AT_ONCE", 2)
+    let_go, begun = threading.Event(), []
+
+    def hook(notice):
+        begun.append(notice.user_id)
+        let_go.wait(30)
+
+    app.billing.on("*", hook)
+    for number in range(5):
+        write(f"user{number}")
+    until(lambda: len(begun) == 2)
+    time.sleep(0.3)
+    assert len(begun) == 2
+
+    let_go.set()
+    until(lambda: pending() == 0)
+    assert len(set(begun)) == 5
+
+
+def test_a_slow_hook_keeps_its_claim_and_closing_does_not_wait_for_it(config, monkeypatch):
+    monkeypatch.setattr(outbox, "LEASE_SECONDS", 0.4)
+    monkeypatch.setattr("corkage.sync.delivery_thread.STOP_SECONDS", 0.2)
+    let_go, begun = threading.Event(), []
+
+    def hook(notice):
+        begun.append(notice.id)
+        let_go.wait(30)
+
+    with running(config) as app:
+        app.billing.on("*", hook)
+        write()
+        until(lambda: begun)
+        other = Deliverer(Told("callbacks"))
+        ends = time.monotonic() + 1.2
+        while time.monotonic() < ends:
+            assert other.deliver_due() == 0
+            time.sleep(0.02)
+        began = time.monotonic()
+    assert time.monotonic() - began < 10
+    let_go.set()
+    assert len(begun) == 1
+
+    with running(config):
+        time.sleep(0.5)
+        assert Deliverer(Told("callbacks")).deliver_due() == 1
+
+
+# Order, failures, receivers
+
+
+def test_a_failing_notice_holds_back_its_users_later_ones_and_nobody_elses(told, clock):
+    told.refuses = lambda notice: NotTaken("no") if notice.kind == "payment_failed" else None
+    write("ann", "payment_failed")
+    write("ann", "access_revoked")
+    write("bob")
+
+    assert Deliverer(told, clock).deliver_due() == 1
+
+    assert [(each.user_id, each.kind) for each in told.got] == [("ann", "payment_failed"), ("bob", "access_granted")]
+    assert pending() == 2
+
+
+def test_two_receivers_do_not_wait_for_each_other_nor_hear_twice(told, clock):
+    other = Told("other")
+    told.refuses = lambda _: NotTaken("no") if len(told.got) < 3 else None
+    message = write()
+    for _ in range(4):
+        for receiver in (told, other):
+            Deliverer(receiver, clock).deliver_due()
+        clock.now += 1000
+
+    assert [each.id for each in told.got] == [message] * 3
+    assert [each.id for each in other.got] == [message]
+    assert pending() == 0
+
+
+def test_pauses_grow_to_an_hour_and_never_end(told, clock):
+    told.refuses = lambda _: NotTaken("no")
+    write()
+    pauses = []
+    for _ in range(14):
+        Deliverer(told, clock).deliver_due()
+        pauses.append(NoticeDelivery.get().next_attempt_at - clock.now)
+        clock.now = NoticeDelivery.get().next_attempt_at
+
+    assert 3.75 <= pauses[0] <= 6.25
+    assert 7.5 <= pauses[1] <= 12.5
+    assert all(2700 <= each <= 4500 for each in pauses[10:])
+    assert len(told.got) == 14
+
+
+def test_a_receiver_that_is_down_is_left_in_peace_as_a_whole_for_growing_pauses(told, clock):
+    told.refuses = lambda _: NotTaken("no answer", is_down=True)
+    for number in range(50):
+        write(f"user{number}")
+    deliverer = Deliverer(told, clock)
+    asked = []
+    for _ in range(6):
+        deliverer.deliver_due()
+        asked.append(len(told.got))
+        clock.now = deliverer.paused_until
+    assert asked == [1, 2, 3, 4, 5, 6]
+    assert 59 < deliverer.paused_until - clock.now + 60 < 61
+
+    told.refuses = lambda _: None
+    clock.now += 70
+    assert deliverer.deliver_due() >= 44
+
+
+def test_as_long_as_the_receiver_says_nothing_is_told(told, clock):
+    told.refuses = lambda _: NotTaken("busy", is_down=True, retry_after_seconds=600) if len(told.got) < 2 else None
+    write("ann")
+    write("bob")
+    deliverer = Deliverer(told, clock)
+    deliverer.deliver_due()
+    clock.now += 599
+    deliverer.deliver_due()
+    assert len(told.got) == 1
+
+    clock.now += 2
+    assert deliverer.deliver_due() == 2
+
+
+def test_two_processes_claim_each_notice_once(told, clock):
+    write()
+    first, second = outbox.claim_next("told", clock.now), outbox.claim_next("told", clock.now)
+    assert (first is not None, second) == (True, None)
+
+    assert outbox.claim_next("told", clock.now + outbox.LEASE_SECONDS - 1) is None
+    assert outbox.claim_next("told", clock.now + outbox.LEASE_SECONDS) is not None
+
+
+def test_a_claim_that_another_won_is_passed_over(told, clock, monkeypatch):
+    write("ann")
+    write("bob")
+    move, lost = outbox._move, []
+
+    def overtaken(row, now):
+        if not lost:
+            lost.append(row.user_id)
+            move(row, now)
+        return move(row, now)
+
+    monkeypatch.setattr(outbox, "_move", overtaken)
+    assert outbox.claim_next("told", clock.now).notice.user_id == "bob"
+    assert lost == ["ann"]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_fails_each_users_order_holds_and_all_is_told(app, data):
+    """Three users' notices, of which any try may fail, be down, or be taken and not be written down."""
+    with database.writing():
+        for table in (NoticeDelivery, NoticeRow, NoticeReceiver):
+            table.delete().execute()
+    clock, told = Clock(), Told()
+    users = data.draw(st.lists(st.sampled_from(["ann", "bob", "eve"]), min_size=1, max_size=8))
+    wanted = defaultdict(list)
+    for user in users:
+        wanted[user].append(write(user))
+    fates = iter(data.draw(st.lists(st.sampled_from(["taken", "refused", "down", "lost"]), max_size=15)))
+    heard = defaultdict(list)
+    deliverer = Deliverer(told, clock)
+    for _ in range(200):
+        while held := deliverer.claim():
+            fate = next(fates, "taken")
+            if fate in ("taken", "lost"):
+                heard[held.notice.user_id].append(held.notice.message_id)
+            if fate != "lost":
+                deliverer.settle(held, "taken" if fate == "taken" else NotTaken(fate, is_down=fate == "down"))
+        clock.now += 3600
+        if not pending():
+            break
+
+    assert pending() == 0
+    assert {user: list(dict.fromkeys(ids)) for user, ids in heard.items()} == wanted
+
+
+def test_what_is_told_in_threads_is_in_order_for_each_user_although_some_are_slow(app):
+    chance, heard = random.Random(7), defaultdict(list)
+
+    def hook(notice):
+        time.sleep(chance.choice([0, 0, 0, 0.15]))
+        heard[notice.user_id].append(notice.id)
+
+    app.billing.on("*", hook)
+    wanted = defaultdict(list)
+    for number in range(30):
+        wanted[f"user{number % 5}"].append(write(f"user{number % 5}"))
+    until(lambda: pending() == 0)
+
+    assert heard == wanted
+
+
+# Who is owed what
+
+
+def test_without_a_receiver_nothing_is_owed_and_a_later_one_hears_only_what_is_new(app, clock):
+    write("ann")
+    assert pending() == 0
+
+    told = Told()
+    new = write("bob")
+    Deliverer(told).deliver_due()
+
+    assert [each.id for each in told.got] == [new]
+    assert NoticeRow.select().count() == 2
+
+
+def test_a_receiver_that_is_away_is_owed_for_a_week_and_what_is_left_after_that_is_passed_over(told, clock):
+    began = clock.now
+    NoticeReceiver.update(seen_at=began).execute()
+    write("ann", at=began + 7 * DAY - 1)
+    write("bob", at=began + 7 * DAY)
+    assert [row.user_id for row in NoticeDelivery.select()] == ["ann"]
+
+    outbox.register("told", began + 7 * DAY - 1)
+    assert pending() == 1
+    NoticeReceiver.update(seen_at=began).execute()
+    outbox.register("told", began + 7 * DAY)
+
+    assert (pending(), NoticeDelivery.get().outcome) == (0, "away")
+    write("eve", at=began + 7 * DAY)
+    assert pending() == 1
+
+
+def test_the_thread_goes_on_saying_that_the_receiver_is_there(told, clock):
+    thread = DeliveryThread(Deliverer(told, clock))
+    thread._turn()
+    clock.now += 3 * DAY
+    thread._turn()
+
+    assert NoticeReceiver.get().seen_at == clock.now
+
+
+def test_a_process_without_the_callbacks_leaves_them_to_the_one_that_has_them(config, corkage):
+    heard = []
+    with running(config) as app:
+        app.billing.on("*", heard.append)
+        app.billing._telling.stop()
+        write()
+
+        assert corkage("work", "--once", BILLING_POLL_SECONDS="0").returncode == 0
+        assert (heard, pending()) == ([], 1)
+
+        app.billing._telling.start("callbacks")
+        until(lambda: heard)
+
+
+def test_inline_the_webhook_is_answered_200_whatever_the_hook_does(config, shop):
+    heard = []
+
+    def hook(notice):
+        heard.append(notice.kind)
+        raise RuntimeError("of the host")
+
+    with running(replace(config, worker="inline")) as app:
+        app.billing.on("*", hook)
+        shop.subscribe(shop.customer())
+        assert app.deliver(shop.event("customer.subscription.created")).status_code == 200
+        assert heard == ["access_granted"]
+        assert pending() == 1
+
+
+def test_after_functions_were_given_a_moment_passes_before_the_first_call(app, monkeypatch):
+    monkeypatch.setattr("corkage.sync.hooks.QUIET_SECONDS", 0.6)
+    heard = []
+    app.billing.on("access_granted", lambda _: heard.append(time.monotonic()))
+    write()
+    time.sleep(0.3)
+    app.billing.on("access_granted", print)
+    given = time.monotonic()
+    until(lambda: heard)
+
+    assert heard[0] - given >= 0.55
+
+
+def test_what_is_older_than_events_are_kept_is_forgotten_taken_or_not(told, caplog):
+    caplog.set_level(logging.INFO)
+    now = time.time()
+    old, taken = write("ann", at=now - 91 * DAY), write("bob", at=now - 90.1 * DAY)
+    NoticeDelivery.update(delivered_at=now).where(NoticeDelivery.user_id == "bob").execute()
+    kept = write("eve", at=now - 89 * DAY)
+    from corkage.sync.pruning import prune_daily
+
+    prune_daily(now, 90)
+
+    assert [row.message_id for row in NoticeRow.select()] == [kept]
+    assert NoticeDelivery.select().count() == 1
+    assert "2 notices, over 90 days old, are forgotten, 1 of them untaken" in caplog.text
+    assert old != taken
+
+
+def test_who_buys_before_the_first_full_sync_is_told_of(config, shop, simulator):
+    with running(replace(config, poll_seconds=3600)) as app:
+        heard = []
+        app.billing.on("access_granted", lambda notice: heard.append(notice.user_id))
+        simulator.buy(app.billing.checkout_url(Identity("ann"), "pro", billing_url="https://a.example"))
+        app.billing.work()
+        until(lambda: heard == ["ann"])
+
+
+def test_a_rebuilt_file_tells_nothing_of_an_old_and_a_new_customer_of_one_user(config, shop):
+    shop.client.v1.subscriptions.cancel(shop.subscribe(shop.customer()))
+    shop.subscribe(shop.customer())
+    with running(replace(config, poll_seconds=3600)) as app:
+        app.work()
+        assert app.billing.access("ann").allowed
+        assert NoticeRow.select().count() == 0
+
+
+def test_in_a_forked_child_the_callbacks_are_called_by_a_thread_of_its_own(app):
+    heard = []
+    app.billing.on("*", heard.append)
+    parents = app.billing._telling._threads["callbacks"]
+    parents.end()
+    parents.join()  # as the child finds it
+    app.billing._telling.start_again()
+    write()
+
+    until(lambda: heard)
+
+
+def test_a_hook_that_ends_its_thread_is_called_again(app):
+    heard = []
+
+    def hook(notice):
+        heard.append(notice)
+        if len(heard) == 1:
+            raise SystemExit
+
+    app.billing.on("*", hook)
+    write()
+    until(lambda: NoticeDelivery.get().attempts == 1)
+    NoticeDelivery.update(next_attempt_at=0).execute()
+    until(lambda: pending() == 0)
+
+
+def test_a_rebuilt_file_tells_nobody_of_what_was_there_before_and_of_all_that_comes_after(config, shop, simulator):
+    customer = shop.customer()
+    subscription = shop.subscribe(customer)
+    with running(replace(config, poll_seconds=3600)) as app:
+        heard = []
+        app.billing.on("*", lambda notice: heard.append((notice.user_id, notice.kind)))
+        app.work()
+        assert app.billing.access("ann").allowed
+        assert NoticeRow.select().count() == 0
+
+        shop.client.v1.subscriptions.cancel(subscription)
+        shop.subscribe(shop.customer("bob"), user="bob")
+        app.billing.work()
+        from corkage.sync.resync import resync
+
+        shop.subscribe(shop.customer("eve"), user="eve")
+        resync(app.billing.worker.converger, time.time())
+        until(lambda: len(heard) == 3)
+
+    assert sorted(heard) == [("ann", "access_revoked"), ("bob", "access_granted"), ("eve", "access_granted")]

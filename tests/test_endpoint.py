@@ -1,0 +1,348 @@
+"""BILLING_NOTIFY_URL: signed posts that the library of the other side verifies, again until they are taken."""
+
+import base64
+import datetime
+import json
+import logging
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+from harness import running, stop
+from standardwebhooks import Webhook, WebhookVerificationError
+from telling import pending, until, write
+from waitress.server import create_server
+
+from corkage import Billing, Config
+from corkage.errors import ConfigError
+from corkage.models import NoticeDelivery
+
+HERE = Path(__file__).parent
+
+
+SECRET, NEXT_SECRET = ("whsec_" + base64.b64encode(bytes(range(at, at + 32))).decode() for at in (0, 100))
+
+
+class Product:
+    """The product's side: verifies with the library, notes what it took, answers as told."""
+
+    def __init__(self):
+        self.posts, self.answers, self.headers, self.secret, self.hangs = [], [], {}, SECRET, 0
+        self.let_go = threading.Event()
+
+    def __call__(self, environ, start_response):
+        body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+        names = ("webhook-id", "webhook-timestamp", "webhook-signature")
+        headers = {name: environ["HTTP_" + name.upper().replace("-", "_")] for name in names}
+        said = Webhook(self.secret).verify(body, headers)
+        self.posts.append((headers["webhook-id"], said, dict(environ)))
+        if self.hangs:
+            self.hangs -= 1
+            self.let_go.wait(30)
+        start_response(self.answers.pop(0) if self.answers else "204 No Content", list(self.headers.items()))
+        return [b""]
+
+    @property
+    def ids(self):
+        return [message for message, _, _ in self.posts]
+
+
+@pytest.fixture
+def product():
+    product = Product()
+    server = create_server(product, host="127.0.0.1", port=0)
+    product.url = f"http://127.0.0.1:{server.effective_port}/hook?code=the-codeword"
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    yield product
+    product.let_go.set()
+    stop(server, thread)
+
+
+@pytest.fixture
+def told(config, product):
+    with running(replace(config, notify_url=product.url, notify_secrets=(SECRET,))) as app:
+        yield app
+
+
+def deliver(app):
+    return app.billing._telling.deliver_due()
+
+
+def due_again():
+    NoticeDelivery.update(next_attempt_at=time.time() - 1).execute()
+
+
+def test_a_purchase_is_posted_signed_with_what_changed(told, shop, product):
+    shop.subscribe(shop.customer())
+    told.deliver(shop.event("customer.subscription.created"))
+    told.billing.work()
+
+    ((message, said, environ),) = product.posts
+    assert re.fullmatch(r"ntc_[0-9a-f]{32}", message)
+    assert (said["type"], said["data"]["user_id"]) == ("access_granted", "ann")
+    assert (said["data"]["before"]["allowed"], said["data"]["after"]["plan"]) == (False, "pro")
+    age = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(said["timestamp"])
+    assert abs(age.total_seconds()) < 60
+    assert environ["CONTENT_TYPE"] == "application/json"
+    assert environ["QUERY_STRING"] == "code=the-codeword"
+    assert pending() == 0
+
+
+def test_what_was_changed_on_the_way_or_signed_with_another_secret_does_not_verify(told, product):
+    write()
+    deliver(told)
+    (_, said, environ) = product.posts[0]
+    headers = {name: environ["HTTP_WEBHOOK_" + name[8:].upper()] for name in ("webhook-id", "webhook-timestamp")}
+    headers["webhook-signature"] = environ["HTTP_WEBHOOK_SIGNATURE"]
+
+    for secret, body in ((SECRET, json.dumps(said | {"type": "x"})), (NEXT_SECRET, json.dumps(said))):
+        with pytest.raises(WebhookVerificationError, match="No matching signature"):
+            Webhook(secret).verify(body, headers)
+
+
+@pytest.mark.parametrize("known", [SECRET, NEXT_SECRET])
+def test_while_a_secret_is_rotated_both_verify(config, product, known):
+    product.secret = known
+    with running(replace(config, notify_url=product.url, notify_secrets=(SECRET, NEXT_SECRET))) as app:
+        write()
+        assert deliver(app) == 1
+
+
+def test_any_2xx_takes_it_and_all_else_is_tried_again_with_the_same_id(told, product):
+    refusals = ["500 Sorry", "404 Not Found", "400 Bad Request", "302 Found", "408 Request Timeout"]
+    product.answers = [*refusals, "202 Accepted"]
+    product.headers = {"Location": "/elsewhere"}
+    message = write()
+    errors = []
+    for _ in refusals:
+        assert deliver(told) == 0
+        errors.append(NoticeDelivery.get().error)
+        due_again()
+
+    assert deliver(told) == 1
+    assert product.ids == [message] * 6
+    assert [error.split(":")[0] for error in errors] == [f"answered {refusal[:3]}" for refusal in refusals]
+    assert NoticeDelivery.get().outcome == "answered 202"
+    assert {environ["PATH_INFO"] for _, _, environ in product.posts} == {"/hook"}
+
+
+def test_gone_and_retry_after_are_heeded_for_an_hour_at_most(told, product, caplog):
+    date = format_datetime(datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=300))
+    cases = [("429 Slow", "120", 120), ("503 Later", date, 300), ("503 Later", "soon", 5), ("503 Later", "99999", 3600)]
+    for number, (answer, said, seconds) in enumerate([*cases, ("410 Gone", "", 3600)]):
+        product.answers, product.headers = [answer], {"Retry-After": said} if said else {}
+        write(f"user{number}")
+        deliverer = told.billing._telling._deliverers["url"]
+        deliverer.paused_until = deliverer._times_down = 0
+        deliver(told)
+        assert abs(deliverer.paused_until - time.time() - seconds) < 3, answer
+    assert "410 Gone: nothing is sent for an hour" in caplog.text
+    assert pending() == 5
+
+
+def test_an_endpoint_that_is_not_there_or_hangs_is_told_later_and_nothing_secret_is_logged(
+    config, product, monkeypatch, caplog
+):
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr("corkage.sync.endpoint.TIMEOUT_SECONDS", (0.3, 0.3))
+    product.hangs = 1
+    for url, wanted in ((product.url, "ReadTimeout"), ("http://127.0.0.1:1/hook?code=the-codeword", "ConnectionError")):
+        with running(replace(config, notify_url=url, notify_secrets=(SECRET,))) as app:
+            write(url[-30:-20])
+            deliver(app)
+            assert NoticeDelivery.get(NoticeDelivery.delivered_at.is_null()).error.startswith(wanted)
+            NoticeDelivery.delete().execute()
+            assert SECRET not in repr(app.billing.config)
+            assert "codeword" not in repr(app.billing.config)
+
+    ours = [record.getMessage() for record in caplog.records if record.name.startswith("corkage")]
+    assert [line for line in ours if "codeword" in line or SECRET[:20] in line] == []
+    assert "Connection refused" in "".join(ours)
+
+
+def test_a_netrc_of_the_operators_is_not_sent(told, product, tmp_path, monkeypatch):
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    write()
+    deliver(told)
+
+    assert "HTTP_AUTHORIZATION" not in product.posts[0][2]
+
+
+def test_a_hanging_endpoint_delays_no_callback(config, product, monkeypatch):
+    monkeypatch.setattr("corkage.sync.hooks.QUIET_SECONDS", 0)
+    product.hangs = 1
+    heard = []
+    config = replace(config, worker="thread", notify_url=product.url, notify_secrets=(SECRET,))
+    with running(config) as app:
+        app.billing.on("*", heard.append)
+        write()
+        until(lambda: heard)
+        assert pending() >= 1
+        product.let_go.set()
+        until(lambda: pending() == 0)
+
+    assert product.ids == [heard[0].id]
+
+
+# Processes
+
+
+@pytest.fixture
+def setting(environ, tmp_path, product):
+    changes = {
+        "BILLING_NOTIFY_URL": product.url,
+        "BILLING_NOTIFY_SECRET": SECRET,
+        "BILLING_POLL_SECONDS": "0",
+        "BILLING_DATABASE": str(tmp_path / "corkage.db"),
+    }
+    return environ | changes
+
+
+def work(setting, folder, *arguments):
+    command = [sys.executable, "-m", "corkage.cli", "work", *arguments]
+    return subprocess.Popen(command, cwd=folder, env=setting, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def end(process):
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+
+
+def test_killed_between_commit_and_delivery_it_is_told_after_restart(setting, tmp_path, product, told):
+    """The notice is on disk, and the process ends by SIGKILL before anybody was told."""
+    code = "import os, telling; from corkage import Billing, Config; b = Billing(Config.from_env()); "
+    code += "telling.write('bob'); os.kill(os.getpid(), 9)"
+    path = {"PYTHONPATH": str(HERE)}
+    killed = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=setting | path | {"BILLING_WORKER": "off"})
+    assert killed.returncode == -signal.SIGKILL
+    assert (product.ids, pending()) == ([], 1)
+
+    once = work(setting, tmp_path, "--once")
+    assert once.wait(60) == 0
+    once.stdout.close()
+
+    assert [said["data"]["user_id"] for _, said, _ in product.posts] == ["bob"]
+    assert pending() == 0
+
+
+def test_killed_between_delivery_and_its_record_the_same_id_comes_again(setting, tmp_path, product, told):
+    product.hangs = 1
+    message = write()
+    killed = work(setting, tmp_path)
+    until(lambda: product.posts)
+    killed.kill()
+    killed.communicate()
+    assert pending() == 1
+
+    due_again()  # as if the claim of the killed were over
+    second = work(setting, tmp_path)
+    until(lambda: pending() == 0)
+    end(second)
+
+    assert product.ids == [message, message]
+
+
+def test_two_workers_tell_each_notice_once(setting, tmp_path, product, told):
+    wanted = [write(f"user{number % 4}") for number in range(24)]
+    workers = [work(setting, tmp_path) for _ in range(2)]
+    until(lambda: pending() == 0)
+    for each in workers:
+        end(each)
+
+    assert sorted(product.ids) == sorted(wanted)
+    for number in range(4):
+        mine = [message for message, said, _ in product.posts if said["data"]["user_id"] == f"user{number}"]
+        assert mine == wanted[number::4]
+
+
+def test_a_host_that_is_killed_within_a_hook_hears_the_same_id_after_restart(setting, tmp_path, told):
+    host = [sys.executable, str(HERE / "host_that_listens.py")]
+    options = {"cwd": tmp_path, "env": setting | {"BILLING_WORKER": "off"}, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*host, "100"], **options) as first:
+        assert first.stdout.readline() == "listening\n"
+        message = write()
+        heard = first.stdout.readline()
+        first.kill()
+    due_again()
+    with subprocess.Popen([*host, "0"], **options) as second:
+        assert second.stdout.readline() == "listening\n"
+        heard_again = second.stdout.readline()
+        until(lambda: NoticeDelivery.get(NoticeDelivery.receiver == "callbacks").delivered_at)
+        second.kill()
+
+    assert heard == heard_again == f"{message} access_granted ann\n"
+
+
+# Settings
+
+
+def read(tmp_path, url=None, secret=None):
+    (tmp_path / "plans.toml").write_text('[pro]\nname = "Pro"\nprices = ["pro_monthly"]\n')
+    environ = {
+        "STRIPE_SECRET_KEY": "sk_test_1",
+        "FRONTEND_URL": "https://app.example.com",
+        "BILLING_PLANS": str(tmp_path / "plans.toml"),
+        "BILLING_NOTIFY_URL": url or "",
+        "BILLING_NOTIFY_SECRET": secret or "",
+    }
+    return Config.from_env(environ, dotenv_path=None)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://app.example.com/hooks?code=1",
+        "http://127.0.0.1:9/x",
+        "http://[::1]:9/x",
+        "http://10.1.2.3/x",
+        "http://192.168.1.2/x",
+        "http://localhost/x",
+        "http://app:3000/x",
+        "http://app.internal/x",
+    ],
+)
+def test_https_anywhere_and_http_nearby_is_taken(tmp_path, url):
+    config = read(tmp_path, url, f"{SECRET}, {NEXT_SECRET}")
+
+    assert (config.notify_url, config.notify_secrets) == (url, (SECRET, NEXT_SECRET))
+
+
+@pytest.mark.parametrize("url", ["http://app.example.com/x", "http://8.8.8.8/x", "ftp://app/x", "https://me:pw@app/x"])
+def test_what_says_aloud_who_pays_is_refused_without_showing_what_is_secret(tmp_path, url):
+    with pytest.raises(ConfigError, match="BILLING_NOTIFY_URL") as refused:
+        read(tmp_path, url, SECRET)
+
+    assert "me:pw" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "secret", [None, "whsec_short", "whsec_" + "A" * 28, "whsec_" + "!" * 40, SECRET[6:], f"{SECRET},whsec_AAAA", ","]
+)
+def test_notices_are_never_posted_unsigned_or_with_a_weak_secret(tmp_path, secret):
+    with pytest.raises(ConfigError, match="BILLING_NOTIFY_SECRET: wanted whsec_ and 24 to 64 bytes") as refused:
+        read(tmp_path, "https://app.example.com/hooks", secret)
+
+    assert not secret or len(secret) < 12 or secret not in str(refused.value)
+
+
+def test_nor_are_they_when_the_configuration_was_made_by_hand(config):
+    with pytest.raises(ConfigError, match="BILLING_NOTIFY_SECRET"):
+        Billing(replace(config, notify_url="https://app.example.com"))
+    Billing(config).close()
+
+
+def test_without_the_address_none_of_the_libraries_is_loaded():
+    names = ("stripe", "requests", "standardwebhooks")
+    code = f"import sys, corkage; print([name for name in {names} if name in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert loaded.stdout == "[]\n"

@@ -1,0 +1,138 @@
+"""corkage notices: what is owed to whom, and why it is not taken; and told again. /health and the doctor count it."""
+
+import time
+
+import pytest
+import requests
+from harness import DAY
+from telling import pending, write
+
+from corkage.models import NoticeDelivery, NoticeReceiver
+from corkage.sync import doctor, outbox
+
+ADDRESS = {
+    "BILLING_NOTIFY_URL": "http://127.0.0.1:1/hook",
+    "BILLING_NOTIFY_SECRET": "whsec_" + "A" * 40,
+}
+
+
+@pytest.fixture
+def receivers(app):
+    for name in ("callbacks", "url"):
+        outbox.register(name, time.time())
+
+
+def change(message, receiver, **fields):
+    (row,) = [row for row in NoticeDelivery.select() if row.notice.message_id == message and row.receiver == receiver]
+    NoticeDelivery.update(fields).where(
+        NoticeDelivery.notice == row.notice_id, NoticeDelivery.receiver == receiver
+    ).execute()
+
+
+def test_notices_are_listed_by_state_for_each_receiver_with_why_they_fail(corkage, receivers):
+    now = time.time()
+    message = write("ann", at=now - 5.5 * 3600)
+    change(message, "url", attempts=3, error="answered 500", next_attempt_at=now + 3.5 * 3600)
+    change(message, "callbacks", delivered_at=now, outcome="called")
+    other = write("bob", at=now - 7200)
+
+    listed = corkage("notices").stdout.splitlines()
+    delivered = corkage("notices", "--state", "delivered", "--limit", "1").stdout.splitlines()
+
+    assert listed == [
+        f"failing  {message}  access_granted  ann  to url  5 h ago  3 tries, next in 3 h  answered 500",
+        f"pending  {other}  access_granted  bob  to callbacks  2 h ago  next in 0 s",
+        f"pending  {other}  access_granted  bob  to url  2 h ago  next in 0 s",
+    ]
+    assert delivered == [f"delivered  {message}  access_granted  ann  to callbacks  5 h ago  called"]
+
+
+def test_without_a_receiver_it_says_what_to_set(corkage, app):
+    write()
+
+    assert corkage("notices").stdout.splitlines() == [
+        "no failing notices",
+        "no pending notices",
+        "nobody is told: set BILLING_NOTIFY_URL, or give the Billing a callback",
+    ]
+    refused = corkage("notices", "resend", "--since", "1h")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "nobody is told" in refused.stderr
+
+
+def test_one_notice_or_all_since_a_time_are_told_again_also_to_a_receiver_that_came_later(corkage, app):
+    now = time.time()
+    old, new = write("ann", at=now - 2 * DAY), write("bob", at=now - 60)
+    assert pending() == 0
+    outbox.register("url", now)
+
+    one = corkage("notices", "resend", old)
+    assert (one.returncode, one.stdout) == (0, "1 notices are to be told again\n")
+    assert [row.notice.message_id for row in NoticeDelivery.select()] == [old]
+    change(old, "url", delivered_at=now, outcome="answered 200", attempts=4)
+
+    assert corkage("notices", "resend", "--since", "3d").stdout == "2 notices are to be told again\n"
+    assert {row.notice.message_id: (row.attempts, row.outcome) for row in NoticeDelivery.select()} == {
+        old: (0, None),
+        new: (0, None),
+    }
+
+
+def test_all_that_fails_is_due_at_once(corkage, receivers):
+    now = time.time()
+    change(write("ann"), "url", attempts=9, error="answered 500", next_attempt_at=now + 3600)
+
+    assert corkage("notices", "resend", "--failing").stdout == "1 notices are due now\n"
+
+    assert NoticeDelivery.select().where(NoticeDelivery.next_attempt_at > time.time()).count() == 0
+
+
+@pytest.mark.parametrize("asked", [("ntc_typo",), ("--since", "1h")])
+def test_what_there_is_not_is_said(corkage, receivers, asked):
+    answer = corkage("notices", "resend", *asked)
+
+    assert answer.returncode == 1
+    assert "there is no such notice" in answer.stderr
+
+
+def test_a_process_with_the_setting_is_a_receiver_from_its_start(corkage, app):
+    assert "nobody is told" not in corkage("notices", **ADDRESS).stdout
+    assert [row.name for row in NoticeReceiver.select()] == ["url"]
+
+
+def test_health_counts_what_is_not_taken(app, receivers):
+    now = time.time()
+    assert requests.get(f"{app.url}/health", timeout=30).json()["notices"] == {
+        "pending": 0,
+        "failing": 0,
+        "oldest_pending_seconds": 0,
+    }
+    change(write("ann", at=now - 100), "url", attempts=1)
+
+    told = requests.get(f"{app.url}/health", timeout=30)
+
+    assert told.status_code == 200
+    assert told.json()["notices"]["pending"] == 2
+    assert told.json()["notices"]["failing"] == 1
+    assert 99 <= told.json()["notices"]["oldest_pending_seconds"] <= 130
+
+
+def test_the_doctor_tells_what_fails_and_whom_nobody_tells_and_not_who_waits_behind(app, receivers):
+    now = time.time()
+    failing = write("ann", at=now - 1000)
+    change(failing, "url", attempts=4, error="answered 500", next_attempt_at=now + 60)
+    change(failing, "callbacks", delivered_at=now)
+    change(write("ann", "access_revoked", at=now - 900), "callbacks", delivered_at=now)
+
+    (finding,) = doctor.examine(app.billing.worker, now)
+    assert finding == doctor.Finding(
+        "1 notices are not taken, `corkage notices` says why", "corkage notices resend --failing"
+    )
+
+    write("bob", at=now - 302)
+    told = [each.what for each in doctor.examine(app.billing.worker, now)[1:]]
+    assert told == [
+        "notices to callbacks wait, the first has been due for 302 s: does a process that has the callbacks run?",
+        "notices to url wait, the first has been due for 302 s: does a worker run?",
+    ]
+    assert len(doctor.examine(app.billing.worker, now - 3)) == 1

@@ -1,0 +1,92 @@
+"""docs/notices.md: the receivers in it verify, act once on what comes twice, and refuse what is forged."""
+
+import base64
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+from telling import until
+
+import corkage
+from corkage import Notice
+from corkage.sync.delivery import NotTaken, Told
+from corkage.sync.endpoint import Endpoint, body_of
+from corkage.sync.notices import KINDS
+
+PAGE = (Path(corkage.__file__).parent / "docs/notices.md").read_text()
+SECRET, FORGED = ("whsec_" + base64.b64encode(bytes(range(at, at + 32))).decode() for at in (0, 100))
+BEFORE = Told(allowed=False, reason="")
+AFTER = Told(True, "active", "active", "pro", "price_1", 1)
+NOTICE = Notice("ntc_1", "access_granted", "ann", 1795514400.0, BEFORE, AFTER)
+
+
+def block(marker):
+    return PAGE.split(f"<!-- {marker} -->\n```")[1].split("\n", 1)[1].split("\n```")[0]
+
+
+def free_port():
+    with closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+@contextmanager
+def receiver(command, folder):
+    port = free_port()
+    environ = os.environ | {"PORT": str(port), "BILLING_NOTIFY_SECRET": SECRET}
+    options = {"cwd": folder, "env": environ, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    with subprocess.Popen(command, **options) as process:
+        url = f"http://127.0.0.1:{port}/hooks/billing"
+        try:
+            until(lambda: answers(url))
+            yield url, process
+        finally:
+            process.kill()
+
+
+def answers(url):
+    try:
+        return requests.get(url, timeout=5) is not None
+    except requests.ConnectionError:
+        return False
+
+
+def command(language, folder):
+    if language == "python":
+        (folder / "receiver.py").write_text(block("receiver-python"))
+        return [sys.executable, "receiver.py"]
+    if not shutil.which("node"):
+        assert not os.environ.get("CI"), "node is wanted"
+        pytest.skip("Node is not here: install nodejs to run the Node receiver")
+    (folder / "receiver.mjs").write_text(block("receiver-node"))
+    return ["node", "receiver.mjs"]
+
+
+@pytest.mark.parametrize("language", ["python", "node"])
+def test_the_receiver_acts_once_and_refuses_what_is_not_ours(language, tmp_path):
+    with receiver(command(language, tmp_path), tmp_path) as (url, process):
+        assert Endpoint(url, (SECRET,)).tell(NOTICE) == "answered 204"
+        assert Endpoint(url, (FORGED, SECRET)).tell(NOTICE) == "answered 204"
+        with pytest.raises(NotTaken, match="answered 400"):
+            Endpoint(url, (FORGED,)).tell(NOTICE)
+        assert requests.post(url, body_of(NOTICE), timeout=30).status_code == 400
+        Endpoint(url, (SECRET,)).tell(NOTICE._replace(id="ntc_2", kind="access_revoked"))
+        heard = [process.stdout.readline() for _ in range(2)]
+
+    assert heard == ["access_granted ann\n", "access_revoked ann\n"]
+
+
+def test_the_body_in_the_page_is_what_is_posted():
+    assert json.loads(block("body")) == json.loads(body_of(NOTICE))
+
+
+def test_every_kind_is_explained():
+    assert sorted(re.findall(r"^\| `([a-z_]+)` \|", PAGE, re.MULTILINE)) == sorted(KINDS)
