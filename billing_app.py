@@ -270,6 +270,41 @@ class Billing:
             self._telling.start("callbacks")
         return callback
 
+    def sync(self, user_id: str) -> Access:
+        """Fetch what Stripe holds of this user, now, and answer by it. A user who never bought anything asks nobody.
+
+        Errors  Busy; StripeError as the gateway's, and nothing was changed then
+        """
+        with self.stripe_slot():
+            self.worker.converger.converge_user(user_id, time.time())
+        return self.access(user_id)
+
+    def update_user(self, user_id: str, *, email: str | None = None, name: str | None = None) -> None:
+        """Have the user's changed e-mail or name known to Stripe, for receipts and invoices, and here.
+
+        Shape   None leaves it as it is, "" takes it away; of a user without a customer Stripe hears when they buy
+        Errors  ValueError for what is no user id, e-mail or name; Busy; StripeError as the gateway's: call again
+        """
+        from .sync.profile import update_user
+
+        Identity(user_id)
+        with self.stripe_slot():
+            update_user(self.worker.converger, user_id, email, name, time.time())
+
+    def forget(self, user_id: str) -> None:
+        """Cancel what the user pays for, at once, delete their customer at Stripe, and forget them here.
+
+        For when the host deletes an account. Stripe keeps invoices and payments, as the law wants; nothing is refunded,
+        and no notice is sent. When it raises, call it again: it goes on where it was. Of a user who is forgotten
+        already, or was never known, nobody is asked.
+
+        Errors  CheckoutInProgress, Busy; StripeError as the gateway's
+        """
+        from .sync.forgetting import forget_user
+
+        with self.stripe_slot():
+            forget_user(self.worker.converger, user_id, time.time())
+
     def work(self) -> "Work":
         """Ask Stripe what is new, apply it and tell of it, before returning: for tests and scripts. A running product
         does this by itself, as BILLING_WORKER says.

@@ -88,10 +88,13 @@ def _add_trying(commands: Commands) -> None:
 
 
 def _add_user(commands: Commands) -> None:
-    users = commands.add_parser("user", help="look at a user, or link one").add_subparsers(required=True)
+    users = commands.add_parser("user", help="look at a user, link or forget one").add_subparsers(required=True)
     show = users.add_parser("show", help="may this user in, why, and what that rests on")
     show.add_argument("user", metavar="ID")
     show.set_defaults(run=user.show)
+    forget = users.add_parser("forget", help="cancel what a user pays for, and forget them, at Stripe and here")
+    forget.add_argument("user", metavar="ID")
+    forget.set_defaults(run=user.forget)
     link = users.add_parser("link", help="give a Stripe customer to a user, by hand")
     link.add_argument("user", metavar="ID")
     link.add_argument("customer", metavar="CUSTOMER")

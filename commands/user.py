@@ -1,4 +1,4 @@
-"""corkage user: look at a user, or link one."""
+"""corkage user: look at a user, link or forget one."""
 
 import argparse
 import time
@@ -21,6 +21,14 @@ def link(options: argparse.Namespace) -> int:
     with opened() as billing:
         billing.worker.converger.link(Identity(options.user).user_id, options.customer, time.time())
         _print_user(billing.access(options.user))
+    return OK
+
+
+def forget(options: argparse.Namespace) -> int:
+    """Cancel what the user pays for, and forget them, at Stripe and here."""
+    with opened() as billing:
+        billing.forget(options.user)
+    print(f"{options.user} is forgotten")
     return OK
 
 

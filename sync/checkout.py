@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from peewee import fn
+
 from .. import database
 from ..errors import (
     CheckoutInProgress,
@@ -18,7 +20,7 @@ from ..errors import (
     UnknownCustomer,
     UnknownFlow,
 )
-from ..models import CheckoutAttempt, Customer, Price, Subscription, User, read_access
+from ..models import CheckoutAttempt, Price, Subscription, User, read_access
 from .converge import Converger
 from .gateway import SLOWEST_CALL_SECONDS, Gateway
 from .prices import Catalogue
@@ -106,8 +108,7 @@ class Checkout:
         user = User.get_or_none(User.id == user_id)
         if user is None:
             return None
-        for customer in Customer.select().where(Customer.user == user_id, Customer.deleted_at.is_null()):
-            self.converger.converge(customer.id, self.clock(), reads_customer=True)
+        self.converger.converge_user(user_id, self.clock())
         user = User.get_by_id(user_id)
         opens_nothing = read_access(user_id).reason in ("no_subscription", "ended", "unknown_price")
         if opens_nothing or user.subscription_id is None:
@@ -175,7 +176,8 @@ class Checkout:
             known = {"id": buyer.user_id, "created_at": int(now), "updated_at": int(now)}
             User.insert(known).on_conflict_ignore().execute()
             is_new = (User.id == buyer.user_id) & User.stripe_customer_id.is_null()
-            User.update(email=buyer.email, name=buyer.name).where(is_new).execute()
+            told = {"email": fn.COALESCE(buyer.email, User.email), "name": fn.COALESCE(buyer.name, User.name)}
+            User.update(told).where(is_new).execute()
             won = (
                 CheckoutAttempt.insert(
                     user=buyer.user_id,

@@ -63,6 +63,15 @@ class Converger:
             log.info("%s was overtaken while it was fetched; fetching again", customer_id)
         raise Overtaken(f"{customer_id} was overtaken {MOST_OVERTAKINGS} times in a row")
 
+    def converge_user(self, user_id: str, now: float) -> None:
+        """Converge every customer of the user's that is not deleted; a user without any asks nobody.
+
+        Errors  as converge()
+        """
+        customers = Customer.select(Customer.id).where(Customer.user == user_id, Customer.deleted_at.is_null())
+        for customer_id in database.column(customers):
+            self.converge(customer_id, now, reads_customer=True)
+
     def link(self, user_id: str, customer_id: str, now: float) -> str:
         """Give a customer to a user by hand, and converge it.
 

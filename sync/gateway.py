@@ -224,6 +224,43 @@ class Gateway:
         with _translated():
             return self._client.v1.customers.create(params=params, options={"idempotency_key": key}).id
 
+    def update_customer(self, customer_id: str, changes: dict[str, str]) -> None:
+        """Change a customer's e-mail or name; "" takes it away. Done twice, it is as done once.
+
+        Errors  UnknownCustomer when the customer is not there, or deleted
+        Source  docs.stripe.com/api/customers/update
+        """
+        params: Any = changes
+        with _translated(customer_id):
+            self._client.v1.customers.update(customer_id, params=params)
+
+    def disown_customer(self, customer_id: str) -> None:
+        """Take our marks off a customer that another product has, too.
+
+        Errors  UnknownCustomer when the customer is not there, or deleted
+        """
+        with _translated(customer_id):
+            params: Any = {"metadata": {"corkage_app": "", "corkage_user": ""}}
+            self._client.v1.customers.update(customer_id, params=params)
+
+    def delete_customer(self, customer_id: str) -> None:
+        """Delete a customer for ever, with its cards; its subscriptions end at once. Invoices and payments stay.
+
+        Errors  UnknownCustomer when the customer is not there, or deleted
+        Source  docs.stripe.com/api/customers/delete
+        """
+        with _translated(customer_id):
+            self._client.v1.customers.delete(customer_id)
+
+    def cancel_subscription(self, subscription_id: str) -> None:
+        """End a subscription at once, without a refund.
+
+        Errors  StripeRefused when it has ended
+        Source  docs.stripe.com/api/subscriptions/cancel
+        """
+        with _translated():
+            self._client.v1.subscriptions.cancel(subscription_id)
+
     def create_checkout_session(self, params: "stripe.params.checkout.SessionCreateParams", key: str) -> SessionState:
         """Create a Checkout Session. The same key with the same parameters gives the same session for a day.
 

@@ -1,0 +1,101 @@
+"""Forgetting a user whose account the host deletes: nothing is charged any more, and nothing here tells who it was."""
+
+import logging
+from typing import Any
+
+from peewee import JOIN
+
+from .. import database
+from ..errors import CheckoutInProgress, StripeRefused
+from ..models import CheckoutAttempt, Customer, Price, Subscription, User
+from . import outbox
+from .converge import Converger
+from .gateway import Gateway
+from .summary import ENDED
+
+MOST_TURNS = 5
+
+log = logging.getLogger("corkage.forgetting")
+
+
+def forget_user(converger: Converger, user_id: str, now: float) -> None:
+    """End it at Stripe first, then here: whatever breaks off, the user is still known, and a second call goes on.
+
+    What is left is the bare id of each customer, which belongs to nobody, so that a late event finds it so.
+
+    Errors  CheckoutInProgress while a click of the user's is carried out; StripeError as the gateway's
+    """
+    ended: set[str] = set()
+    for _ in range(MOST_TURNS):
+        _close_checkout(converger.gateway, user_id, now)
+        for customer_id in _customers(user_id) - ended:
+            _end(converger, customer_id, now)
+            ended.add(customer_id)
+        if _erase(user_id, ended, now):
+            log.info("user %s is forgotten, %d customers ended", user_id, len(ended))
+            return
+    raise CheckoutInProgress(f"user {user_id}: new customers came {MOST_TURNS} times in a row")
+
+
+def _customers(user_id: str) -> set[str]:
+    query = Customer.select(Customer.id).where(Customer.user == user_id, Customer.deleted_at.is_null())
+    return set(database.column(query))
+
+
+def _close_checkout(gateway: Gateway, user_id: str, now: float) -> None:
+    attempt = _attempt(user_id, now)
+    if attempt is None or attempt.session_id is None:
+        return
+    try:
+        gateway.expire_checkout_session(attempt.session_id)
+    except StripeRefused as error:
+        log.info("%s is no longer open: %s", attempt.session_id, error)
+
+
+def _attempt(user_id: str, now: float) -> CheckoutAttempt | None:
+    attempt = CheckoutAttempt.get_or_none(CheckoutAttempt.user == user_id)
+    if attempt is not None and (attempt.claimed_until or 0) > now:
+        raise CheckoutInProgress(f"user {user_id}: a click is being carried out, and may make a customer yet")
+    return attempt
+
+
+def _end(converger: Converger, customer_id: str, now: float) -> None:
+    """Delete the customer or, where another product has subscriptions of it, end only what is ours."""
+    converger.converge(customer_id, now, reads_customer=True)
+    if Customer.get_by_id(customer_id).deleted_at is not None:
+        return
+    going_on = _going_on(customer_id)
+    if all(is_ours for is_ours in going_on.values()):
+        converger.gateway.delete_customer(customer_id)
+        return
+    log.warning("%s has subscriptions of another product, too: only ours are canceled", customer_id)
+    for subscription_id in (id_ for id_, is_ours in going_on.items() if is_ours):
+        converger.gateway.cancel_subscription(subscription_id)
+    converger.gateway.disown_customer(customer_id)
+
+
+def _going_on(customer_id: str) -> dict[str, bool]:
+    """Tell which subscriptions go on, and whether each is ours: sold by us, or to the price of a plan."""
+    query: Any = (
+        Subscription.select(Subscription.id, Subscription.ours | Price.plan.is_null(False))
+        .join(Price, JOIN.LEFT_OUTER, on=(Subscription.stripe_price_id == Price.id))
+        .where(Subscription.customer == customer_id, Subscription.subscription_status.not_in(ENDED))
+    )
+    with database.reading():
+        return dict(query.tuples())
+
+
+def _erase(user_id: str, ended: set[str], now: float) -> bool:
+    """Remove the user's rows; not while there is a customer that was not ended."""
+    with database.writing():
+        if not _customers(user_id) <= ended:
+            return False
+        _attempt(user_id, now)
+        for table in (CheckoutAttempt, Subscription):
+            table.delete().where(table.user == user_id).execute()
+        outbox.withdraw(user_id)
+        # Fetches that are under way know the user: they are to start over.
+        bare = {"user": None, "revision": Customer.revision + 1}
+        Customer.update(bare).where(Customer.user == user_id).execute()
+        User.delete().where(User.id == user_id).execute()
+    return True
