@@ -218,6 +218,63 @@ def test_a_fetch_under_way_does_not_bring_the_user_back(app, customer, monkeypat
     assert traces_of("ann") == []
 
 
+def meanwhile(app, monkeypatch, act):
+    """Have something happen in the midst of forgetting, once: when the customer is about to be deleted."""
+    gateway, acts = app.billing.worker.gateway, [act]
+    delete = gateway.delete_customer
+
+    def delete_and_more(customer_id):
+        if acts:
+            acts.pop()(customer_id)
+        delete(customer_id)
+
+    monkeypatch.setattr(gateway, "delete_customer", delete_and_more)
+
+
+def test_a_fetch_that_began_in_its_midst_is_thrown_away(app, customer, monkeypatch):
+    converger, fetched = app.billing.worker.converger, []
+
+    def fetch(customer_id):
+        row = Customer.get_by_id(customer_id)
+        fetched.append((row, converger._fetch(row, [], True, set())))
+
+    meanwhile(app, monkeypatch, fetch)
+    app.billing.forget("ann")
+
+    ((row, told),) = fetched
+    assert (row.user_id, told.customer.user_id) == ("ann", "ann")
+    assert converger._write(row, told, [], time.time()) is None
+    assert traces_of("ann") == []
+
+
+def test_a_customer_that_comes_in_its_midst_is_ended_too(app, customer, shop, monkeypatch):
+    other = shop.customer()
+    shop.subscribe(other)
+    meanwhile(app, monkeypatch, lambda _: converge(app, other))
+
+    app.billing.forget("ann")
+
+    assert shop.client.v1.customers.retrieve(other).deleted
+    assert traces_of("ann") == []
+
+
+def test_a_click_that_begins_in_its_midst_is_waited_for(app, customer, monkeypatch):
+    def click(_):
+        with database.writing():
+            CheckoutAttempt.insert(
+                user="ann", nonce="n", plan="pro", params="{}", claimed_until=time.time() + 60, created_at=0
+            ).execute()
+
+    meanwhile(app, monkeypatch, click)
+    with pytest.raises(CheckoutInProgress):
+        app.billing.forget("ann")
+    assert User.get_or_none(User.id == "ann") is not None
+
+    CheckoutAttempt.update(claimed_until=None).execute()
+    app.billing.forget("ann")
+    assert traces_of("ann") == []
+
+
 def test_wherever_it_breaks_off_a_second_call_finishes(app, shop):
     for step in itertools.count():
         user = f"user{step}"

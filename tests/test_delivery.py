@@ -201,6 +201,25 @@ def test_more_slow_ones_than_there_is_room_for_wait_their_turn_and_are_all_told(
     assert len(set(begun)) == 5
 
 
+def test_a_notice_that_is_being_told_and_is_resent_meanwhile_is_not_told_beside_itself(app):
+    let_go, begun = threading.Event(), []
+
+    def hook(notice):
+        begun.append(notice.id)
+        let_go.wait(30)
+
+    app.billing.on("*", hook)
+    message = write()
+    until(lambda: begun)
+    assert outbox.resend(NoticeRow.message_id == message, time.time()) == 1
+    time.sleep(0.3)
+    assert len(begun) == 1
+
+    let_go.set()
+    until(lambda: pending() == 0)
+    assert begun == [message]
+
+
 def test_a_slow_hook_keeps_its_claim_and_closing_does_not_wait_for_it(config, monkeypatch):
     monkeypatch.setattr(outbox, "LEASE_SECONDS", 0.4)
     monkeypatch.setattr("corkage.sync.delivery_thread.STOP_SECONDS", 0.2)

@@ -148,6 +148,17 @@ def test_gone_and_retry_after_are_heeded_for_an_hour_at_most(told, product, capl
     assert pending() == 5
 
 
+def test_what_is_refused_for_one_notice_alone_waits_as_long_as_the_answer_says(told, product):
+    product.answers, product.headers = ["409 Not Yet"], {"Retry-After": "900"}
+    write("ann")
+    write("bob")
+    deliver(told)
+
+    assert len(product.posts) == 2
+    assert pending() == 1
+    assert NoticeDelivery.get(NoticeDelivery.delivered_at.is_null()).next_attempt_at > time.time() + 890
+
+
 def test_an_endpoint_that_is_not_there_or_hangs_is_told_later_and_nothing_secret_is_logged(
     config, product, monkeypatch, caplog
 ):
