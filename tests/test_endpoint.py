@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from email.utils import format_datetime
 from pathlib import Path
@@ -218,14 +219,18 @@ def setting(environ, tmp_path, product):
     return environ | changes
 
 
-def work(setting, folder, *arguments):
+@contextmanager
+def working(setting, folder, *arguments):
+    """Run `corkage work` beside; it is stopped, or killed where the test fails."""
     command = [sys.executable, "-m", "corkage.cli", "work", *arguments]
-    return subprocess.Popen(command, cwd=folder, env=setting, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-
-
-def end(process):
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    options = {"cwd": folder, "env": setting, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, **options) as process:
+        try:
+            yield process
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+        finally:
+            process.kill()
 
 
 def test_killed_between_commit_and_delivery_it_is_told_after_restart(setting, tmp_path, product, told):
@@ -237,9 +242,8 @@ def test_killed_between_commit_and_delivery_it_is_told_after_restart(setting, tm
     assert killed.returncode == -signal.SIGKILL
     assert (product.ids, pending()) == ([], 1)
 
-    once = work(setting, tmp_path, "--once")
-    assert once.wait(60) == 0
-    once.stdout.close()
+    with working(setting, tmp_path, "--once") as once:
+        assert once.wait(60) == 0
 
     assert [said["data"]["user_id"] for _, said, _ in product.posts] == ["bob"]
     assert pending() == 0
@@ -248,26 +252,22 @@ def test_killed_between_commit_and_delivery_it_is_told_after_restart(setting, tm
 def test_killed_between_delivery_and_its_record_the_same_id_comes_again(setting, tmp_path, product, told):
     product.hangs = 1
     message = write()
-    killed = work(setting, tmp_path)
-    until(lambda: product.posts)
-    killed.kill()
-    killed.communicate()
+    with working(setting, tmp_path) as killed:
+        until(lambda: product.posts)
+        killed.kill()
     assert pending() == 1
 
     due_again()  # as if the claim of the killed were over
-    second = work(setting, tmp_path)
-    until(lambda: pending() == 0)
-    end(second)
+    with working(setting, tmp_path):
+        until(lambda: pending() == 0)
 
     assert product.ids == [message, message]
 
 
 def test_two_workers_tell_each_notice_once(setting, tmp_path, product, told):
     wanted = [write(f"user{number % 4}") for number in range(24)]
-    workers = [work(setting, tmp_path) for _ in range(2)]
-    until(lambda: pending() == 0)
-    for each in workers:
-        end(each)
+    with working(setting, tmp_path), working(setting, tmp_path):
+        until(lambda: pending() == 0)
 
     assert sorted(product.ids) == sorted(wanted)
     for number in range(4):
@@ -275,20 +275,27 @@ def test_two_workers_tell_each_notice_once(setting, tmp_path, product, told):
         assert mine == wanted[number::4]
 
 
+@contextmanager
+def heard_by(host, options):
+    """Run a host until it listens; it is killed in the end."""
+    with subprocess.Popen(host, **options) as process:
+        try:
+            assert process.stdout.readline() == "listening\n"
+            yield process
+        finally:
+            process.kill()
+
+
 def test_a_host_that_is_killed_within_a_hook_hears_the_same_id_after_restart(setting, tmp_path, told):
     host = [sys.executable, str(HERE / "host_that_listens.py")]
     options = {"cwd": tmp_path, "env": setting | {"BILLING_WORKER": "off"}, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen([*host, "100"], **options) as first:
-        assert first.stdout.readline() == "listening\n"
+    with heard_by([*host, "100"], options) as first:
         message = write()
         heard = first.stdout.readline()
-        first.kill()
     due_again()
-    with subprocess.Popen([*host, "0"], **options) as second:
-        assert second.stdout.readline() == "listening\n"
+    with heard_by([*host, "0"], options) as second:
         heard_again = second.stdout.readline()
         until(lambda: NoticeDelivery.get(NoticeDelivery.receiver == "callbacks").delivered_at)
-        second.kill()
 
     assert heard == heard_again == f"{message} access_granted ann\n"
 
