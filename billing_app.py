@@ -89,7 +89,8 @@ class Billing:
         self._mounted_at: str | None = None
         self._thread: WorkerThread | None = None
         self._thread_lock = threading.Lock()
-        self._is_to_start = config.worker == "thread"
+        self._is_to_start = True
+        self._is_closed = False
         self._left: Counter[str] = Counter()
         self._left_lock = threading.Lock()
         database.open_file(config.database)
@@ -109,7 +110,7 @@ class Billing:
         os.register_at_fork(after_in_child=functools.partial(_begin_anew, weakref.ref(self)))
 
     def start(self) -> None:
-        """Start the worker's thread in this process, unless it runs or BILLING_WORKER says otherwise.
+        """Start the threads of this process, as BILLING_WORKER says: the worker's, and those that tell notices.
 
         The first request, question or sale does so by itself. It is for a server that may get none for long, and is to
         poll, and to tell the host, all the same: called where the serving process begins, after any fork.
@@ -119,7 +120,7 @@ class Billing:
         with self._thread_lock:
             if self._is_to_start:
                 self._is_to_start = False
-                self._start_thread()
+                self._start_threads()
 
     def access(self, user_id: str) -> Access:
         """Tell whether this user may in, and why, from the local row; asks nobody.
@@ -266,8 +267,8 @@ class Billing:
         if callback is None:
             return functools.partial(self.on, kind)
         self._telling.add_hook(kind, callback, time.time())
-        if self.config.worker == "off":
-            self._telling.start("callbacks")
+        if self._is_to_start:
+            database.release()  # a process that forks now must not have connections open
         return callback
 
     def sync(self, user_id: str) -> Access:
@@ -328,7 +329,7 @@ class Billing:
     def close(self) -> None:
         """Stop the worker after the customer at hand, and close the file. What is pending stays pending."""
         with self._thread_lock:
-            self._is_to_start = False
+            self._is_to_start, self._is_closed = False, True
             thread, self._thread = self._thread, None
         if thread is not None:
             thread.stop()
@@ -445,19 +446,23 @@ class Billing:
         return "thread" if is_well else "stopped"
 
     def _begin_anew(self) -> None:
-        self._is_to_start = self._is_to_start or self._thread is not None
+        self._is_to_start = not self._is_closed
         self._thread = None
+        self._telling.begin_anew()
         self._thread_lock, self._left_lock = threading.Lock(), threading.Lock()
         self._stripe_slots = threading.BoundedSemaphore(self.stripe_slots)
         for name in ("worker", "checkout"):
             self.__dict__.pop(name, None)
 
-    def _start_thread(self) -> None:
-        from .sync.thread import WorkerThread
+    def _start_threads(self) -> None:
+        if self.config.worker == "thread":
+            from .sync.thread import WorkerThread
 
-        self._thread = WorkerThread(lambda: self.worker)
-        self._thread.start()
-        self._telling.start("url", "callbacks")
+            self._thread = WorkerThread(lambda: self.worker)
+            self._thread.start()
+            self._telling.start("url", "callbacks")
+        elif self.config.worker == "off":  # another process does the rest, and cannot call functions of this one
+            self._telling.start("callbacks")
 
     def _refuse_other_mode(self) -> None:
         mode = "live" if self.config.livemode else "test"

@@ -237,6 +237,7 @@ class _Reader:
         ):
             if name in self.said and other not in self.said:
                 self.problems.append(f"{other}: wanted {why}, because {name} is set; it is not set")
+
     def have_notices_signed(self, config: Config) -> None:
         if config.notify_url and "BILLING_NOTIFY_SECRET" not in self.said:
             self.problems.append(f"BILLING_NOTIFY_SECRET: wanted {WANTED_TO_SIGN_WITH}; it is not set")

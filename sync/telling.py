@@ -50,10 +50,9 @@ class Telling:
                 self._threads[name] = DeliveryThread(self._deliverers[name])
                 self._threads[name].start()
 
-    def start_again(self) -> None:
-        """Start in a forked child what the parent had started: its threads did not come along."""
-        self._threads, self._lock = {}, threading.RLock()
-        self._start_threads()
+    def begin_anew(self) -> None:
+        """In a forked child: the parent's threads did not come along."""
+        self._threads, self._started, self._lock = {}, (), threading.RLock()
 
     def stop(self) -> None:
         """Stop the threads; what is not told yet stays pending."""

@@ -22,5 +22,6 @@ def hear(notice):
     time.sleep(float(sys.argv[1]))
 
 
+billing.start()
 say("listening")
 time.sleep(120)

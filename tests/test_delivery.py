@@ -518,7 +518,8 @@ def test_in_a_forked_child_the_callbacks_are_called_by_a_thread_of_its_own(app):
     parents = app.billing._telling._threads["callbacks"]
     parents.end()
     parents.join()  # as the child finds it
-    app.billing._telling.start_again()
+    app.billing._begin_anew()
+    app.billing.start()
     write()
 
     until(lambda: heard)
