@@ -277,3 +277,17 @@ def test_with_a_seed_the_ids_repeat():
             made.append(sdk(simulator).v1.customers.create().id)
 
     assert made[0] == made[1]
+
+
+def test_an_invoice_has_a_file_that_says_what_is_on_it(shop, simulator):
+    shop.subscribe(shop.customer())
+    (invoice,) = shop.client.v1.invoices.list().data
+
+    file = requests.get(invoice.invoice_pdf, timeout=5)
+
+    assert file.headers["Content-Type"] == "application/pdf"
+    assert file.content.startswith(b"%PDF-1.4\n")
+    assert f"(Invoice {invoice.number}) Tj".encode() in file.content
+    assert b"(Total: $9.00) Tj" in file.content
+    table = int(file.content.rsplit(b"startxref\n", 1)[1].split(b"\n")[0])
+    assert file.content[table:].startswith(b"xref\n0 6\n")

@@ -71,6 +71,7 @@ def finalize(world: World, invoice: Object) -> None:
         customer["next_invoice_sequence"] += 1
     invoice |= {"status": "open", "automatically_finalizes_at": None, "effective_at": world.now}
     invoice["hosted_invoice_url"] = f"{world.base_url}/i/{invoice['id']}"
+    invoice["invoice_pdf"] = f"{world.base_url}/i/{invoice['id']}/pdf"
     invoice["status_transitions"]["finalized_at"] = world.now
     world.emit("invoice.finalized", invoice)
 

@@ -23,6 +23,7 @@ from . import (
     see_other,
     template,
 )
+from .pdf import page_of_text
 
 LABELS = {"us_bank_account": "Account number", "sepa_debit": "IBAN"}
 
@@ -77,6 +78,19 @@ def show_invoice(world: World, invoice_id: str, error: str | None = None) -> bot
         is_waiting=collecting.is_waiting(world, invoice),
         card_fields=card_fields(error),
     )
+
+
+def download_invoice(world: World, invoice_id: str) -> bottle.HTTPResponse:
+    """Answer with the file that `invoice_pdf` names."""
+    invoice = world.get("invoice", invoice_id)
+    lines = [
+        "Simulation, not Stripe.",
+        f"Invoice {invoice['number']}",
+        f"{invoice['status']}, of {date(invoice['created'])}",
+        *(f"{line['description']}: {money(line['amount'], line['currency'])}" for line in invoice["lines"]["data"]),
+        f"Total: {money(invoice['total'], invoice['currency'])}",
+    ]
+    return bottle.HTTPResponse(page_of_text(lines), 200, {"Content-Type": "application/pdf"})
 
 
 def pay_invoice(world: World, invoice_id: str) -> bottle.HTTPResponse:

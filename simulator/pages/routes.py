@@ -22,6 +22,7 @@ ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("POST", "/control/events/<event_id>/send", events.send_again),
     ("GET", "/i/<invoice_id>", checkout.show_invoice),
     ("POST", "/i/<invoice_id>", checkout.pay_invoice),
+    ("GET", "/i/<invoice_id>/pdf", checkout.download_invoice),
     ("GET", "/p/session/<session_id>", portal.open_portal),
     ("GET", "/p/session/<session_id>/<name:re:card|change|cancel>", portal.show_flow),
     ("GET", "/p/session/<session_id>/<name:re:card|change|cancel>/<subscription_id>", portal.show_flow),
