@@ -15,13 +15,16 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
+from urllib.parse import quote
 
 import bottle
 
 from . import database, models, mounting, plugin
 from .config import Config
 from .errors import (
+    BillingError,
     Busy,
     ConfigError,
     DatabaseUnavailable,
@@ -38,6 +41,7 @@ from .handlers.checkout import start_checkout
 from .handlers.edge import ErrorsToResponses
 from .handlers.guards import PREFLIGHT, is_known_origin
 from .handlers.health import show_health
+from .handlers.pages import fragment, show_account, show_cancel, show_pricing, show_style
 from .handlers.portal import open_portal
 from .handlers.returning import come_back
 from .handlers.webhook import receive_webhook
@@ -53,13 +57,18 @@ from .sync.telling import Telling
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
+    from .pages.page import Pages
     from .sync.checkout import Checkout
+    from .sync.gateway import Gateway
+    from .sync.states import InvoiceState
     from .sync.thread import WorkerThread
     from .sync.worker import Work, Worker
 
 INLINE_TELLING_SECONDS = 5.0  # Checkout waits up to 10 s for the answer to its webhook
 HURRIED_SECONDS = (1.0, 1.5)  # for each of the two calls of a returning visitor, who is waiting
 SLOT_SECONDS = 0.25
+LEARN_PRICES_SECONDS = 60
+PAGES = ("pricing", "account")
 
 log = logging.getLogger("corkage")
 
@@ -91,8 +100,10 @@ class Billing:
         self._thread_lock = threading.Lock()
         self._is_to_start = True
         self._is_closed = False
+        self._learn_prices_at = 0.0
         self._left: Counter[str] = Counter()
         self._left_lock = threading.Lock()
+        _refuse_broken_views(config)
         database.open_file(config.database)
         try:
             models.bring_up_to_date()
@@ -177,17 +188,23 @@ class Billing:
         return mounting.middleware(self, app, self._mounted_at)
 
     @property
+    def base_url(self) -> str | None:
+        """Where our routes are, for a page of the host's own: BILLING_URL or the path; None where neither is known."""
+        return self.config.billing_url or self._mounted_at
+
+    @property
     def pricing_url(self) -> str:
         """Where somebody is led who has not paid: our page of plans or, while its address is unknown, the product."""
-        base = self.config.billing_url or self._mounted_at
-        has_page = any(rule == "/pricing" for _, rule, _ in ROUTES)
-        return f"{base}/pricing" if base and has_page else self.config.frontend_url
+        return f"{self.base_url}/pricing" if self.base_url else self.config.frontend_url
 
-    def checkout_url(self, identity: Identity, plan: str, *, billing_url: str | None = None) -> str:
+    def checkout_url(
+        self, identity: Identity, plan: str, *, billing_url: str | None = None, to_our_pages: bool = False
+    ) -> str:
         """Return where to send a user who wants a plan: Stripe's Checkout or, for a subscriber, the portal.
 
         Shape   plan: a name in plans.toml, or "name:price" for another of its prices;
-                billing_url: where these routes are reached from outside, unless BILLING_URL says so
+                billing_url: where these routes are reached from outside, unless BILLING_URL says so;
+                to_our_pages: who does not buy comes back to /cancel, from the portal to /account; else to the product
         Errors  UnknownPlan, CheckoutInProgress, Busy, NotConfigured; StripeError as the gateway's
         """
         from .sync.checkout import Buyer
@@ -199,32 +216,74 @@ class Billing:
                 "set BILLING_URL to where Corkage is reached from outside, with the path it is mounted at"
             )
         back = f"{base}/return?session_id={{CHECKOUT_SESSION_ID}}"
-        buyer = Buyer(identity.user_id, identity.email, identity.name, back, self.config.frontend_url)
+        otherwise = f"{base}/cancel" if to_our_pages else self.config.frontend_url
+        after_portal = f"{base}/account?from=portal" if to_our_pages else ""
+        buyer = Buyer(identity.user_id, identity.email, identity.name, back, otherwise, after_portal)
         with self.stripe_slot():
             return self.checkout.subscribe_url(buyer, plan)
 
-    def portal_url(self, user_id: str, flow: str | None = None) -> str:
+    def portal_url(self, user_id: str, flow: str | None = None, *, return_url: str | None = None) -> str:
         """Return the address of the user's customer portal, or of one of its flows.
 
-        Shape   flow: "payment_method_update", "subscription_update", "subscription_cancel" or None for all of it
+        Shape   flow: "payment_method_update", "subscription_update", "subscription_cancel" or None for all of it;
+                return_url: where the portal leads back to, unless to the product
         Errors  UnknownFlow, NoBillingAccount, Busy; StripeError as the gateway's
         """
         self.start()
         with self.stripe_slot():
-            return self.checkout.portal_url(user_id, self.config.frontend_url, flow)
+            return self.checkout.portal_url(user_id, return_url or self.config.frontend_url, flow)
 
-    def come_back(self, session_id: str) -> None:
+    def come_back(self, session_id: str) -> str | None:
         """Converge the user whom Stripe sends back from a session of ours, within 5 s; anything else asks nobody.
+
+        Shape   the user's id, when the session was paid in; None for any other session
+        Errors  Busy; StripeError as the gateway's
+        """
+        if self.buyer_of(session_id) is None:
+            return None
+        with self.stripe_slot():
+            return self.checkout.come_back(session_id, self._hurried, time.time())
+
+    def buyer_of(self, session_id: str) -> str | None:
+        """Tell which user a session that we made, and that is not done with, was made for; asks nobody."""
+        attempt = models.CheckoutAttempt.get_or_none(models.CheckoutAttempt.session_id == session_id)
+        return None if attempt is None else attempt.user_id
+
+    def look_again(self, user_id: str) -> None:
+        """Converge a user who comes back from the portal, within 3 s or so.
 
         Errors  Busy; StripeError as the gateway's
         """
-        if not models.CheckoutAttempt.select().where(models.CheckoutAttempt.session_id == session_id).exists():
-            return
-        from .sync.gateway import Gateway
-
-        hurried = Gateway(self.config.stripe_secret_key, self.config.stripe_api_base, HURRIED_SECONDS, retries=0)
         with self.stripe_slot():
-            self.checkout.come_back(session_id, hurried, time.time())
+            self.checkout.look_again(user_id, self._hurried)
+
+    def invoices(self, user_id: str) -> "tuple[InvoiceState, ...]":
+        """Fetch the user's latest invoices, newest first: one call, that is not waited for long.
+
+        Errors  Busy; StripeError as the gateway's
+        """
+        with self.stripe_slot():
+            return self.checkout.invoices_of(user_id, self._hurried)
+
+    def learn_prices(self) -> None:
+        """Ask Stripe for prices that plans.toml names and that were never met; once a minute at most, not for long."""
+        if time.monotonic() < self._learn_prices_at or not self.catalogue.lacks_prices():
+            return
+        self._learn_prices_at = time.monotonic() + LEARN_PRICES_SECONDS
+        try:
+            with self.stripe_slot():
+                self.catalogue.refresh(self._hurried, time.time())
+        except BillingError as error:
+            log.warning("the prices could not be asked for a page: %s: %s", error.code, error)
+
+    def fragment(self, view: str, environ: dict[str, Any], base: str | None = None) -> str:
+        """Make the inside of a page, "pricing" or "account", for a page of the host's own that links style.css.
+
+        Shape   environ: the WSGI environ of the host's request, which says who asks, in which language, and for which
+                interval; base: where our routes are reached, such as "/billing", unless BILLING_URL says so
+        Errors  NotFound for another view; NotConfigured; NotSignedIn for the account of nobody; DatabaseUnavailable
+        """
+        return fragment(self, view, environ, base)
 
     def own_url(self, environ: dict[str, Any]) -> str | None:
         """Tell where these routes are reached: BILLING_URL or, on an origin of the product's own, where they just were.
@@ -345,6 +404,33 @@ class Billing:
         if identity is None:
             raise NotSignedIn("the request names no user")
         return identity
+
+    def visitor(self, environ: dict[str, Any]) -> Identity | None:
+        """Tell who looks, where that need not be known: of a token that has expired nobody is left."""
+        try:
+            return self.signed_in(environ)
+        except (NotSignedIn, NotConfigured):
+            return None
+
+    def sign_in_url(self, environ: dict[str, Any]) -> str:
+        """Tell where to sign in, with the way back to the page at hand where BILLING_SIGN_IN_URL has a place for it."""
+        own, page = self.own_url(environ), environ.get("PATH_INFO", "").removeprefix("/")
+        back = f"{own}/{page if page in PAGES else PAGES[0]}" if own else self.config.frontend_url
+        return (self.config.sign_in_url or self.config.frontend_url).replace("{next}", quote(back, safe=""))
+
+    @functools.cached_property
+    def pages(self) -> "Pages":
+        """What makes the pages. Made when first needed: Babel costs time and memory that reading access does not."""
+        from .pages.page import Pages
+
+        return Pages(self.config)
+
+    @functools.cached_property
+    def _hurried(self) -> "Gateway":
+        """Stripe for a visitor who is waiting."""
+        from .sync.gateway import Gateway
+
+        return Gateway(self.config.stripe_secret_key, self.config.stripe_api_base, HURRIED_SECONDS, retries=0)
 
     @functools.cached_property
     def checkout(self) -> "Checkout":
@@ -475,6 +561,13 @@ class Billing:
             )
 
 
+def _refuse_broken_views(config: Config) -> None:
+    from .pages.templates import problems_of
+
+    if config.views and (problems := list(problems_of(Path(config.views)))):
+        raise ConfigError(problems)
+
+
 def _begin_anew(made: "weakref.ref[Billing]") -> None:
     """In a forked child: the parent's threads did not come along, and its sockets to Stripe are not the child's."""
     billing = made()
@@ -493,6 +586,10 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/portal", open_portal),
     ("POST", "/webhook", receive_webhook),
     ("GET", "/return", come_back),
+    ("GET", "/pricing", show_pricing),
+    ("GET", "/account", show_account),
+    ("GET", "/cancel", show_cancel),
+    ("GET", "/style.css", show_style),
     ("GET", "/access", show_access),
     ("GET", "/health", show_health),
 )
@@ -501,7 +598,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
 def create_app(billing: Billing) -> bottle.Bottle:
     """Make the WSGI app: every route, and an answer in our own shape for what is no route."""
     app = bottle.Bottle()
-    app.install(ErrorsToResponses(billing.config))
+    app.install(ErrorsToResponses(billing))
     for method, rule, handler in ROUTES:
         app.route(rule, method, functools.partial(_handle, billing, handler), name=f"{method} {rule}")
     for rule in {rule for _, rule, _ in ROUTES}:

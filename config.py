@@ -27,6 +27,7 @@ SHORTEST_AUTH_SECRET = 32
 KEEP_EVENTS_AT_LEAST_DAYS = 31  # Stripe tells events for 30 days: what we forget earlier could come back as new
 POLL_SECONDS, POLL_SECONDS_WITHOUT_WEBHOOKS = 300, 10
 AS_WEBHOOKS_ALLOW = -1
+DEFAULT_COLOR = "#1d6b52"
 LONGEST_SHOWN = 100
 NOTIFY_SECRET_BYTES = range(24, 65)  # as Standard Webhooks has it
 
@@ -77,6 +78,11 @@ class Config:
     settle_seconds: int = 2
     keep_events_days: int = 90
     log: str = "info"
+    name: str = ""
+    logo_url: str = ""
+    color: str = DEFAULT_COLOR
+    views: str = ""
+    sign_in_url: str = ""
     unknown_settings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -112,6 +118,11 @@ class Config:
     def frontend_url(self) -> str:
         """Where the product is, as visitors know it."""
         return self.frontend_urls[0]
+
+    @property
+    def product_name(self) -> str:
+        """What the pages call the product."""
+        return self.name or self.app
 
     @property
     def frontend_origins(self) -> frozenset[str]:
@@ -182,6 +193,11 @@ class _Reader:
             poll_seconds=self.optional("BILLING_POLL_SECONDS", _seconds(86_400), AS_WEBHOOKS_ALLOW),
             settle_seconds=self.optional("BILLING_SETTLE_SECONDS", _seconds(60), 2),
             keep_events_days=self.optional("BILLING_KEEP_EVENTS_DAYS", _keep_days, 90),
+            name=self.optional("BILLING_NAME", _app, ""),
+            logo_url=self.optional("BILLING_LOGO_URL", _logo, ""),
+            color=self.optional("BILLING_COLOR", _color, DEFAULT_COLOR),
+            views=self.optional("BILLING_VIEWS", _folder, ""),
+            sign_in_url=self.optional("BILLING_SIGN_IN_URL", _sign_in, ""),
             log=self.optional("BILLING_LOG", _one_of("debug", "info", "warning", "error"), "info"),
             unknown_settings=self.unknown(),
         )
@@ -350,6 +366,30 @@ def _origin(text: str) -> str:
 def _app(text: str) -> str:
     if len(text) > 200 or not text.isprintable():
         raise Unwanted("a name of 1 to 200 visible characters")
+    return text
+
+
+def _logo(text: str) -> str:
+    if text.startswith("/") and not text.startswith("//") and re.fullmatch(r"[\x21-\x7e]+", text):
+        return text
+    _parts(text)
+    return text
+
+
+def _color(text: str) -> str:
+    if not re.fullmatch(r"#[0-9A-Fa-f]{6}", text):
+        raise Unwanted("a colour such as #1d6b52")
+    return text.lower()
+
+
+def _folder(text: str) -> str:
+    if not Path(text).is_dir():
+        raise Unwanted("a folder of your own views")
+    return text
+
+
+def _sign_in(text: str) -> str:
+    _parts(text.replace("{next}", "next"))
     return text
 
 

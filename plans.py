@@ -20,7 +20,7 @@ class Plan:
 
     Shape   key is the table's name in plans.toml; prices are lookup keys or price ids, the first is the default;
             retired prices are no longer sold and still honoured; pending says whether a first payment that is on its
-            way lets in ("allow") or not ("deny")
+            way lets in ("allow") or not ("deny"); description and points are what the pages say of it
     """
 
     key: str
@@ -31,6 +31,8 @@ class Plan:
     grace_days: int = 0
     retired: tuple[str, ...] = ()
     pending: str = "allow"
+    description: str = ""
+    points: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,8 @@ WANTED = {
     "trial_days": _days(730),
     "grace_days": _days(365),
     "retired": _texts(least=0),
+    "description": _Wanted("a text", _is_text, str),
+    "points": _texts(least=0),
     "pending": _Wanted('"allow" or "deny"', lambda value: value in ("allow", "deny"), str),
 }
 REQUIRED = ("name", "prices")

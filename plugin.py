@@ -71,7 +71,7 @@ def guard(billing: "Billing", wanted: Requirement, handler: Callback) -> Callbac
 
 
 def _refuse(billing: "Billing", error: BillingError) -> bottle.HTTPResponse:
-    return refusal(error, bottle.request.route.rule, billing.config.frontend_url)
+    return refusal(error, bottle.request.route.rule, billing, billing.base_url)
 
 
 def _caller(billing: "Billing") -> Identity:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import bottle
 
 from ..errors import UnknownPlan
-from .edge import lead_to, read_form
+from .edge import OUR_PAGES, lead_to, read_form
 from .guards import refuse_cross_site
 
 if TYPE_CHECKING:
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 def start_checkout(billing: "Billing") -> bottle.HTTPResponse:
-    """Lead to Stripe's Checkout or, for a subscriber, to the portal. The body names a plan, and nothing else counts.
+    """Lead to Stripe's Checkout or, for a subscriber, to the portal.
+
+    The body names a plan and, from our own pages, that the way back leads there; nothing else counts.
 
     Errors  CrossSite, NotSignedIn, InvalidBody, BodyTooLarge, ReturnAddressNamed,
             UnknownPlan, CheckoutInProgress, Busy; StripeError
@@ -21,7 +23,9 @@ def start_checkout(billing: "Billing") -> bottle.HTTPResponse:
     environ = bottle.request.environ
     refuse_cross_site(environ, billing.config)
     identity = billing.signed_in(environ)
-    plan = read_form().get("plan")
+    form = read_form()
+    plan = form.get("plan")
     if not plan:
         raise UnknownPlan("the body names no plan")
-    return lead_to(billing.checkout_url(identity, plan, billing_url=billing.own_url(environ)))
+    own_url, is_ours = billing.own_url(environ), form.get("from") == OUR_PAGES
+    return lead_to(billing.checkout_url(identity, plan, billing_url=own_url, to_our_pages=is_ours), billing)

@@ -4,32 +4,28 @@ import functools
 import json
 import logging
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 import bottle
 
-from ..config import Config
+from ..config import origin_of
 from ..errors import (
     BillingError,
     BodyTooLarge,
     InvalidBody,
-    PaymentRequired,
     RequestRefused,
     ReturnAddressNamed,
     UntrustedProxy,
 )
 from .guards import cors_headers
 
-VIEWS = Path(__file__).parent.parent / "views"
+if TYPE_CHECKING:
+    from ..billing_app import Billing
+
 LARGEST_FORM = 16 * 1024
 RETURN_ADDRESSES = frozenset({"success_url", "cancel_url", "return_url", "return_to"})  # Stripe's names, and the usual
-PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-}
+OUR_PAGES = "pages"  # what a form of our own pages says in its field `from`: the way back leads there
 
 log = logging.getLogger("corkage.http")
 
@@ -43,13 +39,13 @@ class ErrorsToResponses:
     name = "corkage-errors"
     api = 2
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
+    def __init__(self, billing: "Billing") -> None:
+        self.billing = billing
 
     def apply(self, callback: Callable[..., Any], route: bottle.Route) -> Callable[..., Any]:
         def guarded(*args: Any, **kwargs: Any) -> Any:
             response = self._answer(functools.partial(callback, *args, **kwargs), route.rule)
-            for name, value in cors_headers(bottle.request.environ, self.config).items():
+            for name, value in cors_headers(bottle.request.environ, self.billing.config).items():
                 response.set_header(name, value)
             vary = response.get_header("Vary")
             response.set_header("Vary", f"{vary}, Origin" if vary else "Origin")
@@ -61,31 +57,29 @@ class ErrorsToResponses:
         try:
             return handle()
         except BillingError as error:
-            return refusal(error, rule, self.config.frontend_url)
+            return refusal(error, rule, self.billing)
         except Exception:  # the outermost edge: a bug must not print itself into the page
             log.exception("%s failed", rule)
-            return error_response(BillingError("unexpected"), self.config.frontend_url)
+            return error_response(BillingError("unexpected"), self.billing)
 
 
-def refusal(error: BillingError, rule: str, product_url: str) -> bottle.HTTPResponse:
+def refusal(error: BillingError, rule: str, billing: "Billing", base: str | None = None) -> bottle.HTTPResponse:
     """Answer with the error, and tell the log its reason."""
     level = logging.INFO if isinstance(error, RequestRefused) else logging.ERROR
     if isinstance(error, UntrustedProxy):  # a forgery, or a proxy that the operator forgot: worth a look in any case
         level = logging.WARNING
     log.log(level, "%s answered %d %s: %s", rule, error.http_status, error.code, error)
-    return error_response(error, product_url)
+    return error_response(error, billing, base)
 
 
-def error_response(error: BillingError, product_url: str) -> bottle.HTTPResponse:
+def error_response(error: BillingError, billing: "Billing", base: str | None = None) -> bottle.HTTPResponse:
     """Answer with the error's status: `{"error": {"code", "message"}}` to programs, a page to browsers.
 
-    The page leads to the product; for somebody who has not paid, to where they can.
+    Shape   base: where our routes are, for a request to one of the host's own
     """
     if wants_page():
-        way_on = ("See the plans", error.pricing_url) if isinstance(error, PaymentRequired) else ("Back", product_url)
-        body = _template("error").render(sentence=error.sentence, way_on=way_on)
-        headers = {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store", **PAGE_HEADERS}
-        response = bottle.HTTPResponse(body, error.http_status, headers)
+        environ = bottle.request.environ
+        response = billing.pages.error(error, environ, billing.sign_in_url(environ), base)
     else:
         response = json_response(error.to_dict(), error.http_status)
     if error.retry_after_seconds is not None:
@@ -110,11 +104,19 @@ def wants_page() -> bool:
     return "text/html" in bottle.request.environ.get("HTTP_ACCEPT", "")
 
 
-def lead_to(url: str) -> bottle.HTTPResponse:
-    """Lead to an address of Stripe's: 303 for browsers, `{"url"}` for programs."""
-    if wants_page():
+def lead_to(url: str, billing: "Billing") -> bottle.HTTPResponse:
+    """Lead to an address of Stripe's: 303 for browsers, `{"url"}` for programs.
+
+    A Stripe account may have a domain of its own for Checkout and the portal, and no list says which. Our pages' policy
+    does not let a form be redirected there; a page that leads on at once may.
+    """
+    if not wants_page():
+        return json_response({"url": url})
+    if origin_of(url) in billing.pages.stripe_origins:
         return bottle.HTTPResponse(status=303, headers={"Location": url, "Cache-Control": "no-store"})
-    return json_response({"url": url})
+    page = billing.pages.page("leading", billing.pages.visit(bottle.request.environ), {"url": url})
+    page.set_header("Refresh", f"0; url={url}")
+    return page
 
 
 def read_form() -> dict[str, str]:
@@ -137,11 +139,6 @@ def read_form() -> dict[str, str]:
     if named := RETURN_ADDRESSES & fields.keys():
         raise ReturnAddressNamed(f"the body has {', '.join(sorted(named))}")
     return fields
-
-
-@functools.cache
-def _template(name: str) -> bottle.SimpleTemplate:
-    return bottle.SimpleTemplate((VIEWS / f"{name}.html").read_text("utf-8"))
 
 
 def read_body(limit: int) -> bytes:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import bottle
 
-from .edge import lead_to, read_form
+from .edge import OUR_PAGES, lead_to, read_form
 from .guards import refuse_cross_site
 
 if TYPE_CHECKING:
@@ -20,4 +20,6 @@ def open_portal(billing: "Billing") -> bottle.HTTPResponse:
     environ = bottle.request.environ
     refuse_cross_site(environ, billing.config)
     identity = billing.signed_in(environ)
-    return lead_to(billing.portal_url(identity.user_id, read_form().get("flow")))
+    form, own_url = read_form(), billing.own_url(environ)
+    back = f"{own_url}/account?from=portal" if own_url and form.get("from") == OUR_PAGES else None
+    return lead_to(billing.portal_url(identity.user_id, form.get("flow"), return_url=back), billing)

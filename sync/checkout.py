@@ -24,7 +24,7 @@ from ..models import CheckoutAttempt, Price, Subscription, User, read_access
 from .converge import Converger
 from .gateway import SLOWEST_CALL_SECONDS, Gateway
 from .prices import Catalogue
-from .states import SubscriptionState
+from .states import InvoiceState, SubscriptionState
 from .summary import ENDED
 
 CLAIM_SECONDS = 3 * SLOWEST_CALL_SECONDS
@@ -39,13 +39,18 @@ log = logging.getLogger("corkage.checkout")
 
 @dataclass(frozen=True, slots=True)
 class Buyer:
-    """Who buys, and where Stripe sends them afterwards."""
+    """Who buys, and where Stripe sends them afterwards; from the portal, unless it is said, as from Checkout."""
 
     user_id: str
     email: str | None
     name: str | None
     success_url: str
     cancel_url: str
+    portal_return_url: str = ""
+
+    @property
+    def after_portal(self) -> str:
+        return self.portal_return_url or self.cancel_url
 
 
 class Checkout:
@@ -90,18 +95,37 @@ class Checkout:
         detail = {} if flow == "payment_method_update" else {flow: {"subscription": held}}
         return self._portal(customer_id, return_url, {"type": flow, **detail})
 
-    def come_back(self, session_id: str, gateway: Gateway, now: float) -> bool:
-        """Converge the user whom Stripe sends back from a session that we made, once; tell whether it was that.
+    def come_back(self, session_id: str, gateway: Gateway, now: float) -> str | None:
+        """Converge the user whom Stripe sends back from a session that we made, once.
 
+        Shape   the user's id, when it turned out to be paid in; else None
         Errors  StripeError as the gateway's
         """
         attempt = CheckoutAttempt.get_or_none(CheckoutAttempt.session_id == session_id)
         if attempt is None or not self._first_return(attempt, now):
-            return False
+            return None
         session = gateway.checkout_session(session_id)
-        if session and session.status == "complete":
-            self._bought(attempt, session.subscription_id, gateway)
-        return True
+        if session is None or session.status != "complete":
+            return None
+        self._bought(attempt, session.subscription_id, gateway)
+        return attempt.user_id
+
+    def look_again(self, user_id: str, gateway: Gateway) -> None:
+        """Converge all that the user has, for one who comes back from the portal.
+
+        Errors  StripeError as the gateway's
+        """
+        converger = Converger(gateway, self.catalogue, self.app)
+        for customer in Customer.select().where(Customer.user == user_id, Customer.deleted_at.is_null()):
+            converger.converge(customer.id, self.clock())
+
+    def invoices_of(self, user_id: str, gateway: Gateway) -> tuple[InvoiceState, ...]:
+        """Fetch the latest invoices of the customer that the user's portal is of; of no customer there are none.
+
+        Errors  StripeError as the gateway's
+        """
+        _, customer_id = _to_manage(user_id)
+        return gateway.invoices_of(customer_id) if customer_id else ()
 
     def _deciding(self, user_id: str) -> SubscriptionState | None:
         """Read the user's best subscription from Stripe; None when there is none that goes on."""
@@ -120,13 +144,13 @@ class Checkout:
         if held.status == "incomplete" and held.open_invoice_url:
             return held.open_invoice_url
         if held.status in ("past_due", "unpaid", "paused", "incomplete"):
-            return self._portal(held.customer_id, buyer.cancel_url, {"type": "payment_method_update"})
+            return self._portal(held.customer_id, buyer.after_portal, {"type": "payment_method_update"})
         if held.status not in ("active", "trialing") or len(held.items) != 1 or held.items[0].price.id == price.id:
-            return self._portal(held.customer_id, buyer.cancel_url)
+            return self._portal(held.customer_id, buyer.after_portal)
         item = {"id": held.items[0].id, "price": price.id, "quantity": held.items[0].quantity or 1}
         return self._portal(
             held.customer_id,
-            buyer.cancel_url,
+            buyer.after_portal,
             {
                 "type": "subscription_update_confirm",
                 "subscription_update_confirm": {"subscription": held.id, "items": [item]},

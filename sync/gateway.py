@@ -23,7 +23,7 @@ from ..errors import (
     UnknownCustomer,
 )
 from .inbox import EventRef, read_event
-from .states import CustomerState, ItemState, Listed, PriceState, SessionState, SubscriptionState
+from .states import CustomerState, InvoiceState, ItemState, Listed, PriceState, SessionState, SubscriptionState
 
 TIMEOUT_SECONDS = (3, 10)
 RETRIES = 2
@@ -295,6 +295,16 @@ class Gateway:
         with _translated(params.get("customer")):
             return self._client.v1.billing_portal.sessions.create(params=params).url
 
+    def invoices_of(self, customer_id: str, most: int = 12) -> tuple[InvoiceState, ...]:
+        """Fetch the customer's latest invoices, newest first, without drafts. One call.
+
+        Errors  UnknownCustomer when this account has no such customer
+        Source  docs.stripe.com/api/invoices/list
+        """
+        with _translated(customer_id):
+            page = self._client.v1.invoices.list(params={"customer": customer_id, "limit": most})
+            return tuple(_invoice(each) for each in page.data if each.status != "draft")
+
     def _subscription(
         self, found: stripe.Subscription, unpaid_since: Callable[[str], int | None] | None = None
     ) -> SubscriptionState:
@@ -503,6 +513,19 @@ def _session(session: stripe.checkout.Session) -> SessionState:
         session.expires_at,
         subscription_id=_id(session.subscription) if session.subscription else None,
         customer_id=_id(session.customer) if session.customer else None,
+    )
+
+
+def _invoice(invoice: stripe.Invoice) -> InvoiceState:
+    return InvoiceState(
+        id=invoice.id,
+        number=invoice.number,
+        created=invoice.created,
+        status=invoice.status or "",
+        total=invoice.total,
+        currency=invoice.currency,
+        page_url=invoice.hosted_invoice_url,
+        pdf_url=invoice.invoice_pdf,
     )
 
 

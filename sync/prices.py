@@ -63,6 +63,15 @@ class Catalogue:
         row.save(force_insert=is_new)
         self._store(row, self._plan_of(row))
 
+    def sold(self) -> tuple[Price, ...]:
+        """List the remembered prices that are sold."""
+        return tuple(Price.select().where(Price.sold))
+
+    def lacks_prices(self) -> bool:
+        """Tell whether a plan lists a price that was not met yet, or that Stripe has no longer."""
+        known = {name for price in self.sold() for name in (price.id, price.lookup_key)}
+        return any(name not in known for plan in self.plans.values() for name in plan.prices)
+
     def sold_price(self, offer: str, gateway: "Gateway", now: float) -> Price:
         """Find the price to sell: a plan's default, or "plan:price" for another that the plan lists.
 

@@ -93,3 +93,21 @@ class SessionState:
     expires_at: int
     subscription_id: str | None
     customer_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceState:
+    """An invoice as Stripe holds it, no draft. status is "open", "paid", "void" or "uncollectible".
+
+    Shape   number and the addresses are None where Stripe has none: the page to see or pay it on, and the file
+    Units   created in Unix seconds, total in the currency's minor units
+    """
+
+    id: str
+    number: str | None
+    created: int
+    status: str
+    total: int
+    currency: str
+    page_url: str | None
+    pdf_url: str | None

@@ -506,3 +506,39 @@ def test_a_plans_file_made_by_notepad_is_read(plans):
     plans.write_text("\ufeff" + PLANS, "utf-8")
 
     assert [plan.key for plan in read_plans(plans)] == ["pro", "team"]
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("BILLING_NAME", "Notes & more", "x" * 201),
+        ("BILLING_LOGO_URL", "https://cdn.example.com/logo.svg?v=2", "javascript:alert(1)"),
+        ("BILLING_LOGO_URL", "/logo.svg", "//elsewhere.example.com/logo.svg"),
+        ("BILLING_LOGO_URL", "/logo.svg", "logo.svg"),
+        ("BILLING_COLOR", "#AbCdEf", "red; } body { display: none"),
+        ("BILLING_COLOR", "#123456", "#123"),
+        ("BILLING_VIEWS", ".", "./nowhere"),
+        ("BILLING_SIGN_IN_URL", "https://app.example.com/in?next={next}", "/in"),
+        ("BILLING_SIGN_IN_URL", "https://app.example.com/in", "javascript:alert(1)"),
+    ],
+)
+def test_what_the_pages_look_like_is_checked_at_the_start(environ, name, good, bad):
+    field = name.removeprefix("BILLING_").lower()
+
+    assert getattr(read(environ, **{name: good}), field) == (good.lower() if name == "BILLING_COLOR" else good)
+    assert problem_of(environ | {name: bad}).startswith(f"{name}: wanted ")
+
+
+def test_the_pages_call_the_product_by_its_name_or_by_what_it_is_called_at_stripe(environ):
+    assert read(environ).product_name == "app.example.com"
+    assert read(environ, BILLING_APP="notes").product_name == "notes"
+    assert read(environ, BILLING_APP="notes", BILLING_NAME="Notes").product_name == "Notes"
+
+
+def test_a_plans_texts_for_people_are_read_and_checked(environ, plans):
+    plans.write_text(PLANS + 'description = "For two."\npoints = ["One", "Two"]\n')
+    team = read(environ).plans[1]
+    assert (team.description, team.points) == ("For two.", ("One", "Two"))
+
+    plans.write_text(PLANS + 'description = ""\npoints = "One"\n')
+    assert [problem.split("] ")[1].split(" ")[0] for problem in problems_of(environ)] == ["description", "points"]

@@ -42,7 +42,9 @@ def test_the_wheel_holds_the_package_and_neither_tests_nor_bench(wheel):
     tops = {name.split("/")[0] for name in names}
 
     assert {name for name in tops if not name.endswith(".dist-info")} == {"corkage"}
-    for wanted in ("models.py", "handlers/webhook.py", "sync/gateway.py", "simulator/resources/prices.py", "py.typed"):
+    wanted_files = "models.py handlers/webhook.py sync/gateway.py simulator/resources/prices.py py.typed"
+    wanted_pages = "pages/words.py locale/de.po views/style.css views/pricing.html"
+    for wanted in f"{wanted_files} {wanted_pages}".split():
         assert f"corkage/{wanted}" in names
     assert not [name for name in names if re.search(r"/(tests|bench|\.ci)/|conftest|\.env|\.toml$", name)]
 
@@ -64,6 +66,9 @@ import models, config, handlers, errors
 import corkage.cli, corkage.handlers, corkage.models, corkage.simulator, corkage.sync.gateway
 assert models.HOST and config.HOST and handlers.HOST and errors.HOST
 assert corkage.models.User
+from corkage.pages.words import choose, languages
+assert list(languages()) == ["en", "de", "es", "fr", "ja"]
+assert choose("de", "").gettext("Plans") == "Tarife"
 print(corkage.__file__)
 """
 

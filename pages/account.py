@@ -1,0 +1,167 @@
+"""What the account page shows a user: the plan, how it stands, and what can be done about it."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..models import Access, Price, Subscription, User
+from ..plans import Plan
+from .money import money, period
+from .offers import features_in_words, points_of
+from .state import state_of
+from .words import N_, Words
+
+if TYPE_CHECKING:
+    from ..sync.states import InvoiceState
+
+CARD = "payment_method_update"
+CHANGE = "subscription_update"
+CANCEL = "subscription_cancel"
+WITHOUT_FLOW = ""
+FINISH = "finish"
+PLANS = "plans"
+
+LABELS = {
+    CARD: N_("Update payment method"),
+    CHANGE: N_("Change plan"),
+    CANCEL: N_("Cancel plan"),
+    WITHOUT_FLOW: N_("Manage billing"),
+    FINISH: N_("Finish payment"),
+    PLANS: N_("See plans"),
+}
+KEEP = N_("Keep my plan")
+
+ACTIONS = {
+    "active": (CHANGE, CARD, CANCEL),
+    "trialing": (CHANGE, CARD, CANCEL),
+    "canceling": (WITHOUT_FLOW, CARD),
+    "payment_pending": (WITHOUT_FLOW,),
+    "grace": (CARD, CHANGE, CANCEL),
+    "past_due": (CARD, CANCEL),
+    "unpaid": (CARD, CANCEL),
+    "paused": (CARD, WITHOUT_FLOW, CANCEL),
+    "incomplete": (FINISH, WITHOUT_FLOW),
+    "ended": (PLANS, WITHOUT_FLOW),
+    "no_subscription": (PLANS, WITHOUT_FLOW),
+    "unknown_price": (PLANS, WITHOUT_FLOW),
+    "unknown_status": (WITHOUT_FLOW,),
+}
+URGENT = ("canceling", "grace", "past_due", "unpaid", "paused", "incomplete", "ended", "no_subscription")
+
+STATUSES = {
+    "paid": N_("Paid"),
+    "open": N_("Open"),
+    "void": N_("Void"),
+    "uncollectible": N_("Written off"),
+}
+
+
+class Action(NamedTuple):
+    """A button: a link to `plans`, or a form to `checkout` or `portal` with one field."""
+
+    label: str
+    route: str
+    field: str
+    value: str
+    is_main: bool
+
+
+class Account(NamedTuple):
+    plan: str
+    tone: str
+    sentence: str
+    facts: tuple[tuple[str, str], ...]
+    points: tuple[str, ...]
+    actions: tuple[Action, ...]
+    has_customer: bool
+
+
+def describe_account(access: Access, plans: tuple[Plan, ...], words: Words) -> Account:
+    """Put a user's standing in words; asks nobody."""
+    user = User.get_or_none(User.id == access.user_id)
+    held = Subscription.get_or_none(Subscription.id == user.subscription_id) if user else None
+    plan = next((each for each in plans if each.key == access.plan), None)
+    tone, sentence = state_of(access, held.ended_at if held else None, words)
+    has_customer = user is not None and (user.stripe_customer_id is not None or held is not None)
+    points = points_of(plan) if plan and access.allowed else features_in_words(access.features)
+    return Account(
+        plan=_name(access, plan, words),
+        tone=tone,
+        sentence=sentence,
+        facts=_facts(access, user, words),
+        points=tuple(map(words.gettext, points)),
+        actions=_actions(access, plan, has_customer, words),
+        has_customer=has_customer,
+    )
+
+
+def _name(access: Access, plan: Plan | None, words: Words) -> str:
+    if plan:
+        return words.gettext(plan.name)
+    return access.plan or (words.gettext("No plan") if access.status is None else words.gettext("Subscription"))
+
+
+def _facts(access: Access, user: User | None, words: Words) -> tuple[tuple[str, str], ...]:
+    """What there is to know in figures, while the subscription goes on."""
+    facts = []
+    price = Price.get_or_none(Price.id == access.price_id)
+    if user is None or price is None or access.reason in ("ended", "no_subscription"):
+        return ()
+    if price.unit_amount is not None and price.currency:
+        amount = money(words, price.unit_amount, price.currency, is_short=True)
+        facts.append(
+            (words.gettext("Price"), f"{amount} {period(words, price.interval or '', price.interval_count or 1)}")
+        )
+    if (access.quantity or 1) > 1:
+        facts.append((words.gettext("Quantity"), str(access.quantity)))
+    if access.reason == "active" and not access.stale and user.current_period_end:
+        facts.append((words.gettext("Next payment"), words.date(user.current_period_end)))
+    if access.reason == "trialing" and not access.stale and user.trial_end:
+        facts.append((words.gettext("First payment"), words.date(user.trial_end)))
+    if access.reason in ("canceling", "grace") and access.until:
+        facts.append((words.gettext("Access until"), words.date(access.until)))
+    return tuple(facts)
+
+
+def _actions(access: Access, plan: Plan | None, has_customer: bool, words: Words) -> tuple[Action, ...]:
+    found: list[Action] = []
+    for name in ACTIONS.get(access.reason, (WITHOUT_FLOW,)):
+        if name == FINISH and plan is None:
+            continue
+        if name in (PLANS, FINISH) or has_customer:
+            is_main = not found and access.reason in URGENT
+            found.append(_action(name, access, words, is_main=is_main))
+    return tuple(found)
+
+
+def _action(name: str, access: Access, words: Words, *, is_main: bool) -> Action:
+    is_undoing = name == WITHOUT_FLOW and access.reason == "canceling"
+    label = words.gettext(KEEP if is_undoing else LABELS[name])
+    if name == PLANS:
+        return Action(label, "pricing", "", "", is_main)
+    if name == FINISH:
+        return Action(label, "checkout", "plan", access.plan or "", is_main)
+    return Action(label, "portal", "flow", name, is_main)
+
+
+class Invoice(NamedTuple):
+    date: str
+    amount: str
+    status: str
+    page_url: str
+    pdf_url: str
+    is_open: bool
+
+
+def describe_invoices(invoices: Iterable["InvoiceState"], words: Words) -> tuple[Invoice, ...]:
+    """Put invoices in words; only addresses of the web become links."""
+    return tuple(
+        Invoice(
+            date=words.date(each.created, "medium"),
+            amount=money(words, each.total, each.currency),
+            status=words.gettext(STATUSES.get(each.status, each.status)),
+            page_url=each.page_url or "",
+            pdf_url=each.pdf_url or "",
+            is_open=each.status == "open",
+        )
+        for each in invoices
+    )

@@ -1,0 +1,199 @@
+"""What the pricing page shows: the plans at one interval and currency, each with what this visitor can do about it."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from ..models import Access, Price, User
+from ..plans import Plan
+from .money import money, period
+from .words import N_, Words
+
+MONTHS = {"day": 12 / 365, "week": 84 / 365, "month": 1.0, "year": 12.0}
+INTERVALS = {("month", 1): N_("Monthly"), ("year", 1): N_("Yearly")}
+SWITCHES = {("month", 1): N_("Pay monthly"), ("year", 1): N_("Pay yearly")}
+HOLDS_NOTHING = ("no_subscription", "ended", "unknown_price")
+
+
+class Switch(NamedTuple):
+    """One choice of an interval or a currency, as a link's query."""
+
+    label: str
+    query: dict[str, str]
+    is_chosen: bool
+
+
+class Offer(NamedTuple):
+    """A plan as it is offered. What is not to be shown is empty.
+
+    Shape   action: "checkout" with `value` for its `plan`, "sign_in", or "account" for the present plan
+    """
+
+    name: str
+    description: str
+    points: tuple[str, ...]
+    amount: str
+    period: str
+    saving: str
+    trial: str
+    is_present: bool
+    action: str
+    value: str
+    button: str
+
+
+class Pricing(NamedTuple):
+    intervals: tuple[Switch, ...]
+    currencies: tuple[Switch, ...]
+    offers: tuple[Offer, ...]
+
+
+class Visitor(NamedTuple):
+    """Who looks at the prices: nobody we know, or a user with what they have."""
+
+    access: Access | None
+    had_trial: bool
+
+
+def visitor_of(access: Access | None) -> Visitor:
+    """Read what the offers need to know of a user; None is a visitor who is not signed in."""
+    user = None if access is None else User.get_or_none(User.id == access.user_id)
+    return Visitor(access, had_trial=user is not None and user.trial_used_at is not None)
+
+
+def points_of(plan: Plan) -> tuple[str, ...]:
+    """List what speaks for a plan: its points or, where it names none, its features by their names."""
+    return plan.points or features_in_words(plan.features)
+
+
+def features_in_words(features: Iterable[str]) -> tuple[str, ...]:
+    return tuple(feature[:1].upper() + feature[1:].replace("_", " ") for feature in features)
+
+
+class PriceList:
+    """The prices that are sold, as plans.toml orders them; of several at one interval and currency the first."""
+
+    def __init__(self, plans: Iterable[Plan], sold: Iterable[Price]) -> None:
+        rows = list(sold)
+        by_name = {row.id: row for row in rows} | {row.lookup_key: row for row in rows if row.lookup_key}
+        self.plans = tuple(plans)
+        self._named = {
+            plan.key: [(name, by_name[name]) for name in plan.prices if name in by_name] for plan in self.plans
+        }
+        self.rows = [row for plan in self.plans for _, row in self._named[plan.key] if row.interval]
+
+    def describe(self, visitor: Visitor, wanted: dict[str, str], words: Words) -> Pricing:
+        """Put it in words for a visitor who wants an "interval" and a "currency", should there be such."""
+        intervals = list(dict.fromkeys(_interval(row) for row in self.rows))
+        currencies = list(dict.fromkeys(row.currency or "" for row in self.rows))
+        held = next((row for row in self.rows if visitor.access and row.id == visitor.access.price_id), None)
+        by_key = {_key(each): each for each in intervals}
+        interval = by_key.get(wanted.get("interval", "")) or (_interval(held) if held else next(iter(intervals), None))
+        currency = wanted.get("currency", "").lower()
+        if currency not in currencies:
+            currency = (held.currency or "") if held else next(iter(currencies), "")
+        return Pricing(
+            tuple(
+                Switch(_named(each, words), _query(each, currency, currencies), each == interval)
+                for each in sorted(intervals, key=_months)
+            ),
+            tuple(Switch(each.upper(), _query(interval, each, currencies), each == currency) for each in currencies),
+            tuple(self._offer(plan, interval, currency, visitor, words) for plan in self.plans),
+        )
+
+    def _offer(
+        self, plan: Plan, interval: tuple[str, int] | None, currency: str, visitor: Visitor, words: Words
+    ) -> Offer:
+        name, row = self._chosen(plan, interval, currency)
+        trial = plan.trial_days if _may_try(visitor) else 0
+        action, button = _action(plan, row, visitor, trial, words)
+        amount = row.unit_amount if row else None
+        return Offer(
+            name=words.gettext(plan.name),
+            description=words.gettext(plan.description),
+            points=tuple(map(words.gettext, points_of(plan))),
+            amount=money(words, amount, row.currency or "", is_short=True) if row and amount is not None else "",
+            period=period(words, row.interval, row.interval_count or 1) if row and row.interval else "",
+            saving=self._saving(plan, row, words),
+            trial=words.ngettext("%(count)d day free", "%(count)d days free", trial) if trial else "",
+            is_present=_holds(visitor, plan),
+            action=action,
+            value=f"{plan.key}:{name}" if name else plan.key,
+            button=button,
+        )
+
+    def _chosen(self, plan: Plan, interval: tuple[str, int] | None, currency: str) -> tuple[str, Price | None]:
+        """Find the plan's price at this interval and currency, at this interval, or its first."""
+        named = self._named[plan.key]
+        fitting = [each for each in named if each[1].interval and _interval(each[1]) == interval]
+        exact = [each for each in fitting if each[1].currency == currency]
+        return next(iter([*exact, *fitting, *named]), ("", None))
+
+    def _saving(self, plan: Plan, row: Price | None, words: Words) -> str:
+        """Say how much less it is than the plan's dearest at a shorter interval, from one percent."""
+        if row is None or not row.unit_amount:
+            return ""
+        others = [
+            _rate(each)
+            for _, each in self._named[plan.key]
+            if each.currency == row.currency and each.unit_amount and _months(_interval(each)) < _months(_interval(row))
+        ]
+        share = int(100 * (1 - _rate(row) / max(others))) if others else 0
+        return words.gettext("Save %(percent)s", percent=words.percent(share / 100)) if share > 0 else ""
+
+
+def _interval(row: Price) -> tuple[str, int]:
+    return row.interval or "", row.interval_count or 1
+
+
+def _months(interval: tuple[str, int]) -> float:
+    return MONTHS.get(interval[0], 0.0) * interval[1]
+
+
+def _rate(row: Price) -> float:
+    return (row.unit_amount or 0) / (_months(_interval(row)) or 1.0)
+
+
+def _key(interval: tuple[str, int]) -> str:
+    name, count = interval
+    return name if count == 1 else f"{count}-{name}"
+
+
+def _query(interval: tuple[str, int] | None, currency: str, currencies: list[str]) -> dict[str, str]:
+    query = {"interval": _key(interval)} if interval else {}
+    return query | ({"currency": currency} if len(currencies) > 1 else {})
+
+
+def _named(interval: tuple[str, int], words: Words) -> str:
+    if interval in INTERVALS:
+        return words.gettext(INTERVALS[interval])
+    written = period(words, *interval)
+    return written[:1].upper() + written[1:]
+
+
+def _holds(visitor: Visitor, plan: Plan) -> bool:
+    access = visitor.access
+    return access is not None and access.plan == plan.key and access.reason not in HOLDS_NOTHING
+
+
+def _may_try(visitor: Visitor) -> bool:
+    return not visitor.had_trial and (visitor.access is None or visitor.access.reason in HOLDS_NOTHING)
+
+
+def _action(plan: Plan, row: Price | None, visitor: Visitor, trial: int, words: Words) -> tuple[str, str]:
+    """Choose what the button does, and what it says."""
+    access = visitor.access
+    if access is None:
+        return "sign_in", words.gettext("Start free trial") if trial else words.gettext("Subscribe")
+    if access.reason in HOLDS_NOTHING:
+        return "checkout", words.gettext("Start free trial") if trial else words.gettext("Subscribe")
+    if access.plan != plan.key:
+        return "checkout", words.gettext("Change to %(plan)s", plan=words.gettext(plan.name))
+    if row is None or row.id == access.price_id or _interval(row) not in SWITCHES or _is_like_held(row, access):
+        return "account", words.gettext("Manage plan")
+    return "checkout", words.gettext(SWITCHES[_interval(row)])
+
+
+def _is_like_held(row: Price, access: Access) -> bool:
+    """Tell whether the price held, which may be no longer sold, is paid as often: then there is nothing to switch."""
+    held = Price.get_or_none(Price.id == access.price_id)
+    return held is not None and _interval(held) == _interval(row)

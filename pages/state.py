@@ -1,0 +1,84 @@
+"""What an answer about access means to the user whom it is about, in a sentence for each reason."""
+
+from typing import NamedTuple
+
+from ..models import Access
+from .words import N_, Words
+
+
+class State(NamedTuple):
+    """How a reason is put.
+
+    Shape   tone: "good", "note" or "bad"; dated: the sentence where the date is known; plain: the one without
+    """
+
+    tone: str
+    dated: str
+    plain: str
+
+
+STATES = {
+    "active": State("good", N_("Your plan renews on %(date)s."), N_("Your plan is active.")),
+    "trialing": State(
+        "good",
+        N_("Your free trial ends on %(date)s. Your first payment is due then."),
+        N_("You are in a free trial."),
+    ),
+    "canceling": State(
+        "note",
+        N_("Your plan is canceled and ends on %(date)s. Until then, nothing changes."),
+        N_("Your plan is canceled and ends soon."),
+    ),
+    "payment_pending": State(
+        "note",
+        N_("Your first payment is on its way. You have access meanwhile."),
+        N_("Your first payment is on its way. That can take a few days; your access begins when it arrives."),
+    ),
+    "grace": State(
+        "bad",
+        N_("Your last payment failed. Access ends on %(date)s unless you update your payment method."),
+        N_("Your last payment failed. Please update your payment method."),
+    ),
+    "past_due": State("bad", "", N_("Your last payment failed. Update your payment method to get access again.")),
+    "unpaid": State(
+        "bad",
+        "",
+        N_("Several payments failed. Update your payment method and pay the open invoice to get access again."),
+    ),
+    "paused": State("note", "", N_("Your plan is paused. Add a payment method to go on.")),
+    "incomplete": State("bad", "", N_("Your first payment did not go through. Your access begins when it does.")),
+    "ended": State("note", N_("Your plan ended on %(date)s."), N_("Your plan has ended.")),
+    "no_subscription": State("note", "", N_("You have no plan yet.")),
+    "unknown_price": State("note", "", N_("What you subscribed to is not one of our plans, and opens nothing here.")),
+    "unknown_status": State("note", "", N_("We cannot tell the state of your plan at the moment.")),
+}
+NEVER_BEGAN = State("note", "", N_("Your first payment did not go through in time, so your plan never began."))
+UNHEARD = State(
+    "note",
+    N_(
+        "Your plan was due to change on %(date)s. We are waiting for word from our payment provider; "
+        "nothing changes meanwhile."
+    ),
+    N_("We are waiting for word from our payment provider; nothing changes meanwhile."),
+)
+
+
+def state_of(access: Access, ended_at: int | None, words: Words) -> tuple[str, str]:
+    """Say how things stand: the tone, and the sentence.
+
+    Units   ended_at in Unix seconds: when the subscription ended, if it did
+    """
+    state = _state(access)
+    moment = ended_at if access.reason == "ended" else access.until
+    is_dated = bool(state.dated) and (access.allowed or access.reason == "ended") and moment is not None
+    if not is_dated or moment is None:
+        return state.tone, words.gettext(state.plain)
+    return state.tone, words.gettext(state.dated, date=words.date(moment))
+
+
+def _state(access: Access) -> State:
+    if access.status == "incomplete_expired":
+        return NEVER_BEGAN
+    if access.allowed and access.stale and access.reason in ("active", "trialing", "canceling"):
+        return UNHEARD
+    return STATES.get(access.reason, STATES["unknown_status"])

@@ -1,0 +1,190 @@
+"""The words of the pages: in one catalogue, complete in every language, with sums and dates as each writes them."""
+
+import re
+
+import catalogue
+import pytest
+from babel import Locale
+from babel.messages.pofile import read_po
+
+from corkage.models import REASONS, Access
+from corkage.pages import colors, state, words
+from corkage.pages.account import ACTIONS
+from corkage.pages.money import ALWAYS_00, THREE_DECIMAL, ZERO_DECIMAL, money, period
+
+LANGUAGES = ("de", "es", "fr", "ja")
+VIEWS = sorted((catalogue.ROOT / "views").glob("*.html"))
+
+
+def in_language(tag):
+    return words.choose(tag, "")
+
+
+def plain(text):
+    """With ordinary blanks."""
+    return text.replace("\u00a0", " ").replace("\u202f", " ")
+
+
+def po(language):
+    with (catalogue.LOCALE / f"{language}.po").open("rb") as file:
+        return read_po(file, locale=language)
+
+
+def test_there_are_five_languages():
+    assert tuple(words.languages()) == ("en", *LANGUAGES)
+
+
+@pytest.mark.parametrize("language", ["", *LANGUAGES])
+def test_the_catalogue_holds_just_what_the_code_and_the_views_say(language):
+    wanted = catalogue.template()
+    if language:
+        held = po(language)
+    else:
+        with (catalogue.LOCALE / "corkage.pot").open("rb") as file:
+            held = read_po(file)
+
+    assert {each.id for each in held} == {each.id for each in wanted}, "run `python tests/catalogue.py`"
+
+
+def placeholders(text):
+    return sorted(re.findall(r"%\(\w+\)\w|%.", text))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_message_is_translated_in_every_plural_with_its_placeholders(language):
+    held = po(language)
+
+    assert catalogue.untranslated(held) == []
+    for message in held:
+        original = catalogue.texts(message.id)[-1]
+        assert not message.fuzzy
+        for text in catalogue.texts(message.string) if message.id else ():
+            assert placeholders(text) == placeholders(original), text
+            assert text.endswith((".", "\u3002")) == original.endswith("."), text
+        if isinstance(message.id, tuple):
+            assert len(message.string) == held.num_plurals
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda path: path.name)
+def test_a_view_says_nothing_but_what_is_in_the_catalogue(view):
+    text = view.read_text("utf-8")
+    bare = re.sub(r"^%.*$|\{\{.*?\}\}|<!doctype html>|&\w+;|\\\\$", "", text, flags=re.MULTILINE)
+    said = re.sub(r"<[^>]*>", "", bare)
+    spoken = re.findall(r'(?:alt|title|aria-label|placeholder)="([^"]*)"', bare)
+
+    assert not re.search(r"\w", said), said
+    assert not [each for each in spoken if re.search(r"\w", each)]
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "tag", "long", "short"),
+    [
+        (900, "usd", "en", "$9.00", "$9"),
+        (950, "usd", "en", "$9.50", "$9.50"),
+        (123456789, "eur", "de", "1.234.567,89 \u20ac", "1.234.567,89 \u20ac"),
+        (900, "eur", "fr", "9,00 \u20ac", "9 \u20ac"),
+        (900, "jpy", "ja", "\uffe5900", "\uffe5900"),
+        (900, "JPY", "en", "\u00a5900", "\u00a5900"),
+        (9000, "kwd", "en", "KWD9.000", "KWD9"),
+        (9500, "bhd", "en", "BHD9.500", "BHD9.500"),
+        (500000, "ugx", "en", "UGX5,000", "UGX5,000"),
+        (90000, "isk", "de", "900 ISK", "900 ISK"),
+        (150050, "huf", "en", "HUF1,500.50", "HUF1,500.50"),
+        (105050, "iqd", "en", "IQD1,050.50", "IQD1,050.50"),
+        (900, "clp", "es", "900 CLP", "900 CLP"),
+        (0, "usd", "en", "$0.00", "$0"),
+        (-450, "usd", "en", "-$4.50", "-$4.50"),
+    ],
+)
+def test_amounts_are_in_stripes_minor_units_and_written_as_the_visitor_writes_them(amount, currency, tag, long, short):
+    assert plain(money(in_language(tag), amount, currency)) == long
+    assert plain(money(in_language(tag), amount, currency, is_short=True)) == short
+
+
+def test_stripes_currencies_with_other_decimals_are_all_there():
+    assert len(ZERO_DECIMAL) == 15
+    assert {"BHD", "JOD", "KWD", "OMR", "TND"} == THREE_DECIMAL
+    assert {"ISK", "UGX"} == ALWAYS_00
+
+
+def test_writing_one_amount_short_does_not_shorten_the_next():
+    assert money(in_language("en"), 900, "usd", is_short=True) == "$9"
+    assert Locale("en").currency_formats["standard"].frac_prec == (2, 2)
+    assert money(in_language("en"), 900, "usd") == "$9.00"
+
+
+@pytest.mark.parametrize(
+    ("interval", "count", "english", "german"),
+    [
+        ("month", 1, "per month", "pro Monat"),
+        ("month", 3, "every 3 months", "alle 3 Monate"),
+        ("year", 2, "every 2 years", "alle 2 Jahre"),
+        ("week", 2, "every 2 weeks", "alle 2 Wochen"),
+        ("day", 30, "every 30 days", "alle 30 Tage"),
+        ("fortnight", 1, "", ""),
+    ],
+)
+def test_how_often_is_said_as_the_language_counts(interval, count, english, german):
+    assert period(in_language("en"), interval, count) == english
+    assert period(in_language("de"), interval, count) == german
+
+
+@pytest.mark.parametrize("tag", ["en", *LANGUAGES])
+def test_every_reason_has_a_sentence_and_buttons_with_and_without_a_date(tag):
+    said = set()
+    for reason in REASONS:
+        for allowed, moment in ((True, 1_780_531_200), (True, None), (False, None)):
+            access = Access("ann", allowed, reason, until=moment, status="active")
+            tone, sentence = state.state_of(access, moment, in_language(tag))
+            assert tone in ("good", "note", "bad")
+            assert sentence
+            assert "%(" not in sentence
+            said.add(sentence)
+    assert set(REASONS) == set(state.STATES) == set(ACTIONS)
+    assert len(said) > len(REASONS)
+
+
+def test_a_date_is_the_day_in_utc():
+    assert in_language("en-GB").date(1_780_531_199) == "3 June 2026"
+    assert in_language("en-GB").date(1_780_531_200) == "4 June 2026"
+    assert in_language("de").date(1_780_531_200) == "4. Juni 2026"
+
+
+def test_who_waits_for_word_of_stripe_is_not_told_of_a_date_that_has_passed_as_if_it_were_to_come():
+    stale = Access("ann", True, "active", until=1_780_531_200, status="active", stale=True)
+
+    tone, sentence = state.state_of(stale, None, in_language("en"))
+
+    assert tone == "note"
+    assert sentence.startswith("Your plan was due to change on June 4, 2026.")
+
+
+def test_a_first_payment_that_came_too_late_is_told_from_a_plan_that_ended():
+    expired = Access("ann", False, "ended", status="incomplete_expired")
+
+    assert "never began" in state.state_of(expired, 1_780_531_200, in_language("en"))[1]
+
+
+@pytest.mark.parametrize(
+    "color", ["#1d6b52", "#ffd400", "#0b1f4a", "#ffffff", "#000000", "#777777", "#ff0000", "#00e5ff"]
+)
+def test_any_colour_can_be_read_on_light_and_on_dark(color):
+    light, dark = (
+        dict(part.split(":") for part in rule.split("{")[-1].split("}")[0].removeprefix("--").split(";--"))
+        for rule in colors.color_rules(color).strip().splitlines()
+    )
+
+    for tokens, ground in ((light, colors.LIGHT), (dark, colors.DARK)):
+        assert colors.contrast(tokens["accent-ink"], ground) >= 4.5
+        assert colors.contrast(tokens["on-accent"], tokens["accent"]) >= 4.5
+        assert colors.contrast(tokens["accent"], ground) >= 2
+
+
+def test_a_colour_that_can_be_read_is_left_as_it_is():
+    assert "--accent:#1d6b52;--on-accent:#ffffff;--accent-ink:#1d6b52" in colors.color_rules("#1d6b52").splitlines()[0]
+
+
+def test_the_colours_are_measured_on_the_grounds_that_the_stylesheet_has():
+    style = (catalogue.ROOT / "views/style.css").read_text()
+
+    assert re.findall(r"--paper: (#\w+)", style) == [colors.LIGHT, colors.DARK]
