@@ -17,10 +17,31 @@ from ..sync.gateway import Gateway
 from .notes import make_app
 
 PLANS = (
-    Plan("pro", "Pro", ("corkage_demo_pro",), features=("exports",), grace_days=7),
-    Plan("team", "Team", ("corkage_demo_team",), features=("exports", "sharing"), grace_days=7),
+    Plan(
+        "pro",
+        "Pro",
+        ("corkage_demo_pro", "corkage_demo_pro_yearly"),
+        features=("exports",),
+        grace_days=7,
+        description="For whoever writes a lot.",
+        points=("As many notes as you like", "Export at any time"),
+    ),
+    Plan(
+        "team",
+        "Team",
+        ("corkage_demo_team", "corkage_demo_team_yearly"),
+        features=("exports", "sharing"),
+        grace_days=7,
+        description="For writing together.",
+        points=("All of Pro", "Share notes with others"),
+    ),
 )
-AMOUNTS = {"corkage_demo_pro": 900, "corkage_demo_team": 2900}
+AMOUNTS = {
+    "corkage_demo_pro": (900, "month"),
+    "corkage_demo_pro_yearly": (9000, "year"),
+    "corkage_demo_team": (2900, "month"),
+    "corkage_demo_team_yearly": (29000, "year"),
+}
 THREADS = 8
 
 
@@ -57,6 +78,7 @@ def _config(port: int, database: str) -> Config:
         stripe_secret_key="",
         frontend_urls=(url,),
         app=f"corkage-demo-{port}",
+        name="Notes",
         plans=PLANS,
         billing_url=f"{url}/billing",
         database=database,
@@ -75,6 +97,6 @@ def _offer(gateway: Gateway) -> None:
     """Make the demo's prices at Stripe, where they are not there yet."""
     there = {price.lookup_key for price in gateway.prices_by_lookup_key(list(AMOUNTS))}
     for plan in PLANS:
-        (lookup_key,) = plan.prices
-        if lookup_key not in there:
-            gateway.create_price(lookup_key, plan.name, AMOUNTS[lookup_key], "usd", "month")
+        for lookup_key in plan.prices:
+            if lookup_key not in there:
+                gateway.create_price(lookup_key, plan.name, AMOUNTS[lookup_key][0], "usd", AMOUNTS[lookup_key][1])

@@ -115,9 +115,7 @@ class Checkout:
 
         Errors  StripeError as the gateway's
         """
-        converger = Converger(gateway, self.catalogue, self.app)
-        for customer in Customer.select().where(Customer.user == user_id, Customer.deleted_at.is_null()):
-            converger.converge(customer.id, self.clock())
+        Converger(gateway, self.catalogue, self.app).converge_user(user_id, self.clock())
 
     def invoices_of(self, user_id: str, gateway: Gateway) -> tuple[InvoiceState, ...]:
         """Fetch the latest invoices of the customer that the user's portal is of; of no customer there are none.

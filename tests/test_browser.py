@@ -195,7 +195,7 @@ def test_managing_billing_before_any_purchase_says_so_on_a_page(visitor):
 
     visitor.sees("There is nothing to manage yet")
     visitor.shot("8-nothing-yet")
-    visitor.click("Back", "link")
+    visitor.click("Back to Notes", "link")
     visitor.page.wait_for_url(f"{visitor.home}/")
 
 
