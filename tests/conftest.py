@@ -1,7 +1,6 @@
 """What every test stands on: a simulated Stripe, a database file of one's own, and the app over real HTTP."""
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 import requests
 import stripe
+from chromium import launched
 from contract import problems
 from harness import APP, AUTH_SECRET, PRO, WEBHOOK_SECRET, App, Receiver, Shop, open_shop, receiving, running, sdk
 
@@ -18,11 +18,6 @@ from corkage import database
 from corkage.config import Config
 from corkage.simulator import Simulator, thin
 
-CHROMIUM_FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync "
-    "--no-first-run"
-).split()
-INSTALL_CHROMIUM = "install Chromium (Debian: `apt-get install chromium`) for the browser tests"
 PLANS = '[pro]\nname = "Pro"\nprices = ["pro_monthly"]\nfeatures = ["exports"]\n'
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -112,15 +107,8 @@ def corkage(environ: dict[str, str], tmp_path: Path) -> Run:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """A Chromium, started once for the tests of a file."""
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(INSTALL_CHROMIUM)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
-        yield launched
-        launched.close()
+    with launched() as started:
+        yield started
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,337 @@
+"""The pages in a real browser: each state, width and colour scheme; without scripts, by keyboard."""
+
+import json
+import os
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from chromium import launched, missing
+from harness import DAY
+from pages_host import LONG_NAMED, PRO, SCRIPT, TEAM, bring_into_every_state, hosted
+
+INSTALL_AXE = "install axe-core with `npm install axe-core` and name its axe.min.js in AXE_CORE"
+WIDTHS, SCHEMES = (360, 768, 1280), ("light", "dark")
+STATES = (
+    "nobody",
+    "none",
+    "trial",
+    "active",
+    "canceling",
+    "grace",
+    "past_due",
+    "unpaid",
+    "pending",
+    "incomplete",
+    "ended",
+)
+LANGUAGES = ("de", "fr", "es", "ja")
+LARGEST_PAGE = 30_000
+
+
+@pytest.fixture(autouse=True)
+def _one_failure_does_not_spread():
+    """Unlike elsewhere, all tests here look at one file."""
+
+
+@pytest.fixture(scope="module")
+def axe():
+    path = Path(os.environ.get("AXE_CORE") or "node_modules/axe-core/axe.min.js")
+    return path.read_text("utf-8") if path.is_file() else None
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with launched() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory, browser):
+    with hosted(tmp_path_factory.mktemp("pages"), (PRO, TEAM, LONG_NAMED)) as served:
+        bring_into_every_state(served)
+        yield served
+
+
+class Looker:
+    """Looks at pages as any user, measures them, and has axe look at them in a world of its own."""
+
+    def __init__(self, page, url, axe):
+        self.page, self.url, self.axe = page, url, axe
+        self.requests, self.complaints = [], []
+        self.cdp = page.context.new_cdp_session(page)
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("console", lambda message: self.complaints.append(message.text))
+
+    def sign_in(self, user):
+        self.page.context.clear_cookies()
+        if user != "nobody":
+            self.page.context.add_cookies([{"name": "user", "value": quote(user, safe=""), "url": self.url}])
+
+    def open(self, path, *, with_axe=True):
+        self.requests.clear()
+        self.complaints.clear()
+        answer = self.page.goto(f"{self.url}/billing/{path}")
+        frame = self.cdp.send("Page.getFrameTree")["frameTree"]["frame"]["id"]
+        made = self.cdp.send("Page.createIsolatedWorld", {"frameId": frame, "worldName": "tests"})
+        self.world = made["executionContextId"]
+        self.has_axe = bool(self.axe) and with_axe
+        if self.has_axe:
+            self.evaluate(self.axe)
+        return answer
+
+    def evaluate(self, expression):
+        asked = {"expression": expression, "contextId": self.world, "awaitPromise": True, "returnByValue": True}
+        answered = self.cdp.send("Runtime.evaluate", asked)
+        assert "exceptionDetails" not in answered, answered["exceptionDetails"]
+        return answered["result"].get("value")
+
+    def look(self, width, scheme, shot):
+        """Assert that all of the page is there to be seen, and that axe finds nothing."""
+        self.page.set_viewport_size({"width": width, "height": 800})
+        self.page.emulate_media(color_scheme=scheme)
+        if folder := os.environ.get("SCREENSHOTS"):
+            self.page.screenshot(path=Path(folder) / f"{shot}-{width}-{scheme}.png", full_page=True)
+        assert self.evaluate(CUT) == []
+        if self.has_axe:
+            assert json.loads(self.evaluate(RUN_AXE)) == []
+
+
+CUT = """
+(() => {
+  const cut = document.documentElement.scrollWidth > innerWidth ? ["the page scrolls sideways"] : [];
+  for (const each of document.querySelectorAll("body *")) {
+    const box = each.getBoundingClientRect();
+    const inline = getComputedStyle(each).display === "inline";
+    if (each.textContent.trim() && (box.left < 0 || box.right > innerWidth + .5 ||
+        (!inline && each.scrollWidth > each.clientWidth + 1)))
+      cut.push(each.outerHTML.slice(0, 200));
+  }
+  return cut;
+})()
+"""
+RUN_AXE = """
+axe.run(document, {resultTypes: ["violations"]}).then(found => JSON.stringify(found.violations.map(
+  each => [each.id, each.help, each.nodes.map(node => node.html + " " + node.failureSummary)])))
+"""
+
+
+@pytest.fixture(scope="module")
+def looker(browser, host, axe):
+    context = browser.new_context()
+    context.set_default_timeout(30_000)
+    yield Looker(context.new_page(), host.url, axe)
+    context.close()
+
+
+@pytest.fixture
+def axe_is_there(axe):
+    if axe is None:
+        missing(INSTALL_AXE)
+
+
+def looks(looker, shot):
+    for width in WIDTHS:
+        for scheme in SCHEMES:
+            looker.look(width, scheme, shot)
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.usefixtures("axe_is_there")
+def test_the_plans_and_the_account_can_be_read_by_everybody_in_every_state(looker, state):
+    looker.sign_in(state)
+    for view in ("pricing", "account"):
+        answer = looker.open(view)
+        assert answer.status == (401 if (state, view) == ("nobody", "account") else 200)
+        looks(looker, f"{view}-{state}")
+        assert [url.split("?")[0].rpartition("/")[2] for url in looker.requests] == [view, "style.css"]
+        assert len(answer.body()) < LARGEST_PAGE
+        assert [each for each in looker.complaints if "401" not in each] == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_nothing_is_cut_in_any_language(looker, language):
+    for state in ("nobody", "trial", "canceling", "grace", "pending"):
+        looker.sign_in(state)
+        for path in ("pricing?interval=year&", "account?", "return?again=1&"):
+            looker.open(f"{path}lang={language}", with_axe=False)
+            looker.look(360, "light", f"{language}-{path.split('?')[0]}-{state}")
+
+
+OTHERS = {
+    "cancel": ("nobody", "cancel", 200),
+    "not-found": ("active", "nothing/at/all", 404),
+    "waiting": ("pending", "return?again=1", 200),
+    "confirmed-soon": ("none", "return?again=1", 200),
+    "yearly": ("none", "pricing?interval=year", 200),
+    "script": (SCRIPT, "account", 200),
+    "long": ("long", "account", 200),
+    "long-plans": ("long", "pricing", 200),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.usefixtures("axe_is_there")
+def test_the_other_pages_can_be_read_by_everybody(looker, name):
+    user, path, status = OTHERS[name]
+    looker.sign_in(user)
+
+    answer = looker.open(path)
+
+    assert answer.status == status
+    looks(looker, name)
+    assert len(answer.body()) < LARGEST_PAGE
+    assert len(looker.requests) == 2
+
+
+STOP = """
+(({activeElement: it}) => {
+  if (it === document.body || it.dataset.seen) return null;
+  it.dataset.seen = "yes";
+  const style = getComputedStyle(it);
+  return [it.innerText.trim(), style.outlineStyle === "solid" && parseFloat(style.outlineWidth) >= 2];
+})(document)
+"""
+
+
+def stops(looker):
+    """What the Tab key reaches, in its order: its text, and whether one can see that it is there."""
+    found = []
+    while True:
+        looker.page.keyboard.press("Tab")
+        stop = looker.page.evaluate(STOP)
+        if stop is None:
+            return found
+        found.append(tuple(stop))
+
+
+REACHED = {
+    ("none", "pricing"): ["Monthly", "Yearly", "Start free trial", "Subscribe", "Subscribe"],
+    ("active", "pricing"): ["Monthly", "Yearly", "Change to Pro", "Manage plan", f"Change to {LONG_NAMED.name}"],
+    ("nobody", "account"): ["Sign in", "Back to Notes"],
+    ("active", "account"): ["Change plan", "Update payment method", "Cancel plan", "View", "PDF"],
+    ("grace", "account"): [
+        "Update payment method",
+        "Change plan",
+        "Cancel plan",
+        *("Pay", "PDF"),
+        *("View", "PDF"),
+    ],
+    ("ended", "account"): ["See plans", "Manage billing", "View", "PDF"],
+}
+
+
+@pytest.mark.parametrize(("state", "view"), REACHED)
+def test_the_keyboard_reaches_all_there_is_to_do_and_one_sees_where_it_is(looker, state, view):
+    looker.sign_in(state)
+    looker.open(view, with_axe=False)
+
+    found = stops(looker)
+
+    assert [text for text, _ in found] == ["Notes", "Plans", "Account", *REACHED[state, view]]
+    assert all(seen for _, seen in found)
+
+
+@pytest.fixture
+def without_scripts(browser, host):
+    """A browser whose owner lets no script run."""
+    context = browser.new_context(java_script_enabled=False)
+    context.set_default_timeout(30_000)
+    page = context.new_page()
+    page.complaints = []
+    page.on("console", lambda message: page.complaints.append(message.text))
+    yield page
+    assert [each for each in page.complaints if "Content Security Policy" in each] == []
+    context.close()
+
+
+def goes_on_as(page, host, user):
+    page.context.add_cookies([{"name": "user", "value": user, "url": host.url}])
+
+
+def press(page, name):
+    """Press a button or follow a link, by keyboard."""
+    page.get_by_role("button", name=name).or_(page.get_by_role("link", name=name)).first.press("Enter")
+
+
+def pay_by_card(page):
+    page.get_by_label("Card number").fill("4242424242424242")
+    page.get_by_label("Expiry (MM/YY)").fill("12/40")
+    page.get_by_label("CVC").fill("123")
+    page.get_by_label("CVC").press("Enter")
+
+
+def test_the_whole_way_by_keyboard_with_scripts_off_and_under_the_policy(without_scripts, host):
+    page = without_scripts
+    page.goto(f"{host.url}/billing/pricing")
+    press(page, "Start free trial")
+    assert page.url == f"{host.url}/"
+    goes_on_as(page, host, "walker")
+
+    page.goto(f"{host.url}/billing/pricing")
+    press(page, "Yearly")
+    page.get_by_text("$90").wait_for()
+    press(page, "Start free trial")
+    page.get_by_text("Simulation, not Stripe.").wait_for()
+    press(page, "Back")
+    page.get_by_text("Nothing was bought, and you have not been charged.").wait_for()
+    press(page, "Yearly")
+    press(page, "Start free trial")
+    pay_by_card(page)
+    page.wait_for_url(f"{host.url}/")
+
+    page.goto(f"{host.url}/billing/account")
+    page.get_by_text("Your free trial ends on").wait_for()
+    press(page, "Cancel plan")
+    press(page, "Cancel at period end")
+    page.get_by_text("Your plan is canceled and ends on").wait_for()
+    assert page.url == f"{host.url}/billing/account?from=portal"
+    press(page, "Keep my plan")
+    press(page, "Don't cancel")
+    press(page, "Return to the product")
+    page.get_by_text("Your free trial ends on").wait_for()
+    press(page, "Plans")
+    press(page, "Change to Team")
+    press(page, "Confirm")
+    page.get_by_role("heading", name="Team").wait_for()
+    press(page, "Change plan")
+    page.get_by_text("Simulation, not Stripe.").wait_for()
+
+
+def test_a_payment_on_its_way_is_waited_for_without_scripts_until_the_product_opens(without_scripts, host):
+    page, client = without_scripts, host.shop.client
+    now = host.simulator.world.now
+    clock = client.v1.test_helpers.test_clocks.create(params={"frozen_time": now})  # the others' time stands still
+    customer = host.shop.customer("waiter", test_clock=clock.id)
+    host.billing.worker.converger.converge(customer, time.time())
+    goes_on_as(page, host, "waiter")
+    page.goto(f"{host.url}/billing/pricing")
+    page.get_by_role("button", name="Subscribe").first.press("Enter")
+    session = host.simulator.buy(page.url, "pm_usBankAccount_success")
+    page.goto(f"{host.url}/billing/return?session_id={session['id']}")
+    page.get_by_text("Your payment is on its way.").wait_for()
+    page.wait_for_url("**/return?again=1")
+
+    client.v1.test_helpers.test_clocks.advance(clock.id, params={"frozen_time": now + 5 * DAY})
+    host.billing.worker.converger.converge(customer, time.time())
+
+    page.wait_for_url(f"{host.url}/")
+    page.get_by_text("The product").wait_for()
+
+
+def test_the_policy_lets_a_form_lead_to_a_domain_of_stripes_that_it_does_not_name(without_scripts, host):
+    page = without_scripts
+    goes_on_as(page, host, "domainer")
+    page.goto(f"{host.url}/billing/pricing")
+    own, host.simulator.world.base_url = (
+        host.simulator.world.base_url,
+        host.simulator.url.replace("127.0.0.1", "localhost"),
+    )
+    try:
+        press(page, "Start free trial")
+        page.get_by_text("Simulation, not Stripe.").wait_for()
+    finally:
+        host.simulator.world.base_url = own
+
+    assert page.url.startswith("http://localhost:")
