@@ -36,8 +36,14 @@ class _Channel(HTTPChannel):
         return bool(super().writable())
 
     def _flush_some(self, do_close: bool = True) -> bool:
-        """Send what there is, as waitress does it, unless it is held back."""
-        return not self.is_held and bool(super()._flush_some(do_close=do_close))  # type: ignore[misc]  # not in its stubs
+        """Send what there is, as waitress does it, unless it is held back. Its loop and we may be at it at once."""
+        with self.outbuf_lock:
+            return not self.is_held and bool(super()._flush_some(do_close))  # type: ignore[misc]  # not in its stubs
+
+    def let_go(self) -> None:
+        """Send what was held back; what the socket does not take, waitress's loop sends later."""
+        self.is_held = False
+        self._flush_exception(self._flush_some, do_close=False)  # type: ignore[attr-defined]  # nor is this
 
     def refuse(self, error: BillingError) -> None:
         """Answer with the error in place of what is held back, and close the connection."""
@@ -125,6 +131,6 @@ class _Dispatcher(ThreadedTaskDispatcher):
             for channel in channels:
                 channel.refuse(error)
         for channel in channels:
-            channel.is_held = False
+            channel.let_go()
         self._taker = 0
         channels[0].server.pull_trigger()
