@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 
     from .pages.page import Pages
     from .sync.checkout import Checkout
+    from .sync.converge import Converger
     from .sync.gateway import Gateway
     from .sync.states import InvoiceState
     from .sync.thread import WorkerThread
@@ -336,7 +337,7 @@ class Billing:
         Errors  Busy; StripeError as the gateway's, and nothing was changed then
         """
         with self.stripe_slot():
-            self.worker.converger.converge_user(user_id, time.time())
+            self.converger.converge_user(user_id, time.time())
         return self.access(user_id)
 
     def update_user(self, user_id: str, *, email: str | None = None, name: str | None = None) -> None:
@@ -349,7 +350,7 @@ class Billing:
 
         Identity(user_id)
         with self.stripe_slot():
-            update_user(self.worker.converger, user_id, email, name, time.time())
+            update_user(self.converger, user_id, email, name, time.time())
 
     def forget(self, user_id: str) -> None:
         """Cancel what the user pays for, at once, delete their customer at Stripe, and forget them here.
@@ -363,7 +364,7 @@ class Billing:
         from .sync.forgetting import forget_user
 
         with self.stripe_slot():
-            forget_user(self.worker.converger, user_id, time.time())
+            forget_user(self.converger, user_id, time.time())
 
     def work(self) -> "Work":
         """Ask Stripe what is new, apply it and tell of it, before returning: for tests and scripts. A running product
@@ -437,19 +438,32 @@ class Billing:
         """What decides where a click leads."""
         from .sync.checkout import Checkout
 
-        return Checkout(self.worker.gateway, self.catalogue, self.worker.converger, self.config.app)
+        return Checkout(self.gateway, self.catalogue, self.converger, self.config.app)
+
+    @functools.cached_property
+    def gateway(self) -> "Gateway":
+        """Stripe, for who waits. Made when first needed: Stripe's library costs 20 MB that reading access does not."""
+        from .sync.gateway import Gateway
+
+        return Gateway(self.config.stripe_secret_key, self.config.stripe_api_base)
+
+    @functools.cached_property
+    def converger(self) -> "Converger":
+        """What makes a customer's replica true, for who waits."""
+        from .sync.converge import Converger
+
+        return Converger(self.gateway, self.catalogue, self.config.app)
 
     @functools.cached_property
     def worker(self) -> "Worker":
-        """What applies events. Made when first needed: Stripe's library costs 20 MB that reading access does not."""
+        """What applies events, at a pace that Stripe allows. Nobody waits for it, and it leaves room for who does."""
+        from .sync import worker
         from .sync.converge import Converger
-        from .sync.gateway import Gateway
-        from .sync.worker import Polling, Worker
 
-        gateway = Gateway(self.config.stripe_secret_key, self.config.stripe_api_base)
+        gateway = self.gateway.paced(worker.CALLS_PER_SECOND)
         converger = Converger(gateway, self.catalogue, self.config.app)
-        polling = Polling(self.config.poll_seconds, self.config.settle_seconds, self.config.livemode)
-        return Worker(gateway, self.catalogue, converger, polling, self.config.keep_events_days)
+        polling = worker.Polling(self.config.poll_seconds, self.config.settle_seconds, self.config.livemode)
+        return worker.Worker(gateway, self.catalogue, converger, polling, self.config.keep_events_days)
 
     def verify_signature(self, body: bytes, header: str | None, now: float) -> dict[str, Any]:
         """Check that Stripe signed these bytes, and parse them; see the gateway's."""
@@ -537,7 +551,7 @@ class Billing:
         self._telling.begin_anew()
         self._thread_lock, self._left_lock = threading.Lock(), threading.Lock()
         self._stripe_slots = threading.BoundedSemaphore(self.stripe_slots)
-        for name in ("worker", "checkout"):
+        for name in ("worker", "checkout", "converger", "gateway", "_hurried"):
             self.__dict__.pop(name, None)
 
     def _start_threads(self) -> None:

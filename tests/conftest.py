@@ -112,6 +112,12 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(autouse=True)
+def _nobody_is_spared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Stripe at the other end is ours, and allows any number of calls."""
+    monkeypatch.setattr("corkage.sync.worker.CALLS_PER_SECOND", 10_000)
+
+
+@pytest.fixture(autouse=True)
 def asked_inside_a_transaction(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Fail every test in which Stripe is asked while a transaction is open: a slow Stripe would hold the file."""
     send, seen = requests.Session.request, []

@@ -453,3 +453,26 @@ def test_prices_that_cannot_be_refreshed_are_tried_again_soon_and_their_event_wa
     gateway.prices_by_lookup_key = fetch
     app.work(now + 5 + PRICES_AGAIN_SECONDS)
     assert StripeEvent.get().outcome == "refreshed"
+
+
+def test_a_wake_for_later_than_the_next_look_changes_nothing_and_for_earlier_is_kept():
+    looks, rounds = [], threading.Event()
+
+    class Idle:
+        def work_once(self, now, _is_stopping):
+            looks.append(now)
+            rounds.set()
+            return Work(0, 0, now + 3600)
+
+    looking = WorkerThread(Idle)
+    looking.start()
+    assert rounds.wait(30)
+    rounds.clear()
+    looking.wake(time.time() + 3600)
+    assert not rounds.wait(0.3)
+    assert len(looks) == 1
+
+    looking.wake(time.time() + 0.2)
+    assert rounds.wait(30)
+    assert looks[1] >= looks[0] + 0.2
+    looking.stop()
