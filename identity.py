@@ -1,10 +1,12 @@
 """Who is asking: the host's own callback, a token that the product minted, or a header of the proxy's. Exactly one of
 them; else nobody."""
 
+import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
+from types import MappingProxyType
 from typing import Any
 
 import jwt
@@ -184,7 +186,9 @@ def identity_from_token(
         return None
     if len(token) > LONGEST_TOKEN:
         raise InvalidToken(f"the token has {len(token)} characters, more than {LONGEST_TOKEN}")
-    return _identity(_claims(token, secrets, now))
+    claims = _claims(token, secrets)
+    _check_times(claims, now)
+    return _identity(claims)
 
 
 def _bearer(environ: dict[str, Any]) -> str | None:
@@ -210,8 +214,10 @@ def _cookies_called(name: str, header: str) -> Iterator[str]:
             yield value
 
 
-def _claims(token: str, secrets: tuple[str, ...], now: float) -> dict[str, Any]:
-    """Verify the token with each secret in turn; times are checked here, against the clock we are given."""
+@functools.lru_cache(maxsize=1024)
+def _claims(token: str, secrets: tuple[str, ...]) -> Mapping[str, Any]:
+    """Verify the token with each secret in turn, whatever the time. What was verified stays so, and a product shows the
+    same token again and again; what was refused is not remembered."""
     for secret in secrets:
         try:
             claims: dict[str, Any] = jwt.decode(
@@ -230,12 +236,11 @@ def _claims(token: str, secrets: tuple[str, ...], now: float) -> dict[str, Any]:
             continue
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
             raise InvalidToken(f"the token is refused: {REFUSALS.get(type(error), 'it cannot be read')}") from None
-        _check_times(claims, now)
-        return claims
+        return MappingProxyType(claims)
     raise InvalidToken(f"none of the {len(secrets)} secrets made this token's signature")
 
 
-def _check_times(claims: dict[str, Any], now: float) -> None:
+def _check_times(claims: Mapping[str, Any], now: float) -> None:
     times = [claims["exp"], *(claims[name] for name in ("nbf", "iat") if name in claims)]
     if not all(isinstance(each, int | float) and not isinstance(each, bool) for each in times):
         raise InvalidToken("the token's exp, nbf and iat must be numbers, in Unix seconds")
@@ -248,7 +253,7 @@ def _check_times(claims: dict[str, Any], now: float) -> None:
         raise InvalidToken("the token is not valid yet: its nbf or iat lies ahead")
 
 
-def _identity(claims: dict[str, Any]) -> Identity:
+def _identity(claims: Mapping[str, Any]) -> Identity:
     for key in ("email", "name"):
         value = claims.get(key)
         if value is not None and (not _is_text(value)):

@@ -18,11 +18,11 @@ def show_access(billing: "Billing") -> bottle.HTTPResponse:
     Errors  NotConfigured, NotSignedIn, InvalidToken, DatabaseUnavailable
     """
     identity = billing.signed_in(bottle.request.environ)
-    row = billing.access(identity.user_id)._asdict()
-    tag = f'"{hashlib.sha256(json.dumps(row).encode()).hexdigest()[:32]}"'
+    body = json.dumps(billing.access(identity.user_id)._asdict())
+    tag = f'"{hashlib.sha256(body.encode()).hexdigest()[:32]}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Authorization, Cookie"}
     if tag in (
         part.strip().removeprefix("W/") for part in bottle.request.environ.get("HTTP_IF_NONE_MATCH", "").split(",")
     ):
         return bottle.HTTPResponse(status=304, headers=headers)
-    return json_response(row, headers=headers)
+    return json_response(body, headers=headers)

@@ -90,13 +90,13 @@ def error_response(error: BillingError, billing: "Billing", base: str | None = N
 
 
 def json_response(
-    body: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None
+    body: dict[str, Any] | str, status: int = 200, headers: dict[str, str] | None = None
 ) -> bottle.HTTPResponse:
-    """Answer JSON; never cached unless the headers say otherwise."""
+    """Answer JSON, which may be written already; never cached unless the headers say otherwise."""
     headers = {"Content-Type": "application/json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"} | (
         headers or {}
     )
-    return bottle.HTTPResponse(json.dumps(body), status, headers)
+    return bottle.HTTPResponse(body if isinstance(body, str) else json.dumps(body), status, headers)
 
 
 def wants_page() -> bool:

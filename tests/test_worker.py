@@ -18,7 +18,7 @@ from corkage.plans import Plan
 from corkage.sync import inbox, recurring
 from corkage.sync.gateway import Gateway
 from corkage.sync.thread import WorkerThread
-from corkage.sync.worker import LEASE_SECONDS, PRICES_AGAIN_SECONDS
+from corkage.sync.worker import LEASE_SECONDS, PRICES_AGAIN_SECONDS, Work
 
 
 def until(condition, seconds=30.0):
