@@ -10,7 +10,7 @@ from typing import Any
 
 from waitress.server import create_server
 
-from . import intake
+from . import database, lanes
 from .billing_app import Billing
 
 THREADS = 8  # twice the slots for waiting on Stripe
@@ -51,9 +51,15 @@ def make_server(billing: Billing, host: str, port: int) -> Any:
         max_request_body_size=LARGEST_BODY,
         ident="corkage",
     )
-    if billing.config.worker != "inline":  # which has an event applied before its answer, and so on disk by itself
-        intake.take_together(server, lambda request: getattr(request, "path", None) == "/webhook", billing.work_soon)
+    lanes.add_lanes(server, _lanes(billing))
     return server
+
+
+def _lanes(billing: Billing) -> dict[str, lanes.Lane]:
+    found = {"/access": lanes.Lane()}
+    if billing.config.worker != "inline":  # which has an event applied before its answer, and so on disk by itself
+        found["/webhook"] = lanes.Lane(database.together, billing.work_soon)
+    return found
 
 
 def _end(*_: object) -> None:
@@ -79,6 +85,5 @@ def _drain(server: Any) -> None:
 
 
 def _is_busy(server: Any) -> bool:
-    dispatcher = server.task_dispatcher
     unsent = any(channel.total_outbufs_len for channel in list(server.active_channels.values()))
-    return bool(dispatcher.active_count or dispatcher.queue or unsent)
+    return bool(unsent or server.task_dispatcher.is_busy())

@@ -17,7 +17,7 @@ from corkage.sync import poll
 ROOT = Path(corkage.__file__).parent
 README = (ROOT / "README.md").read_text()
 LAYERS = """
-cli demo serve intake commands billing_app plugin mounting handlers pages identity sync requirement
+cli demo serve lanes commands billing_app plugin mounting handlers pages identity sync requirement
 models config database plans errors
 """.split()
 

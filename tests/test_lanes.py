@@ -11,7 +11,7 @@ import pytest
 import stripe
 from harness import WEBHOOK_SECRET, until
 
-from corkage import database, intake
+from corkage import database, lanes
 from corkage.errors import DatabaseUnavailable
 from corkage.models import StripeEvent
 
@@ -68,7 +68,7 @@ def status(sent):
 
 def waiting(app):
     """How many webhooks wait for a group to take them."""
-    return len(app.server.task_dispatcher._waiting)
+    return app.server.task_dispatcher._lanes["/webhook"]._waiting.qsize()
 
 
 def test_those_that_wait_are_taken_by_few_commits_and_each_is_answered(app, post, held):
@@ -81,7 +81,7 @@ def test_those_that_wait_are_taken_by_few_commits_and_each_is_answered(app, post
     go_on.set()
 
     assert [status(sent) for sent in (first, *others)] == [200] * (1 + WAITING)
-    assert groups == [1, intake.MOST_TOGETHER, WAITING - intake.MOST_TOGETHER]
+    assert groups == [1, lanes.MOST_TOGETHER, WAITING - lanes.MOST_TOGETHER]
     assert StripeEvent.select().count() == 1 + WAITING
 
 

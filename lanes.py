@@ -1,0 +1,168 @@
+"""Lanes: how waitress answers what comes often and is quick, each kind in a thread of its own, several together.
+
+Waitress gives each request to one of its threads. Where all of them do the same few things, that is slower than one
+thread which does them one after the other: they wait for each other's turn with the interpreter and, at a webhook, each
+for an fsync of its own. So webhooks have a lane, and those that wait are put on disk by one commit; nobody is told 200
+before it, since answers are held back until then. GET /access has a lane, too. All else goes waitress's way.
+"""
+
+import json
+import logging
+import queue
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from waitress.channel import HTTPChannel
+from waitress.task import ThreadedTaskDispatcher
+
+from .errors import BillingError, DatabaseUnavailable
+
+MOST_TOGETHER = 32  # some milliseconds of work: whoever else asks meanwhile is not to notice
+
+log = logging.getLogger("corkage.lanes")
+
+
+class _Channel(HTTPChannel):
+    """A connection whose answer can be held back."""
+
+    is_held = False
+
+    def writable(self) -> bool:
+        """Tell waitress's loop whether there is something to send. Nothing is while a thread makes an answer, unless it
+        is a long one: the loop would spin, and keep that thread from the interpreter."""
+        if self.is_held or (self.requests and not self.will_close):
+            return bool(self.total_outbufs_len > self.adj.outbuf_high_watermark)
+        return bool(super().writable())
+
+    def _flush_some(self, do_close: bool = True) -> bool:
+        """Send what there is, as waitress does it, unless it is held back. Its loop and we may be at it at once."""
+        with self.outbuf_lock:
+            return not self.is_held and bool(super()._flush_some(do_close))  # type: ignore[misc]  # not in its stubs
+
+    def let_go(self) -> None:
+        """Send what was held back; what the socket does not take, waitress's loop sends later."""
+        self.is_held = False
+        self._flush_exception(self._flush_some, do_close=False)  # type: ignore[attr-defined]  # nor is this
+
+    def refuse(self, error: BillingError) -> None:
+        """Answer with the error in place of what is held back, and close the connection."""
+        body = json.dumps(error.to_dict()).encode()
+        head = f"HTTP/1.1 {error.http_status} Refused\r\nConnection: close\r\nRetry-After: {error.retry_after_seconds}"
+        head += f"\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        answer = head.encode() + body
+        with self.outbuf_lock:
+            self.outbufs[-1].skip(self.total_outbufs_len, True)
+            self.outbufs[-1].append(answer)
+            self.total_outbufs_len = len(answer)
+            self.close_when_flushed = True
+
+
+class Lane:
+    """A thread that answers requests of one kind, those that wait together.
+
+    Shape   together: what holds while they are answered, and ends before the answers leave; done: called after that
+    """
+
+    def __init__(
+        self,
+        together: Callable[[], AbstractContextManager[None]] = nullcontext,
+        done: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._together, self._done = together, done
+        self._waiting: queue.SimpleQueue[_Channel | None] = queue.SimpleQueue()
+        self._is_answering = False
+        self.wake_loop: Callable[[], object] = lambda: None
+        self._thread = threading.Thread(target=self._run, name="corkage-lane", daemon=True)
+        self._thread.start()
+
+    def put(self, channel: _Channel) -> None:
+        self._waiting.put(channel)
+
+    def is_busy(self) -> bool:
+        return self._is_answering or not self._waiting.empty()
+
+    def is_in(self) -> bool:
+        """Tell whether this is the lane's own thread."""
+        return self._thread is threading.current_thread()
+
+    def stop(self) -> None:
+        self._waiting.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (channels := self._take()) is not None:
+            self._is_answering = True
+            try:
+                self._answer(channels)
+            except Exception:  # a bug must not end the lane, with nobody left to answer
+                log.exception("a lane stumbled over a bug")
+                for channel in channels:
+                    channel.is_held = False
+                    channel.cancel()
+            self._is_answering = False
+
+    def _take(self) -> list[_Channel] | None:
+        """Wait for a request, and take those that wait with it; None to stop."""
+        taken: list[_Channel] = []
+        while not taken or (len(taken) < MOST_TOGETHER and not self._waiting.empty()):
+            channel = self._waiting.get()
+            if channel is None:
+                return taken or None
+            taken.append(channel)
+        return taken
+
+    def _answer(self, channels: list[_Channel]) -> None:
+        for channel in channels:
+            channel.is_held = True
+        try:
+            with self._together():
+                for channel in channels:
+                    channel.service()
+            self._done()
+        except DatabaseUnavailable as error:
+            log.error("%d requests could not be put on disk, and are answered so: %s", len(channels), error)
+            for channel in channels:
+                channel.refuse(error)
+        for channel in channels:
+            channel.let_go()
+        self.wake_loop()
+
+
+class _Dispatcher(ThreadedTaskDispatcher):
+    """Waitress's threads, beside lanes for some paths."""
+
+    def __init__(self, lanes: Mapping[str, Lane]) -> None:
+        super().__init__()
+        self._lanes = lanes
+
+    def add_task(self, task: Any) -> None:
+        lane = self._lanes.get(getattr(task.requests[0], "path", ""))
+        if lane is None:
+            super().add_task(task)
+        else:
+            lane.put(task)
+
+    def is_busy(self) -> bool:
+        lanes_are = any(lane.is_busy() for lane in self._lanes.values())
+        return bool(lanes_are or self.active_count or self.queue)
+
+    def shutdown(self, cancel_pending: bool = True, timeout: int = 5) -> bool:
+        for lane in self._lanes.values():
+            lane.stop()
+        return super().shutdown(cancel_pending, timeout)
+
+
+def add_lanes(server: Any, lanes: Mapping[str, Lane]) -> None:
+    """Have a new server of waitress's answer requests of these paths in lanes."""
+    threads = len(server.task_dispatcher.threads)
+    server.task_dispatcher.set_thread_count(0)
+    server.task_dispatcher = _Dispatcher(lanes)
+    server.task_dispatcher.set_thread_count(threads)
+    server.channel_class = _Channel
+    # Each answer would wake waitress's loop up to three times, before there is anything to send.
+    wake_loop, every = server.pull_trigger, tuple(lanes.values())
+    for lane in every:
+        lane.wake_loop = wake_loop
+    server.pull_trigger = lambda: None if any(lane.is_in() for lane in every) else wake_loop()
