@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from typing import Any
@@ -17,6 +18,7 @@ THREADS = 8  # twice the slots for waiting on Stripe
 CONNECTIONS = 1000  # waitress takes 100 unless told: fewer than a burst of webhooks may open
 LARGEST_BODY = 4 * 1024 * 1024  # what waitress reads at all; each route takes less, and says so itself
 DRAIN_SECONDS = 10.0
+SWITCH_SECONDS = 0.001  # Python's 5 ms would be what a quick answer waits for each time that the worker is at work
 
 log = logging.getLogger("corkage")
 
@@ -27,6 +29,7 @@ def serve(billing: Billing, host: str, port: int) -> None:
     Errors  ConfigError when the key belongs to another Stripe account than the file mirrors;
             OSError when the port cannot be had
     """
+    sys.setswitchinterval(SWITCH_SECONDS)
     billing.check_account()
     server = make_server(billing, host, port)
     billing.start()

@@ -364,8 +364,9 @@ class _PacedClient(stripe.RequestsClient):
 
     def request(self, *arguments: Any, **options: Any) -> Any:
         with self._lock:
-            time.sleep(max(0.0, self._free_at - time.monotonic()))
-            self._free_at = time.monotonic() + self._seconds_apart
+            begins = max(self._free_at, time.monotonic())
+            self._free_at = begins + self._seconds_apart
+            time.sleep(max(0.0, begins - time.monotonic()))
         return super().request(*arguments, **options)
 
 
