@@ -12,14 +12,19 @@ from corkage.identity import mint_token
 BODY_BYTES = 4096
 
 
-def event(event_id: str, customer: str, created: int | None = None) -> bytes:
+def event(event_id: str, customer: str, subscription_id: str | None = None) -> bytes:
     """Make the body of a customer.subscription.updated of exactly 4 kB."""
-    subscription = {"id": f"sub_{customer}", "object": "subscription", "customer": customer, "status": "active"}
+    subscription = {
+        "id": subscription_id or f"sub_{customer}",
+        "object": "subscription",
+        "customer": customer,
+        "status": "active",
+    }
     told = {
         "id": event_id,
         "object": "event",
         "type": "customer.subscription.updated",
-        "created": int(time.time()) if created is None else created,
+        "created": int(time.time()),
         "livemode": False,
         "api_version": "2026-10-28.endive",
         "pending_webhooks": 1,

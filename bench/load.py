@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -30,8 +31,12 @@ class Outcome:
         return len(self.latencies) / (self.ended - self.began)
 
     def percentile(self, percent: float) -> float:
-        ordered = sorted(self.latencies)
-        return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+        return percentile(self.latencies, percent)
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
 
 class _Connection:
@@ -88,25 +93,25 @@ def post_all(port: int, requests: Sequence[bytes], connections: int) -> Outcome:
     return Outcome(tuple(latencies), refused, began, ended)
 
 
-def ask_until(port: int, request: bytes, pause: float, path_of_end: str) -> Outcome:
-    """Ask over one connection, with a pause after each answer, until a file of this path is there."""
-    from pathlib import Path
+def ask_until(port: int, request: bytes, pause: float, end: str) -> list[tuple[float, float]]:
+    """Ask over one connection, with a pause after each answer, until there is a file of this path.
 
-    end = Path(path_of_end)
+    Shape   for each answer when it was asked for, in Unix seconds, and how many seconds it took
+    Errors  ConnectionError for another answer than 200
+    """
     connection = _Connection(port)
-    latencies: list[float] = []
-    refused = 0
-    began = time.time()
-    while not end.exists():
+    samples = []
+    while not Path(end).exists():
+        began = time.time()
         connection.send(request)
         while (answer := connection.answer()) is None:
             pass
-        latencies.append(time.perf_counter() - connection.sent_at)
-        refused += b" 200 " not in answer[:16]
+        samples.append((began, time.perf_counter() - connection.sent_at))
+        if b" 200 " not in answer[:16]:
+            raise ConnectionError(answer[:100].decode())
         time.sleep(pause)
-    ended = time.time()
     connection.socket.close()
-    return Outcome(tuple(latencies), refused, began, ended)
+    return samples
 
 
 _processes = ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("spawn"))

@@ -83,8 +83,20 @@ def empty(folder: Path) -> Iterator[Server]:
 @contextmanager
 def stripe(folder: Path) -> Iterator[Server]:
     """Serve the simulated Stripe."""
-    command = [sys.executable, str(BENCH / "offline_stripe.py")]
-    with started(command, dict(os.environ), folder, "stripe") as server:
+    command = [sys.executable, "-m", "corkage.cli", "simulator", "--port", "0"]
+    with started(command, dict(os.environ) | {"PYTHONUNBUFFERED": "1"}, folder, "stripe") as server:
+        yield server
+
+
+@contextmanager
+def one_by_one(folder: Path, stripe_url: str) -> Iterator[Server]:
+    """Serve Corkage without its way of taking webhooks together."""
+    environ = environ_of_corkage(stripe_url) | {
+        "BILLING_DATABASE": str(folder / "one_by_one.db"),
+        "BILLING_PLANS": str(folder / "plans.toml"),
+        "BILLING_WORKER": "off",
+    }
+    with started([sys.executable, str(BENCH / "one_by_one.py")], environ, folder, "one_by_one") as server:
         yield server
 
 

@@ -11,6 +11,8 @@ from . import outbox
 TRIAL_ENDS_SOON_SECONDS = 3 * 86_400  # as early as Stripe's own trial_will_end
 OWING = ("past_due", "unpaid")
 BOUGHT = ("plan", "price_id", "quantity")
+OF_ACCESS = ("allowed", "reason", "status", *BOUGHT, "cancel_at")
+TOLD = (*OF_ACCESS, "trial_ending")
 
 Told = dict[str, Any]
 """What a notice says of a user's access: the fields of Access that matter, and whether a trial ends soon."""
@@ -40,7 +42,7 @@ def note(user_id: str, now: float, *, tells: bool = True) -> None:
     before, after = _before(user), _told(user, access, now)
     for kind in kinds_of(before, after) if tells else ():
         _write(user_id, kind, json.dumps(before), json.dumps(after), now)
-    User.update(told=json.dumps(after), next_change_at=_next_change_at(user, access, now)).where(
+    User.update(told=_packed(after), next_change_at=_next_change_at(user, access, now)).where(
         User.id == user_id
     ).execute()
 
@@ -85,12 +87,18 @@ def _by_time(column: Any) -> Any:
 
 
 def _before(user: User) -> Told:
-    return json.loads(user.told) if user.told else _told(User(), Access(user.id, allowed=False, reason=""), 0)
+    if user.told:
+        return dict(zip(TOLD, json.loads(user.told), strict=True))
+    return _told(User(), Access(user.id, allowed=False, reason=""), 0)
+
+
+def _packed(told: Told) -> str:
+    """Write what was told without its names: it stands in every user's row."""
+    return json.dumps([told[name] for name in TOLD], separators=(",", ":"))
 
 
 def _told(user: User, access: Access, now: float) -> Told:
-    names = ("allowed", "reason", "status", *BOUGHT, "cancel_at")
-    return {name: getattr(access, name) for name in names} | {"trial_ending": _trial_ends_soon(user, access, now)}
+    return {name: getattr(access, name) for name in OF_ACCESS} | {"trial_ending": _trial_ends_soon(user, access, now)}
 
 
 def _trial_ends_soon(user: User, access: Access, now: float) -> bool:

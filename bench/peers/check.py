@@ -54,6 +54,8 @@ class Running:
     client: stripe.StripeClient
     environ: dict[str, str]
     url: str
+    pid: int = 0
+    startup_seconds: float = 0.0
     told: set[str] = field(default_factory=set)
 
     def subscribe(self, user: str) -> tuple[str, str]:
@@ -136,8 +138,10 @@ def running(
         served = Running(peer, simulator, client, environ, f"http://127.0.0.1:{port}")
         if events != NONE:
             simulator.add_webhook_endpoint(f"{served.url}/webhook", events or peer.events, WEBHOOK_SECRET)
-        with _started(peer.command(into, port), environ, into):
-            _wait(lambda: _answers(f"{served.url}/health"), f"{peer.name} does not start")
+        began = time.monotonic()
+        with _started(peer.command(into, port), environ, into) as served.pid:
+            _wait(lambda: _answers(f"{served.url}/health"), f"{peer.name} does not start", 0.005)
+            served.startup_seconds = time.monotonic() - began
             yield served
 
 
@@ -229,10 +233,10 @@ def _free_port() -> int:
 
 
 @contextlib.contextmanager
-def _started(command: list[str], environ: dict[str, str], into: Path) -> Iterator[None]:
+def _started(command: list[str], environ: dict[str, str], into: Path) -> Iterator[int]:
     process = subprocess.Popen(command, env=environ, cwd=into)
     try:
-        yield
+        yield process.pid
     finally:
         process.terminate()
         try:
@@ -257,12 +261,12 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _wait(is_so: Callable[[], bool], otherwise: str) -> None:
+def _wait(is_so: Callable[[], bool], otherwise: str, pause: float = 0.05) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not is_so():
         if time.monotonic() > deadline:
             raise TimeoutError(otherwise)
-        time.sleep(0.05)
+        time.sleep(pause)
 
 
 def main(folder: str, *names: str) -> None:
