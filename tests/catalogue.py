@@ -79,9 +79,9 @@ def untranslated(catalog: Catalog) -> list[str]:
     return [str(each.id) for each in catalog if each.id and not all(texts(each.string))]
 
 
-def texts(string: str | tuple[str, ...] | list[str]) -> tuple[str, ...]:
-    """A message's text, or each of its plurals."""
-    return (string,) if isinstance(string, str) else tuple(string)
+def texts(string: str | tuple[str, ...] | list[str] | None) -> tuple[str, ...]:
+    """A message's text, or each of its plurals; of one that was just added, an empty one."""
+    return (string or "",) if isinstance(string, str | None) else tuple(string)
 
 
 def main() -> None:
