@@ -37,10 +37,12 @@ from .errors import (
     StripeUnavailable,
 )
 from .handlers.access import show_access
+from .handlers.admin import act_as_admin, show_admin
 from .handlers.checkout import start_checkout
 from .handlers.edge import ErrorsToResponses
-from .handlers.guards import PREFLIGHT, is_known_origin
+from .handlers.guards import ADMIN, PREFLIGHT, is_known_origin
 from .handlers.health import show_health
+from .handlers.operator import Guesses
 from .handlers.pages import fragment, show_account, show_cancel, show_pricing, show_style
 from .handlers.portal import open_portal
 from .handlers.returning import come_back
@@ -427,6 +429,11 @@ class Billing:
         return Pages(self.config)
 
     @functools.cached_property
+    def guesses(self) -> Guesses:
+        """What counts how often somebody tried to sign in as the operator."""
+        return Guesses()
+
+    @functools.cached_property
     def _hurried(self) -> "Gateway":
         """Stripe for a visitor who is waiting."""
         from .sync.gateway import Gateway
@@ -551,7 +558,7 @@ class Billing:
         self._telling.begin_anew()
         self._thread_lock, self._left_lock = threading.Lock(), threading.Lock()
         self._stripe_slots = threading.BoundedSemaphore(self.stripe_slots)
-        for name in ("worker", "checkout", "converger", "gateway", "_hurried"):
+        for name in ("worker", "checkout", "converger", "gateway", "_hurried", "guesses"):
             self.__dict__.pop(name, None)
 
     def _start_threads(self) -> None:
@@ -605,17 +612,23 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/cancel", show_cancel),
     ("GET", "/style.css", show_style),
     ("GET", "/access", show_access),
+    ("GET", ADMIN, show_admin),
+    ("POST", ADMIN, act_as_admin),
     ("GET", "/health", show_health),
 )
 
 
 def create_app(billing: Billing) -> bottle.Bottle:
-    """Make the WSGI app: every route, and an answer in our own shape for what is no route."""
+    """Make the WSGI app: every route, and an answer in our own shape for what is no route.
+
+    The operator's page is none without a token to open it.
+    """
     app = bottle.Bottle()
     app.install(ErrorsToResponses(billing))
-    for method, rule, handler in ROUTES:
+    routes = [each for each in ROUTES if billing.config.admin_token or each[1] != ADMIN]
+    for method, rule, handler in routes:
         app.route(rule, method, functools.partial(_handle, billing, handler), name=f"{method} {rule}")
-    for rule in {rule for _, rule, _ in ROUTES}:
+    for rule in {rule for _, rule, _ in routes}:
         app.route(rule, "ANY", _refuse_method)
     for rule in ("/", r"/<path:re:[\s\S]+>"):  # a line break in an address is none of Bottle's business either
         app.route(rule, "ANY", _refuse_path)

@@ -24,6 +24,7 @@ authorization cookie host forwarded x-forwarded-for x-forwarded-host x-forwarded
 """.split()
 HOST = re.compile(r"[a-z0-9_.-]+|[0-9a-f:.]+")
 SHORTEST_AUTH_SECRET = 32
+ADMIN_TOKEN = re.compile(r"[\x21-\x7e]{32,200}")
 KEEP_EVENTS_AT_LEAST_DAYS = 31  # Stripe tells events for 30 days: what we forget earlier could come back as new
 POLL_SECONDS, POLL_SECONDS_WITHOUT_WEBHOOKS = 300, 10
 AS_WEBHOOKS_ALLOW = -1
@@ -68,6 +69,7 @@ class Config:
     trusted_user_header: str | None = None
     trusted_email_header: str | None = None
     trusted_proxies: tuple[Network, ...] = ()
+    admin_token: str = field(default="", repr=False)
     notify_url: str | None = field(default=None, repr=False)
     notify_secrets: tuple[str, ...] = field(default=(), repr=False)
     stripe_api_base: str | None = None
@@ -92,6 +94,7 @@ class Config:
             "webhook_secrets": tuple(Secret(secret) for secret in self.webhook_secrets),
             "auth_secrets": tuple(Secret(secret) for secret in self.auth_secrets),
             "notify_secrets": tuple(Secret(secret) for secret in self.notify_secrets),
+            "admin_token": Secret(self.admin_token),
             "app": self.app or _host(self.frontend_urls),
             "poll_seconds": polled if self.poll_seconds == AS_WEBHOOKS_ALLOW else self.poll_seconds,
         }
@@ -187,6 +190,7 @@ class _Reader:
             trusted_user_header=self.optional("BILLING_TRUSTED_USER_HEADER", _header, None),
             trusted_email_header=self.optional("BILLING_TRUSTED_EMAIL_HEADER", _header, None),
             trusted_proxies=self.optional("BILLING_TRUSTED_PROXIES", _networks, ()),
+            admin_token=self.optional("BILLING_ADMIN_TOKEN", _admin_token, "", is_secret=True),
             notify_url=self.optional("BILLING_NOTIFY_URL", _notify_url, None),
             notify_secrets=self.optional("BILLING_NOTIFY_SECRET", _notify_secrets, NONE, is_secret=True),
             worker=self.optional("BILLING_WORKER", _one_of("thread", "inline", "off"), "thread"),
@@ -292,6 +296,15 @@ def _auth_secrets(text: str) -> tuple[str, ...]:
             '(python -c "import secrets; print(secrets.token_urlsafe(32))" makes one)'
         )
     return _list(text)
+
+
+def _admin_token(text: str) -> str:
+    if not ADMIN_TOKEN.fullmatch(text):
+        raise Unwanted(
+            "a token of 32 to 200 letters, digits and signs, no blanks "
+            '(python -c "import secrets; print(secrets.token_urlsafe(32))" makes one)'
+        )
+    return text
 
 
 WANTED_TO_SIGN_WITH = (

@@ -18,7 +18,8 @@ BillingError                      500 internal_error
 │   │   └── InvalidUserHeader     401 invalid_user_header
 │   ├── PaymentRequired           402 payment_required
 │   ├── NotFound                  404 not_found
-│   └── MethodNotAllowed          405 method_not_allowed
+│   ├── MethodNotAllowed          405 method_not_allowed
+│   └── TooManyGuesses            429 too_many_guesses
 ├── NotConfigured                 503 not_configured
 ├── DatabaseUnavailable           503 database_unavailable
 ├── Overtaken                     503 overtaken
@@ -195,6 +196,15 @@ class MethodNotAllowed(RequestRefused):
     http_status = 405
     code = "method_not_allowed"
     sentence = "This address does not take this method."
+
+
+class TooManyGuesses(RequestRefused):
+    """Somebody tries one operator's token after the other."""
+
+    http_status = 429
+    code = "too_many_guesses"
+    sentence = "That was wrong too often. Please wait a minute before you try again."
+    retry_after_seconds = 60
 
 
 class NotConfigured(BillingError):

@@ -73,12 +73,12 @@ def _asked_for(options: argparse.Namespace, worker: "Worker", now: float) -> "li
 
 
 def _one(event_id: str, worker: "Worker") -> "list[EventRef] | None":
-    from ..sync.replay import find
+    from ..sync.replay import find, is_left
 
     found = find(worker.gateway, event_id)
     if found is None:
         print(f"{event_id} is known neither to Stripe (for 30 days) nor to this file", file=sys.stderr)
-    elif not found.is_wanted or found.account:
+    elif is_left(found):
         print(f"{event_id} ({found.type}) says nothing about anything that Corkage holds", file=sys.stderr)
     else:
         return [found]

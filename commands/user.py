@@ -4,7 +4,8 @@ import argparse
 import time
 
 from ..identity import Identity
-from ..models import REASONS, Access, Customer, Subscription
+from ..models import REASONS, Access, Subscription
+from ..sync.story import customers_of
 from . import OK, opened
 from .words import moment
 
@@ -38,11 +39,10 @@ def _print_user(access: Access) -> None:
     _print_fact("features", ", ".join(access.features), access.features)
     _print_fact("until", moment(access.until), access.until)
     _print_fact("stale", "the period is over, and Stripe has not said what comes next", access.stale)
-    for customer in Customer.select().where(Customer.user == access.user_id):
+    for customer, subscriptions in customers_of(access.user_id):
         note = "deleted at Stripe" if customer.deleted_at else f"fetched {moment(customer.fetched_at)}"
         print(f"  {customer.id}: {note}")
-        held = Subscription.select().where(Subscription.customer == customer.id)
-        for each in held.order_by(Subscription.created.desc()):
+        for each in subscriptions:
             print(f"    {each.id}: {each.subscription_status}, {each.stripe_price_id}, {_dates(each)}")
 
 

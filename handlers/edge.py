@@ -45,7 +45,7 @@ class ErrorsToResponses:
     def apply(self, callback: Callable[..., Any], route: bottle.Route) -> Callable[..., Any]:
         def guarded(*args: Any, **kwargs: Any) -> Any:
             response = self._answer(functools.partial(callback, *args, **kwargs), route.rule)
-            for name, value in cors_headers(bottle.request.environ, self.billing.config).items():
+            for name, value in cors_headers(bottle.request.environ, self.billing.config, route.rule).items():
                 response.set_header(name, value)
             vary = response.get_header("Vary")
             response.set_header("Vary", f"{vary}, Origin" if vary else "Origin")

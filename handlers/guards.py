@@ -5,6 +5,8 @@ from typing import Any
 from ..config import Config, origin_of
 from ..errors import CrossSite
 
+ADMIN = "/admin"
+
 
 def refuse_cross_site(environ: dict[str, Any], config: Config) -> None:
     """Let a POST pass from our own pages, from the product's, or from a program that shows a token.
@@ -20,16 +22,28 @@ def refuse_cross_site(environ: dict[str, Any], config: Config) -> None:
         raise CrossSite(f"Origin {origin!r}, Sec-Fetch-Site {site!r}")
 
 
+def refuse_all_but_own_page(environ: dict[str, Any], config: Config) -> None:
+    """Let a POST pass from a page on our own origin: to what an operator may do, the product's pages are strangers.
+
+    Errors  CrossSite
+    """
+    origin, site = environ.get("HTTP_ORIGIN"), environ.get("HTTP_SEC_FETCH_SITE")
+    own = {origin_of(config.billing_url)} if config.billing_url else set()
+    is_here = origin is not None and origin.partition("://")[2] == environ.get("HTTP_HOST")
+    if site != "same-origin" and (site is not None or not (is_here or origin in own)):
+        raise CrossSite(f"to the operator's page: Origin {origin!r}, Sec-Fetch-Site {site!r}")
+
+
 def is_known_origin(origin: str | None, config: Config) -> bool:
     """Tell whether an Origin header names the product's pages, or ours."""
     own = {origin_of(config.billing_url)} if config.billing_url else set()
     return origin in config.frontend_origins | own
 
 
-def cors_headers(environ: dict[str, Any], config: Config) -> dict[str, str]:
-    """Let the product's own pages, and no others, read the answer with the user's cookie."""
+def cors_headers(environ: dict[str, Any], config: Config, rule: str) -> dict[str, str]:
+    """Let the product's own pages, and no others, read the answer with the user's cookie; not what is an operator's."""
     origin = environ.get("HTTP_ORIGIN")
-    if origin is None or origin not in config.frontend_origins:
+    if origin is None or origin not in config.frontend_origins or rule.endswith(ADMIN):
         return {}
     return {
         "Access-Control-Allow-Origin": origin,

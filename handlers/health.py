@@ -1,7 +1,7 @@
 """GET /health: is everything in order, for an operator or a load balancer."""
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import bottle
 
@@ -21,10 +21,16 @@ def show_health(billing: "Billing") -> bottle.HTTPResponse:
             left counts the webhooks since the start that were answered and changed nothing, by reason
     Errors  DatabaseUnavailable
     """
-    now = time.time()
+    facts = health_of(billing, time.time())
+    return json_response(facts, 200 if facts["status"] == "ok" else 503)
+
+
+def health_of(billing: "Billing", now: float) -> dict[str, Any]:
+    """Tell what an operator is to know, with the database as it is now.
+
+    Errors  DatabaseUnavailable
+    """
     backlog, notices = inbox.backlog(now)._asdict(), outbox.backlog(now)._asdict()
     worker = billing.worker_state()
-    is_well = worker != "stopped"
-    status = "ok" if is_well else "failing"
-    body = {"status": status, "worker": worker, **backlog, "notices": notices, "left": billing.left}
-    return json_response(body, 200 if is_well else 503)
+    status = "failing" if worker == "stopped" else "ok"
+    return {"status": status, "worker": worker, **backlog, "notices": notices, "left": billing.left}

@@ -65,6 +65,7 @@ class Pages:
         self.templates = Templates(self.folder, config.color)
         at_stripe = [*STRIPE_PAGES, *([origin_of(config.stripe_api_base)] if config.stripe_api_base else [])]
         self.stripe_origins = frozenset(at_stripe)
+        self.private_policy = _security_policy(config, [])
         self.headers = {
             "Content-Type": "text/html; charset=utf-8",
             "Content-Security-Policy": _security_policy(config, at_stripe),
@@ -92,6 +93,15 @@ class Pages:
         content = self.content(view, visit, {"title": title, **values})
         body = self.templates.render("layout", self._values(visit) | {"title": title, "view": view, "content": content})
         return bottle.HTTPResponse(body, status, self.headers | {"Cache-Control": "no-store"})
+
+    def private_page(
+        self, view: str, visit: Visit, values: dict[str, Any], title: str, status: int = 200
+    ) -> bottle.HTTPResponse:
+        """Answer with a page for the operator alone: its forms lead nowhere but here, and no search engine lists it."""
+        page = self.page(view, visit, values, status, title)
+        page.set_header("Content-Security-Policy", self.private_policy)
+        page.set_header("X-Robots-Tag", "noindex, nofollow")
+        return page
 
     def fragment(self, view: str, visit: Visit, values: dict[str, Any]) -> str:
         """Make a view without the layout, for a page of the host's that links style.css."""
@@ -160,11 +170,9 @@ def _relative_base(environ: dict[str, Any]) -> str:
 
 def _security_policy(config: Config, at_stripe: list[str]) -> str:
     """Write what a page may load and where its forms may lead. Browsers hold a form's redirects to it as well."""
+    forms = " ".join(["'self'", *at_stripe])
     image = f"; img-src {_image_source(config.logo_url)}" if config.logo_url else ""
-    return (
-        f"default-src 'none'; style-src 'self'{image}; form-action 'self' {' '.join(at_stripe)}; "
-        "base-uri 'none'; frame-ancestors 'none'"
-    )
+    return f"default-src 'none'; style-src 'self'{image}; form-action {forms}; base-uri 'none'; frame-ancestors 'none'"
 
 
 def _image_source(url: str) -> str:

@@ -5,12 +5,12 @@ import gettext
 import io
 import logging
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 from babel import Locale, UnknownLocaleError
-from babel.dates import format_date
+from babel.dates import format_date, format_datetime, format_timedelta
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import PoFileError, read_po
 from babel.numbers import format_percent
@@ -49,6 +49,14 @@ class Words:
     def date(self, moment: int, length: Literal["medium", "long"] = "long") -> str:
         """Write the day, in UTC, of a moment in Unix seconds."""
         return format_date(datetime.fromtimestamp(moment, UTC), length, locale=self.locale)
+
+    def moment(self, moment: float) -> str:
+        """Write a day and a time, in UTC."""
+        return f"{format_datetime(datetime.fromtimestamp(moment, UTC), 'medium', locale=self.locale)} UTC"
+
+    def ago(self, seconds: float) -> str:
+        """Write how long ago something was or, below zero, how long it is until then."""
+        return format_timedelta(-timedelta(seconds=seconds), add_direction=True, locale=self.locale)
 
     def percent(self, share: float) -> str:
         return format_percent(share, locale=self.locale)

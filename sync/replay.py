@@ -37,7 +37,12 @@ def since(gateway: Gateway, at: float, livemode: bool) -> list[EventRef]:
 
 def counts(event: EventRef, livemode: bool) -> bool:
     """Tell whether the event is of this account and mode, and says "look" at something that we hold."""
-    return event.livemode == livemode and not event.account and event.is_wanted
+    return event.livemode == livemode and not is_left(event)
+
+
+def is_left(event: EventRef) -> bool:
+    """Tell what changes nothing: it says nothing about anything that we hold, or is another account's."""
+    return bool(event.account) or not event.is_wanted
 
 
 def replay(worker: Worker, events: Sequence[EventRef], now: float) -> list[StripeEvent]:

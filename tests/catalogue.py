@@ -12,6 +12,7 @@ from babel.messages.pofile import read_po, write_po
 
 import corkage
 from corkage import errors
+from corkage.models import REASONS
 
 ROOT = Path(corkage.__file__).parent
 LOCALE = ROOT / "locale"
@@ -27,6 +28,7 @@ PASSING = tuple(
         "Project-Id-Version",
     )
 )
+SOURCES = ("pages/*.py", "handlers/*.py", "views/*.html")
 LAYOUT = {"sort_output": True, "width": 110, "include_lineno": False}
 
 
@@ -57,12 +59,14 @@ def template() -> Catalog:
     catalog = Catalog(project="Corkage", charset="utf-8", fuzzy=False)
     catalog.header_comment = "# The messages of Corkage's pages. Written by tests/catalogue.py."
     catalog.creation_date = catalog.revision_date = None
-    for path in sorted([*(ROOT / "pages").glob("*.py"), *(ROOT / "views").glob("*.html")]):
+    for path in sorted(path for pattern in SOURCES for path in ROOT.glob(pattern)):
         source = path.read_text("utf-8") if path.suffix == ".py" else code_of(path)
         for message in found_in(source):
             catalog.add(message, locations=[(str(path.relative_to(ROOT)), 0)])
     for sentence in sentences():
         catalog.add(sentence, locations=[("errors.py", 0)])
+    for meaning in REASONS.values():
+        catalog.add(meaning, locations=[("models.py", 0)])
     return catalog
 
 

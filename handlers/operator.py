@@ -1,0 +1,109 @@
+"""The operator: signed in with BILLING_ADMIN_TOKEN, known by a cookie that is derived from it, and slow to guess."""
+
+import hmac
+import secrets
+import threading
+from collections import deque
+from typing import Any
+
+import bottle
+
+from ..config import Config
+from ..errors import CrossSite, TooManyGuesses
+
+COOKIE = "__Host-corkage-admin"
+COOKIE_ON_PLAIN_HTTP = "corkage-admin"
+LASTS_SECONDS = 8 * 3600
+GUESSES, WITHIN_SECONDS = 5, 60
+MOST_ADDRESSES = 10_000
+
+
+class Guesses:
+    """Counts the tries to sign in, by address, until one is right."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tried: dict[str, deque[float]] = {}
+
+    def note(self, address: str, now: float) -> None:
+        """Note a try, before it is looked at: many at once are counted like many in turn.
+
+        Errors  TooManyGuesses for the sixth within a minute
+        """
+        with self._lock:
+            if len(self._tried) > MOST_ADDRESSES:
+                self._tried = {who: times for who, times in self._tried.items() if times[-1] > now - WITHIN_SECONDS}
+            times = self._tried.setdefault(address, deque(maxlen=GUESSES))
+            if len(times) == GUESSES and times[0] > now - WITHIN_SECONDS:
+                raise TooManyGuesses(f"{GUESSES} wrong tokens from {address} within {WITHIN_SECONDS} s")
+            times.append(now)
+
+    def forget(self, address: str) -> None:
+        """Forget the tries of an address that has shown the token."""
+        with self._lock:
+            self._tried.pop(address, None)
+
+
+def is_token(config: Config, shown: str) -> bool:
+    """Compare what was shown with the token, in a time that tells nothing of either."""
+    return _are_same(shown, config.admin_token)
+
+
+def new_session(config: Config, now: float) -> str:
+    """Make a session: when it ends, a number of its own, and the proof that we made it."""
+    begun = f"{int(now) + LASTS_SECONDS}.{secrets.token_hex(16)}"
+    return f"{begun}.{_proof(config, 'session', begun)}"
+
+
+def session_of(config: Config, environ: dict[str, Any], now: float) -> str | None:
+    """Read the session that the request's cookie names; None for one that is over, or that we did not make."""
+    session = cookie_of(config, environ)
+    begun, _, proof = session.rpartition(".")
+    if not _are_same(proof, _proof(config, "session", begun)):
+        return None
+    return session if int(begun.partition(".")[0]) > now else None
+
+
+def cookie_of(config: Config, environ: dict[str, Any]) -> str:
+    """Read the request's cookie, whatever it holds."""
+    return str(bottle.BaseRequest(environ).get_cookie(_cookie_name(config, environ)) or "")
+
+
+def form_token(config: Config, session: str) -> str:
+    """Tell what a form of this session holds, and no other page knows."""
+    return _proof(config, "form", session)
+
+
+def check_form(config: Config, session: str, token: str) -> None:
+    """Refuse a form that is not of a page which this session was shown.
+
+    Errors  CrossSite
+    """
+    if not _are_same(token, form_token(config, session)):
+        raise CrossSite("the form's token is not of this session")
+
+
+def cookie_header(config: Config, environ: dict[str, Any], session: str) -> str:
+    """Write the header that has the browser keep the session, or forget it when it is empty.
+
+    Without a path the cookie is of the folder that the page is in, wherever that is mounted; the name on https wants /.
+    """
+    name = _cookie_name(config, environ)
+    lasts = LASTS_SECONDS if session else 0
+    where = "; Path=/; Secure" if name == COOKIE else ""
+    return f"{name}={session}; Max-Age={lasts}{where}; HttpOnly; SameSite=Strict"
+
+
+def _cookie_name(config: Config, environ: dict[str, Any]) -> str:
+    """Behind a proxy that ends TLS all requests look plain: what is said to be on https counts as that."""
+    is_said_plain = (config.billing_url or config.frontend_url).lower().startswith("http://")
+    is_plain = environ.get("wsgi.url_scheme") == "http" and is_said_plain
+    return COOKIE_ON_PLAIN_HTTP if is_plain else COOKIE
+
+
+def _are_same(shown: str, wanted: str) -> bool:
+    return hmac.compare_digest(shown.encode("utf-8", "replace"), wanted.encode())
+
+
+def _proof(config: Config, purpose: str, text: str) -> str:
+    return hmac.new(config.admin_token.encode(), f"corkage {purpose} {text}".encode(), "sha256").hexdigest()

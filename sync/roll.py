@@ -1,0 +1,77 @@
+"""The roll of users: how many are in which state, and those who answer to what an operator looks for."""
+
+from typing import NamedTuple
+
+from .. import database
+from ..models import Access, Customer, Subscription, User, read_access
+
+PAGE = 50
+MOST_SCANNED = 100_000  # rows that one page looks through, a tenth of a second; the next goes on from there
+
+# A user's own words have no index, which every sign-up would pay for: so the rows are looked through in their order.
+_FIND = """
+SELECT u.id, u.email
+FROM (SELECT id, email, name FROM corkage_user WHERE id > :after ORDER BY id LIMIT :scanned) AS u
+JOIN corkage_access AS a ON a.user_id = u.id
+WHERE (:reason = '' OR a.reason = :reason)
+    AND (:words = '' OR u.id LIKE :words ESCAPE '!' OR u.email LIKE :words ESCAPE '!' OR u.name LIKE :words ESCAPE '!')
+ORDER BY u.id
+LIMIT :limit
+"""
+_LAST_SCANNED = "SELECT id FROM corkage_user WHERE id > ? ORDER BY id LIMIT 1 OFFSET ?"
+
+
+class Roll(NamedTuple):
+    """One page of users, with the e-mail of each; `after` is where the next begins, None when there is none."""
+
+    users: list[tuple[Access, str | None]]
+    after: str | None
+
+
+def count_by_reason() -> dict[str, int]:
+    """Count the users by what their access rests on, the most frequent first.
+
+    Errors  DatabaseUnavailable
+    """
+    query = "SELECT reason, count(*) AS users FROM corkage_access GROUP BY reason ORDER BY users DESC, reason"
+    with database.reading():
+        return dict(database.connection().execute(query).fetchall())
+
+
+def find_users(wanted: str, reason: str = "", after: str = "") -> Roll:
+    """List users: the one that has just this id, or whose customer or subscription has; else those who have it in their
+    id, e-mail or name.
+
+    Shape   after: the user id that the page before ended with; reason: one of models.REASONS, or none
+    Errors  DatabaseUnavailable
+    """
+    named = [] if reason or after else _named(wanted)
+    if named:
+        return Roll([(read_access(user.id), user.email) for user in named], None)
+    words = "".join(f"!{letter}" if letter in "!%_" else letter for letter in wanted)
+    values = {
+        "after": after,
+        "scanned": MOST_SCANNED,
+        "reason": reason,
+        "words": f"%{words}%" if wanted else "",
+        "limit": PAGE + 1,
+    }
+    with database.reading():
+        rows = database.connection().execute(_FIND, values).fetchall()
+    users = [(read_access(user_id), email) for user_id, email in rows[:PAGE]]
+    return Roll(users, rows[PAGE - 1][0] if len(rows) > PAGE else _last_scanned(after))
+
+
+def _named(wanted: str) -> list[User]:
+    """Find whom an id names, by the indexes."""
+    if not wanted:
+        return []
+    customer = Customer.select(Customer.user).where(Customer.id == wanted)
+    subscription = Subscription.select(Subscription.user).where(Subscription.id == wanted)
+    return list(User.select().where((User.id == wanted) | User.id.in_(customer) | User.id.in_(subscription)))
+
+
+def _last_scanned(after: str) -> str | None:
+    with database.reading():
+        row = database.connection().execute(_LAST_SCANNED, (after, MOST_SCANNED - 1)).fetchone()
+    return row[0] if row else None

@@ -1,0 +1,640 @@
+"""The operator's page over HTTP: who gets in, what it shows, what it does, and what never happens by itself."""
+
+import html
+import re
+import time
+from contextlib import closing
+from dataclasses import replace
+from urllib.parse import urlencode
+
+import bottle
+import pytest
+import requests
+from harness import APP, running, serving
+
+from corkage import Billing, Identity, database
+from corkage.config import Config
+from corkage.errors import ConfigError
+from corkage.handlers import operator
+from corkage.models import Customer, Notice, NoticeDelivery, StripeEvent, Subscription, User
+from corkage.sync import inbox, outbox, roll
+
+TOKEN = "an-operators-token-of-at-least-32-characters"
+SCRIPT = "<script>alert(1)</script>"
+OUR_PAGE = {"Sec-Fetch-Site": "same-origin"}
+
+
+@pytest.fixture
+def settings(config):
+    return replace(config, admin_token=TOKEN)
+
+
+@pytest.fixture
+def app(settings):
+    with running(settings) as served:
+        yield served
+
+
+class Operator:
+    """Somebody at the operator's page, who keeps the cookie as a browser would."""
+
+    def __init__(self, url):
+        self.url, self.cookie = f"{url}/admin", ""
+
+    def get(self, query="", **headers):
+        return self.ask("GET", query, None, headers)
+
+    def post(self, form, query="", **headers):
+        return self.ask("POST", query, form, OUR_PAGE | headers)
+
+    def ask(self, method, query, form, headers):
+        sent = {"Accept": "text/html", "Accept-Language": "en", "Cookie": self.cookie} | headers
+        answer = requests.request(method, self.url + query, data=form, headers=sent, allow_redirects=False, timeout=30)
+        if "Set-Cookie" in answer.headers:
+            self.cookie = answer.headers["Set-Cookie"].split(";")[0]
+        return answer
+
+    def sign_in(self, token=TOKEN, query=""):
+        return self.post({"do": "sign_in", "token": token}, query)
+
+    def act(self, what, **to):
+        """Go where it is asked first, and say yes."""
+        asked = self.get("?" + urlencode({"do": what, **to}))
+        return self.post(fields_of(asked) | {"do": what})
+
+
+def fields_of(page):
+    """What the page's last form holds."""
+    form = page.text.rpartition("<form")[2]
+    found = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)"', form)
+    return {name: html.unescape(value) for name, value in found}
+
+
+def text_of(page):
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page.text.split("<main", 1)[1])).split())
+
+
+@pytest.fixture
+def signed_in(app):
+    someone = Operator(app.url)
+    assert someone.sign_in().status_code == 303
+    return someone
+
+
+def subscribe(app, shop, user="ann", **params):
+    customer = shop.customer(user, **params)
+    subscription = shop.subscribe(customer, user=user)
+    app.billing.worker.converger.converge(customer, time.time())
+    return customer, subscription
+
+
+def record(event_id, customer, received_at=1.0, due_at=1.0):
+    inbox.record(
+        inbox.EventRef(event_id, "customer.updated", 1, False, None, customer, customer), "webhook", received_at, due_at
+    )
+
+
+def rows():
+    return [model.select().count() for model in (User, Customer, Subscription, StripeEvent, Notice, NoticeDelivery)]
+
+
+def test_without_a_token_set_there_is_no_such_page(config):
+    with running(config) as served:
+        for method in ("GET", "POST", "PUT", "OPTIONS"):
+            asked = {"Accept": "application/json"} | OUR_PAGE
+            answers = [
+                requests.request(method, served.url + path, headers=asked, timeout=30)
+                for path in ("/admin", "/nothing")
+            ]
+            assert [each.status_code for each in answers] == [404, 404]
+            assert answers[0].content == answers[1].content
+
+
+@pytest.mark.parametrize(("text", "fits"), [("x" * 32, True), ("x" * 31, False), ("x" * 16 + " " + "x" * 16, False)])
+def test_a_token_that_could_be_guessed_stops_the_start_and_is_not_shown(environ, tmp_path, text, fits):
+    said = environ | {"BILLING_ADMIN_TOKEN": text, "BILLING_PLANS": str(tmp_path / "plans.toml")}
+    if fits:
+        config = Config.from_env(said, None)
+        assert config.admin_token == text
+        assert text not in repr(config)
+        return
+    with pytest.raises(ConfigError, match="BILLING_ADMIN_TOKEN: wanted a token of 32 to 200") as refused:
+        Config.from_env(said, None)
+    assert text not in str(refused.value)
+
+
+def test_who_is_not_signed_in_is_shown_a_form_and_nothing_else(app, shop):
+    subscribe(app, shop, "ann-the-user")
+    stranger = Operator(app.url)
+
+    for query in ("", "?user=ann-the-user", "?show=events", "?show=health", "?do=sync&user=ann-the-user"):
+        page = stranger.get(query)
+        assert page.status_code == 401
+        assert "Operator token" in page.text
+        assert "active" not in page.text
+        assert "Set-Cookie" not in page.headers
+    assert 'action="admin?user=ann-the-user"' in stranger.get("?user=ann-the-user").text
+
+
+def test_the_right_token_leads_on_to_what_was_asked_for_with_a_cookie_for_here_alone(app):
+    operator_ = Operator(app.url)
+
+    answer = operator_.sign_in(query="?user=ann&lang=de")
+
+    assert answer.status_code == 303
+    assert answer.headers["Location"] == "admin?user=ann&lang=de"
+    cookie = answer.headers["Set-Cookie"]
+    assert re.fullmatch(
+        r"__Host-corkage-admin=[0-9a-f.]+; Max-Age=28800; Path=/; Secure; HttpOnly; SameSite=Strict", cookie
+    )
+    assert TOKEN not in cookie
+    assert "Nutzer" in operator_.get("?lang=de").text
+
+
+@pytest.mark.parametrize(("billing_url", "is_plain"), [("http://127.0.0.1:8080", True), ("https://b.example", False)])
+def test_on_plain_http_the_cookie_is_one_that_browsers_take_there(settings, billing_url, is_plain):
+    with running(replace(settings, billing_url=billing_url)) as served:
+        someone = Operator(served.url)
+        cookie = someone.sign_in().headers["Set-Cookie"]
+        assert cookie.startswith("corkage-admin=") is is_plain
+        assert ("Secure" in cookie, "Path" in cookie) == (not is_plain, not is_plain)
+        assert someone.get().status_code == 200
+
+
+@pytest.mark.parametrize("token", ["", "wrong", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "\u00e9"])
+def test_a_wrong_token_opens_nothing_and_is_not_repeated(app, caplog, token):
+    someone = Operator(app.url)
+
+    answer = someone.sign_in(token)
+
+    assert answer.status_code == 401
+    assert "That is not the token." in answer.text
+    assert "Set-Cookie" not in answer.headers
+    assert not token or token not in answer.text + caplog.text
+    assert someone.get().status_code == 401
+
+
+def test_who_guesses_waits_a_minute_and_others_do_not(app):
+    guesser = Operator(app.url)
+
+    answers = [guesser.sign_in(f"guess {number}").status_code for number in range(6)]
+    shut = guesser.sign_in()
+
+    assert answers == [401] * 5 + [429]
+    assert (shut.status_code, shut.headers["Retry-After"]) == (429, "60")
+    assert "Please wait a minute" in shut.text
+    app.billing.guesses.note("192.0.2.1", time.time())
+    app.billing.guesses._tried["127.0.0.1"].clear()
+    assert guesser.sign_in().status_code == 303
+
+
+def test_guesses_are_forgotten_after_a_minute_and_by_the_right_token():
+    guesses = operator.Guesses()
+    for now in range(5):
+        guesses.note("a", now)
+
+    with pytest.raises(operator.TooManyGuesses):
+        guesses.note("a", 59.9)
+    guesses.note("a", 60)
+    guesses.forget("a")
+    for _ in range(5):
+        guesses.note("a", 61)
+
+
+def test_a_session_ends_after_eight_hours_or_with_the_token(settings):
+    session = operator.new_session(settings, 1000.5)
+
+    def is_read(config, now, cookie=session):
+        environ = {"HTTP_COOKIE": f"__Host-corkage-admin={cookie}", "wsgi.url_scheme": "https"}
+        return operator.session_of(config, environ, now) is not None
+
+    assert is_read(settings, 1000 + 8 * 3600 - 1)
+    assert not is_read(settings, 1000 + 8 * 3600)
+    assert not is_read(replace(settings, admin_token=TOKEN[::-1]), 1001)
+    begun, nonce, proof = session.split(".")
+    for forged in (
+        "",
+        ".",
+        "..",
+        f"9{begun}.{nonce}.{proof}",
+        f"{begun}.{nonce}.",
+        f"{begun}.{nonce}",
+        "x.y.z",
+        "\xe9..",
+    ):
+        assert not is_read(settings, 1001, forged)
+
+
+def test_an_expired_cookie_is_told_so_and_does_nothing(app, shop, settings):
+    subscribe(app, shop)
+    late, before = Operator(app.url), shop.calls()
+    session = operator.new_session(settings, time.time() - 9 * 3600)
+    late.cookie = f"__Host-corkage-admin={session}"
+
+    page = late.get()
+    posted = late.post({"do": "sync", "user": "ann", "form_token": operator.form_token(settings, session)})
+
+    assert (page.status_code, posted.status_code) == (401, 401)
+    assert "Your sign-in has ended." in page.text
+    assert "Nothing was done." in posted.text
+    assert shop.calls() == before
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site", "Origin": "https://evil.example"},
+        {"Sec-Fetch-Site": "same-site", "Origin": f"https://{APP}"},
+        {"Sec-Fetch-Site": None, "Origin": f"https://{APP}"},
+        {"Sec-Fetch-Site": None, "Origin": "null"},
+        {"Sec-Fetch-Site": None},
+        {"Sec-Fetch-Site": "none"},
+    ],
+)
+def test_a_post_from_any_other_page_does_nothing_even_of_the_products_own(app, shop, signed_in, headers):
+    subscribe(app, shop)
+    before, token = shop.calls(), fields_of(signed_in.get("?do=sync&user=ann"))
+
+    for form in (token | {"do": "sync"}, {"do": "sign_in", "token": TOKEN}, token | {"do": "sign_out"}):
+        answer = signed_in.post(form, **headers)
+        assert answer.status_code == 403
+        assert "Set-Cookie" not in answer.headers
+        assert "Access-Control-Allow-Origin" not in answer.headers
+    assert shop.calls() == before
+
+
+def test_a_post_without_the_sessions_own_form_does_nothing(app, shop, signed_in):
+    subscribe(app, shop)
+    other = Operator(app.url)
+    other.sign_in()
+    before, foreign = shop.calls(), fields_of(other.get("?do=sync&user=ann"))["form_token"]
+
+    for token in ("", "x", foreign, TOKEN):
+        assert signed_in.post({"do": "sync", "user": "ann", "form_token": token}).status_code == 403
+    assert shop.calls() == before
+
+
+def test_our_page_is_told_by_its_origin_where_browsers_say_no_more(app):
+    someone = Operator(app.url)
+    form = {"do": "sign_in", "token": TOKEN}
+
+    assert someone.post(form, **{"Sec-Fetch-Site": None, "Origin": app.url}).status_code == 303
+
+
+def test_signing_out_takes_the_cookie_away(signed_in):
+    form = fields_of(signed_in.get("?do=sync&user=ann"))
+
+    answer = signed_in.post(form | {"do": "sign_out"})
+
+    assert answer.status_code == 303
+    assert answer.headers["Set-Cookie"].startswith("__Host-corkage-admin=; Max-Age=0;")
+    assert signed_in.get().status_code == 401
+
+
+def test_every_page_is_kept_by_nobody_listed_nowhere_and_strict(app, shop, signed_in):
+    subscribe(app, shop)
+
+    for query in ("", "?user=ann", "?user=nobody", "?show=events", "?show=health", "?do=link"):
+        page = signed_in.get(query, Origin=f"https://{APP}")
+        assert page.headers["Cache-Control"] == "no-store"
+        assert page.headers["X-Robots-Tag"] == "noindex, nofollow"
+        assert page.headers["Content-Security-Policy"] == (
+            "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        )
+        assert "Access-Control-Allow-Origin" not in page.headers
+        assert "<script" not in page.text
+        assert not [secret for secret in (TOKEN, app.billing.config.stripe_secret_key) if secret in page.text]
+
+
+def test_users_are_counted_by_reason_and_found_by_what_is_known_of_them(app, shop, signed_in):
+    customer, subscription = subscribe(app, shop, "ann", email="ann@wonder.example", name="Ann 100% Land")
+    subscribe(app, shop, "bob")
+    User.insert(id="carl", created_at=1, updated_at=1).execute()
+
+    page = signed_in.get()
+    assert "All 3 active 2 no_subscription 1 ann active ann@wonder.example pro until" in text_of(page)
+    for wanted, found in {
+        "ann": ["ann"],
+        "AR": ["carl"],
+        "wonder.": ["ann"],
+        "100%": ["ann"],
+        "_": [],
+        customer: ["ann"],
+        subscription: ["ann"],
+        "' OR 1=1 --": [],
+    }.items():
+        listed = signed_in.get("?" + urlencode({"q": wanted}))
+        assert re.findall(r'class="name" href="admin\?user=(\w+)"', listed.text) == found
+    assert re.findall(r'class="name" href="admin\?user=(\w+)"', signed_in.get("?reason=active&q=b").text) == ["bob"]
+
+
+def test_a_customer_of_nobody_is_found_and_offered_to_be_linked(app, shop, signed_in):
+    customer = shop.customer(None)
+    app.billing.worker.converger.converge(customer, time.time())
+
+    page = signed_in.get(f"?q={customer}")
+
+    assert "This customer belongs to no user." in page.text
+    assert f'href="admin?do=link&amp;customer={customer}"' in page.text
+
+
+def test_a_thousand_users_come_by_the_page_each_once(app, signed_in):
+    with database.writing():
+        User.insert_many([{"id": f"user {n:04}", "created_at": 1, "updated_at": 1} for n in range(1000)]).execute()
+    seen, address = [], "admin"
+
+    for _ in range(20):
+        page = signed_in.get(address.removeprefix("admin"))
+        seen += re.findall(r'class="name" href="[^"]*">([^<]*)<', page.text)
+        following = re.findall(r'href="(admin[^"]*)">Next page', page.text)
+        assert len(page.content) < 30_000
+        address = html.unescape(following[0]) if following else None
+
+    assert address is None
+    assert seen == [f"user {n:04}" for n in range(1000)]
+
+
+def test_a_search_looks_through_so_many_rows_at_a_time_and_goes_on_from_there(app, monkeypatch):
+    User.insert_many([{"id": f"{n}", "created_at": 1, "updated_at": 1} for n in range(10, 30)]).execute()
+    monkeypatch.setattr(roll, "MOST_SCANNED", 10)
+
+    first = roll.find_users("9")
+    second = roll.find_users("9", after=first.after)
+
+    assert [access.user_id for access, _ in first.users] == ["19"]
+    assert first.after == "19"
+    assert [access.user_id for access, _ in second.users] == ["29"]
+    assert roll.find_users("9", after=second.after) == ([], None)
+
+
+def test_a_users_story_explains_the_answer_and_shows_what_it_rests_on(app, shop, signed_in):
+    outbox.register("url", time.time())
+    customer, subscription = subscribe(app, shop, email="ann@example.com")
+    app.deliver(shop.event("customer.subscription.created"))
+    app.work()
+
+    page = signed_in.get("?user=ann")
+
+    said = text_of(page)
+    for part in (
+        "Let in active paid, and going on The user reads: Your plan renews on",
+        "Plan pro Features exports, api Until",
+        "E-mail ann@example.com",
+        f"{customer} Used for checkout Fetched on",
+        f"{subscription} active pro_monthly, $9.00 per month period ends on",
+        "access_granted pending ntc_",
+    ):
+        assert part in said
+    assert re.search(
+        r"customer.subscription.created (known|converged) evt_\w+ cus_\w+ received \d+ seconds? ago Replay", said
+    )
+    for kind, id_ in (("customers", customer), ("subscriptions", subscription)):
+        assert f'href="https://dashboard.stripe.com/test/{kind}/{id_}"' in page.text
+    assert "https://dashboard.stripe.com/test/events/evt_" in page.text
+
+
+def test_links_lead_into_the_live_dashboard_with_a_live_key(settings):
+    live = replace(settings, stripe_secret_key="sk_live_x", stripe_api_base=None)
+    with running(live) as served:
+        User.insert(id="ann", created_at=1, updated_at=1).execute()
+        Customer.insert(id="cus_1", user="ann").execute()
+        someone = Operator(served.url)
+        someone.sign_in()
+        assert 'href="https://dashboard.stripe.com/customers/cus_1"' in someone.get("?user=ann").text
+
+
+def test_a_user_who_is_not_known_is_a_404_that_can_be_linked(signed_in):
+    page = signed_in.get("?user=nobody")
+
+    assert page.status_code == 404
+    assert "No user of this id is known here." in page.text
+    assert 'href="admin?do=link&amp;user=nobody"' in page.text
+
+
+def test_nothing_that_is_known_of_a_user_is_taken_for_markup(app, shop, signed_in):
+    customer, _ = subscribe(app, shop, SCRIPT, name=SCRIPT)
+    User.update(email=f'"{SCRIPT}@example.com').where(User.id == SCRIPT).execute()
+    now = time.time()
+    StripeEvent.insert(
+        id=f"evt_{SCRIPT}",
+        type=SCRIPT,
+        customer_id=customer,
+        created=1,
+        source=SCRIPT,
+        received_at=now,
+        next_attempt_at=now,
+    ).execute()
+    inbox.postpone([f"evt_{SCRIPT}"], SCRIPT, now)
+
+    for query in (
+        {},
+        {"q": SCRIPT},
+        {"reason": SCRIPT, "after": SCRIPT[:3]},
+        {"user": SCRIPT},
+        {"user": f'"{SCRIPT}'},
+        {"show": "events"},
+        {"do": "link", "user": SCRIPT, "customer": f'"><{SCRIPT}'},
+        {"do": "replay", "event": SCRIPT, "lang": SCRIPT},
+    ):
+        page = signed_in.get("?" + urlencode(query))
+        assert page.status_code in (200, 404)
+        assert "<script" not in page.text
+        assert '"<' not in page.text
+    assert "&lt;script&gt;" in page.text
+    done = signed_in.act("replay", event=SCRIPT)
+    assert "<script" not in done.text
+
+
+def test_what_fails_and_waits_is_listed_with_the_reason_and_what_was_applied_on_demand(app, shop, signed_in):
+    outbox.register("url", time.time())
+    customer, _ = subscribe(app, shop)
+    now = time.time()
+    for id_ in ("evt_fails", "evt_waits", "evt_done"):
+        record(id_, customer, now - 600, now + 600)
+    inbox.postpone(["evt_fails"], "stripe_unavailable: no answer", now)
+    with database.writing():
+        inbox.mark_applied(["evt_done"], "converged", now)
+
+    said, applied = (text_of(signed_in.get(f"?show=events{more}")) for more in ("", "&state=applied"))
+
+    assert "failing evt_fails ann received 10 minutes ago 1 try, the next in" in said
+    assert "stripe_unavailable: no answer Replay" in said
+    assert "pending evt_waits ann received 10 minutes ago" in said
+    assert "access_granted pending" in said
+    assert "evt_done" not in said
+    assert "converged evt_done" in applied
+
+
+def test_health_is_that_of_the_route_and_the_examination_waits_to_be_asked_for(app, shop, signed_in):
+    _, subscription = subscribe(app, shop)
+    record("evt_1", "cus_x")
+    Subscription.update(subscription_status="canceled").where(Subscription.id == subscription).execute()
+    User.update(subscription_status="canceled").where(User.id == "ann").execute()
+    before = shop.calls()
+
+    page = signed_in.get("?show=health")
+
+    assert "Worker off Events that wait 1 Events that fail 0" in text_of(page)
+    assert shop.calls() == before
+    examined = signed_in.post(fields_of(page))
+    assert "2 things to mend" in text_of(examined)
+    assert "user ann: we say ended, and by Stripe it is active" in text_of(examined)
+    assert "corkage sync" in text_of(examined)
+    assert app.billing.access("ann").reason == "ended"
+
+
+def test_looking_writes_nothing_and_asks_stripe_nothing(app, shop, simulator, signed_in):
+    customer, _ = subscribe(app, shop)
+    before, asked = rows(), len(simulator.requests)
+
+    for query in (
+        "",
+        "?user=ann",
+        "?user=zoe",
+        "?show=events",
+        "?show=health",
+        f"?do=link&user=zoe&customer={customer}",
+    ):
+        signed_in.get(query)
+
+    assert rows() == before
+    assert len(simulator.requests) == asked
+
+
+def test_a_user_is_fetched_from_stripe_after_a_yes_and_is_told_what_was_different(app, shop, signed_in):
+    _, subscription = subscribe(app, shop)
+    shop.client.v1.subscriptions.cancel(subscription)
+    asked = signed_in.get("?do=sync&user=ann")
+    assert app.billing.access("ann").reason == "active"
+    before = rows()
+
+    done, again = signed_in.post(fields_of(asked)), signed_in.post(fields_of(asked))
+
+    assert done.status_code == 200
+    assert "Done Access was active (pro), and now is ended (pro)." in text_of(done)
+    assert "Nothing was different. Access: ended (pro)." in text_of(again)
+    assert app.billing.access("ann").reason == "ended"
+    assert [after - was for after, was in zip(rows(), before, strict=True)] == [0, 0, 0, 0, 1, 0]
+
+
+def test_a_customer_is_linked_after_both_are_named_and_a_yes(app, shop, signed_in, caplog):
+    caplog.set_level("INFO")
+    customer = shop.customer(None)
+    shop.subscribe(customer, user=None)
+    app.billing.worker.converger.converge(customer, time.time())
+
+    first = signed_in.get("?do=link&user=zoe")
+    asked = signed_in.get(f"?do=link&user=zoe&customer={customer}")
+    assert 'method="get"' in first.text
+    assert "belongs to" not in asked.text
+    assert User.get_or_none(User.id == "zoe") is None
+    done = signed_in.post(fields_of(asked))
+
+    assert "Access was no_subscription, and now is active (pro)." in text_of(done)
+    assert Customer.get_by_id(customer).user_id == "zoe"
+    assert app.billing.access("zoe").allowed
+    assert f"the operator asks for link of {{'user': 'zoe', 'customer': '{customer}'}}" in caplog.text
+    assert "The customer belongs to zoe at present." in signed_in.get(f"?do=link&user=ann&customer={customer}").text
+
+
+def test_a_customer_that_stripe_does_not_know_is_not_linked(app, signed_in):
+    before = rows()
+
+    done = signed_in.act("link", user="zoe", customer="cus_nobody")
+    odd = signed_in.act("link", user="z\toe", customer="cus_nobody")
+
+    assert "That did not work" in text_of(done)
+    assert "unknown_customer: " in text_of(done)
+    assert "There can be no such user." in text_of(odd)
+    assert rows() == before
+
+
+def test_an_event_is_replayed_after_a_yes(app, shop, signed_in):
+    subscribe(app, shop)
+    event = shop.event("customer.subscription.created")
+    before = StripeEvent.select().count()
+
+    done = signed_in.act("replay", event=event.id)
+
+    assert "Done The event is applied: converged." in text_of(done)
+    row = StripeEvent.get_by_id(event.id)
+    assert (row.source, row.outcome) == ("replay", "converged")
+    assert StripeEvent.select().count() == before + 1
+
+
+def test_an_event_that_cannot_be_replayed_says_so_and_one_that_fails_stays_pending(app, shop, signed_in):
+    shop.customer()
+    record("evt_of_nobody", "cus_nobody")
+
+    unknown = signed_in.act("replay", event="evt_typo")
+    left = signed_in.act("replay", event=shop.event("customer.created").id)
+    failed = signed_in.act("replay", event="evt_of_nobody")
+
+    assert "nor this file knows the event." in text_of(unknown)
+    assert "says nothing about anything that is held here." in text_of(left)
+    assert "It could not be applied yet, and is tried again by itself. unknown_customer" in text_of(failed)
+    assert [(row.id, row.applied_at) for row in StripeEvent.select()] == [("evt_of_nobody", None)]
+
+
+def test_a_notice_is_told_again_after_a_yes(app, shop, signed_in):
+    outbox.register("url", time.time())
+    subscribe(app, shop)
+    NoticeDelivery.update(delivered_at=time.time(), outcome="200").execute()
+    notice = Notice.get().message_id
+
+    done, unknown = signed_in.act("resend", notice=notice), signed_in.act("resend", notice="ntc_no")
+
+    assert "It is told again in a moment." in text_of(done)
+    assert "There is no such notice." in text_of(unknown)
+    assert [row.delivered_at for row in NoticeDelivery.select()] == [None]
+
+
+def test_a_notice_with_nobody_to_be_told_says_so(app, shop, signed_in):
+    subscribe(app, shop)
+
+    assert "nobody told" in text_of(signed_in.get("?user=ann"))
+    assert "There is nobody to be told" in text_of(signed_in.act("resend", notice=Notice.get().message_id))
+
+
+@pytest.mark.parametrize("what", ["forget", "", "sync", "link"])
+def test_what_the_page_does_not_do_or_not_to_nothing_is_not_done(app, signed_in, what):
+    token = fields_of(signed_in.get("?do=sync&user=ann"))["form_token"]
+    before = rows()
+
+    assert signed_in.post({"do": what, "form_token": token}).status_code == 404
+    assert signed_in.get("?do=forget&user=ann").status_code == 404
+    assert rows() == before
+
+
+def test_mounted_in_a_host_under_any_path_it_finds_its_way(settings):
+    host = bottle.Bottle()
+    own = replace(settings, billing_url="https://b.example/pay/here", auth_secrets=())
+    with closing(Billing(own, authenticate=lambda _: Identity("ann"))) as billing:
+        host.install(billing)
+        with serving(host) as url:
+            someone = Operator(f"{url}/pay/here")
+            assert someone.sign_in(query="?show=health").headers["Location"] == "admin?show=health"
+            page = someone.get("?show=health", Origin=f"https://{APP}")
+
+    assert page.status_code == 200
+    assert 'href="style.css?v=' in page.text
+    assert 'href="admin?show=events"' in page.text
+    assert "Access-Control-Allow-Origin" not in page.headers
+
+
+def test_what_is_no_text_in_a_form_opens_nothing(app):
+    sent = OUR_PAGE | {"Content-Type": "application/json"}
+    form = '{"do": "sign_in", "token": "\\ud83d"}'
+
+    assert requests.post(f"{app.url}/admin", form, headers=sent, timeout=30).status_code == 401
+
+
+def test_every_page_is_in_the_visitors_language(app, shop, signed_in):
+    subscribe(app, shop)
+
+    page = signed_in.get("?user=ann&lang=ja")
+
+    assert '<html lang="ja">' in page.text
+    links = re.findall(r'(?:href|action)="(admin[^"]*)"', page.text)
+    assert len(links) > 4
+    assert all("lang=ja" in link for link in links)
