@@ -11,6 +11,10 @@ from chromium import launched, missing
 from harness import DAY
 from pages_host import LONG_NAMED, PRO, SCRIPT, TEAM, bring_into_every_state, hosted
 
+from corkage import database
+from corkage.models import Customer, Notice
+from corkage.sync import inbox, outbox
+
 INSTALL_AXE = "install axe-core with `npm install axe-core` and name its axe.min.js in AXE_CORE"
 WIDTHS, SCHEMES = (360, 768, 1280), ("light", "dark")
 STATES = (
@@ -28,6 +32,7 @@ STATES = (
 )
 LANGUAGES = ("de", "fr", "es", "ja")
 LARGEST_PAGE = 30_000
+ADMIN_TOKEN = "an-operators-token-of-at-least-32-characters"
 
 
 @pytest.fixture(autouse=True)
@@ -49,9 +54,25 @@ def browser():
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory, browser):
-    with hosted(tmp_path_factory.mktemp("pages"), (PRO, TEAM, LONG_NAMED)) as served:
+    with hosted(tmp_path_factory.mktemp("pages"), (PRO, TEAM, LONG_NAMED), admin_token=ADMIN_TOKEN) as served:
         bring_into_every_state(served)
+        give_the_operator_something_to_read(served)
         yield served
+
+
+def give_the_operator_something_to_read(host):
+    """Have events that wait, fail and are applied, one with a long reason, and notices that are owed."""
+    now = time.time()
+    customers = [Customer.get(Customer.user == user).id for user in ("long", "grace", SCRIPT)]
+    for customer in customers:
+        event = inbox.EventRef(f"evt_of_{customer}", "customer.updated", 1, False, None, customer, customer)
+        inbox.record(event, "webhook", now - 600, now + 9e6)
+    inbox.postpone([f"evt_of_{customers[0]}"], "stripe_unavailable: " + "no_answer_came_in_time" * 20, now)
+    with database.writing():
+        inbox.mark_applied([f"evt_of_{customers[1]}"], "converged", now)
+    outbox.register("url", now)
+    with database.writing():
+        outbox.owe([(row.id, row.user_id) for row in Notice.select().limit(3)], now)
 
 
 class Looker:
@@ -68,6 +89,13 @@ class Looker:
         self.page.context.clear_cookies()
         if user != "nobody":
             self.page.context.add_cookies([{"name": "user", "value": quote(user, safe=""), "url": self.url}])
+
+    def sign_in_as_operator(self, path=""):
+        self.page.context.clear_cookies()
+        self.open(f"admin{path}", with_axe=False)
+        self.page.get_by_label("Operator token").fill(ADMIN_TOKEN)
+        self.page.keyboard.press("Enter")
+        self.page.get_by_role("button", name="Sign out").wait_for()
 
     def open(self, path, *, with_axe=True):
         self.requests.clear()
@@ -233,6 +261,57 @@ def test_the_keyboard_reaches_all_there_is_to_do_and_one_sees_where_it_is(looker
     assert all(seen for _, seen in found)
 
 
+OPERATORS = {
+    "users": "",
+    "users-none": "?q=nobody-has-this",
+    "user": "?user=grace",
+    "user-long": "?user=long",
+    "user-script": f"?user={quote(SCRIPT)}",
+    "user-unknown": f"?user={'x' * 200}",
+    "events": "?show=events&state=applied",
+    "health": "?show=health",
+    "ask": "?do=sync&user=grace",
+    "link": "?do=link&user=grace",
+}
+
+
+@pytest.mark.usefixtures("axe_is_there")
+def test_the_operators_pages_can_be_read_by_everybody(looker):
+    looker.page.context.clear_cookies()
+    assert looker.open("admin").status == 401
+    looks(looker, "admin-sign-in")
+    looker.sign_in_as_operator()
+    for name, query in OPERATORS.items():
+        answer = looker.open(f"admin{query}")
+        assert answer.status == (404 if name == "user-unknown" else 200)
+        for width, scheme in ((360, "light"), (768, "dark"), (1280, "light")):
+            looker.look(width, scheme, f"admin-{name}")
+        assert [url.split("?")[0].rpartition("/")[2] for url in looker.requests] == ["admin", "style.css"]
+        assert len(answer.body()) < LARGEST_PAGE
+        assert [each for each in looker.complaints if "404" not in each] == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_nothing_of_the_operators_pages_is_cut_in_any_language(looker, language):
+    looker.sign_in_as_operator()
+    for name in ("users", "user", "events", "health", "link"):
+        looker.open(f"admin{OPERATORS[name] or '?'}&lang={language}", with_axe=False)
+        looker.look(360, "light", f"{language}-admin-{name}")
+
+
+def test_the_keyboard_reaches_all_that_an_operator_may_do(looker):
+    looker.sign_in_as_operator("?user=grace")
+
+    found = stops(looker)
+
+    reached = [text for text, _ in found]
+    top = ["Notes", "Users", "Events", "Health", "Sign out", "Fetch from Stripe", "Link a customer"]
+    assert reached[:7] == top
+    assert [text[:4] for text in reached[7:9]] == ["cus_", "sub_"]
+    assert reached[9:] == ["customer.updated", "Replay", "Tell again", "Tell again"]
+    assert all(seen for _, seen in found)
+
+
 @pytest.fixture
 def without_scripts(browser, host):
     """A browser whose owner lets no script run."""
@@ -335,3 +414,31 @@ def test_the_policy_lets_a_form_lead_to_a_domain_of_stripes_that_it_does_not_nam
         host.simulator.world.base_url = own
 
     assert page.url.startswith("http://localhost:")
+
+
+def test_an_operator_finds_a_user_and_mends_what_differs_by_keyboard_with_scripts_off(without_scripts, host):
+    page, client = without_scripts, host.shop.client
+    customer = host.shop.customer("mended", email="mended@example.com")
+    subscription = host.shop.subscribe(customer, host.prices["team_monthly"], "mended")
+    host.billing.worker.converger.converge(customer, time.time())
+    client.v1.subscriptions.cancel(subscription)
+    page.goto(f"{host.url}/billing/admin?show=health")
+    page.get_by_label("Operator token").fill(ADMIN_TOKEN)
+    page.get_by_label("Operator token").press("Enter")
+    page.get_by_role("heading", name="Health").wait_for()
+
+    press(page, "Examine now")
+    page.get_by_text("user mended: we say active, and by Stripe it is ended").wait_for()
+    press(page, "Users")
+    page.get_by_role("searchbox").fill("MENDED@")
+    page.get_by_role("searchbox").press("Enter")
+    page.get_by_role("link", name="mended", exact=True).press("Enter")
+    press(page, "Fetch from Stripe")
+    page.get_by_role("button", name="Fetch from Stripe").press("Enter")
+    page.get_by_text("Access was active (team), and now is ended (team).").wait_for()
+    press(page, "Back to the user")
+    page.get_by_text("Not let in").wait_for()
+    press(page, "Sign out")
+
+    page.get_by_label("Operator token").wait_for()
+    assert page.context.cookies() == []
