@@ -1,5 +1,6 @@
 """GET and POST /admin: the operator's page. It reads, and repairs what the operator has said yes to."""
 
+import logging
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 LIMIT = 50
 LONGEST_QUERY = 4000
 KEPT = ("user", "q", "reason", "after", "show", "state", "do", "event", "customer", "notice")
+TYPED = ("q", "event", "customer", "notice")  # may come with blanks around; a user's id may hold some of its own
 STATES = ("applied", "delivered")  # beside what waits and fails, which is always shown
+
+log = logging.getLogger("corkage.admin")
 
 
 class Desk:
@@ -37,7 +41,8 @@ class Desk:
         self.describe = Describer(self.visit, billing.config.livemode, self.now)
         self.session = operator.session_of(billing.config, self.environ, self.now)
         asked = parse_qs(self.environ.get("QUERY_STRING", "")[:LONGEST_QUERY])
-        self.asked = {name: asked[name][0].strip() for name in KEPT if name in asked}
+        self.asked = {name: asked[name][0] for name in KEPT if name in asked}
+        self.asked |= {name: self.asked[name].strip() for name in TYPED if name in self.asked}
 
     def page(self, view: str, title: str, status: int = 200, **values: Any) -> bottle.HTTPResponse:
         """Answer with one of the views, with what all of them use."""
@@ -90,7 +95,9 @@ def _sign_in(desk: Desk, token: str) -> bottle.HTTPResponse:
     config, address = desk.billing.config, str(desk.environ.get("REMOTE_ADDR", ""))
     desk.billing.guesses.note(address, desk.now)
     if not operator.is_token(config, token):
+        log.warning("somebody at %s showed another token than the operator's", address or "no address")
         return desk.sign_in(desk.words.gettext("That is not the token."))
+    log.info("the operator signed in from %s", address or "no address")
     desk.billing.guesses.forget(address)
     return desk.lead_to(desk.visit.link("admin", **desk.asked), operator.new_session(config, desk.now))
 
