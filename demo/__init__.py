@@ -69,6 +69,7 @@ def run_demo(port: int, secret_key: str | None = None, keep: str | None = None) 
         print(f"Open {config.frontend_url} ({at_stripe}). Ctrl-C ends it.", flush=True)
         if simulator:
             print(f"Stripe's side, with its clock: {simulator.control_url}", flush=True)
+        print(f"The operator's page: {config.billing_url}/admin (token: {config.admin_token})", flush=True)
         server.run()
 
 
@@ -82,6 +83,7 @@ def _config(port: int, database: str) -> Config:
         plans=PLANS,
         billing_url=f"{url}/billing",
         database=database,
+        admin_token=secrets.token_urlsafe(24),
         webhook_secrets=(f"whsec_{secrets.token_urlsafe(24)}",),
         settle_seconds=0,
     )

@@ -1,6 +1,7 @@
 """The demo in a real browser: bought, declined, changed, canceled, undone, with a new card, and let out."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,6 +16,8 @@ import pytest
 class Demo(NamedTuple):
     home: str
     control: str
+    operator: str
+    operator_token: str
 
 
 def start_demo(folder):
@@ -37,7 +40,8 @@ def start_demo(folder):
         return start_demo(folder)
     assert f"Open http://127.0.0.1:{port} " in said
     control = process.stdout.readline().removeprefix("Stripe's side, with its clock: ").strip()
-    return process, Demo(f"http://127.0.0.1:{port}", control)
+    told = re.fullmatch(r"The operator's page: (\S+) \(token: (\S+)\)\n", process.stdout.readline())
+    return process, Demo(f"http://127.0.0.1:{port}", control, *told.groups())
 
 
 @pytest.fixture
@@ -228,7 +232,7 @@ def test_no_page_scrolls_sideways_whatever_a_name_holds(browser, demo, width, sc
     context.close()
 
 
-def test_a_newcomer_sees_a_renewal_fail_by_moving_the_clock_with_the_keyboard(visitor, demo):
+def test_a_newcomer_sees_a_renewal_fail_by_moving_the_clock_and_reads_of_it_as_the_operator(visitor, demo):
     page = visitor.page
     sign_in(visitor)
     visitor.click("Get Pro")
@@ -253,3 +257,10 @@ def test_a_newcomer_sees_a_renewal_fail_by_moving_the_clock_with_the_keyboard(vi
     page.keyboard.press("Enter")
     page.get_by_role("cell", name="canceled").wait_for()
     visitor.has_access("No", "pro", "ended")
+
+    page.goto(demo.operator)
+    page.get_by_label("Operator token").fill(demo.operator_token)
+    page.keyboard.press("Enter")
+    page.locator(".lines a").press("Enter")
+    visitor.sees("Canceled, or never begun")
+    visitor.sees("access_revoked")
