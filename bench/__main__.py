@@ -6,10 +6,8 @@ does other things meanwhile, the 99th percentiles mean little.
 
 import argparse
 import importlib
-import json
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 from results import Result
@@ -51,7 +49,6 @@ def _table(result: Result) -> str:
 def _keep(name: str, result: Result) -> None:
     DOCS.mkdir(exist_ok=True)
     (DOCS / f"{name}.md").write_text(_table(result) + "\n")
-    (DOCS / f"{name}.json").write_text(json.dumps(asdict(result), indent=1) + "\n")
     for bars in result.charts:
         from charts import draw
 

@@ -1,4 +1,4 @@
-"""A database file as it would be with so many users, each with a customer and a subscription, and ids of their length."""
+"""A database file as it would be with so many users, each with a customer and a subscription, ids of real length."""
 
 import random
 import sqlite3

@@ -48,7 +48,7 @@ def _link(billing: "Billing", to: dict[str, str], words: "Words") -> Outcome:
         return Outcome(False, words.gettext("There can be no such user."), str(error))
     before = billing.access(user_id)
     with billing.stripe_slot():
-        billing.worker.converger.link(user_id, to["customer"], time.time())
+        billing.converger.link(user_id, to["customer"], time.time())
     return _compared(before, billing.access(user_id), words)
 
 
@@ -56,7 +56,7 @@ def _replay(billing: "Billing", to: dict[str, str], words: "Words") -> Outcome:
     from ..sync.replay import find, is_left, replay
 
     with billing.stripe_slot():
-        found = find(billing.worker.gateway, to["event"])
+        found = find(billing.gateway, to["event"])
         if found is None:
             return Outcome(False, words.gettext("Neither Stripe, which tells 30 days, nor this file knows the event."))
         if is_left(found):

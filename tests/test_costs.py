@@ -1,0 +1,133 @@
+"""What things cost, counted: statements, commits and bytes. Seconds are measured in bench/, never here."""
+
+import json
+import sqlite3
+from contextlib import contextmanager
+
+import pytest
+
+from corkage import database
+from corkage.models import Access, Customer, StripeEvent, Subscription, User
+from corkage.sync import inbox
+
+EVENTS, USERS = 2_000, 2_000
+
+
+@contextmanager
+def statements():
+    """Tell which statements reach SQLite, on every connection that is open."""
+    seen, connections = [], database.current().open_connections()
+    for connection in connections:
+        connection.set_trace_callback(seen.append)
+    try:
+        yield seen
+    finally:
+        for connection in connections:
+            connection.set_trace_callback(None)
+
+
+@pytest.fixture
+def event(shop):
+    shop.subscribe(shop.customer())
+    return shop.event("customer.subscription.created")
+
+
+def renamed(event, name):
+    return json.dumps(json.loads(str(event)) | {"id": name}).encode()
+
+
+def test_a_question_of_access_is_one_statement(app):
+    app.ask()
+    with statements() as seen:
+        assert app.ask().status_code == 200
+    assert len(seen) == 1
+    assert seen[0].startswith("SELECT user_id, allowed")
+    assert set(Access._fields) <= set(seen[0].replace(",", "").split())
+
+
+def test_a_webhook_is_one_statement_which_is_its_commit(app, event):
+    app.deliver(renamed(event, "evt_first"))
+    with statements() as seen:
+        assert app.deliver(renamed(event, "evt_second")).status_code == 200
+    assert len(seen) == 1
+    assert seen[0].lstrip().startswith("INSERT INTO corkage_stripe_event")
+
+
+def test_a_webhook_delivered_again_writes_nothing(app, event):
+    app.deliver(event)
+    with sqlite3.connect(app.billing.config.database) as other:
+        before = other.execute("PRAGMA data_version").fetchone()
+        assert app.deliver(event).status_code == 200
+        assert other.execute("PRAGMA data_version").fetchone() == before
+
+
+def test_an_event_that_is_not_kept_reaches_no_table(app, event):
+    app.deliver(event)
+    payload = json.loads(str(event)) | {"type": "charge.succeeded", "id": "evt_other"}
+    with statements() as seen:
+        assert app.deliver(json.dumps(payload).encode()).status_code == 200
+    assert seen == []
+
+
+def test_an_event_takes_at_most_400_bytes(app):
+    before = size()
+    for number in range(EVENTS):
+        inbox.record(
+            inbox.EventRef(
+                id=stripe_id("evt", number, 24),
+                type="customer.subscription.updated",
+                created=1_790_000_000,
+                livemode=True,
+                account=None,
+                customer_id=stripe_id("cus", number, 14),
+                object_id=stripe_id("sub", number, 24),
+            ),
+            "webhook",
+            1_790_000_000.5,
+            1_790_000_002.5,
+        )
+    StripeEvent.update(applied_at=1_790_000_003.5, outcome="converged").execute()
+    assert size() - before <= 400 * EVENTS
+
+
+def test_a_user_with_a_subscription_takes_at_most_700_bytes(app):
+    before = size()
+    told = '[true,"active","active","pro","price_1NG8Du2eZvKYlo2CUI79vXWy",1,null,false]'
+    standing = {
+        "stripe_price_id": stripe_id("price", 0, 24),
+        "subscription_status": "active",
+        "quantity": 1,
+        "current_period_end": 1_790_000_000,
+        "ours": True,
+    }
+    with database.writing():
+        for number in range(USERS):
+            user, customer, subscription = (
+                f"user_{number:08}",
+                stripe_id("cus", number, 14),
+                stripe_id("sub", number, 24),
+            )
+            User.insert(
+                id=user,
+                email=f"somebody.{number}@example.com",
+                name="Some Body",
+                stripe_customer_id=customer,
+                subscription_id=subscription,
+                told=told,
+                created_at=1_790_000_000,
+                updated_at=1_790_000_000,
+                **standing,
+            ).execute()
+            Customer.insert(id=customer, user=user, fetched_at=1_790_000_000).execute()
+            Subscription.insert(
+                id=subscription, customer=customer, user=user, created=1_790_000_000, ask_at=1_790_000_000.5, **standing
+            ).execute()
+    assert size() - before <= 700 * USERS
+
+
+def stripe_id(prefix, number, length):
+    return f"{prefix}_1N{number:05}" + "x" * (length - 7)
+
+
+def size():
+    return database.connection().execute("PRAGMA page_count").fetchone()[0] * 4096
