@@ -538,8 +538,8 @@ class Billing:
 
         self.check_account()
         looping = WorkerThread(lambda: self.worker)
-        signal.signal(signal.SIGTERM, lambda *_: looping.stop())
-        signal.signal(signal.SIGINT, lambda *_: looping.stop())
+        for number in (signal.SIGTERM, signal.SIGINT):  # in a thread: this one may hold the lock that stopping wants
+            signal.signal(number, lambda *_: threading.Thread(target=looping.stop, daemon=True).start())
         log.info("applying what is due, database %s", self.config.database)
         self._telling.start("url")
         looping.run()

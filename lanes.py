@@ -11,7 +11,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 from waitress.channel import HTTPChannel
@@ -47,13 +47,15 @@ class _Channel(HTTPChannel):
         self._flush_exception(self._flush_some, do_close=False)  # type: ignore[attr-defined]  # nor is this
 
     def refuse(self, error: BillingError) -> None:
-        """Answer with the error in place of what is held back, and close the connection."""
+        """Answer with the error in place of all that is held back, and close the connection."""
         body = json.dumps(error.to_dict()).encode()
-        head = f"HTTP/1.1 {error.http_status} Refused\r\nConnection: close\r\nRetry-After: {error.retry_after_seconds}"
-        head += f"\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        again = f"Retry-After: {error.retry_after_seconds}\r\n" if error.retry_after_seconds is not None else ""
+        head = f"HTTP/1.1 {error.http_status} Refused\r\nConnection: close\r\n{again}"
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         answer = head.encode() + body
         with self.outbuf_lock:
-            self.outbufs[-1].skip(self.total_outbufs_len, True)
+            for each in self.outbufs:  # one for each answer, where a client has asked more before it was answered
+                each.skip(len(each), True)
             self.outbufs[-1].append(answer)
             self.total_outbufs_len = len(answer)
             self.close_when_flushed = True
@@ -94,13 +96,7 @@ class Lane:
     def _run(self) -> None:
         while (channels := self._take()) is not None:
             self._is_answering = True
-            try:
-                self._answer(channels)
-            except Exception:  # a bug must not end the lane, with nobody left to answer
-                log.exception("a lane stumbled over a bug")
-                for channel in channels:
-                    channel.is_held = False
-                    channel.cancel()
+            self._answer(channels)
             self._is_answering = False
 
     def _take(self) -> list[_Channel] | None:
@@ -108,14 +104,18 @@ class Lane:
         taken: list[_Channel] = []
         while not taken or (len(taken) < MOST_TOGETHER and not self._waiting.empty()):
             channel = self._waiting.get()
+            if channel is None and taken:
+                self._waiting.put(None)  # these first
+                return taken
             if channel is None:
-                return taken or None
+                return None
             taken.append(channel)
         return taken
 
     def _answer(self, channels: list[_Channel]) -> None:
         for channel in channels:
             channel.is_held = True
+        failure: BillingError | None = None
         try:
             with self._together():
                 for channel in channels:
@@ -123,11 +123,16 @@ class Lane:
             self._done()
         except DatabaseUnavailable as error:
             log.error("%d requests could not be put on disk, and are answered so: %s", len(channels), error)
-            for channel in channels:
-                channel.refuse(error)
+            failure = error
+        except Exception:  # a bug must not end the lane, nor let go of answers that may not be true
+            log.exception("a lane stumbled over a bug; %d requests are answered so", len(channels))
+            failure = BillingError("unexpected")
         for channel in channels:
+            if failure is not None:
+                channel.refuse(failure)
             channel.let_go()
-        self.wake_loop()
+        with suppress(OSError):  # a loop that has ended is nobody to wake
+            self.wake_loop()
 
 
 class _Dispatcher(ThreadedTaskDispatcher):
@@ -139,7 +144,7 @@ class _Dispatcher(ThreadedTaskDispatcher):
 
     def add_task(self, task: Any) -> None:
         lane = self._lanes.get(getattr(task.requests[0], "path", ""))
-        if lane is None:
+        if lane is None or task.is_held:  # asked before the answer to the one before it: only one lane may hold that
             super().add_task(task)
         else:
             lane.put(task)

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -47,7 +48,7 @@ def make_server(billing: Billing, host: str, port: int) -> Any:
     """Make waitress's server, as `serve` runs it; its effective_port is what it listens on."""
     server: Any = create_server(
         billing.wsgi,
-        host=host,
+        host=_address_of(host, port),
         port=port,
         threads=THREADS,
         connection_limit=CONNECTIONS,
@@ -56,6 +57,12 @@ def make_server(billing: Billing, host: str, port: int) -> Any:
     )
     lanes.add_lanes(server, _lanes(billing))
     return server
+
+
+def _address_of(host: str, port: int) -> str:
+    """Find the one address to listen on: a name such as localhost may stand for several, IPv4's first."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return str(min(found, key=lambda each: each[0] != socket.AF_INET)[4][0])
 
 
 def _lanes(billing: Billing) -> dict[str, lanes.Lane]:

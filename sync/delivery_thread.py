@@ -84,12 +84,16 @@ class DeliveryThread:
 
     def _begin(self, held: Held, now: float) -> None:
         """Tell it in a thread of its own, and wait for that a little."""
-        self._in_hand[held.notice.id] = held, now
         threading.Thread(target=self._tell, args=(held,), name="corkage-notice", daemon=True).start()
+        self._in_hand[held.notice.id] = held, now
         self._collect(PATIENCE_SECONDS)
 
     def _tell(self, held: Held) -> None:
-        self._became.put((held, self._deliverer.tell(held)))
+        became: str | NotTaken = NotTaken("it ended the thread that it was told in")
+        try:
+            became = self._deliverer.tell(held)
+        finally:  # whatever a hook raises: what is in hand must be settled, or nobody tells it again
+            self._became.put((held, became))
 
     def _collect(self, seconds: float) -> None:
         """Wait until one that is being told is done, and write down what became of it and of all others that are."""

@@ -45,14 +45,19 @@ def post(app, event):
     """Send a webhook over a connection of its own; its answer is read later."""
     opened = []
 
-    def send(name, signature=None):
+    def send(name, signature=None, more=b""):
         body = json.dumps(json.loads(str(event)) | {"id": name})
         signature = signature or stripe.WebhookSignature.generate_signature_header(
             body, WEBHOOK_SECRET, int(time.time())
         )
         sent = http.client.HTTPConnection(urlsplit(app.url).netloc, timeout=60)
         opened.append(sent)
-        sent.request("POST", "/webhook", body, {"Stripe-Signature": signature})
+        if more:
+            head = f"POST /webhook HTTP/1.1\r\nHost: x\r\nStripe-Signature: {signature}\r\n"
+            sent.connect()
+            sent.sock.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode() + more)
+        else:
+            sent.request("POST", "/webhook", body, {"Stripe-Signature": signature})
         return sent
 
     yield send
@@ -133,3 +138,78 @@ def test_what_is_refused_does_not_spoil_the_group(app, post, held):
 
     assert [status(sent) for sent in (first, good, bad)] == [200, 200, 400]
     assert {row.id for row in StripeEvent.select()} == {"evt_first", "evt_good"}
+
+
+def pipelined(app, post, rest):
+    """Send a webhook, and with it, before its answer, what else is to be asked over the same connection."""
+    sent = post("evt_pipelined", more=rest)
+    sent.sock.settimeout(30)
+    return sent.sock
+
+
+def test_who_asks_more_before_the_answer_does_not_let_others_answers_out(app, post, held, monkeypatch):
+    groups, go_on = held
+    first = post("evt_first")
+    until(lambda: groups == [1])
+    eager = pipelined(app, post, b"GET /pricing HTTP/1.1\r\nHost: x\r\n\r\n")
+    bystanders = [post(f"evt_{number}") for number in range(3)]
+    until(lambda: waiting(app) == 4)
+
+    def refused(self, statements):
+        channels = app.server.active_channels
+        until(lambda: any(len(channel.outbufs) > 1 for channel in channels.values()))  # the other answer is there, too
+        raise DatabaseUnavailable("disk I/O error")
+
+    monkeypatch.setattr(database.Database, "_commit", refused)
+    go_on.set()
+
+    assert [status(sent) for sent in (first, *bystanders)] == [200, 503, 503, 503]
+    assert eager.recv(20).startswith(b"HTTP/1.1 503")
+    assert [row.id for row in StripeEvent.select()] == ["evt_first"]
+
+
+def test_nothing_is_sent_before_the_commit_whatever_is_asked_beside_it(app, post, held):
+    groups, go_on = held
+    eager = pipelined(app, post, b"GET /access HTTP/1.1\r\nHost: x\r\n\r\n")
+    until(lambda: groups == [1])
+    eager.settimeout(0.3)
+    with pytest.raises(TimeoutError):
+        eager.recv(1)
+
+    go_on.set()
+    eager.settimeout(30)
+    answers = b""
+    while answers.count(b"HTTP/1.1") < 2:
+        answers += eager.recv(4096)
+    assert answers.startswith(b"HTTP/1.1 200")
+
+
+def test_a_bug_in_the_commit_is_a_500_to_all_and_the_lane_goes_on(app, post, monkeypatch, caplog):
+    commit = database.Database._commit
+    monkeypatch.setattr(database.Database, "_commit", lambda *_: 1 / 0)
+    sent = post("evt_lost")
+    with sent.getresponse() as answer:
+        assert (answer.status, answer.getheader("Retry-After")) == (500, None)
+        assert json.load(answer)["error"]["code"] == "internal_error"
+    assert StripeEvent.select().count() == 0
+    assert "ZeroDivisionError" in caplog.text
+
+    monkeypatch.setattr(database.Database, "_commit", commit)
+    assert status(post("evt_next")) == 200
+
+
+def test_a_lane_that_is_stopped_answers_those_that_wait_and_ends(app, post, held):
+    groups, go_on = held
+    first = post("evt_first")
+    until(lambda: groups == [1])
+    others = [post(f"evt_{number}") for number in range(5)]
+    until(lambda: waiting(app) == 5)
+    stopping = threading.Thread(target=app.server.task_dispatcher._lanes["/webhook"].stop)
+    stopping.start()
+    until(lambda: waiting(app) == 6)
+
+    go_on.set()
+
+    stopping.join(30)
+    assert not stopping.is_alive()
+    assert [status(sent) for sent in (first, *others)] == [200] * 6
