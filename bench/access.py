@@ -54,7 +54,7 @@ def _at(users: int) -> tuple[float, float, float]:
         pairs = alternating(ask_raw, ask_ours, 9)
         raw.close()
         billing.close()
-    return (*(statistics.median(each) for each in zip(*pairs, strict=True)), ratio(pairs))  # type: ignore[return-value]
+    return (*(statistics.median(each) for each in zip(*pairs, strict=True)), ratio(pairs))
 
 
 def _microseconds(ask: Callable[[str], object], users: list[str]) -> float:

@@ -1,7 +1,6 @@
 """Corkage beside what a user would pick instead: the same events, in the same run, each taking them in its own way."""
 
 import json
-import re
 import statistics
 import subprocess
 import tempfile
@@ -14,6 +13,7 @@ from load import beside, post_all
 from peers import CORKAGE, EVERYBODY, WEBHOOK_SECRET, Peer
 from peers.check import NONE, Running, calls_per_renewal, running
 from results import Bars, Line, Result
+from servers import rss_mb
 
 CONNECTIONS, USERS, ROUNDS = 8, 50, 3
 FOLDER = Path(tempfile.gettempdir()) / "corkage-bench-peers"
@@ -68,7 +68,7 @@ def _figures(peer: Peer, count: int) -> dict[str, float]:
             "webhooks a second, at 8 connections": taken.per_second,
             "99th percentile of those": taken.percentile(99) * 1e3,
             "check of access in process": float(timed.stdout.split()[-1]),
-            "RSS": _rss_mb(served.pid),
+            "RSS": rss_mb(served.pid),
             "from start to first answer": served.startup_seconds,
         }
 
@@ -101,7 +101,3 @@ def _post(body: bytes) -> bytes:
     head = "POST /webhook HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
     head += f"Content-Length: {len(body)}\r\nStripe-Signature: {signature}\r\n\r\n"
     return head.encode() + body
-
-
-def _rss_mb(pid: int) -> float:
-    return int(re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1]) / 1024  # type: ignore[index]

@@ -42,7 +42,7 @@ def measure(quick: bool) -> Result:
 def _growth(path: Path, write: object) -> int:
     billing_of(path).close()
     before = path.stat().st_size
-    write(path)  # type: ignore[operator]
+    write(path)
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()

@@ -35,8 +35,12 @@ class Server:
 
     def rss_mb(self) -> float:
         """Tell how much of its memory is in RAM, in MB."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) / 1024  # type: ignore[index]  # the kernel writes it
+        return rss_mb(self.pid)
+
+
+def rss_mb(pid: int) -> float:
+    """Tell how much of a process's memory is in RAM, in MB."""
+    return int(re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1]) / 1024
 
 
 @contextmanager

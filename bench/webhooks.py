@@ -51,7 +51,7 @@ def _round(at: tuple[servers.Server, ...], prefix: str, connections: int, count:
 
 def _lines(rounds: list[tuple[Outcome, ...]], connections: int, bound: float) -> list[Line]:
     def median_of(figure: object) -> float:
-        return statistics.median(figure(each) for each in rounds)  # type: ignore[operator]
+        return statistics.median(figure(each) for each in rounds)
 
     at = f"at {connections} connection{'s' * (connections > 1)}"
     rate = median_of(lambda each: each[1].per_second / each[0].per_second)

@@ -119,7 +119,7 @@ def test_a_handler_is_given_access_through_decorators_and_never_from_the_address
     assert host.get("/loud", "ann").text == "ANN: ACTIVE"
     assert host.get("/plain").text == "plain"
     assert host.get("/type").text == ""
-    assert host.get("/root/page", "bob").text == "bob: no_subscription"
+    assert host.get("/outer/page", "bob").text == "bob: no_subscription"
 
 
 @pytest.mark.parametrize(
