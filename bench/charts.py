@@ -26,7 +26,7 @@ def draw(bars: Bars, path: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.12)
     if count > 1:
-        axes.legend(frameon=False, loc="best")
+        axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=count)
     figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    figure.savefig(path, metadata={"Date": None}, facecolor="white")
     plt.close(figure)
