@@ -13,6 +13,7 @@ import peewee
 from .errors import ConfigError, DatabaseUnavailable
 
 BUSY_SECONDS = 5.0
+FILE_ERRORS = (peewee.DatabaseError, sqlite3.DatabaseError)
 
 _Statement = tuple[str, tuple[object, ...]]
 
@@ -39,7 +40,7 @@ class Database(peewee.SqliteDatabase):
         )
 
     def _connect(self) -> _Connection:
-        connection: _Connection = super()._connect()  # type: ignore[misc]  # Peewee's hook, not in its stubs
+        connection: _Connection = super()._connect()  # type: ignore[misc]  # a hook that Peewee's stubs leave out
         self._opened.add(connection)
         return connection
 
@@ -50,6 +51,11 @@ class Database(peewee.SqliteDatabase):
         """
         with reading():
             return super().execute_sql(sql, params)  # type: ignore[no-untyped-call]  # Peewee has no types for it
+
+    def of_thread(self) -> sqlite3.Connection:
+        """Return this thread's connection, opened where it is not yet."""
+        found: sqlite3.Connection = self.connection()  # type: ignore[no-untyped-call]  # Peewee has no types for it
+        return found
 
     def open_connections(self) -> list[_Connection]:
         """List the connections that are open in any thread of this process."""
@@ -115,7 +121,7 @@ class Database(peewee.SqliteDatabase):
     def _free_connection(self) -> sqlite3.Connection:
         """Return this thread's connection, once it is sure that no transaction is open on it."""
         with reading():
-            connection: sqlite3.Connection = self.connection()  # type: ignore[no-untyped-call]  # nor for this
+            connection = self.of_thread()
         if connection.in_transaction:
             raise RuntimeError("a writing transaction is open in this thread already; they must not nest")
         return connection
@@ -147,7 +153,7 @@ def reading() -> Iterator[None]:
         yield
     except (peewee.IntegrityError, peewee.ProgrammingError, sqlite3.IntegrityError, sqlite3.ProgrammingError):
         raise
-    except (peewee.DatabaseError, sqlite3.DatabaseError) as error:
+    except FILE_ERRORS as error:
         raise DatabaseUnavailable(str(error)) from error
 
 
@@ -171,8 +177,7 @@ def current() -> Database:
 
 def connection() -> sqlite3.Connection:
     """Return this thread's connection to the open database, for reading without the ORM."""
-    found: sqlite3.Connection = current().connection()  # type: ignore[no-untyped-call]  # nor here
-    return found
+    return current().of_thread()
 
 
 def execute(sql: str) -> None:

@@ -39,12 +39,12 @@ class _Channel(HTTPChannel):
     def _flush_some(self, do_close: bool = True) -> bool:
         """Send what there is, as waitress does it, unless it is held back. Its loop and we may be at it at once."""
         with self.outbuf_lock:
-            return not self.is_held and bool(super()._flush_some(do_close))  # type: ignore[misc]  # not in its stubs
+            return not self.is_held and bool(super()._flush_some(do_close))  # type: ignore[misc]  # waitress's stubs lack it
 
     def let_go(self) -> None:
         """Send what was held back; what the socket does not take, waitress's loop sends later."""
         self.is_held = False
-        self._flush_exception(self._flush_some, do_close=False)  # type: ignore[attr-defined]  # nor is this
+        self._flush_exception(self._flush_some, do_close=False)  # type: ignore[attr-defined]  # waitress's stubs lack it
 
     def refuse(self, error: BillingError) -> None:
         """Answer with the error in place of all that is held back, and close the connection."""

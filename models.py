@@ -357,8 +357,8 @@ class Access(NamedTuple):
 
 
 _COLUMNS = ", ".join(Access._fields)
-ACCESS_QUERY = f"SELECT {_COLUMNS} FROM corkage_access WHERE user_id = ?"  # noqa: S608 -- our own names
-ACCESS_AT_QUERY = f"SELECT {_COLUMNS} FROM ({_RULE.format(present='?')}) WHERE user_id = ?"  # noqa: S608 -- the same
+ACCESS_QUERY = f"SELECT {_COLUMNS} FROM corkage_access WHERE user_id = ?"  # noqa: S608 -- names of fields, no input
+ACCESS_AT_QUERY = f"SELECT {_COLUMNS} FROM ({_RULE.format(present='?')}) WHERE user_id = ?"  # noqa: S608 -- the rule above, no input
 
 
 def read_access(user_id: str) -> Access:
@@ -380,7 +380,7 @@ def access_at(user_id: str, now: float) -> Access:
 def _answer(user_id: str, query: str, values: tuple[object, ...]) -> Access:
     try:
         row = database.connection().execute(query, values).fetchone()
-    except Exception:
+    except database.FILE_ERRORS:
         with database.reading():  # only now: entering it costs as much as half a look-up
             raise
     if row is None:

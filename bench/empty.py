@@ -1,11 +1,9 @@
-"""The floor: waitress as Corkage sets it, and a handler that reads the body and says yes."""
+"""The floor: a handler that reads the body and says yes."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from waitress.server import create_server
-
-from corkage.serve import CONNECTIONS, LARGEST_BODY, THREADS
+from plain import serve
 
 ANSWER = b'{"received": true}'
 
@@ -17,13 +15,4 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
 
 
 if __name__ == "__main__":
-    server: Any = create_server(
-        application,
-        host="127.0.0.1",
-        port=0,
-        threads=THREADS,
-        connection_limit=CONNECTIONS,
-        max_request_body_size=LARGEST_BODY,
-    )
-    print(f"http://127.0.0.1:{server.effective_port}", flush=True)
-    server.run()
+    serve(application)

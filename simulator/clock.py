@@ -5,7 +5,7 @@ import datetime
 import heapq
 import itertools
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 HOUR, DAY = 3_600, 86_400
 
@@ -53,11 +53,11 @@ class Clock:
         return {"stands_at": self._stands_at, "ahead": self._ahead, "due": sorted(self._due)}
 
     @classmethod
-    def from_state(cls, clock_id: str, state: dict[str, object]) -> "Clock":
+    def from_state(cls, clock_id: str, state: dict[str, Any]) -> "Clock":
         """Make a clock of what to_state() returned."""
-        clock = cls(clock_id, state["stands_at"])  # type: ignore[arg-type]  # JSON, written by to_state
-        clock._ahead = state["ahead"]  # type: ignore[assignment]
-        clock._due = [Due(*each) for each in state["due"]]  # type: ignore[attr-defined]
+        clock = cls(clock_id, state["stands_at"])
+        clock._ahead = state["ahead"]
+        clock._due = [Due(*each) for each in state["due"]]
         clock._order = itertools.count(max((each.order for each in clock._due), default=-1) + 1)
         return clock
 
