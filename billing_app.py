@@ -1,4 +1,8 @@
-"""Billing, which a host holds, and create_app(), the route table. `python billing_app.py` runs the command line."""
+"""Billing, which a host holds. `python billing_app.py` runs the command line.
+
+What answers requests, and what asks Stripe, is imported when it is first needed: a process that only reads access does
+without Bottle, PyJWT and Stripe's library, in half the time and memory.
+"""
 
 if __name__ == "__main__":  # run directly, this file is no module of the package: hand over to the one that is
     from corkage.cli import main
@@ -19,50 +23,39 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 from urllib.parse import quote
 
-import bottle
-
-from . import database, models, mounting, plugin
+from . import database, models, mounting
 from .config import Config
 from .errors import (
     BillingError,
     Busy,
     ConfigError,
     DatabaseUnavailable,
-    MethodNotAllowed,
     NotConfigured,
-    NotFound,
     NotSignedIn,
     PaymentRequired,
     StripeError,
     StripeUnavailable,
 )
-from .handlers.access import show_access
-from .handlers.admin import act_as_admin, show_admin
-from .handlers.checkout import start_checkout
-from .handlers.edge import ErrorsToResponses
-from .handlers.guards import ADMIN, PREFLIGHT, is_known_origin
-from .handlers.health import show_health
-from .handlers.operator import Guesses
-from .handlers.pages import fragment, show_account, show_cancel, show_pricing, show_style
-from .handlers.portal import open_portal
-from .handlers.returning import come_back
-from .handlers.webhook import receive_webhook
 from .identity import Authenticate, Identity, authenticator
 from .models import Access
 from .requirement import Requirement
-from .sync import inbox
 from .sync.delivery import Notice
-from .sync.endpoint import Endpoint
 from .sync.prices import Catalogue
 from .sync.telling import Telling
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
+    import bottle
+
+    from .handlers.operator import Guesses
     from .pages.page import Pages
+    from .plugin import Callback
     from .sync.checkout import Checkout
     from .sync.converge import Converger
+    from .sync.endpoint import Endpoint
     from .sync.gateway import Gateway
+    from .sync.inbox import EventRef
     from .sync.states import InvoiceState
     from .sync.thread import WorkerThread
     from .sync.worker import Work, Worker
@@ -75,7 +68,6 @@ PAGES = ("pricing", "account")
 
 log = logging.getLogger("corkage")
 
-Handler = Callable[["Billing"], bottle.HTTPResponse]
 Hook = TypeVar("Hook", bound=Callable[[Notice], object])
 
 
@@ -118,7 +110,6 @@ class Billing:
         except BaseException:
             database.close_file()
             raise
-        self.wsgi = create_app(self)
         for name in config.unknown_settings:
             log.warning("%s is set, and no setting of this name is known to Corkage", name)
         os.register_at_fork(after_in_child=functools.partial(_begin_anew, weakref.ref(self)))
@@ -160,27 +151,34 @@ class Billing:
             raise PaymentRequired(f"{user_id!r} has {access.reason}, plan {access.plan}", self.pricing_url)
         return access
 
-    def requires(self, *plans: str, feature: str | None = None) -> Callable[[plugin.Callback], plugin.Callback]:
+    def requires(self, *plans: str, feature: str | None = None) -> "Callable[[Callback], Callback]":
         """Guard a Bottle handler: 401 for nobody, 402 for whoever is not on one of the plans, or lacks the feature.
 
         Without a name any access will do. A handler that names an `access` parameter is given it.
 
         Errors  ConfigError, at once, for a name that plans.toml does not have
         """
+        from .plugin import guard
+
         wanted = Requirement(plans, feature)
         wanted.check(self.config.plans)
-        return functools.partial(plugin.guard, self, wanted)
+        return functools.partial(guard, self, wanted)
 
-    def setup(self, app: bottle.Bottle) -> None:
+    def setup(self, app: "bottle.Bottle") -> None:
         """Mount the routes, at BILLING_URL's path or at /billing: the first half of Bottle's `app.install(billing)`.
 
         Errors  ConfigError when it is installed there already, or BILLING_URL has no path
         """
-        self._mounted_at = plugin.mount(self, app, create_app(self))
+        from .plugin import mount
+        from .routes import create_app
 
-    def apply(self, callback: plugin.Callback, _route: bottle.Route) -> plugin.Callback:
+        self._mounted_at = mount(self, app, create_app(self))
+
+    def apply(self, callback: "Callback", _route: "bottle.Route") -> "Callback":
         """Give each handler of the app what it asks for: the second half of `app.install(billing)`."""
-        return plugin.give_access(self, callback)
+        from .plugin import give_access
+
+        return give_access(self, callback)
 
     def middleware(self, app: "WSGIApplication", path: str | None = None) -> "WSGIApplication":
         """Put the routes beside any WSGI app: at the path or, without one, BILLING_URL's or /billing.
@@ -286,6 +284,8 @@ class Billing:
                 interval; base: where our routes are reached, such as "/billing", unless BILLING_URL says so
         Errors  NotFound for another view; NotConfigured; NotSignedIn for the account of nobody; DatabaseUnavailable
         """
+        from .handlers.pages import fragment
+
         return fragment(self, view, environ, base)
 
     def own_url(self, environ: dict[str, Any]) -> str | None:
@@ -293,6 +293,10 @@ class Billing:
 
         Anything else that a Host header says is a stranger's word, and not a place to send visitors to.
         """
+        import bottle
+
+        from .handlers.guards import is_known_origin
+
         if self.config.billing_url is not None:
             return self.config.billing_url
         parts = bottle.BaseRequest(environ).urlparts
@@ -422,6 +426,13 @@ class Billing:
         return (self.config.sign_in_url or self.config.frontend_url).replace("{next}", quote(back, safe=""))
 
     @functools.cached_property
+    def wsgi(self) -> "bottle.Bottle":
+        """The routes, as a WSGI app."""
+        from .routes import create_app
+
+        return create_app(self)
+
+    @functools.cached_property
     def pages(self) -> "Pages":
         """What makes the pages. Made when first needed: Babel costs time and memory that reading access does not."""
         from .pages.page import Pages
@@ -429,8 +440,10 @@ class Billing:
         return Pages(self.config)
 
     @functools.cached_property
-    def guesses(self) -> Guesses:
+    def guesses(self) -> "Guesses":
         """What counts how often somebody tried to sign in as the operator."""
+        from .handlers.operator import Guesses
+
         return Guesses()
 
     @functools.cached_property
@@ -488,7 +501,7 @@ class Billing:
         if self._thread is not None:
             self._thread.wake(time.time() + self.settle_seconds)
 
-    def apply_soon(self, event: inbox.EventRef, now: float) -> None:
+    def apply_soon(self, event: "EventRef", now: float) -> None:
         """Have a recorded event applied, as BILLING_WORKER says: by the thread, at once, or by another process.
 
         Errors  StripeUnavailable when it was to be applied at once and could not; it stays pending
@@ -583,9 +596,11 @@ class Billing:
 
 
 def _refuse_broken_views(config: Config) -> None:
+    if not config.views:
+        return
     from .pages.templates import problems_of
 
-    if config.views and (problems := list(problems_of(Path(config.views)))):
+    if problems := list(problems_of(Path(config.views))):
         raise ConfigError(problems)
 
 
@@ -596,56 +611,11 @@ def _begin_anew(made: "weakref.ref[Billing]") -> None:
         billing._begin_anew()
 
 
-def _endpoint(config: Config) -> Endpoint | None:
+def _endpoint(config: Config) -> "Endpoint | None":
     if config.notify_url and not config.notify_secrets:
         raise ConfigError(["BILLING_NOTIFY_SECRET: wanted a secret to sign notices with; it is not set"])
-    return Endpoint(config.notify_url, config.notify_secrets) if config.notify_url else None
+    if config.notify_url is None:
+        return None
+    from .sync.endpoint import Endpoint
 
-
-ROUTES: tuple[tuple[str, str, Handler], ...] = (
-    ("POST", "/checkout", start_checkout),
-    ("POST", "/portal", open_portal),
-    ("POST", "/webhook", receive_webhook),
-    ("GET", "/return", come_back),
-    ("GET", "/pricing", show_pricing),
-    ("GET", "/account", show_account),
-    ("GET", "/cancel", show_cancel),
-    ("GET", "/style.css", show_style),
-    ("GET", "/access", show_access),
-    ("GET", ADMIN, show_admin),
-    ("POST", ADMIN, act_as_admin),
-    ("GET", "/health", show_health),
-)
-
-
-def create_app(billing: Billing) -> bottle.Bottle:
-    """Make the WSGI app: every route, and an answer in our own shape for what is no route.
-
-    The operator's page is none without a token to open it.
-    """
-    app = bottle.Bottle()
-    app.install(ErrorsToResponses(billing))
-    routes = [each for each in ROUTES if billing.config.admin_token or each[1] != ADMIN]
-    for method, rule, handler in routes:
-        app.route(rule, method, functools.partial(_handle, billing, handler), name=f"{method} {rule}")
-    for rule in {rule for _, rule, _ in routes}:
-        app.route(rule, "ANY", _refuse_method)
-    for rule in ("/", r"/<path:re:[\s\S]+>"):  # a line break in an address is none of Bottle's business either
-        app.route(rule, "ANY", _refuse_path)
-    return app
-
-
-def _handle(billing: Billing, handler: Handler) -> bottle.HTTPResponse:
-    billing.start()
-    return handler(billing)
-
-
-def _refuse_method() -> bottle.HTTPResponse:
-    """Answer a browser's preflight; CORS headers come with it for those who may. Refuse any other method."""
-    if bottle.request.method == "OPTIONS":
-        return bottle.HTTPResponse(status=204, headers=PREFLIGHT)
-    raise MethodNotAllowed(f"{bottle.request.method!r} {bottle.request.path!r}")
-
-
-def _refuse_path(path: str = "") -> bottle.HTTPResponse:
-    raise NotFound(f"no route for {path!r}")
+    return Endpoint(config.notify_url, config.notify_secrets)

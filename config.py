@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import SplitResult, urlsplit
 
-from dotenv import dotenv_values
-
 from .errors import ConfigError
 from .plans import Plan, read_plans
 
@@ -157,6 +155,10 @@ def _said(values: Mapping[str, str | None]) -> dict[str, str]:
 
 def _values_of(path: str | Path) -> dict[str, str | None]:
     """Read a .env file; without one there are none. A "${...}" in a value stands for itself: it may be in a secret."""
+    if not os.path.lexists(path):
+        return {}
+    from dotenv import dotenv_values  # not worth its time where there is nothing to read
+
     try:
         return dotenv_values(path, interpolate=False, encoding="utf-8")
     except (OSError, UnicodeError) as error:

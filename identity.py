@@ -9,8 +9,6 @@ from ipaddress import IPv6Address, ip_address
 from types import MappingProxyType
 from typing import Any
 
-import jwt
-
 from .config import Config, Network
 from .errors import ConfigError, InvalidToken, InvalidUserHeader, NotConfigured, UntrustedProxy
 from .models import USER_ID_LENGTH
@@ -21,11 +19,11 @@ LONGEST_TOKEN = 4096
 LONGEST_TEXT = 320
 COOKIE = "__Host-corkage"
 COOKIE_ON_PLAIN_HTTP = "corkage"
-REFUSALS = {  # in our words: PyJWT's may quote the token, and what is in it is a stranger's
-    jwt.InvalidAlgorithmError: "it is not signed with HS256",
-    jwt.MissingRequiredClaimError: "sub, exp or aud is missing",
-    jwt.InvalidAudienceError: f"its aud is not {AUDIENCE!r}",
-    jwt.exceptions.InvalidSubjectError: "its sub is not a text",
+REFUSALS = {  # by PyJWT's errors, in our words: its own may quote the token, and what is in it is a stranger's
+    "InvalidAlgorithmError": "it is not signed with HS256",
+    "MissingRequiredClaimError": "sub, exp or aud is missing",
+    "InvalidAudienceError": f"its aud is not {AUDIENCE!r}",
+    "InvalidSubjectError": "its sub is not a text",
 }
 
 
@@ -169,6 +167,8 @@ def mint_token(
         "email": email,
         "name": name,
     }
+    import jwt
+
     return jwt.encode({key: value for key, value in claims.items() if value is not None}, secret, "HS256")
 
 
@@ -218,6 +218,8 @@ def _cookies_called(name: str, header: str) -> Iterator[str]:
 def _claims(token: str, secrets: tuple[str, ...]) -> Mapping[str, Any]:
     """Verify the token with each secret in turn, whatever the time. What was verified stays so, and a product shows the
     same token again and again; what was refused is not remembered."""
+    import jwt  # not where another way than tokens was chosen
+
     for secret in secrets:
         try:
             claims: dict[str, Any] = jwt.decode(
@@ -235,7 +237,9 @@ def _claims(token: str, secrets: tuple[str, ...]) -> Mapping[str, Any]:
         except jwt.InvalidSignatureError:
             continue
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
-            raise InvalidToken(f"the token is refused: {REFUSALS.get(type(error), 'it cannot be read')}") from None
+            raise InvalidToken(
+                f"the token is refused: {REFUSALS.get(type(error).__name__, 'it cannot be read')}"
+            ) from None
         return MappingProxyType(claims)
     raise InvalidToken(f"none of the {len(secrets)} secrets made this token's signature")
 

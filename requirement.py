@@ -1,14 +1,13 @@
 """What a part of the product asks of whoever wants in: certain plans, a feature, both, or any access at all."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .errors import ConfigError
 from .models import Access
 from .plans import Plan
 
 
-@dataclass(frozen=True, slots=True)
-class Requirement:
+class Requirement(NamedTuple):
     """Any of these plans, where some are named, and this feature, where one is."""
 
     plans: tuple[str, ...]

@@ -6,7 +6,9 @@ does other things meanwhile, the 99th percentiles mean little.
 
 import argparse
 import importlib
+import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -27,6 +29,7 @@ def main() -> int:
     unknown = set(options.names) - set(NAMES)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; wanted some of {', '.join(NAMES)}")
+    _have_bytecode()
     results = []
     for name in options.names or NAMES:
         began = time.monotonic()
@@ -37,6 +40,12 @@ def main() -> int:
         if options.keep:
             _keep(name, result)
     return 0 if all(line.ok is not False for result in results for line in result.lines) else 1
+
+
+def _have_bytecode() -> None:
+    """Have what is started find its bytecode, as what is installed does, wherever this tree is and whatever is set."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = str(Path(tempfile.gettempdir()) / "corkage-bench-bytecode")
 
 
 def _table(result: Result) -> str:

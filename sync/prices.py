@@ -9,11 +9,11 @@ from .. import database
 from ..errors import ConfigError, UnknownPlan
 from ..models import Price
 from ..plans import Plan
-from .states import ItemState, PriceState
 from .summary import summarize_users_of_prices
 
 if TYPE_CHECKING:
     from .gateway import Gateway
+    from .states import ItemState, PriceState
 
 DAY_SECONDS = 86_400
 
@@ -52,7 +52,7 @@ class Catalogue:
             changed = [row.id for row in Price.select() if self._store(row, self._plan_of(row))]
             summarize_users_of_prices(changed, now)
 
-    def store_price(self, price: PriceState) -> None:
+    def store_price(self, price: "PriceState") -> None:
         """Remember a price and the plan it stands for. To be called inside a writing transaction."""
         row = Price.get_or_none(Price.id == price.id) or Price(id=price.id)
         is_new = row.product_id is None
@@ -91,7 +91,7 @@ class Catalogue:
             raise UnknownPlan(f"{offer!r} is on offer, and Stripe has no active price for it")
         return found
 
-    def deciding_item(self, items: tuple[ItemState, ...]) -> ItemState | None:
+    def deciding_item(self, items: "tuple[ItemState, ...]") -> "ItemState | None":
         """Choose the item that stands for the subscription: the first whose price is a plan's, else the first.
 
         The items' prices must have been stored.
@@ -102,7 +102,7 @@ class Catalogue:
         planned = set(database.column(with_plan))
         return next((item for item in items if item.price.id in planned), items[0] if items else None)
 
-    def _resolve(self, gateway: "Gateway") -> dict[str, PriceState]:
+    def _resolve(self, gateway: "Gateway") -> "dict[str, PriceState]":
         names = list(self._named)
         keys = [name for name in names if not name.startswith("price_")]
         found = {price.lookup_key: price for price in gateway.prices_by_lookup_key(keys) if price.lookup_key}
@@ -110,7 +110,7 @@ class Catalogue:
         self._report(found)
         return found
 
-    def _report(self, found: dict[str, PriceState]) -> None:
+    def _report(self, found: "dict[str, PriceState]") -> None:
         for name, plan in self._named.items():
             if name not in found and name in plan.prices:
                 log.warning(

@@ -5,7 +5,6 @@ import threading
 from . import outbox
 from .delivery import Deliverer, Receiver
 from .delivery_thread import DeliveryThread
-from .endpoint import Endpoint
 from .hooks import Hook, Hooks
 
 
@@ -15,7 +14,7 @@ class Telling:
     Only a process that has the host's functions can call them. The address may be told by any that has the setting.
     """
 
-    def __init__(self, endpoint: Endpoint | None, now: float) -> None:
+    def __init__(self, endpoint: Receiver | None, now: float) -> None:
         self._hooks = Hooks()
         self._deliverers: dict[str, Deliverer] = {}
         self._threads: dict[str, DeliveryThread] = {}

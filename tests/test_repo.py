@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 import corkage
-from corkage import billing_app, cli, errors
+from corkage import cli, errors, routes
 from corkage.models import REASONS
 from corkage.sync import poll
 
 ROOT = Path(corkage.__file__).parent
 README = (ROOT / "README.md").read_text()
 LAYERS = """
-cli demo serve lanes commands billing_app plugin mounting handlers pages identity sync requirement
+cli demo serve lanes commands billing_app routes plugin mounting handlers pages identity sync requirement
 models config database plans errors
 """.split()
 
@@ -61,9 +61,7 @@ def test_every_setting_stands_in_the_readme_and_in_the_example():
 
 
 def test_every_route_stands_in_the_readme():
-    routes = [f"{method} {rule}" for method, rule, _ in billing_app.ROUTES]
-
-    assert table("Routes") == routes
+    assert table("Routes") == [f"{method} {rule}" for method, rule, _ in routes.ROUTES]
 
 
 def test_every_reason_stands_in_the_readme():
