@@ -39,6 +39,7 @@ from .errors import (
 from .identity import Authenticate, Identity, authenticator
 from .models import Access
 from .requirement import Requirement
+from .sync.account import Account
 from .sync.delivery import Notice
 from .sync.prices import Catalogue
 from .sync.telling import Telling
@@ -90,6 +91,7 @@ class Billing:
         self.stripe_slots = stripe_slots
         self._stripe_slots = threading.BoundedSemaphore(stripe_slots)
         self._identify = authenticator(config, authenticate)
+        self._account = Account(config.stripe_secret_key)
         self._mounted_at: str | None = None
         self._thread: WorkerThread | None = None
         self._thread_lock = threading.Lock()
@@ -483,7 +485,7 @@ class Billing:
         gateway = self.gateway.paced(worker.CALLS_PER_SECOND)
         converger = Converger(gateway, self.catalogue, self.config.app)
         polling = worker.Polling(self.config.poll_seconds, self.config.settle_seconds, self.config.livemode)
-        return worker.Worker(gateway, self.catalogue, converger, polling, self.config.keep_events_days)
+        return worker.Worker(gateway, self.catalogue, converger, polling, self._account, self.config.keep_events_days)
 
     def verify_signature(self, body: bytes, header: str | None, now: float) -> dict[str, Any]:
         """Check that Stripe signed these bytes, and parse them; see the gateway's."""
@@ -538,7 +540,7 @@ class Billing:
         Errors  ConfigError when it is another
         """
         try:
-            self.worker.check_account()
+            self._account.check(lambda: self._hurried)
         except StripeError as error:
             log.warning("Stripe did not tell whose key this is; going on, and asking again later: %s", error)
 

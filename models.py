@@ -440,7 +440,7 @@ def bring_up_to_date() -> None:
             step()
         database.execute(ACCESS_VIEW)
         for name, number in (("schema_version", len(UPGRADES)), ("access_version", ACCESS_VERSION)):
-            Setting.insert(name=name, value=str(number)).on_conflict_replace().execute()
+            _remember(name, str(number))
 
 
 def _schema_version() -> int:
@@ -452,6 +452,16 @@ def setting(name: str) -> str | None:
     """Read what the file remembers under this name."""
     row = Setting.get_or_none(Setting.name == name)
     return None if row is None else row.value
+
+
+def remember(name: str, value: str) -> None:
+    """Remember the value, whatever there was."""
+    with database.writing():
+        _remember(name, value)
+
+
+def _remember(name: str, value: str) -> None:
+    Setting.insert(name=name, value=value).on_conflict_replace().execute()
 
 
 def remember_once(name: str, value: str) -> str:

@@ -22,7 +22,7 @@ UNITS = {
     "99th percentile of those": "{:.0f} ms",
     "check of access in process": "{:.1f} us",
     "RSS": "{:.0f} MB",
-    "from start to first answer": "{:.2f} s",
+    "from a start again to the first answer": "{:.2f} s",
     "installed": "{:.0f} MB",
     "calls to Stripe for a renewal, in one burst": "{:.1f}",
     "calls with an hour between draft and payment": "{:.1f}",
@@ -69,7 +69,7 @@ def _figures(peer: Peer, count: int) -> dict[str, float]:
             "99th percentile of those": taken.percentile(99) * 1e3,
             "check of access in process": float(timed.stdout.split()[-1]),
             "RSS": rss_mb(served.pid),
-            "from start to first answer": served.startup_seconds,
+            "from a start again to the first answer": served.startup_seconds,
         }
 
 

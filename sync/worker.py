@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from .. import database
-from ..errors import BillingError, ConfigError, DatabaseUnavailable, StripeError
-from ..models import remember_once
+from ..errors import BillingError, DatabaseUnavailable, StripeError
 from . import clocks, inbox, notices, overdue, recurring, unnamed
 from .abreast import each_abreast
+from .account import Account
 from .converge import Converger
 from .gateway import SLOWEST_CALL_SECONDS, Gateway
 from .poll import poll
@@ -54,31 +54,22 @@ class Worker:
         catalogue: Catalogue,
         converger: Converger,
         polling: Polling,
+        account: Account,
         keep_events_days: int = 90,
     ) -> None:
         self.gateway = gateway
         self.catalogue = catalogue
         self.converger = converger
         self.polling = polling
+        self.account = account
         self.keep_events_days = keep_events_days
-        self._account_checked = False
 
     def check_account(self) -> None:
         """Make sure that the key still belongs to the Stripe account that the file mirrors, where the key may tell.
 
         Errors  ConfigError when it is another; StripeError as the gateway's
         """
-        if self._account_checked:
-            return
-        account = self.gateway.account_id()
-        if account is not None and (remembered := remember_once("account", account)) != account:
-            raise ConfigError(
-                [
-                    f"STRIPE_SECRET_KEY: belongs to another Stripe account ({account}) than the database mirrors "
-                    f"({remembered}): use that account's key, or another BILLING_DATABASE"
-                ]
-            )
-        self._account_checked = True
+        self.account.check(lambda: self.gateway)
 
     def work_once(self, now: float, is_stopping: Callable[[], bool] = lambda: False) -> Work:
         """Do all that is due at `now`. What fails is postponed and does not stop the rest.
@@ -153,6 +144,7 @@ class Worker:
         """Claim, one after the other, the customers that have due events, then those that nothing was heard of."""
         for customer_id in inbox.due_customers(now, BATCH):
             if not is_stopping() and inbox.lease(customer_id, now, now + LEASE_SECONDS):
+                overdue.claim(customer_id, now)  # one look answers both
                 yield customer_id
         for customer_id in overdue.customers(now, BATCH):
             if not is_stopping() and overdue.claim(customer_id, now):

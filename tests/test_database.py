@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import pytest
 import requests
-from harness import running
 
 from corkage import database, models
 from corkage.billing_app import Billing
@@ -160,16 +159,6 @@ def test_one_file_mirrors_one_mode(config):
 
     with pytest.raises(ConfigError, match="test mode"):
         Billing(replace(config, stripe_secret_key="sk_live_x"))
-
-
-def test_one_file_mirrors_one_account(app, config):
-    app.billing.worker.check_account()
-    with database.writing():
-        Setting.update(value="acct_other").where(Setting.name == "account").execute()
-    app.billing.close()
-
-    with running(config) as again, pytest.raises(ConfigError, match="acct_other"):
-        again.work()
 
 
 def test_a_second_billing_in_one_process_is_told_why_not(app, config):

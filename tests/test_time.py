@@ -10,7 +10,7 @@ from harness import DAY, running
 
 from corkage import database, models
 from corkage.models import Notice, Subscription, User
-from corkage.simulator import Simulator
+from corkage.simulator import ApiFaults, Simulator
 from corkage.sync import overdue
 
 
@@ -173,6 +173,21 @@ def test_several_workers_ask_once(app, subscription):
     (customer,) = overdue.customers(later, 50)
     assert overdue.claim(customer, later)
     assert not overdue.claim(customer, later)
+    assert overdue.customers(later, 50) == []
+
+
+def test_who_is_overdue_and_heard_of_at_once_is_asked_about_once(app, shop, simulator, subscription):
+    shop.subscribe(shop.customer("bob"), user="bob")
+    hear(app, shop, simulator)
+    simulator.advance_to("renewal")
+    calls, later = shop.calls(), max(row.ask_at for row in Subscription.select())
+    for event in shop.client.v1.events.list(params={"type": "customer.subscription.updated"}).data[:2]:
+        app.deliver(event)
+    simulator.api_faults = ApiFaults(latency_seconds=0.2, path="/v1/subscriptions")  # both are still being fetched
+
+    app.work(later)
+
+    assert shop.calls() == calls + 2
     assert overdue.customers(later, 50) == []
 
 
