@@ -1,16 +1,17 @@
-"""Lanes: how waitress answers what comes often and is quick, each kind in a thread of its own, several together.
+"""Lanes: how waitress answers what comes often and is quick.
 
 Waitress gives each request to one of its threads. Where all of them do the same few things, that is slower than one
 thread which does them one after the other: they wait for each other's turn with the interpreter and, at a webhook, each
-for an fsync of its own. So webhooks have a lane, and those that wait are put on disk by one commit; nobody is told 200
-before it, since answers are held back until then. GET /access has a lane, too. All else goes waitress's way.
+for an fsync of its own. So webhooks have a lane, a thread which puts those that wait on disk by one commit; nobody is
+told 200 before it, since answers are held back until then. GET /access, a look at one row, waitress's loop answers
+itself: the change of threads would take longer than the answer. All else goes waitress's way.
 """
 
 import json
 import logging
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
@@ -25,9 +26,23 @@ log = logging.getLogger("corkage.lanes")
 
 
 class _Channel(HTTPChannel):
-    """A connection whose answer can be held back."""
+    """A connection whose answer can be held back, and can be made where the request is read: in waitress's loop."""
 
     is_held = False
+    is_for_loop = False
+
+    def __init__(self, server: Any, *rest: Any, **options: Any) -> None:
+        super().__init__(server, *rest, **options)
+        server.task_dispatcher.loop_thread = threading.get_ident()  # it is the loop which accepts connections
+
+    def received(self, data: bytes) -> bool:
+        """Take what came, and answer here what need not wait for a thread."""
+        is_taken = bool(super().received(data))
+        while self.is_for_loop:
+            self.is_for_loop, self.is_held = False, True
+            self.service()
+            self.let_go()
+        return is_taken
 
     def writable(self) -> bool:
         """Tell waitress's loop whether there is something to send. Nothing is while a thread makes an answer, unless it
@@ -136,18 +151,25 @@ class Lane:
 
 
 class _Dispatcher(ThreadedTaskDispatcher):
-    """Waitress's threads, beside lanes for some paths."""
+    """Waitress's threads, beside lanes for some paths, and none for others."""
 
-    def __init__(self, lanes: Mapping[str, Lane]) -> None:
+    def __init__(self, lanes: Mapping[str, Lane], at_once: Collection[str]) -> None:
         super().__init__()
-        self._lanes = lanes
+        self._lanes, self._at_once = lanes, at_once
+        self.loop_thread = 0
 
     def add_task(self, task: Any) -> None:
-        lane = self._lanes.get(getattr(task.requests[0], "path", ""))
-        if lane is None or task.is_held:  # asked before the answer to the one before it: only one lane may hold that
-            super().add_task(task)
+        path = getattr(task.requests[0], "path", "")
+        if path in self._at_once and self.is_in_loop():
+            task.is_for_loop = True
+        elif path in self._lanes and not task.is_held:  # else asked before the answer to another, which its lane holds
+            self._lanes[path].put(task)
         else:
-            lane.put(task)
+            super().add_task(task)
+
+    def is_in_loop(self) -> bool:
+        """Tell whether this is the thread of waitress's loop."""
+        return threading.get_ident() == self.loop_thread
 
     def is_busy(self) -> bool:
         lanes_are = any(lane.is_busy() for lane in self._lanes.values())
@@ -159,15 +181,20 @@ class _Dispatcher(ThreadedTaskDispatcher):
         return super().shutdown(cancel_pending, timeout)
 
 
-def add_lanes(server: Any, lanes: Mapping[str, Lane]) -> None:
-    """Have a new server of waitress's answer requests of these paths in lanes."""
+def add_lanes(server: Any, lanes: Mapping[str, Lane], at_once: Collection[str]) -> None:
+    """Have a new server of waitress's answer requests of some paths in lanes, and of others at once, in its loop."""
     threads = len(server.task_dispatcher.threads)
     server.task_dispatcher.set_thread_count(0)
-    server.task_dispatcher = _Dispatcher(lanes)
-    server.task_dispatcher.set_thread_count(threads)
+    dispatcher = server.task_dispatcher = _Dispatcher(lanes, at_once)
+    dispatcher.set_thread_count(threads)
     server.channel_class = _Channel
-    # Each answer would wake waitress's loop up to three times, before there is anything to send.
+    # Each answer would wake waitress's loop up to three times, before there is anything to send, or from within it.
     wake_loop, every = server.pull_trigger, tuple(lanes.values())
     for lane in every:
         lane.wake_loop = wake_loop
-    server.pull_trigger = lambda: None if any(lane.is_in() for lane in every) else wake_loop()
+
+    def wake_loop_for_threads() -> None:
+        if not dispatcher.is_in_loop() and not any(lane.is_in() for lane in every):
+            wake_loop()
+
+    server.pull_trigger = wake_loop_for_threads

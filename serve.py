@@ -55,7 +55,7 @@ def make_server(billing: Billing, host: str, port: int) -> Any:
         max_request_body_size=LARGEST_BODY,
         ident="corkage",
     )
-    lanes.add_lanes(server, _lanes(billing))
+    lanes.add_lanes(server, _lanes(billing), at_once=("/access",))
     return server
 
 
@@ -66,10 +66,9 @@ def _address_of(host: str, port: int) -> str:
 
 
 def _lanes(billing: Billing) -> dict[str, lanes.Lane]:
-    found = {"/access": lanes.Lane()}
-    if billing.config.worker != "inline":  # which has an event applied before its answer, and so on disk by itself
-        found["/webhook"] = lanes.Lane(database.together, billing.work_soon)
-    return found
+    if billing.config.worker == "inline":  # an event is applied before its answer, and so on disk by itself
+        return {}
+    return {"/webhook": lanes.Lane(database.together, billing.work_soon)}
 
 
 def _end(*_: object) -> None:
