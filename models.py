@@ -89,7 +89,7 @@ class Customer(Table):
 
 
 class Subscription(Standing):
-    """A subscription as Stripe last told it, ended ones too.
+    """A subscription as Stripe last told it, ended ones too. It is whose its customer is.
 
     Units   ask_at in Unix seconds of our clock: when Stripe is asked, should nothing have been heard by then
     """
@@ -97,7 +97,6 @@ class Subscription(Standing):
     id = CharField(primary_key=True)
     customer = ForeignKeyField(Customer, backref="subscriptions")
     customer_id: str
-    user = ForeignKeyField(User, null=True, backref="subscriptions")
     created = IntegerField()
     ended_at = IntegerField(null=True)
     test_clock = CharField(null=True)

@@ -99,7 +99,6 @@ def _rows(users: int, price: str, now: int) -> Iterator[dict[str, list[dict[str,
                 | {
                     "id": subscription,
                     "customer_id": customer,
-                    "user_id": user,
                     "created": now,
                     "ask_at": ends + 300.0,
                 }
@@ -107,4 +106,4 @@ def _rows(users: int, price: str, now: int) -> Iterator[dict[str, list[dict[str,
         yield rows
 
 
-TOLD = '[true,"active","active","pro","%s",1,null,false]'
+TOLD = '[true,"active","active","pro","%s",1]'

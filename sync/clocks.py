@@ -6,7 +6,7 @@ from .. import database
 from ..models import Customer, Subscription
 from . import inbox
 from .gateway import Gateway
-from .summary import summarize
+from .summary import summarize, users_of
 
 log = logging.getLogger("corkage.clocks")
 
@@ -27,8 +27,7 @@ def follow(gateway: Gateway, clock_id: str, event_ids: list[str], now: float) ->
             Customer.update(revision=Customer.revision + 1).where(Customer.id.in_(customers)).execute()
             asked_then = Subscription.ask_at + Subscription.clock_ahead - ahead
             Subscription.update(clock_ahead=ahead, ask_at=asked_then).where(on_clock).execute()
-            owned = Subscription.select(Subscription.user).where(on_clock, Subscription.user.is_null(False))
-            for user_id in database.column(owned.distinct()):
+            for user_id in users_of(customers):
                 summarize(user_id, now)
         inbox.mark_applied(event_ids, "gone" if moment is None else "followed", now)
     log.info("the test clock %s %s", clock_id, "is gone" if moment is None else f"stands at {moment}")

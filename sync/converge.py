@@ -192,7 +192,6 @@ class Converger:
         values = {name: getattr(state, name) for name in STANDING if hasattr(state, name)}
         values |= {
             "customer": state.customer_id,
-            "user": user_id,
             "subscription_status": state.status,
             "stripe_price_id": deciding.price.id if deciding else None,
             "quantity": deciding.quantity if deciding else None,
@@ -238,7 +237,6 @@ def _assign(customer_id: str, user_id: str, now: float) -> None:
     """Make the customer the user's, and the user's first one for checkout and portal when there is no other."""
     User.insert(id=user_id, created_at=int(now), updated_at=int(now)).on_conflict_ignore().execute()
     Customer.update(user=user_id).where(Customer.id == customer_id).execute()
-    Subscription.update(user=user_id).where(Subscription.customer == customer_id).execute()
     User.update(stripe_customer_id=None).where(User.id != user_id, User.stripe_customer_id == customer_id).execute()
     User.update(stripe_customer_id=customer_id).where(User.id == user_id, User.stripe_customer_id.is_null()).execute()
 

@@ -52,7 +52,7 @@ def _doubles() -> Iterator[Finding]:
 
 def _unowned() -> Iterator[Finding]:
     """Whoever pays for a plan of ours, and is nobody's, was not let in. Who pays for something else is not ours."""
-    query = _paying(Subscription.customer, Price.plan).where(Subscription.user.is_null()).distinct()
+    query = _paying(Subscription.customer, Price.plan).where(Customer.user.is_null()).distinct()
     ours = {customer_id: plan for customer_id, plan in _rows(query) if plan}
     others = {customer_id for customer_id, _ in _rows(query)} - ours.keys()
     for customer_id, plan in ours.items():
@@ -63,7 +63,7 @@ def _unowned() -> Iterator[Finding]:
 
 def _unknown_prices() -> Iterator[Finding]:
     query = _paying(Subscription.stripe_price_id, fn.COUNT(Subscription.id)).where(
-        Subscription.user.is_null(False), Price.plan.is_null()
+        Customer.user.is_null(False), Price.plan.is_null()
     )
     for price_id, count in _rows(query.group_by(Subscription.stripe_price_id)):
         yield Finding(
@@ -135,6 +135,7 @@ def _quiet_customers() -> list[str]:
 def _paying(*columns: Any) -> Any:
     return (
         Subscription.select(*columns)
+        .join(Customer, on=(Subscription.customer == Customer.id))
         .join(Price, JOIN.LEFT_OUTER, on=(Subscription.stripe_price_id == Price.id))
         .where(Subscription.subscription_status.in_(PAYING))
     )

@@ -6,7 +6,7 @@ from typing import Any
 from peewee import JOIN
 
 from .. import database
-from ..models import Price, Subscription, User
+from ..models import Customer, Price, Subscription, User
 
 PAYING = ("active", "trialing", "past_due")
 
@@ -16,11 +16,12 @@ log = logging.getLogger("corkage.doubles")
 def doubles(*only: Any) -> dict[str, list[str]]:
     """Tell which users pay twice, and for which subscriptions beside the one that decides, oldest first.
 
-    Shape   only: conditions on Subscription; what neither is ours nor opens anything is another product's, no double
+    Shape   only: conditions on User; what neither is ours nor opens anything is another product's, no double
     """
     query: Any = (
-        Subscription.select(Subscription.user, Subscription.id)
-        .join(User, on=(Subscription.user == User.id))
+        Subscription.select(User.id, Subscription.id)
+        .join(Customer, on=(Subscription.customer == Customer.id))
+        .join(User, on=(Customer.user == User.id))
         .join(Price, JOIN.LEFT_OUTER, on=(Subscription.stripe_price_id == Price.id))
         .where(
             Subscription.subscription_status.in_(PAYING),
@@ -39,5 +40,5 @@ def doubles(*only: Any) -> dict[str, list[str]]:
 
 def warn_of_doubles(user_id: str) -> None:
     """Warn, in the log, when the user pays twice."""
-    for extra in doubles(Subscription.user == user_id).values():
+    for extra in doubles(User.id == user_id).values():
         log.warning("user %s pays twice: for %s beside the subscription that decides", user_id, " and ".join(extra))

@@ -91,8 +91,9 @@ def _erase(user_id: str, ended: set[str], now: float) -> bool:
         if not _customers(user_id) <= ended:
             return False
         _attempt(user_id, now)
-        for table in (CheckoutAttempt, Subscription):
-            table.delete().where(table.user == user_id).execute()
+        CheckoutAttempt.delete().where(CheckoutAttempt.user == user_id).execute()
+        theirs = Customer.select(Customer.id).where(Customer.user == user_id)
+        Subscription.delete().where(Subscription.customer.in_(theirs)).execute()
         outbox.withdraw(user_id)
         # Fetches that are under way know the user: they are to start over.
         bare = {"user": None, "revision": Customer.revision + 1}

@@ -87,14 +87,15 @@ def _by_time(column: Any) -> Any:
 
 
 def _before(user: User) -> Told:
-    if user.told:
-        return dict(zip(TOLD, json.loads(user.told), strict=True))
-    return _told(User(), Access(user.id, allowed=False, reason=""), 0)
+    return NOTHING_TOLD | dict(zip(TOLD, json.loads(user.told or "[]"), strict=False))
 
 
 def _packed(told: Told) -> str:
-    """Write what was told without its names: it stands in every user's row."""
-    return json.dumps([told[name] for name in TOLD], separators=(",", ":"))
+    """Write what was told without its names, and without what is nothing at its end: it stands in every user's row."""
+    values = [told[name] for name in TOLD]
+    while values and values[-1] is NOTHING_TOLD[TOLD[len(values) - 1]]:
+        values.pop()
+    return json.dumps(values, separators=(",", ":"))
 
 
 def _told(user: User, access: Access, now: float) -> Told:
@@ -111,6 +112,9 @@ def _trial_warning_at(user: User, access: Access) -> int | None:
     if access.reason != "trialing" or user.trial_end is None:
         return None
     return user.trial_end - TRIAL_ENDS_SOON_SECONDS - user.clock_ahead
+
+
+NOTHING_TOLD = _told(User(), Access("", allowed=False, reason=""), 0)
 
 
 def _next_change_at(user: User, access: Access, now: float) -> int | None:

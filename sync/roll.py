@@ -67,7 +67,7 @@ def _named(wanted: str) -> list[User]:
     if not wanted:
         return []
     customer = Customer.select(Customer.user).where(Customer.id == wanted)
-    subscription = Subscription.select(Subscription.user).where(Subscription.id == wanted)
+    subscription = Customer.select(Customer.user).join(Subscription).where(Subscription.id == wanted)
     return list(User.select().where((User.id == wanted) | User.id.in_(customer) | User.id.in_(subscription)))
 
 

@@ -1,11 +1,12 @@
 """Which of a user's subscriptions decides, written into the user's own row, so that one row answers."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from peewee import JOIN
 
 from .. import database
-from ..models import STANDING, Price, Subscription, User
+from ..models import STANDING, Customer, Price, Subscription, User
 from .notices import note
 
 ENDED = ("canceled", "incomplete_expired")
@@ -23,7 +24,7 @@ def summarize(user_id: str, now: float, *, tells: bool = True) -> None:
     subscriptions = list(
         Subscription.select(Subscription, Price)
         .join(Price, JOIN.LEFT_OUTER, on=(Subscription.stripe_price_id == Price.id), attr="price")
-        .where(Subscription.user == user_id)
+        .where(Subscription.customer.in_(Customer.select(Customer.id).where(Customer.user == user_id)))
     )
     best = min(subscriptions, key=_order, default=None)
     standing = {name: getattr(best or Subscription(), name) for name in STANDING}
@@ -33,11 +34,16 @@ def summarize(user_id: str, now: float, *, tells: bool = True) -> None:
 
 def summarize_users_of_prices(price_ids: Sequence[str], now: float) -> None:
     """Summarize again every user that has a subscription to one of these prices. Inside a writing transaction."""
-    query = Subscription.select(Subscription.user).where(
-        Subscription.stripe_price_id.in_(price_ids), Subscription.user.is_null(False)
-    )
-    for user_id in database.column(query.distinct()):
+    subscribers = Subscription.select(Subscription.customer).where(Subscription.stripe_price_id.in_(price_ids))
+    for user_id in users_of(subscribers):
         summarize(user_id, now)
+
+
+def users_of(customers: Any) -> list[str]:
+    """List the users, each once, that customers of a query belong to."""
+    return database.column(
+        Customer.select(Customer.user).where(Customer.id.in_(customers), Customer.user.is_null(False)).distinct()
+    )
 
 
 def _order(subscription: Subscription) -> tuple[bool, int, int, str]:

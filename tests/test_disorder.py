@@ -223,9 +223,9 @@ class Disorder(RuleBasedStateMachine):
 
     def compare(self):
         held = self.held()
-        assert {row.id: columns(row) for row in Subscription.select().where(Subscription.user.is_null(False))} == {
-            each["id"]: facts(self.simulator.world, each) for each in held
-        }
+        assert {
+            row.id: columns(row) for row in Subscription.select().join(Customer).where(Customer.user.is_null(False))
+        } == {each["id"]: facts(self.simulator.world, each) for each in held}
         linked = {row.id for row in Customer.select().where(Customer.user == "ann")}
         assert {each["customer"] for each in held} <= linked
         if not held:
@@ -302,9 +302,9 @@ def is_same_change(notice, notices):
 def columns(row):
     names = (
         "id stripe_price_id subscription_status quantity current_period_end cancel_at trial_end past_due_since created "
-        "ended_at user_id"
+        "ended_at"
     ).split()
-    return {name: getattr(row, name) for name in names}
+    return {name: getattr(row, name) for name in names} | {"user_id": row.customer.user_id}
 
 
 def facts(world, subscription):

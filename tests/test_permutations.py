@@ -64,7 +64,7 @@ def rows():
     user, subscription = User.get(), Subscription.get()
     return (
         [getattr(user, name) for name in (*names, "id", "email", "stripe_customer_id", "subscription_id", "told")],
-        [getattr(subscription, name) for name in (*names, "id", "customer_id", "user_id", "ended_at")],
+        [getattr(subscription, name) for name in (*names, "id", "customer_id", "ended_at")],
         [(notice.kind, notice.after) for notice in Notice.select()],
         sorted(event.id for event in StripeEvent.select()),
     )

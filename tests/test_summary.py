@@ -22,13 +22,15 @@ EQUAL = [pair for rank in RANKS for pair in itertools.product(rank, repeat=2)]
 @pytest.fixture(autouse=True)
 def _user(app):
     User.create(id="ann", created_at=1, updated_at=1)
-    Customer.create(id="cus_1", user="ann")
+    User.create(id="bob", created_at=1, updated_at=1)
+    for customer, user in (("cus_1", "ann"), ("cus_bobs", "bob"), ("cus_nobodys", None)):
+        Customer.create(id=customer, user=user)
     Price.create(id="price_pro", product_id="p", plan="pro")
     Price.create(id="price_foreign", product_id="q")
 
 
 def hold(subscription, status, created, price="price_pro", **more):
-    given = {"customer": "cus_1", "user": "ann"} | more
+    given = {"customer": "cus_1"} | more
     Subscription.create(id=subscription, subscription_status=status, created=created, stripe_price_id=price, **given)
 
 
@@ -87,17 +89,15 @@ def test_without_any_subscription_nothing_is_left_of_the_one_before():
 
 
 def test_another_users_subscription_decides_nothing():
-    User.create(id="bob", created_at=1, updated_at=1)
-    hold("sub_bobs", "active", created=1, user="bob")
+    hold("sub_bobs", "active", created=1, customer="cus_bobs")
 
     assert deciding() is None
 
 
 def test_a_price_that_changed_counts_for_its_subscribers_alone_and_the_unowned_are_passed_over():
-    User.create(id="bob", created_at=1, updated_at=1)
     hold("sub_anns", "active", created=1)
-    hold("sub_bobs", "active", created=1, price="price_foreign", user="bob")
-    hold("sub_nobodys", "active", created=1, user=None)
+    hold("sub_bobs", "active", created=1, price="price_foreign", customer="cus_bobs")
+    hold("sub_nobodys", "active", created=1, customer="cus_nobodys")
 
     with database.writing():
         summarize_users_of_prices(["price_pro"], time.time())
