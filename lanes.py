@@ -36,12 +36,17 @@ class _Channel(HTTPChannel):
         server.task_dispatcher.loop_thread = threading.get_ident()  # it is the loop which accepts connections
 
     def received(self, data: bytes) -> bool:
-        """Take what came, and answer here what need not wait for a thread."""
+        """Take what came, and answer the first of it here, if it need not wait for a thread."""
         is_taken = bool(super().received(data))
-        while self.is_for_loop:
-            self.is_for_loop, self.is_held = False, True
+        if self.is_for_loop:
+            dispatcher: Any = self.server.task_dispatcher
+            self.is_for_loop = False
+            self.is_held = dispatcher.is_answering = True
             self.service()
             self.let_go()
+            dispatcher.is_answering = False
+            if dispatcher.is_to_end:
+                raise KeyboardInterrupt
         return is_taken
 
     def writable(self) -> bool:
@@ -157,12 +162,15 @@ class _Dispatcher(ThreadedTaskDispatcher):
         super().__init__()
         self._lanes, self._at_once = lanes, at_once
         self.loop_thread = 0
+        self.is_answering = self.is_to_end = False  # in the loop; after this answer
 
     def add_task(self, task: Any) -> None:
         path = getattr(task.requests[0], "path", "")
-        if path in self._at_once and self.is_in_loop():
+        if task.is_held:  # asked before the answer to another was let go, which only the one who holds it may
+            super().add_task(task)
+        elif path in self._at_once and self.is_in_loop():
             task.is_for_loop = True
-        elif path in self._lanes and not task.is_held:  # else asked before the answer to another, which its lane holds
+        elif path in self._lanes:
             self._lanes[path].put(task)
         else:
             super().add_task(task)
@@ -173,12 +181,22 @@ class _Dispatcher(ThreadedTaskDispatcher):
 
     def is_busy(self) -> bool:
         lanes_are = any(lane.is_busy() for lane in self._lanes.values())
-        return bool(lanes_are or self.active_count or self.queue)
+        return bool(lanes_are or self.is_answering or self.active_count or self.queue)
 
     def shutdown(self, cancel_pending: bool = True, timeout: int = 5) -> bool:
         for lane in self._lanes.values():
             lane.stop()
         return super().shutdown(cancel_pending, timeout)
+
+
+def end_loop(server: Any) -> None:
+    """End waitress's loop, from a signal's handler, which runs in the loop's own thread: not within an answer.
+
+    Errors  KeyboardInterrupt, which the loop ends by
+    """
+    if not server.task_dispatcher.is_answering:
+        raise KeyboardInterrupt
+    server.task_dispatcher.is_to_end = True
 
 
 def add_lanes(server: Any, lanes: Mapping[str, Lane], at_once: Collection[str]) -> None:

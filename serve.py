@@ -1,6 +1,7 @@
 """Corkage as a server of its own: waitress, and how it stops without cutting anybody off."""
 
 import contextlib
+import importlib
 import logging
 import os
 import signal
@@ -36,7 +37,7 @@ def serve(billing: Billing, host: str, port: int) -> None:
     billing.start()
     signal.signal(signal.SIGTERM, lambda *_: _stop(server))
     # The stop ends by it, and a shell script starts what is in the background with it ignored.
-    signal.signal(signal.SIGINT, _end)
+    signal.signal(signal.SIGINT, lambda *_: _end(server))
     with contextlib.suppress(KeyboardInterrupt):  # run() takes it, unless it comes before
         log.info("serving on http://%s:%s, database %s", host, server.effective_port, billing.config.database)
         server.run()
@@ -56,6 +57,8 @@ def make_server(billing: Billing, host: str, port: int) -> Any:
         ident="corkage",
     )
     lanes.add_lanes(server, _lanes(billing), at_once=("/access",))
+    if billing.config.auth_secrets:  # which the first token would load, with everybody waiting in the loop
+        importlib.import_module("jwt")
     return server
 
 
@@ -71,11 +74,11 @@ def _lanes(billing: Billing) -> dict[str, lanes.Lane]:
     return {"/webhook": lanes.Lane(database.together, billing.work_soon)}
 
 
-def _end(*_: object) -> None:
+def _end(server: Any) -> None:
     """End waitress's loop, once: a second interrupt would close the file in the midst of the worker's writing."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
+    lanes.end_loop(server)
 
 
 def _stop(server: Any) -> None:

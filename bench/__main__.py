@@ -8,7 +8,6 @@ import argparse
 import importlib
 import os
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -29,7 +28,7 @@ def main() -> int:
     unknown = set(options.names) - set(NAMES)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; wanted some of {', '.join(NAMES)}")
-    _have_bytecode()
+    _keep_bytecode()
     results = []
     for name in options.names or NAMES:
         began = time.monotonic()
@@ -42,10 +41,9 @@ def main() -> int:
     return 0 if all(line.ok is not False for result in results for line in result.lines) else 1
 
 
-def _have_bytecode() -> None:
-    """Have what is started find its bytecode, as what is installed does, wherever this tree is and whatever is set."""
+def _keep_bytecode() -> None:
+    """Have what is started keep its bytecode, as what is installed has it: to compile is no part of a start."""
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    os.environ["PYTHONPYCACHEPREFIX"] = str(Path(tempfile.gettempdir()) / "corkage-bench-bytecode")
 
 
 def _table(result: Result) -> str:

@@ -98,9 +98,10 @@ def open_shop(simulator: Simulator, client: stripe.StripeClient) -> Shop:
 class App:
     """A running Corkage: over HTTP as the world sees it, and as the Billing that a host holds."""
 
-    def __init__(self, billing: Billing, server: Any) -> None:
+    def __init__(self, billing: Billing, server: Any, thread: threading.Thread) -> None:
         self.billing = billing
         self.server = server
+        self.thread = thread
         self.url = f"http://127.0.0.1:{server.effective_port}"
 
     def deliver(
@@ -197,7 +198,7 @@ def running(config: Config, **options: Any) -> Iterator[App]:
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
-        yield App(billing, server)
+        yield App(billing, server, thread)
     finally:
         stop(server, thread)
         billing.close()

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 import sqlite3
 import threading
 import time
@@ -9,11 +10,13 @@ from urllib.parse import urlsplit
 
 import pytest
 import stripe
-from harness import WEBHOOK_SECRET, until
+from harness import AUTH_SECRET, WEBHOOK_SECRET, until
 
 from corkage import database, lanes
 from corkage.errors import DatabaseUnavailable
-from corkage.models import StripeEvent
+from corkage.identity import mint_token
+from corkage.models import Access, StripeEvent
+from corkage.serve import _is_busy
 
 WAITING = 40
 
@@ -213,3 +216,89 @@ def test_a_lane_that_is_stopped_answers_those_that_wait_and_ends(app, post, held
     stopping.join(30)
     assert not stopping.is_alive()
     assert [status(sent) for sent in (first, *others)] == [200] * 6
+
+
+ACCESS = b"GET /access HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n"
+
+
+@pytest.fixture
+def ask_access():
+    token = mint_token(AUTH_SECRET, "ann", now=time.time())
+    return ACCESS % token.encode()
+
+
+@pytest.fixture
+def answered_in(app, monkeypatch):
+    """In which thread each question of access was answered: "loop" for waitress's own."""
+    threads = []
+
+    def read(user_id):
+        threads.append("loop" if app.server.task_dispatcher.is_in_loop() else "thread")
+        return Access(user_id, allowed=False, reason=f"question_{len(threads)}")
+
+    monkeypatch.setattr("corkage.models.read_access", read)
+    return threads
+
+
+def read_answers(connection, count):
+    answers = b""
+    while answers.count(b"HTTP/1.1 ") < count or not answers.endswith(b"}"):
+        answers += connection.recv(65536)
+    return answers
+
+
+def test_access_is_answered_in_the_loop_and_of_many_questions_at_once_the_first_alone(app, ask_access, answered_in):
+    with socket.create_connection(("127.0.0.1", app.server.effective_port), timeout=30) as asking:
+        asking.sendall(ask_access * 20)
+        answers = read_answers(asking, 20)
+        asking.sendall(ask_access)
+        read_answers(asking, 1)
+
+    assert answered_in == ["loop", *["thread"] * 19, "loop"]
+    reasons = [int(part.split(b'"')[0]) for part in answers.split(b"question_")[1:]]
+    assert reasons == list(range(1, 21))
+
+
+def test_a_webhook_right_behind_a_question_of_access_is_on_disk_before_its_200(app, post, event, ask_access, held):
+    groups, go_on = held
+    body = json.dumps(json.loads(str(event)) | {"id": "evt_behind"})
+    signature = stripe.WebhookSignature.generate_signature_header(body, WEBHOOK_SECRET, int(time.time()))
+    webhook = f"POST /webhook HTTP/1.1\r\nHost: x\r\nStripe-Signature: {signature}\r\n"
+    webhook += f"Content-Length: {len(body)}\r\n\r\n{body}"
+    with socket.create_connection(("127.0.0.1", app.server.effective_port), timeout=30) as asking:
+        asking.sendall(ask_access + webhook.encode())
+        first = read_answers(asking, 1)
+        until(lambda: groups == [1])
+        asking.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            asking.recv(1)
+        go_on.set()
+        asking.settimeout(30)
+        second = read_answers(asking, 1)
+
+    assert (first.count(b"HTTP/1.1 200"), second.count(b"HTTP/1.1 200")) == (1, 1)
+    assert StripeEvent.get().id == "evt_behind"
+
+
+def test_a_signal_in_the_midst_of_an_answer_ends_the_loop_after_it(app, ask_access, monkeypatch):
+    busy = []
+
+    def read(user_id):
+        busy.append(_is_busy(app.server))
+        lanes.end_loop(app.server)  # as the signal's handler does, which runs in this thread
+        return Access(user_id, allowed=False, reason="no_subscription")
+
+    monkeypatch.setattr("corkage.models.read_access", read)
+    with socket.create_connection(("127.0.0.1", app.server.effective_port), timeout=30) as asking:
+        asking.sendall(ask_access)
+        assert read_answers(asking, 1).startswith(b"HTTP/1.1 200")
+
+    app.thread.join(30)
+    assert not app.thread.is_alive()
+    app.server.asyncore.close_all(app.server._map)  # as the process's end would
+    assert busy == [True]
+
+
+def test_a_signal_between_two_answers_ends_the_loop_at_once(app):
+    with pytest.raises(KeyboardInterrupt):
+        lanes.end_loop(app.server)
