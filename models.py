@@ -64,7 +64,6 @@ class User(Standing):
     next_change_at = IntegerField(null=True)
     told = TextField(null=True)
     created_at = IntegerField()
-    updated_at = IntegerField()
 
     class Meta:
         table_name = "corkage_user"
@@ -86,6 +85,7 @@ class Customer(Table):
 
     class Meta:
         table_name = "corkage_customer"
+        without_rowid = True  # its key is most of it
 
 
 class Subscription(Standing):

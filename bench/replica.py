@@ -90,7 +90,6 @@ def _rows(users: int, price: str, now: int) -> Iterator[dict[str, list[dict[str,
                     "subscription_id": subscription,
                     "told": TOLD % price,
                     "created_at": now,
-                    "updated_at": now,
                 }
             )
             rows["corkage_customer"].append({"id": customer, "user_id": user, "revision": 3, "fetched_at": now})

@@ -195,7 +195,7 @@ class Checkout:
         """Claim a new attempt before Stripe is asked, with all its parameters; None when another click was first."""
         now = self.clock()
         with database.writing():
-            known = {"id": buyer.user_id, "created_at": int(now), "updated_at": int(now)}
+            known = {"id": buyer.user_id, "created_at": int(now)}
             User.insert(known).on_conflict_ignore().execute()
             is_new = (User.id == buyer.user_id) & User.stripe_customer_id.is_null()
             told = {"email": fn.COALESCE(buyer.email, User.email), "name": fn.COALESCE(buyer.name, User.name)}

@@ -157,7 +157,6 @@ class Converger:
         ).execute()
         if user_id is not None:
             summarize(user_id, now, tells=self.tells)
-            User.update(updated_at=int(now)).where(User.id == user_id).execute()
             warn_of_doubles(user_id)
         outcome = "converged" if user_id is not None else "unowned"
         inbox.mark_applied(event_ids, outcome, now)
@@ -235,7 +234,7 @@ def _customer_row(customer_id: str) -> Customer:
 
 def _assign(customer_id: str, user_id: str, now: float) -> None:
     """Make the customer the user's, and the user's first one for checkout and portal when there is no other."""
-    User.insert(id=user_id, created_at=int(now), updated_at=int(now)).on_conflict_ignore().execute()
+    User.insert(id=user_id, created_at=int(now)).on_conflict_ignore().execute()
     Customer.update(user=user_id).where(Customer.id == customer_id).execute()
     User.update(stripe_customer_id=None).where(User.id != user_id, User.stripe_customer_id == customer_id).execute()
     User.update(stripe_customer_id=customer_id).where(User.id == user_id, User.stripe_customer_id.is_null()).execute()

@@ -28,7 +28,7 @@ def update_user(converger: Converger, user_id: str, email: str | None, name: str
 
 def _write(user_id: str, changes: dict[str, str | None], now: float) -> None:
     with database.writing():
-        User.insert(id=user_id, created_at=int(now), updated_at=int(now)).on_conflict_ignore().execute()
-        User.update(changes, updated_at=int(now)).where(User.id == user_id).execute()
+        User.insert(id=user_id, created_at=int(now)).on_conflict_ignore().execute()
+        User.update(changes).where(User.id == user_id).execute()
         # A fetch that is under way may hold what was there before: it is to start over.
         Customer.update(revision=Customer.revision + 1).where(Customer.user == user_id).execute()

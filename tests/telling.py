@@ -18,7 +18,7 @@ def write(user="ann", kind="access_granted", at=None):
     """A notice, as a change of access writes it; its id."""
     at = time.time() if at is None else at
     with database.writing():
-        User.insert(id=user, created_at=0, updated_at=0).on_conflict_ignore().execute()
+        User.insert(id=user, created_at=0).on_conflict_ignore().execute()
         told = '{"allowed": true, "reason": "active", "status": "active", "a_later_versions": 1}'
         notices._write(user, kind, told, told, at)
     return Notice.select().order_by(Notice.id.desc()).get().message_id

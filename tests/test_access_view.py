@@ -74,7 +74,6 @@ def user_in(status, moment, grace, price, now):
     return User.create(
         id="ann",
         created_at=now,
-        updated_at=now,
         subscription_status=None if status == "none" else status,
         stripe_price_id="price_named" if price.endswith("in a plan") else "price_unnamed",
         ours=price.startswith("ours"),
@@ -195,7 +194,7 @@ def test_a_test_clock_ahead_moves_the_present(prices):
 @pytest.mark.parametrize("known", [True, False])
 def test_who_never_subscribed_is_not_let_in_known_or_not(app, known):
     if known:
-        User.create(id="ann", created_at=1, updated_at=1)
+        User.create(id="ann", created_at=1)
 
     assert read_access("ann") == Access("ann", allowed=False, reason="no_subscription")
 

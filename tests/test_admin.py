@@ -310,7 +310,7 @@ def test_every_page_is_kept_by_nobody_listed_nowhere_and_strict(app, shop, signe
 def test_users_are_counted_by_reason_and_found_by_what_is_known_of_them(app, shop, signed_in):
     customer, subscription = subscribe(app, shop, "ann", email="ann@wonder.example", name="Ann 100% Land")
     subscribe(app, shop, "bob")
-    User.insert(id="carl", created_at=1, updated_at=1).execute()
+    User.insert(id="carl", created_at=1).execute()
 
     page = signed_in.get()
     assert "All 3 active 2 no_subscription 1 ann active ann@wonder.example pro until" in text_of(page)
@@ -341,7 +341,7 @@ def test_a_customer_of_nobody_is_found_and_offered_to_be_linked(app, shop, signe
 
 def test_a_thousand_users_come_by_the_page_each_once(app, signed_in):
     with database.writing():
-        User.insert_many([{"id": f"user {n:04}", "created_at": 1, "updated_at": 1} for n in range(1000)]).execute()
+        User.insert_many([{"id": f"user {n:04}", "created_at": 1} for n in range(1000)]).execute()
     seen, address = [], "admin"
 
     for _ in range(20):
@@ -356,7 +356,7 @@ def test_a_thousand_users_come_by_the_page_each_once(app, signed_in):
 
 
 def test_a_search_looks_through_so_many_rows_at_a_time_and_goes_on_from_there(app, monkeypatch):
-    User.insert_many([{"id": f"{n}", "created_at": 1, "updated_at": 1} for n in range(10, 30)]).execute()
+    User.insert_many([{"id": f"{n}", "created_at": 1} for n in range(10, 30)]).execute()
     monkeypatch.setattr(roll, "MOST_SCANNED", 10)
 
     first = roll.find_users("9")
@@ -397,7 +397,7 @@ def test_a_users_story_explains_the_answer_and_shows_what_it_rests_on(app, shop,
 def test_links_lead_into_the_live_dashboard_with_a_live_key(settings):
     live = replace(settings, stripe_secret_key="sk_live_x", stripe_api_base=None)
     with running(live) as served:
-        User.insert(id="ann", created_at=1, updated_at=1).execute()
+        User.insert(id="ann", created_at=1).execute()
         Customer.insert(id="cus_1", user="ann").execute()
         someone = Operator(served.url)
         someone.sign_in()
@@ -406,7 +406,7 @@ def test_links_lead_into_the_live_dashboard_with_a_live_key(settings):
 
 def test_a_users_id_may_hold_anything_that_is_printable(app, signed_in):
     for user_id in (" ann ", "a/b?c&d=e#f", "\U0001f600" * 200, "50%_!", '"><a'):
-        User.insert(id=user_id, created_at=1, updated_at=1).execute()
+        User.insert(id=user_id, created_at=1).execute()
         address = "?" + urlencode({"user": user_id})
 
         page = signed_in.get(address)

@@ -115,7 +115,6 @@ def test_a_user_with_a_subscription_takes_at_most_640_bytes(app):
                 subscription_id=subscription,
                 told=told,
                 created_at=1_790_000_000,
-                updated_at=1_790_000_000,
                 **standing,
             ).execute()
             Customer.insert(id=customer, user=user, fetched_at=1_790_000_000).execute()

@@ -16,7 +16,7 @@ from corkage.models import Setting, User
 
 
 def add_user(user_id):
-    User.insert(id=user_id, created_at=1, updated_at=1).execute()
+    User.insert(id=user_id, created_at=1).execute()
 
 
 def test_the_file_is_durable_and_strict(app):

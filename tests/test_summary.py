@@ -21,8 +21,8 @@ EQUAL = [pair for rank in RANKS for pair in itertools.product(rank, repeat=2)]
 
 @pytest.fixture(autouse=True)
 def _user(app):
-    User.create(id="ann", created_at=1, updated_at=1)
-    User.create(id="bob", created_at=1, updated_at=1)
+    User.create(id="ann", created_at=1)
+    User.create(id="bob", created_at=1)
     for customer, user in (("cus_1", "ann"), ("cus_bobs", "bob"), ("cus_nobodys", None)):
         Customer.create(id=customer, user=user)
     Price.create(id="price_pro", product_id="p", plan="pro")

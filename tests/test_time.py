@@ -324,7 +324,7 @@ def test_an_end_that_is_scheduled_is_until_when_and_not_the_period_or_the_trial(
 
 
 def test_the_view_has_a_row_for_every_user_also_without_any_price(app, subscription):
-    User.create(id="bob", created_at=1, updated_at=1)
+    User.create(id="bob", created_at=1)
 
     rows = database.connection().execute("SELECT user_id, allowed, reason, features, stale FROM corkage_access")
 
