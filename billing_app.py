@@ -18,7 +18,7 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 from urllib.parse import quote
@@ -102,16 +102,15 @@ class Billing:
         self._left_lock = threading.Lock()
         _refuse_broken_views(config)
         database.open_file(config.database)
-        try:
+        with ExitStack() as undo:
+            undo.callback(database.close_file)
             models.bring_up_to_date()
             self._refuse_other_mode()
             self.catalogue = Catalogue(config.plans)
             self.catalogue.apply_plans(time.time())
             self._telling = Telling(_endpoint(config), time.time())
             database.release()
-        except BaseException:
-            database.close_file()
-            raise
+            undo.pop_all()
         for name in config.unknown_settings:
             log.warning("%s is set, and no setting of this name is known to Corkage", name)
         os.register_at_fork(after_in_child=functools.partial(_begin_anew, weakref.ref(self)))

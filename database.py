@@ -40,7 +40,7 @@ class Database(peewee.SqliteDatabase):
         )
 
     def _connect(self) -> _Connection:
-        connection: _Connection = super()._connect()  # type: ignore[misc]  # a hook that Peewee's stubs leave out
+        connection: _Connection = super()._connect()  # type: ignore[misc]  # Peewee has this hook, its stubs do not
         self._opened.add(connection)
         return connection
 
@@ -140,10 +140,9 @@ def _immediate(connection: sqlite3.Connection) -> Iterator[None]:
     try:
         yield
         connection.execute("COMMIT")
-    except BaseException:
+    finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        raise
 
 
 @contextmanager

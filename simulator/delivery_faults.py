@@ -27,6 +27,7 @@ class DeliveryFaults:
     wrong_secret: bool = False
     down_seconds: float = 0.0
     down_attempts: int = 0
+    _up_at = 0.0  # without a type it is no field, and so not in the JSON
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not 0 <= value <= (1 if name == "loss" else LARGEST):
@@ -40,4 +41,4 @@ class DeliveryFaults:
         if self.down_attempts:
             self.down_attempts -= 1
             return True
-        return bool(time.monotonic() < self._up_at)  # type: ignore[attr-defined]  # no field, so that asdict is JSON
+        return time.monotonic() < self._up_at

@@ -3,7 +3,7 @@
 import itertools
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 _Item = TypeVar("_Item")
@@ -31,13 +31,16 @@ def each_abreast(items: Iterator[_Item], act: Callable[[_Item], _Result], thread
             yield taken[0]
 
     def work() -> None:
-        try:
-            results.extend(act(item) for item in take())
-        except BaseException:
+        results.extend(act(item) for item in take())
+
+    def look(ended: "Future[None]") -> None:
+        if ended.exception() is not None:
             has_failed.set()
-            raise
 
     with ThreadPoolExecutor(threads, thread_name_prefix="corkage-worker") as pool:
-        for done in [pool.submit(work) for _ in range(threads)]:
-            done.result()
+        working = [pool.submit(work) for _ in range(threads)]
+        for each in working:
+            each.add_done_callback(look)
+        for each in working:
+            each.result()
     return results

@@ -157,12 +157,12 @@ class Checkout:
 
     def _portal(self, customer_id: str, return_url: str, flow: dict[str, object] | None = None) -> str:
         """Open the portal at a flow or, where its configuration does not offer that, as it is."""
-        plain: dict[str, object] = {"customer": customer_id, "return_url": return_url}
+        plain: dict[str, object] = {"return_url": return_url}
         if flow is None:
-            return self.gateway.create_portal_session(plain)  # type: ignore[arg-type]  # a TypedDict of Stripe's
+            return self.gateway.create_portal_session(customer_id, plain)
         after = {"after_completion": {"type": "redirect", "redirect": {"return_url": return_url}}}
         try:
-            return self.gateway.create_portal_session(plain | {"flow_data": flow | after})  # type: ignore[arg-type]
+            return self.gateway.create_portal_session(customer_id, plain | {"flow_data": flow | after})
         except StripeRefused as error:
             log.warning("%s gets the plain portal: %s was refused: %s", customer_id, flow["type"], error)
             return self._portal(customer_id, return_url)

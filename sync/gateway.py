@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import stripe
 
@@ -285,15 +285,17 @@ class Gateway:
         with _translated():
             self._client.v1.checkout.sessions.expire(session_id)
 
-    def create_portal_session(self, params: "stripe.params.billing_portal.SessionCreateParams") -> str:
-        """Open the customer portal, and return its address.
+    def create_portal_session(self, customer_id: str, params: dict[str, object]) -> str:
+        """Open the customer's portal, and return its address.
 
+        Shape   params: Stripe's of a portal session, beside the customer; which fields a flow has depends on its type
         Errors  UnknownCustomer when the customer is not there, or deleted;
                 StripeRefused when the portal's configuration does not offer the wanted flow
         Source  docs.stripe.com/api/customer_portal/sessions/create
         """
-        with _translated(params.get("customer")):
-            return self._client.v1.billing_portal.sessions.create(params=params).url
+        told = cast("stripe.params.billing_portal.SessionCreateParams", {"customer": customer_id, **params})
+        with _translated(customer_id):
+            return self._client.v1.billing_portal.sessions.create(params=told).url
 
     def invoices_of(self, customer_id: str, most: int = 12) -> tuple[InvoiceState, ...]:
         """Fetch the customer's latest invoices, newest first, without drafts. One call.

@@ -135,7 +135,7 @@ def test_only_a_missing_customer_is_an_unknown_customer(gateway, stripe_says, pa
     stripe_says.post(f"{BASE}/v1/billing_portal/sessions", json=missing, status=404)
 
     with pytest.raises(expected):
-        gateway.create_portal_session({"customer": "cus_1"})
+        gateway.create_portal_session("cus_1", {})
 
 
 MISSING = error("invalid_request_error", "No such thing.", code="resource_missing", param="id")
