@@ -400,6 +400,8 @@ class Billing:
             thread, self._thread = self._thread, None
         if thread is not None:
             thread.stop()
+        if "worker" in self.__dict__:
+            self.worker.wait()
         self._telling.stop()
         database.close_file()
 
@@ -500,7 +502,7 @@ class Billing:
     def work_soon(self) -> None:
         """Have the thread, where there is one, look at the events that are on disk by now, when they have settled."""
         if self._thread is not None:
-            self._thread.wake(time.time() + self.settle_seconds)
+            self._thread.wake(self.settle_seconds)
 
     def apply_soon(self, event: "EventRef", now: float) -> None:
         """Have a recorded event applied, as BILLING_WORKER says: by the thread, at once, or by another process.

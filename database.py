@@ -4,9 +4,9 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import peewee
 
@@ -14,8 +14,18 @@ from .errors import ConfigError, DatabaseUnavailable
 
 BUSY_SECONDS = 5.0
 FILE_ERRORS = (peewee.DatabaseError, sqlite3.DatabaseError)
+OF_STATEMENT = (
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_TOOBIG,
+    sqlite3.SQLITE_CONSTRAINT,
+    sqlite3.SQLITE_MISMATCH,
+    sqlite3.SQLITE_MISUSE,
+    sqlite3.SQLITE_RANGE,
+)
+PEEWEES_OF_STATEMENT = (peewee.IntegrityError, peewee.ProgrammingError)
 
 _Statement = tuple[str, tuple[object, ...]]
+_Value = TypeVar("_Value")
 
 
 class _Connection(sqlite3.Connection):
@@ -150,10 +160,26 @@ def reading() -> Iterator[None]:
     """Turn the failures of the file itself into DatabaseUnavailable; a faulty statement stays what it is, a bug."""
     try:
         yield
-    except (peewee.IntegrityError, peewee.ProgrammingError, sqlite3.IntegrityError, sqlite3.ProgrammingError):
-        raise
     except FILE_ERRORS as error:
+        if _is_of_statement(error):
+            raise
         raise DatabaseUnavailable(str(error)) from error
+
+
+def _is_of_statement(error: BaseException) -> bool:
+    """Return whether SQLite blames the statement and not the file. Peewee keeps SQLite's own error as the context."""
+    found: BaseException | None = error
+    while found is not None:
+        if (code := getattr(found, "sqlite_errorcode", None)) is not None:
+            return code & 0xFF in OF_STATEMENT  # the low byte is the kind, the rest says more about it
+        found = found.__cause__ or found.__context__
+    return isinstance(error, (*PEEWEES_OF_STATEMENT, sqlite3.ProgrammingError))
+
+
+def pieces(values: Sequence[_Value], size: int = 500) -> Iterator[Sequence[_Value]]:
+    """Cut a list for IN (...) into pieces: SQLite takes a limited number of values in one statement."""
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
 
 
 def column(query: Any) -> list[Any]:

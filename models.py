@@ -106,6 +106,13 @@ class Subscription(Standing):
         table_name = "corkage_subscription"
 
 
+IS_PURCHASE = """
+type IN ('checkout.session.completed', 'checkout.session.async_payment_succeeded', 'customer.subscription.created')
+""".strip()
+"""Whether an event says that somebody bought something: they wait for it, so it is applied before older ones.
+Written out, as the index that finds these rows has it: SQLite uses that index only for the same words."""
+
+
 class StripeEvent(Table):
     """The inbox: an event of Stripe's that was received; pending until applied_at is set. No payload is kept."""
 
@@ -401,6 +408,14 @@ def _create_everything() -> None:
     database.execute(
         "CREATE INDEX corkage_event_pending ON corkage_stripe_event (customer_id, next_attempt_at) "
         "WHERE applied_at IS NULL"
+    )
+    database.execute(
+        "CREATE INDEX corkage_event_unnamed ON corkage_stripe_event (object_id, next_attempt_at) "
+        "WHERE applied_at IS NULL AND customer_id IS NULL"
+    )
+    database.execute(
+        "CREATE INDEX corkage_event_purchase ON corkage_stripe_event (customer_id, next_attempt_at) "
+        f"WHERE applied_at IS NULL AND {IS_PURCHASE}"
     )
     database.execute(
         "CREATE INDEX corkage_user_change ON corkage_user (next_change_at) WHERE next_change_at IS NOT NULL"

@@ -8,8 +8,8 @@ from pathlib import Path
 from replica import billing_of, fill, stripe_id
 from results import Line, Result, at_most
 
-from corkage.sync import inbox, recurring
-from corkage.sync.pruning import prune_daily
+from corkage.sync import inbox
+from corkage.sync.pruning import prune
 
 DAY = 86_400
 KEEP_DAYS = 90
@@ -86,8 +86,7 @@ def _sizes_over_time(path: Path, a_day: int) -> list[int]:
         for each in events:
             inbox.record(each, "webhook", now, now)
         _applied([each.id for each in events], now)
-        recurring.make_due("prune", now)
-        prune_daily(now, KEEP_DAYS)
+        prune(now, KEEP_DAYS)
         sizes.append(_size())
     billing.close()
     return sizes

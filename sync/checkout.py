@@ -23,6 +23,7 @@ from ..errors import (
 from ..models import CheckoutAttempt, Price, Subscription, User, read_access
 from .converge import Converger
 from .gateway import SLOWEST_CALL_SECONDS, Gateway
+from .pauses import is_due
 from .prices import Catalogue
 from .states import InvoiceState, SubscriptionState
 from .summary import ENDED
@@ -218,7 +219,7 @@ class Checkout:
     def _resume(self, attempt: CheckoutAttempt) -> str | None:
         """Wait for the click that holds the claim or, when a crash left it, carry it out with its own parameters."""
         deadline = self.clock() + WAIT_SECONDS
-        while (attempt.claimed_until or 0) > self.clock():
+        while is_claimed(attempt, self.clock()):
             if self.clock() >= deadline:
                 raise CheckoutInProgress(f"user {attempt.user_id}: another click holds the claim")
             time.sleep(PAUSE_SECONDS)
@@ -226,7 +227,7 @@ class Checkout:
             if found is None or found.session_id is not None or found.nonce != attempt.nonce:
                 return None
             attempt = found
-        if attempt.created_at + KEYS_LAST_SECONDS < self.clock():
+        if abs(self.clock() - attempt.created_at) > KEYS_LAST_SECONDS:  # either way: our clock may have been wrong
             self._drop(attempt)
             return None
         return self._carry_out(attempt) if self._claim(attempt) else None
@@ -309,6 +310,11 @@ class Checkout:
         with database.writing():
             table: Any = CheckoutAttempt
             table.delete().where(table.nonce == attempt.nonce).execute()
+
+
+def is_claimed(attempt: CheckoutAttempt, now: float) -> bool:
+    """Return whether a click is being carried out: it may make a customer or a session yet."""
+    return not is_due(attempt.claimed_until or 0, now, CLAIM_SECONDS)
 
 
 def _to_manage(user_id: str) -> tuple[str | None, str | None]:

@@ -11,13 +11,15 @@ from .summary import summarize, users_of
 log = logging.getLogger("corkage.clocks")
 
 
-def follow(gateway: Gateway, clock_id: str, event_ids: list[str], now: float) -> None:
-    """Learn to where a test clock was moved, and answer by it from now on.
+def follow(gateway: Gateway, subject: inbox.Subject, now: float) -> None:
+    """Fetch the time that a test clock was moved to, and answer by it from now on.
 
     A fetch that is under way may hold the clock's time of before: it is overtaken, and repeated.
 
     Errors  StripeError as the gateway's; nothing was written then
     """
+    clock_id = subject.object_id or ""
+    event_ids = [event.id for event in inbox.pending_of(subject)]
     moment = gateway.test_clock_time(clock_id)
     with database.writing():
         if moment is not None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .. import database
 from ..errors import Overtaken, UnknownCustomer
-from ..models import STANDING, USER_ID_LENGTH, Customer, StripeEvent, Subscription, User
+from ..models import STANDING, USER_ID_LENGTH, Customer, Subscription, User
 from . import inbox, overdue
 from .doubles import warn_of_doubles
 from .gateway import Gateway
@@ -54,7 +54,7 @@ class Converger:
         """
         for _ in range(MOST_OVERTAKINGS):
             row = _customer_row(customer_id)
-            pending = inbox.pending_of(customer_id)
+            pending = inbox.pending_of(inbox.Subject(customer_id))
             fetched = self._fetch(row, pending, reads_customer, set(also))
             outcome = self._write(row, fetched, [event.id for event in pending], now)
             if outcome:
@@ -96,7 +96,7 @@ class Converger:
             _overtake(customer_id)
             Customer.update(fetched_at=0).where(Customer.id == customer_id).execute()
 
-    def _fetch(self, row: Customer, pending: Sequence[StripeEvent], reads_customer: bool, also: set[str]) -> Fetched:
+    def _fetch(self, row: Customer, pending: Sequence[inbox.Pending], reads_customer: bool, also: set[str]) -> Fetched:
         named = also | {each.object_id for each in pending if each.object_id and each.object_id.startswith("sub_")}
         is_news = row.fetched_at is None or any(_is_about_customer(event) for event in pending)
         if row.user_id is None and not (is_news or reads_customer):
@@ -152,9 +152,10 @@ class Converger:
         user_id = self._write_customer(row, fetched.customer, now)
         for state in fetched.subscriptions:
             self._write_subscription(state, user_id, now)
-        Subscription.update(subscription_status="canceled", ended_at=int(now), ask_at=None).where(
-            Subscription.id.in_(fetched.gone)
-        ).execute()
+        for gone in database.pieces(fetched.gone):
+            Subscription.update(subscription_status="canceled", ended_at=int(now), ask_at=None).where(
+                Subscription.id.in_(gone)
+            ).execute()
         if user_id is not None:
             summarize(user_id, now, tells=self.tells)
             warn_of_doubles(user_id)
@@ -218,7 +219,7 @@ def _seen_until(row: Customer, fetched: Fetched) -> int | None:
     return max((each for each in (row.fetched_at, fetched.told_at) if each is not None), default=None)
 
 
-def _is_about_customer(event: StripeEvent) -> bool:
+def _is_about_customer(event: inbox.Pending) -> bool:
     return event.type in inbox.ABOUT_CUSTOMER
 
 

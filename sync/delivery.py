@@ -8,8 +8,10 @@ from typing import NamedTuple, Protocol
 
 from . import outbox
 from .outbox import Held
+from .pauses import backoff, is_due
 
 DOWN_SECONDS, LONGEST_DOWN_SECONDS = 5.0, 60.0
+LONGEST_RETRY_AFTER_SECONDS = 3600.0
 
 log = logging.getLogger("corkage.notices")
 
@@ -102,7 +104,8 @@ class Deliverer:
     def claim(self, besides: tuple[int, ...] = ()) -> Held | None:
         """Claim what is to be told next; None when nothing is due, or the receiver is down."""
         now = self.clock()
-        return None if now < self.paused_until else outbox.claim_next(self.receiver.name, now, besides)
+        is_up = is_due(self.paused_until, now, LONGEST_RETRY_AFTER_SECONDS)
+        return outbox.claim_next(self.receiver.name, now, besides) if is_up else None
 
     def tell(self, held: Held) -> str | NotTaken:
         """Tell it; return what became of it, whatever that is."""
@@ -139,6 +142,6 @@ class Deliverer:
         if not became.is_down:
             self._times_down = 0
             return
-        pause = min(DOWN_SECONDS * 2 ** min(self._times_down, 20), LONGEST_DOWN_SECONDS)
+        pause = backoff(self._times_down, DOWN_SECONDS, LONGEST_DOWN_SECONDS)
         self._times_down += 1
-        self.paused_until = now + max(pause, became.retry_after_seconds)
+        self.paused_until = now + min(max(pause, became.retry_after_seconds), LONGEST_RETRY_AFTER_SECONDS)

@@ -9,7 +9,9 @@ import time
 from ..errors import DatabaseUnavailable
 from . import outbox
 from .delivery import Deliverer, NotTaken
+from .hooks import QUIET_SECONDS
 from .outbox import Held
+from .pauses import is_due
 
 PATIENCE_SECONDS = 1.0  # what takes longer is left running
 MOST_AT_ONCE = 8
@@ -69,7 +71,8 @@ class DeliveryThread:
         self._collect(0)
         self._renew(now)
         held = None
-        if now >= self._deliverer.receiver.ready_at and len(self._in_hand) < MOST_AT_ONCE:
+        is_ready = is_due(self._deliverer.receiver.ready_at, now, QUIET_SECONDS)
+        if is_ready and len(self._in_hand) < MOST_AT_ONCE:
             held = self._deliverer.claim(tuple(self._in_hand))
         if held is not None:
             self._begin(held, now)
@@ -78,7 +81,7 @@ class DeliveryThread:
         return 0 if held or self._in_hand else LOOK_EVERY_SECONDS
 
     def _register(self, now: float) -> None:
-        if now > self._registered_at + outbox.SEEN_EVERY_SECONDS:
+        if is_due(self._registered_at + outbox.SEEN_EVERY_SECONDS, now, outbox.SEEN_EVERY_SECONDS):
             outbox.register(self._deliverer.receiver.name, now)
             self._registered_at = now
 
@@ -107,6 +110,6 @@ class DeliveryThread:
     def _renew(self, now: float) -> None:
         """Keep the claim on what takes long."""
         for notice_id, (held, renewed_at) in self._in_hand.items():
-            if now > renewed_at + outbox.LEASE_SECONDS / 2:
+            if is_due(renewed_at + outbox.LEASE_SECONDS / 2, now, outbox.LEASE_SECONDS / 2):
                 outbox.renew(held, now)
                 self._in_hand[notice_id] = held, now

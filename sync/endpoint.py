@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from .delivery import Notice, NotTaken
+from .delivery import LONGEST_RETRY_AFTER_SECONDS, Notice, NotTaken
 
 TIMEOUT_SECONDS = (5, 15)
 DOWN = (429, 502, 503, 504)
 GONE = 410
-GONE_SECONDS = LONGEST_RETRY_AFTER_SECONDS = 3600.0
+GONE_SECONDS = LONGEST_RETRY_AFTER_SECONDS
 
 log = logging.getLogger("corkage.notices")
 

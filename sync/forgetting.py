@@ -9,6 +9,7 @@ from .. import database
 from ..errors import CheckoutInProgress, StripeRefused
 from ..models import CheckoutAttempt, Customer, Price, Subscription, User
 from . import outbox
+from .checkout import is_claimed
 from .converge import Converger
 from .gateway import Gateway
 from .summary import ENDED
@@ -54,7 +55,7 @@ def _close_checkout(gateway: Gateway, user_id: str, now: float) -> None:
 
 def _attempt(user_id: str, now: float) -> CheckoutAttempt | None:
     attempt = CheckoutAttempt.get_or_none(CheckoutAttempt.user == user_id)
-    if attempt is not None and (attempt.claimed_until or 0) > now:
+    if attempt is not None and is_claimed(attempt, now):
         raise CheckoutInProgress(f"user {user_id}: a click is being carried out, and may make a customer yet")
     return attempt
 

@@ -1,16 +1,18 @@
 """The inbox: an event is recorded once, and stays pending until its customer was converged after it came."""
 
 import datetime
-import random
+import functools
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from peewee import Case, fn
+from peewee import SQL, Case, fn
 
 from .. import database
 from ..errors import InvalidBody
-from ..models import StripeEvent
+from ..models import IS_PURCHASE, StripeEvent
+from .pauses import DOUBLINGS, LONGEST_WITH_JITTER_SECONDS, backoff, is_due, with_jitter
 
 # An event only says "look". These say it of a customer whose subscriptions may have changed; why each is listened to:
 CUSTOMER_EVENTS = (
@@ -29,9 +31,9 @@ CATALOGUE_PREFIXES = ("price.", "product.")  # what a plan's lookup key stands f
 
 ABOUT_CUSTOMER = ("customer.updated", "customer.deleted")
 SURELY_SEEN_SECONDS = 2  # an event's time is cut to whole seconds, and so is that of an answer
-FIRST_PAUSE_SECONDS = 5.0
-LONGEST_PAUSE_SECONDS = 3600.0
 LONGEST_ID = 255
+LONGEST_ERROR = 500
+MOST_AT_ONCE = 10_000  # events that one look answers; more of one customer wait for its next look
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,74 +220,98 @@ def record(event: EventRef, source: str, now: float, due_at: float) -> bool:
     return database.write(_RECORD, values) == 1
 
 
-def customer_of(event_id: str) -> str | None:
-    """Tell whose event this is, where that is known."""
-    query = StripeEvent.select(StripeEvent.customer_id).where(StripeEvent.id == event_id)
-    return next(iter(database.column(query)), None)
+class Subject(NamedTuple):
+    """What pending events are about: one look at it answers all of them.
+
+    Shape   a customer or, where the events name none, an object of Stripe's, such as a test clock;
+            CATALOGUE for prices and products
+    """
+
+    customer_id: str | None = None
+    object_id: str | None = None
+    is_clock: bool = False
+
+    @property
+    def events(self) -> Any:
+        """Its pending events, as a condition on StripeEvent."""
+        is_pending = StripeEvent.applied_at.is_null()
+        if self.customer_id is not None:
+            return is_pending & (StripeEvent.customer_id == self.customer_id)
+        if self.object_id is not None:
+            return is_pending & StripeEvent.customer_id.is_null() & (StripeEvent.object_id == self.object_id)
+        is_of_catalogue = functools.reduce(operator.or_, map(StripeEvent.type.startswith, CATALOGUE_PREFIXES))
+        return is_pending & StripeEvent.customer_id.is_null() & is_of_catalogue
+
+
+CATALOGUE = Subject()
+
+
+def subject_of(event_id: str) -> Subject | None:
+    """Return what the event is about; None when it is not recorded."""
+    event = StripeEvent.get_or_none(StripeEvent.id == event_id)
+    return None if event is None else _subject(event)
+
+
+def _subject(event: StripeEvent) -> Subject:
+    if event.customer_id is not None:
+        return Subject(event.customer_id)
+    if event.type.startswith(CATALOGUE_PREFIXES):
+        return CATALOGUE
+    return Subject(object_id=event.object_id, is_clock=event.type == CLOCK_EVENT)
 
 
 def due_customers(now: float, limit: int) -> list[str]:
-    """List the customers that have a due event, the longest waiting first."""
-    query = (
-        StripeEvent.select(StripeEvent.customer_id)
-        .where(
-            StripeEvent.applied_at.is_null(),
-            StripeEvent.next_attempt_at <= now,
-            StripeEvent.customer_id.is_null(False),
-        )
-        .group_by(StripeEvent.customer_id)
-        .order_by(fn.MIN(StripeEvent.next_attempt_at))
-        .limit(limit)
-    )
-    return database.column(query)
+    """Return the customers that have a due event: those who bought something first, then the longest waiting."""
+    due = (StripeEvent.applied_at.is_null(), _is_due(now), StripeEvent.customer_id.is_null(False))
+    by_age = StripeEvent.select(StripeEvent.customer_id).where(*due).group_by(StripeEvent.customer_id)
+    earliest = fn.MIN(StripeEvent.next_attempt_at)
+    bought = database.column(by_age.where(SQL(IS_PURCHASE)).order_by(earliest).limit(limit))
+    waiting = database.column(by_age.order_by(earliest).limit(limit))
+    return list(dict.fromkeys([*bought, *waiting]))[:limit]
 
 
-def due_catalogue_events(now: float) -> list[str]:
-    """List the due events of prices and products."""
-    return [event.id for event in _due_of_no_customer(now) if event.type.startswith(CATALOGUE_PREFIXES)]
+def due_without_customer(now: float, limit: int) -> list[Subject]:
+    """Return what due events are about that name no customer: purchases first, then the longest waiting."""
+    due = (StripeEvent.applied_at.is_null(), _is_due(now), StripeEvent.customer_id.is_null())
+    by_age = StripeEvent.select().where(*due).order_by(StripeEvent.next_attempt_at).limit(limit)
+    return list(dict.fromkeys(_subject(event) for event in [*by_age.where(SQL(IS_PURCHASE)), *by_age]))
 
 
-def due_clocks(now: float) -> dict[str, list[str]]:
-    """Tell which test clocks were moved: their ids, with the due events that say so."""
-    found: dict[str, list[str]] = {}
-    for event in _due_of_no_customer(now):
-        if event.type == CLOCK_EVENT and event.object_id:
-            found.setdefault(event.object_id, []).append(event.id)
-    return found
+def _is_due(now: float) -> Any:
+    return is_due(StripeEvent.next_attempt_at, now, LONGEST_WITH_JITTER_SECONDS)
 
 
-def due_without_customer(now: float) -> dict[str, list[str]]:
-    """Tell which subscriptions and Checkout Sessions have due events that name no customer: ids, with their events."""
-    found: dict[str, list[str]] = {}
-    for event in _due_of_no_customer(now):
-        if event.type.startswith(CUSTOMER_PREFIXES) or event.type in CUSTOMER_EVENTS:
-            found.setdefault(event.object_id or "", []).append(event.id)
-    return found
+def name_customer(event_ids: Sequence[str], customer_id: str, subscription_id: str | None, now: float) -> None:
+    """Store which customer these events turned out to be about, and make them due for its converge.
+
+    To be called inside a writing transaction.
+    """
+    found = {"customer_id": customer_id, "object_id": subscription_id, "next_attempt_at": now}
+    for piece in database.pieces(event_ids):
+        StripeEvent.update(found).where(StripeEvent.id.in_(piece)).execute()
 
 
-def name_customer(event_ids: Sequence[str], customer_id: str, subscription_id: str | None) -> None:
-    """Write down whose events these turned out to be. To be called inside a writing transaction."""
-    found = {"customer_id": customer_id, "object_id": subscription_id}
-    StripeEvent.update(found).where(StripeEvent.id.in_(event_ids)).execute()
-
-
-def _due_of_no_customer(now: float) -> list[StripeEvent]:
-    query = StripeEvent.select().where(
-        StripeEvent.applied_at.is_null(), StripeEvent.next_attempt_at <= now, StripeEvent.customer_id.is_null()
-    )
-    return list(query)
-
-
-def next_due_at() -> float | None:
-    """Tell when the earliest pending event is due; None when nothing is pending."""
-    query = StripeEvent.select(fn.MIN(StripeEvent.next_attempt_at)).where(StripeEvent.applied_at.is_null())
-    earliest: float | None = database.column(query)[0]
+def next_due_at(now: float) -> float | None:
+    """Return when the earliest pending event is due; None when nothing is pending."""
+    moment = StripeEvent.next_attempt_at
+    query = StripeEvent.select(fn.MIN(Case(None, [(_is_due(now), fn.MIN(moment, now))], moment)))
+    earliest: float | None = database.column(query.where(StripeEvent.applied_at.is_null()))[0]
     return earliest
 
 
-def pending_of(customer_id: str) -> list[StripeEvent]:
-    """Read the customer's pending events, due or not: one look serves them all."""
-    return list(StripeEvent.select().where(StripeEvent.customer_id == customer_id, StripeEvent.applied_at.is_null()))
+class Pending(NamedTuple):
+    """What a look must know of a pending event."""
+
+    id: str
+    type: str
+    object_id: str | None
+
+
+def pending_of(subject: Subject) -> list[Pending]:
+    """Read the subject's pending events, due or not, since one look serves them all; at most so many at a time."""
+    query: Any = StripeEvent.select(StripeEvent.id, StripeEvent.type, StripeEvent.object_id).where(subject.events)
+    with database.reading():
+        return [Pending(*row) for row in query.order_by(StripeEvent.id).limit(MOST_AT_ONCE).tuples()]
 
 
 class Backlog(NamedTuple):
@@ -311,18 +337,12 @@ def backlog(now: float) -> Backlog:
     return Backlog(pending, failing, max(0, int(now - oldest)))
 
 
-def lease(customer_id: str, now: float, until: float) -> bool:
-    """Claim the customer's due events against other workers; tell whether there were any left to claim."""
+def lease(subject: Subject, now: float, until: float) -> bool:
+    """Claim the subject's due events against other workers, as many as one look answers; return whether there were any
+    left to claim."""
+    due = StripeEvent.select(StripeEvent.id).where(subject.events, _is_due(now)).order_by(StripeEvent.id)
     with database.writing():
-        claimed = (
-            StripeEvent.update(next_attempt_at=until)
-            .where(
-                StripeEvent.customer_id == customer_id,
-                StripeEvent.applied_at.is_null(),
-                StripeEvent.next_attempt_at <= now,
-            )
-            .execute()
-        )
+        claimed = StripeEvent.update(next_attempt_at=until).where(StripeEvent.id.in_(due.limit(MOST_AT_ONCE))).execute()
     return bool(claimed)
 
 
@@ -337,20 +357,25 @@ def make_due(now: float, event_id: str | None = None) -> bool:
 
 def mark_applied(event_ids: Sequence[str], outcome: str, now: float) -> None:
     """Mark these events applied. To be called inside the transaction that applies them."""
-    StripeEvent.update(applied_at=now, outcome=outcome, error=None).where(
-        StripeEvent.id.in_(event_ids), StripeEvent.applied_at.is_null()
-    ).execute()
+    for piece in database.pieces(event_ids):
+        StripeEvent.update(applied_at=now, outcome=outcome, error=None).where(
+            StripeEvent.id.in_(piece), StripeEvent.applied_at.is_null()
+        ).execute()
 
 
-def postpone(event_ids: Sequence[str], error: str, now: float) -> None:
-    """Note a failed attempt and try again later, with growing pauses, for ever: nothing recorded is given up."""
+def postpone(subject: Subject, leased_until: float, error: str, now: float) -> None:
+    """Store a failed attempt on the events that were leased for it, and the next one after a pause.
+
+    It is repeated for ever, with growing pauses: nothing recorded is given up. One statement, however many they are.
+    """
+    pauses = [(attempts, now + with_jitter(backoff(attempts))) for attempts in range(DOUBLINGS)]
+    values = {
+        "attempts": StripeEvent.attempts + 1,
+        "error": error[:LONGEST_ERROR],
+        "next_attempt_at": Case(StripeEvent.attempts, pauses, now + with_jitter(backoff(DOUBLINGS))),
+    }
     with database.writing():
-        for event in StripeEvent.select().where(StripeEvent.id.in_(event_ids), StripeEvent.applied_at.is_null()):
-            pause = min(FIRST_PAUSE_SECONDS * 2**event.attempts, LONGEST_PAUSE_SECONDS)
-            event.attempts += 1
-            event.error = error[:500]
-            event.next_attempt_at = now + pause * random.uniform(0.75, 1.25)  # noqa: S311 -- jitter, no secret
-            event.save()
+        StripeEvent.update(values).where(subject.events, StripeEvent.next_attempt_at == leased_until).execute()
 
 
 def reopen(event: EventRef, source: str, now: float) -> None:

@@ -1,6 +1,5 @@
 """The outbox: which receiver is owed which notice, in their order for each user, until it has taken it."""
 
-import random
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
@@ -8,12 +7,11 @@ from peewee import fn
 
 from .. import database
 from ..models import Notice, NoticeDelivery, NoticeReceiver
+from .pauses import LONGEST_WITH_JITTER_SECONDS, backoff, is_due, with_jitter
 
 AWAY_SECONDS = 7 * 86_400
 SEEN_EVERY_SECONDS = 3600
 LEASE_SECONDS = 60.0
-FIRST_PAUSE_SECONDS = 5.0
-LONGEST_PAUSE_SECONDS = 3600.0
 CANDIDATES = 8  # read at once, so that a claim which another process won costs no second look
 
 Delivery: Any = NoticeDelivery  # or the checker takes its nullable columns for their values
@@ -35,7 +33,7 @@ def register(name: str, now: float) -> None:
     Errors  DatabaseUnavailable
     """
     known = NoticeReceiver.get_or_none(NoticeReceiver.name == name)
-    if known is not None and known.seen_at > now - SEEN_EVERY_SECONDS:
+    if known is not None and not is_due(known.seen_at + SEEN_EVERY_SECONDS, now, SEEN_EVERY_SECONDS):
         return
     with database.writing():
         if known is not None and known.seen_at <= now - AWAY_SECONDS:
@@ -73,12 +71,16 @@ def claim_next(receiver: str, now: float, besides: Collection[int] = ()) -> Held
     due = (
         Delivery.select(Delivery, Notice)
         .join(Notice)
-        .where(*_pending(receiver), Delivery.next_attempt_at <= now, Delivery.notice.not_in(list(besides)))
+        .where(*_pending(receiver), _is_due(now), Delivery.notice.not_in(list(besides)))
         .where(_is_first())
         .order_by(Delivery.next_attempt_at, Delivery.notice)
     )
     rows = list(due.limit(CANDIDATES))  # a cursor left open would keep this connection from writing
     return next((Held(receiver, row.notice, row.attempts) for row in rows if _move(row, now)), None)
+
+
+def _is_due(now: float) -> Any:
+    return is_due(Delivery.next_attempt_at, now, LONGEST_WITH_JITTER_SECONDS)
 
 
 def _is_first() -> Any:
@@ -118,8 +120,7 @@ def mark_delivered(held: Held, outcome: str, now: float) -> None:
 
 def postpone(held: Held, error: str, now: float, at_least_seconds: float = 0) -> None:
     """Note a failed attempt, and try again later, with growing pauses, until it is taken or pruned."""
-    jitter = random.uniform(0.75, 1.25)  # noqa: S311 -- jitter, no secret
-    pause = jitter * min(FIRST_PAUSE_SECONDS * 2 ** min(held.attempts, 20), LONGEST_PAUSE_SECONDS)
+    pause = with_jitter(backoff(held.attempts))
     failed = {"attempts": held.attempts + 1, "error": error[:500]}
     with database.writing():
         Delivery.update(failed, next_attempt_at=now + max(pause, at_least_seconds)).where(
@@ -220,9 +221,9 @@ def withdraw(user_id: str) -> None:
     Notice.delete().where(Notice.user == user_id).execute()
 
 
-def older_than(moment: float) -> list[int]:
-    """List the notices that are older, taken or not, by their numbers."""
-    return database.column(Notice.select(Notice.id).where(Notice.created_at < moment))
+def older_than(moment: float, limit: int) -> list[int]:
+    """Return the ids of notices that are older, delivered or not."""
+    return database.column(Notice.select(Notice.id).where(Notice.created_at < moment).limit(limit))
 
 
 def forget(numbers: Sequence[int]) -> int:

@@ -1,5 +1,7 @@
 """Subscriptions whose period is over and of which nothing was heard: Stripe is asked, and access stays meanwhile."""
 
+from peewee import fn
+
 from .. import database
 from ..models import Subscription
 from .states import SubscriptionState
@@ -38,6 +40,20 @@ def claim(customer_id: str, now: float) -> bool:
             .execute()
         )
     return bool(claimed)
+
+
+def shorten_waits(now: float) -> int:
+    """Ask now about what waits longer than any pause of ours; return how many subscriptions that concerns.
+
+    A clock that ran ahead stored these moments. See ask_at() for what a pause can be.
+    """
+    table = Subscription
+    end = fn.COALESCE(fn.MIN(table.current_period_end, table.cancel_at), table.current_period_end, table.cancel_at)
+    over_for = now - (end - table.clock_ahead)
+    pause = fn.MIN(fn.MAX(over_for, GRANTED_SECONDS), LONGEST_PAUSE_SECONDS)
+    with database.writing():
+        changed: int = table.update(ask_at=now).where(table.ask_at > fn.MAX(now, now - over_for) + pause).execute()
+    return changed
 
 
 def next_ask_at() -> float | None:

@@ -2,16 +2,17 @@
 
 from .. import database
 from ..models import Cursor
+from .pauses import is_due
 
 
 def claim(name: str, now: float, every_seconds: float) -> bool:
-    """Claim the run that is due, and set the next one; tell whether it was ours to claim."""
+    """Claim the run that is due, and set the next one; return whether it was ours to claim."""
     cursor = Cursor.get_or_none(Cursor.name == name)
     if cursor is None:
         with database.writing():
             Cursor.insert(name=name).on_conflict_ignore().execute()
         cursor = Cursor.get_by_id(name)
-    if cursor.next_run_at > now:
+    if not is_due(cursor.next_run_at, now, every_seconds):
         return False
     return _move(cursor, now + every_seconds)
 
@@ -22,10 +23,11 @@ def make_due(name: str, at: float) -> None:
         Cursor.update(next_run_at=at).where(Cursor.name == name, Cursor.next_run_at > at).execute()
 
 
-def next_run_at(name: str) -> float:
-    """Tell when the work is next due; 0 when it never ran."""
+def next_run_at(name: str, now: float, every_seconds: float) -> float:
+    """Return when the work is next due; 0 when it never ran."""
     cursor = Cursor.get_or_none(Cursor.name == name)
-    return 0.0 if cursor is None else cursor.next_run_at
+    moment = 0.0 if cursor is None else cursor.next_run_at
+    return min(moment, now) if is_due(moment, now, every_seconds) else moment
 
 
 def position(name: str) -> int:

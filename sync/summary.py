@@ -34,9 +34,10 @@ def summarize(user_id: str, now: float, *, tells: bool = True) -> None:
 
 def summarize_users_of_prices(price_ids: Sequence[str], now: float) -> None:
     """Summarize again every user that has a subscription to one of these prices. Inside a writing transaction."""
-    subscribers = Subscription.select(Subscription.customer).where(Subscription.stripe_price_id.in_(price_ids))
-    for user_id in users_of(subscribers):
-        summarize(user_id, now)
+    for piece in database.pieces(price_ids):
+        subscribers = Subscription.select(Subscription.customer).where(Subscription.stripe_price_id.in_(piece))
+        for user_id in users_of(subscribers):
+            summarize(user_id, now)
 
 
 def users_of(customers: Any) -> list[str]:

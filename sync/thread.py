@@ -2,6 +2,7 @@
 
 import atexit
 import logging
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..errors import ConfigError, DatabaseUnavailable
 
 if TYPE_CHECKING:
+    from .pool import Ended
     from .worker import Worker
 
 LONGEST_SLEEP_SECONDS = 30.0
@@ -21,14 +23,19 @@ log = logging.getLogger("corkage.worker")
 
 
 class WorkerThread:
-    """Calls work_once whenever something is due or somebody wakes it, until it is stopped."""
+    """Has the worker begin what is due, whenever something is or somebody wakes it, until it is stopped.
+
+    Units   it sleeps by the monotonic clock: one that is set back must not prolong a sleep
+    """
 
     def __init__(self, worker: "Callable[[], Worker]") -> None:
         self._make_worker = worker
+        self._worker: Worker | None = None
         self._woken = threading.Event()
         self._looks_at = 0.0
         self._lock = threading.Lock()
         self._stopping = False
+        self._failures: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self.run, name="corkage-worker", daemon=True)
 
     def start(self) -> None:
@@ -36,16 +43,17 @@ class WorkerThread:
         self._thread.start()
         atexit.register(self.stop, AT_EXIT_SECONDS)
 
-    def wake(self, at: float = 0.0) -> None:
-        """Have the thread look at what is due by then, in Unix seconds. It goes on sleeping when it would anyway: a
-        burst of events does not have it look again for each."""
+    def wake(self, seconds: float = 0.0) -> None:
+        """Have the thread look at what is due in so many seconds, or earlier if it would anyway. So a burst of events
+        costs one look."""
         with self._lock:
-            if at < self._looks_at:
-                self._looks_at = at
+            looks_at = time.monotonic() + seconds
+            if looks_at < self._looks_at:
+                self._looks_at = looks_at
                 self._woken.set()
 
     def stop(self, longest_seconds: float | None = None) -> None:
-        """Finish the customer at hand, for so long at most, then end. Nothing is lost: what is left stays pending."""
+        """Finish the customers at hand, for so long at most, then end. Nothing is lost: what is left stays pending."""
         atexit.unregister(self.stop)
         self._stopping = True
         self._woken.set()
@@ -59,23 +67,43 @@ class WorkerThread:
         """Go on until stopped; what start() has the thread do."""
         while not self._stopping:
             self._looks_at = float("inf")
-            self.wake(time.time() + self._pause())
-            while not self._stopping and (seconds := self._looks_at - time.time()) > 0:
+            self.wake(self._pause())
+            while not self._stopping and (seconds := self._looks_at - time.monotonic()) > 0:
                 self._woken.wait(seconds)
                 self._woken.clear()
+        if self._worker is not None:
+            self._worker.wait()
 
     def _pause(self) -> float:
-        """Do what is due, and tell how long there is nothing to do."""
+        """Begin what is due, and return for how many seconds there is nothing to begin."""
         try:
-            work = self._make_worker().work_once(time.time(), lambda: self._stopping)
+            return self._begin_due()
         except DatabaseUnavailable as error:
             log.error("the database is unavailable, trying again: %s", error)
             return 1.0
         except ConfigError as error:
             log.error("the worker cannot work with this configuration: %s", error)
             return LONGEST_SLEEP_SECONDS
-        except Exception:  # a dead thread would apply nothing any more, and tell nobody but /health
+        except Exception:  # a dead thread would apply nothing any more, and only /health would show it
             log.exception("the worker stumbled over a bug, going on")
             return AFTER_A_BUG_SECONDS
-        shortest = 0.0 if work.converged or work.failed else SHORTEST_SLEEP_SECONDS
-        return max(shortest, min(work.next_due_at - time.time(), LONGEST_SLEEP_SECONDS))
+
+    def _begin_due(self) -> float:
+        self._raise_failure()
+        self._worker = self._make_worker()
+        self._worker.begin_due(time.time(), lambda: self._stopping, self._note_end)
+        now = time.time()
+        return max(SHORTEST_SLEEP_SECONDS, min(self._worker.next_due_at(now) - now, LONGEST_SLEEP_SECONDS))
+
+    def _note_end(self, ended: "Ended") -> None:
+        """Look again when a job has ended: a place is free, and more may be due. A failure concerns all of them."""
+        if (failure := ended.exception()) is not None:
+            self._failures.put(failure)
+        self.wake()
+
+    def _raise_failure(self) -> None:
+        failures = []
+        while not self._failures.empty():
+            failures.append(self._failures.get())
+        if failures:
+            raise failures[0]

@@ -9,17 +9,19 @@ from .gateway import Gateway
 log = logging.getLogger("corkage.unnamed")
 
 
-def find_customer(gateway: Gateway, object_id: str, event_ids: list[str], now: float) -> None:
-    """Learn whose subscription or Checkout Session this is; its events then wait for that customer to be converged.
+def find_customer(gateway: Gateway, subject: inbox.Subject, now: float) -> None:
+    """Fetch the customer of a subscription or Checkout Session; its events then wait for that customer's converge.
 
     Errors  StripeError as the gateway's; nothing was written then
     """
+    object_id = subject.object_id or ""
+    event_ids = [event.id for event in inbox.pending_of(subject)]
     customer_id, subscription_id = _owner_of(gateway, object_id)
     with database.writing():
         if customer_id is None:
             inbox.mark_applied(event_ids, "no customer", now)
         else:
-            inbox.name_customer(event_ids, customer_id, subscription_id)
+            inbox.name_customer(event_ids, customer_id, subscription_id, now)
     log.info("%s is of %s", object_id, customer_id or "no customer")
 
 

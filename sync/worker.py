@@ -1,28 +1,30 @@
 """The worker: does whatever is due, once per call."""
 
 import functools
-import itertools
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .. import database
 from ..errors import BillingError, DatabaseUnavailable, StripeError
 from . import clocks, inbox, notices, overdue, recurring, unnamed
-from .abreast import each_abreast
 from .account import Account
 from .converge import Converger
 from .gateway import SLOWEST_CALL_SECONDS, Gateway
 from .poll import poll
+from .pool import Ended, Job, Pool
 from .prices import Catalogue
-from .pruning import prune_daily
+from .pruning import DAY_SECONDS, prune
 
 BATCH = 50
-FETCHES_ABREAST = 5  # at 150 ms an answer, and some for the writing, as many as Stripe's limit allows
+JOBS_AT_ONCE = 8  # at 150 ms an answer four would reach Stripe's limit: as many more may hang
 CALLS_PER_SECOND = 22  # Stripe allows 25, to one address or, in a sandbox, to all: visitors' own calls find room
 LEASE_SECONDS = 4 * SLOWEST_CALL_SECONDS
-PRICES_EVERY_SECONDS = 3600.0
+HOUR_SECONDS = 3600.0
 PRICES_AGAIN_SECONDS = 30.0
+CUSTOMER = "customer "  # how the keys of such jobs begin
 
 log = logging.getLogger("corkage.worker")
 
@@ -45,6 +47,14 @@ class Polling:
     livemode: bool
 
 
+class _Recurring(NamedTuple):
+    """What is done again and again, by one of all processes each time. Never, when every_seconds is 0."""
+
+    name: str
+    every_seconds: float
+    act: Callable[[float, Callable[[], bool]], BillingError | None]
+
+
 class Worker:
     """Applies what is pending. Any number of them may run, in threads and processes, on one file."""
 
@@ -63,6 +73,7 @@ class Worker:
         self.polling = polling
         self.account = account
         self.keep_events_days = keep_events_days
+        self._pool = Pool(JOBS_AT_ONCE)
 
     def check_account(self) -> None:
         """Make sure that the key still belongs to the Stripe account that the file mirrors, where the key may tell.
@@ -72,27 +83,37 @@ class Worker:
         self.account.check(lambda: self.gateway)
 
     def work_once(self, now: float, is_stopping: Callable[[], bool] = lambda: False) -> Work:
-        """Do all that is due at `now`. What fails is postponed and does not stop the rest.
+        """Do all that is due at `now`, and wait for it. What fails is postponed and does not stop the rest.
 
         Shape   is_stopping: asked between one customer and the next; what is left then stays due
         Errors  ConfigError when the file mirrors another account; DatabaseUnavailable: nothing is lost, call again
         """
-        try:
-            self.check_account()
-        except StripeError as error:
-            log.warning("Stripe did not tell whose key this is: %s: %s", error.code, error)
-        prune_daily(now, self.keep_events_days)
-        did = [
-            self._refresh_prices(now),
-            self._poll(now, is_stopping),
-            self._follow_clocks(now),
-            self._find_customers(now),
-        ]
-        claimed = self._claim_customers(now, is_stopping)
-        tried = each_abreast(claimed, lambda customer_id: self.converge_or_postpone(customer_id, now), FETCHES_ABREAST)
+        converged = failed = 0
+        with ExitStack() as stack:
+            stack.callback(self.wait)  # whatever is raised: the caller may close the database next
+            while begun := self.begin_due(now, is_stopping):
+                for key, ended in begun.items():
+                    failed += ended.result() is not None
+                    converged += ended.result() is None and key.startswith(CUSTOMER)
+        return Work(converged, failed, self.next_due_at(now))
+
+    def begin_due(
+        self, now: float, is_stopping: Callable[[], bool], on_end: Callable[[Ended], object] | None = None
+    ) -> dict[str, Ended]:
+        """Begin what is due at `now`, side by side, and return it without waiting for its end.
+
+        What hangs takes one place of several. Call it again when something ended: that may have made more due.
+
+        Errors  as work_once(); what a job raises is in its future
+        """
+        self._try_to_check_account()
+        begun = self._pool.run(self._jobs(now, is_stopping), is_stopping, on_end)
         notices.note_what_time_changed(now, BATCH)
-        failed = sum(each is not None for each in did + tried)
-        return Work(tried.count(None), failed, self._next_due_at())
+        return begun
+
+    def wait(self) -> None:
+        """Wait for what is running."""
+        self._pool.wait()
 
     def work_at_once(self, now: float) -> Work:
         """Poll, and apply all that is pending, without any of the pauses that spare Stripe calls; where polling is
@@ -111,85 +132,98 @@ class Worker:
         self.check_account()
         if not inbox.make_due(now, event_id):
             return None
-        did: list[BillingError | None] = []
-        if inbox.customer_of(event_id) is None:
-            did = [self._follow_clocks(now), self._refresh_prices(now), self._find_customers(now)]
-        customer_id = inbox.customer_of(event_id)
-        if customer_id is None:
-            return next((error for error in did if error), None)
-        return self.converge_or_postpone(customer_id, now)
+        subject, error = inbox.subject_of(event_id), None
+        if subject is not None and subject.customer_id is None:
+            error = self._apply_at_once(subject, now)
+            subject = inbox.subject_of(event_id)  # by now its customer may be known
+        if subject is None or subject.customer_id is None:
+            return error
+        return self._apply_at_once(subject, now)
 
-    def converge_or_postpone(self, customer_id: str, now: float) -> BillingError | None:
-        """Converge the customer; when that fails, note it on the pending events and return the error."""
-        waiting = [event.id for event in inbox.pending_of(customer_id)]
-        return self._try(customer_id, waiting, lambda: self.converger.converge(customer_id, now), now)
+    def _apply_at_once(self, subject: inbox.Subject, now: float) -> BillingError | None:
+        inbox.lease(subject, now, now + LEASE_SECONDS)
+        return self._apply(subject, now)
 
-    def _try(self, subject: str, waiting: list[str], act: Callable[[], object], now: float) -> BillingError | None:
-        """Do what one customer's or one object's events ask for; when that fails, note it on them, and return why."""
+    def _apply(self, subject: inbox.Subject, now: float) -> BillingError | None:
+        """Look at what leased events are about; when that fails, store it on them, and return why."""
+        name = subject.customer_id or subject.object_id or "the catalogue"
         try:
-            act()
+            self._look_at(subject, now)
         except DatabaseUnavailable:
             raise
         except BillingError as error:
-            log.warning("%s could not be looked at, will be tried again: %s: %s", subject, error.code, error)
-            inbox.postpone(waiting, f"{error.code}: {error}", now)
+            log.warning("%s could not be fetched, will retry: %s: %s", name, error.code, error)
+            inbox.postpone(subject, now + LEASE_SECONDS, f"{error.code}: {error}", now)
             return error
         except Exception as error:  # a bug that one of them brings to light must not stop all the others
-            log.exception("%s could not be looked at, will be tried again", subject)
-            inbox.postpone(waiting, f"bug: {type(error).__name__}", now)
-            return BillingError(f"{subject} could not be looked at: {error!r}")
+            log.exception("%s could not be applied, will retry", name)
+            inbox.postpone(subject, now + LEASE_SECONDS, f"bug: {type(error).__name__}", now)
+            return BillingError(f"{name} could not be applied: {error!r}")
         return None
 
-    def _claim_customers(self, now: float, is_stopping: Callable[[], bool]) -> Iterator[str]:
-        """Claim, one after the other, the customers that have due events, then those that nothing was heard of."""
-        for customer_id in inbox.due_customers(now, BATCH):
-            if not is_stopping() and inbox.lease(customer_id, now, now + LEASE_SECONDS):
-                overdue.claim(customer_id, now)  # one look answers both
-                yield customer_id
-        for customer_id in overdue.customers(now, BATCH):
-            if not is_stopping() and overdue.claim(customer_id, now):
-                yield customer_id
+    def _look_at(self, subject: inbox.Subject, now: float) -> None:
+        if subject.customer_id is not None:
+            self.converger.converge(subject.customer_id, now)
+        elif subject == inbox.CATALOGUE:
+            self._refresh_prices(now)
+        elif subject.is_clock:
+            clocks.follow(self.gateway, subject, now)
+        else:
+            unnamed.find_customer(self.gateway, subject, now)
 
-    def _refresh_prices(self, now: float) -> BillingError | None:
-        waiting = inbox.due_catalogue_events(now)
-        if waiting:
-            recurring.make_due("prices", now)
-        if not recurring.claim("prices", now, PRICES_EVERY_SECONDS):
-            return None
+    def _jobs(self, now: float, is_stopping: Callable[[], bool]) -> Iterator[Job]:
+        """Claim what is due: first what recurs, then what events are about, then what nothing was heard of."""
+        for name, every_seconds, act in self._recurring():
+            if not self._pool.is_running(name) and recurring.claim(name, now, every_seconds):
+                yield Job(name, functools.partial(act, now, is_stopping))
+        for subject in self._due_subjects(now):
+            key = _key(subject)
+            if not self._pool.is_running(key) and inbox.lease(subject, now, now + LEASE_SECONDS):
+                if subject.customer_id is not None:
+                    overdue.claim(subject.customer_id, now)  # one look answers both
+                yield Job(key, functools.partial(self._apply, subject, now))
+        for customer_id in overdue.customers(now, BATCH):
+            subject = inbox.Subject(customer_id)
+            if not self._pool.is_running(_key(subject)) and overdue.claim(customer_id, now):
+                yield Job(_key(subject), functools.partial(self._apply, subject, now))
+
+    def _due_subjects(self, now: float) -> Iterator[inbox.Subject]:
+        yield from inbox.due_without_customer(now, BATCH)
+        yield from map(inbox.Subject, inbox.due_customers(now, BATCH))
+
+    def _recurring(self) -> list[_Recurring]:
+        found = [
+            _Recurring("prune", DAY_SECONDS, self._prune),
+            _Recurring("asks", HOUR_SECONDS, self._shorten_waits),
+            _Recurring("prices", HOUR_SECONDS, self._refresh_prices_hourly),
+            _Recurring("poll", self.polling.every_seconds, self._poll),
+        ]
+        return [each for each in found if each.every_seconds]
+
+    def _prune(self, now: float, _is_stopping: Callable[[], bool]) -> None:
+        prune(now, self.keep_events_days)
+
+    def _shorten_waits(self, now: float, _is_stopping: Callable[[], bool]) -> None:
+        overdue.shorten_waits(now)
+
+    def _refresh_prices(self, now: float) -> None:
+        waiting = [event.id for event in inbox.pending_of(inbox.CATALOGUE)]
+        self.catalogue.refresh(self.gateway, now)
+        with database.writing():
+            inbox.mark_applied(waiting, "refreshed", now)
+
+    def _refresh_prices_hourly(self, now: float, _is_stopping: Callable[[], bool]) -> BillingError | None:
         try:
-            self.catalogue.refresh(self.gateway, now)
+            self._refresh_prices(now)
         except DatabaseUnavailable:
             raise
         except BillingError as error:
-            log.warning("the prices could not be refreshed, will be tried again: %s: %s", error.code, error)
-            inbox.postpone(waiting, f"{error.code}: {error}", now)
+            log.warning("the prices could not be refreshed, will retry: %s: %s", error.code, error)
             recurring.make_due("prices", now + PRICES_AGAIN_SECONDS)
             return error
-        with database.writing():
-            inbox.mark_applied(waiting, "refreshed", now)
         return None
 
-    def _follow_clocks(self, now: float) -> BillingError | None:
-        """Follow the test clocks that were moved; return what went wrong with one of them."""
-        return self._look(clocks.follow, inbox.due_clocks(now), now)
-
-    def _find_customers(self, now: float) -> BillingError | None:
-        """Learn whose the events are that name no customer; return what went wrong with one of them."""
-        return self._look(unnamed.find_customer, inbox.due_without_customer(now), now)
-
-    def _look(
-        self, act: Callable[[Gateway, str, list[str], float], None], due: dict[str, list[str]], now: float
-    ) -> BillingError | None:
-        """Look at some of the objects with their events; return what went wrong with one of them."""
-        failed = None
-        for object_id, waiting in itertools.islice(due.items(), BATCH):
-            looked = functools.partial(act, self.gateway, object_id, waiting, now)
-            failed = self._try(object_id, waiting, looked, now) or failed
-        return failed
-
     def _poll(self, now: float, is_stopping: Callable[[], bool]) -> BillingError | None:
-        if not self.polling.every_seconds or not recurring.claim("poll", now, self.polling.every_seconds):
-            return None
         try:
             poll(self.converger, now, self.polling.livemode, self.polling.settle_seconds, is_stopping)
         except InterruptedError:
@@ -197,17 +231,24 @@ class Worker:
         except DatabaseUnavailable:
             raise
         except BillingError as error:
-            log.warning("Stripe's events could not be polled, will be tried again: %s: %s", error.code, error)
+            log.warning("Stripe's events could not be polled, will retry: %s: %s", error.code, error)
             return error
         return None
 
-    def _next_due_at(self) -> float:
-        polled_at = recurring.next_run_at("poll") if self.polling.every_seconds else None
-        moments = (
-            inbox.next_due_at(),
-            recurring.next_run_at("prices"),
-            polled_at,
-            overdue.next_ask_at(),
-            notices.next_note_at(),
-        )
-        return min(each for each in moments if each is not None)
+    def _try_to_check_account(self) -> None:
+        try:
+            self.check_account()
+        except StripeError as error:
+            log.warning("Stripe did not say which account the key belongs to: %s: %s", error.code, error)
+
+    def next_due_at(self, now: float) -> float:
+        """Return when something is due next, in Unix seconds."""
+        moments = [recurring.next_run_at(each.name, now, each.every_seconds) for each in self._recurring()]
+        others = (inbox.next_due_at(now), overdue.next_ask_at(), notices.next_note_at())
+        return min(moments + [each for each in others if each is not None])
+
+
+def _key(subject: inbox.Subject) -> str:
+    if subject.customer_id is not None:
+        return f"{CUSTOMER}{subject.customer_id}"
+    return "catalogue" if subject == inbox.CATALOGUE else f"object {subject.object_id}"

@@ -20,9 +20,11 @@ from waitress.server import create_server
 from corkage.billing_app import Billing
 from corkage.config import Config
 from corkage.identity import mint_token
+from corkage.models import StripeEvent
 from corkage.plans import Plan
 from corkage.serve import make_server
 from corkage.simulator import Simulator
+from corkage.sync import inbox
 
 WEBHOOK_SECRET = "whsec_test_of_the_tests"
 AUTH_SECRET = "a-secret-of-at-least-thirty-two-bytes"
@@ -128,6 +130,15 @@ def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.05)
+
+
+def fail(event_id: str, error: str, now: float) -> None:
+    """Have a recorded event tried now, and in vain."""
+    StripeEvent.update(next_attempt_at=now).where(StripeEvent.id == event_id).execute()
+    subject = inbox.subject_of(event_id)
+    assert subject is not None
+    assert inbox.lease(subject, now, now + 1)
+    inbox.postpone(subject, now + 1, error, now)
 
 
 class Receiver:

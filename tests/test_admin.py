@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import bottle
 import pytest
 import requests
-from harness import APP, running, serving
+from harness import APP, fail, running, serving
 
 from corkage import Billing, Identity, database
 from corkage.config import Config
@@ -438,7 +438,7 @@ def test_nothing_that_is_known_of_a_user_is_taken_for_markup(app, shop, signed_i
         received_at=now,
         next_attempt_at=now,
     ).execute()
-    inbox.postpone([f"evt_{SCRIPT}"], SCRIPT, now)
+    fail(f"evt_{SCRIPT}", SCRIPT, now)
 
     for query in (
         {},
@@ -465,7 +465,7 @@ def test_what_fails_and_waits_is_listed_with_the_reason_and_what_was_applied_on_
     now = time.time()
     for id_ in ("evt_fails", "evt_waits", "evt_done"):
         record(id_, customer, now - 600, now + 600)
-    inbox.postpone(["evt_fails"], "stripe_unavailable: no answer", now)
+    fail("evt_fails", "stripe_unavailable: no answer", now)
     with database.writing():
         inbox.mark_applied(["evt_done"], "converged", now)
 

@@ -485,9 +485,9 @@ def test_what_is_older_than_events_are_kept_is_forgotten_taken_or_not(told, capl
     old, taken = write("ann", at=now - 91 * DAY), write("bob", at=now - 90.1 * DAY)
     NoticeDelivery.update(delivered_at=now).where(NoticeDelivery.user_id == "bob").execute()
     kept = write("eve", at=now - 89 * DAY)
-    from corkage.sync.pruning import prune_daily
+    from corkage.sync.pruning import prune
 
-    prune_daily(now, 90)
+    prune(now, 90)
 
     assert [row.message_id for row in NoticeRow.select()] == [kept]
     assert NoticeDelivery.select().count() == 1

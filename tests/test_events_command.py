@@ -5,7 +5,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from harness import DAY, running
+from harness import DAY, fail, running
 
 from corkage import database
 from corkage.errors import StripeUnavailable
@@ -202,7 +202,7 @@ def test_the_pauses_grow_to_an_hour_with_jitter_and_never_end(app, shop):
     record("evt_1", "cus_1")
     pauses = []
     for _ in range(20):
-        inbox.postpone(["evt_1"], "stripe_failed", 1000.0)
+        fail("evt_1", "stripe_failed", 1000.0)
         pauses.append(row("evt_1").next_attempt_at - 1000.0)
 
     for tries, pause in enumerate(pauses):
@@ -250,7 +250,7 @@ def test_pruning_lets_others_write_in_between(app, config, monkeypatch):
         return writing()
 
     monkeypatch.setattr(pruning.database, "writing", write_and_look)
-    pruning.prune_daily(now, 90)
+    pruning.prune(now, 90)
 
     assert left[-3:] == [5, 3, 1]
     assert StripeEvent.select().count() == 0
@@ -267,7 +267,7 @@ def test_an_event_that_is_reopened_while_it_is_pruned_stays(app, monkeypatch):
         return found
 
     monkeypatch.setattr(pruning.database, "column", list_and_reopen)
-    pruning.prune_daily(now, 90)
+    pruning.prune(now, 90)
 
     assert row("evt_1").applied_at is None
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 from chromium import launched, missing
-from harness import DAY
+from harness import DAY, fail
 from pages_host import LONG_NAMED, PRO, SCRIPT, TEAM, bring_into_every_state, hosted
 
 from corkage import database
@@ -67,7 +67,7 @@ def give_the_operator_something_to_read(host):
     for customer in customers:
         event = inbox.EventRef(f"evt_of_{customer}", "customer.updated", 1, False, None, customer, customer)
         inbox.record(event, "webhook", now - 600, now + 9e6)
-    inbox.postpone([f"evt_of_{customers[0]}"], "stripe_unavailable: " + "no_answer_came_in_time" * 20, now)
+    fail(f"evt_of_{customers[0]}", "stripe_unavailable: " + "no_answer_came_in_time" * 20, now)
     with database.writing():
         inbox.mark_applied([f"evt_of_{customers[1]}"], "converged", now)
     outbox.register("url", now)

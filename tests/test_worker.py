@@ -6,6 +6,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import replace
 
+import peewee
 import pytest
 import requests
 from harness import PRO, WEBHOOK_SECRET, running
@@ -18,7 +19,7 @@ from corkage.plans import Plan
 from corkage.sync import inbox, recurring
 from corkage.sync.gateway import Gateway
 from corkage.sync.thread import WorkerThread
-from corkage.sync.worker import LEASE_SECONDS, PRICES_AGAIN_SECONDS, Work
+from corkage.sync.worker import LEASE_SECONDS, PRICES_AGAIN_SECONDS
 
 
 def until(condition, seconds=30.0):
@@ -67,8 +68,8 @@ def test_a_leased_customer_is_left_alone_until_the_lease_is_over(app, shop):
     shop.subscribe(shop.customer())
     app.deliver(shop.event("customer.subscription.created"))
     event, now = StripeEvent.get(), time.time()
-    assert inbox.lease(event.customer_id, now, now + 100)
-    assert not inbox.lease(event.customer_id, now, now + 100)
+    assert inbox.lease(inbox.Subject(event.customer_id), now, now + 100)
+    assert not inbox.lease(inbox.Subject(event.customer_id), now, now + 100)
 
     app.work(now + 99)
     assert not app.billing.access("ann").allowed
@@ -149,7 +150,7 @@ def test_a_bug_that_one_customer_brings_to_light_does_not_stop_the_others(app, s
     shop.subscribe(shop.customer("ann"))
     app.deliver(shop.event("customer.subscription.created"))
     gateway = app.billing.worker.gateway
-    fetch, bobs = gateway.subscriptions_of, inbox.due_customers(time.time(), 1)[0]
+    fetch, bobs = gateway.subscriptions_of, StripeEvent.select().order_by(StripeEvent.received_at).get().customer_id
 
     def stumble(customer_id):
         if customer_id == bobs:
@@ -163,19 +164,31 @@ def test_a_bug_that_one_customer_brings_to_light_does_not_stop_the_others(app, s
     assert StripeEvent.get(StripeEvent.customer_id == bobs).error == "bug: ZeroDivisionError"
 
 
-def test_the_thread_outlives_a_database_that_cannot_be_read(config, shop, caplog):
-    with running(replace(config, worker="thread")) as app:
+def test_the_thread_outlives_a_database_that_cannot_be_written(config, shop, caplog, monkeypatch):
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.1)
+    with running(replace(config, worker="thread", settle_seconds=1)) as app:
         file = sqlite3.connect(config.database, isolation_level=None)
-        file.execute("ALTER TABLE corkage_cursor RENAME TO away")
         shop.subscribe(shop.customer())
         assert app.deliver(shop.event("customer.subscription.created")).status_code == 200
+        file.execute("BEGIN IMMEDIATE")
         until(lambda: "the database is unavailable, trying again" in caplog.text)
         assert app.billing.worker_state() == "thread"
         assert not app.billing.access("ann").allowed
 
-        file.execute("ALTER TABLE away RENAME TO corkage_cursor")
+        file.execute("ROLLBACK")
         file.close()
         until(lambda: app.billing.access("ann").allowed)
+
+
+def test_a_statement_that_is_wrong_is_a_bug_and_no_database_that_is_unavailable(app, caplog):
+    database.execute("ALTER TABLE corkage_cursor RENAME TO away")
+    with pytest.raises(peewee.OperationalError, match="no such table"):
+        app.work()
+    too_many = StripeEvent.select().where(StripeEvent.id.in_([str(number) for number in range(300_000)]))
+    with pytest.raises(peewee.OperationalError, match="too many SQL variables"):
+        list(too_many)
+
+    assert "unavailable" not in caplog.text
 
 
 def test_the_thread_outlives_a_bug(config, shop, caplog, monkeypatch):
@@ -302,14 +315,13 @@ def test_recurring_work_is_claimed_once(app):
     assert not recurring.claim("poll", now + 9.9, 10)
     assert recurring.claim("poll", now + 10, 10)
     recurring.make_due("poll", now + 12)
-    assert recurring.next_run_at("poll") == now + 12
+    assert recurring.next_run_at("poll", now + 10, 10) == now + 12
 
 
 @contextmanager
 def locked_from(config, gateway, call):
     """Have another process lock the file while Stripe is asked; tell how often it was asked."""
-    database.connection().execute("PRAGMA busy_timeout = 0")
-    other = sqlite3.connect(config.database, isolation_level=None)
+    other = sqlite3.connect(config.database, isolation_level=None, check_same_thread=False)
     ask, asked = getattr(gateway, call), []
 
     def ask_and_lock(*arguments):
@@ -325,7 +337,8 @@ def locked_from(config, gateway, call):
 
 
 @pytest.mark.parametrize("call", ["subscriptions_of", "prices_by_lookup_key", "events_since"])
-def test_a_file_that_is_locked_while_stripe_is_asked_is_nobodys_failure(config, shop, call):
+def test_a_file_that_is_locked_while_stripe_is_asked_is_nobodys_failure(config, shop, call, monkeypatch):
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.1)
     with running(replace(config, poll_seconds=10)) as app:
         shop.subscribe(shop.customer())
         app.deliver(shop.event("customer.subscription.created"))
@@ -431,7 +444,7 @@ def test_whoever_read_the_cursor_before_another_moved_it_has_not_claimed(app):
 
     assert recurring._move(as_read, 200)
     assert not recurring._move(as_read, 300)
-    assert recurring.next_run_at("poll") == 200
+    assert recurring.next_run_at("poll", 195, 10) == 200
 
 
 def test_prices_that_cannot_be_refreshed_are_tried_again_soon_and_their_event_waits(app, shop):
@@ -448,31 +461,52 @@ def test_prices_that_cannot_be_refreshed_are_tried_again_soon_and_their_event_wa
     gateway.prices_by_lookup_key = refuse
     assert app.billing.worker.work_once(now + 5).failed == 1
     assert (StripeEvent.get().attempts, StripeEvent.get().applied_at) == (1, None)
-    assert recurring.next_run_at("prices") == now + 5 + PRICES_AGAIN_SECONDS
+    assert now + 5 < StripeEvent.get().next_attempt_at < now + 12
 
     gateway.prices_by_lookup_key = fetch
-    app.work(now + 5 + PRICES_AGAIN_SECONDS)
+    app.work(now + 12)
     assert StripeEvent.get().outcome == "refreshed"
+
+
+def test_prices_that_cannot_be_refreshed_in_their_hour_are_tried_again_soon(app):
+    now = time.time()
+    fetch = app.billing.worker.gateway.prices_by_lookup_key
+
+    def refuse(names):
+        raise StripeFailed("HTTP 500")
+
+    app.billing.worker.gateway.prices_by_lookup_key = refuse
+    assert app.billing.worker.work_once(now).failed == 1
+    assert recurring.next_run_at("prices", now, 3600) == now + PRICES_AGAIN_SECONDS
+
+    app.billing.worker.gateway.prices_by_lookup_key = fetch
+    assert app.billing.worker.work_once(now + PRICES_AGAIN_SECONDS).failed == 0
+    assert recurring.next_run_at("prices", now + 60, 3600) == now + PRICES_AGAIN_SECONDS + 3600
 
 
 def test_a_wake_for_later_than_the_next_look_changes_nothing_and_for_earlier_is_kept():
     looks, rounds = [], threading.Event()
 
     class Idle:
-        def work_once(self, now, _is_stopping):
+        def begin_due(self, now, _is_stopping, _on_end):
             looks.append(now)
             rounds.set()
-            return Work(0, 0, now + 3600)
+
+        def next_due_at(self, now):
+            return now + 3600
+
+        def wait(self):
+            pass
 
     looking = WorkerThread(Idle)
     looking.start()
     assert rounds.wait(30)
     rounds.clear()
-    looking.wake(time.time() + 3600)
+    looking.wake(3600)
     assert not rounds.wait(0.3)
     assert len(looks) == 1
 
-    looking.wake(time.time() + 0.2)
+    looking.wake(0.2)
     assert rounds.wait(30)
     assert looks[1] >= looks[0] + 0.2
     looking.stop()

@@ -1,0 +1,94 @@
+"""Jobs side by side, a few at a time: one that hangs takes one place, and the others go on."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import NamedTuple
+
+from ..errors import BillingError
+
+LOOK_EVERY_SECONDS = 0.25  # how soon a stop is noticed while every place is taken
+
+Ended = Future[BillingError | None]
+
+
+class Job(NamedTuple):
+    """One piece of work. Two of the same key never run at once in a process.
+
+    Shape   act returns what went wrong, or None; what it raises concerns all the work, such as DatabaseUnavailable
+    """
+
+    key: str
+    act: Callable[[], BillingError | None]
+
+
+class Pool:
+    """Runs jobs in a limited number of threads.
+
+    They are daemon threads, one for each job: those of an executor would keep the process from ending for as long as
+    Stripe hangs.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._places = threading.Semaphore(places)
+        self._lock = threading.Lock()
+        self._running: dict[str, Ended] = {}
+
+    def is_running(self, key: str) -> bool:
+        """Return whether a job of this key is running."""
+        return key in self._running
+
+    def run(
+        self, jobs: Iterator[Job], is_stopping: Callable[[], bool], on_end: Callable[[Ended], object] | None = None
+    ) -> dict[str, Ended]:
+        """Begin every job, each when there is a place for it; return them by key, without waiting for their end.
+
+        Shape   jobs: the next one is taken when it can begin, so nothing is claimed too early
+        """
+        begun: dict[str, Ended] = {}
+        while self._take_place(is_stopping):
+            job = None
+            try:
+                job = next(jobs, None)
+            finally:
+                if job is None:
+                    self._places.release()
+            if job is None:
+                break
+            begun[job.key] = self._begin(job, on_end)
+        return begun
+
+    def wait(self) -> None:
+        """Wait for the jobs that are running."""
+        for ended in list(self._running.values()):
+            ended.exception()
+
+    def _take_place(self, is_stopping: Callable[[], bool]) -> bool:
+        while not is_stopping():
+            if self._places.acquire(timeout=LOOK_EVERY_SECONDS):
+                return True
+        return False
+
+    def _begin(self, job: Job, on_end: Callable[[Ended], object] | None) -> Ended:
+        ended: Ended = Future()
+        if on_end is not None:
+            ended.add_done_callback(on_end)
+        with self._lock:
+            self._running[job.key] = ended
+        threading.Thread(target=self._run, args=(job, ended), name="corkage-job", daemon=True).start()
+        return ended
+
+    def _run(self, job: Job, ended: Ended) -> None:
+        failure: BaseException | None = None
+        error: BillingError | None = None
+        try:
+            error = job.act()
+        except BaseException as raised:  # handed over whole to those who wait for the job's end
+            failure = raised
+        with self._lock:
+            self._running.pop(job.key, None)
+        self._places.release()
+        if failure is not None:
+            ended.set_exception(failure)
+        else:
+            ended.set_result(error)

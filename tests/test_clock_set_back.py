@@ -1,0 +1,177 @@
+"""A clock that ran ahead and was set right: whatever it stored to be done "not before" is done now."""
+
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from harness import DAY, running, until
+
+from corkage.errors import StripeUnavailable
+from corkage.identity import Identity
+from corkage.models import CheckoutAttempt, Cursor, NoticeDelivery, StripeEvent, Subscription
+from corkage.sync import outbox, overdue, thread
+from corkage.sync.delivery import Deliverer, NotTaken
+
+
+@pytest.fixture
+def polling(config):
+    with running(replace(config, poll_seconds=300)) as served:
+        yield served
+
+
+@pytest.mark.parametrize("ahead", [DAY, 300 * DAY])
+def test_polling_goes_on_across_a_restart(polling, config, shop, ahead):
+    now = time.time()
+    polling.work(now + ahead)
+    polling.billing.close()
+    shop.subscribe(shop.customer())
+
+    with running(replace(config, poll_seconds=300)) as app:
+        assert app.billing.worker.next_due_at(now) <= now
+        app.work(now)
+
+        assert app.billing.access("ann").allowed
+        assert all(row.next_run_at <= now + DAY for row in Cursor.select())
+        assert app.billing.worker.next_due_at(now) > now
+
+
+def test_a_poll_that_is_not_due_yet_waits_for_its_turn(polling, shop):
+    now = time.time()
+    polling.work(now)
+    shop.subscribe(shop.customer())
+    polling.work(now + 299)
+    assert not polling.billing.access("ann").allowed
+    polling.work(now + 300)
+    assert polling.billing.access("ann").allowed
+
+
+@pytest.mark.parametrize("ahead", [2 * 3600, DAY])
+def test_an_event_that_failed_is_tried_again(app, shop, ahead):
+    now = time.time()
+    shop.subscribe(shop.customer())
+    app.deliver(shop.event("customer.subscription.created"))
+    fetch = app.billing.worker.gateway.customer
+    app.billing.worker.gateway.customer = lambda _: (_ for _ in ()).throw(StripeUnavailable("down"))
+    app.work(now + ahead)
+    assert StripeEvent.get().next_attempt_at > now + ahead
+    app.billing.worker.gateway.customer = fetch
+
+    assert app.billing.worker.next_due_at(now) <= now
+    app.work(now)
+
+    assert app.billing.access("ann").allowed
+
+
+def test_an_event_in_its_longest_pause_is_left_alone(app, shop):
+    now = time.time()
+    shop.subscribe(shop.customer())
+    app.deliver(shop.event("customer.subscription.created"))
+    StripeEvent.update(next_attempt_at=now + 3600 * 1.25).execute()
+    app.work(now)
+    assert not app.billing.access("ann").allowed
+
+
+def test_a_subscription_is_asked_about_within_an_hour(app, shop):
+    shop.subscribe(shop.customer())
+    app.deliver(shop.event("customer.subscription.created"))
+    now = time.time()
+    app.work(now)
+    right = Subscription.get().ask_at
+    assert overdue.shorten_waits(now) == 0
+
+    Subscription.update(ask_at=right + 5 * DAY).execute()
+    calls = shop.calls()
+    app.work(now + 3601)
+    app.work(now + 3602)
+
+    assert shop.calls() == calls + 1
+    assert abs(Subscription.get().ask_at - right) <= 3602
+
+
+def test_whatever_pause_an_over_period_has_is_no_pause_of_a_wrong_clock(app, shop):
+    shop.subscribe(shop.customer())
+    app.deliver(shop.event("customer.subscription.created"))
+    app.work()
+    end = Subscription.get().current_period_end
+    for over_for in (-10, 0, 1, 59, 61, 3600, DAY, 30 * DAY):
+        now = end + over_for
+        pause = max(60, min(over_for, DAY)) if over_for > 0 else 60
+        Subscription.update(ask_at=max(now, end) + pause).execute()
+        assert overdue.shorten_waits(now) == 0, over_for
+        Subscription.update(ask_at=max(now, end) + pause + 1).execute()
+        assert overdue.shorten_waits(now) == (over_for != -10 or 1), over_for
+
+
+def test_a_click_does_not_wait_for_a_claim_of_tomorrow(app, shop):
+    app.work()
+    identity = Identity("ann")
+    app.billing.checkout_url(identity, "pro", billing_url=app.url)
+    claimed = {
+        "session_id": None,
+        "url": None,
+        "claimed_until": time.time() + DAY,
+        "created_at": int(time.time()) + DAY,
+    }
+    CheckoutAttempt.update(claimed).execute()
+
+    began = time.monotonic()
+    assert app.billing.checkout_url(identity, "pro", billing_url=app.url)
+    assert CheckoutAttempt.get().claimed_until is None
+    assert time.monotonic() - began < 60
+    app.billing.forget("ann")
+    assert CheckoutAttempt.select().count() == 0
+
+
+class Receiver:
+    name, ready_at = "url", 0.0
+
+    def __init__(self):
+        self.got, self.is_down = [], True
+
+    def tell(self, notice):
+        if self.is_down:
+            raise NotTaken("down", is_down=True)
+        self.got.append(notice.kind)
+        return "taken"
+
+
+def test_notices_that_failed_are_sent_and_a_receiver_that_was_down_is_tried(app, shop):
+    outbox.register("url", time.time())
+    shop.subscribe(shop.customer())
+    app.deliver(shop.event("customer.subscription.created"))
+    now = time.time()
+    app.work(now)
+    receiver, clock = Receiver(), SimpleNamespace(now=now + DAY)
+    deliverer = Deliverer(receiver, lambda: clock.now)
+    assert deliverer.deliver_due() == 0
+    assert NoticeDelivery.get().next_attempt_at > now + DAY
+
+    clock.now, receiver.is_down = now, False
+
+    assert deliverer.deliver_due() == 1
+    assert receiver.got == ["access_granted"]
+
+
+def test_the_worker_sleeps_by_a_clock_that_nobody_sets(monkeypatch):
+    wall, looks = SimpleNamespace(now=time.time() + DAY), []
+    monkeypatch.setattr(thread, "time", SimpleNamespace(time=lambda: wall.now, monotonic=time.monotonic))
+
+    class Worker:
+        def begin_due(self, now, _is_stopping, _on_end):
+            looks.append(now)
+
+        def next_due_at(self, now):
+            return now + 0.3
+
+        def wait(self):
+            pass
+
+    looking = thread.WorkerThread(Worker)
+    looking.start()
+    until(lambda: looks)
+    wall.now -= DAY
+    until(lambda: len(looks) > 2)
+    looking.stop()
+
+    assert looks[-1] < looks[0]

@@ -1,0 +1,139 @@
+"""Jobs side by side: each key once, a few at a time, and one that hangs holds up nobody else."""
+
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+from harness import running, until
+
+from corkage.simulator.faults import ApiFaults
+from corkage.sync import inbox, worker
+from corkage.sync.pool import Job, Pool
+
+
+def never():
+    return False
+
+
+def jobs(count, act):
+    return (Job(str(number), lambda number=number: act(number)) for number in range(count))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 50])
+def test_each_job_is_run_once(count):
+    ran = []
+    begun = Pool(5).run(jobs(count, ran.append), never)
+
+    assert [each.result(30) for each in begun.values()] == [None] * count
+    assert sorted(ran) == list(range(count))
+
+
+def test_so_many_run_at_once_and_the_next_is_taken_when_one_has_ended():
+    pool, together, taken = Pool(5), threading.Barrier(5), []
+
+    def note_taken():
+        for job in jobs(10, lambda _: together.wait(30) and None):
+            taken.append(job)
+            yield job
+
+    begun = pool.run(note_taken(), never)
+    [each.result(30) for each in begun.values()]
+    assert len(taken) == 10
+
+
+def test_one_that_hangs_takes_one_place_and_the_others_go_on():
+    pool, hanging, ran = Pool(2), threading.Event(), []
+    begun = pool.run(jobs(20, lambda number: hanging.wait(30) and None if number == 0 else ran.append(number)), never)
+    until(lambda: len(ran) == 19)
+
+    assert pool.is_running("0")
+    assert not begun["0"].done()
+    hanging.set()
+    assert begun["0"].result(30) is None
+    assert not pool.is_running("0")
+
+
+def test_while_every_place_is_taken_nothing_is_claimed_and_a_stop_is_noticed():
+    pool, hanging, stopping, taken = Pool(1), threading.Event(), threading.Event(), []
+
+    def note_taken():
+        for job in jobs(3, lambda _: hanging.wait(30) and None):
+            taken.append(job.key)
+            yield job
+
+    running_jobs = threading.Thread(target=pool.run, args=(note_taken(), stopping.is_set))
+    running_jobs.start()
+    until(lambda: pool.is_running("0"))
+    stopping.set()
+    running_jobs.join(30)
+
+    assert taken == ["0"]
+    hanging.set()
+    pool.wait()
+
+
+@pytest.mark.parametrize("failure", [OSError("the disk is gone"), SystemExit(1)], ids=repr)
+def test_what_a_job_raises_reaches_who_waits_and_its_place_is_free_again(failure):
+    def act(_):
+        raise failure
+
+    pool, ended = Pool(1), []
+    for _ in range(3):
+        (begun,) = pool.run(jobs(1, act), never, ended.append).values()
+        assert begun.exception(30) is failure
+    assert len(ended) == 3
+
+
+def test_a_claim_that_fails_leaves_its_place_free():
+    def claims():
+        raise OSError("the disk is gone")
+        yield
+
+    pool = Pool(1)
+    for _ in range(3):
+        with pytest.raises(OSError, match="the disk is gone"):
+            pool.run(claims(), never)
+
+
+@pytest.fixture
+def many(shop):
+    users = [f"user{number}" for number in range(12)]
+    for user in users:
+        shop.subscribe(shop.customer(user), user=user)
+    return users
+
+
+def test_a_slow_stripe_is_asked_of_several_customers_at_once(config, shop, simulator, many, monkeypatch):
+    at_once, most, lock = [0], [0], threading.Lock()
+    with running(replace(config, settle_seconds=0)) as app:
+        for event in simulator.world.all("event"):
+            if (read := inbox.read_event(event)).is_wanted:
+                inbox.record(read, "webhook", time.time(), time.time())
+        converge = app.billing.worker.converger.converge
+
+        def counted(*arguments, **options):
+            with lock:
+                at_once[0] += 1
+                most[0] = max(most[0], at_once[0])
+            try:
+                return converge(*arguments, **options)
+            finally:
+                with lock:
+                    at_once[0] -= 1
+
+        monkeypatch.setattr(app.billing.worker.converger, "converge", counted)
+        simulator.api_faults = ApiFaults(latency_seconds=0.1)
+        app.work()
+
+        assert 1 < most[0] <= worker.JOBS_AT_ONCE
+        assert all(app.billing.access(user).allowed for user in many)
+        assert inbox.backlog(time.time()).backlog == 0
+
+
+def test_the_worker_keeps_below_stripes_limit(config, shop, simulator, many, monkeypatch):
+    monkeypatch.setattr(worker, "CALLS_PER_SECOND", 50)
+    simulator.api_faults = ApiFaults(requests_per_second=55)
+    with running(replace(config, settle_seconds=0, worker="thread", poll_seconds=3600)) as app:
+        until(lambda: all(app.billing.access(user).allowed for user in many))
+    assert 429 not in {each.status for each in simulator.requests}
