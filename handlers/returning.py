@@ -1,6 +1,7 @@
 """GET /return: the visitor whom Stripe sends back is let in at once, whatever the webhooks do."""
 
 import logging
+import re
 from typing import TYPE_CHECKING
 
 import bottle
@@ -55,7 +56,7 @@ def _access(billing: "Billing", buyer_id: str | None) -> "Access | None":
 
 
 def _count(text: str) -> int:
-    return int(text) if text.isdecimal() and len(text) < 3 else 0
+    return int(text) if re.fullmatch("[0-9]{1,2}", text) else 0
 
 
 def _is_to_wait(access: "Access", again: int, *, is_buyer: bool) -> bool:

@@ -608,6 +608,13 @@ def test_json_bodies_count_and_faulty_ones_are_refused(app):
         assert is_code(click(app, body=body, **headers), 400, "invalid_body")
 
 
+def test_a_body_is_json_only_when_its_type_says_so_exactly(app):
+    for kind in ("application/json", "Application/JSON \t; charset=utf-8"):
+        assert click(app, body=b'{"plan": "pro"}', **{"Content-Type": kind}).status_code == 200
+    for kind in (b"application/json\xa0", b"\xa0application/json", b"application/json\x85; charset=utf-8"):
+        assert is_code(click(app, body=b'{"plan": "pro"}', **{"Content-Type": kind}), 400, "unknown_plan")
+
+
 def test_a_form_of_two_mebibytes_is_refused(app, shop):
     assert is_code(click(app, body={"plan": "x" * 2 * 1024 * 1024}), 413, "body_too_large")
     assert shop.client.v1.customers.list().data == []

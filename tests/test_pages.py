@@ -95,6 +95,9 @@ def test_a_stranger_sees_every_plan_with_its_price_and_is_led_to_sign_in(app):
         ("de;q=0", "$9 per month", "en"),
         ("de-XX", "9 $ pro Monat", "de"),
         ("../../de;q=1, \u00e4;q=x, *", "$9 per month", "en"),
+        ("\u00a0de, fr;q=\u00a01, es;q=nan, ja;q=1e1", "$9 per month", "en"),
+        ("de;q=inf, fr;q=0.001", "9 $US par mois", "fr"),
+        ("de\t; \tq=1.000 \t", "9 $ pro Monat", "de"),
         ("x" * 5000, "$9 per month", "en"),
     ],
 )
