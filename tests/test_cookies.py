@@ -129,11 +129,11 @@ def test_without_a_cookie_there_is_no_value():
 
 
 @pytest.mark.parametrize("piece", ["\\", '"', ";", "=", "n=", "n=v;", " ", 'n="\\', "n=a\\", "\xa0n=", f"{ADMIN}=x;"])
-def test_four_megabytes_are_read_in_linear_time(settings, piece):
-    environ = {"HTTP_COOKIE": f'n="{piece * (4_000_000 // len(piece))}"', "wsgi.url_scheme": "https"}
+def test_a_megabyte_is_read_in_linear_time(settings, piece):
+    environ = {"HTTP_COOKIE": f'n="{piece * (1_000_000 // len(piece))}"', "wsgi.url_scheme": "https"}
 
     began = time.thread_time()
     values_of("n", environ)
     operator.session_of(settings, environ, 0.0)
 
-    assert time.thread_time() - began < 10  # linear: a fifth of a second; quadratic: hours
+    assert time.thread_time() - began < 20  # linear: under a second; quadratic: an hour
