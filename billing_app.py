@@ -239,7 +239,7 @@ class Billing:
         """Converge the user whom Stripe sends back from a session of ours, within 5 s; anything else asks nobody.
 
         Shape   the user's id, when the session was paid in; None for any other session
-        Errors  Busy; StripeError as the gateway's
+        Errors  CheckoutInProgress when the session was looked at a moment ago; Busy; StripeError as the gateway's
         """
         if self.buyer_of(session_id) is None:
             return None

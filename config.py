@@ -13,6 +13,7 @@ from typing import TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from .errors import ConfigError
+from .guessable import is_guessable
 from .plans import Plan, read_plans
 
 SECRET_KEY = re.compile(r"(sk|rk)_(test|live)_[A-Za-z0-9_]+")
@@ -29,6 +30,15 @@ AS_WEBHOOKS_ALLOW = -1
 DEFAULT_COLOR = "#1d6b52"
 LONGEST_SHOWN = 100
 NOTIFY_SECRET_BYTES = range(24, 65)  # as Standard Webhooks has it
+
+HOW_TO_MAKE_ONE = 'python -c "import secrets; print(secrets.token_urlsafe(32))" makes one'
+HOW_TO_MAKE_A_KEY = (
+    "python -c \"import base64, secrets; print('whsec_' + base64.b64encode(secrets.token_bytes(32)).decode())\" "
+    "makes one"
+)
+WANTED_TO_SIGN_WITH = (
+    f"whsec_ and 24 to 64 bytes in base64, to sign notices with ({HOW_TO_MAKE_A_KEY}), or several, separated by commas"
+)
 
 NONE: tuple[str, ...] = ()
 
@@ -55,7 +65,7 @@ class Config:
             the first of frontend_urls is where visitors are sent back to, and its host is what app is without a word;
             unknown_settings: the names of BILLING_... settings that nothing here reads
     Units   names say them; poll_seconds 0 means never, and unsaid it depends on whether there is a webhook secret
-    Errors  made by hand it is taken as it is; from_env() is where settings are checked
+    Errors  made by hand it is taken as it is, with guessable secrets too; from_env() is where settings are checked
     """
 
     stripe_secret_key: str = field(repr=False)
@@ -210,6 +220,7 @@ class _Reader:
         self.keep_a_live_key_off_open_lines(config)
         self.keep_a_trusted_header_whole()
         self.have_notices_signed(config)
+        self.keep_guessable_secrets_from_a_live_key(config)
         if self.problems:
             raise ConfigError(self.problems)
         return config
@@ -264,6 +275,20 @@ class _Reader:
         if config.notify_url and "BILLING_NOTIFY_SECRET" not in self.said:
             self.problems.append(f"BILLING_NOTIFY_SECRET: wanted {WANTED_TO_SIGN_WITH}; it is not set")
 
+    def keep_guessable_secrets_from_a_live_key(self, config: Config) -> None:
+        secrets = {
+            "STRIPE_WEBHOOK_SECRET": (config.webhook_secrets, "Stripe's Dashboard shows the endpoint's, and rolls it"),
+            "BILLING_AUTH_SECRET": (config.auth_secrets, HOW_TO_MAKE_ONE),
+            "BILLING_ADMIN_TOKEN": ((config.admin_token,) if config.admin_token else (), HOW_TO_MAKE_ONE),
+            "BILLING_NOTIFY_SECRET": (config.notify_secrets, HOW_TO_MAKE_A_KEY),
+        }
+        for name, (values, maker) in secrets.items():
+            if config.livemode and any(map(is_guessable, values)):
+                self.problems.append(
+                    f"{name}: wanted secrets of your own beside a live key ({maker}); "
+                    "it holds one that is published or easy to guess, and is not shown here"
+                )
+
 
 def _shown(text: str) -> str:
     """Write a wrong value for the log, without what may be secret in it: it may have been meant for another setting."""
@@ -294,26 +319,15 @@ def _webhook_secrets(text: str) -> tuple[str, ...]:
 def _auth_secrets(text: str) -> tuple[str, ...]:
     if not _list(text) or not all(len(secret.encode()) >= SHORTEST_AUTH_SECRET for secret in _list(text)):
         raise Unwanted(
-            f"secrets of at least {SHORTEST_AUTH_SECRET} bytes each, separated by commas "
-            '(python -c "import secrets; print(secrets.token_urlsafe(32))" makes one)'
+            f"secrets of at least {SHORTEST_AUTH_SECRET} bytes each, separated by commas ({HOW_TO_MAKE_ONE})"
         )
     return _list(text)
 
 
 def _admin_token(text: str) -> str:
     if not ADMIN_TOKEN.fullmatch(text):
-        raise Unwanted(
-            "a token of 32 to 200 letters, digits and signs, no blanks "
-            '(python -c "import secrets; print(secrets.token_urlsafe(32))" makes one)'
-        )
+        raise Unwanted(f"a token of 32 to 200 letters, digits and signs, no blanks ({HOW_TO_MAKE_ONE})")
     return text
-
-
-WANTED_TO_SIGN_WITH = (
-    "whsec_ and 24 to 64 bytes in base64, to sign notices with "
-    "(python -c \"import base64, secrets; print('whsec_' + base64.b64encode(secrets.token_bytes(32)).decode())\" "
-    "makes one), or several, separated by commas"
-)
 
 
 def _notify_secrets(text: str) -> tuple[str, ...]:

@@ -3,13 +3,14 @@ them; else nobody."""
 
 import functools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from types import MappingProxyType
 from typing import Any
 
 from .config import Config, Network
+from .cookies import BLANKS, values_of
 from .errors import ConfigError, InvalidToken, InvalidUserHeader, NotConfigured, UntrustedProxy
 from .models import USER_ID_LENGTH
 
@@ -122,7 +123,7 @@ def _header(environ: dict[str, Any], name: str) -> str:
     """Read a header as UTF-8, which WSGI hands over as Latin-1."""
     raw: str = environ.get("HTTP_" + name.upper().replace("-", "_"), "")
     try:
-        return raw.encode("latin-1").decode("utf-8").strip()
+        return raw.strip(BLANKS).encode("latin-1").decode("utf-8")
     except UnicodeError:
         raise InvalidUserHeader(f"{name} is not UTF-8") from None
 
@@ -192,26 +193,19 @@ def identity_from_token(
 
 
 def _bearer(environ: dict[str, Any]) -> str | None:
-    scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
-    return token.strip() or None if scheme.lower() == "bearer" else None
+    scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").strip(BLANKS).partition(" ")
+    return token.strip(BLANKS) or None if scheme.lower() == "bearer" else None
 
 
 def _cookie(environ: dict[str, Any], plain_cookie: bool) -> str | None:
     is_plain = plain_cookie and environ.get("wsgi.url_scheme") == "http"
     for name in (COOKIE, COOKIE_ON_PLAIN_HTTP) if is_plain else (COOKIE,):
-        values = {value for value in _cookies_called(name, environ.get("HTTP_COOKIE", "")) if value}
+        values = values_of(name, environ)
         if len(values) > 1:
             raise InvalidToken(f"{len(values)} different cookies are called {name}, and which is the user's is unknown")
         if values:
-            return values.pop()
+            return values[0]
     return None
-
-
-def _cookies_called(name: str, header: str) -> Iterator[str]:
-    for part in header.split(";"):
-        called, _, value = part.strip().partition("=")
-        if called == name:
-            yield value
 
 
 @functools.lru_cache(maxsize=1024)

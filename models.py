@@ -155,7 +155,10 @@ class Price(Table):
 
 
 class CheckoutAttempt(Table):
-    """A user's open attempt to buy; idempotency keys are made of its nonce."""
+    """A user's open attempt to buy; idempotency keys are made of its nonce.
+
+    returned_at: when the session was last looked at for a visitor who came back from it.
+    """
 
     user = ForeignKeyField(User, primary_key=True)
     user_id: str

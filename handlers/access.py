@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import bottle
 
+from ..cookies import BLANKS
 from .edge import json_response
 
 if TYPE_CHECKING:
@@ -21,8 +22,7 @@ def show_access(billing: "Billing") -> bottle.HTTPResponse:
     body = json.dumps(billing.access(identity.user_id)._asdict())
     tag = f'"{hashlib.sha256(body.encode()).hexdigest()[:32]}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Authorization, Cookie"}
-    if tag in (
-        part.strip().removeprefix("W/") for part in bottle.request.environ.get("HTTP_IF_NONE_MATCH", "").split(",")
-    ):
+    known = bottle.request.environ.get("HTTP_IF_NONE_MATCH", "").split(",")
+    if tag in (each.strip(BLANKS).removeprefix("W/") for each in known):
         return bottle.HTTPResponse(status=304, headers=headers)
     return json_response(body, headers=headers)

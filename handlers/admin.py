@@ -67,7 +67,7 @@ def show_admin(billing: "Billing") -> bottle.HTTPResponse:
     """
     desk = Desk(billing)
     if desk.session is None:
-        had_one = operator.cookie_of(billing.config, desk.environ)
+        had_one = operator.shows_session(billing.config, desk.environ)
         return desk.sign_in(desk.words.gettext("Your sign-in has ended.") if had_one else "")
     for name, show in (("do", _ask), ("user", _show_user)):
         if name in desk.asked:

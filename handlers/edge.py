@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 import bottle
 
 from ..config import origin_of
+from ..cookies import BLANKS
 from ..errors import (
     BillingError,
     BodyTooLarge,
@@ -125,7 +126,7 @@ def read_form() -> dict[str, str]:
     Errors  BodyTooLarge, InvalidBody; ReturnAddressNamed rather than leaving it out: who sends one expects it to count
     """
     body = read_body(LARGEST_FORM)
-    kind = bottle.request.environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
+    kind = bottle.request.environ.get("CONTENT_TYPE", "").partition(";")[0].strip(BLANKS).lower()
     try:
         text = body.decode("utf-8")
         if kind == "application/json":

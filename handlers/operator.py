@@ -1,14 +1,14 @@
 """The operator: signed in with BILLING_ADMIN_TOKEN, known by a cookie that is derived from it, and slow to guess."""
 
 import hmac
+import re
 import secrets
 import threading
 from collections import deque
 from typing import Any
 
-import bottle
-
 from ..config import Config
+from ..cookies import values_of
 from ..errors import CrossSite, TooManyGuesses
 
 COOKIE = "__Host-corkage-admin"
@@ -16,6 +16,7 @@ COOKIE_ON_PLAIN_HTTP = "corkage-admin"
 LASTS_SECONDS = 8 * 3600
 GUESSES, WITHIN_SECONDS = 5, 60
 MOST_ADDRESSES = 10_000
+SESSION = re.compile(r"([0-9]{1,12})\.[0-9a-f]{32}\.[0-9a-f]{64}")  # what new_session() makes
 
 
 class Guesses:
@@ -56,17 +57,23 @@ def new_session(config: Config, now: float) -> str:
 
 
 def session_of(config: Config, environ: dict[str, Any], now: float) -> str | None:
-    """Read the session that the request's cookie names; None for one that is over, or that we did not make."""
-    session = cookie_of(config, environ)
-    begun, _, proof = session.rpartition(".")
-    if not _are_same(proof, _proof(config, "session", begun)):
-        return None
-    return session if int(begun.partition(".")[0]) > now else None
+    """Return the request's session; None when it is over, or when we did not make it.
+
+    Of several cookies of this name any may be the session: a planted one has no proof, and shuts nobody out.
+    """
+    shown = values_of(_cookie_name(config, environ), environ)
+    return next((each for each in shown if _is_session(config, each, now)), None)
 
 
-def cookie_of(config: Config, environ: dict[str, Any]) -> str:
-    """Read the request's cookie, whatever it holds."""
-    return str(bottle.BaseRequest(environ).get_cookie(_cookie_name(config, environ)) or "")
+def shows_session(config: Config, environ: dict[str, Any]) -> bool:
+    """Return whether the request shows a session, be it over or forged."""
+    return bool(values_of(_cookie_name(config, environ), environ))
+
+
+def _is_session(config: Config, shown: str, now: float) -> bool:
+    begun, _, proof = shown.rpartition(".")
+    is_ours = (found := SESSION.fullmatch(shown)) and _are_same(proof, _proof(config, "session", begun))
+    return bool(found and is_ours and int(found[1]) > now)
 
 
 def form_token(config: Config, session: str) -> str:

@@ -1,11 +1,12 @@
 """GET /return: the visitor whom Stripe sends back is let in at once, whatever the webhooks do."""
 
 import logging
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, NamedTuple
 
 import bottle
 
-from ..errors import BillingError
+from ..errors import BillingError, CheckoutInProgress
 from .edge import wants_page
 
 if TYPE_CHECKING:
@@ -18,44 +19,60 @@ LEAD_ON_SECONDS = 8
 log = logging.getLogger("corkage.return")
 
 
-def come_back(billing: "Billing") -> bottle.HTTPResponse:
-    """Converge the user of a session that we made, once, and lead to the product; for anything else just lead there.
+class _Return(NamedTuple):
+    """What Stripe says of a visitor who comes back.
 
-    Who has bought and is not let in yet, or whose payment is on its way, is told so on a page that looks again.
+    Shape   buyer_id: the user who bought or, while Stripe does not say, who may have; session_id: what to look at
+            again then; is_unpaid: the session is known to be open or over
     """
-    buyer_id = _converge(billing, bottle.request.query.get("session_id", ""))
+
+    buyer_id: str | None
+    session_id: str = ""
+    is_unpaid: bool = False
+
+
+def come_back(billing: "Billing") -> bottle.HTTPResponse:
+    """Converge the user of a session that we made, and lead to the product; for anything else just lead there.
+
+    Who has bought and is not let in yet, or whose payment is on its way, is shown a page that looks again.
+    """
+    returned = _converge(billing, bottle.request.query.get("session_id", ""))
     again = _count(bottle.request.query.get("again", ""))
-    try:
-        access = _access(billing, buyer_id)
-    except BillingError as error:
-        log.warning("a returning visitor's access cannot be read: %s: %s", error.code, error)
-        access = None
-    if access is None or not wants_page() or not _is_to_wait(access, again, is_buyer=buyer_id is not None):
+    access = _access(billing, returned)
+    is_buyer = returned.buyer_id is not None
+    if access is None or not wants_page() or not _is_to_wait(access, again, is_buyer=is_buyer):
         headers = {"Location": billing.config.frontend_url, "Cache-Control": "no-store"}
         return bottle.HTTPResponse(status=303, headers=headers)
-    return _waiting_page(billing, access, again)
+    return _waiting_page(billing, access, again, returned.session_id)
 
 
-def _converge(billing: "Billing", session_id: str) -> str | None:
-    """Tell who bought, as far as is known; None for an open session, and for any that we did not make."""
+def _converge(billing: "Billing", session_id: str) -> _Return:
     buyer_id = None
     try:
         buyer_id = billing.buyer_of(session_id)
-        return billing.come_back(session_id)
-    except BillingError as error:  # the visitor has paid: nothing of this is theirs to see, and the worker will mend it
-        log.warning("a returning visitor could not be converged at once: %s: %s", error.code, error)
-        return buyer_id
+        paid_by = billing.come_back(session_id)
+        return _Return(paid_by, is_unpaid=buyer_id is not None and paid_by is None)
+    except BillingError as error:  # the visitor may have paid: nothing of this is theirs to see
+        level = logging.INFO if isinstance(error, CheckoutInProgress) else logging.WARNING
+        log.log(level, "a returning visitor could not be converged at once: %s: %s", error.code, error)
+        return _Return(buyer_id, session_id if buyer_id is not None else "")
 
 
-def _access(billing: "Billing", buyer_id: str | None) -> "Access | None":
-    if buyer_id is None:
-        identity = billing.visitor(bottle.request.environ)
-        buyer_id = identity.user_id if identity else None
-    return None if buyer_id is None else billing.access(buyer_id)
+def _access(billing: "Billing", returned: _Return) -> "Access | None":
+    """Return the access of the buyer, else of the signed-in user; None when there is nothing to wait for."""
+    if returned.is_unpaid:
+        return None
+    try:
+        identity = None if returned.buyer_id is not None else billing.visitor(bottle.request.environ)
+        user_id = identity.user_id if identity else returned.buyer_id
+        return None if user_id is None else billing.access(user_id)
+    except BillingError as error:
+        log.warning("a returning visitor's access cannot be read: %s: %s", error.code, error)
+        return None
 
 
 def _count(text: str) -> int:
-    return int(text) if text.isdecimal() and len(text) < 3 else 0
+    return int(text) if re.fullmatch("[0-9]{1,2}", text) else 0
 
 
 def _is_to_wait(access: "Access", again: int, *, is_buyer: bool) -> bool:
@@ -65,10 +82,11 @@ def _is_to_wait(access: "Access", again: int, *, is_buyer: bool) -> bool:
     return access.reason == "payment_pending" or is_buyer or again > 0
 
 
-def _waiting_page(billing: "Billing", access: "Access", again: int) -> bottle.HTTPResponse:
+def _waiting_page(billing: "Billing", access: "Access", again: int, session_id: str) -> bottle.HTTPResponse:
     """Say that the payment is on its way. A header looks again, or leads on: it needs no script."""
     visit = billing.pages.visit(bottle.request.environ)
-    here = visit.link("return", again=str(again + 1))
+    session = {"session_id": session_id} if session_id else {}
+    here = visit.link("return", **session, again=str(again + 1))
     page = billing.pages.page("return", visit, {"access": access, "again_url": here})
     if access.allowed:
         page.set_header("Refresh", f"{LEAD_ON_SECONDS}; url={billing.config.frontend_url}")

@@ -4,6 +4,7 @@ import functools
 import gettext
 import io
 import logging
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,9 +16,12 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import PoFileError, read_po
 from babel.numbers import format_percent
 
+from ..cookies import BLANKS
+
 LOCALE = Path(__file__).parent.parent / "locale"
 SOURCE = "en"  # the language that the messages themselves are in
 MOST_TAGS = 20
+QUALITY = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")  # as RFC 9110 has it: no "nan", no "1e9"
 
 N_ = str
 """Marks a message that is translated elsewhere, so that it is found for the catalogue."""
@@ -86,12 +90,10 @@ def _accepted(header: str) -> list[str]:
     """List the languages of an Accept-Language header, the most wanted first."""
     weighed = []
     for part in header.split(",")[:MOST_TAGS]:
-        tag, _, parameters = part.strip().partition(";")
-        quality = parameters.strip().removeprefix("q=") or "1"
-        try:
-            weighed.append((-float(quality), tag.strip()))
-        except ValueError:
-            continue
+        tag, _, parameters = part.partition(";")
+        quality = parameters.strip(BLANKS).removeprefix("q=") or "1"
+        if QUALITY.fullmatch(quality):
+            weighed.append((-float(quality), tag.strip(BLANKS)))
     return [tag for weight, tag in sorted(weighed, key=lambda each: each[0]) if weight < 0]
 
 

@@ -33,6 +33,7 @@ WAIT_SECONDS = 3.0
 PAUSE_SECONDS = 0.2
 KEYS_LAST_SECONDS = 23 * 3600  # Stripe keeps idempotency keys for at least 24 hours
 MOST_TURNS = 12
+RETURN_PAUSE_SECONDS = 2  # less than the waiting page waits; whoever reloads the way back must not have us ask at will
 FLOWS = ("payment_method_update", "subscription_update", "subscription_cancel")
 
 log = logging.getLogger("corkage.checkout")
@@ -97,14 +98,19 @@ class Checkout:
         return self._portal(customer_id, return_url, {"type": flow, **detail})
 
     def come_back(self, session_id: str, gateway: Gateway, now: float) -> str | None:
-        """Converge the user whom Stripe sends back from a session that we made, once.
+        """Converge the user whom Stripe sends back from a session that we made.
 
-        Shape   the user's id, when it turned out to be paid in; else None
-        Errors  StripeError as the gateway's
+        The attempt ends when the session is complete and its customer was converged. Until then each return looks
+        again, after a pause: the visitor may pay a moment later, and Stripe may fail.
+
+        Shape   the user's id, when the session is complete; else None
+        Errors  CheckoutInProgress within the pause after the last look; StripeError as the gateway's
         """
         attempt = CheckoutAttempt.get_or_none(CheckoutAttempt.session_id == session_id)
-        if attempt is None or not self._first_return(attempt, now):
+        if attempt is None:
             return None
+        if not self._claim_return(attempt, now):
+            raise CheckoutInProgress(f"user {attempt.user_id}: {session_id} was looked at a moment ago")
         session = gateway.checkout_session(session_id)
         if session is None or session.status != "complete":
             return None
@@ -298,9 +304,12 @@ class Checkout:
     def _release(self, attempt: CheckoutAttempt) -> None:
         self._change(CheckoutAttempt.nonce == attempt.nonce, claimed_until=None)
 
-    def _first_return(self, attempt: CheckoutAttempt, now: float) -> bool:
-        table: Any = CheckoutAttempt
-        return self._change(table.nonce == attempt.nonce, table.returned_at.is_null(), returned_at=int(now))
+    def _claim_return(self, attempt: CheckoutAttempt, now: float) -> bool:
+        """Return whether the session may be looked at now; of all who ask at once, one may."""
+        table, last = CheckoutAttempt, attempt.returned_at
+        if last is not None and now - RETURN_PAUSE_SECONDS < last <= now:
+            return False
+        return self._change(table.nonce == attempt.nonce, table.returned_at == last, returned_at=int(now))
 
     def _change(self, *is_as_read: Any, **values: object) -> bool:
         with database.writing():

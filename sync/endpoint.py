@@ -3,10 +3,12 @@
 import datetime
 import json
 import logging
+import re
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from ..cookies import BLANKS
 from .delivery import LONGEST_RETRY_AFTER_SECONDS, Notice, NotTaken
 
 TIMEOUT_SECONDS = (5, 15)
@@ -94,13 +96,13 @@ def _judged(answer: Any) -> str:
 
 def _retry_after(headers: Any) -> float:
     """Read how long to wait: seconds, or an HTTP date; an hour at most, 0 when it is neither."""
-    said = headers.get("Retry-After", "").strip()
-    if said.isascii() and said.isdecimal():
+    said = headers.get("Retry-After", "").strip(BLANKS)
+    if re.fullmatch("[0-9]+", said):
         return min(float(said), LONGEST_RETRY_AFTER_SECONDS)
     try:
         until = parsedate_to_datetime(said)
         seconds = (until - datetime.datetime.now(datetime.UTC)).total_seconds()
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         return 0
     return min(max(0, seconds), LONGEST_RETRY_AFTER_SECONDS)
 

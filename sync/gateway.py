@@ -4,6 +4,7 @@ import copy
 import functools
 import json
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -394,7 +395,7 @@ def verify_signature(body: bytes, header: str | None, secrets: tuple[str, ...], 
 
 def _check_age(header: str, now: float) -> None:
     times = [value for key, _, value in (part.partition("=") for part in header.split(",")) if key == "t"]
-    if len(times) != 1 or not times[0].isdecimal() or len(times[0]) > 15:
+    if len(times) != 1 or not re.fullmatch("[0-9]{1,15}", times[0]):
         raise InvalidSignature("Stripe-Signature has no single timestamp")
     age = now - int(times[0])
     if abs(age) > SIGNATURE_AGE_SECONDS:
@@ -433,7 +434,7 @@ def _translated(customer_id: str | None = None) -> Iterator[None]:
         status = error.http_status or 0
         kind = StripeFailed if status >= 500 else StripeUnavailable if status in (409, 429) else StripeRefused
         raise (kind if status >= 400 else StripeError)(_told(error)) from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise StripeError(f"Stripe's answer has not the expected shape: {error!r}") from error
 
 

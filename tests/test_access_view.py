@@ -242,6 +242,14 @@ def test_a_hostile_etag_is_no_crash(prices):
     assert prices.ask(**{"If-None-Match": b"\xff\xfe"}).status_code == 200
 
 
+def test_an_etag_is_found_among_others_and_not_among_blanks_of_unicodes(prices):
+    tag = prices.ask().headers["ETag"]
+
+    assert prices.ask(**{"If-None-Match": f'"other",\t W/{tag} , "another"'}).status_code == 304
+    for unlike in (f"\xa0{tag}", f"{tag}\x85", f"W/ {tag}", tag[:-2] + '"'):
+        assert prices.ask(**{"If-None-Match": unlike.encode("latin-1")}).status_code == 200
+
+
 def test_reading_access_imports_nothing_that_answers_requests_or_asks_stripe(config, tmp_path):
     program = (
         "import sys; from corkage import Billing, Config, Plan\n"

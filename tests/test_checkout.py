@@ -14,6 +14,7 @@ from corkage.errors import StripeFailed, StripeRefused, StripeUnavailable
 from corkage.identity import mint_token
 from corkage.models import CheckoutAttempt, Customer, StripeEvent, User
 from corkage.plans import Plan
+from corkage.simulator.faults import ApiFaults
 from corkage.sync.states import Listed
 
 FRONTEND = f"https://{APP}"
@@ -113,14 +114,75 @@ def test_a_visitor_who_comes_back_before_any_webhook_is_let_in_at_once(app, shop
     assert len(shop.simulator.requests) == before
 
 
-def test_return_of_an_unpaid_session_asks_stripe_once_however_often_it_is_called(app, shop):
+def come_back(app, session_id, **headers):
+    address = f"{app.url}/return?session_id={session_id}"
+    return requests.get(address, headers=headers, allow_redirects=False, timeout=30)
+
+
+@pytest.fixture
+def pause(monkeypatch):
+    """Set how long after a look at a returning visitor's session the next one may be."""
+    return lambda seconds: monkeypatch.setattr("corkage.sync.checkout.RETURN_PAUSE_SECONDS", seconds)
+
+
+def test_return_of_an_unpaid_session_asks_stripe_once_in_a_while_however_often_it_is_called(app, shop, pause):
+    pause(3600)
     url_of(click(app))
-    back = f"{app.url}/return?session_id={CheckoutAttempt.get().session_id}"
-    assert requests.get(back, allow_redirects=False, timeout=30).headers["Location"] == FRONTEND
+    session_id = CheckoutAttempt.get().session_id
     before = len(shop.simulator.requests)
 
-    assert requests.get(back, allow_redirects=False, timeout=30).headers["Location"] == FRONTEND
-    assert len(shop.simulator.requests) == before
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: come_back(app, session_id), range(12)))
+
+    assert [(each.status_code, each.headers["Location"]) for each in answers] == [(303, FRONTEND)] * 12
+    assert len(shop.simulator.requests) == before + 1
+    pause(0)
+    come_back(app, session_id)
+    assert len(shop.simulator.requests) == before + 2
+
+
+def test_a_clock_that_was_set_back_holds_no_returning_visitor_up(app, pause):
+    pause(3600)
+    url = url_of(click(app))
+    session_id = CheckoutAttempt.get().session_id
+    CheckoutAttempt.update(returned_at=int(time.time()) + 86_400).execute()
+    pay(url)
+
+    come_back(app, session_id)
+
+    assert app.billing.access("ann").allowed
+
+
+def test_who_returned_before_paying_is_let_in_when_they_have_paid_without_any_webhook(app, pause):
+    pause(0)
+    url = url_of(click(app))
+    session_id = CheckoutAttempt.get().session_id
+    assert come_back(app, session_id).headers["Location"] == FRONTEND
+    assert not app.billing.access("ann").allowed
+
+    pay(url)
+    come_back(app, session_id)
+
+    assert app.billing.access("ann").allowed
+    assert (StripeEvent.select().count(), CheckoutAttempt.select().count()) == (0, 0)
+
+
+@pytest.mark.parametrize("path", ["/v1/checkout/sessions", "/v1/subscriptions"])
+def test_who_returned_while_stripe_failed_is_let_in_at_the_next_look_without_any_webhook(app, simulator, pause, path):
+    pause(0)
+    url = url_of(click(app))
+    session_id = CheckoutAttempt.get().session_id
+    pay(url)
+    simulator.api_faults = ApiFaults(failure="error", path=path)
+    assert come_back(app, session_id).headers["Location"] == FRONTEND
+    assert not app.billing.access("ann").allowed
+    assert CheckoutAttempt.get().session_id == session_id
+
+    simulator.api_faults = ApiFaults()
+    come_back(app, session_id)
+
+    assert app.billing.access("ann").allowed
+    assert (StripeEvent.select().count(), CheckoutAttempt.select().count()) == (0, 0)
 
 
 @pytest.mark.parametrize("session_id", ["", "cs_test_of_a_stranger", "../../etc", "%00", "x" * 5000])
@@ -606,6 +668,13 @@ def test_json_bodies_count_and_faulty_ones_are_refused(app):
     assert click(app, body=b'{"plan": "pro"}', **headers).status_code == 200
     for body in (b"[]", b'{"plan": 7}', b"{", b"\xff", b"[" * 9999):
         assert is_code(click(app, body=body, **headers), 400, "invalid_body")
+
+
+def test_a_body_is_json_only_when_its_type_says_so_exactly(app):
+    for kind in ("application/json", "Application/JSON \t; charset=utf-8"):
+        assert click(app, body=b'{"plan": "pro"}', **{"Content-Type": kind}).status_code == 200
+    for kind in (b"application/json\xa0", b"\xa0application/json", b"application/json\x85; charset=utf-8"):
+        assert is_code(click(app, body=b'{"plan": "pro"}', **{"Content-Type": kind}), 400, "unknown_plan")
 
 
 def test_a_form_of_two_mebibytes_is_refused(app, shop):

@@ -138,6 +138,8 @@ def test_any_2xx_takes_it_and_all_else_is_tried_again_with_the_same_id(told, pro
 def test_gone_and_retry_after_are_heeded_for_an_hour_at_most(told, product, caplog):
     date = format_datetime(datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=300))
     cases = [("429 Slow", "120", 120), ("503 Later", date, 300), ("503 Later", "soon", 5), ("503 Later", "99999", 3600)]
+    no_zone_is_so_far = "Mon, 01 Jan 2024 00:00:00 +99999999999999"
+    cases += [("503 Later", "\xa0120", 5), ("503 Later", "\xb2", 5), ("503 Later", no_zone_is_so_far, 5)]
     for number, (answer, said, seconds) in enumerate([*cases, ("410 Gone", "", 3600)]):
         product.answers, product.headers = [answer], {"Retry-After": said} if said else {}
         write(f"user{number}")
@@ -146,7 +148,7 @@ def test_gone_and_retry_after_are_heeded_for_an_hour_at_most(told, product, capl
         deliver(told)
         assert abs(deliverer.paused_until - time.time() - seconds) < 3, answer
     assert "410 Gone: nothing is sent for an hour" in caplog.text
-    assert pending() == 5
+    assert pending() == 8
 
 
 def test_what_is_refused_for_one_notice_alone_waits_as_long_as_the_answer_says(told, product):

@@ -280,3 +280,12 @@ def test_a_token_of_up_to_4096_characters_is_read_and_no_longer_one(length, pass
     else:
         with pytest.raises(InvalidToken, match="4097 characters, more than 4096"):
             ask(f"Bearer {long}")
+
+
+@pytest.mark.parametrize("blank", ["\xa0", "\x85", "\x0b", "\x1f"], ids=ascii)
+def test_a_token_among_other_blanks_than_spaces_and_tabs_proves_nothing(blank):
+    assert ask(f"\t Bearer \t {token()} \t") == Identity("ann")
+    assert ask(f"{blank}Bearer {token()}") is None
+    for authorization in (f"Bearer {blank}{token()}", f"Bearer {token()}{blank}", f"Bearer {blank}"):
+        with pytest.raises(InvalidToken):
+            ask(authorization, cookie=f"__Host-corkage={token()}")

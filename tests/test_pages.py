@@ -15,6 +15,7 @@ from corkage.errors import BillingError, ConfigError, DatabaseUnavailable, NotCo
 from corkage.identity import mint_token
 from corkage.models import CheckoutAttempt, Price, User
 from corkage.plans import Plan
+from corkage.simulator.faults import ApiFaults
 
 OURS = "https://billing.example.com"
 FRONTEND = f"https://{APP}"
@@ -95,6 +96,9 @@ def test_a_stranger_sees_every_plan_with_its_price_and_is_led_to_sign_in(app):
         ("de;q=0", "$9 per month", "en"),
         ("de-XX", "9 $ pro Monat", "de"),
         ("../../de;q=1, \u00e4;q=x, *", "$9 per month", "en"),
+        ("\u00a0de, fr;q=\u00a01, es;q=nan, ja;q=1e1", "$9 per month", "en"),
+        ("de;q=inf, fr;q=0.001", "9 $US par mois", "fr"),
+        ("de\t; \tq=1.000 \t", "9 $ pro Monat", "de"),
         ("x" * 5000, "$9 per month", "en"),
     ],
 )
@@ -508,6 +512,65 @@ def test_a_session_that_is_still_open_says_nothing_of_a_payment(app):
     answer = look(app, f"/return?session_id={CheckoutAttempt.get().session_id}", "ann")
 
     assert (answer.status_code, answer.headers["Location"]) == (303, FRONTEND)
+
+
+def again_of(page, seconds):
+    """Where the page looks again by itself, after so many seconds."""
+    after, _, address = page.headers["Refresh"].partition("; url=")
+    assert int(after) == seconds
+    return f"/{address}"
+
+
+def test_who_returned_before_paying_is_let_in_by_the_page_that_looks_again(app, simulator, monkeypatch):
+    url = click(app, "/checkout", plan="pro").headers["Location"]
+    back = f"/return?session_id={CheckoutAttempt.get().session_id}"
+    monkeypatch.setattr("corkage.sync.checkout.RETURN_PAUSE_SECONDS", 3600)
+    assert look(app, back).status_code == 303
+    simulator.buy(url, "pm_card_visa")
+
+    page = look(app, back)
+
+    assert "Your payment is being confirmed." in text_of(page)
+    assert not app.billing.access("ann").allowed
+    monkeypatch.setattr("corkage.sync.checkout.RETURN_PAUSE_SECONDS", 0)
+    led_on = look(app, again_of(page, 3))
+    assert (led_on.status_code, led_on.headers["Location"]) == (303, FRONTEND)
+    assert app.billing.access("ann").allowed
+
+
+def test_who_returned_while_stripe_failed_is_let_in_by_the_page_that_looks_again(app, simulator, monkeypatch):
+    monkeypatch.setattr("corkage.sync.checkout.RETURN_PAUSE_SECONDS", 0)
+    back = bought(app, simulator, "pro", "pm_card_visa")
+    simulator.api_faults = ApiFaults(failure="error")
+
+    first = look(app, back)
+    second = look(app, again_of(first, 3))
+    simulator.api_faults = ApiFaults()
+    led_on = look(app, again_of(second, 3))
+
+    assert "Your payment is being confirmed." in text_of(second)
+    assert (led_on.status_code, led_on.headers["Location"]) == (303, FRONTEND)
+    assert app.billing.access("ann").allowed
+
+
+def test_the_page_stops_looking_at_a_session_that_turns_out_to_be_open(app, simulator, monkeypatch):
+    monkeypatch.setattr("corkage.sync.checkout.RETURN_PAUSE_SECONDS", 0)
+    click(app, "/checkout", plan="pro")
+    simulator.api_faults = ApiFaults(failure="error")
+    page = look(app, f"/return?session_id={CheckoutAttempt.get().session_id}", "ann")
+    simulator.api_faults = ApiFaults()
+
+    answer = look(app, again_of(page, 3), "ann")
+
+    assert (answer.status_code, answer.headers["Location"]) == (303, FRONTEND)
+    assert not app.billing.access("ann").allowed
+
+
+def test_the_page_names_no_session_that_we_did_not_make(denying):
+    page = look(denying, "/return?again=1&session_id=cs_test_of_a_stranger", "ann")
+
+    assert page.status_code == 200
+    assert "stranger" not in page.text + str(page.headers)
 
 
 def test_a_stripe_account_with_a_domain_of_its_own_is_led_to_by_a_page(app, simulator):

@@ -18,7 +18,7 @@ ROOT = Path(corkage.__file__).parent
 README = (ROOT / "README.md").read_text()
 LAYERS = """
 cli demo serve lanes commands billing_app routes plugin mounting handlers pages identity sync requirement
-models config database plans errors
+models config database plans guessable cookies errors
 """.split()
 
 
@@ -125,6 +125,41 @@ def test_nothing_but_the_command_line_and_its_demo_imports_the_simulator(path):
 def test_the_environment_is_read_in_one_place(path):
     if path != Path("config.py"):
         assert "os.environ" not in (ROOT / path).read_text()
+
+
+CORE = [path for path in SOURCES if path.parts[0] not in ("simulator", "demo")]
+TYPED = ("cli.py", "commands", "config.py", "plans.py")  # what people type, not what a request holds
+
+
+def calls_of(path):
+    """The calls of methods in a file, each with its receiver's and its own source, and the number of arguments."""
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            yield ast.unparse(node.func.value), node.func.attr, len(node.args)
+
+
+@pytest.mark.parametrize("path", CORE, ids=str)
+def test_cookies_are_read_in_one_place(path):
+    tree = ast.parse((ROOT / path).read_text())
+
+    assert not {each.attr for each in ast.walk(tree) if isinstance(each, ast.Attribute)} & {"get_cookie", "cookies"}
+    assert not [name for name in imports_of(path) if name.split(".")[0] == "http" and "cookie" in name.lower()]
+    if path != Path("cookies.py"):
+        assert "HTTP_COOKIE" not in (ROOT / path).read_text()
+
+
+@pytest.mark.parametrize("path", [path for path in CORE if path.parts[0] not in TYPED], ids=str)
+def test_what_a_request_says_is_trimmed_and_counted_in_ascii(path):
+    for receiver, method, arguments in calls_of(path):
+        is_ours = receiver.startswith(("'", '"')) or (str(path), receiver) in NO_HEADERS
+        assert method not in ("isdecimal", "isdigit", "isnumeric", "isspace"), receiver
+        assert is_ours or arguments or method not in ("strip", "lstrip", "rstrip", "split"), receiver
+
+
+NO_HEADERS = {
+    ("handlers/admin.py", "self.asked[name]"),  # pasted into a field by the operator, whatever blanks came with it
+    ("sync/gateway.py", "text"),  # a sentence of Stripe's, for the log
+}
 
 
 def test_every_package_is_shipped():

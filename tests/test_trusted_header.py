@@ -170,3 +170,10 @@ def test_a_post_from_another_site_is_refused_though_the_proxy_signed_its_visitor
 def test_a_token_counts_for_nothing_where_the_proxy_signs_in(app):
     assert is_code(app.ask(), 401, "not_signed_in")
     assert app.ask(**{"Remote-User": "bob"}).json()["user_id"] == "bob"
+
+
+@pytest.mark.parametrize("blank", ["\u00a0", "\u0085", "\u2003", "\u3000"], ids=ascii)
+def test_a_name_with_a_blank_of_unicodes_is_not_the_name_without_it(app, blank):
+    for name in (f"{blank}ann", f"ann{blank}"):
+        assert is_code(ask(app, **{"Remote-User": name.encode()}), 401, "invalid_user_header")
+    assert ask(app, **{"Remote-User": "ann \t"}).json()["user_id"] == "ann"
