@@ -6,6 +6,7 @@ BillingError                      500 internal_error
 │   ├── InvalidSignature          400 invalid_signature
 │   ├── InvalidBody               400 invalid_body
 │   ├── BodyTooLarge              413 body_too_large
+│   ├── HeadersTooLarge           431 headers_too_large
 │   ├── UnknownPlan               400 unknown_plan
 │   ├── UnknownFlow               400 unknown_flow
 │   ├── CrossSite                 403 cross_site
@@ -88,6 +89,14 @@ class BodyTooLarge(RequestRefused):
     http_status = 413
     code = "body_too_large"
     sentence = "The body of this request is too large."
+
+
+class HeadersTooLarge(RequestRefused):
+    """The request line and the headers are longer than the server reads."""
+
+    http_status = 431
+    code = "headers_too_large"
+    sentence = "The headers of this request are too large."
 
 
 class UnknownPlan(RequestRefused):

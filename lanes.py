@@ -15,9 +15,9 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
-from waitress.channel import HTTPChannel
 from waitress.task import ThreadedTaskDispatcher
 
+from .connections import Channel
 from .errors import BillingError, DatabaseUnavailable
 
 MOST_TOGETHER = 32  # some milliseconds of work: whoever else asks meanwhile is not to notice
@@ -25,7 +25,7 @@ MOST_TOGETHER = 32  # some milliseconds of work: whoever else asks meanwhile is 
 log = logging.getLogger("corkage.lanes")
 
 
-class _Channel(HTTPChannel):
+class _Channel(Channel):
     """A connection whose answer can be held back, and can be made where the request is read: in waitress's loop."""
 
     is_held = False
@@ -34,6 +34,11 @@ class _Channel(HTTPChannel):
     def __init__(self, server: Any, *rest: Any, **options: Any) -> None:
         super().__init__(server, *rest, **options)
         server.task_dispatcher.loop_thread = threading.get_ident()  # it is the loop which accepts connections
+
+    @property
+    def is_being_answered(self) -> bool:
+        """Whether a whole request is at hand, or its answer is held back."""
+        return self.is_held or super().is_being_answered
 
     def received(self, data: bytes) -> bool:
         """Take what came, and answer the first of it here, if it need not wait for a thread."""

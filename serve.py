@@ -1,6 +1,7 @@
 """Corkage as a server of its own: waitress, and how it stops without cutting anybody off."""
 
 import contextlib
+import functools
 import importlib
 import logging
 import os
@@ -11,14 +12,11 @@ import threading
 import time
 from typing import Any
 
-from waitress.server import create_server
-
-from . import database, lanes
+from . import connections, database, lanes
 from .billing_app import Billing
+from .handlers.edge import largest_body
 
 THREADS = 8  # twice the slots for waiting on Stripe
-CONNECTIONS = 1000  # waitress takes 100 unless told: fewer than a burst of webhooks may open
-LARGEST_BODY = 4 * 1024 * 1024  # what waitress reads at all; each route takes less, and says so itself
 DRAIN_SECONDS = 10.0
 SWITCH_SECONDS = 0.001  # Python's 5 ms would be what a quick answer waits for each time that the worker is at work
 
@@ -32,6 +30,7 @@ def serve(billing: Billing, host: str, port: int) -> None:
             OSError when the port cannot be had
     """
     sys.setswitchinterval(SWITCH_SECONDS)
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it logs each request that waits for a thread
     billing.check_account()
     server = make_server(billing, host, port)
     billing.start()
@@ -47,13 +46,14 @@ def serve(billing: Billing, host: str, port: int) -> None:
 
 def make_server(billing: Billing, host: str, port: int) -> Any:
     """Make waitress's server, as `serve` runs it; its effective_port is what it listens on."""
-    server: Any = create_server(
+    server = connections.Server(
         billing.wsgi,
+        limit=connections.connections_within(connections.limit_of_open_files()),
+        is_proxy=functools.partial(connections.is_near, proxies=billing.config.trusted_proxies),
+        largest_body=largest_body,
         host=_address_of(host, port),
         port=port,
         threads=THREADS,
-        connection_limit=CONNECTIONS,
-        max_request_body_size=LARGEST_BODY,
         ident="corkage",
     )
     lanes.add_lanes(server, _lanes(billing), at_once=("/access",))

@@ -4,7 +4,8 @@ from typing import Any
 
 from waitress.server import create_server
 
-from corkage.serve import CONNECTIONS, LARGEST_BODY, THREADS
+from corkage.connections import MOST_CONNECTIONS
+from corkage.serve import THREADS
 
 
 def serve(application: Any) -> None:
@@ -14,8 +15,8 @@ def serve(application: Any) -> None:
         host="127.0.0.1",
         port=0,
         threads=THREADS,
-        connection_limit=CONNECTIONS,
-        max_request_body_size=LARGEST_BODY,
+        connection_limit=MOST_CONNECTIONS,
+        asyncore_use_poll=True,
     )
     print(f"http://127.0.0.1:{server.effective_port}", flush=True)
     server.run()

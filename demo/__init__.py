@@ -64,7 +64,9 @@ def run_demo(port: int, secret_key: str | None = None, keep: str | None = None) 
         app, billing = make_app(config, secrets.token_urlsafe(32))
         stack.enter_context(closing(billing))
         billing.start()
-        server: Any = create_server(app, host="127.0.0.1", port=port, threads=THREADS, ident="corkage-demo")
+        server: Any = create_server(
+            app, host="127.0.0.1", port=port, threads=THREADS, ident="corkage-demo", asyncore_use_poll=True
+        )
         at_stripe = "an offline Stripe: a simulation, no money moves" if simulator else "your Stripe test account"
         print(f"Open {config.frontend_url} ({at_stripe}). Ctrl-C ends it.", flush=True)
         if simulator:

@@ -19,12 +19,14 @@ from ..errors import (
     ReturnAddressNamed,
     UntrustedProxy,
 )
-from .guards import cors_headers
+from .guards import ADMIN, cors_headers
 
 if TYPE_CHECKING:
     from ..billing_app import Billing
 
 LARGEST_FORM = 16 * 1024
+LARGEST_BODIES = {"/webhook": 1024 * 1024, "/checkout": LARGEST_FORM, "/portal": LARGEST_FORM, ADMIN: LARGEST_FORM}
+LARGEST_OTHER_BODY = 1024  # of routes that read none, and of what is no route: it is answered in its own words
 RETURN_ADDRESSES = frozenset({"success_url", "cancel_url", "return_url", "return_to"})  # Stripe's names, and the usual
 OUR_PAGES = "pages"  # what a form of our own pages says in its field `from`: the way back leads there
 
@@ -125,7 +127,7 @@ def read_form() -> dict[str, str]:
 
     Errors  BodyTooLarge, InvalidBody; ReturnAddressNamed rather than leaving it out: who sends one expects it to count
     """
-    body = read_body(LARGEST_FORM)
+    body = read_body()
     kind = bottle.request.environ.get("CONTENT_TYPE", "").partition(";")[0].strip(BLANKS).lower()
     try:
         text = body.decode("utf-8")
@@ -142,11 +144,17 @@ def read_form() -> dict[str, str]:
     return fields
 
 
-def read_body(limit: int) -> bytes:
+def largest_body(rule: str) -> int:
+    """Return how many bytes the route takes. `corkage serve` asks as well, and reads no more."""
+    return LARGEST_BODIES.get(rule, LARGEST_OTHER_BODY)
+
+
+def read_body() -> bytes:
     """Read the request's raw bytes.
 
-    Errors  BodyTooLarge over `limit` bytes; InvalidBody when the connection ended before the whole body came
+    Errors  BodyTooLarge over what the route takes; InvalidBody when the connection ended before the whole body came
     """
+    limit = largest_body(bottle.request.route.rule)
     if bottle.request.content_length > limit:
         raise BodyTooLarge(f"{bottle.request.content_length} bytes announced, {limit} accepted")
     body: bytes = bottle.request.body.read(limit + 1)

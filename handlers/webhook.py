@@ -14,8 +14,6 @@ from .edge import json_response, read_body
 if TYPE_CHECKING:
     from ..billing_app import Billing
 
-LARGEST_BODY = 1024 * 1024
-
 log = logging.getLogger("corkage.webhook")
 
 
@@ -27,7 +25,7 @@ def receive_webhook(billing: "Billing") -> bottle.HTTPResponse:
     """
     if not billing.config.webhook_secrets:
         raise NotConfigured("STRIPE_WEBHOOK_SECRET is not set: webhooks cannot be verified")
-    body = read_body(LARGEST_BODY)
+    body = read_body()
     now = time.time()
     payload = billing.verify_signature(body, bottle.request.environ.get("HTTP_STRIPE_SIGNATURE"), now)
     event = inbox.read_event(payload)

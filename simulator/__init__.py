@@ -23,8 +23,9 @@ from .server import Api, Request
 from .statefile import StateFile, UnusableFile
 from .world import Object, Rules, World, copied
 
-SERVER = {"threads": 16, "channel_request_lookahead": 1, "ident": "simulator"}
-"""Threads enough that requests which hang leave some; with the lookahead a client that goes away is noticed."""
+SERVER = {"threads": 16, "channel_request_lookahead": 1, "ident": "simulator", "asyncore_use_poll": True}
+"""Threads enough that requests which hang leave some; with the lookahead a client that goes away is noticed; select()
+would end it in a test that has a thousand files open."""
 
 __all__ = ["ApiFaults", "Object", "Request", "Rules", "Simulator", "UnusableFile", "serve"]
 

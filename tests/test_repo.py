@@ -17,8 +17,8 @@ from corkage.sync import poll
 ROOT = Path(corkage.__file__).parent
 README = (ROOT / "README.md").read_text()
 LAYERS = """
-cli demo serve lanes commands billing_app routes plugin mounting handlers pages identity sync requirement
-models config database plans guessable cookies errors
+cli demo serve lanes connections request_limits commands billing_app routes plugin mounting handlers pages identity
+sync requirement models config database plans guessable cookies errors
 """.split()
 
 

@@ -1,0 +1,304 @@
+"""Waitress's server and its connections, with limits: nobody keeps others out by opening many, or by being slow.
+
+Where a limit is reached, a newcomer is served and whoever waits the longest without having sent a whole request is cut
+off. A connection whose request is being answered is never closed for others.
+"""
+
+import errno
+import logging
+import resource
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import Any
+
+from waitress.channel import HTTPChannel
+from waitress.server import TcpWSGIServer
+
+from .config import Network
+from .request_limits import LARGEST_HEADERS, Parser
+
+MOST_CONNECTIONS = 1000  # waitress's loop looks at each of them at each turn: 2,000 idle ones make an answer take 40 ms
+FILES_FOR_OTHERS = 128  # the database has three for each thread; Stripe, notices, the log
+ACCEPTED_AT_ONCE = 16  # by so many the limit is exceeded, until the next turn of the loop
+LARGE_BODY = 64 * 1024  # from here on each piece that comes is counted against most_bytes_held
+LINGER_SECONDS = 5.0
+NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+Address = IPv4Address | IPv6Address
+
+log = logging.getLogger("corkage.connections")
+
+
+def limit_of_open_files() -> int:
+    """Raise the soft limit of open files to the hard one, as far as is of use, and return it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_CONNECTIONS + FILES_FOR_OTHERS
+    soft, hard = (wanted if each == resource.RLIM_INFINITY else each for each in (soft, hard))
+    if soft < wanted and soft < hard:
+        with suppress(OSError, ValueError):  # a system may allow less than it says
+            resource.setrlimit(
+                resource.RLIMIT_NOFILE, (min(wanted, hard), resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+            )
+            soft = min(wanted, hard)
+    return soft
+
+
+def connections_within(files: int) -> int:
+    """Return how many connections a limit of open files leaves room for."""
+    return min(MOST_CONNECTIONS, max(files - FILES_FOR_OTHERS, files // 2))
+
+
+def is_near(address: Address, proxies: Iterable[Network] = ()) -> bool:
+    """Return whether a proxy may stand at this address, with many visitors behind it."""
+    return not address.is_global or any(address in network for network in proxies)
+
+
+class Channel(HTTPChannel):
+    """A connection that knows since when it waits for a whole request."""
+
+    server: Any
+    socket: Any
+    is_lingering = False
+
+    def __init__(self, server: Any, *rest: Any, **options: Any) -> None:
+        super().__init__(server, *rest, **options)
+        self.waits_since = self.began_at = time.monotonic()  # for a whole request; the one that is being received
+        self.peer: str | None = None  # None where it may be a proxy
+        self._is_refused = False
+        self._receiving: Any = None
+
+    def parser_class(self, adj: Any) -> Parser:  # type: ignore[override]  # waitress calls it as it would the class
+        return Parser(adj, self.server.largest_body)
+
+    @property
+    def is_being_answered(self) -> bool:
+        """Whether a whole request is at hand."""
+        return bool(self.requests)
+
+    @property
+    def bytes_held(self) -> int:
+        """How much of the process's memory the client has filled: bodies received, answers not taken."""
+        bodies = sum(each.body_bytes_received for each in tuple(self.requests))
+        return bodies + self.total_outbufs_len + (self.request.body_bytes_received if self.request else 0)
+
+    def is_overdue(self, now: float) -> bool:
+        """Return whether the client has let a deadline pass."""
+        limits = self.server
+        waited = now - self.waits_since
+        if self.is_being_answered:
+            return False
+        if self.is_lingering:
+            return waited > LINGER_SECONDS
+        if self.total_outbufs_len:
+            return bool(waited > limits.answer_seconds)
+        if self.request is None:
+            return bool(waited > limits.idle_seconds)
+        allowed = limits.request_seconds if self.request.headers_finished else limits.header_seconds
+        # Empty lines are no request, and would begin one anew for ever.
+        return bool(now - self.began_at > allowed or waited > limits.idle_seconds + limits.request_seconds)
+
+    def can_be_closed(self, now: float) -> bool:
+        """Return whether it may be closed to make room: not while a request is answered, or may be on its way."""
+        limits = self.server
+        grace = limits.slow_reader_seconds if self.total_outbufs_len else limits.newcomer_seconds
+        return bool(not self.is_being_answered and now - self.waits_since > grace)
+
+    def received(self, data: bytes) -> bool:
+        """Take what came, and note when a request began."""
+        is_taken = super().received(data)
+        if self.request is not self._receiving:
+            self._receiving, self.began_at = self.request, time.monotonic()
+        if self.request is not None and self.request.body_bytes_received > LARGE_BODY:
+            self.server.close_hoarders()
+        return is_taken
+
+    def service(self) -> None:
+        """Answer one request."""
+        self._is_refused = self.requests[0].error is not None
+        super().service()
+        self.waits_since = self.began_at = time.monotonic()
+
+    def readable(self) -> bool:
+        return self.connected and (self.is_lingering or super().readable())
+
+    def writable(self) -> bool:
+        return self.connected and not self.is_lingering and bool(super().writable())
+
+    def handle_read(self) -> None:
+        if self.is_lingering:
+            with suppress(OSError):
+                self.recv(self.adj.recv_bytes)
+        else:
+            super().handle_read()
+
+    def handle_close(self) -> None:
+        """Close the connection. After a refusal go on reading for a while: what is still being sent would make the
+        client's system throw the answer away."""
+        is_answered = self._is_refused and self.will_close and not self.total_outbufs_len
+        if is_answered and self.connected and not self.is_lingering and self._end_answer():
+            self.is_lingering = True
+        else:
+            super().handle_close()
+
+    def _end_answer(self) -> bool:
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:  # the client has gone
+            return False
+        return True
+
+
+class Server(TcpWSGIServer):
+    """Waitress's server for one address, with limits.
+
+    Shape   limit: how many connections may be open; is_proxy: returns whether many visitors may come from an address;
+            largest_body: returns how many bytes the route at a path takes; adjustments: waitress's own
+    """
+
+    channel_class: type[HTTPChannel] = Channel
+    _map: Any
+    active_channels: dict[int, Channel]  # type: ignore[assignment]  # waitress's stubs say that it is one of them
+    header_seconds = 20.0  # from the first byte of a request
+    request_seconds = 60.0  # the same, to the end of its body
+    answer_seconds = 60.0  # for a client to take its answer
+    slow_reader_seconds = 5.0  # the same, where others need the room
+    idle_seconds = 120.0
+    newcomer_seconds = 0.05
+    pause_seconds = 1.0  # after an accept that failed
+    quiet_seconds = 60.0  # for which the log does not repeat itself
+    most_bytes_held = 64 * 1024 * 1024
+
+    def __init__(
+        self,
+        application: Any,
+        limit: int,
+        is_proxy: Callable[[Address], bool],
+        largest_body: Callable[[str], int],
+        **adjustments: Any,
+    ) -> None:
+        self.limit, self.is_proxy, self.largest_body = limit, is_proxy, largest_body
+        self.limit_of_address = max(limit // 8, 1)
+        self._crowded: set[str] = set()
+        self._accepts_at = self._lowered_until = 0.0
+        self._lowered_limit = limit
+        self._quiet_until: dict[str, float] = {}
+        own = {
+            "asyncore_use_poll": True,  # select() ends the process at file 1,024
+            "connection_limit": 10**9,  # ours counts: at waitress's nobody would be let in
+            "cleanup_interval": 1,
+            "max_request_header_size": LARGEST_HEADERS + 1,  # waitress refuses what reaches it
+            "inbuf_overflow": self.most_bytes_held,  # no files for bodies and answers: a connection is one open file
+            "outbuf_overflow": self.most_bytes_held,
+        }
+        super().__init__(application, **(own | adjustments))
+
+    def readable(self) -> bool:
+        """Return whether newcomers are to be accepted, after making room for them.
+
+        Connections are closed here, before the loop polls: it could take an event of one that was closed since then
+        for one of a newcomer who has got the same file number.
+        """
+        is_open = super().readable()
+        now = time.monotonic()
+        self._close_crowds()
+        limit = self._lowered_limit if now < self._lowered_until else self.limit
+        if (excess := len(self.active_channels) - limit) > 0:
+            self._log_rarely("%d connections are open: closing those that wait the longest", len(self.active_channels))
+            _close_longest_waiting((each for each in self._channels() if each.can_be_closed(now)), excess)
+        return is_open and now >= self._accepts_at and len(self.active_channels) <= limit
+
+    def handle_accept(self) -> None:
+        """Accept some of those that wait."""
+        for _ in range(ACCEPTED_AT_ONCE):
+            try:
+                accepted = self.accept()
+            except OSError as error:
+                self._note_failure(error)
+                return
+            if accepted is None:
+                return
+            self._admit(*accepted)
+
+    def maintenance(self, now: int) -> None:  # noqa: ARG002  # waitress's clock, which may be set
+        """Close the connections that are overdue; waitress calls it every second."""
+        clock = time.monotonic()
+        for channel in self._channels():
+            if channel.is_overdue(clock):
+                channel.handle_close()
+        self.close_hoarders()
+
+    def close_hoarders(self) -> None:
+        """Close those that fill the most memory, where all together fill too much."""
+        channels = self._channels()
+        excess = sum(each.bytes_held for each in channels) - self.most_bytes_held
+        if excess <= 0:
+            return
+        self._log_rarely("requests and answers fill %d bytes too many: closing the largest", excess)
+        idle = (each for each in channels if not each.is_being_answered)
+        for channel in sorted(idle, key=lambda each: -each.bytes_held):
+            if excess > 0:
+                excess -= channel.bytes_held
+                channel.handle_close()
+
+    def _channels(self) -> list[Channel]:
+        return list(self.active_channels.values())
+
+    def _admit(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
+        try:
+            self.set_socket_options(connection)
+        except OSError:  # gone already
+            connection.close()
+            return
+        channel: Any = self.channel_class(self, connection, self.fix_addr(address), self.adj, map=self._map)
+        channel.peer = self._peer(str(address[0]))
+        if channel.peer is not None:
+            self._crowded.add(channel.peer)
+
+    def _peer(self, text: str) -> str | None:
+        """Return the address to count by, in IPv6 the network that one subscriber has; None for a proxy."""
+        address = ip_address(text)
+        if isinstance(address, IPv6Address):
+            address = address.ipv4_mapped or address
+        if self.is_proxy(address):
+            return None
+        return str(address) if isinstance(address, IPv4Address) else str(IPv6Network((int(address), 64), strict=False))
+
+    def _close_crowds(self) -> None:
+        """Close what exceeds the limit of each address from which somebody has come since."""
+        if not self._crowded:
+            return
+        counts = Counter(each.peer for each in self._channels() if each.peer in self._crowded)
+        self._crowded.clear()
+        for peer, count in counts.items():
+            if (excess := count - self.limit_of_address) > 0:
+                self._log_rarely("%s has %d connections: closing those that wait the longest", peer, count)
+                _close_longest_waiting(
+                    (each for each in self._channels() if each.peer == peer and _is_idle(each)), excess
+                )
+
+    def _note_failure(self, error: OSError) -> None:
+        self._log_rarely("no connection could be accepted: %s", error)
+        if error.errno in NO_RESOURCES:
+            now = time.monotonic()
+            self._accepts_at = now + self.pause_seconds
+            self._lowered_until = now + self.quiet_seconds
+            self._lowered_limit = max(len(self.active_channels) - ACCEPTED_AT_ONCE, 1)
+
+    def _log_rarely(self, message: str, *values: object) -> None:
+        now = time.monotonic()
+        if now >= self._quiet_until.get(message, 0.0):
+            self._quiet_until[message] = now + self.quiet_seconds
+            log.warning(message, *values)
+
+
+def _is_idle(channel: Channel) -> bool:
+    return not (channel.is_being_answered or channel.total_outbufs_len)
+
+
+def _close_longest_waiting(channels: Iterable[Channel], count: int) -> None:
+    for channel in sorted(channels, key=lambda each: each.waits_since)[:count]:
+        channel.handle_close()

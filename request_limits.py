@@ -1,0 +1,66 @@
+"""How large a request may be: waitress's parser, with a limit for each route and errors in our own JSON shape."""
+
+import http
+import json
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from waitress.parser import HTTPRequestParser
+from waitress.utilities import Error
+
+from .errors import BillingError, BodyTooLarge, HeadersTooLarge, RequestRefused
+
+LARGEST_HEADERS = 32 * 1024  # the request line and all headers together
+CHUNK_OVERHEAD = 32 * 1024  # for the sizes of chunks, beside as much again as the body: those are not part of it
+
+ERRORS: Mapping[int, type[BillingError]] = {400: RequestRefused, 413: BodyTooLarge, 431: HeadersTooLarge}
+HEADERS = [("Content-Type", "application/json"), ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
+
+log = logging.getLogger("corkage.http")
+
+
+class Parser(HTTPRequestParser):
+    """Reads one request, and refuses it by its Content-Length, or as soon as a chunked body exceeds its route's limit.
+
+    Shape   largest_body: returns how many bytes the route at a path takes
+    """
+
+    def __init__(self, adj: Any, largest_body: Callable[[str], int]) -> None:
+        super().__init__(adj)
+        self._largest_body = largest_body
+
+    def received(self, data: bytes) -> int:
+        """Take what came, and return how many bytes of it belong to this request."""
+        consumed = super().received(data)
+        if self.error is None and self._has_large_body():
+            self._refuse(BodyTooLarge("the body is larger than this route takes"))
+        elif self.error is not None and self.error.code in ERRORS:
+            self._refuse(ERRORS[self.error.code](self.error.body))
+        return consumed
+
+    def _has_large_body(self) -> bool:
+        if self.body_rcv is None:
+            return False
+        limit = self._largest_body(self._path())
+        is_padded = self.body_bytes_received > 2 * limit + CHUNK_OVERHEAD
+        return is_padded or max(self.content_length, len(self.body_rcv)) > limit
+
+    def _path(self) -> str:
+        """Return the path as waitress gives it to the app."""
+        return "/" + str(getattr(self, "path", "")).lstrip("/")
+
+    def _refuse(self, error: BillingError) -> None:
+        log.info("%.80r answered %d %s: %s", self._path(), error.http_status, error.code, error)
+        self.error = _JSONError(error)
+        self.completed = True
+        self.expect_continue = False  # or waitress would ask for the rest
+
+
+class _JSONError(Error):
+    def __init__(self, error: BillingError) -> None:
+        super().__init__(error.sentence)
+        self.code, self._told = error.http_status, error.to_dict()
+
+    def to_response(self, _ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:  # type: ignore[override]  # waitress's stubs say str
+        return f"{self.code} {http.HTTPStatus(self.code).phrase}", list(HEADERS), json.dumps(self._told).encode()
