@@ -93,7 +93,7 @@ def act_as_admin(billing: "Billing") -> bottle.HTTPResponse:
 
 def _sign_in(desk: Desk, token: str) -> bottle.HTTPResponse:
     config, address = desk.billing.config, str(desk.environ.get("REMOTE_ADDR", ""))
-    desk.billing.guesses.note(address, desk.now)
+    desk.billing.guesses.note(address, time.monotonic())
     if not operator.is_token(config, token):
         log.warning("somebody at %s showed another token than the operator's", address or "no address")
         return desk.sign_in(desk.words.gettext("That is not the token."))

@@ -29,6 +29,7 @@ class Guesses:
     def note(self, address: str, now: float) -> None:
         """Note a try, before it is looked at: many at once are counted like many in turn.
 
+        Units   now: seconds of a clock that nobody sets back, or nobody could sign in until it catches up
         Errors  TooManyGuesses for the sixth within a minute
         """
         with self._lock:
@@ -73,7 +74,7 @@ def shows_session(config: Config, environ: dict[str, Any]) -> bool:
 def _is_session(config: Config, shown: str, now: float) -> bool:
     begun, _, proof = shown.rpartition(".")
     is_ours = (found := SESSION.fullmatch(shown)) and _are_same(proof, _proof(config, "session", begun))
-    return bool(found and is_ours and int(found[1]) > now)
+    return bool(found and is_ours and now < int(found[1]) <= now + LASTS_SECONDS)  # longer: of a clock that ran ahead
 
 
 def form_token(config: Config, session: str) -> str:

@@ -5,9 +5,11 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import requests
 from harness import DAY, running, until
 
 from corkage.errors import StripeUnavailable
+from corkage.handlers import operator
 from corkage.identity import Identity
 from corkage.models import CheckoutAttempt, Cursor, NoticeDelivery, StripeEvent, Subscription
 from corkage.sync import outbox, overdue, thread
@@ -121,6 +123,23 @@ def test_a_click_does_not_wait_for_a_claim_of_tomorrow(app, shop):
     assert time.monotonic() - began < 60
     app.billing.forget("ann")
     assert CheckoutAttempt.select().count() == 0
+
+
+def test_an_operators_session_of_tomorrow_is_none_and_wrong_tokens_of_yesterday_shut_nobody_out(config):
+    config = replace(config, admin_token="t" * 16 + "okenoftheoperator")
+    now = time.time()
+    ahead, right = (operator.new_session(config, moment) for moment in (now + DAY, now))
+    for session, expected in ((ahead, None), (right, right)):
+        environ = {"HTTP_COOKIE": f"__Host-corkage-admin={session}", "wsgi.url_scheme": "https"}
+        assert operator.session_of(config, environ, now) == expected
+
+    with running(config) as app:
+        form, own = {"do": "sign_in", "token": "wrong"}, {"Sec-Fetch-Site": "same-origin"}
+        answers = [requests.post(f"{app.url}/admin", form, headers=own, timeout=30).status_code for _ in range(2)]
+        assert answers == [401, 401]
+        noted = [moment for times in app.billing.guesses._tried.values() for moment in times]
+        assert noted
+        assert max(noted) <= time.monotonic()
 
 
 class Receiver:
