@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from .. import database
 from ..errors import ConfigError, DatabaseUnavailable
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class WorkerThread:
         try:
             work = self._make_worker().work_once(time.time(), lambda: self._stopping)
         except DatabaseUnavailable as error:
-            log.error("the database is unavailable, trying again: %s", error)
+            database.note(error)
             return 1.0
         except ConfigError as error:
             log.error("the worker cannot work with this configuration: %s", error)
