@@ -42,7 +42,9 @@ from .requirement import Requirement
 from .sync.account import Account
 from .sync.delivery import Notice
 from .sync.prices import Catalogue
+from .sync.refusals import Refusals
 from .sync.telling import Telling
+from .sync.writable import Writable
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -100,6 +102,7 @@ class Billing:
         self._learn_prices_at = 0.0
         self._left: Counter[str] = Counter()
         self._left_lock = threading.Lock()
+        self.refusals, self.writable = Refusals(time.time()), Writable()
         _refuse_broken_views(config)
         database.open_file(config.database)
         with ExitStack() as undo:
@@ -522,7 +525,8 @@ class Billing:
         try:
             self._telling.deliver_due(INLINE_TELLING_SECONDS)
         except DatabaseUnavailable as error:
-            log.error("notices were not told, and wait for the next webhook: %s", error)
+            database.note(error)
+            log.debug("notices were not told, and wait for the next webhook: %s", error)
 
     def count_left(self, reason: str) -> None:
         """Count a webhook that was answered 200 and changes nothing: another account's, mode's or kind's."""
@@ -574,6 +578,7 @@ class Billing:
         self._telling.begin_anew()
         self._thread_lock, self._left_lock = threading.Lock(), threading.Lock()
         self._stripe_slots = threading.BoundedSemaphore(self.stripe_slots)
+        self.refusals, self.writable = Refusals(time.time()), Writable()
         for name in ("worker", "checkout", "converger", "gateway", "_hurried", "guesses"):
             self.__dict__.pop(name, None)
 

@@ -1,18 +1,22 @@
 """The database file: its connections, its one writer at a time, its life across forks."""
 
+import logging
 import os
 import sqlite3
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from typing import Any, TypeVar
 
 import peewee
 
 from .errors import ConfigError, DatabaseUnavailable
+from .opened_file import OpenedFile
+from .trouble import Trouble
 
 BUSY_SECONDS = 5.0
+PASSING = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)  # no fault of the configuration
 FILE_ERRORS = (peewee.DatabaseError, sqlite3.DatabaseError)
 OF_STATEMENT = (
     sqlite3.SQLITE_ERROR,
@@ -23,6 +27,8 @@ OF_STATEMENT = (
     sqlite3.SQLITE_RANGE,
 )
 PEEWEES_OF_STATEMENT = (peewee.IntegrityError, peewee.ProgrammingError)
+
+log = logging.getLogger("corkage.database")
 
 _Statement = tuple[str, tuple[object, ...]]
 _Value = TypeVar("_Value")
@@ -35,24 +41,49 @@ class _Connection(sqlite3.Connection):
 class Database(peewee.SqliteDatabase):
     """SQLite as Corkage uses it: WAL, an fsync for each commit, one connection per thread, kept open."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, file: OpenedFile) -> None:
+        self.file = file
+        self.trouble = Trouble(
+            log,
+            logging.ERROR,
+            "the database is unavailable, trying again: %s",
+            "the database is available again, after %.0f s",
+        )
         self._opened: weakref.WeakSet[_Connection] = weakref.WeakSet()
-        self._write_lock = threading.Lock()
+        self._write_lock = threading.RLock()  # a write that fails may have the -wal emptied while it is held
+        self._opening_lock = threading.Lock()
         self._writing_connection: _Connection | None = None
         self._of_thread = threading.local()
         super().__init__(
-            path,
+            file.uri,
+            uri=True,
             pragmas=(("synchronous", "full"), ("foreign_keys", 1)),
             timeout=BUSY_SECONDS,
             factory=_Connection,
             check_same_thread=False,  # only so that close_all() may close what other threads opened
         )
 
+    @property
+    def path(self) -> str:
+        """Where the file is."""
+        return self.file.path
+
     def _connect(self) -> _Connection:
+        self.file.check()  # before SQLite puts companions beside a file that is not ours
+        self._writer()
+        return self._open()
+
+    def _open(self) -> _Connection:
         connection: _Connection = super()._connect()  # type: ignore[misc]  # Peewee has this hook, its stubs do not
         self._opened.add(connection)
         return connection
+
+    def _open_writer(self) -> _Connection:
+        """Open the first connection, the last to be closed: once it has read, no process takes -wal and -shm away."""
+        writer = self._open()
+        writer.execute("SELECT count(*) FROM sqlite_master").fetchall()
+        self.file.hold_companions()
+        return writer
 
     def execute_sql(self, sql: str, params: Any = None) -> Any:
         """Execute as Peewee has it; where the file itself refuses, the error is ours, whoever asked.
@@ -73,10 +104,13 @@ class Database(peewee.SqliteDatabase):
 
     def close_all(self) -> None:
         """Close every thread's connection; the database must no longer be in use."""
+        if not self.file.is_there():
+            self._empty_wal()
         self.close()
         self._writing_connection = None
         for connection in self.open_connections():
             connection.close()
+        self.file.let_companions_go()
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -84,12 +118,40 @@ class Database(peewee.SqliteDatabase):
 
         Threads queue at the lock instead of polling SQLite's: with 8 writers that is a tenth of the 99th percentile.
 
-        Errors  DatabaseUnavailable when the file cannot be written (locked, full, read-only, damaged)
+        Errors  DatabaseUnavailable when the file cannot be written (locked, full, read-only, damaged, gone)
                 RuntimeError when already in a transaction: they must not nest
         """
-        connection = self._free_connection()
-        with self._write_lock, reading(), _immediate(connection):
-            yield
+        with self._noting():
+            connection = self._free_connection()
+            with self._write_lock, reading(), self._immediate(connection):
+                yield
+
+    def test_write(self, seconds: float) -> bool:
+        """Write, durably, what leaves every row as it was, and wait no longer for other writers; return whether it was
+        tried: not where this process itself is writing all the time.
+
+        Errors  as `writing`
+        """
+        if not self._write_lock.acquire(timeout=seconds):
+            return False
+        try:
+            with self._noting(), reading():
+                self._free_connection()
+                self._test_write(seconds)
+        finally:
+            self._write_lock.release()
+        return True
+
+    def _test_write(self, seconds: float) -> None:
+        writer = self._writer()
+        writer.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
+        try:
+            with self._immediate(writer):
+                # Some pages, more than a webhook takes: else it might fit where that does not.
+                writer.execute("INSERT INTO corkage_setting (name, value) VALUES ('test_write', zeroblob(16384))")
+                writer.execute("DELETE FROM corkage_setting WHERE name = 'test_write'")
+        finally:
+            writer.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
 
     def write(self, sql: str, values: tuple[object, ...]) -> int | None:
         """Execute one statement, durably; return how many rows it wrote. Inside `together` it is put off until the end
@@ -120,13 +182,51 @@ class Database(peewee.SqliteDatabase):
 
     def _commit(self, statements: list[_Statement]) -> int:
         """Execute them in one transaction; return how many rows the last one wrote."""
-        self._free_connection()
-        with reading(), self._write_lock:
-            writer = self._writer()
-            if len(statements) == 1:  # which is a transaction by itself, and quicker
-                return int(writer.execute(*statements[0]).rowcount)
-            with _immediate(writer):
-                return [writer.execute(*statement).rowcount for statement in statements][-1]
+        with self._noting():
+            self._free_connection()
+            with reading(), self._write_lock:
+                writer = self._writer()
+                if len(statements) == 1:  # which is a transaction by itself, and quicker
+                    self.file.check()
+                    return int(writer.execute(*statements[0]).rowcount)
+                with self._immediate(writer):
+                    return [writer.execute(*statement).rowcount for statement in statements][-1]
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Note whether a write succeeds. One that fails for its own reasons says nothing of the file."""
+        try:
+            yield
+        except DatabaseUnavailable as error:
+            is_new = not self.trouble.reason
+            self.trouble.begin(str(error))
+            if is_new and not self.file.is_there():
+                self._empty_wal()
+            raise
+        self.trouble.end()
+
+    def _empty_wal(self) -> None:
+        """Bring every commit into the file itself, wherever that is now. Its -wal stays behind, and at the next start
+        would be taken for that of the file which came into its place: SQLite would mix the two.
+        """
+        with self._write_lock, suppress(*FILE_ERRORS):
+            if self._writing_connection is not None:
+                self._writing_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    @contextmanager
+    def _immediate(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """Not Peewee's atomic(): SQLite itself rolls back when the disk is full, and atomic() then fails to, for ever.
+
+        The file is checked last: what was deleted meanwhile takes a commit, and keeps nothing of it.
+        """
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.file.check()
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
 
     def _free_connection(self) -> sqlite3.Connection:
         """Return this thread's connection, once it is sure that no transaction is open on it."""
@@ -138,21 +238,10 @@ class Database(peewee.SqliteDatabase):
 
     def _writer(self) -> sqlite3.Connection:
         """The connection of single statements, whichever thread brings them: what it has read stays true."""
-        if self._writing_connection is None:
-            self._writing_connection = self._connect()
-        return self._writing_connection
-
-
-@contextmanager
-def _immediate(connection: sqlite3.Connection) -> Iterator[None]:
-    """Not Peewee's atomic(): SQLite itself rolls back when the disk is full, and atomic() then fails to, for ever."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    finally:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+        with self._opening_lock:
+            if self._writing_connection is None:
+                self._writing_connection = self._open_writer()
+            return self._writing_connection
 
 
 @contextmanager
@@ -225,6 +314,12 @@ def together() -> AbstractContextManager[None]:
     return current().together()
 
 
+def note(error: DatabaseUnavailable) -> None:
+    """Note an error of the open database where it is answered or survived: the log has it once, and /health knows."""
+    if proxy.obj is not None:
+        current().trouble.begin(str(error))
+
+
 class _TakenBack(Exception):
     """Ends a transaction that was only tried."""
 
@@ -240,21 +335,32 @@ def trying() -> Iterator[None]:
 def open_file(path: str) -> None:
     """Open the database file and make it the one the tables live in.
 
-    Errors  ConfigError when the file cannot be opened, or another is open in this process
+    Errors  ConfigError when the file cannot be opened, or another is open in this process;
+            DatabaseUnavailable when it is locked, or the disk is full
     """
     if proxy.obj is not None:
         raise ConfigError(
             [f"this process already has the database {current().path} open: close that Billing before making another"]
         )
     _make_private(path)
-    opened = Database(path)
     try:
+        opened = Database(OpenedFile(path))
+        _use_wal(opened.file)
         opened.connect()
-        opened.pragma("journal_mode", "wal")
-    except peewee.DatabaseError as error:
-        opened.close_all()
+    except (OSError, *FILE_ERRORS) as error:
         raise ConfigError([f"BILLING_DATABASE: {path} cannot be opened as an SQLite file: {error}"]) from error
     proxy.initialize(opened)
+
+
+def _use_wal(file: OpenedFile) -> None:
+    """Have the file written in WAL mode from now on, before a connection stays open."""
+    with closing(sqlite3.connect(file.uri, timeout=BUSY_SECONDS, uri=True)) as connection:
+        try:
+            connection.execute("PRAGMA journal_mode = wal")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF in PASSING:
+                raise DatabaseUnavailable(str(error)) from error
+            raise
 
 
 def release() -> None:
@@ -266,7 +372,7 @@ def _make_private(path: str) -> None:
     """Make a file that is not there yet before SQLite does, which would let all users of the machine read it: it holds
     e-mails. The owner's group may read. SQLite gives its companions -wal and -shm the same permissions.
     """
-    with suppress(OSError):  # there already; or it cannot be made, and SQLite says why better
+    with suppress(OSError):  # there already; or it cannot be made, and who opens it says why
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640))
 
 
@@ -292,7 +398,7 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     if proxy.obj is not None:
-        proxy.initialize(Database(current().path))
+        proxy.initialize(Database(current().file.of_child()))
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -147,7 +147,7 @@ class Lane:
                     channel.service()
             self._done()
         except DatabaseUnavailable as error:
-            log.error("%d requests could not be put on disk, and are answered so: %s", len(channels), error)
+            log.debug("%d requests could not be put on disk, and are answered so: %s", len(channels), error)
             failure = error
         except Exception:  # a bug must not end the lane, nor let go of answers that may not be true
             log.exception("a lane stumbled over a bug; %d requests are answered so", len(channels))

@@ -1,17 +1,23 @@
 """corkage doctor: what is not as it should be, each with the command that mends it."""
 
 import argparse
+import os
 import time
 
-from . import FAILED, OK, opened
+from ..errors import DatabaseUnavailable
+from . import FAILED, OK, configured, opened
 
 
 def examine(_options: argparse.Namespace) -> int:
     """Tell what was found; 1 when something is wrong."""
     from ..sync import doctor
 
-    with opened() as billing:
-        findings = doctor.examine(billing.worker, time.time())
+    path = os.path.abspath(configured().database)
+    try:
+        with opened() as billing:
+            findings = doctor.examine(billing.worker, time.time())
+    except DatabaseUnavailable as error:  # already where it is opened, which writes
+        findings = [doctor.unavailable(str(error), path)]
     wrong = [each for each in findings if each.mend]
     for finding in wrong:
         print(f"- {finding.what}\n    {finding.mend}")

@@ -211,6 +211,7 @@ def _health(desk: Desk, findings: list[Any] | None) -> bottle.HTTPResponse:
         desk.words.gettext("Health"),
         part="health",
         is_well=facts["status"] == "ok" and not facts["failing"] and not facts["notices"]["failing"],
+        problems=facts["problems"],
         facts=desk.describe.health(facts),
         findings=findings,
     )

@@ -9,11 +9,13 @@ from urllib.parse import parse_qs
 
 import bottle
 
+from .. import database
 from ..config import origin_of
 from ..cookies import BLANKS
 from ..errors import (
     BillingError,
     BodyTooLarge,
+    DatabaseUnavailable,
     InvalidBody,
     RequestRefused,
     ReturnAddressNamed,
@@ -69,6 +71,9 @@ class ErrorsToResponses:
 def refusal(error: BillingError, rule: str, billing: "Billing", base: str | None = None) -> bottle.HTTPResponse:
     """Answer with the error, and tell the log its reason."""
     level = logging.INFO if isinstance(error, RequestRefused) else logging.ERROR
+    if isinstance(error, DatabaseUnavailable):  # the log has it once, and not for each request
+        database.note(error)
+        level = logging.DEBUG
     if isinstance(error, UntrustedProxy):  # a forgery, or a proxy that the operator forgot: worth a look in any case
         level = logging.WARNING
     log.log(level, "%s answered %d %s: %s", rule, error.http_status, error.code, error)

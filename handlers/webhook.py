@@ -2,11 +2,11 @@
 
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import bottle
 
-from ..errors import NotConfigured
+from ..errors import InvalidSignature, NotConfigured
 from ..models import setting
 from ..sync import inbox
 from .edge import json_response, read_body
@@ -27,10 +27,20 @@ def receive_webhook(billing: "Billing") -> bottle.HTTPResponse:
         raise NotConfigured("STRIPE_WEBHOOK_SECRET is not set: webhooks cannot be verified")
     body = read_body()
     now = time.time()
-    payload = billing.verify_signature(body, bottle.request.environ.get("HTTP_STRIPE_SIGNATURE"), now)
+    payload = _verified(billing, body, now)
     event = inbox.read_event(payload)
     _take(billing, event, now)
+    billing.refusals.accept(now)
     return json_response({"received": True})
+
+
+def _verified(billing: "Billing", body: bytes, now: float) -> dict[str, Any]:
+    header = bottle.request.environ.get("HTTP_STRIPE_SIGNATURE")
+    try:
+        return billing.verify_signature(body, header, now)
+    except InvalidSignature as error:
+        billing.refusals.refuse(header, body, str(error), now)
+        raise
 
 
 def _reason_to_leave(billing: "Billing", event: inbox.EventRef) -> str | None:

@@ -9,7 +9,7 @@ from peewee import JOIN, fn
 from .. import database
 from ..errors import StripeError
 from ..models import Customer, Price, StripeEvent, Subscription
-from . import inbox, outbox
+from . import inbox, outbox, refusals, writable
 from .doubles import PAYING, doubles
 from .resync import Mending
 from .worker import Worker
@@ -26,11 +26,13 @@ class Finding(NamedTuple):
 
 
 def examine(worker: Worker, now: float, sample: int = SAMPLE) -> list[Finding]:
-    """Look for all that is known to go wrong; a sample of users is compared with Stripe. Nothing is written.
+    """Look for all that is known to go wrong; a sample of users is compared with Stripe. No row is changed.
 
     Errors  DatabaseUnavailable
     """
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
+        _writing,
+        lambda: _refused(now),
         _doubles,
         _unowned,
         _unknown_prices,
@@ -39,6 +41,21 @@ def examine(worker: Worker, now: float, sample: int = SAMPLE) -> list[Finding]:
         lambda: _drift(worker, now, sample),
     )
     return [finding for check in checks for finding in check()]
+
+
+def unavailable(reason: str, path: str) -> Finding:
+    """Return what is wrong with a database that cannot be used."""
+    return Finding(f"nothing can be written to the database: {reason}", writable.mend(reason, path))
+
+
+def _writing() -> Iterator[Finding]:
+    if reason := writable.try_to_write():
+        yield unavailable(reason, database.current().path)
+
+
+def _refused(now: float) -> Iterator[Finding]:
+    if found := refusals.stored_problem(now):
+        yield Finding(found, refusals.MEND)
 
 
 def _doubles() -> Iterator[Finding]:

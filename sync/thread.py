@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from .. import database
 from ..errors import ConfigError, DatabaseUnavailable
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class WorkerThread:
         try:
             return self._begin_due()
         except DatabaseUnavailable as error:
-            log.error("the database is unavailable, trying again: %s", error)
+            database.note(error)
             return 1.0
         except ConfigError as error:
             log.error("the worker cannot work with this configuration: %s", error)

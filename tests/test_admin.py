@@ -497,6 +497,18 @@ def test_health_is_that_of_the_route_and_the_examination_waits_to_be_asked_for(a
     assert app.billing.access("ann").reason == "ended"
 
 
+def test_health_shows_what_is_wrong_in_words(app, shop, signed_in):
+    shop.subscribe(shop.customer())
+    assert "All is well" in text_of(signed_in.get("?show=health"))
+    for _ in range(3):
+        assert app.deliver(shop.event("customer.subscription.created"), secret="whsec_other").status_code == 400
+
+    shown = text_of(signed_in.get("?show=health"))
+
+    assert "All is well" not in shown
+    assert "every webhook is refused, the last 3 in a row" in shown
+
+
 def test_looking_writes_nothing_and_asks_stripe_nothing(app, shop, simulator, signed_in):
     customer, _ = subscribe(app, shop)
     before, asked = rows(), len(simulator.requests)

@@ -62,7 +62,7 @@ def test_a_webhook_at_hand_is_answered_before_the_stop_and_stays(environ, tmp_pa
         sign = stripe.WebhookSignature.generate_signature_header
         sent.request("POST", "/webhook", body, {"Stripe-Signature": sign(body, WEBHOOK_SECRET, int(time.time()))})
         # What was sent after the webhook is answered, so the webhook is at hand.
-        assert requests.get(f"http://127.0.0.1:{sent.port}/health", timeout=30).status_code == 200
+        assert requests.get(f"http://127.0.0.1:{sent.port}/style.css", timeout=30).status_code == 200
         process.send_signal(signal.SIGTERM)
         while "stopping" not in said[-1]:
             said.append(process.stdout.readline())

@@ -1,0 +1,78 @@
+"""The database file on disk: whether what is at its path is still what was opened.
+
+SQLite does not ask. It goes on writing to a file that was deleted, where nobody finds it again; and where the file's
+companion -wal was deleted, another process begins a new one, and the two write over each other.
+"""
+
+import copy
+import os
+from urllib.parse import quote
+
+from .errors import DatabaseUnavailable
+
+_UNTIL_THEN = "Nothing is written until then."
+GONE = f"the file at BILLING_DATABASE was deleted or moved away. Put it back, or restart Corkage. {_UNTIL_THEN}"
+REPLACED = f"another file is at BILLING_DATABASE than the one that was opened. Restart Corkage to use it. {_UNTIL_THEN}"
+COMPANION = (
+    f"{{}} beside the file at BILLING_DATABASE was deleted or replaced while in use. Restart Corkage. {_UNTIL_THEN}"
+)
+
+_Identity = tuple[int, int] | None
+
+
+class OpenedFile:
+    """A file that is there, and is remembered: by this process and by those forked from it.
+
+    Errors  OSError when there is none
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = os.path.abspath(path)  # a host may change its folder later
+        found = os.stat(self.path)
+        self._opened: _Identity = (found.st_dev, found.st_ino)
+        real = os.path.realpath(self.path)  # SQLite follows links, and keeps the companions where they lead to
+        self._companions = (f"{real}-wal", f"{real}-shm")
+        self._in_use: tuple[_Identity, ...] | None = None
+
+    @property
+    def uri(self) -> str:
+        """What SQLite opens it by, and never makes another file."""
+        return f"file://{quote(os.fsencode(self.path))}?mode=rw"
+
+    def of_child(self) -> "OpenedFile":
+        """Return the same file for a process that was forked, and opens it itself."""
+        child = copy.copy(self)
+        child.let_companions_go()
+        return child
+
+    def hold_companions(self) -> None:
+        """Remember -wal and -shm. They stay the same as long as one connection that has read stays open."""
+        self._in_use = tuple(_identity(name) for name in self._companions)
+
+    def let_companions_go(self) -> None:
+        """Forget them: with its last connection SQLite takes them away, and makes new ones for the next."""
+        self._in_use = None
+
+    def is_there(self) -> bool:
+        """Return whether the file is still at its path."""
+        return _identity(self.path) == self._opened
+
+    def check(self) -> None:
+        """Make sure that all of it is still at its path: three questions to the kernel, a microsecond each.
+
+        Errors  DatabaseUnavailable
+        """
+        found = _identity(self.path)
+        if found != self._opened:
+            raise DatabaseUnavailable(REPLACED if found else GONE)
+        for name, identity in zip(self._companions, self._in_use or (), strict=False):
+            if _identity(name) != identity:
+                raise DatabaseUnavailable(COMPANION.format(name[-4:]))
+
+
+def _identity(path: str) -> _Identity:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,39 @@
+"""Log a state that lasts once when it begins and once when it is over, however often it is met in between."""
+
+import logging
+import threading
+import time
+
+
+class Trouble:
+    """One thing that can be wrong for a while; what is wrong with it now, and what was last.
+
+    Shape   began, over: texts for the log, with a place for the reason and for the seconds that it lasted;
+            reason is empty while all is well; last: when it was last met, in Unix seconds, and its reason then
+    """
+
+    def __init__(self, log: logging.Logger, level: int, began: str, over: str) -> None:
+        self._log, self._level, self._began, self._over = log, level, began, over
+        self._lock = threading.Lock()
+        self.since = 0.0
+        self.reason = ""
+        self.last: tuple[float, str] | None = None
+
+    def begin(self, reason: str) -> None:
+        """Note that it is met; log it unless it was met with the same reason before, and is not over."""
+        with self._lock:
+            is_news = reason != self.reason
+            self.last = (time.time(), reason)
+            if not self.reason:
+                self.since = self.last[0]
+            self.reason = reason
+        self._log.log(self._level if is_news else logging.DEBUG, self._began, reason)
+
+    def end(self) -> None:
+        """Note that all is well; log it if it was not."""
+        if not self.reason:
+            return
+        with self._lock:
+            was, self.reason = self.reason, ""
+        if was:
+            self._log.warning(self._over, time.time() - self.since)
