@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 from urllib.parse import quote
 
-from . import database, models, mounting
+from . import models, mounting, storage
 from .config import Config
 from .errors import (
     BillingError,
@@ -104,15 +104,15 @@ class Billing:
         self._left_lock = threading.Lock()
         self.refusals, self.writable = Refusals(time.time()), Writable()
         _refuse_broken_views(config)
-        database.open_file(config.database)
+        storage.open_file(config.database)
         with ExitStack() as undo:
-            undo.callback(database.close_file)
+            undo.callback(storage.close_file)
             models.bring_up_to_date()
             self._refuse_other_mode()
             self.catalogue = Catalogue(config.plans)
             self.catalogue.apply_plans(time.time())
             self._telling = Telling(_endpoint(config), time.time())
-            database.release()
+            storage.release()
             undo.pop_all()
         for name in config.unknown_settings:
             log.warning("%s is set, and no setting of this name is known to Corkage", name)
@@ -338,7 +338,7 @@ class Billing:
             return functools.partial(self.on, kind)
         self._telling.add_hook(kind, callback, time.time())
         if self._is_to_start:
-            database.release()  # a process that forks now must not have connections open
+            storage.release()  # a process that forks now must not have connections open
         return callback
 
     def sync(self, user_id: str) -> Access:
@@ -406,7 +406,7 @@ class Billing:
         if "worker" in self.__dict__:
             self.worker.wait()
         self._telling.stop()
-        database.close_file()
+        storage.close_file()
 
     def signed_in(self, environ: dict[str, Any]) -> Identity:
         """Tell who is asking.
@@ -525,7 +525,7 @@ class Billing:
         try:
             self._telling.deliver_due(INLINE_TELLING_SECONDS)
         except DatabaseUnavailable as error:
-            database.note(error)
+            storage.note(error)
             log.debug("notices were not told, and wait for the next webhook: %s", error)
 
     def count_left(self, reason: str) -> None:

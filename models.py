@@ -18,7 +18,7 @@ from peewee import (
     TextField,
 )
 
-from . import database
+from . import storage
 from .errors import ConfigError
 
 USER_ID_LENGTH = 200
@@ -26,7 +26,7 @@ USER_ID_LENGTH = 200
 
 class Table(Model):
     class Meta:
-        database = database.proxy
+        database = storage.proxy
         legacy_table_names = False
 
 
@@ -388,9 +388,9 @@ def access_at(user_id: str, now: float) -> Access:
 
 def _answer(user_id: str, query: str, values: tuple[object, ...]) -> Access:
     try:
-        row = database.connection().execute(query, values).fetchone()
-    except database.FILE_ERRORS:
-        with database.reading():  # only now: entering it costs as much as half a look-up
+        row = storage.connection().execute(query, values).fetchone()
+    except storage.FILE_ERRORS:
+        with storage.reading():  # only now: entering it costs as much as half a look-up
             raise
     if row is None:
         return Access(user_id, allowed=False, reason="no_subscription")
@@ -406,28 +406,28 @@ def _parsed(features: str) -> tuple[str, ...]:
 
 
 def _create_everything() -> None:
-    database.current().create_tables(TABLES)
+    storage.current().create_tables(TABLES)
     # What has an index is written once more; these hold only the few rows that are looked for.
-    database.execute(
+    storage.execute(
         "CREATE INDEX corkage_event_pending ON corkage_stripe_event (customer_id, next_attempt_at) "
         "WHERE applied_at IS NULL"
     )
-    database.execute(
+    storage.execute(
         "CREATE INDEX corkage_event_unnamed ON corkage_stripe_event (object_id, next_attempt_at) "
         "WHERE applied_at IS NULL AND customer_id IS NULL"
     )
-    database.execute(
+    storage.execute(
         "CREATE INDEX corkage_event_purchase ON corkage_stripe_event (customer_id, next_attempt_at) "
         f"WHERE applied_at IS NULL AND {IS_PURCHASE}"
     )
-    database.execute(
+    storage.execute(
         "CREATE INDEX corkage_user_change ON corkage_user (next_change_at) WHERE next_change_at IS NOT NULL"
     )
-    database.execute(
+    storage.execute(
         "CREATE INDEX corkage_subscription_clock ON corkage_subscription (test_clock) WHERE test_clock IS NOT NULL"
     )
     for name, columns in (("due", "receiver, next_attempt_at"), ("owed", "receiver, user_id, notice_id")):
-        database.execute(
+        storage.execute(
             f"CREATE INDEX corkage_notice_{name} ON corkage_notice_delivery ({columns}) WHERE delivered_at IS NULL"
         )
 
@@ -441,27 +441,27 @@ def bring_up_to_date() -> None:
 
     Errors  ConfigError when the file was written by a newer Corkage
     """
-    with database.writing():
+    with storage.writing():
         version = _schema_version()
         if version > len(UPGRADES):
             raise ConfigError(
                 [
-                    f"BILLING_DATABASE: {database.current().path} has schema version {version}, and this Corkage knows "
+                    f"BILLING_DATABASE: {storage.current().path} has schema version {version}, and this Corkage knows "
                     f"{len(UPGRADES)}: run the newer Corkage that wrote it"
                 ]
             )
         if version == len(UPGRADES):
             return
-        database.execute("DROP VIEW IF EXISTS corkage_access")
+        storage.execute("DROP VIEW IF EXISTS corkage_access")
         for step in UPGRADES[version:]:
             step()
-        database.execute(ACCESS_VIEW)
+        storage.execute(ACCESS_VIEW)
         for name, number in (("schema_version", len(UPGRADES)), ("access_version", ACCESS_VERSION)):
             _remember(name, str(number))
 
 
 def _schema_version() -> int:
-    tables = database.current().get_tables()
+    tables = storage.current().get_tables()
     return int(setting("schema_version") or 0) if Setting._meta.table_name in tables else 0
 
 
@@ -473,7 +473,7 @@ def setting(name: str) -> str | None:
 
 def remember(name: str, value: str) -> None:
     """Remember the value, whatever there was."""
-    with database.writing():
+    with storage.writing():
         _remember(name, value)
 
 
@@ -483,6 +483,6 @@ def _remember(name: str, value: str) -> None:
 
 def remember_once(name: str, value: str) -> str:
     """Remember the value unless there is one already; return the one that stands."""
-    with database.writing():
+    with storage.writing():
         Setting.insert(name=name, value=value).on_conflict_ignore().execute()
     return setting(name) or value

@@ -12,7 +12,7 @@ import threading
 import time
 from typing import Any
 
-from . import connections, database, lanes
+from . import connections, lanes, storage
 from .billing_app import Billing
 from .handlers.edge import largest_body
 
@@ -71,7 +71,7 @@ def _address_of(host: str, port: int) -> str:
 def _lanes(billing: Billing) -> dict[str, lanes.Lane]:
     if billing.config.worker == "inline":  # an event is applied before its answer, and so on disk by itself
         return {}
-    return {"/webhook": lanes.Lane(database.together, billing.work_soon)}
+    return {"/webhook": lanes.Lane(storage.together, billing.work_soon)}
 
 
 def _end(server: Any) -> None:

@@ -93,19 +93,19 @@ def _sizes_over_time(path: Path, a_day: int) -> list[int]:
 
 
 def _applied(event_ids: list[str], now: float) -> None:
-    from corkage import database
+    from corkage import storage
 
-    with database.writing():
+    with storage.writing():
         inbox.mark_applied(event_ids, "converged", now)
 
 
 def _without_fsync() -> None:
-    from corkage import database
+    from corkage import storage
 
-    database.current().pragma("synchronous", "off", permanent=True)
+    storage.current().pragma("synchronous", "off", permanent=True)
 
 
 def _size() -> int:
-    from corkage import database
+    from corkage import storage
 
-    return int(database.connection().execute("PRAGMA page_count").fetchone()[0]) * 4096
+    return int(storage.connection().execute("PRAGMA page_count").fetchone()[0]) * 4096

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 
 import bottle
 
-from .. import database
+from .. import storage
 from ..config import origin_of
 from ..cookies import BLANKS
 from ..errors import (
@@ -72,7 +72,7 @@ def refusal(error: BillingError, rule: str, billing: "Billing", base: str | None
     """Answer with the error, and tell the log its reason."""
     level = logging.INFO if isinstance(error, RequestRefused) else logging.ERROR
     if isinstance(error, DatabaseUnavailable):  # the log has it once, and not for each request
-        database.note(error)
+        storage.note(error)
         level = logging.DEBUG
     if isinstance(error, UntrustedProxy):  # a forgery, or a proxy that the operator forgot: worth a look in any case
         level = logging.WARNING

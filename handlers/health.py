@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import bottle
 
-from .. import database
+from .. import storage
 from ..errors import DatabaseUnavailable
 from ..sync import inbox, outbox
 from .edge import json_response
@@ -32,7 +32,7 @@ def show_health(billing: "Billing") -> bottle.HTTPResponse:
     try:
         facts = health_of(billing, time.time())
     except DatabaseUnavailable as error:
-        database.note(error)
+        storage.note(error)
         facts = _status([f"{UNREADABLE}: {error}"]) | _last(billing)
     return json_response(facts, 200 if facts["status"] == "ok" else 503)
 
@@ -63,7 +63,7 @@ def _status(problems: list[str]) -> dict[str, Any]:
 
 def _last(billing: "Billing") -> dict[str, Any]:
     last = {
-        "last_database_error": database.current().trouble.last,
+        "last_database_error": storage.current().trouble.last,
         "last_refused_webhook": billing.refusals.last,
     }
     return {name: dict(zip(("at", "reason"), each, strict=True)) if each else None for name, each in last.items()}

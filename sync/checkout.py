@@ -10,7 +10,7 @@ from typing import Any
 
 from peewee import fn
 
-from .. import database
+from .. import storage
 from ..errors import (
     CheckoutInProgress,
     NoBillingAccount,
@@ -201,7 +201,7 @@ class Checkout:
     def _begin(self, buyer: Buyer, plan: str, price: Price) -> str | None:
         """Claim a new attempt before Stripe is asked, with all its parameters; None when another click was first."""
         now = self.clock()
-        with database.writing():
+        with storage.writing():
             known = {"id": buyer.user_id, "created_at": int(now)}
             User.insert(known).on_conflict_ignore().execute()
             is_new = (User.id == buyer.user_id) & User.stripe_customer_id.is_null()
@@ -312,11 +312,11 @@ class Checkout:
         return self._change(table.nonce == attempt.nonce, table.returned_at == last, returned_at=int(now))
 
     def _change(self, *is_as_read: Any, **values: object) -> bool:
-        with database.writing():
+        with storage.writing():
             return bool(CheckoutAttempt.update(values).where(*is_as_read).execute())
 
     def _drop(self, attempt: CheckoutAttempt) -> None:
-        with database.writing():
+        with storage.writing():
             table: Any = CheckoutAttempt
             table.delete().where(table.nonce == attempt.nonce).execute()
 

@@ -2,7 +2,7 @@
 
 import logging
 
-from .. import database
+from .. import storage
 from ..models import Customer, Subscription
 from . import inbox
 from .gateway import Gateway
@@ -21,7 +21,7 @@ def follow(gateway: Gateway, subject: inbox.Subject, now: float) -> None:
     clock_id = subject.object_id or ""
     event_ids = [event.id for event in inbox.pending_of(subject)]
     moment = gateway.test_clock_time(clock_id)
-    with database.writing():
+    with storage.writing():
         if moment is not None:
             ahead = moment - int(now)
             on_clock = Subscription.test_clock == clock_id

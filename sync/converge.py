@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .. import database
+from .. import storage
 from ..errors import Overtaken, UnknownCustomer
 from ..models import STANDING, USER_ID_LENGTH, Customer, Subscription, User
 from . import inbox, overdue
@@ -69,7 +69,7 @@ class Converger:
         Errors  as converge()
         """
         customers = Customer.select(Customer.id).where(Customer.user == user_id, Customer.deleted_at.is_null())
-        for customer_id in database.column(customers):
+        for customer_id in storage.column(customers):
             self.converge(customer_id, now, reads_customer=True)
 
     def link(self, user_id: str, customer_id: str, now: float) -> str:
@@ -79,7 +79,7 @@ class Converger:
         """
         self.gateway.customer(customer_id)
         _customer_row(customer_id)
-        with database.writing():
+        with storage.writing():
             before = Customer.get_by_id(customer_id).user_id
             _assign(customer_id, user_id, now)
             _overtake(customer_id)
@@ -91,7 +91,7 @@ class Converger:
     def adopt(self, user_id: str, customer_id: str, now: float) -> None:
         """Remember a customer that was just made for this user: nothing is there to be fetched yet."""
         _customer_row(customer_id)
-        with database.writing():
+        with storage.writing():
             _assign(customer_id, user_id, now)
             _overtake(customer_id)
             Customer.update(fetched_at=0).where(Customer.id == customer_id).execute()
@@ -134,7 +134,7 @@ class Converger:
         return Fetched(customer, subscriptions, listed.told_at, gone=tuple(sorted(gone)))
 
     def _write(self, row: Customer, fetched: Fetched, event_ids: Sequence[str], now: float) -> str | None:
-        with database.writing():
+        with storage.writing():
             return self.compare_and_set(row, fetched, event_ids, now)
 
     def compare_and_set(self, row: Customer, fetched: Fetched, event_ids: Sequence[str], now: float) -> str | None:
@@ -152,7 +152,7 @@ class Converger:
         user_id = self._write_customer(row, fetched.customer, now)
         for state in fetched.subscriptions:
             self._write_subscription(state, user_id, now)
-        for gone in database.pieces(fetched.gone):
+        for gone in storage.pieces(fetched.gone):
             Subscription.update(subscription_status="canceled", ended_at=int(now), ask_at=None).where(
                 Subscription.id.in_(gone)
             ).execute()
@@ -227,7 +227,7 @@ def _customer_row(customer_id: str) -> Customer:
     """Read the customer's row, made when there is none: an unknown customer is remembered too."""
     row = Customer.get_or_none(Customer.id == customer_id)
     if row is None:
-        with database.writing():
+        with storage.writing():
             Customer.insert(id=customer_id).on_conflict_ignore().execute()
         row = Customer.get_by_id(customer_id)
     return row
@@ -251,5 +251,5 @@ def _another_customer(row: Customer) -> str | None:
     others = Customer.select(Customer.id).where(
         Customer.user == row.user_id, Customer.id != row.id, Customer.deleted_at.is_null()
     )
-    found: list[str] = database.column(others.order_by(Customer.fetched_at.desc()).limit(1))
+    found: list[str] = storage.column(others.order_by(Customer.fetched_at.desc()).limit(1))
     return found[0] if found else None

@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 
-from .. import database
+from .. import storage
 from ..errors import DatabaseUnavailable
 from . import outbox
 from .delivery import Deliverer, NotTaken
@@ -60,7 +60,7 @@ class DeliveryThread:
         try:
             return self._turn()
         except DatabaseUnavailable as error:
-            database.note(error)
+            storage.note(error)
             return LOOK_EVERY_SECONDS
         except Exception:  # a dead thread would tell nothing any more, and nobody of it
             log.exception("telling %s stumbled over a bug, going on", self._deliverer.receiver.name)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from peewee import JOIN, fn
 
-from .. import database
+from .. import storage
 from ..errors import StripeError
 from ..models import Customer, Price, StripeEvent, Subscription
 from . import inbox, outbox, refusals, writable
@@ -50,7 +50,7 @@ def unavailable(reason: str, path: str) -> Finding:
 
 def _writing() -> Iterator[Finding]:
     if reason := writable.try_to_write():
-        yield unavailable(reason, database.current().path)
+        yield unavailable(reason, storage.current().path)
 
 
 def _refused(now: float) -> Iterator[Finding]:
@@ -142,7 +142,7 @@ def _quiet_customers() -> list[str]:
     pending = StripeEvent.select(StripeEvent.customer_id).where(
         StripeEvent.applied_at.is_null(), StripeEvent.customer_id.is_null(False)
     )
-    return database.column(
+    return storage.column(
         Customer.select(Customer.id).where(
             Customer.user.is_null(False), Customer.fetched_at.is_null(False), Customer.id.not_in(pending)
         )
@@ -159,5 +159,5 @@ def _paying(*columns: Any) -> Any:
 
 
 def _rows(query: Any) -> list[Any]:
-    with database.reading():
+    with storage.reading():
         return list(query.tuples())

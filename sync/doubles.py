@@ -5,7 +5,7 @@ from typing import Any
 
 from peewee import JOIN
 
-from .. import database
+from .. import storage
 from ..models import Customer, Price, Subscription, User
 
 PAYING = ("active", "trialing", "past_due")
@@ -32,7 +32,7 @@ def doubles(*only: Any) -> dict[str, list[str]]:
         .order_by(Subscription.created)
     )
     found: dict[str, list[str]] = {}
-    with database.reading():
+    with storage.reading():
         for user_id, subscription_id in query.tuples():
             found.setdefault(user_id, []).append(subscription_id)
     return found

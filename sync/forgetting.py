@@ -5,7 +5,7 @@ from typing import Any
 
 from peewee import JOIN
 
-from .. import database
+from .. import storage
 from ..errors import CheckoutInProgress, StripeRefused
 from ..models import CheckoutAttempt, Customer, Price, Subscription, User
 from . import outbox
@@ -40,7 +40,7 @@ def forget_user(converger: Converger, user_id: str, now: float) -> None:
 
 def _customers(user_id: str) -> set[str]:
     query = Customer.select(Customer.id).where(Customer.user == user_id, Customer.deleted_at.is_null())
-    return set(database.column(query))
+    return set(storage.column(query))
 
 
 def _close_checkout(gateway: Gateway, user_id: str, now: float) -> None:
@@ -82,13 +82,13 @@ def _going_on(customer_id: str) -> dict[str, bool]:
         .join(Price, JOIN.LEFT_OUTER, on=(Subscription.stripe_price_id == Price.id))
         .where(Subscription.customer == customer_id, Subscription.subscription_status.not_in(ENDED))
     )
-    with database.reading():
+    with storage.reading():
         return dict(query.tuples())
 
 
 def _erase(user_id: str, ended: set[str], now: float) -> bool:
     """Remove the user's rows; not while there is a customer that was not ended."""
-    with database.writing():
+    with storage.writing():
         if not _customers(user_id) <= ended:
             return False
         _attempt(user_id, now)

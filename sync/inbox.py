@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from peewee import SQL, Case, fn
 
-from .. import database
+from .. import storage
 from ..errors import InvalidBody
 from ..models import IS_PURCHASE, StripeEvent
 from .pauses import DOUBLINGS, LONGEST_WITH_JITTER_SECONDS, backoff, is_due, with_jitter
@@ -217,7 +217,7 @@ def record(event: EventRef, source: str, now: float, due_at: float) -> bool:
         event.customer_id,
         event.object_id,
     )
-    return database.write(_RECORD, values) == 1
+    return storage.write(_RECORD, values) == 1
 
 
 class Subject(NamedTuple):
@@ -265,8 +265,8 @@ def due_customers(now: float, limit: int) -> list[str]:
     due = (StripeEvent.applied_at.is_null(), _is_due(now), StripeEvent.customer_id.is_null(False))
     by_age = StripeEvent.select(StripeEvent.customer_id).where(*due).group_by(StripeEvent.customer_id)
     earliest = fn.MIN(StripeEvent.next_attempt_at)
-    bought = database.column(by_age.where(SQL(IS_PURCHASE)).order_by(earliest).limit(limit))
-    waiting = database.column(by_age.order_by(earliest).limit(limit))
+    bought = storage.column(by_age.where(SQL(IS_PURCHASE)).order_by(earliest).limit(limit))
+    waiting = storage.column(by_age.order_by(earliest).limit(limit))
     return list(dict.fromkeys([*bought, *waiting]))[:limit]
 
 
@@ -287,7 +287,7 @@ def name_customer(event_ids: Sequence[str], customer_id: str, subscription_id: s
     To be called inside a writing transaction.
     """
     found = {"customer_id": customer_id, "object_id": subscription_id, "next_attempt_at": now}
-    for piece in database.pieces(event_ids):
+    for piece in storage.pieces(event_ids):
         StripeEvent.update(found).where(StripeEvent.id.in_(piece)).execute()
 
 
@@ -295,7 +295,7 @@ def next_due_at(now: float) -> float | None:
     """Return when the earliest pending event is due; None when nothing is pending."""
     moment = StripeEvent.next_attempt_at
     query = StripeEvent.select(fn.MIN(Case(None, [(_is_due(now), fn.MIN(moment, now))], moment)))
-    earliest: float | None = database.column(query.where(StripeEvent.applied_at.is_null()))[0]
+    earliest: float | None = storage.column(query.where(StripeEvent.applied_at.is_null()))[0]
     return earliest
 
 
@@ -310,7 +310,7 @@ class Pending(NamedTuple):
 def pending_of(subject: Subject) -> list[Pending]:
     """Read the subject's pending events, due or not, since one look serves them all; at most so many at a time."""
     query: Any = StripeEvent.select(StripeEvent.id, StripeEvent.type, StripeEvent.object_id).where(subject.events)
-    with database.reading():
+    with storage.reading():
         return [Pending(*row) for row in query.order_by(StripeEvent.id).limit(MOST_AT_ONCE).tuples()]
 
 
@@ -332,7 +332,7 @@ def backlog(now: float) -> Backlog:
         fn.COALESCE(fn.SUM(StripeEvent.attempts > 0), 0),
         fn.COALESCE(fn.MIN(StripeEvent.received_at), now),
     ).where(StripeEvent.applied_at.is_null())
-    with database.reading():
+    with storage.reading():
         pending, failing, oldest = query.tuples().get()
     return Backlog(pending, failing, max(0, int(now - oldest)))
 
@@ -341,7 +341,7 @@ def lease(subject: Subject, now: float, until: float) -> bool:
     """Claim the subject's due events against other workers, as many as one look answers; return whether there were any
     left to claim."""
     due = StripeEvent.select(StripeEvent.id).where(subject.events, _is_due(now)).order_by(StripeEvent.id)
-    with database.writing():
+    with storage.writing():
         claimed = StripeEvent.update(next_attempt_at=until).where(StripeEvent.id.in_(due.limit(MOST_AT_ONCE))).execute()
     return bool(claimed)
 
@@ -350,14 +350,14 @@ def make_due(now: float, event_id: str | None = None) -> bool:
     """Have everything that is pending due by now, or one event, whether it was to settle or to be tried again later;
     tell whether there was any."""
     chosen = (StripeEvent.id == event_id,) if event_id else ()
-    with database.writing():
+    with storage.writing():
         changed = StripeEvent.update(next_attempt_at=now).where(StripeEvent.applied_at.is_null(), *chosen).execute()
     return bool(changed)
 
 
 def mark_applied(event_ids: Sequence[str], outcome: str, now: float) -> None:
     """Mark these events applied. To be called inside the transaction that applies them."""
-    for piece in database.pieces(event_ids):
+    for piece in storage.pieces(event_ids):
         StripeEvent.update(applied_at=now, outcome=outcome, error=None).where(
             StripeEvent.id.in_(piece), StripeEvent.applied_at.is_null()
         ).execute()
@@ -374,7 +374,7 @@ def postpone(subject: Subject, leased_until: float, error: str, now: float) -> N
         "error": error[:LONGEST_ERROR],
         "next_attempt_at": Case(StripeEvent.attempts, pauses, now + with_jitter(backoff(DOUBLINGS))),
     }
-    with database.writing():
+    with storage.writing():
         StripeEvent.update(values).where(subject.events, StripeEvent.next_attempt_at == leased_until).execute()
 
 
@@ -382,7 +382,7 @@ def reopen(event: EventRef, source: str, now: float) -> None:
     """Make an event pending and due, whether it is new, waits, or was applied before."""
     record(event, source, now, now)
     waits_since = Case(None, [(StripeEvent.applied_at.is_null(), StripeEvent.received_at)], now)
-    with database.writing():
+    with storage.writing():
         StripeEvent.update(
             applied_at=None, outcome=None, attempts=0, error=None, received_at=waits_since, next_attempt_at=now
         ).where(StripeEvent.id == event.id).execute()

@@ -4,7 +4,7 @@ import json
 import uuid
 from typing import Any
 
-from .. import database
+from .. import storage
 from ..models import Access, Notice, User, access_at
 from . import outbox
 
@@ -71,14 +71,14 @@ def _write(user_id: str, kind: str, before: str, after: str, now: float) -> None
 
 def note_what_time_changed(now: float, limit: int) -> None:
     """Write the notices of what time alone has changed, such as a grace that is over."""
-    for user_id in database.column(_by_time(User.id).where(User.next_change_at <= now).limit(limit)):
-        with database.writing():
+    for user_id in storage.column(_by_time(User.id).where(User.next_change_at <= now).limit(limit)):
+        with storage.writing():
             note(user_id, now)
 
 
 def next_note_at() -> int | None:
     """Tell when time alone will change an answer; None when it will not."""
-    moment: int | None = next(iter(database.column(_by_time(User.next_change_at).limit(1))), None)
+    moment: int | None = next(iter(storage.column(_by_time(User.next_change_at).limit(1))), None)
     return moment
 
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from peewee import fn
 
-from .. import database
+from .. import storage
 from ..models import Notice, NoticeDelivery, NoticeReceiver
 from .pauses import LONGEST_WITH_JITTER_SECONDS, backoff, is_due, with_jitter
 
@@ -35,7 +35,7 @@ def register(name: str, now: float) -> None:
     known = NoticeReceiver.get_or_none(NoticeReceiver.name == name)
     if known is not None and not is_due(known.seen_at + SEEN_EVERY_SECONDS, now, SEEN_EVERY_SECONDS):
         return
-    with database.writing():
+    with storage.writing():
         if known is not None and known.seen_at <= now - AWAY_SECONDS:
             Delivery.update(delivered_at=now, outcome="away", error=None).where(*_pending(name)).execute()
         NoticeReceiver.insert(name=name, seen_at=now).on_conflict_replace().execute()
@@ -97,7 +97,7 @@ def _is_first() -> Any:
 
 def _move(row: Any, now: float) -> bool:
     is_as_read = (*_row(row.receiver, row.notice_id), Delivery.next_attempt_at == row.next_attempt_at)
-    with database.writing():
+    with storage.writing():
         return bool(Delivery.update(next_attempt_at=now + LEASE_SECONDS).where(*is_as_read).execute())
 
 
@@ -107,14 +107,14 @@ def _row(receiver: str, notice_id: int) -> tuple[Any, ...]:
 
 def renew(held: Held, now: float) -> None:
     """Keep the claim on a notice that takes long to be told."""
-    with database.writing():
+    with storage.writing():
         Delivery.update(next_attempt_at=now + LEASE_SECONDS).where(*_row(held.receiver, held.notice.id)).execute()
 
 
 def mark_delivered(held: Held, outcome: str, now: float) -> None:
     """Note that the receiver has taken it."""
     taken = {"delivered_at": now, "outcome": outcome, "error": None, "attempts": held.attempts + 1}
-    with database.writing():
+    with storage.writing():
         Delivery.update(taken).where(*_row(held.receiver, held.notice.id)).execute()
 
 
@@ -122,7 +122,7 @@ def postpone(held: Held, error: str, now: float, at_least_seconds: float = 0) ->
     """Note a failed attempt, and try again later, with growing pauses, until it is taken or pruned."""
     pause = with_jitter(backoff(held.attempts))
     failed = {"attempts": held.attempts + 1, "error": error[:500]}
-    with database.writing():
+    with storage.writing():
         Delivery.update(failed, next_attempt_at=now + max(pause, at_least_seconds)).where(
             *_row(held.receiver, held.notice.id)
         ).execute()
@@ -130,7 +130,7 @@ def postpone(held: Held, error: str, now: float, at_least_seconds: float = 0) ->
 
 def next_due_at(receiver: str) -> float | None:
     """Tell when the receiver is next to be told something; None when nothing is pending."""
-    earliest: float | None = database.column(
+    earliest: float | None = storage.column(
         Delivery.select(fn.MIN(Delivery.next_attempt_at)).where(*_pending(receiver))
     )[0]
     return earliest
@@ -158,7 +158,7 @@ def backlog(now: float) -> Backlog:
         .join(Notice)
         .where(Delivery.delivered_at.is_null())
     )
-    with database.reading():
+    with storage.reading():
         pending, failing, oldest = query.tuples().get()
     return Backlog(pending, failing, max(0, int(now - oldest)))
 
@@ -194,7 +194,7 @@ def waiting_since(moment: float) -> list[Any]:
 
 def resend(wanted: Any, now: float) -> int:
     """Owe the notices that this condition on Notice chooses to every receiver, once more; tell how many there are."""
-    with database.writing():
+    with storage.writing():
         chosen: Any = list(Notice.select(Notice.id, Notice.user).where(wanted).tuples())
         owe(chosen, now, again=True)
     return len(chosen)
@@ -203,16 +203,14 @@ def resend(wanted: Any, now: float) -> int:
 def retry(now: float) -> int:
     """Have all that was told in vain due now, its pauses forgotten; tell how many there are."""
     failing = (Delivery.delivered_at.is_null(), Delivery.attempts > 0)
-    with database.writing():
+    with storage.writing():
         changed: int = Delivery.update(attempts=0, next_attempt_at=now).where(*failing).execute()
     return changed
 
 
 def present_receivers(now: float) -> list[str]:
     """Tell who is owed what changes now."""
-    return database.column(
-        NoticeReceiver.select(NoticeReceiver.name).where(NoticeReceiver.seen_at > now - AWAY_SECONDS)
-    )
+    return storage.column(NoticeReceiver.select(NoticeReceiver.name).where(NoticeReceiver.seen_at > now - AWAY_SECONDS))
 
 
 def withdraw(user_id: str) -> None:
@@ -223,13 +221,13 @@ def withdraw(user_id: str) -> None:
 
 def older_than(moment: float, limit: int) -> list[int]:
     """Return the ids of notices that are older, delivered or not."""
-    return database.column(Notice.select(Notice.id).where(Notice.created_at < moment).limit(limit))
+    return storage.column(Notice.select(Notice.id).where(Notice.created_at < moment).limit(limit))
 
 
 def forget(numbers: Sequence[int]) -> int:
     """Forget these notices; tell how many times one of them was never taken."""
     chosen = Delivery.notice.in_(numbers)
-    with database.writing():
+    with storage.writing():
         untaken: int = Delivery.select().where(chosen, Delivery.delivered_at.is_null()).count()
         Delivery.delete().where(chosen).execute()
         Notice.delete().where(Notice.id.in_(numbers)).execute()

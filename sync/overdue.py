@@ -2,7 +2,7 @@
 
 from peewee import fn
 
-from .. import database
+from .. import storage
 from ..models import Subscription
 from .states import SubscriptionState
 
@@ -28,12 +28,12 @@ def customers(now: float, limit: int) -> list[str]:
     """List the customers that are to be asked about, the longest overdue first."""
     overdue = Subscription.ask_at <= now
     query = Subscription.select(Subscription.customer).where(overdue).order_by(Subscription.ask_at).limit(limit)
-    return list(dict.fromkeys(database.column(query)))
+    return list(dict.fromkeys(storage.column(query)))
 
 
 def claim(customer_id: str, now: float) -> bool:
     """Claim a customer that is to be asked about; should asking fail, it is due again in a minute."""
-    with database.writing():
+    with storage.writing():
         claimed = (
             Subscription.update(ask_at=now + GRANTED_SECONDS)
             .where(Subscription.customer == customer_id, Subscription.ask_at <= now)
@@ -51,7 +51,7 @@ def shorten_waits(now: float) -> int:
     end = fn.COALESCE(fn.MIN(table.current_period_end, table.cancel_at), table.current_period_end, table.cancel_at)
     over_for = now - (end - table.clock_ahead)
     pause = fn.MIN(fn.MAX(over_for, GRANTED_SECONDS), LONGEST_PAUSE_SECONDS)
-    with database.writing():
+    with storage.writing():
         changed: int = table.update(ask_at=now).where(table.ask_at > fn.MAX(now, now - over_for) + pause).execute()
     return changed
 
@@ -59,4 +59,4 @@ def shorten_waits(now: float) -> int:
 def next_ask_at() -> float | None:
     """Tell when Stripe is next to be asked about a subscription; None when never."""
     query = Subscription.select(Subscription.ask_at).where(Subscription.ask_at.is_null(False))
-    return next(iter(database.column(query.order_by(Subscription.ask_at).limit(1))), None)
+    return next(iter(storage.column(query.order_by(Subscription.ask_at).limit(1))), None)

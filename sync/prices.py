@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .. import database
+from .. import storage
 from ..errors import ConfigError, UnknownPlan
 from ..models import Price
 from ..plans import Plan
@@ -33,7 +33,7 @@ class Catalogue:
 
     def apply_plans(self, now: float) -> None:
         """Make the remembered prices say what plans.toml says now; asks nobody."""
-        with database.writing():
+        with storage.writing():
             changed = [row.id for row in Price.select() if self._store(row, self._plan_of(row))]
             summarize_users_of_prices(changed, now)
 
@@ -43,7 +43,7 @@ class Catalogue:
         Errors  ConfigError when one price turns out to stand for two plans; StripeError as the gateway's
         """
         found = self._resolve(gateway)
-        with database.writing():
+        with storage.writing():
             Price.update(sold=False).execute()
             for name, price in found.items():
                 self.store_price(price)
@@ -99,7 +99,7 @@ class Catalogue:
         with_plan = Price.select(Price.id).where(
             Price.id.in_([item.price.id for item in items]), Price.plan.is_null(False)
         )
-        planned = set(database.column(with_plan))
+        planned = set(storage.column(with_plan))
         return next((item for item in items if item.price.id in planned), items[0] if items else None)
 
     def _resolve(self, gateway: "Gateway") -> "dict[str, PriceState]":
@@ -134,7 +134,7 @@ class Catalogue:
     def _only_plan_of_product(self, product_id: str) -> str | None:
         """An unnamed price of a product is that product's plan, unless the product serves several plans."""
         query = Price.select(Price.plan).where(Price.product_id == product_id, Price.plan.is_null(False)).distinct()
-        plans: list[str] = database.column(query)
+        plans: list[str] = storage.column(query)
         return plans[0] if len(plans) == 1 else None
 
     def _store(self, row: Price, plan_key: str | None) -> bool:

@@ -1,6 +1,6 @@
 """A user's e-mail and name: what the host changes reaches Stripe, and the user's own row."""
 
-from .. import database
+from .. import storage
 from ..errors import UnknownCustomer
 from ..models import Customer, User
 from .converge import Converger
@@ -18,7 +18,7 @@ def update_user(converger: Converger, user_id: str, email: str | None, name: str
     if not all(text.isprintable() and len(text) <= LONGEST_TEXT for text in changes.values()):
         raise ValueError(f"an e-mail or a name is a text of at most {LONGEST_TEXT} printable characters")
     customers = (Customer.user == user_id, Customer.deleted_at.is_null())
-    for customer_id in database.column(Customer.select(Customer.id).where(*customers)):
+    for customer_id in storage.column(Customer.select(Customer.id).where(*customers)):
         try:
             converger.gateway.update_customer(customer_id, changes)
         except UnknownCustomer:
@@ -27,7 +27,7 @@ def update_user(converger: Converger, user_id: str, email: str | None, name: str
 
 
 def _write(user_id: str, changes: dict[str, str | None], now: float) -> None:
-    with database.writing():
+    with storage.writing():
         User.insert(id=user_id, created_at=int(now)).on_conflict_ignore().execute()
         User.update(changes).where(User.id == user_id).execute()
         # A fetch that is under way may hold what was there before: it is to start over.

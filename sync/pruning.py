@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from .. import database
+from .. import storage
 from ..models import StripeEvent
 from . import outbox
 
@@ -28,9 +28,9 @@ def prune(now: float, keep_days: int) -> None:
 def _prune_events(now: float, keep_days: int) -> None:
     is_old = StripeEvent.applied_at < now - keep_days * DAY_SECONDS
     count, last = 0, ""
-    while old := database.column(_ids_after(last).where(is_old).limit(BATCH)):
+    while old := storage.column(_ids_after(last).where(is_old).limit(BATCH)):
         last = old[-1]
-        with database.writing():
+        with storage.writing():
             count += StripeEvent.delete().where(StripeEvent.id.in_(old), is_old).execute()
     if count:
         log.info("%d events, applied more than %d days ago, are forgotten", count, keep_days)

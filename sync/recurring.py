@@ -1,6 +1,6 @@
 """Recurring work that several processes share: each due run is claimed by one of them."""
 
-from .. import database
+from .. import storage
 from ..models import Cursor
 from .pauses import is_due
 
@@ -9,7 +9,7 @@ def claim(name: str, now: float, every_seconds: float) -> bool:
     """Claim the run that is due, and set the next one; return whether it was ours to claim."""
     cursor = Cursor.get_or_none(Cursor.name == name)
     if cursor is None:
-        with database.writing():
+        with storage.writing():
             Cursor.insert(name=name).on_conflict_ignore().execute()
         cursor = Cursor.get_by_id(name)
     if not is_due(cursor.next_run_at, now, every_seconds):
@@ -19,7 +19,7 @@ def claim(name: str, now: float, every_seconds: float) -> bool:
 
 def make_due(name: str, at: float) -> None:
     """Have the next run no later than at this time."""
-    with database.writing():
+    with storage.writing():
         Cursor.update(next_run_at=at).where(Cursor.name == name, Cursor.next_run_at > at).execute()
 
 
@@ -38,14 +38,14 @@ def position(name: str) -> int:
 
 def save_position(name: str, position: int) -> None:
     """Remember how far the work has come."""
-    with database.writing():
+    with storage.writing():
         Cursor.insert(name=name, position=position).on_conflict(
             conflict_target=[Cursor.name], update={"position": position}
         ).execute()
 
 
 def _move(cursor: Cursor, next_run_at: float) -> bool:
-    with database.writing():
+    with storage.writing():
         moved = (
             Cursor.update(next_run_at=next_run_at)
             .where(Cursor.name == cursor.name, Cursor.next_run_at == cursor.next_run_at)

@@ -19,7 +19,7 @@ import threading
 
 from peewee import fn
 
-from .. import database
+from .. import storage
 from ..errors import DatabaseUnavailable
 from ..models import StripeEvent, setting
 from ..trouble import Trouble
@@ -85,7 +85,7 @@ class Refusals:
             is_clear, self._is_clear = self._is_clear, True
         self._trouble.end()
         if not is_clear and setting(STORED) is not None:
-            database.write(_CLEAR, (STORED,))
+            storage.write(_CLEAR, (STORED,))
 
     def problem(self, now: float) -> str | None:
         """Return what is wrong, when it is Stripe whose webhooks are refused; see above.
@@ -106,7 +106,7 @@ class Refusals:
         said = {"at": int(now), "reason": reason[:LONGEST_REASON]}
         self._is_clear = False
         try:
-            database.write(_STORE, (STORED, json.dumps(said)))
+            storage.write(_STORE, (STORED, json.dumps(said)))
         except DatabaseUnavailable as error:  # this webhook is refused in any case
             log.debug("refused webhooks are not written down for the doctor: %s", error)
 
@@ -126,10 +126,10 @@ def stored_problem(now: float) -> str | None:
 def _accepted_at() -> float:
     """Return when any process last accepted a webhook that is in the file; 0 when none is."""
     query = StripeEvent.select(fn.MAX(StripeEvent.received_at)).where(StripeEvent.source == "webhook")
-    return next(iter(database.column(query)), None) or 0.0
+    return next(iter(storage.column(query)), None) or 0.0
 
 
 def _were_polled(event_ids: list[str]) -> bool:
     """Return whether Stripe's own list has brought one of these events."""
     polled = StripeEvent.select(StripeEvent.id).where(StripeEvent.id.in_(event_ids), StripeEvent.source == "poll")
-    return bool(database.column(polled.limit(1)))
+    return bool(storage.column(polled.limit(1)))

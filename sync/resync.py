@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import database
+from .. import storage
 from ..errors import BillingError, DatabaseUnavailable, StripeFailed, StripeUnavailable
 from ..models import Access, Customer, Subscription, User, read_access, remember_once, setting
 from . import recurring
@@ -136,7 +136,7 @@ class Mending(Converger):
 
     def _write(self, row: Customer, fetched: Fetched, event_ids: Sequence[str], now: float) -> str | None:
         user_id = self.owner_of(row, fetched.customer) if fetched.customer else row.user_id
-        with database.writing() if self._writes else database.trying():
+        with storage.writing() if self._writes else storage.trying():
             Customer.insert(id=row.id).on_conflict_ignore().execute()
             held = _held(row.id)
             access = read_access(user_id) if user_id else None
@@ -181,7 +181,7 @@ def _going_on() -> dict[str, str]:
     query: Any = Subscription.select(Subscription.id, Subscription.customer).where(
         Subscription.subscription_status.not_in(ENDED)
     )
-    with database.reading():
+    with storage.reading():
         return dict(query.tuples())
 
 

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from .. import database
+from .. import storage
 from ..models import Access, Customer, Subscription, User, read_access
 
 PAGE = 50
@@ -34,8 +34,8 @@ def count_by_reason() -> dict[str, int]:
     Errors  DatabaseUnavailable
     """
     query = "SELECT reason, count(*) AS users FROM corkage_access GROUP BY reason ORDER BY users DESC, reason"
-    with database.reading():
-        return dict(database.connection().execute(query).fetchall())
+    with storage.reading():
+        return dict(storage.connection().execute(query).fetchall())
 
 
 def find_users(wanted: str, reason: str = "", after: str = "") -> Roll:
@@ -56,8 +56,8 @@ def find_users(wanted: str, reason: str = "", after: str = "") -> Roll:
         "words": f"%{words}%" if wanted else "",
         "limit": PAGE + 1,
     }
-    with database.reading():
-        rows = database.connection().execute(_FIND, values).fetchall()
+    with storage.reading():
+        rows = storage.connection().execute(_FIND, values).fetchall()
     users = [(read_access(user_id), email) for user_id, email in rows[:PAGE]]
     return Roll(users, rows[PAGE - 1][0] if len(rows) > PAGE else _last_scanned(after))
 
@@ -72,6 +72,6 @@ def _named(wanted: str) -> list[User]:
 
 
 def _last_scanned(after: str) -> str | None:
-    with database.reading():
-        row = database.connection().execute(_LAST_SCANNED, (after, MOST_SCANNED - 1)).fetchone()
+    with storage.reading():
+        row = storage.connection().execute(_LAST_SCANNED, (after, MOST_SCANNED - 1)).fetchone()
     return row[0] if row else None

@@ -5,7 +5,7 @@ from typing import Any
 
 from peewee import JOIN
 
-from .. import database
+from .. import storage
 from ..models import STANDING, Customer, Price, Subscription, User
 from .notices import note
 
@@ -34,7 +34,7 @@ def summarize(user_id: str, now: float, *, tells: bool = True) -> None:
 
 def summarize_users_of_prices(price_ids: Sequence[str], now: float) -> None:
     """Summarize again every user that has a subscription to one of these prices. Inside a writing transaction."""
-    for piece in database.pieces(price_ids):
+    for piece in storage.pieces(price_ids):
         subscribers = Subscription.select(Subscription.customer).where(Subscription.stripe_price_id.in_(piece))
         for user_id in users_of(subscribers):
             summarize(user_id, now)
@@ -42,7 +42,7 @@ def summarize_users_of_prices(price_ids: Sequence[str], now: float) -> None:
 
 def users_of(customers: Any) -> list[str]:
     """List the users, each once, that customers of a query belong to."""
-    return database.column(
+    return storage.column(
         Customer.select(Customer.user).where(Customer.id.in_(customers), Customer.user.is_null(False)).distinct()
     )
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .. import database
+from .. import storage
 from ..errors import ConfigError, DatabaseUnavailable
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class WorkerThread:
         try:
             return self._begin_due()
         except DatabaseUnavailable as error:
-            database.note(error)
+            storage.note(error)
             return 1.0
         except ConfigError as error:
             log.error("the worker cannot work with this configuration: %s", error)

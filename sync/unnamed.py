@@ -2,7 +2,7 @@
 
 import logging
 
-from .. import database
+from .. import storage
 from . import inbox
 from .gateway import Gateway
 
@@ -17,7 +17,7 @@ def find_customer(gateway: Gateway, subject: inbox.Subject, now: float) -> None:
     object_id = subject.object_id or ""
     event_ids = [event.id for event in inbox.pending_of(subject)]
     customer_id, subscription_id = _owner_of(gateway, object_id)
-    with database.writing():
+    with storage.writing():
         if customer_id is None:
             inbox.mark_applied(event_ids, "no customer", now)
         else:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .. import database
+from .. import storage
 from ..errors import BillingError, DatabaseUnavailable, StripeError
 from . import clocks, inbox, notices, overdue, recurring, unnamed
 from .account import Account
@@ -209,7 +209,7 @@ class Worker:
     def _refresh_prices(self, now: float) -> None:
         waiting = [event.id for event in inbox.pending_of(inbox.CATALOGUE)]
         self.catalogue.refresh(self.gateway, now)
-        with database.writing():
+        with storage.writing():
             inbox.mark_applied(waiting, "refreshed", now)
 
     def _refresh_prices_hourly(self, now: float, _is_stopping: Callable[[], bool]) -> BillingError | None:

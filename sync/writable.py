@@ -2,7 +2,7 @@
 
 import time
 
-from .. import database
+from .. import storage
 from ..errors import DatabaseUnavailable
 
 WAIT_SECONDS = 1.0  # for other writers; a health check is not to hang as long as a write may
@@ -30,15 +30,15 @@ class Writable:
         if time.monotonic() >= self._next_try_at:
             self._next_try_at = time.monotonic() + TRY_EVERY_SECONDS  # before: others who ask meanwhile do not wait
             return try_to_write()
-        reason = database.current().trouble.reason
+        reason = storage.current().trouble.reason
         return reason or _reason_of_file()
 
 
 def try_to_write() -> str | None:
     """Write to the open database, and return why that failed; None when it did not."""
-    known = database.current().trouble
+    known = storage.current().trouble
     try:
-        is_tried = database.current().test_write(WAIT_SECONDS)
+        is_tried = storage.current().test_write(WAIT_SECONDS)
     except DatabaseUnavailable as error:
         return str(error)
     return None if is_tried else known.reason or None
@@ -52,7 +52,7 @@ def mend(reason: str, path: str) -> str:
 
 def _reason_of_file() -> str | None:
     try:
-        database.current().file.check()
+        storage.current().file.check()
     except DatabaseUnavailable as error:
         return str(error)
     return None

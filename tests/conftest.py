@@ -14,7 +14,7 @@ from chromium import launched
 from contract import problems
 from harness import APP, AUTH_SECRET, PRO, WEBHOOK_SECRET, App, Receiver, Shop, open_shop, receiving, running, sdk
 
-from corkage import database
+from corkage import storage
 from corkage.config import Config
 from corkage.simulator import Simulator, thin
 
@@ -123,8 +123,8 @@ def asked_inside_a_transaction(monkeypatch: pytest.MonkeyPatch) -> Iterator[list
     send, seen = requests.Session.request, []
 
     def watched(*args: Any, **options: Any) -> Any:
-        opened = database.proxy.obj
-        if opened is not None and not opened.is_closed() and database.connection().in_transaction:
+        opened = storage.proxy.obj
+        if opened is not None and not opened.is_closed() and storage.connection().in_transaction:
             seen.append(str(args[1:3]))
         return send(*args, **options)
 
@@ -137,4 +137,4 @@ def asked_inside_a_transaction(monkeypatch: pytest.MonkeyPatch) -> Iterator[list
 def _one_failure_does_not_spread() -> Iterator[None]:
     """Close the file that a failed test left open: there is one per process."""
     yield
-    database.close_file()
+    storage.close_file()

@@ -2,7 +2,7 @@
 
 import time
 
-from corkage import database
+from corkage import storage
 from corkage.models import Notice, NoticeDelivery, User
 from corkage.sync import notices
 
@@ -17,7 +17,7 @@ def until(condition, seconds=30.0):
 def write(user="ann", kind="access_granted", at=None):
     """A notice, as a change of access writes it; its id."""
     at = time.time() if at is None else at
-    with database.writing():
+    with storage.writing():
         User.insert(id=user, created_at=0).on_conflict_ignore().execute()
         told = '{"allowed": true, "reason": "active", "status": "active", "a_later_versions": 1}'
         notices._write(user, kind, told, told, at)

@@ -200,7 +200,7 @@ def test_who_never_subscribed_is_not_let_in_known_or_not(app, known):
 
 
 def test_the_view_has_the_columns_of_access_and_no_other(app):
-    from corkage.database import connection
+    from corkage.storage import connection
 
     columns = [row[1] for row in connection().execute("PRAGMA table_info(corkage_access)")]
 

@@ -9,7 +9,7 @@ from harness import running
 from sabotage import Killed, at_step, kill
 from telling import write
 
-from corkage import Identity, database
+from corkage import Identity, storage
 from corkage.errors import CheckoutInProgress, NoBillingAccount, StripeError, StripeUnavailable, UnknownCustomer
 from corkage.models import (
     TABLES,
@@ -187,7 +187,7 @@ def test_late_events_polls_and_full_syncs_do_not_bring_the_user_back(config, sho
         early = shop.event("customer.subscription.created")
 
         app.billing.forget("ann")
-        with database.writing():
+        with storage.writing():
             StripeEvent.delete().execute()  # or those of before would be known
         for event in (early, shop.event("customer.subscription.deleted"), shop.event("customer.deleted")):
             assert app.deliver(event).status_code == 200
@@ -260,7 +260,7 @@ def test_a_customer_that_comes_in_its_midst_is_ended_too(app, customer, shop, mo
 
 def test_a_click_that_begins_in_its_midst_is_waited_for(app, customer, monkeypatch):
     def click(_):
-        with database.writing():
+        with storage.writing():
             CheckoutAttempt.insert(
                 user="ann", nonce="n", plan="pro", params="{}", claimed_until=time.time() + 60, created_at=0
             ).execute()
@@ -360,7 +360,7 @@ def test_an_open_checkout_is_closed_so_that_it_cannot_be_paid_any_more(app, shop
 
 
 def test_a_click_that_is_being_carried_out_is_waited_for(app, customer, simulator):
-    with database.writing():
+    with storage.writing():
         CheckoutAttempt.insert(
             user="ann", nonce="n", plan="pro", params="{}", claimed_until=time.time() + 60, created_at=0
         ).execute()
@@ -377,7 +377,7 @@ def test_a_click_that_is_being_carried_out_is_waited_for(app, customer, simulato
 
 
 def test_a_customer_that_another_account_has_is_not_forgotten_unended(app, customer, shop):
-    with database.writing():
+    with storage.writing():
         Customer.insert(id="cus_elsewhere", user="ann", fetched_at=1).execute()
 
     with pytest.raises(UnknownCustomer):

@@ -12,7 +12,7 @@ import pytest
 import requests
 from harness import APP, fail, running, serving
 
-from corkage import Billing, Identity, database
+from corkage import Billing, Identity, storage
 from corkage.config import Config
 from corkage.errors import ConfigError
 from corkage.handlers import operator
@@ -340,7 +340,7 @@ def test_a_customer_of_nobody_is_found_and_offered_to_be_linked(app, shop, signe
 
 
 def test_a_thousand_users_come_by_the_page_each_once(app, signed_in):
-    with database.writing():
+    with storage.writing():
         User.insert_many([{"id": f"user {n:04}", "created_at": 1} for n in range(1000)]).execute()
     seen, address = [], "admin"
 
@@ -466,7 +466,7 @@ def test_what_fails_and_waits_is_listed_with_the_reason_and_what_was_applied_on_
     for id_ in ("evt_fails", "evt_waits", "evt_done"):
         record(id_, customer, now - 600, now + 600)
     fail("evt_fails", "stripe_unavailable: no answer", now)
-    with database.writing():
+    with storage.writing():
         inbox.mark_applied(["evt_done"], "converged", now)
 
     said, applied = (text_of(signed_in.get(f"?show=events{more}")) for more in ("", "&state=applied"))

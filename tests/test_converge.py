@@ -9,7 +9,7 @@ from harness import APP, DAY
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from corkage import database
+from corkage import storage
 from corkage.errors import StripeError, StripeUnavailable, UnknownCustomer
 from corkage.models import Customer, StripeEvent, Subscription, User
 from corkage.sync import inbox
@@ -505,7 +505,7 @@ def test_an_email_changed_at_stripe_is_followed(app, shop):
 
 
 def test_a_call_to_stripe_inside_a_transaction_would_fail_every_test(app, asked_inside_a_transaction):
-    with pytest.raises(UnknownCustomer), database.writing():
+    with pytest.raises(UnknownCustomer), storage.writing():
         app.billing.worker.gateway.customer("cus_1")
 
     assert len(asked_inside_a_transaction) == 1

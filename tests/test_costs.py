@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from corkage import database
+from corkage import storage
 from corkage.models import Access, Customer, StripeEvent, Subscription, User
 from corkage.sync import inbox
 
@@ -16,7 +16,7 @@ EVENTS, USERS = 2_000, 2_000
 @contextmanager
 def statements():
     """Tell which statements reach SQLite, on every connection that is open."""
-    seen, connections = [], database.current().open_connections()
+    seen, connections = [], storage.current().open_connections()
     for connection in connections:
         connection.set_trace_callback(seen.append)
     try:
@@ -100,7 +100,7 @@ def test_a_user_with_a_subscription_takes_at_most_640_bytes(app):
         "current_period_end": 1_790_000_000,
         "ours": True,
     }
-    with database.writing():
+    with storage.writing():
         for number in range(USERS):
             user, customer, subscription = (
                 f"user_{number:08}",
@@ -129,4 +129,4 @@ def stripe_id(prefix, number, length):
 
 
 def size():
-    return database.connection().execute("PRAGMA page_count").fetchone()[0] * 4096
+    return storage.connection().execute("PRAGMA page_count").fetchone()[0] * 4096

@@ -9,10 +9,11 @@ from dataclasses import replace
 import pytest
 import requests
 
-from corkage import database, models
+from corkage import models, storage
 from corkage.billing_app import Billing
 from corkage.errors import ConfigError, DatabaseUnavailable
 from corkage.models import Setting, User
+from corkage.storage import sqlite
 
 
 def add_user(user_id):
@@ -21,14 +22,14 @@ def add_user(user_id):
 
 def test_the_file_is_durable_and_strict(app):
     names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
-    asked = {name: database.connection().execute(f"PRAGMA {name}").fetchone()[0] for name in names}
+    asked = {name: storage.connection().execute(f"PRAGMA {name}").fetchone()[0] for name in names}
 
     assert asked == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000}
 
 
 def test_a_failed_write_leaves_nothing_and_the_connection_is_good(app):
     def fail():
-        with database.writing():
+        with storage.writing():
             add_user("ann")
             raise ZeroDivisionError
 
@@ -36,29 +37,29 @@ def test_a_failed_write_leaves_nothing_and_the_connection_is_good(app):
         fail()
 
     assert User.select().count() == 0
-    with database.writing():
+    with storage.writing():
         add_user("bob")
     assert User.select().count() == 1
 
 
 def test_writing_transactions_do_not_nest(app):
-    with pytest.raises(RuntimeError, match="must not nest"), database.writing(), database.writing():
+    with pytest.raises(RuntimeError, match="must not nest"), storage.writing(), storage.writing():
         pass
 
 
 def test_a_bug_in_a_statement_is_no_unavailable_database(app):
     import peewee
 
-    with database.writing():
+    with storage.writing():
         add_user("ann")
-    with pytest.raises(peewee.IntegrityError), database.writing():
+    with pytest.raises(peewee.IntegrityError), storage.writing():
         add_user("ann")
 
 
 def test_writers_of_one_process_wait_for_each_other_and_none_is_turned_away(app):
     def write(number):
         for each in range(20):
-            with database.writing():
+            with storage.writing():
                 add_user(f"{number}-{each}")
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
@@ -77,34 +78,34 @@ def test_a_thread_that_ends_takes_its_connection_along(app):
     thread.start()
     thread.join()
     gc.collect()
-    before = len(database.current().open_connections())
+    before = len(storage.current().open_connections())
     for _ in range(5):
         thread = threading.Thread(target=lambda: User.select().count())
         thread.start()
         thread.join()
     gc.collect()
 
-    assert len(database.current().open_connections()) <= before
+    assert len(storage.current().open_connections()) <= before
 
 
 def test_a_forked_child_opens_its_own_connection_and_leaves_the_parents_alone(app):
-    parents = database.connection()
+    parents = storage.connection()
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            with database.writing():
+            with storage.writing():
                 add_user("child")
-            fresh = database.connection() is not parents
+            fresh = storage.connection() is not parents
             os.write(writing, b"fresh" if fresh else b"shared")
         finally:
             os._exit(0)
     os.waitpid(child, 0)
 
     assert os.read(reading, 9) == b"fresh"
-    assert database.connection() is parents
+    assert storage.connection() is parents
     assert User.get().id == "child"
-    with database.writing():
+    with storage.writing():
         add_user("parent")
 
 
@@ -124,14 +125,14 @@ def test_an_upgrade_runs_once_in_a_transaction_and_renews_the_view(config, monke
     Billing(config).close()
 
     def add_column():
-        database.execute("ALTER TABLE corkage_user ADD COLUMN nickname VARCHAR")
+        storage.execute("ALTER TABLE corkage_user ADD COLUMN nickname VARCHAR")
 
     monkeypatch.setattr(models, "UPGRADES", (*models.UPGRADES, add_column))
     monkeypatch.setattr(models, "ACCESS_VIEW", models.ACCESS_VIEW.replace("'ended'", "'over'"))
     for _ in range(2):
         billing = Billing(config)
         assert Setting.get_by_id("schema_version").value == str(len(models.UPGRADES))
-        view = database.connection().execute("SELECT sql FROM sqlite_master WHERE type = 'view'").fetchone()[0]
+        view = storage.connection().execute("SELECT sql FROM sqlite_master WHERE type = 'view'").fetchone()[0]
         billing.close()
     assert "'over'" in view
 
@@ -140,7 +141,7 @@ def test_an_upgrade_that_fails_changes_nothing(config, monkeypatch):
     Billing(config).close()
 
     def fail():
-        database.execute("ALTER TABLE corkage_user ADD COLUMN nickname VARCHAR")
+        storage.execute("ALTER TABLE corkage_user ADD COLUMN nickname VARCHAR")
         raise ZeroDivisionError
 
     monkeypatch.setattr(models, "UPGRADES", (*models.UPGRADES, fail))
@@ -149,7 +150,7 @@ def test_an_upgrade_that_fails_changes_nothing(config, monkeypatch):
     monkeypatch.undo()
 
     billing = Billing(config)
-    assert "nickname" not in [column.name for column in database.current().get_columns("corkage_user")]
+    assert "nickname" not in [column.name for column in storage.current().get_columns("corkage_user")]
     assert not billing.access("ann").allowed
     billing.close()
 
@@ -186,14 +187,14 @@ def test_reading_a_damaged_file_is_a_503(app):
         def execute(self, *_):
             raise sqlite3.DatabaseError("database disk image is malformed")
 
-    with pytest.raises(DatabaseUnavailable), database.reading():
+    with pytest.raises(DatabaseUnavailable), storage.reading():
         Damaged().execute()
 
 
 def test_a_read_that_the_file_refuses_is_a_503_wherever_it_is_made(app):
-    with database.writing():
+    with storage.writing():
         add_user("ann")
-    database.release()
+    storage.release()
     with open(app.billing.config.database, "r+b") as file:
         file.write(b"no database" * 10)
 
@@ -204,15 +205,15 @@ def test_a_read_that_the_file_refuses_is_a_503_wherever_it_is_made(app):
 
 
 def test_the_write_lock_is_free_after_a_locked_file(config, monkeypatch):
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.05)
     billing = Billing(config)
     other = sqlite3.connect(config.database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(DatabaseUnavailable), database.writing():
+    with pytest.raises(DatabaseUnavailable), storage.writing():
         pass
     other.execute("COMMIT")
     other.close()
-    with database.writing():
+    with storage.writing():
         add_user("ann")
     assert User.get().id == "ann"
     billing.close()

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from telling import pending, until, write
 
-from corkage import Identity, Notice, database
+from corkage import Identity, Notice, storage
 from corkage.models import Notice as NoticeRow
 from corkage.models import NoticeDelivery, NoticeReceiver
 from corkage.sync import outbox
@@ -141,7 +141,7 @@ def test_hooks_run_outside_any_transaction_and_may_ask_and_write(app, shop):
     seen = []
 
     def hook(notice):
-        seen.append((database.connection().in_transaction, app.billing.access(notice.user_id).reason))
+        seen.append((storage.connection().in_transaction, app.billing.access(notice.user_id).reason))
         with closing(sqlite3.connect(app.billing.config.database, timeout=0)) as other, other:
             other.execute("UPDATE corkage_setting SET value = value")
 
@@ -354,7 +354,7 @@ def test_a_claim_that_another_won_is_passed_over(told, clock, monkeypatch):
 @given(data=st.data())
 def test_whatever_fails_each_users_order_holds_and_all_is_told(app, data):
     """Three users' notices, of which any try may fail, be down, or be taken and not be written down."""
-    with database.writing():
+    with storage.writing():
         for table in (NoticeDelivery, NoticeRow, NoticeReceiver):
             table.delete().execute()
     clock, told = Clock(), Told()

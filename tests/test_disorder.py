@@ -29,7 +29,7 @@ from hypothesis.stateful import (
 )
 from sabotage import Killed, at_step, cut, kill, thin
 
-from corkage import database
+from corkage import storage
 from corkage.billing_app import Billing
 from corkage.config import Config
 from corkage.models import Customer, Notice, StripeEvent, Subscription, User, access_at
@@ -186,9 +186,7 @@ class Disorder(RuleBasedStateMachine):
 
     def open(self):
         self.billing = Billing(self.config)
-        database.current().pragma(
-            "synchronous", "off"
-        )  # the machine does not lose power here, and thousands are played
+        storage.current().pragma("synchronous", "off")  # the machine does not lose power here, and thousands are played
 
     def present(self):
         self.now = max(self.now, int(time.time()) + 1)

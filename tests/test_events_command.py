@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from harness import DAY, fail, running
 
-from corkage import database
+from corkage import storage
 from corkage.errors import StripeUnavailable
 from corkage.models import StripeEvent, Subscription
 from corkage.sync import inbox, pruning
@@ -240,7 +240,7 @@ def test_pruning_lets_others_write_in_between(app, config, monkeypatch):
     now, left = time.time(), []
     for number in range(5):
         record(f"evt_{number}", "cus_1", applied_at=now - 91 * DAY)
-    writing = database.writing
+    writing = storage.writing
 
     def write_and_look():
         with sqlite3.connect(config.database, timeout=0) as other:
@@ -249,7 +249,7 @@ def test_pruning_lets_others_write_in_between(app, config, monkeypatch):
         other.close()
         return writing()
 
-    monkeypatch.setattr(pruning.database, "writing", write_and_look)
+    monkeypatch.setattr(pruning.storage, "writing", write_and_look)
     pruning.prune(now, 90)
 
     assert left[-3:] == [5, 3, 1]
@@ -259,14 +259,14 @@ def test_pruning_lets_others_write_in_between(app, config, monkeypatch):
 def test_an_event_that_is_reopened_while_it_is_pruned_stays(app, monkeypatch):
     now = time.time()
     record("evt_1", "cus_1", applied_at=now - 91 * DAY)
-    column = database.column
+    column = storage.column
 
     def list_and_reopen(query):
         found = column(query)
         inbox.reopen(inbox.EventRef("evt_1", "x", 1, False, None, "cus_1", None), "replay", now)
         return found
 
-    monkeypatch.setattr(pruning.database, "column", list_and_reopen)
+    monkeypatch.setattr(pruning.storage, "column", list_and_reopen)
     pruning.prune(now, 90)
 
     assert row("evt_1").applied_at is None

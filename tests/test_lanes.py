@@ -12,7 +12,7 @@ import pytest
 import stripe
 from harness import AUTH_SECRET, WEBHOOK_SECRET, until
 
-from corkage import database, lanes
+from corkage import lanes, storage
 from corkage.errors import DatabaseUnavailable
 from corkage.identity import mint_token
 from corkage.models import Access, StripeEvent
@@ -31,14 +31,14 @@ def event(shop):
 def held(app, monkeypatch):
     """Hold the first group back in its commit, until the test lets it go; tell how many events each group brings."""
     groups, go_on = [], threading.Event()
-    write = database.Database._commit
+    write = storage.Database._commit
 
     def slow(self, statements):
         groups.append(len(statements))
         go_on.wait(30)
         return write(self, statements)
 
-    monkeypatch.setattr(database.Database, "_commit", slow)
+    monkeypatch.setattr(storage.Database, "_commit", slow)
     yield groups, go_on
     go_on.set()
 
@@ -120,7 +120,7 @@ def test_a_group_that_cannot_be_written_is_told_503_each_and_none_is_kept(app, p
     def refused(self, statements):
         raise DatabaseUnavailable("disk I/O error")
 
-    monkeypatch.setattr(database.Database, "_commit", refused)
+    monkeypatch.setattr(storage.Database, "_commit", refused)
     go_on.set()
 
     assert status(first) == 200
@@ -163,7 +163,7 @@ def test_who_asks_more_before_the_answer_does_not_let_others_answers_out(app, po
         until(lambda: any(len(channel.outbufs) > 1 for channel in channels.values()))  # the other answer is there, too
         raise DatabaseUnavailable("disk I/O error")
 
-    monkeypatch.setattr(database.Database, "_commit", refused)
+    monkeypatch.setattr(storage.Database, "_commit", refused)
     go_on.set()
 
     assert [status(sent) for sent in (first, *bystanders)] == [200, 503, 503, 503]
@@ -193,8 +193,8 @@ def test_nothing_is_sent_before_the_commit_whatever_is_asked_beside_it(app, post
 
 
 def test_a_bug_in_the_commit_is_a_500_to_all_and_the_lane_goes_on(app, post, monkeypatch, caplog):
-    commit = database.Database._commit
-    monkeypatch.setattr(database.Database, "_commit", lambda *_: 1 / 0)
+    commit = storage.Database._commit
+    monkeypatch.setattr(storage.Database, "_commit", lambda *_: 1 / 0)
     sent = post("evt_lost")
     with sent.getresponse() as answer:
         assert (answer.status, answer.getheader("Retry-After")) == (500, None)
@@ -202,7 +202,7 @@ def test_a_bug_in_the_commit_is_a_500_to_all_and_the_lane_goes_on(app, post, mon
     assert StripeEvent.select().count() == 0
     assert "ZeroDivisionError" in caplog.text
 
-    monkeypatch.setattr(database.Database, "_commit", commit)
+    monkeypatch.setattr(storage.Database, "_commit", commit)
     assert status(post("evt_next")) == 200
 
 

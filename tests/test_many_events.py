@@ -153,10 +153,10 @@ def test_forty_thousand_prices_and_ended_subscriptions_are_no_statement_too_long
     ids = tuple(f"id_{number}" for number in range(40_000))
 
     app.billing.worker.converger.catalogue.apply_plans(time.time())
-    from corkage import database
+    from corkage import storage
     from corkage.sync.summary import summarize_users_of_prices
 
-    with database.writing():
+    with storage.writing():
         summarize_users_of_prices(ids, time.time())
         inbox.mark_applied(ids, "converged", time.time())
         inbox.name_customer(ids, "cus_1", None, time.time())

@@ -16,7 +16,7 @@ import requests
 import stripe
 from harness import WEBHOOK_SECRET, started
 
-from corkage import database
+from corkage import storage
 from corkage.billing_app import Billing
 from corkage.errors import DatabaseUnavailable
 from corkage.models import StripeEvent, User
@@ -161,7 +161,7 @@ def test_a_companion_that_is_deleted_ends_writing_and_a_restart_finds_all_that_w
 
 
 def add(user_id):
-    with database.writing():
+    with storage.writing():
         User.insert(id=user_id, created_at=1).execute()
 
 
@@ -217,7 +217,7 @@ def test_a_file_that_changes_within_a_transaction_takes_no_commit(config, tmp_pa
     path = tmp_path / "corkage.db"
 
     def add_while_it_goes():
-        with database.writing():
+        with storage.writing():
             User.insert(id="ann", created_at=1).execute()
             path.rename(tmp_path / "away.db")
 

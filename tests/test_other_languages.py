@@ -16,9 +16,9 @@ import requests
 from harness import AUTH_SECRET, running
 
 import corkage
-from corkage.database import connection, trying
 from corkage.identity import AUDIENCE
 from corkage.models import ACCESS_VERSION, Access, User
+from corkage.storage import connection, trying
 
 DOCS = Path(corkage.__file__).parent / "docs"
 INSTALL_NODE = "install Node 22.13 or newer (`npm install node@24` does) and name it in NODE"

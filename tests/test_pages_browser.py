@@ -11,7 +11,7 @@ from chromium import launched, missing
 from harness import DAY, fail
 from pages_host import LONG_NAMED, PRO, SCRIPT, TEAM, bring_into_every_state, hosted
 
-from corkage import database
+from corkage import storage
 from corkage.models import Customer, Notice
 from corkage.sync import inbox, outbox
 
@@ -68,10 +68,10 @@ def give_the_operator_something_to_read(host):
         event = inbox.EventRef(f"evt_of_{customer}", "customer.updated", 1, False, None, customer, customer)
         inbox.record(event, "webhook", now - 600, now + 9e6)
     fail(f"evt_of_{customers[0]}", "stripe_unavailable: " + "no_answer_came_in_time" * 20, now)
-    with database.writing():
+    with storage.writing():
         inbox.mark_applied([f"evt_of_{customers[1]}"], "converged", now)
     outbox.register("url", now)
-    with database.writing():
+    with storage.writing():
         outbox.owe([(row.id, row.user_id) for row in Notice.select().limit(3)], now)
 
 

@@ -12,7 +12,7 @@ import time
 import pytest
 from harness import running
 
-from corkage import database
+from corkage import storage
 from corkage.models import STANDING, TABLES, Notice, StripeEvent, Subscription, User
 from corkage.sync import inbox
 
@@ -38,14 +38,14 @@ def told(simulator, shop):
 @pytest.fixture
 def app(config):
     with running(config) as served:
-        database.current().pragma("synchronous", "off")  # thousands of histories, and none to be kept
+        storage.current().pragma("synchronous", "off")  # thousands of histories, and none to be kept
         served.work()
         yield served
 
 
 def play(app, orders, chance, now):
     """Tell the events in this order to an empty file, with the worker at work at moments of its own."""
-    with database.writing():
+    with storage.writing():
         for table in reversed(TABLES):
             if table.__name__ not in ("Setting", "Cursor", "Price"):
                 table.delete().execute()

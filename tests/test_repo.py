@@ -18,7 +18,7 @@ ROOT = Path(corkage.__file__).parent
 README = (ROOT / "README.md").read_text()
 LAYERS = """
 cli demo serve lanes connections request_limits commands billing_app routes plugin mounting handlers pages identity
-sync requirement models config database opened_file trouble plans guessable cookies errors
+sync requirement config opened_file trouble plans guessable cookies models storage errors
 """.split()
 
 

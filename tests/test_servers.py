@@ -73,12 +73,12 @@ def test_three_forked_workers_take_two_hundred_webhooks_at_once(
 
 MADE = """
 import os, sys, threading, time
-from corkage import Billing, Config, database
+from corkage import Billing, Config, storage
 from corkage.models import Cursor
 billing = Billing(Config.from_env())
 
 def is_idle():
-    return threading.active_count() == 1 and not database.current().open_connections()
+    return threading.active_count() == 1 and not storage.current().open_connections()
 
 def works():
     deadline = time.monotonic() + 30

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from corkage import database
+from corkage import storage
 from corkage.models import Customer, Price, Subscription, User, read_access
 from corkage.sync.summary import summarize, summarize_users_of_prices
 
@@ -35,7 +35,7 @@ def hold(subscription, status, created, price="price_pro", **more):
 
 
 def deciding():
-    with database.writing():
+    with storage.writing():
         summarize("ann", time.time())
     return User.get_by_id("ann").subscription_id
 
@@ -99,7 +99,7 @@ def test_a_price_that_changed_counts_for_its_subscribers_alone_and_the_unowned_a
     hold("sub_bobs", "active", created=1, price="price_foreign", customer="cus_bobs")
     hold("sub_nobodys", "active", created=1, customer="cus_nobodys")
 
-    with database.writing():
+    with storage.writing():
         summarize_users_of_prices(["price_pro"], time.time())
 
     assert {user.id: user.subscription_id for user in User.select()} == {"ann": "sub_anns", "bob": None}

@@ -12,7 +12,7 @@ import time
 import pytest
 from harness import APP, DAY, running
 
-from corkage import database
+from corkage import storage
 from corkage.errors import DatabaseUnavailable, StripeFailed, StripeUnavailable
 from corkage.models import Cursor, Customer, StripeEvent, Subscription, User
 from corkage.sync import recurring
@@ -567,9 +567,9 @@ def test_a_bug_that_one_customer_brings_to_light_is_told_and_stops_nobody_else(a
 
 
 def test_a_file_that_cannot_be_written_ends_the_run_and_fails_nobody(app, shop, config, monkeypatch):
-    monkeypatch.setattr("corkage.database.BUSY_SECONDS", 0)
+    monkeypatch.setattr("corkage.storage.sqlite.BUSY_SECONDS", 0)
     shop.subscribe(shop.customer())
-    database.connection().execute("PRAGMA busy_timeout = 0")
+    storage.connection().execute("PRAGMA busy_timeout = 0")
     gateway = app.billing.worker.gateway
     listing = gateway.every_subscription
     other = sqlite3.connect(config.database, isolation_level=None)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from harness import DAY, running
 
-from corkage import database, models
+from corkage import models, storage
 from corkage.models import Customer, Notice, Subscription, User
 from corkage.simulator import ApiFaults, Simulator
 from corkage.sync import notices, overdue
@@ -298,7 +298,7 @@ def test_the_worker_wakes_for_the_first_who_is_to_be_asked_about(app, shop, simu
 def test_a_live_subscription_of_which_no_end_is_told_is_not_stale_also_for_readers_of_the_view(app, subscription):
     User.update(current_period_end=None).execute()
 
-    (stale,) = database.connection().execute("SELECT stale FROM corkage_access").fetchone()
+    (stale,) = storage.connection().execute("SELECT stale FROM corkage_access").fetchone()
 
     assert stale == 0
     assert (app.billing.access("ann").allowed, app.billing.access("ann").until) == (True, None)
@@ -326,6 +326,6 @@ def test_an_end_that_is_scheduled_is_until_when_and_not_the_period_or_the_trial(
 def test_the_view_has_a_row_for_every_user_also_without_any_price(app, subscription):
     User.create(id="bob", created_at=1)
 
-    rows = database.connection().execute("SELECT user_id, allowed, reason, features, stale FROM corkage_access")
+    rows = storage.connection().execute("SELECT user_id, allowed, reason, features, stale FROM corkage_access")
 
     assert rows.fetchall()[1:] == [("bob", 0, "no_subscription", "[]", 0)]

@@ -13,7 +13,7 @@ import pytest
 import requests
 from harness import running, started, until
 
-from corkage import database
+from corkage import storage
 from corkage.models import Setting, StripeEvent
 from corkage.sync import inbox
 from corkage.sync.thread import WorkerThread
@@ -21,7 +21,7 @@ from corkage.sync.thread import WorkerThread
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    monkeypatch.setattr("corkage.database.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("corkage.storage.sqlite.BUSY_SECONDS", 0.05)
     monkeypatch.setattr("corkage.sync.writable.WAIT_SECONDS", 0.05)
     monkeypatch.setattr("corkage.sync.writable.TRY_EVERY_SECONDS", 0)
 
@@ -61,7 +61,7 @@ def test_a_foreign_lock_shows_before_anything_was_written_and_is_over_with_it(ap
     last = requests.get(f"{app.url}/health", timeout=30).json()["last_database_error"]
     assert last["reason"] == "database is locked"
     assert abs(last["at"] - time.time()) < 60
-    assert database.connection().execute("PRAGMA busy_timeout").fetchone() == (50,)
+    assert storage.connection().execute("PRAGMA busy_timeout").fetchone() == (50,)
 
 
 def test_looking_at_the_health_leaves_every_row_as_it_was(app):
@@ -71,14 +71,14 @@ def test_looking_at_the_health_leaves_every_row_as_it_was(app):
 
 
 def test_a_database_without_room_shows_until_there_is_some(app, event):
-    pages = database.connection().execute("PRAGMA page_count").fetchone()[0]
-    for connection in database.current().open_connections():
+    pages = storage.connection().execute("PRAGMA page_count").fetchone()[0]
+    for connection in storage.current().open_connections():
         connection.execute(f"PRAGMA max_page_count={pages}")
-    database.current().pragma("max_page_count", pages, permanent=True)
+    storage.current().pragma("max_page_count", pages, permanent=True)
 
     assert health(app.url) == ["nothing can be written to the database: database or disk is full"]
 
-    for connection in database.current().open_connections():
+    for connection in storage.current().open_connections():
         connection.execute("PRAGMA max_page_count=1000000")
     assert health(app.url) == []
     assert app.deliver(event).status_code == 200

@@ -16,7 +16,7 @@ from harness import WEBHOOK_SECRET, running
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from corkage import database
+from corkage import storage
 from corkage.errors import InvalidSignature
 from corkage.models import Customer, StripeEvent, Subscription, User
 from corkage.sync.gateway import verify_signature
@@ -74,7 +74,7 @@ def test_the_answer_comes_after_the_event_is_on_disk_for_another_process_to_see(
 
 
 def test_a_failing_database_answers_503_and_the_redelivery_applies(app, shop, event, config, monkeypatch):
-    monkeypatch.setattr("corkage.database.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("corkage.storage.sqlite.BUSY_SECONDS", 0.1)
     app.billing.close()
     with running(config) as slow_to_give_up:
         with sqlite3.connect(config.database, isolation_level=None) as other:
@@ -93,7 +93,7 @@ def test_a_failing_database_answers_503_and_the_redelivery_applies(app, shop, ev
 
 def test_a_full_disk_answers_503_loses_nothing_and_recovers(app, event):
     app.deliver(event)
-    limit_pages(database.connection().execute("PRAGMA page_count").fetchone()[0])
+    limit_pages(storage.connection().execute("PRAGMA page_count").fetchone()[0])
     statuses = [app.deliver(padded(event, number)).status_code for number in range(200)]
 
     assert set(statuses) == {200, 503}
@@ -105,9 +105,9 @@ def test_a_full_disk_answers_503_loses_nothing_and_recovers(app, event):
 
 def limit_pages(pages):
     """In every connection there is, and in those that the server's threads will open."""
-    for connection in database.current().open_connections():
+    for connection in storage.current().open_connections():
         connection.execute(f"PRAGMA max_page_count={pages}")
-    database.current().pragma("max_page_count", pages, permanent=True)
+    storage.current().pragma("max_page_count", pages, permanent=True)
 
 
 def padded(event, number):

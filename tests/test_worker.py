@@ -12,10 +12,11 @@ import requests
 from harness import PRO, WEBHOOK_SECRET, running
 from sabotage import thin
 
-from corkage import database
+from corkage import storage
 from corkage.errors import ConfigError, DatabaseUnavailable, StripeFailed
 from corkage.models import Cursor, Price, StripeEvent, Subscription, User, remember_once
 from corkage.plans import Plan
+from corkage.storage import sqlite
 from corkage.sync import inbox, recurring
 from corkage.sync.gateway import Gateway
 from corkage.sync.thread import WorkerThread
@@ -165,7 +166,7 @@ def test_a_bug_that_one_customer_brings_to_light_does_not_stop_the_others(app, s
 
 
 def test_the_thread_outlives_a_database_that_cannot_be_written(config, shop, caplog, monkeypatch):
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.1)
     with running(replace(config, worker="thread", settle_seconds=1)) as app:
         file = sqlite3.connect(config.database, isolation_level=None)
         shop.subscribe(shop.customer())
@@ -181,7 +182,7 @@ def test_the_thread_outlives_a_database_that_cannot_be_written(config, shop, cap
 
 
 def test_a_statement_that_is_wrong_is_a_bug_and_no_database_that_is_unavailable(app, caplog):
-    database.execute("ALTER TABLE corkage_cursor RENAME TO away")
+    storage.execute("ALTER TABLE corkage_cursor RENAME TO away")
     with pytest.raises(peewee.OperationalError, match="no such table"):
         app.work()
     too_many = StripeEvent.select().where(StripeEvent.id.in_([str(number) for number in range(300_000)]))
@@ -338,7 +339,7 @@ def locked_from(config, gateway, call):
 
 @pytest.mark.parametrize("call", ["subscriptions_of", "prices_by_lookup_key", "events_since"])
 def test_a_file_that_is_locked_while_stripe_is_asked_is_nobodys_failure(config, shop, call, monkeypatch):
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.1)
     with running(replace(config, poll_seconds=10)) as app:
         shop.subscribe(shop.customer())
         app.deliver(shop.event("customer.subscription.created"))

@@ -1,0 +1,41 @@
+"""The database: the one seam between the program and its engine."""
+
+from .sqlite import (
+    FILE_ERRORS,
+    Database,
+    close_file,
+    column,
+    connection,
+    current,
+    execute,
+    note,
+    open_file,
+    pieces,
+    proxy,
+    reading,
+    release,
+    together,
+    trying,
+    write,
+    writing,
+)
+
+__all__ = [
+    "FILE_ERRORS",
+    "Database",
+    "close_file",
+    "column",
+    "connection",
+    "current",
+    "execute",
+    "note",
+    "open_file",
+    "pieces",
+    "proxy",
+    "reading",
+    "release",
+    "together",
+    "trying",
+    "write",
+    "writing",
+]
