@@ -137,7 +137,7 @@ def _add_mending(commands: Commands) -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from .serve import serve
+    from .server.serve import serve
 
     config = configured()
     with closing(Billing(config)) as billing, _listening(options, options.host):

@@ -5,7 +5,7 @@ from typing import Any
 from waitress.server import create_server
 
 from corkage.connections import MOST_CONNECTIONS
-from corkage.serve import THREADS
+from corkage.server.serve import THREADS
 
 
 def serve(application: Any) -> None:

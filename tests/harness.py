@@ -22,7 +22,7 @@ from corkage.config import Config
 from corkage.identity import mint_token
 from corkage.models import StripeEvent
 from corkage.plans import Plan
-from corkage.serve import make_server
+from corkage.server.serve import make_server
 from corkage.simulator import Simulator
 from corkage.sync import inbox
 

@@ -16,7 +16,7 @@ from corkage import lanes, storage
 from corkage.errors import DatabaseUnavailable
 from corkage.identity import mint_token
 from corkage.models import Access, StripeEvent
-from corkage.serve import _is_busy
+from corkage.server.serve import _is_busy
 
 WAITING = 40
 

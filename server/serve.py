@@ -12,9 +12,9 @@ import threading
 import time
 from typing import Any
 
-from . import connections, lanes, storage
-from .billing_app import Billing
-from .handlers.edge import largest_body
+from .. import connections, lanes, storage
+from ..billing_app import Billing
+from ..handlers.edge import largest_body
 
 THREADS = 8  # twice the slots for waiting on Stripe
 DRAIN_SECONDS = 10.0

@@ -1,0 +1,1 @@
+"""`corkage serve`: Corkage as a server of its own."""
