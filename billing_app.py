@@ -606,7 +606,7 @@ class Billing:
 def _refuse_broken_views(config: Config) -> None:
     if not config.views:
         return
-    from .pages.templates import problems_of
+    from .pages.rendering import problems_of
 
     if problems := list(problems_of(Path(config.views))):
         raise ConfigError(problems)

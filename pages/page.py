@@ -10,7 +10,7 @@ import bottle
 
 from ..config import Config, origin_of
 from ..errors import BillingError
-from .templates import Templates
+from .rendering import Templates
 from .words import N_, Words, choose
 
 STRIPE_PAGES = ("https://checkout.stripe.com", "https://billing.stripe.com", "https://invoice.stripe.com")

@@ -18,7 +18,7 @@ from babel.numbers import format_percent
 
 from ..cookies import BLANKS
 
-LOCALE = Path(__file__).parent.parent / "locale"
+LOCALE = Path(__file__).parent / "locale"
 SOURCE = "en"  # the language that the messages themselves are in
 MOST_TAGS = 20
 QUALITY = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")  # as RFC 9110 has it: no "nan", no "1e9"

@@ -1,4 +1,4 @@
-"""The catalogue of the pages' messages. `python tests/catalogue.py` brings locale/ up to date with code and views."""
+"""The catalogue of the pages' messages. `python tests/catalogue.py` brings pages/locale/ up to date."""
 
 import io
 import sys
@@ -15,7 +15,7 @@ from corkage import errors
 from corkage.models import REASONS
 
 ROOT = Path(corkage.__file__).parent
-LOCALE = ROOT / "locale"
+LOCALE = ROOT / "pages/locale"
 PASSING = tuple(
     f'"{name}: '
     for name in (
@@ -28,7 +28,7 @@ PASSING = tuple(
         "Project-Id-Version",
     )
 )
-SOURCES = ("pages/*.py", "handlers/*.py", "views/*.html")
+SOURCES = ("pages/*.py", "handlers/*.py", "pages/templates/*.html")
 LAYOUT = {"sort_output": True, "width": 110, "include_lineno": False}
 
 

@@ -13,7 +13,7 @@ from corkage.pages.account import ACTIONS
 from corkage.pages.money import ALWAYS_00, THREE_DECIMAL, ZERO_DECIMAL, money, period
 
 LANGUAGES = ("de", "es", "fr", "ja")
-VIEWS = sorted((catalogue.ROOT / "views").glob("*.html"))
+VIEWS = sorted((catalogue.ROOT / "pages/templates").glob("*.html"))
 
 
 def in_language(tag):
@@ -185,6 +185,6 @@ def test_a_colour_that_can_be_read_is_left_as_it_is():
 
 
 def test_the_colours_are_measured_on_the_grounds_that_the_stylesheet_has():
-    style = (catalogue.ROOT / "views/style.css").read_text()
+    style = (catalogue.ROOT / "pages/templates/style.css").read_text()
 
     assert re.findall(r"--paper: (#\w+)", style) == [colors.LIGHT, colors.DARK]

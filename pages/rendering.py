@@ -9,7 +9,7 @@ import bottle
 
 from .colors import color_rules
 
-VIEWS = Path(__file__).parent.parent / "views"
+VIEWS = Path(__file__).parent / "templates"
 STYLE = "style.css"
 
 
