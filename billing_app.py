@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 from urllib.parse import quote
 
-from . import models, mounting, storage
+from . import models, storage
 from .config import Config
 from .errors import (
     BillingError,
@@ -36,6 +36,7 @@ from .errors import (
     StripeError,
     StripeUnavailable,
 )
+from .handlers import mounting
 from .identity import Authenticate, Identity, authenticator
 from .models import Access
 from .requirement import Requirement
@@ -52,8 +53,8 @@ if TYPE_CHECKING:
     import bottle
 
     from .handlers.operator import Guesses
+    from .handlers.plugin import Callback
     from .pages.page import Pages
-    from .plugin import Callback
     from .sync.checkout import Checkout
     from .sync.converge import Converger
     from .sync.endpoint import Endpoint
@@ -162,7 +163,7 @@ class Billing:
 
         Errors  ConfigError, at once, for a name that plans.toml does not have
         """
-        from .plugin import guard
+        from .handlers.plugin import guard
 
         wanted = Requirement(plans, feature)
         wanted.check(self.config.plans)
@@ -173,14 +174,14 @@ class Billing:
 
         Errors  ConfigError when it is installed there already, or BILLING_URL has no path
         """
-        from .plugin import mount
+        from .handlers.plugin import mount
         from .routes import create_app
 
         self._mounted_at = mount(self, app, create_app(self))
 
     def apply(self, callback: "Callback", _route: "bottle.Route") -> "Callback":
         """Give each handler of the app what it asks for: the second half of `app.install(billing)`."""
-        from .plugin import give_access
+        from .handlers.plugin import give_access
 
         return give_access(self, callback)
 
@@ -299,7 +300,7 @@ class Billing:
         """
         import bottle
 
-        from .handlers.guards import is_known_origin
+        from .handlers.csrf import is_known_origin
 
         if self.config.billing_url is not None:
             return self.config.billing_url

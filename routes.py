@@ -10,11 +10,11 @@ from .errors import MethodNotAllowed, NotFound
 from .handlers.access import show_access
 from .handlers.admin import act_as_admin, show_admin
 from .handlers.checkout import start_checkout
-from .handlers.edge import ErrorsToResponses
-from .handlers.guards import ADMIN, PREFLIGHT
+from .handlers.csrf import ADMIN, PREFLIGHT
 from .handlers.health import show_health
 from .handlers.pages import show_account, show_cancel, show_pricing, show_style
 from .handlers.portal import open_portal
+from .handlers.responses import ErrorsToResponses
 from .handlers.returning import come_back
 from .handlers.webhook import receive_webhook
 

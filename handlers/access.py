@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import bottle
 
 from ..cookies import BLANKS
-from .edge import json_response
+from .responses import json_response
 
 if TYPE_CHECKING:
     from ..billing_app import Billing

@@ -12,10 +12,10 @@ from ..errors import BillingError, NotFound
 from ..models import REASONS, Customer, Price, User
 from ..sync import inbox, outbox, roll, story
 from . import operator
-from .edge import read_form
-from .guards import refuse_all_but_own_page
+from .csrf import refuse_all_but_own_page
 from .health import health_of
 from .repairs import REPAIRS, repair
+from .responses import read_form
 
 if TYPE_CHECKING:
     from ..billing_app import Billing

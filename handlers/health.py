@@ -8,7 +8,7 @@ import bottle
 from .. import storage
 from ..errors import DatabaseUnavailable
 from ..sync import inbox, outbox
-from .edge import json_response
+from .responses import json_response
 
 if TYPE_CHECKING:
     from ..billing_app import Billing

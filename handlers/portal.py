@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import bottle
 
-from .edge import OUR_PAGES, lead_to, read_form
-from .guards import refuse_cross_site
+from .csrf import refuse_cross_site
+from .responses import OUR_PAGES, lead_to, read_form
 
 if TYPE_CHECKING:
     from ..billing_app import Billing

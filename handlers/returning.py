@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import bottle
 
 from ..errors import BillingError, CheckoutInProgress
-from .edge import wants_page
+from .responses import wants_page
 
 if TYPE_CHECKING:
     from ..billing_app import Billing

@@ -9,7 +9,7 @@ import bottle
 from ..errors import InvalidSignature, NotConfigured
 from ..models import setting
 from ..sync import inbox
-from .edge import json_response, read_body
+from .responses import json_response, read_body
 
 if TYPE_CHECKING:
     from ..billing_app import Billing

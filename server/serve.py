@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import connections, lanes, storage
 from ..billing_app import Billing
-from ..handlers.edge import largest_body
+from ..handlers.responses import largest_body
 
 THREADS = 8  # twice the slots for waiting on Stripe
 DRAIN_SECONDS = 10.0

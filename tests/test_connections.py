@@ -19,7 +19,7 @@ from harness import AUTH_SECRET, WEBHOOK_SECRET, started, until
 
 from corkage import connections
 from corkage.connections import connections_within, is_near
-from corkage.handlers.edge import LARGEST_BODIES
+from corkage.handlers.responses import LARGEST_BODIES
 from corkage.identity import mint_token
 from corkage.models import StripeEvent
 from corkage.request_limits import LARGEST_HEADERS

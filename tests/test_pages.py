@@ -681,7 +681,7 @@ def test_the_stylesheet_is_kept_for_ever_under_its_version_and_for_minutes_under
 
 def test_reading_access_and_an_ordinary_start_load_no_babel():
     program = (
-        "import sys, corkage.cli, corkage.handlers.pages, corkage.handlers.edge, corkage.server.serve; "
+        "import sys, corkage.cli, corkage.handlers.pages, corkage.handlers.responses, corkage.server.serve; "
         "sys.exit(any(name.split('.')[0] in ('babel', 'stripe') for name in sys.modules))"
     )
 

@@ -21,7 +21,7 @@ from ..errors import (
     ReturnAddressNamed,
     UntrustedProxy,
 )
-from .guards import ADMIN, cors_headers
+from .csrf import ADMIN, cors_headers
 
 if TYPE_CHECKING:
     from ..billing_app import Billing

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import bottle
 
-from .errors import BillingError, ConfigError, NotSignedIn
-from .handlers.edge import refusal
-from .identity import Identity
-from .models import Access
+from ..errors import BillingError, ConfigError, NotSignedIn
+from ..identity import Identity
+from ..models import Access
+from ..requirement import Requirement
 from .mounting import mount_path
-from .requirement import Requirement
+from .responses import refusal
 
 if TYPE_CHECKING:
-    from .billing_app import Billing
+    from ..billing_app import Billing
 
 Callback = Callable[..., Any]
 
