@@ -39,7 +39,7 @@ from .errors import (
 from .handlers import mounting
 from .identity import Authenticate, Identity, authenticator
 from .models import Access
-from .requirement import Requirement
+from .plans import Requirement
 from .sync.account import Account
 from .sync.delivery import Notice
 from .sync.prices import Catalogue

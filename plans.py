@@ -5,9 +5,10 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import ConfigError
+from .models import Access
 
 PLAN_KEY = re.compile(r"[a-z0-9_-]{1,64}")
 
@@ -158,3 +159,31 @@ def _paths(tables: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     for key, table in tables.items():
         yield (key,)
         yield from ((key, name) for name in table if isinstance(table, dict))
+
+
+class Requirement(NamedTuple):
+    """Any of these plans, where some are named, and this feature, where one is."""
+
+    plans: tuple[str, ...]
+    feature: str | None
+
+    def check(self, known: tuple[Plan, ...]) -> None:
+        """Refuse names that no plan has: a slip of the pen would else shut everybody out, or say nothing at all.
+
+        Errors  ConfigError that says what there is
+        """
+        keys = [plan.key for plan in known]
+        features = sorted({feature for plan in known for feature in plan.features})
+        unknown = [plan for plan in self.plans if plan not in keys]
+        problems = [f"no plan is called {plan!r}; plans.toml has {', '.join(keys)}" for plan in unknown]
+        if self.feature is not None and self.feature not in features:
+            there = ", ".join(features) or "none"
+            problems.append(f"no plan has the feature {self.feature!r}; plans.toml has {there}")
+        if problems:
+            raise ConfigError(problems)
+
+    def is_met_by(self, access: Access) -> bool:
+        """Tell whether this answer is enough."""
+        has_plan = not self.plans or access.plan in self.plans
+        has_feature = self.feature is None or self.feature in access.features
+        return access.allowed and has_plan and has_feature

@@ -10,7 +10,7 @@ import bottle
 from ..errors import BillingError, ConfigError, NotSignedIn
 from ..identity import Identity
 from ..models import Access
-from ..requirement import Requirement
+from ..plans import Requirement
 from .mounting import mount_path
 from .responses import refusal
 
