@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from ..models import StripeEvent
 from ..sync import inbox
 from . import FAILED, OK, opened
-from .listing import print_state
-from .words import DAY, HOUR, MINUTE, span
+from .words import DAY, HOUR, MINUTE, print_state, span
 
 if TYPE_CHECKING:
     from ..sync.inbox import EventRef

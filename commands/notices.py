@@ -8,8 +8,7 @@ from typing import Any
 from ..models import Notice
 from ..sync import outbox
 from . import FAILED, OK, opened
-from .listing import print_state
-from .words import span
+from .words import print_state, span
 
 
 def show(options: argparse.Namespace) -> int:

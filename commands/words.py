@@ -1,6 +1,7 @@
-"""How times and answers are told on a terminal."""
+"""How times, answers and lists are written on a terminal."""
 
 import datetime
+from collections.abc import Sequence
 
 from ..models import Access
 
@@ -24,3 +25,13 @@ def answer(access: Access) -> str:
     """Tell an answer in short: yes, active, pro, until 2026-12-01 10:00 UTC."""
     told = ["yes" if access.allowed else "no", access.reason, *([access.plan] if access.plan else [])]
     return ", ".join([*told, *([f"until {moment(access.until)}"] if access.until else [])])
+
+
+def print_state(lines: Sequence[str], what: str, limit: int) -> None:
+    """Print what is in one state, cut at the limit; one line more than that tells that there is more."""
+    for line in lines[:limit]:
+        print(line)
+    if not lines:
+        print(f"no {what}")
+    elif len(lines) > limit:
+        print(f"and more {what}; --limit shows more than {limit}")
