@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
     import bottle
 
-    from .handlers.operator import Guesses
+    from .admin.session import Guesses
     from .handlers.plugin import Callback
     from .pages.page import Pages
     from .sync.checkout import Checkout
@@ -449,7 +449,7 @@ class Billing:
     @functools.cached_property
     def guesses(self) -> "Guesses":
         """What counts how often somebody tried to sign in as the operator."""
-        from .handlers.operator import Guesses
+        from .admin.session import Guesses
 
         return Guesses()
 

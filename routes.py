@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import bottle
 
+from .admin.handlers import act_as_admin, show_admin
 from .errors import MethodNotAllowed, NotFound
 from .handlers.access import show_access
-from .handlers.admin import act_as_admin, show_admin
 from .handlers.checkout import start_checkout
 from .handlers.csrf import ADMIN, PREFLIGHT
 from .handlers.health import show_health

@@ -28,7 +28,7 @@ PASSING = tuple(
         "Project-Id-Version",
     )
 )
-SOURCES = ("pages/*.py", "handlers/*.py", "pages/templates/*.html")
+SOURCES = ("admin/*.py", "pages/*.py", "handlers/*.py", "pages/templates/*.html")
 LAYOUT = {"sort_output": True, "width": 110, "include_lineno": False}
 
 

@@ -13,11 +13,12 @@ import requests
 from harness import APP, fail, running, serving
 
 from corkage import Billing, Identity, storage
+from corkage.admin import queries
+from corkage.admin.session import Guesses, TooManyGuesses, form_token, new_session, session_of
 from corkage.config import Config
 from corkage.errors import ConfigError
-from corkage.handlers import operator
 from corkage.models import Customer, Notice, NoticeDelivery, StripeEvent, Subscription, User
-from corkage.sync import inbox, outbox, roll
+from corkage.sync import inbox, outbox
 
 TOKEN = "an-operators-token-of-at-least-32-characters"
 SCRIPT = "<script>alert(1)</script>"
@@ -190,11 +191,11 @@ def test_who_guesses_waits_a_minute_and_others_do_not(app):
 
 
 def test_guesses_are_forgotten_after_a_minute_and_by_the_right_token():
-    guesses = operator.Guesses()
+    guesses = Guesses()
     for now in range(5):
         guesses.note("a", now)
 
-    with pytest.raises(operator.TooManyGuesses):
+    with pytest.raises(TooManyGuesses):
         guesses.note("a", 59.9)
     guesses.note("a", 60)
     guesses.forget("a")
@@ -203,11 +204,11 @@ def test_guesses_are_forgotten_after_a_minute_and_by_the_right_token():
 
 
 def test_a_session_ends_after_eight_hours_or_with_the_token(settings):
-    session = operator.new_session(settings, 1000.5)
+    session = new_session(settings, 1000.5)
 
     def is_read(config, now, cookie=session):
         environ = {"HTTP_COOKIE": f"__Host-corkage-admin={cookie}", "wsgi.url_scheme": "https"}
-        return operator.session_of(config, environ, now) is not None
+        return session_of(config, environ, now) is not None
 
     assert is_read(settings, 1000 + 8 * 3600 - 1)
     assert not is_read(settings, 1000 + 8 * 3600)
@@ -229,11 +230,11 @@ def test_a_session_ends_after_eight_hours_or_with_the_token(settings):
 def test_an_expired_cookie_is_told_so_and_does_nothing(app, shop, settings):
     subscribe(app, shop)
     late, before = Operator(app.url), shop.calls()
-    session = operator.new_session(settings, time.time() - 9 * 3600)
+    session = new_session(settings, time.time() - 9 * 3600)
     late.cookie = f"__Host-corkage-admin={session}"
 
     page = late.get()
-    posted = late.post({"do": "sync", "user": "ann", "form_token": operator.form_token(settings, session)})
+    posted = late.post({"do": "sync", "user": "ann", "form_token": form_token(settings, session)})
 
     assert (page.status_code, posted.status_code) == (401, 401)
     assert "Your sign-in has ended." in page.text
@@ -357,15 +358,15 @@ def test_a_thousand_users_come_by_the_page_each_once(app, signed_in):
 
 def test_a_search_looks_through_so_many_rows_at_a_time_and_goes_on_from_there(app, monkeypatch):
     User.insert_many([{"id": f"{n}", "created_at": 1} for n in range(10, 30)]).execute()
-    monkeypatch.setattr(roll, "MOST_SCANNED", 10)
+    monkeypatch.setattr(queries, "MOST_SCANNED", 10)
 
-    first = roll.find_users("9")
-    second = roll.find_users("9", after=first.after)
+    first = queries.find_users("9")
+    second = queries.find_users("9", after=first.after)
 
     assert [access.user_id for access, _ in first.users] == ["19"]
     assert first.after == "19"
     assert [access.user_id for access, _ in second.users] == ["29"]
-    assert roll.find_users("9", after=second.after) == ([], None)
+    assert queries.find_users("9", after=second.after) == ([], None)
 
 
 def test_a_users_story_explains_the_answer_and_shows_what_it_rests_on(app, shop, signed_in):

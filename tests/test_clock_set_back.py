@@ -8,8 +8,8 @@ import pytest
 import requests
 from harness import DAY, running, until
 
+from corkage.admin.session import new_session, session_of
 from corkage.errors import StripeUnavailable
-from corkage.handlers import operator
 from corkage.identity import Identity
 from corkage.models import CheckoutAttempt, Cursor, NoticeDelivery, StripeEvent, Subscription
 from corkage.sync import outbox, overdue, thread
@@ -128,10 +128,10 @@ def test_a_click_does_not_wait_for_a_claim_of_tomorrow(app, shop):
 def test_an_operators_session_of_tomorrow_is_none_and_wrong_tokens_of_yesterday_shut_nobody_out(config):
     config = replace(config, admin_token="t" * 16 + "okenoftheoperator")
     now = time.time()
-    ahead, right = (operator.new_session(config, moment) for moment in (now + DAY, now))
+    ahead, right = (new_session(config, moment) for moment in (now + DAY, now))
     for session, expected in ((ahead, None), (right, right)):
         environ = {"HTTP_COOKIE": f"__Host-corkage-admin={session}", "wsgi.url_scheme": "https"}
-        assert operator.session_of(config, environ, now) == expected
+        assert session_of(config, environ, now) == expected
 
     with running(config) as app:
         form, own = {"do": "sign_in", "token": "wrong"}, {"Sec-Fetch-Site": "same-origin"}

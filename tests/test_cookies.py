@@ -9,8 +9,8 @@ from harness import AUTH_SECRET, running
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from corkage.admin.session import new_session, session_of
 from corkage.cookies import values_of
-from corkage.handlers import operator
 from corkage.identity import mint_token
 
 NAME = "__Host-corkage"
@@ -55,7 +55,7 @@ def test_a_cookie_whose_name_only_looks_like_ours_is_nobodys(app, blank):
 
 @pytest.mark.parametrize("other", PRODUCTS_OWN)
 def test_the_products_own_cookies_lock_neither_users_nor_the_operator_out(app, settings, other):
-    session = operator.new_session(settings, time.time())
+    session = new_session(settings, time.time())
 
     for cookie in ("{other}; {ours}", "{ours}; {other}", "{other};{ours};{other}", ";;\t{other}\t;\t{ours}\t;"):
         user = ask(app, cookie.format(other=other, ours=f"{NAME}={token()}"))
@@ -67,15 +67,15 @@ def test_the_products_own_cookies_lock_neither_users_nor_the_operator_out(app, s
 
 @pytest.mark.parametrize("blank", SENT_BY_BROWSERS, ids=ascii)
 def test_a_cookie_whose_name_only_looks_like_the_operators_opens_nothing(app, settings, blank):
-    session = operator.new_session(settings, time.time())
+    session = new_session(settings, time.time())
 
     assert admin(app, f"a=b; {blank}{ADMIN}={session}").status_code == 401
     assert admin(app, f"{ADMIN}={session}").status_code == 200
 
 
 def test_a_planted_cookie_neither_opens_the_operators_page_nor_shuts_it(app, settings):
-    session = operator.new_session(settings, time.time())
-    ended = operator.new_session(settings, time.time() - 9 * 3600)
+    session = new_session(settings, time.time())
+    ended = new_session(settings, time.time() - 9 * 3600)
 
     for planted in ("x", ended, session[:-1], session[:-1] + "x", f"9{session}", "9" * 5000 + ".a.b", '"x"', "é"):
         assert admin(app, f"{ADMIN}={planted}").status_code == 401
@@ -134,6 +134,6 @@ def test_a_megabyte_is_read_in_linear_time(settings, piece):
 
     began = time.thread_time()
     values_of("n", environ)
-    operator.session_of(settings, environ, 0.0)
+    session_of(settings, environ, 0.0)
 
     assert time.thread_time() - began < 20  # linear: under a second; quadratic: an hour

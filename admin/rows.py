@@ -4,10 +4,10 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from ..models import REASONS, Access, Customer, Price, StripeEvent, Subscription
-from .money import money, period
-from .page import Visit
-from .state import STATES
-from .words import N_
+from ..pages.money import money, period
+from ..pages.page import Visit
+from ..pages.state import STATES
+from ..pages.words import N_
 
 DASHBOARD = "https://dashboard.stripe.com/"
 ROUTE = "admin"

@@ -9,13 +9,14 @@ from urllib.parse import parse_qs
 import bottle
 
 from ..errors import BillingError, NotFound
+from ..handlers.csrf import refuse_all_but_own_page
+from ..handlers.health import health_of
+from ..handlers.responses import read_form
 from ..models import REASONS, Customer, Price, User
-from ..sync import inbox, outbox, roll, story
-from . import operator
-from .csrf import refuse_all_but_own_page
-from .health import health_of
-from .repairs import REPAIRS, repair
-from .responses import read_form
+from ..sync import inbox, outbox, story
+from . import queries
+from .actions import REPAIRS, repair
+from .session import check_form, cookie_header, form_token, is_token, new_session, session_of, shows_session
 
 if TYPE_CHECKING:
     from ..billing_app import Billing
@@ -33,20 +34,20 @@ class Desk:
     """What a request to the operator's page is about, and how it is answered."""
 
     def __init__(self, billing: "Billing") -> None:
-        from ..pages.admin import Describer
+        from .rows import Describer
 
         self.billing, self.environ, self.now = billing, bottle.request.environ, time.time()
         self.visit = billing.pages.visit(self.environ)
         self.words = self.visit.words
         self.describe = Describer(self.visit, billing.config.livemode, self.now)
-        self.session = operator.session_of(billing.config, self.environ, self.now)
+        self.session = session_of(billing.config, self.environ, self.now)
         asked = parse_qs(self.environ.get("QUERY_STRING", "")[:LONGEST_QUERY])
         self.asked = {name: asked[name][0] for name in KEPT if name in asked}
         self.asked |= {name: self.asked[name].strip() for name in TYPED if name in self.asked}
 
     def page(self, view: str, title: str, status: int = 200, **values: Any) -> bottle.HTTPResponse:
         """Answer with one of the views, with what all of them use."""
-        secret = operator.form_token(self.billing.config, self.session) if self.session else ""
+        secret = form_token(self.billing.config, self.session) if self.session else ""
         all_of_them = {"form_token": secret, "asked": self.asked, "part": ""}
         return self.billing.pages.private_page(f"admin-{view}", self.visit, all_of_them | values, title, status)
 
@@ -56,7 +57,7 @@ class Desk:
 
     def lead_to(self, address: str, session: str) -> bottle.HTTPResponse:
         """Lead there with the session in a cookie or, when it is empty, without one."""
-        cookie = operator.cookie_header(self.billing.config, self.environ, session)
+        cookie = cookie_header(self.billing.config, self.environ, session)
         return bottle.HTTPResponse("", 303, {"Location": address, "Cache-Control": "no-store", "Set-Cookie": cookie})
 
 
@@ -67,7 +68,7 @@ def show_admin(billing: "Billing") -> bottle.HTTPResponse:
     """
     desk = Desk(billing)
     if desk.session is None:
-        had_one = operator.shows_session(billing.config, desk.environ)
+        had_one = shows_session(billing.config, desk.environ)
         return desk.sign_in(desk.words.gettext("Your sign-in has ended.") if had_one else "")
     for name, show in (("do", _ask), ("user", _show_user)):
         if name in desk.asked:
@@ -87,19 +88,19 @@ def act_as_admin(billing: "Billing") -> bottle.HTTPResponse:
         return _sign_in(desk, form.get("token", ""))
     if desk.session is None:
         return desk.sign_in(desk.words.gettext("Your sign-in has ended. Nothing was done."))
-    operator.check_form(billing.config, desk.session, form.get("form_token", ""))
+    check_form(billing.config, desk.session, form.get("form_token", ""))
     return POSTED.get(form.get("do", ""), _act)(desk, form)
 
 
 def _sign_in(desk: Desk, token: str) -> bottle.HTTPResponse:
     config, address = desk.billing.config, str(desk.environ.get("REMOTE_ADDR", ""))
     desk.billing.guesses.note(address, time.monotonic())
-    if not operator.is_token(config, token):
+    if not is_token(config, token):
         log.warning("somebody at %s showed another token than the operator's", address or "no address")
         return desk.sign_in(desk.words.gettext("That is not the token."))
     log.info("the operator signed in from %s", address or "no address")
     desk.billing.guesses.forget(address)
-    return desk.lead_to(desk.visit.link("admin", **desk.asked), operator.new_session(config, desk.now))
+    return desk.lead_to(desk.visit.link("admin", **desk.asked), new_session(config, desk.now))
 
 
 def _sign_out(desk: Desk, _form: dict[str, str]) -> bottle.HTTPResponse:
@@ -108,8 +109,8 @@ def _sign_out(desk: Desk, _form: dict[str, str]) -> bottle.HTTPResponse:
 
 def _show_users(desk: Desk) -> bottle.HTTPResponse:
     wanted, reason = desk.asked.get("q", ""), desk.asked.get("reason", "")
-    found = roll.find_users(wanted, reason if reason in REASONS else "", desk.asked.get("after", ""))
-    counts = roll.count_by_reason()
+    found = queries.find_users(wanted, reason if reason in REASONS else "", desk.asked.get("after", ""))
+    counts = queries.count_by_reason()
     kept = {name: value for name, value in (("q", wanted), ("reason", reason)) if value}
     return desk.page(
         "users",
@@ -219,7 +220,7 @@ def _health(desk: Desk, findings: list[Any] | None) -> bottle.HTTPResponse:
 
 def _ask(desk: Desk) -> bottle.HTTPResponse:
     """Ask before something is done; first for what it is to be done to, where that was not said."""
-    from ..pages.admin import ACTS, FIELDS
+    from .rows import ACTS, FIELDS
 
     what = desk.asked["do"]
     if what not in REPAIRS:
@@ -239,7 +240,7 @@ def _ask(desk: Desk) -> bottle.HTTPResponse:
 
 
 def _act(desk: Desk, form: dict[str, str]) -> bottle.HTTPResponse:
-    from ..pages.admin import ACTS
+    from .rows import ACTS
 
     what = form.get("do", "")
     if what not in REPAIRS or not all(form.get(name) for name in ACTS[what].fields):
