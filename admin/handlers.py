@@ -13,7 +13,7 @@ from ..handlers.csrf import refuse_all_but_own_page
 from ..handlers.health import health_of
 from ..handlers.responses import read_form
 from ..models import REASONS, Customer, Price, User
-from ..sync import inbox, outbox, story
+from ..sync import inbox, outbox
 from . import queries
 from .actions import REPAIRS, repair
 from .session import check_form, cookie_header, form_token, is_token, new_session, session_of, shows_session
@@ -136,7 +136,7 @@ def _show_user(desk: Desk) -> bottle.HTTPResponse:
 
     user_id = desk.asked["user"]
     access, user = desk.billing.access(user_id), User.get_or_none(User.id == user_id)
-    held = story.customers_of(user_id)
+    held = queries.customers_of(user_id)
     ended = [row.ended_at for _, rows in held for row in rows if user and row.id == user.subscription_id]
     tone, sentence = state_of(access, ended[0] if ended else None, desk.words)
     return desk.page(
@@ -150,8 +150,8 @@ def _show_user(desk: Desk) -> bottle.HTTPResponse:
         meaning=desk.describe.meaning(access),
         facts=desk.describe.facts(access, user),
         customers=_customers(desk, held, user),
-        events=[desk.describe.event(row) for row in story.events_of([each.id for each, _ in held], LIMIT)],
-        notices=[_notice_line(desk, row) for row in story.notices_of(user_id, LIMIT)],
+        events=[desk.describe.event(row) for row in queries.events_of([each.id for each, _ in held], LIMIT)],
+        notices=[_notice_line(desk, row) for row in queries.notices_of(user_id, LIMIT)],
     )
 
 

@@ -1,9 +1,12 @@
-"""The roll of users: how many are in which state, and those who answer to what an operator looks for."""
+"""What the operator looks up: users by state or by words, and one user's customers, events and notices."""
 
-from typing import NamedTuple
+from collections.abc import Collection
+from typing import Any, NamedTuple
+
+from peewee import JOIN
 
 from .. import storage
-from ..models import Access, Customer, Subscription, User, read_access
+from ..models import Access, Customer, Notice, NoticeDelivery, StripeEvent, Subscription, User, read_access
 
 PAGE = 50
 MOST_SCANNED = 100_000  # rows that one page looks through, a tenth of a second; the next goes on from there
@@ -75,3 +78,28 @@ def _last_scanned(after: str) -> str | None:
     with storage.reading():
         row = storage.connection().execute(_LAST_SCANNED, (after, MOST_SCANNED - 1)).fetchone()
     return row[0] if row else None
+
+
+def customers_of(user_id: str) -> list[tuple[Customer, list[Subscription]]]:
+    """Read the user's customers, each with every subscription it has or had, the newest first."""
+    newest = Subscription.select().order_by(Subscription.created.desc())
+    return [
+        (customer, list(newest.where(Subscription.customer == customer.id)))
+        for customer in Customer.select().where(Customer.user == user_id).order_by(Customer.id)
+    ]
+
+
+def events_of(customer_ids: Collection[str], limit: int) -> list[StripeEvent]:
+    """Read the latest events of these customers. The inbox has no index for it, which each webhook would pay for."""
+    query = StripeEvent.select().where(StripeEvent.customer_id.in_(customer_ids))
+    return list(query.order_by(StripeEvent.received_at.desc(), StripeEvent.created.desc()).limit(limit))
+
+
+def notices_of(user_id: str, limit: int) -> list[Any]:
+    """Read the latest notices about the user, once for each receiver; of none, where there was nobody to be told."""
+    query = (
+        Notice.select(Notice, NoticeDelivery)
+        .join(NoticeDelivery, JOIN.LEFT_OUTER, on=(NoticeDelivery.notice == Notice.id), attr="delivery")
+        .where(Notice.user == user_id)
+    )
+    return list(query.order_by(Notice.id.desc(), NoticeDelivery.receiver).limit(limit))

@@ -3,9 +3,9 @@
 import argparse
 import time
 
+from ..admin.queries import customers_of
 from ..identity import Identity
 from ..models import REASONS, Access, Subscription
-from ..sync.story import customers_of
 from . import OK, opened
 from .words import moment
 
