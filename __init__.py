@@ -7,7 +7,7 @@ from corkage.config import Config
 from corkage.errors import BillingError
 from corkage.identity import Identity
 from corkage.models import Access
+from corkage.notices.notice import Notice
 from corkage.plans import Plan
-from corkage.sync.delivery import Notice
 
 __all__ = ["Access", "Billing", "BillingError", "Config", "Identity", "Notice", "Plan"]

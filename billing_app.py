@@ -39,9 +39,9 @@ from .errors import (
 from .handlers import mounting
 from .identity import Authenticate, Identity, authenticator
 from .models import Access
+from .notices.notice import Notice
 from .plans import Requirement
 from .sync.account import Account
-from .sync.delivery import Notice
 from .sync.prices import Catalogue
 from .sync.refusals import Refusals
 from .sync.telling import Telling

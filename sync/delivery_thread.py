@@ -8,8 +8,9 @@ import time
 
 from .. import storage
 from ..errors import DatabaseUnavailable
+from ..notices.notice import NotTaken
 from . import outbox
-from .delivery import Deliverer, NotTaken
+from .delivery import Deliverer
 from .hooks import QUIET_SECONDS
 from .outbox import Held
 from .pauses import is_due

@@ -9,7 +9,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from ..cookies import BLANKS
-from .delivery import LONGEST_RETRY_AFTER_SECONDS, Notice, NotTaken
+from ..notices.notice import Notice, NotTaken
+from .delivery import LONGEST_RETRY_AFTER_SECONDS
 
 TIMEOUT_SECONDS = (5, 15)
 DOWN = (429, 502, 503, 504)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from .delivery import Notice
+from ..notices.notice import Notice
 from .notices import KINDS
 
 EVERY_KIND = "*"

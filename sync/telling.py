@@ -2,8 +2,9 @@
 
 import threading
 
+from ..notices.notice import Receiver
 from . import outbox
-from .delivery import Deliverer, Receiver
+from .delivery import Deliverer
 from .delivery_thread import DeliveryThread
 from .hooks import Hook, Hooks
 

@@ -20,8 +20,9 @@ from telling import pending, until, write
 from corkage import Identity, Notice, storage
 from corkage.models import Notice as NoticeRow
 from corkage.models import NoticeDelivery, NoticeReceiver
+from corkage.notices.notice import NotTaken
 from corkage.sync import outbox
-from corkage.sync.delivery import Deliverer, NotTaken
+from corkage.sync.delivery import Deliverer
 from corkage.sync.delivery_thread import DeliveryThread
 
 

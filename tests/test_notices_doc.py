@@ -17,7 +17,7 @@ from telling import until
 
 import corkage
 from corkage import Notice
-from corkage.sync.delivery import NotTaken, Told
+from corkage.notices.notice import NotTaken, Told
 from corkage.sync.endpoint import Endpoint, body_of
 from corkage.sync.notices import KINDS
 

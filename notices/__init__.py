@@ -1,0 +1,1 @@
+"""Changes of access, and how the host is notified of them."""
