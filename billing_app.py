@@ -54,10 +54,10 @@ if TYPE_CHECKING:
 
     from .admin.session import Guesses
     from .handlers.plugin import Callback
+    from .notices.webhook import Endpoint
     from .pages.page import Pages
     from .sync.checkout import Checkout
     from .sync.converge import Converger
-    from .sync.endpoint import Endpoint
     from .sync.gateway import Gateway
     from .sync.inbox import EventRef
     from .sync.states import InvoiceState
@@ -625,6 +625,6 @@ def _endpoint(config: Config) -> "Endpoint | None":
         raise ConfigError(["BILLING_NOTIFY_SECRET: wanted a secret to sign notices with; it is not set"])
     if config.notify_url is None:
         return None
-    from .sync.endpoint import Endpoint
+    from .notices.webhook import Endpoint
 
     return Endpoint(config.notify_url, config.notify_secrets)

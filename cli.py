@@ -14,7 +14,8 @@ from .commands import FAILED, MISCONFIGURED, OK, configured, doctor, events, not
 from .config import real_test_key
 from .errors import BillingError, ConfigError
 from .identity import LONGEST_TOKEN_SECONDS, Identity, mint_token
-from .sync import inbox, outbox
+from .notices import outbox
+from .sync import inbox
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 STANDARD_PORT, DEMO_PORT, SIMULATOR_PORT = 8080, 8000, 12111

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..errors import BillingError
 from ..identity import Identity
 from ..models import Access, Notice
-from ..sync import outbox
+from ..notices import outbox
 
 if TYPE_CHECKING:
     from ..billing_app import Billing

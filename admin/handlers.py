@@ -13,7 +13,8 @@ from ..handlers.csrf import refuse_all_but_own_page
 from ..handlers.health import health_of
 from ..handlers.responses import read_form
 from ..models import REASONS, Customer, Price, User
-from ..sync import inbox, outbox
+from ..notices import outbox
+from ..sync import inbox
 from . import queries
 from .actions import REPAIRS, repair
 from .session import check_form, cookie_header, form_token, is_token, new_session, session_of, shows_session

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from ..models import Notice
-from ..sync import outbox
+from ..notices import outbox
 from . import FAILED, OK, opened
 from .words import print_state, span
 

@@ -7,7 +7,8 @@ import bottle
 
 from .. import storage
 from ..errors import DatabaseUnavailable
-from ..sync import inbox, outbox
+from ..notices import outbox
+from ..sync import inbox
 from .responses import json_response
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ import time
 
 from .. import storage
 from ..errors import DatabaseUnavailable
+from ..notices import outbox
+from ..notices.callbacks import QUIET_SECONDS
+from ..notices.delivery import Deliverer
 from ..notices.notice import NotTaken
-from . import outbox
-from .delivery import Deliverer
-from .hooks import QUIET_SECONDS
-from .outbox import Held
+from ..notices.outbox import Held
 from .pauses import is_due
 
 PATIENCE_SECONDS = 1.0  # what takes longer is left running

@@ -9,7 +9,8 @@ from peewee import JOIN, fn
 from .. import storage
 from ..errors import StripeError
 from ..models import Customer, Price, StripeEvent, Subscription
-from . import inbox, outbox, refusals, writable
+from ..notices import outbox
+from . import inbox, refusals, writable
 from .doubles import PAYING, doubles
 from .resync import Mending
 from .worker import Worker

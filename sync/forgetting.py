@@ -8,7 +8,7 @@ from peewee import JOIN
 from .. import storage
 from ..errors import CheckoutInProgress, StripeRefused
 from ..models import CheckoutAttempt, Customer, Price, Subscription, User
-from . import outbox
+from ..notices import outbox
 from .checkout import is_claimed
 from .converge import Converger
 from .gateway import Gateway

@@ -5,7 +5,7 @@ from typing import Any
 
 from .. import storage
 from ..models import StripeEvent
-from . import outbox
+from ..notices import outbox
 
 DAY_SECONDS = 86_400
 BATCH = 500  # some milliseconds: nobody who records an event meanwhile waits for longer

@@ -7,7 +7,7 @@ from peewee import JOIN
 
 from .. import storage
 from ..models import STANDING, Customer, Price, Subscription, User
-from .notices import note
+from ..notices.changes import note
 
 ENDED = ("canceled", "incomplete_expired")
 _OPENING_RANK = {"active": 0, "trialing": 0, "past_due": 1}

@@ -2,11 +2,11 @@
 
 import threading
 
+from ..notices import outbox
+from ..notices.callbacks import Hook, Hooks
+from ..notices.delivery import Deliverer
 from ..notices.notice import Receiver
-from . import outbox
-from .delivery import Deliverer
 from .delivery_thread import DeliveryThread
-from .hooks import Hook, Hooks
 
 
 class Telling:

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from .. import storage
 from ..errors import BillingError, DatabaseUnavailable, StripeError
-from . import clocks, inbox, notices, overdue, recurring, unnamed
+from ..notices import changes
+from . import clocks, inbox, overdue, recurring, unnamed
 from .account import Account
 from .converge import Converger
 from .gateway import SLOWEST_CALL_SECONDS, Gateway
@@ -108,7 +109,7 @@ class Worker:
         """
         self._try_to_check_account()
         begun = self._pool.run(self._jobs(now, is_stopping), is_stopping, on_end)
-        notices.note_what_time_changed(now, BATCH)
+        changes.note_what_time_changed(now, BATCH)
         return begun
 
     def wait(self) -> None:
@@ -244,7 +245,7 @@ class Worker:
     def next_due_at(self, now: float) -> float:
         """Return when something is due next, in Unix seconds."""
         moments = [recurring.next_run_at(each.name, now, each.every_seconds) for each in self._recurring()]
-        others = (inbox.next_due_at(now), overdue.next_ask_at(), notices.next_note_at())
+        others = (inbox.next_due_at(now), overdue.next_ask_at(), changes.next_note_at())
         return min(moments + [each for each in others if each is not None])
 
 

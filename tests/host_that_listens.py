@@ -4,7 +4,7 @@ import sys
 import time
 
 from corkage import Billing, Config
-from corkage.sync import hooks
+from corkage.notices import callbacks
 
 
 def say(text):
@@ -12,7 +12,7 @@ def say(text):
     sys.stdout.flush()
 
 
-hooks.QUIET_SECONDS = 0
+callbacks.QUIET_SECONDS = 0
 billing = Billing(Config.from_env())
 
 

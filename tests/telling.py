@@ -4,7 +4,7 @@ import time
 
 from corkage import storage
 from corkage.models import Notice, NoticeDelivery, User
-from corkage.sync import notices
+from corkage.notices import changes
 
 
 def until(condition, seconds=30.0):
@@ -20,7 +20,7 @@ def write(user="ann", kind="access_granted", at=None):
     with storage.writing():
         User.insert(id=user, created_at=0).on_conflict_ignore().execute()
         told = '{"allowed": true, "reason": "active", "status": "active", "a_later_versions": 1}'
-        notices._write(user, kind, told, told, at)
+        changes._write(user, kind, told, told, at)
     return Notice.select().order_by(Notice.id.desc()).get().message_id
 
 

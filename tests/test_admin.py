@@ -18,7 +18,8 @@ from corkage.admin.session import Guesses, TooManyGuesses, form_token, new_sessi
 from corkage.config import Config
 from corkage.errors import ConfigError
 from corkage.models import Customer, Notice, NoticeDelivery, StripeEvent, Subscription, User
-from corkage.sync import inbox, outbox
+from corkage.notices import outbox
+from corkage.sync import inbox
 
 TOKEN = "an-operators-token-of-at-least-32-characters"
 SCRIPT = "<script>alert(1)</script>"

@@ -12,9 +12,10 @@ from corkage.admin.session import new_session, session_of
 from corkage.errors import StripeUnavailable
 from corkage.identity import Identity
 from corkage.models import CheckoutAttempt, Cursor, NoticeDelivery, StripeEvent, Subscription
+from corkage.notices import outbox
+from corkage.notices.delivery import Deliverer
 from corkage.notices.notice import NotTaken
-from corkage.sync import outbox, overdue, thread
-from corkage.sync.delivery import Deliverer
+from corkage.sync import overdue, thread
 
 
 @pytest.fixture

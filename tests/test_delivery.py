@@ -20,15 +20,15 @@ from telling import pending, until, write
 from corkage import Identity, Notice, storage
 from corkage.models import Notice as NoticeRow
 from corkage.models import NoticeDelivery, NoticeReceiver
+from corkage.notices import outbox
+from corkage.notices.delivery import Deliverer
 from corkage.notices.notice import NotTaken
-from corkage.sync import outbox
-from corkage.sync.delivery import Deliverer
 from corkage.sync.delivery_thread import DeliveryThread
 
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch):
-    monkeypatch.setattr("corkage.sync.hooks.QUIET_SECONDS", 0)
+    monkeypatch.setattr("corkage.notices.callbacks.QUIET_SECONDS", 0)
     monkeypatch.setattr("corkage.sync.delivery_thread.LOOK_EVERY_SECONDS", 0.05)
     monkeypatch.setattr("corkage.sync.delivery_thread.PATIENCE_SECONDS", 0.1)
 
@@ -468,7 +468,7 @@ def test_inline_the_webhook_is_answered_200_whatever_the_hook_does(config, shop)
 
 
 def test_after_functions_were_given_a_moment_passes_before_the_first_call(app, monkeypatch):
-    monkeypatch.setattr("corkage.sync.hooks.QUIET_SECONDS", 0.6)
+    monkeypatch.setattr("corkage.notices.callbacks.QUIET_SECONDS", 0.6)
     heard = []
     app.billing.on("access_granted", lambda _: heard.append(time.monotonic()))
     write()

@@ -166,7 +166,7 @@ def test_an_endpoint_that_is_not_there_or_hangs_is_told_later_and_nothing_secret
     config, product, monkeypatch, caplog
 ):
     caplog.set_level(logging.DEBUG)
-    monkeypatch.setattr("corkage.sync.endpoint.TIMEOUT_SECONDS", (0.3, 0.3))
+    monkeypatch.setattr("corkage.notices.webhook.TIMEOUT_SECONDS", (0.3, 0.3))
     product.hangs = 1
     for url, wanted in ((product.url, "ReadTimeout"), ("http://127.0.0.1:1/hook?code=the-codeword", "ConnectionError")):
         with running(replace(config, notify_url=url, notify_secrets=(SECRET,))) as app:
@@ -192,7 +192,7 @@ def test_a_netrc_of_the_operators_is_not_sent(told, product, tmp_path, monkeypat
 
 
 def test_a_hanging_endpoint_delays_no_callback(config, product, monkeypatch):
-    monkeypatch.setattr("corkage.sync.hooks.QUIET_SECONDS", 0)
+    monkeypatch.setattr("corkage.notices.callbacks.QUIET_SECONDS", 0)
     product.hangs = 1
     heard = []
     config = replace(config, worker="thread", notify_url=product.url, notify_secrets=(SECRET,))

@@ -3,7 +3,7 @@
 import pytest
 
 from corkage.models import Access, User
-from corkage.sync.notices import TRIAL_ENDS_SOON_SECONDS, _next_change_at, _trial_ends_soon, kinds_of
+from corkage.notices.changes import TRIAL_ENDS_SOON_SECONDS, _next_change_at, _trial_ends_soon, kinds_of
 
 OUT = {
     "allowed": False,

@@ -8,7 +8,8 @@ from harness import DAY
 from telling import pending, write
 
 from corkage.models import NoticeDelivery, NoticeReceiver
-from corkage.sync import doctor, outbox
+from corkage.notices import outbox
+from corkage.sync import doctor
 
 ADDRESS = {
     "BILLING_NOTIFY_URL": "http://127.0.0.1:1/hook",

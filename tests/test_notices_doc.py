@@ -17,9 +17,9 @@ from telling import until
 
 import corkage
 from corkage import Notice
+from corkage.notices.changes import KINDS
 from corkage.notices.notice import NotTaken, Told
-from corkage.sync.endpoint import Endpoint, body_of
-from corkage.sync.notices import KINDS
+from corkage.notices.webhook import Endpoint, body_of
 
 PAGE = (Path(corkage.__file__).parent / "docs/notices.md").read_text()
 SECRET, FORGED = ("whsec_" + base64.b64encode(bytes(range(at, at + 32))).decode() for at in (0, 100))

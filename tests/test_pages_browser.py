@@ -13,7 +13,8 @@ from pages_host import LONG_NAMED, PRO, SCRIPT, TEAM, bring_into_every_state, ho
 
 from corkage import storage
 from corkage.models import Customer, Notice
-from corkage.sync import inbox, outbox
+from corkage.notices import outbox
+from corkage.sync import inbox
 
 INSTALL_AXE = "install axe-core with `npm install axe-core` and name its axe.min.js in AXE_CORE"
 WIDTHS, SCHEMES = (360, 768, 1280), ("light", "dark")

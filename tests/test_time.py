@@ -10,8 +10,9 @@ from harness import DAY, running
 
 from corkage import models, storage
 from corkage.models import Customer, Notice, Subscription, User
+from corkage.notices import changes
 from corkage.simulator import ApiFaults, Simulator
-from corkage.sync import notices, overdue
+from corkage.sync import overdue
 
 
 @pytest.fixture
@@ -254,7 +255,7 @@ class TestNotices:
         granted, revoked = Notice.select().order_by(Notice.id)
         assert json.loads(granted.before)["allowed"] is False
         assert granted.after == revoked.before
-        assert notices._before(User.get()) == json.loads(revoked.after)
+        assert changes._before(User.get()) == json.loads(revoked.after)
         assert granted.message_id != revoked.message_id
 
     def test_a_failed_payment_and_its_recovery(self, app, shop, simulator, subscription):

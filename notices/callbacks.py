@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable
 
-from ..notices.notice import Notice
-from .notices import KINDS
+from .changes import KINDS
+from .notice import Notice
 
 EVERY_KIND = "*"
 QUIET_SECONDS = 5.0  # a host registers its hooks one by one while it starts: a notice must not come between two

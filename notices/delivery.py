@@ -5,10 +5,10 @@ import logging
 import time
 from collections.abc import Callable
 
-from ..notices.notice import Notice, NotTaken, Receiver, Told
+from ..sync.pauses import backoff, is_due
 from . import outbox
+from .notice import Notice, NotTaken, Receiver, Told
 from .outbox import Held
-from .pauses import backoff, is_due
 
 DOWN_SECONDS, LONGEST_DOWN_SECONDS = 5.0, 60.0
 LONGEST_RETRY_AFTER_SECONDS = 3600.0

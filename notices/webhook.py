@@ -9,8 +9,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from ..cookies import BLANKS
-from ..notices.notice import Notice, NotTaken
 from .delivery import LONGEST_RETRY_AFTER_SECONDS
+from .notice import Notice, NotTaken
 
 TIMEOUT_SECONDS = (5, 15)
 DOWN = (429, 502, 503, 504)
