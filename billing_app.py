@@ -39,12 +39,12 @@ from .errors import (
 from .handlers import mounting
 from .identity import Authenticate, Identity, authenticator
 from .models import Access
+from .notices.delivery import Telling
 from .notices.notice import Notice
 from .plans import Requirement
 from .sync.account import Account
 from .sync.prices import Catalogue
 from .sync.refusals import Refusals
-from .sync.telling import Telling
 from .sync.writable import Writable
 
 if TYPE_CHECKING:

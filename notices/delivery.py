@@ -1,17 +1,29 @@
-"""Delivery: receivers are told what they are owed, at least once, outside any transaction; what fails is repeated."""
+"""Delivery of notices: to one receiver, by a thread for each, for the whole process."""
 
+import contextlib
 import json
 import logging
+import queue
+import threading
 import time
 from collections.abc import Callable
 
+from .. import storage
+from ..errors import DatabaseUnavailable
 from ..sync.pauses import backoff, is_due
 from . import outbox
+from .callbacks import QUIET_SECONDS, Hook, Hooks
 from .notice import Notice, NotTaken, Receiver, Told
 from .outbox import Held
 
 DOWN_SECONDS, LONGEST_DOWN_SECONDS = 5.0, 60.0
 LONGEST_RETRY_AFTER_SECONDS = 3600.0
+
+PATIENCE_SECONDS = 1.0  # what takes longer is left running
+MOST_AT_ONCE = 8
+LOOK_EVERY_SECONDS = 1.0  # other processes write notices, too
+AFTER_A_BUG_SECONDS = 10.0
+STOP_SECONDS = 5.0
 
 log = logging.getLogger("corkage.notices")
 
@@ -91,3 +103,158 @@ class Deliverer:
         pause = backoff(self._times_down, DOWN_SECONDS, LONGEST_DOWN_SECONDS)
         self._times_down += 1
         self.paused_until = now + min(max(pause, became.retry_after_seconds), LONGEST_RETRY_AFTER_SECONDS)
+
+
+class DeliveryThread:
+    """Tells one receiver, for as long as the process lives."""
+
+    def __init__(self, deliverer: Deliverer) -> None:
+        self._deliverer = deliverer
+        self._in_hand: dict[int, tuple[Held, float]] = {}
+        self._became: queue.SimpleQueue[tuple[Held, str | NotTaken]] = queue.SimpleQueue()
+        self._registered_at = 0.0
+        self._stopped = threading.Event()
+        name = f"corkage-notices-{deliverer.receiver.name}"
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def end(self) -> None:
+        """Begin nothing new."""
+        self._stopped.set()
+
+    def join(self) -> None:
+        """Give what is being told a moment to finish. What does not is told again after the next start."""
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._pause()):
+            pass
+        ends = time.monotonic() + STOP_SECONDS
+        with contextlib.suppress(DatabaseUnavailable):
+            while self._in_hand and (left := ends - time.monotonic()) > 0:
+                self._collect(left)
+
+    def _pause(self) -> float:
+        """Do what is due, and return how long there is nothing to do."""
+        try:
+            return self._turn()
+        except DatabaseUnavailable as error:
+            storage.note(error)
+            return LOOK_EVERY_SECONDS
+        except Exception:  # a dead thread would tell nothing any more, and nobody of it
+            log.exception("telling %s stumbled over a bug, going on", self._deliverer.receiver.name)
+            return AFTER_A_BUG_SECONDS
+
+    def _turn(self) -> float:
+        now = self._deliverer.clock()
+        self._register(now)
+        self._collect(0)
+        self._renew(now)
+        held = None
+        is_ready = is_due(self._deliverer.receiver.ready_at, now, QUIET_SECONDS)
+        if is_ready and len(self._in_hand) < MOST_AT_ONCE:
+            held = self._deliverer.claim(tuple(self._in_hand))
+        if held is not None:
+            self._begin(held, now)
+        elif self._in_hand:
+            self._collect(LOOK_EVERY_SECONDS)
+        return 0 if held or self._in_hand else LOOK_EVERY_SECONDS
+
+    def _register(self, now: float) -> None:
+        if is_due(self._registered_at + outbox.SEEN_EVERY_SECONDS, now, outbox.SEEN_EVERY_SECONDS):
+            outbox.register(self._deliverer.receiver.name, now)
+            self._registered_at = now
+
+    def _begin(self, held: Held, now: float) -> None:
+        """Tell it in a thread of its own, and wait for that a little."""
+        threading.Thread(target=self._tell, args=(held,), name="corkage-notice", daemon=True).start()
+        self._in_hand[held.notice.id] = held, now
+        self._collect(PATIENCE_SECONDS)
+
+    def _tell(self, held: Held) -> None:
+        became: str | NotTaken = NotTaken("it ended the thread that it was told in")
+        try:
+            became = self._deliverer.tell(held)
+        finally:  # whatever a hook raises: what is in hand must be settled, or nobody tells it again
+            self._became.put((held, became))
+
+    def _collect(self, seconds: float) -> None:
+        """Wait until one that is being told is done, and write down what became of it and of all others that are."""
+        with contextlib.suppress(queue.Empty):
+            while self._in_hand:
+                held, became = self._became.get(timeout=seconds)
+                del self._in_hand[held.notice.id]
+                self._deliverer.settle(held, became)
+                seconds = 0
+
+    def _renew(self, now: float) -> None:
+        """Keep the claim on what takes long."""
+        for notice_id, (held, renewed_at) in self._in_hand.items():
+            if is_due(renewed_at + outbox.LEASE_SECONDS / 2, now, outbox.LEASE_SECONDS / 2):
+                outbox.renew(held, now)
+                self._in_hand[notice_id] = held, now
+
+
+class Telling:
+    """The receivers that this process has. Each is told by itself: none waits for another.
+
+    Only a process that has the host's functions can call them. The address may be told by any that has the setting.
+    """
+
+    def __init__(self, endpoint: Receiver | None, now: float) -> None:
+        self._hooks = Hooks()
+        self._deliverers: dict[str, Deliverer] = {}
+        self._threads: dict[str, DeliveryThread] = {}
+        self._started: tuple[str, ...] = ()
+        self._lock = threading.RLock()
+        if endpoint is not None:
+            self._add(endpoint, now)
+
+    def add_hook(self, kind: str, hook: Hook, now: float) -> None:
+        """Call this function with notices of this kind, of what happens from now on.
+
+        Errors  ValueError when there is no such kind
+        """
+        self._hooks.add(kind, hook)
+        with self._lock:
+            self._add(self._hooks, now)
+            self._start_threads()
+
+    def _add(self, receiver: Receiver, now: float) -> None:
+        outbox.register(receiver.name, now)
+        self._deliverers.setdefault(receiver.name, Deliverer(receiver))
+
+    def start(self, *receivers: str) -> None:
+        """Go on telling these receivers, as soon as there are any, in threads of this process."""
+        with self._lock:
+            self._started = receivers
+            self._start_threads()
+
+    def _start_threads(self) -> None:
+        for name in self._started:
+            if name in self._deliverers and name not in self._threads:
+                self._threads[name] = DeliveryThread(self._deliverers[name])
+                self._threads[name].start()
+
+    def begin_anew(self) -> None:
+        """In a forked child: the parent's threads did not come along."""
+        self._threads, self._started, self._lock = {}, (), threading.RLock()
+
+    def stop(self) -> None:
+        """Stop the threads; what is not told yet stays pending."""
+        with self._lock:
+            threads, self._threads, self._started = self._threads, {}, ()
+        for thread in threads.values():
+            thread.end()
+        for thread in threads.values():
+            thread.join()
+
+    def deliver_due(self, seconds: float = float("inf")) -> int:
+        """Tell what is due, here and now; return how much was taken.
+
+        Errors  DatabaseUnavailable
+        """
+        return sum(deliverer.deliver_due(seconds) for deliverer in list(self._deliverers.values()))

@@ -21,16 +21,15 @@ from corkage import Identity, Notice, storage
 from corkage.models import Notice as NoticeRow
 from corkage.models import NoticeDelivery, NoticeReceiver
 from corkage.notices import outbox
-from corkage.notices.delivery import Deliverer
+from corkage.notices.delivery import Deliverer, DeliveryThread
 from corkage.notices.notice import NotTaken
-from corkage.sync.delivery_thread import DeliveryThread
 
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch):
     monkeypatch.setattr("corkage.notices.callbacks.QUIET_SECONDS", 0)
-    monkeypatch.setattr("corkage.sync.delivery_thread.LOOK_EVERY_SECONDS", 0.05)
-    monkeypatch.setattr("corkage.sync.delivery_thread.PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("corkage.notices.delivery.LOOK_EVERY_SECONDS", 0.05)
+    monkeypatch.setattr("corkage.notices.delivery.PATIENCE_SECONDS", 0.1)
 
 
 class Told:
@@ -184,7 +183,7 @@ def test_a_slow_hook_delays_neither_webhooks_nor_access_nor_other_users(config, 
 
 
 def test_more_slow_ones_than_there_is_room_for_wait_their_turn_and_are_all_told(app, monkeypatch):
-    monkeypatch.setattr("corkage.sync.delivery_thread.MOST_AT_ONCE", 2)
+    monkeypatch.setattr("corkage.notices.delivery.MOST_AT_ONCE", 2)
     let_go, begun = threading.Event(), []
 
     def hook(notice):
@@ -224,7 +223,7 @@ def test_a_notice_that_is_being_told_and_is_resent_meanwhile_is_not_told_beside_
 
 def test_a_slow_hook_keeps_its_claim_and_closing_does_not_wait_for_it(config, monkeypatch):
     monkeypatch.setattr(outbox, "LEASE_SECONDS", 0.4)
-    monkeypatch.setattr("corkage.sync.delivery_thread.STOP_SECONDS", 0.2)
+    monkeypatch.setattr("corkage.notices.delivery.STOP_SECONDS", 0.2)
     let_go, begun = threading.Event(), []
 
     def hook(notice):
