@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from .handlers.plugin import Callback
     from .notices.webhook import Endpoint
     from .pages.page import Pages
-    from .sync.checkout import Checkout
+    from .selling.checkout import Checkout
     from .sync.converge import Converger
     from .sync.gateway import Gateway
     from .sync.inbox import EventRef
@@ -213,7 +213,7 @@ class Billing:
                 to_our_pages: who does not buy comes back to /cancel, from the portal to /account; else to the product
         Errors  UnknownPlan, CheckoutInProgress, Busy, NotConfigured; StripeError as the gateway's
         """
-        from .sync.checkout import Buyer
+        from .selling.checkout import Buyer
 
         self.start()
         base = billing_url or self.config.billing_url
@@ -463,7 +463,7 @@ class Billing:
     @functools.cached_property
     def checkout(self) -> "Checkout":
         """What decides where a click leads."""
-        from .sync.checkout import Checkout
+        from .selling.checkout import Checkout
 
         return Checkout(self.gateway, self.catalogue, self.converger, self.config.app)
 

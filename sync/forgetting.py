@@ -9,7 +9,7 @@ from .. import storage
 from ..errors import CheckoutInProgress, StripeRefused
 from ..models import CheckoutAttempt, Customer, Price, Subscription, User
 from ..notices import outbox
-from .checkout import is_claimed
+from ..selling.checkout import is_claimed
 from .converge import Converger
 from .gateway import Gateway
 from .summary import ENDED

@@ -122,7 +122,7 @@ def come_back(app, session_id, **headers):
 @pytest.fixture
 def pause(monkeypatch):
     """Set how long after a look at a returning visitor's session the next one may be."""
-    return lambda seconds: monkeypatch.setattr("corkage.sync.checkout.RETURN_PAUSE_SECONDS", seconds)
+    return lambda seconds: monkeypatch.setattr("corkage.selling.checkout.RETURN_PAUSE_SECONDS", seconds)
 
 
 def test_return_of_an_unpaid_session_asks_stripe_once_in_a_while_however_often_it_is_called(app, shop, pause):
@@ -343,7 +343,7 @@ def test_a_kill_between_claim_and_answer_makes_no_second_session(app, shop, monk
         raise KeyboardInterrupt
 
     gateway.create_checkout_session = create_and_die
-    from corkage.sync.checkout import Buyer
+    from corkage.selling.checkout import Buyer
 
     buyer = Buyer(
         "ann", "ann@example.com", None, "https://billing.example.com/return?session_id={CHECKOUT_SESSION_ID}", FRONTEND
@@ -419,7 +419,7 @@ def test_a_stored_500_is_escaped_by_a_new_attempt(app, shop):
 
 
 def test_a_click_while_another_holds_the_claim_is_told_to_come_back(app, shop, monkeypatch):
-    monkeypatch.setattr("corkage.sync.checkout.WAIT_SECONDS", 0.3)
+    monkeypatch.setattr("corkage.selling.checkout.WAIT_SECONDS", 0.3)
     url_of(click(app))
     CheckoutAttempt.update(session_id=None, claimed_until=time.time() + 60).execute()
 

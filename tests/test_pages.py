@@ -524,7 +524,7 @@ def again_of(page, seconds):
 def test_who_returned_before_paying_is_let_in_by_the_page_that_looks_again(app, simulator, monkeypatch):
     url = click(app, "/checkout", plan="pro").headers["Location"]
     back = f"/return?session_id={CheckoutAttempt.get().session_id}"
-    monkeypatch.setattr("corkage.sync.checkout.RETURN_PAUSE_SECONDS", 3600)
+    monkeypatch.setattr("corkage.selling.checkout.RETURN_PAUSE_SECONDS", 3600)
     assert look(app, back).status_code == 303
     simulator.buy(url, "pm_card_visa")
 
@@ -532,14 +532,14 @@ def test_who_returned_before_paying_is_let_in_by_the_page_that_looks_again(app, 
 
     assert "Your payment is being confirmed." in text_of(page)
     assert not app.billing.access("ann").allowed
-    monkeypatch.setattr("corkage.sync.checkout.RETURN_PAUSE_SECONDS", 0)
+    monkeypatch.setattr("corkage.selling.checkout.RETURN_PAUSE_SECONDS", 0)
     led_on = look(app, again_of(page, 3))
     assert (led_on.status_code, led_on.headers["Location"]) == (303, FRONTEND)
     assert app.billing.access("ann").allowed
 
 
 def test_who_returned_while_stripe_failed_is_let_in_by_the_page_that_looks_again(app, simulator, monkeypatch):
-    monkeypatch.setattr("corkage.sync.checkout.RETURN_PAUSE_SECONDS", 0)
+    monkeypatch.setattr("corkage.selling.checkout.RETURN_PAUSE_SECONDS", 0)
     back = bought(app, simulator, "pro", "pm_card_visa")
     simulator.api_faults = ApiFaults(failure="error")
 
@@ -554,7 +554,7 @@ def test_who_returned_while_stripe_failed_is_let_in_by_the_page_that_looks_again
 
 
 def test_the_page_stops_looking_at_a_session_that_turns_out_to_be_open(app, simulator, monkeypatch):
-    monkeypatch.setattr("corkage.sync.checkout.RETURN_PAUSE_SECONDS", 0)
+    monkeypatch.setattr("corkage.selling.checkout.RETURN_PAUSE_SECONDS", 0)
     click(app, "/checkout", plan="pro")
     simulator.api_faults = ApiFaults(failure="error")
     page = look(app, f"/return?session_id={CheckoutAttempt.get().session_id}", "ann")
