@@ -357,7 +357,7 @@ class Billing:
         Shape   None leaves it as it is, "" takes it away; of a user without a customer Stripe hears when they buy
         Errors  ValueError for what is no user id, e-mail or name; Busy; StripeError as the gateway's: call again
         """
-        from .sync.profile import update_user
+        from .users.update import update_user
 
         Identity(user_id)
         with self.stripe_slot():
@@ -372,7 +372,7 @@ class Billing:
 
         Errors  CheckoutInProgress, Busy; StripeError as the gateway's
         """
-        from .sync.forgetting import forget_user
+        from .users.delete import forget_user
 
         with self.stripe_slot():
             forget_user(self.converger, user_id, time.time())

@@ -10,13 +10,13 @@ from ..errors import CheckoutInProgress, StripeRefused
 from ..models import CheckoutAttempt, Customer, Price, Subscription, User
 from ..notices import outbox
 from ..selling.checkout import is_claimed
-from .converge import Converger
-from .gateway import Gateway
-from .summary import ENDED
+from ..sync.converge import Converger
+from ..sync.gateway import Gateway
+from ..sync.summary import ENDED
 
 MOST_TURNS = 5
 
-log = logging.getLogger("corkage.forgetting")
+log = logging.getLogger("corkage.users")
 
 
 def forget_user(converger: Converger, user_id: str, now: float) -> None:

@@ -3,7 +3,7 @@
 from .. import storage
 from ..errors import UnknownCustomer
 from ..models import Customer, User
-from .converge import Converger
+from ..sync.converge import Converger
 
 LONGEST_TEXT = 320
 
