@@ -21,12 +21,12 @@ from ..errors import (
     UnknownFlow,
 )
 from ..models import CheckoutAttempt, Price, Subscription, User, read_access
+from ..sync.best import ENDED
 from ..sync.converge import Converger
 from ..sync.gateway import SLOWEST_CALL_SECONDS, Gateway
 from ..sync.pauses import is_due
 from ..sync.prices import Catalogue
 from ..sync.states import InvoiceState, SubscriptionState
-from ..sync.summary import ENDED
 
 CLAIM_SECONDS = 3 * SLOWEST_CALL_SECONDS
 WAIT_SECONDS = 3.0

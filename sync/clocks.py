@@ -5,8 +5,8 @@ import logging
 from .. import storage
 from ..models import Customer, Subscription
 from . import inbox
+from .best import summarize, users_of
 from .gateway import Gateway
-from .summary import summarize, users_of
 
 log = logging.getLogger("corkage.clocks")
 

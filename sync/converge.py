@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from .. import storage
 from ..errors import Overtaken, UnknownCustomer
 from ..models import STANDING, USER_ID_LENGTH, Customer, Subscription, User
-from . import inbox, overdue
+from . import inbox, stale
+from .best import ENDED, summarize
 from .doubles import warn_of_doubles
 from .gateway import Gateway
 from .prices import Catalogue
 from .states import CustomerState, Listed, SubscriptionState
-from .summary import ENDED, summarize
 
 MOST_OVERTAKINGS = 20
 
@@ -201,7 +201,7 @@ class Converger:
             "test_clock": state.test_clock[0] if state.test_clock else None,
             "clock_ahead": state.test_clock[1] - int(now) if state.test_clock else 0,
         }
-        values["ask_at"] = overdue.ask_at(state, values["clock_ahead"], now) if user_id else None
+        values["ask_at"] = stale.ask_at(state, values["clock_ahead"], now) if user_id else None
         Subscription.insert(id=state.id, **values).on_conflict(
             conflict_target=[Subscription.id], update=values
         ).execute()

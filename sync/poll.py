@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 
-from . import inbox, recurring
+from . import inbox, jobs
 from .converge import Converger
 from .resync import resync
 
@@ -30,7 +30,7 @@ def poll(
 
     Errors  StripeError as the gateway's; DatabaseUnavailable; InterruptedError when the worker is to stop
     """
-    position = recurring.position("poll")
+    position = jobs.position("poll")
     has_gap = now - position > STRIPE_TELLS_SECONDS
     since = max(0, (int(now) if has_gap else position) - OVERLAP_SECONDS)
     found = converger.gateway.events_since(since, TYPES)
@@ -38,7 +38,7 @@ def poll(
         _fetch_everything(converger, now, is_stopping)
     wanted = [each for each in found.items if each.livemode == livemode and not each.account]
     new = sum(inbox.record(each, "poll", now, now + settle_seconds) for each in wanted if each.is_wanted)
-    recurring.save_position("poll", found.told_at or int(now))
+    jobs.save_position("poll", found.told_at or int(now))
     level = logging.INFO if new else logging.DEBUG
     log.log(level, "polled %d events since %d, %d of them new", len(found.items), since, new)
     return new

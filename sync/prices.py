@@ -9,7 +9,7 @@ from .. import storage
 from ..errors import ConfigError, UnknownPlan
 from ..models import Price
 from ..plans import Plan
-from .summary import summarize_users_of_prices
+from .best import summarize_users_of_prices
 
 if TYPE_CHECKING:
     from .gateway import Gateway

@@ -9,11 +9,11 @@ from typing import Any
 from .. import storage
 from ..errors import BillingError, DatabaseUnavailable, StripeFailed, StripeUnavailable
 from ..models import Access, Customer, Subscription, User, read_access, remember_once, setting
-from . import recurring
+from . import jobs
+from .best import ENDED
 from .converge import Converger, Fetched
 from .gateway import Gateway
 from .states import CustomerState, SubscriptionState
-from .summary import ENDED
 
 CALLS_PER_SECOND = 20  # Stripe allows 25, to one address or, in a sandbox, to all: the rest is for those who serve
 RESUME_SECONDS = 3600
@@ -80,7 +80,7 @@ def resync(converger: Converger, now: float, *, writes: bool = True, progress: P
     overtaken = mending.set_all(whole, rows, now, tell)
     mending.converge_all([*sorted(lacking - done), *overtaken], now, tell)
     if writes:
-        recurring.save_position("sync", 0)
+        jobs.save_position("sync", 0)
         remember_once(CARRIED_THROUGH, str(int(now)))
     return report
 
@@ -168,9 +168,9 @@ class Mending(Converger):
 
 def _began(told_at: int) -> int:
     """Tell when, by Stripe's clock, the run began that this one belongs to: now, or within the hour, and broke off."""
-    unfinished = recurring.position("sync")
+    unfinished = jobs.position("sync")
     if not 0 <= told_at - unfinished <= RESUME_SECONDS:
-        recurring.save_position("sync", told_at)
+        jobs.save_position("sync", told_at)
         return told_at
     log.info("going on with the run that broke off")
     return unfinished

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from .. import storage
 from ..errors import BillingError, DatabaseUnavailable, StripeError
 from ..notices import changes
-from . import clocks, inbox, overdue, recurring, unnamed
+from . import clocks, inbox, jobs, lookups, stale
 from .account import Account
 from .converge import Converger
 from .gateway import SLOWEST_CALL_SECONDS, Gateway
@@ -122,7 +122,7 @@ class Worker:
 
         Errors  as work_once()
         """
-        recurring.make_due("poll", now)
+        jobs.make_due("poll", now)
         polled = self.work_once(now)
         inbox.make_due(now)
         applied = self.work_once(now)
@@ -170,22 +170,22 @@ class Worker:
         elif subject.is_clock:
             clocks.follow(self.gateway, subject, now)
         else:
-            unnamed.find_customer(self.gateway, subject, now)
+            lookups.find_customer(self.gateway, subject, now)
 
     def _jobs(self, now: float, is_stopping: Callable[[], bool]) -> Iterator[Job]:
         """Claim what is due: first what recurs, then what events are about, then what nothing was heard of."""
         for name, every_seconds, act in self._recurring():
-            if not self._pool.is_running(name) and recurring.claim(name, now, every_seconds):
+            if not self._pool.is_running(name) and jobs.claim(name, now, every_seconds):
                 yield Job(name, functools.partial(act, now, is_stopping))
         for subject in self._due_subjects(now):
             key = _key(subject)
             if not self._pool.is_running(key) and inbox.lease(subject, now, now + LEASE_SECONDS):
                 if subject.customer_id is not None:
-                    overdue.claim(subject.customer_id, now)  # one look answers both
+                    stale.claim(subject.customer_id, now)  # one look answers both
                 yield Job(key, functools.partial(self._apply, subject, now))
-        for customer_id in overdue.customers(now, BATCH):
+        for customer_id in stale.customers(now, BATCH):
             subject = inbox.Subject(customer_id)
-            if not self._pool.is_running(_key(subject)) and overdue.claim(customer_id, now):
+            if not self._pool.is_running(_key(subject)) and stale.claim(customer_id, now):
                 yield Job(_key(subject), functools.partial(self._apply, subject, now))
 
     def _due_subjects(self, now: float) -> Iterator[inbox.Subject]:
@@ -205,7 +205,7 @@ class Worker:
         prune(now, self.keep_events_days)
 
     def _shorten_waits(self, now: float, _is_stopping: Callable[[], bool]) -> None:
-        overdue.shorten_waits(now)
+        stale.shorten_waits(now)
 
     def _refresh_prices(self, now: float) -> None:
         waiting = [event.id for event in inbox.pending_of(inbox.CATALOGUE)]
@@ -220,7 +220,7 @@ class Worker:
             raise
         except BillingError as error:
             log.warning("the prices could not be refreshed, will retry: %s: %s", error.code, error)
-            recurring.make_due("prices", now + PRICES_AGAIN_SECONDS)
+            jobs.make_due("prices", now + PRICES_AGAIN_SECONDS)
             return error
         return None
 
@@ -228,7 +228,7 @@ class Worker:
         try:
             poll(self.converger, now, self.polling.livemode, self.polling.settle_seconds, is_stopping)
         except InterruptedError:
-            recurring.make_due("poll", now)
+            jobs.make_due("poll", now)
         except DatabaseUnavailable:
             raise
         except BillingError as error:
@@ -244,8 +244,8 @@ class Worker:
 
     def next_due_at(self, now: float) -> float:
         """Return when something is due next, in Unix seconds."""
-        moments = [recurring.next_run_at(each.name, now, each.every_seconds) for each in self._recurring()]
-        others = (inbox.next_due_at(now), overdue.next_ask_at(), changes.next_note_at())
+        moments = [jobs.next_run_at(each.name, now, each.every_seconds) for each in self._recurring()]
+        others = (inbox.next_due_at(now), stale.next_ask_at(), changes.next_note_at())
         return min(moments + [each for each in others if each is not None])
 
 

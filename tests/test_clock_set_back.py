@@ -15,7 +15,7 @@ from corkage.models import CheckoutAttempt, Cursor, NoticeDelivery, StripeEvent,
 from corkage.notices import outbox
 from corkage.notices.delivery import Deliverer
 from corkage.notices.notice import NotTaken
-from corkage.sync import overdue, thread
+from corkage.sync import stale, worker_thread
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_a_subscription_is_asked_about_within_an_hour(app, shop):
     now = time.time()
     app.work(now)
     right = Subscription.get().ask_at
-    assert overdue.shorten_waits(now) == 0
+    assert stale.shorten_waits(now) == 0
 
     Subscription.update(ask_at=right + 5 * DAY).execute()
     calls = shop.calls()
@@ -102,9 +102,9 @@ def test_whatever_pause_an_over_period_has_is_no_pause_of_a_wrong_clock(app, sho
         now = end + over_for
         pause = max(60, min(over_for, DAY)) if over_for > 0 else 60
         Subscription.update(ask_at=max(now, end) + pause).execute()
-        assert overdue.shorten_waits(now) == 0, over_for
+        assert stale.shorten_waits(now) == 0, over_for
         Subscription.update(ask_at=max(now, end) + pause + 1).execute()
-        assert overdue.shorten_waits(now) == (over_for != -10 or 1), over_for
+        assert stale.shorten_waits(now) == (over_for != -10 or 1), over_for
 
 
 def test_a_click_does_not_wait_for_a_claim_of_tomorrow(app, shop):
@@ -176,7 +176,7 @@ def test_notices_that_failed_are_sent_and_a_receiver_that_was_down_is_tried(app,
 
 def test_the_worker_sleeps_by_a_clock_that_nobody_sets(monkeypatch):
     wall, looks = SimpleNamespace(now=time.time() + DAY), []
-    monkeypatch.setattr(thread, "time", SimpleNamespace(time=lambda: wall.now, monotonic=time.monotonic))
+    monkeypatch.setattr(worker_thread, "time", SimpleNamespace(time=lambda: wall.now, monotonic=time.monotonic))
 
     class Worker:
         def begin_due(self, now, _is_stopping, _on_end):
@@ -188,7 +188,7 @@ def test_the_worker_sleeps_by_a_clock_that_nobody_sets(monkeypatch):
         def wait(self):
             pass
 
-    looking = thread.WorkerThread(Worker)
+    looking = worker_thread.WorkerThread(Worker)
     looking.start()
     until(lambda: looks)
     wall.now -= DAY

@@ -7,7 +7,7 @@ import pytest
 from harness import DAY, WEBHOOK_SECRET, running
 
 from corkage.models import Customer, Subscription, User
-from corkage.sync import clocks, inbox, overdue
+from corkage.sync import clocks, inbox, stale
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_when_a_clock_is_moved_again_stripe_is_asked_at_the_end_of_the_period_by
         simulator.advance(days * DAY)
         work(app, simulator)
         held = Subscription.get()
-        assert abs(held.ask_at + held.clock_ahead - held.current_period_end - overdue.GRANTED_SECONDS) <= 60
+        assert abs(held.ask_at + held.clock_ahead - held.current_period_end - stale.GRANTED_SECONDS) <= 60
 
     assert abs(held.clock_ahead - 8 * DAY) <= 60
     assert shop.calls() == calls

@@ -12,13 +12,13 @@ from stripe import Event
 
 from corkage.models import StripeEvent
 from corkage.simulator.faults import ApiFaults
-from corkage.sync import recurring
+from corkage.sync import jobs
 
 
 @pytest.fixture
 def app(config):
     with running(replace(config, worker="thread", poll_seconds=1)) as served:
-        until(lambda: recurring.position("poll") > 0)
+        until(lambda: jobs.position("poll") > 0)
         yield served
 
 
@@ -60,8 +60,8 @@ def test_a_customer_whose_call_hangs_holds_up_nobody_else(app, shop, simulator, 
 
     deliver(app, simulator, "customer.subscription.created", shop.subscribe(shop.customer("ann")))
     until(lambda: app.billing.access("ann").allowed)
-    polled = recurring.position("poll")
-    until(lambda: recurring.position("poll") > polled)
+    polled = jobs.position("poll")
+    until(lambda: jobs.position("poll") > polled)
 
     assert is_running(app, f"customer {stuck}")
     assert not app.billing.access("bob").allowed
@@ -111,7 +111,7 @@ def test_what_hangs_is_not_asked_again_meanwhile(app, monkeypatch):
     fetch = app.billing.worker.gateway.events_since
     monkeypatch.setattr(app.billing.worker.gateway, "events_since", hang)
     until(lambda: asked)
-    due = recurring.next_run_at("poll", time.time(), 1)
+    due = jobs.next_run_at("poll", time.time(), 1)
     until(lambda: time.time() > due + 1)  # a second poll would have been due
 
     assert len(asked) == 1

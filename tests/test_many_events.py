@@ -8,7 +8,7 @@ from test_costs import statements
 
 from corkage.errors import StripeUnavailable
 from corkage.models import StripeEvent, Subscription
-from corkage.sync import inbox, overdue
+from corkage.sync import inbox, stale
 
 MANY = 100_000
 COLUMNS = "id, type, customer_id, object_id, created, source, received_at, next_attempt_at, attempts"
@@ -154,11 +154,11 @@ def test_forty_thousand_prices_and_ended_subscriptions_are_no_statement_too_long
 
     app.billing.worker.converger.catalogue.apply_plans(time.time())
     from corkage import storage
-    from corkage.sync.summary import summarize_users_of_prices
+    from corkage.sync.best import summarize_users_of_prices
 
     with storage.writing():
         summarize_users_of_prices(ids, time.time())
         inbox.mark_applied(ids, "converged", time.time())
         inbox.name_customer(ids, "cus_1", None, time.time())
     assert Subscription.select().count() == 0
-    assert overdue.customers(time.time(), 5) == []
+    assert stale.customers(time.time(), 5) == []

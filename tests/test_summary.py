@@ -7,7 +7,7 @@ import pytest
 
 from corkage import storage
 from corkage.models import Customer, Price, Subscription, User, read_access
-from corkage.sync.summary import summarize, summarize_users_of_prices
+from corkage.sync.best import summarize, summarize_users_of_prices
 
 RANKS = (
     ("active", "trialing"),

@@ -15,7 +15,7 @@ from harness import APP, DAY, running
 from corkage import storage
 from corkage.errors import DatabaseUnavailable, StripeFailed, StripeUnavailable
 from corkage.models import Cursor, Customer, StripeEvent, Subscription, User
-from corkage.sync import recurring
+from corkage.sync import jobs
 from corkage.sync import resync as resync_module
 from corkage.sync.converge import Converger
 from corkage.sync.resync import resync
@@ -332,7 +332,7 @@ def break_at(app, count):
 
 
 def test_a_run_that_broke_off_an_hour_ago_is_gone_on_with_and_not_an_older_one(app):
-    recurring.save_position("sync", 1_000_000)
+    jobs.save_position("sync", 1_000_000)
 
     assert resync_module._began(1_000_000 + 3600) == 1_000_000
     assert resync_module._began(1_000_000 + 3601) == 1_000_000 + 3601

@@ -12,7 +12,7 @@ from corkage import models, storage
 from corkage.models import Customer, Notice, Subscription, User
 from corkage.notices import changes
 from corkage.simulator import ApiFaults, Simulator
-from corkage.sync import overdue
+from corkage.sync import stale
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_a_period_that_is_over_unheard_is_asked_about_within_two_minutes(app, sh
     simulator.advance(end - simulator.world.now + 2 * 3600)
     calls = shop.calls()
 
-    assert asked_at() - end in range(overdue.GRANTED_SECONDS, 2 * overdue.GRANTED_SECONDS)
+    assert asked_at() - end in range(stale.GRANTED_SECONDS, 2 * stale.GRANTED_SECONDS)
 
     app.work(asked_at() - 1)
     assert shop.calls() == calls
@@ -144,9 +144,9 @@ def test_asking_is_repeated_in_a_minute_when_stripe_was_down(app, shop, simulato
     monkeypatch.undo()
     simulator.advance(end - simulator.world.now + 2 * 3600)
 
-    app.work(later + overdue.GRANTED_SECONDS - 1)
+    app.work(later + stale.GRANTED_SECONDS - 1)
     assert end_of(subscription) == end
-    app.work(later + overdue.GRANTED_SECONDS)
+    app.work(later + stale.GRANTED_SECONDS)
 
     assert end_of(subscription) > end
 
@@ -155,11 +155,11 @@ def test_while_stripe_says_the_same_the_pauses_grow_to_a_day(app, subscription):
     state = app.billing.worker.gateway.subscription(subscription)
     asked = [float(state.current_period_end)]
     while asked[-1] < state.current_period_end + 10 * DAY:
-        asked.append(overdue.ask_at(state, 0, asked[-1]))
+        asked.append(stale.ask_at(state, 0, asked[-1]))
 
     pauses = [after - before for before, after in itertools.pairwise(asked)]
     assert pauses == sorted(pauses)
-    assert (pauses[0], pauses[-1]) == (overdue.GRANTED_SECONDS, DAY)
+    assert (pauses[0], pauses[-1]) == (stale.GRANTED_SECONDS, DAY)
     assert len(pauses) < 24
 
 
@@ -169,16 +169,16 @@ def test_a_worker_that_is_to_stop_asks_about_nobody_any_more(app, shop, subscrip
     app.billing.worker.work_once(later, lambda: True)
 
     assert shop.calls() == calls
-    assert overdue.customers(later, 50)
+    assert stale.customers(later, 50)
 
 
 def test_several_workers_ask_once(app, subscription):
     later = asked_at()
 
-    (customer,) = overdue.customers(later, 50)
-    assert overdue.claim(customer, later)
-    assert not overdue.claim(customer, later)
-    assert overdue.customers(later, 50) == []
+    (customer,) = stale.customers(later, 50)
+    assert stale.claim(customer, later)
+    assert not stale.claim(customer, later)
+    assert stale.customers(later, 50) == []
 
 
 def test_who_is_overdue_and_heard_of_at_once_is_asked_about_once(app, shop, simulator, subscription):
@@ -193,7 +193,7 @@ def test_who_is_overdue_and_heard_of_at_once_is_asked_about_once(app, shop, simu
     app.work(later)
 
     assert shop.calls() == calls + 2
-    assert overdue.customers(later, 50) == []
+    assert stale.customers(later, 50) == []
 
 
 @pytest.mark.parametrize("ends", ["trial", "cancel_at"])
@@ -201,7 +201,7 @@ def test_a_trial_or_a_cancellation_that_is_due_is_asked_about_too(app, shop, sim
     at = simulator.world.now + 5 * DAY
     shop.subscribe(shop.customer(), **({"trial_end": at} if ends == "trial" else {"cancel_at": at}))
     hear(app, shop, simulator)
-    assert asked_at() - at in range(overdue.GRANTED_SECONDS, 2 * overdue.GRANTED_SECONDS)
+    assert asked_at() - at in range(stale.GRANTED_SECONDS, 2 * stale.GRANTED_SECONDS)
     simulator.advance(5 * DAY + 2 * 3600)
 
     app.work(asked_at())
@@ -278,22 +278,22 @@ class TestNotices:
 def test_a_subscription_that_goes_on_and_of_which_stripe_tells_no_end_is_never_asked_about(app, subscription):
     state = app.billing.worker.gateway.subscription(subscription)
 
-    assert overdue.ask_at(replace(state, current_period_end=None), 0, time.time()) is None
-    assert overdue.ask_at(state, 0, time.time()) is not None
+    assert stale.ask_at(replace(state, current_period_end=None), 0, time.time()) is None
+    assert stale.ask_at(state, 0, time.time()) is not None
 
 
 def test_the_worker_wakes_for_the_first_who_is_to_be_asked_about(app, shop, simulator, subscription):
-    assert overdue.next_ask_at() == asked_at()
+    assert stale.next_ask_at() == asked_at()
     for user in ("bob", "eve"):
         shop.subscribe(shop.customer(user), user=user)
         hear(app, shop, simulator)
     for user, ask_at in (("bob", 5.0), ("eve", None)):
         Subscription.update(ask_at=ask_at).where(Subscription.customer == customer_of(user)).execute()
 
-    assert overdue.next_ask_at() == 5.0
-    assert overdue.customers(5.0, 50) == [customer_of("bob")]
+    assert stale.next_ask_at() == 5.0
+    assert stale.customers(5.0, 50) == [customer_of("bob")]
     Subscription.update(ask_at=None).execute()
-    assert overdue.next_ask_at() is None
+    assert stale.next_ask_at() is None
 
 
 def test_a_live_subscription_of_which_no_end_is_told_is_not_stale_also_for_readers_of_the_view(app, subscription):

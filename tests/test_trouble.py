@@ -16,7 +16,7 @@ from harness import running, started, until
 from corkage import storage
 from corkage.models import Setting, StripeEvent
 from corkage.sync import inbox
-from corkage.sync.thread import WorkerThread
+from corkage.sync.worker_thread import WorkerThread
 
 
 @pytest.fixture(autouse=True)

@@ -17,10 +17,10 @@ from corkage.errors import ConfigError, DatabaseUnavailable, StripeFailed
 from corkage.models import Cursor, Price, StripeEvent, Subscription, User, remember_once
 from corkage.plans import Plan
 from corkage.storage import sqlite
-from corkage.sync import inbox, recurring
+from corkage.sync import inbox, jobs
 from corkage.sync.gateway import Gateway
-from corkage.sync.thread import WorkerThread
 from corkage.sync.worker import LEASE_SECONDS, PRICES_AGAIN_SECONDS
+from corkage.sync.worker_thread import WorkerThread
 
 
 def until(condition, seconds=30.0):
@@ -193,11 +193,11 @@ def test_a_statement_that_is_wrong_is_a_bug_and_no_database_that_is_unavailable(
 
 
 def test_the_thread_outlives_a_bug(config, shop, caplog, monkeypatch):
-    monkeypatch.setattr("corkage.sync.thread.AFTER_A_BUG_SECONDS", 0.05)
+    monkeypatch.setattr("corkage.sync.worker_thread.AFTER_A_BUG_SECONDS", 0.05)
     with running(replace(config, worker="thread", poll_seconds=3600)) as app:
         events_since = app.billing.worker.gateway.events_since
         app.billing.worker.gateway.events_since = lambda *_: 1 / 0
-        recurring.make_due("poll", 0)
+        jobs.make_due("poll", 0)
         app.billing._thread.wake()
         until(lambda: "ZeroDivisionError" in caplog.text)
         app.billing.worker.gateway.events_since = events_since
@@ -312,11 +312,11 @@ def test_one_price_for_two_plans_is_told(app, shop, config):
 def test_recurring_work_is_claimed_once(app):
     now = time.time()
 
-    assert recurring.claim("poll", now, 10)
-    assert not recurring.claim("poll", now + 9.9, 10)
-    assert recurring.claim("poll", now + 10, 10)
-    recurring.make_due("poll", now + 12)
-    assert recurring.next_run_at("poll", now + 10, 10) == now + 12
+    assert jobs.claim("poll", now, 10)
+    assert not jobs.claim("poll", now + 9.9, 10)
+    assert jobs.claim("poll", now + 10, 10)
+    jobs.make_due("poll", now + 12)
+    assert jobs.next_run_at("poll", now + 10, 10) == now + 12
 
 
 @contextmanager
@@ -343,7 +343,7 @@ def test_a_file_that_is_locked_while_stripe_is_asked_is_nobodys_failure(config, 
     with running(replace(config, poll_seconds=10)) as app:
         shop.subscribe(shop.customer())
         app.deliver(shop.event("customer.subscription.created"))
-        recurring.save_position("poll", int(time.time()))
+        jobs.save_position("poll", int(time.time()))
 
         with locked_from(config, app.billing.worker.gateway, call) as asked, pytest.raises(DatabaseUnavailable):
             app.work()
@@ -440,12 +440,12 @@ def test_when_stop_returns_the_thread_has_ended(config, shop):
 
 
 def test_whoever_read_the_cursor_before_another_moved_it_has_not_claimed(app):
-    recurring.claim("poll", 100, 10)
+    jobs.claim("poll", 100, 10)
     as_read = Cursor.get_by_id("poll")
 
-    assert recurring._move(as_read, 200)
-    assert not recurring._move(as_read, 300)
-    assert recurring.next_run_at("poll", 195, 10) == 200
+    assert jobs._move(as_read, 200)
+    assert not jobs._move(as_read, 300)
+    assert jobs.next_run_at("poll", 195, 10) == 200
 
 
 def test_prices_that_cannot_be_refreshed_are_tried_again_soon_and_their_event_waits(app, shop):
@@ -478,11 +478,11 @@ def test_prices_that_cannot_be_refreshed_in_their_hour_are_tried_again_soon(app)
 
     app.billing.worker.gateway.prices_by_lookup_key = refuse
     assert app.billing.worker.work_once(now).failed == 1
-    assert recurring.next_run_at("prices", now, 3600) == now + PRICES_AGAIN_SECONDS
+    assert jobs.next_run_at("prices", now, 3600) == now + PRICES_AGAIN_SECONDS
 
     app.billing.worker.gateway.prices_by_lookup_key = fetch
     assert app.billing.worker.work_once(now + PRICES_AGAIN_SECONDS).failed == 0
-    assert recurring.next_run_at("prices", now + 60, 3600) == now + PRICES_AGAIN_SECONDS + 3600
+    assert jobs.next_run_at("prices", now + 60, 3600) == now + PRICES_AGAIN_SECONDS + 3600
 
 
 def test_a_wake_for_later_than_the_next_look_changes_nothing_and_for_earlier_is_kept():

@@ -10,9 +10,9 @@ from ..errors import CheckoutInProgress, StripeRefused
 from ..models import CheckoutAttempt, Customer, Price, Subscription, User
 from ..notices import outbox
 from ..selling.checkout import is_claimed
+from ..sync.best import ENDED
 from ..sync.converge import Converger
 from ..sync.gateway import Gateway
-from ..sync.summary import ENDED
 
 MOST_TURNS = 5
 
