@@ -9,7 +9,7 @@ from replica import billing_of, fill, stripe_id
 from results import Line, Result, at_most
 
 from corkage.sync import inbox
-from corkage.sync.pruning import prune
+from corkage.sync.jobs import prune
 
 DAY = 86_400
 KEEP_DAYS = 90

@@ -1,5 +1,6 @@
-"""Which of a user's subscriptions decides, written into the user's own row, so that one row answers."""
+"""Which of a user's subscriptions decides about access, and which are doubles."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,10 @@ from ..notices.changes import note
 ENDED = ("canceled", "incomplete_expired")
 _OPENING_RANK = {"active": 0, "trialing": 0, "past_due": 1}
 _LIVE_RANK, _ENDED_RANK = 2, 3
+
+PAYING = ("active", "trialing", "past_due")
+
+log = logging.getLogger("corkage.best")
 
 
 def summarize(user_id: str, now: float, *, tells: bool = True) -> None:
@@ -55,3 +60,34 @@ def _order(subscription: Subscription) -> tuple[bool, int, int, str]:
     status = subscription.subscription_status or ""
     rank = _OPENING_RANK.get(status, _ENDED_RANK if status in ENDED else _LIVE_RANK)
     return opens_nothing, rank, -subscription.created, subscription.id
+
+
+def doubles(*only: Any) -> dict[str, list[str]]:
+    """Tell which users pay twice, and for which subscriptions beside the one that decides, oldest first.
+
+    Shape   only: conditions on User; what neither is ours nor opens anything is another product's, no double
+    """
+    query: Any = (
+        Subscription.select(User.id, Subscription.id)
+        .join(Customer, on=(Subscription.customer == Customer.id))
+        .join(User, on=(Customer.user == User.id))
+        .join(Price, JOIN.LEFT_OUTER, on=(Subscription.stripe_price_id == Price.id))
+        .where(
+            Subscription.subscription_status.in_(PAYING),
+            Subscription.id != User.subscription_id,
+            Subscription.ours | Price.plan.is_null(False),
+            *only,
+        )
+        .order_by(Subscription.created)
+    )
+    found: dict[str, list[str]] = {}
+    with storage.reading():
+        for user_id, subscription_id in query.tuples():
+            found.setdefault(user_id, []).append(subscription_id)
+    return found
+
+
+def warn_of_doubles(user_id: str) -> None:
+    """Warn, in the log, when the user pays twice."""
+    for extra in doubles(User.id == user_id).values():
+        log.warning("user %s pays twice: for %s beside the subscription that decides", user_id, " and ".join(extra))

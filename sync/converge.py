@@ -8,8 +8,7 @@ from .. import storage
 from ..errors import Overtaken, UnknownCustomer
 from ..models import STANDING, USER_ID_LENGTH, Customer, Subscription, User
 from . import inbox, stale
-from .best import ENDED, summarize
-from .doubles import warn_of_doubles
+from .best import ENDED, summarize, warn_of_doubles
 from .gateway import Gateway
 from .prices import Catalogue
 from .states import CustomerState, Listed, SubscriptionState

@@ -11,7 +11,7 @@ from ..errors import StripeError
 from ..models import Customer, Price, StripeEvent, Subscription
 from ..notices import outbox
 from . import inbox, refusals, writable
-from .doubles import PAYING, doubles
+from .best import PAYING, doubles
 from .resync import Mending
 from .worker import Worker
 

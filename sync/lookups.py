@@ -1,12 +1,14 @@
-"""Thin events name one object, and no customer: whose it is, Stripe is asked, once for each object."""
+"""What an event leaves out is fetched from Stripe: a customer, a test clock's time."""
 
 import logging
 
 from .. import storage
+from ..models import Customer, Subscription
 from . import inbox
+from .best import summarize, users_of
 from .gateway import Gateway
 
-log = logging.getLogger("corkage.unnamed")
+log = logging.getLogger("corkage.lookups")
 
 
 def find_customer(gateway: Gateway, subject: inbox.Subject, now: float) -> None:
@@ -31,3 +33,27 @@ def _owner_of(gateway: Gateway, object_id: str) -> tuple[str | None, str | None]
         return (session.customer_id, session.subscription_id) if session else (None, None)
     subscription = gateway.subscription(object_id)
     return (subscription.customer_id, subscription.id) if subscription else (None, None)
+
+
+def follow(gateway: Gateway, subject: inbox.Subject, now: float) -> None:
+    """Fetch the time that a test clock was moved to, and answer by it from now on.
+
+    A fetch that is under way may hold the clock's time of before: it is overtaken, and repeated.
+
+    Errors  StripeError as the gateway's; nothing was written then
+    """
+    clock_id = subject.object_id or ""
+    event_ids = [event.id for event in inbox.pending_of(subject)]
+    moment = gateway.test_clock_time(clock_id)
+    with storage.writing():
+        if moment is not None:
+            ahead = moment - int(now)
+            on_clock = Subscription.test_clock == clock_id
+            customers = Subscription.select(Subscription.customer).where(on_clock)
+            Customer.update(revision=Customer.revision + 1).where(Customer.id.in_(customers)).execute()
+            asked_then = Subscription.ask_at + Subscription.clock_ahead - ahead
+            Subscription.update(clock_ahead=ahead, ask_at=asked_then).where(on_clock).execute()
+            for user_id in users_of(customers):
+                summarize(user_id, now)
+        inbox.mark_applied(event_ids, "gone" if moment is None else "followed", now)
+    log.info("the test clock %s %s", clock_id, "is gone" if moment is None else f"stands at {moment}")

@@ -10,14 +10,14 @@ from typing import NamedTuple
 from .. import storage
 from ..errors import BillingError, DatabaseUnavailable, StripeError
 from ..notices import changes
-from . import clocks, inbox, jobs, lookups, stale
+from . import inbox, jobs, lookups, stale
 from .account import Account
 from .converge import Converger
 from .gateway import SLOWEST_CALL_SECONDS, Gateway
+from .jobs import DAY_SECONDS, prune
 from .poll import poll
 from .pool import Ended, Job, Pool
 from .prices import Catalogue
-from .pruning import DAY_SECONDS, prune
 
 BATCH = 50
 JOBS_AT_ONCE = 8  # at 150 ms an answer four would reach Stripe's limit: as many more may hang
@@ -168,7 +168,7 @@ class Worker:
         elif subject == inbox.CATALOGUE:
             self._refresh_prices(now)
         elif subject.is_clock:
-            clocks.follow(self.gateway, subject, now)
+            lookups.follow(self.gateway, subject, now)
         else:
             lookups.find_customer(self.gateway, subject, now)
 

@@ -7,7 +7,7 @@ import pytest
 from harness import DAY, WEBHOOK_SECRET, running
 
 from corkage.models import Customer, Subscription, User
-from corkage.sync import clocks, inbox, stale
+from corkage.sync import inbox, lookups, stale
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_a_clock_that_moves_while_its_customer_is_fetched_wins(app, simulator, s
         if not moved:
             moved.append(Subscription.get_by_id(subscription).test_clock)
             simulator.advance(2 * DAY)
-            clocks.follow(gateway, clock_of(moved[0]), time.time())
+            lookups.follow(gateway, clock_of(moved[0]), time.time())
         return found
 
     monkeypatch.setattr(gateway, "subscriptions_of", moved_meanwhile)
@@ -156,7 +156,7 @@ def test_a_moved_clock_is_followed_for_the_unowned_too_and_touches_nobody_elses_
 
     v1.test_helpers.test_clocks.advance(clock, params={"frozen_time": int(time.time()) + DAY})
     simulator.settle()
-    clocks.follow(app.billing.worker.gateway, clock_of(clock), time.time())
+    lookups.follow(app.billing.worker.gateway, clock_of(clock), time.time())
 
     ahead = {row.customer_id: row.clock_ahead for row in Subscription.select()}
     assert abs(ahead[stranger] - DAY) <= 60

@@ -485,7 +485,7 @@ def test_what_is_older_than_events_are_kept_is_forgotten_taken_or_not(told, capl
     old, taken = write("ann", at=now - 91 * DAY), write("bob", at=now - 90.1 * DAY)
     NoticeDelivery.update(delivered_at=now).where(NoticeDelivery.user_id == "bob").execute()
     kept = write("eve", at=now - 89 * DAY)
-    from corkage.sync.pruning import prune
+    from corkage.sync.jobs import prune
 
     prune(now, 90)
 

@@ -10,7 +10,7 @@ from harness import DAY, fail, running
 from corkage import storage
 from corkage.errors import StripeUnavailable
 from corkage.models import StripeEvent, Subscription
-from corkage.sync import inbox, pruning
+from corkage.sync import inbox, jobs
 from corkage.sync.gateway import Gateway
 from corkage.sync.replay import counts, failing, find, replay, since
 
@@ -236,7 +236,7 @@ def test_pruning_has_its_turn_once_a_day_for_all_processes_together(app):
 
 
 def test_pruning_lets_others_write_in_between(app, config, monkeypatch):
-    monkeypatch.setattr(pruning, "BATCH", 2)
+    monkeypatch.setattr(jobs, "BATCH", 2)
     now, left = time.time(), []
     for number in range(5):
         record(f"evt_{number}", "cus_1", applied_at=now - 91 * DAY)
@@ -249,8 +249,8 @@ def test_pruning_lets_others_write_in_between(app, config, monkeypatch):
         other.close()
         return writing()
 
-    monkeypatch.setattr(pruning.storage, "writing", write_and_look)
-    pruning.prune(now, 90)
+    monkeypatch.setattr(jobs.storage, "writing", write_and_look)
+    jobs.prune(now, 90)
 
     assert left[-3:] == [5, 3, 1]
     assert StripeEvent.select().count() == 0
@@ -266,8 +266,8 @@ def test_an_event_that_is_reopened_while_it_is_pruned_stays(app, monkeypatch):
         inbox.reopen(inbox.EventRef("evt_1", "x", 1, False, None, "cus_1", None), "replay", now)
         return found
 
-    monkeypatch.setattr(pruning.storage, "column", list_and_reopen)
-    pruning.prune(now, 90)
+    monkeypatch.setattr(jobs.storage, "column", list_and_reopen)
+    jobs.prune(now, 90)
 
     assert row("evt_1").applied_at is None
 
