@@ -494,7 +494,7 @@ class Billing:
 
     def verify_signature(self, body: bytes, header: str | None, now: float) -> dict[str, Any]:
         """Check that Stripe signed these bytes, and parse them; see the gateway's."""
-        from .sync.gateway import verify_signature
+        from .sync.signature import verify_signature
 
         return verify_signature(body, header, self.config.webhook_secrets, now)
 

@@ -1,10 +1,8 @@
-"""All that Corkage asks of Stripe. Nothing else imports stripe, and nothing of stripe's gets out of here."""
+"""All that Corkage asks of Stripe. Nothing of stripe's gets out of here."""
 
 import copy
 import functools
-import json
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,8 +13,6 @@ from typing import Any, TypeVar, cast
 import stripe
 
 from ..errors import (
-    InvalidBody,
-    InvalidSignature,
     StripeError,
     StripeFailed,
     StripeRefused,
@@ -29,7 +25,6 @@ from .states import CustomerState, InvoiceState, ItemState, Listed, PriceState, 
 TIMEOUT_SECONDS = (3, 10)
 RETRIES = 2
 SLOWEST_CALL_SECONDS = (1 + RETRIES) * sum(TIMEOUT_SECONDS) + 5
-SIGNATURE_AGE_SECONDS = 300
 PAGE = 100
 OF_CUSTOMER = (None, "id", "customer")  # what Stripe says is missing when it is the customer
 
@@ -371,52 +366,6 @@ class _PacedClient(stripe.RequestsClient):
             self._free_at = begins + self._seconds_apart
             time.sleep(max(0.0, begins - time.monotonic()))
         return super().request(*arguments, **options)
-
-
-def verify_signature(body: bytes, header: str | None, secrets: tuple[str, ...], now: float) -> dict[str, Any]:
-    """Check that Stripe signed these bytes with one of the secrets, lately, and parse them.
-
-    Errors  InvalidSignature when no secret fits, or the timestamp is over 300 s old or ahead
-            InvalidBody when the bytes are signed, and still no JSON object
-    Source  docs.stripe.com/webhooks#verify-manually; what the SDK leaves open (a future timestamp, a signature that
-            is not ASCII, a body that is not UTF-8) is closed here
-    """
-    if not header or not header.isascii():
-        raise InvalidSignature("no Stripe-Signature header" if not header else "Stripe-Signature is not ASCII")
-    try:
-        text = body.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidBody(f"the body is not UTF-8: {error.reason} at byte {error.start}") from error
-    _check_age(header, now)
-    if not any(_is_signed(text, header, secret) for secret in secrets):
-        raise InvalidSignature(f"none of the {len(secrets)} webhook secrets made this signature")
-    return _parsed(text)
-
-
-def _check_age(header: str, now: float) -> None:
-    times = [value for key, _, value in (part.partition("=") for part in header.split(",")) if key == "t"]
-    if len(times) != 1 or not re.fullmatch("[0-9]{1,15}", times[0]):
-        raise InvalidSignature("Stripe-Signature has no single timestamp")
-    age = now - int(times[0])
-    if abs(age) > SIGNATURE_AGE_SECONDS:
-        raise InvalidSignature(f"the signature is {abs(age):.0f} s {'old' if age > 0 else 'ahead of our clock'}")
-
-
-def _is_signed(text: str, header: str, secret: str) -> bool:
-    try:
-        return bool(stripe.WebhookSignature.verify_header(text, header, secret, tolerance=None))
-    except stripe.SignatureVerificationError:
-        return False
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    try:
-        parsed = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidBody(f"the body is signed, and is not JSON: {error}") from error
-    if not isinstance(parsed, dict):
-        raise InvalidBody(f"the body is signed, and is a JSON {type(parsed).__name__} instead of an object")
-    return parsed
 
 
 @contextmanager
