@@ -58,8 +58,8 @@ if TYPE_CHECKING:
     from .pages.page import Pages
     from .selling.checkout import Checkout
     from .sync.converge import Converger
+    from .sync.events import EventRef
     from .sync.gateway import Gateway
-    from .sync.inbox import EventRef
     from .sync.states import InvoiceState
     from .sync.worker import Work, Worker
     from .sync.worker_thread import WorkerThread

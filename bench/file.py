@@ -8,7 +8,7 @@ from pathlib import Path
 from replica import billing_of, fill, stripe_id
 from results import Line, Result, at_most
 
-from corkage.sync import inbox
+from corkage.sync import events, inbox
 from corkage.sync.jobs import prune
 
 DAY = 86_400
@@ -49,8 +49,8 @@ def _growth(path: Path, write: object) -> int:
     return path.stat().st_size - before
 
 
-def _event(number: int, now: float) -> inbox.EventRef:
-    return inbox.EventRef(
+def _event(number: int, now: float) -> events.EventRef:
+    return events.EventRef(
         id=stripe_id("evt", number % 100_000, 28),
         type="customer.subscription.updated",
         created=int(now),

@@ -13,7 +13,7 @@ from . import FAILED, OK, opened
 from .words import DAY, HOUR, MINUTE, print_state, span
 
 if TYPE_CHECKING:
-    from ..sync.inbox import EventRef
+    from ..sync.events import EventRef
     from ..sync.worker import Worker
 
 MOST = 10_000

@@ -8,7 +8,7 @@ import bottle
 
 from ..errors import InvalidSignature, NotConfigured
 from ..models import setting
-from ..sync import inbox
+from ..sync import events, inbox
 from .responses import json_response, read_body
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def receive_webhook(billing: "Billing") -> bottle.HTTPResponse:
     body = read_body()
     now = time.time()
     payload = _verified(billing, body, now)
-    event = inbox.read_event(payload)
+    event = events.read_event(payload)
     _take(billing, event, now)
     billing.refusals.accept(now)
     return json_response({"received": True})
@@ -43,7 +43,7 @@ def _verified(billing: "Billing", body: bytes, now: float) -> dict[str, Any]:
         raise
 
 
-def _reason_to_leave(billing: "Billing", event: inbox.EventRef) -> str | None:
+def _reason_to_leave(billing: "Billing", event: events.EventRef) -> str | None:
     """Tell why an event changes nothing here; None for one that is to be recorded."""
     if event.account and event.account != setting("account"):
         return "connected_account"
@@ -52,7 +52,7 @@ def _reason_to_leave(billing: "Billing", event: inbox.EventRef) -> str | None:
     return None if event.is_wanted else "other_kind"
 
 
-def _take(billing: "Billing", event: inbox.EventRef, now: float) -> None:
+def _take(billing: "Billing", event: events.EventRef, now: float) -> None:
     reason = _reason_to_leave(billing, event)
     if reason:
         billing.count_left(reason)

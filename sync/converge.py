@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from .. import storage
 from ..errors import Overtaken, UnknownCustomer
 from ..models import STANDING, USER_ID_LENGTH, Customer, Subscription, User
-from . import inbox, stale
+from . import events, inbox, stale
 from .best import ENDED, summarize, warn_of_doubles
 from .gateway import Gateway
 from .prices import Catalogue
@@ -219,7 +219,7 @@ def _seen_until(row: Customer, fetched: Fetched) -> int | None:
 
 
 def _is_about_customer(event: inbox.Pending) -> bool:
-    return event.type in inbox.ABOUT_CUSTOMER
+    return event.type in events.ABOUT_CUSTOMER
 
 
 def _customer_row(customer_id: str) -> Customer:

@@ -19,7 +19,7 @@ from ..errors import (
     StripeUnavailable,
     UnknownCustomer,
 )
-from .inbox import EventRef, read_event
+from .events import EventRef, read_event
 from .states import CustomerState, InvoiceState, ItemState, Listed, PriceState, SessionState, SubscriptionState
 
 TIMEOUT_SECONDS = (3, 10)

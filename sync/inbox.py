@@ -1,157 +1,20 @@
 """The inbox: an event is recorded once, and stays pending until its customer was converged after it came."""
 
-import datetime
 import functools
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from peewee import SQL, Case, fn
 
 from .. import storage
-from ..errors import InvalidBody
 from ..models import IS_PURCHASE, StripeEvent
+from .events import ABOUT_CUSTOMER, CATALOGUE_PREFIXES, CLOCK_EVENT, EventRef
 from .pauses import DOUBLINGS, LONGEST_WITH_JITTER_SECONDS, backoff, is_due, with_jitter
 
-# An event only says "look". These say it of a customer whose subscriptions may have changed; why each is listened to:
-CUSTOMER_EVENTS = (
-    "checkout.session.completed",  # somebody bought; the first word of a new subscription, at times the only one
-    "checkout.session.async_payment_succeeded",  # a delayed payment arrived
-    "checkout.session.async_payment_failed",  # a delayed payment did not
-    "customer.deleted",  # ends its subscriptions at once
-    "customer.updated",  # a new e-mail address, or our metadata set by hand
-    "invoice.paid",  # a renewal, a recovery
-    "invoice.payment_failed",  # the beginning of past_due, or one more try
-)
-CUSTOMER_PREFIXES = ("customer.subscription.",)  # everything that happens to a subscription, what is yet to come too
-LEADS_TO_CUSTOMER = ("sub_", "cs_")  # what a thin event may name in a customer's place
-CLOCK_EVENT = "test_helpers.test_clock.ready"  # a test clock was moved, and those who live by it with it
-CATALOGUE_PREFIXES = ("price.", "product.")  # what a plan's lookup key stands for may have moved
-
-ABOUT_CUSTOMER = ("customer.updated", "customer.deleted")
 SURELY_SEEN_SECONDS = 2  # an event's time is cut to whole seconds, and so is that of an answer
-LONGEST_ID = 255
 LONGEST_ERROR = 500
 MOST_AT_ONCE = 10_000  # events that one look answers; more of one customer wait for its next look
-
-
-@dataclass(frozen=True, slots=True)
-class EventRef:
-    """What an event tells us to look at. Its account of what happened is not read at all.
-
-    Shape   customer_id is None for prices, products and test clocks, and where a thin event names no customer;
-            object_id is the subscription's id where one is named;
-            account: whose event it is, where that is another account than the endpoint's
-    """
-
-    id: str
-    type: str
-    created: int
-    livemode: bool
-    account: str | None
-    customer_id: str | None
-    object_id: str | None
-    is_thin: bool = False
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether it says "look" at something that we hold."""
-        if self.type.startswith(CATALOGUE_PREFIXES):
-            return True
-        if self.type == CLOCK_EVENT:
-            return self.object_id is not None
-        is_of_customer = self.type in CUSTOMER_EVENTS or self.type.startswith(CUSTOMER_PREFIXES)
-        leads_to_one = self.is_thin and (self.object_id or "").startswith(LEADS_TO_CUSTOMER)
-        return is_of_customer and (self.customer_id is not None or leads_to_one)
-
-
-def read_event(payload: dict[str, Any]) -> EventRef:
-    """Read what an event points at: a snapshot event in the rendering of any API version since 2024, or a thin one.
-
-    Errors  InvalidBody when it is no event of Stripe's
-    """
-    if payload.get("object") == "v2.core.event":
-        return _read_thin(payload)
-    if payload.get("object") != "event":
-        raise InvalidBody(f"the body is no event: its object is {str(payload.get('object'))[:40]!r}")
-    data = payload.get("data")
-    subject = data.get("object") if isinstance(data, dict) else None
-    if not isinstance(subject, dict):
-        raise InvalidBody("the event has no data.object")
-    kind = _text(payload, "type")
-    return EventRef(
-        id=_text(payload, "id"),
-        type=kind,
-        created=_whole_number(payload, "created"),
-        livemode=payload.get("livemode") is True,
-        account=payload.get("account"),
-        customer_id=_related_id(subject if subject.get("object") == "customer" else subject.get("customer")),
-        object_id=_subscription_id(subject) or _related_id(subject),
-    )
-
-
-def _read_thin(payload: dict[str, Any]) -> EventRef:
-    """Read a thin event, which names one object and nothing beside it.
-
-    Source  docs.stripe.com/api/v2/core/events/object
-    """
-    related = payload.get("related_object")
-    related = related if isinstance(related, dict) else {}
-    subject_id = _related_id(related)
-    is_customer = related.get("type") == "customer"
-    return EventRef(
-        id=_text(payload, "id"),
-        type=_text(payload, "type").removeprefix("v1."),
-        created=_moment(payload, "created"),
-        livemode=payload.get("livemode") is True,
-        account=payload.get("context"),
-        customer_id=subject_id if is_customer else None,
-        object_id=subject_id,
-        is_thin=True,
-    )
-
-
-def _text(payload: dict[str, Any], name: str) -> str:
-    value = payload.get(name)
-    if not _is_id(value):
-        raise InvalidBody(f"the event's {name} is not a text of 1 to {LONGEST_ID} printable characters")
-    return str(value)
-
-
-def _is_id(value: object) -> bool:
-    """Tell what may be an id: it is written to the file and to the log, where half a surrogate or a newline harms."""
-    return isinstance(value, str) and 0 < len(value) <= LONGEST_ID and value.isprintable()
-
-
-def _whole_number(payload: dict[str, Any], name: str) -> int:
-    value = payload.get(name)
-    if type(value) is not int or not 0 <= value < 2**53:
-        raise InvalidBody(f"the event's {name} is not a time in Unix seconds")
-    return value
-
-
-def _moment(payload: dict[str, Any], name: str) -> int:
-    try:
-        return max(0, int(datetime.datetime.fromisoformat(_text(payload, name)).timestamp()))
-    except (ValueError, OverflowError) as error:
-        raise InvalidBody(f"the event's {name} is not a time of RFC 3339") from error
-
-
-def _related_id(related: object) -> str | None:
-    """Take the id of a related object, which comes as an id or, expanded, as an object."""
-    found = related.get("id") if isinstance(related, dict) else related
-    return str(found) if _is_id(found) else None
-
-
-def _subscription_id(subject: dict[str, Any]) -> str | None:
-    if subject.get("object") == "subscription":
-        return _related_id(subject)
-    parent = subject.get("parent")
-    details = parent.get("subscription_details") if isinstance(parent, dict) else None
-    since_basil = details.get("subscription") if isinstance(details, dict) else None
-    return _related_id(since_basil or subject.get("subscription"))
-
 
 # One statement and no ORM: a webhook costs this and the commit, and nothing can happen between question and answer.
 # Not old news is what tells of the customer itself, which is not always fetched; of a subscription that a list may have

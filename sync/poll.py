@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 
-from . import inbox, jobs
+from . import events, inbox, jobs
 from .converge import Converger
 from .resync import resync
 
@@ -11,8 +11,8 @@ STRIPE_TELLS_SECONDS = 29 * 86_400  # it is thirty days; clocks differ
 OVERLAP_SECONDS = 300  # events become visible late, and clocks differ
 # Stripe takes at most twenty types a call, and no wildcards among them.
 TYPES = (
-    *inbox.CUSTOMER_EVENTS,
-    inbox.CLOCK_EVENT,
+    *events.CUSTOMER_EVENTS,
+    events.CLOCK_EVENT,
     *(f"customer.subscription.{what}" for what in ("created", "deleted", "paused", "resumed", "updated")),
     *(f"{what}.{how}" for what in ("price", "product") for how in ("created", "deleted", "updated")),
 )

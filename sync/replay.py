@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from ..models import StripeEvent
 from . import inbox
+from .events import EventRef
 from .gateway import Gateway
-from .inbox import EventRef
 from .poll import TYPES
 from .worker import Worker
 

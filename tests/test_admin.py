@@ -19,7 +19,7 @@ from corkage.config import Config
 from corkage.errors import ConfigError
 from corkage.models import Customer, Notice, NoticeDelivery, StripeEvent, Subscription, User
 from corkage.notices import outbox
-from corkage.sync import inbox
+from corkage.sync import events, inbox
 
 TOKEN = "an-operators-token-of-at-least-32-characters"
 SCRIPT = "<script>alert(1)</script>"
@@ -92,7 +92,10 @@ def subscribe(app, shop, user="ann", **params):
 
 def record(event_id, customer, received_at=1.0, due_at=1.0):
     inbox.record(
-        inbox.EventRef(event_id, "customer.updated", 1, False, None, customer, customer), "webhook", received_at, due_at
+        events.EventRef(event_id, "customer.updated", 1, False, None, customer, customer),
+        "webhook",
+        received_at,
+        due_at,
     )
 
 

@@ -14,6 +14,7 @@ from corkage.simulator import Simulator
 from corkage.simulator.resources.customers import create_customer
 from corkage.simulator.resources.subscriptions import create_subscription
 from corkage.sync import inbox
+from corkage.sync.events import read_event
 
 CUSTOMERS = 500
 BURST_SECONDS = 1.5
@@ -94,6 +95,6 @@ def test_a_renewals_burst_costs_at_most_one_and_a_third_calls_for_each_customer(
 
 
 def take(body, now):
-    event = inbox.read_event(json.loads(body))
+    event = read_event(json.loads(body))
     if event.is_wanted:
         inbox.record(event, "webhook", now, now + 2)

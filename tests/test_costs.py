@@ -8,7 +8,7 @@ import pytest
 
 from corkage import storage
 from corkage.models import Access, Customer, StripeEvent, Subscription, User
-from corkage.sync import inbox
+from corkage.sync import events, inbox
 
 EVENTS, USERS = 2_000, 2_000
 
@@ -73,7 +73,7 @@ def test_an_event_takes_at_most_400_bytes(app):
     before = size()
     for number in range(EVENTS):
         inbox.record(
-            inbox.EventRef(
+            events.EventRef(
                 id=stripe_id("evt", number, 24),
                 type="customer.subscription.updated",
                 created=1_790_000_000,

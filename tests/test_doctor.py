@@ -5,7 +5,7 @@ import time
 import pytest
 
 from corkage.models import StripeEvent, Subscription
-from corkage.sync import doctor, inbox
+from corkage.sync import doctor, events, inbox
 from corkage.sync import resync as resync_module
 from corkage.sync.doctor import Finding
 from corkage.sync.gateway import Gateway
@@ -117,7 +117,7 @@ def test_a_price_of_no_plan_that_a_user_pays_for_is_told_once(app, shop):
 
 
 def record(event_id, due_at, **fields):
-    event = inbox.EventRef(event_id, "customer.subscription.updated", int(due_at), False, None, "cus_1", None)
+    event = events.EventRef(event_id, "customer.subscription.updated", int(due_at), False, None, "cus_1", None)
     inbox.record(event, "webhook", due_at, due_at)
     if fields:
         StripeEvent.update(fields).where(StripeEvent.id == event_id).execute()

@@ -10,14 +10,14 @@ from harness import DAY, fail, running
 from corkage import storage
 from corkage.errors import StripeUnavailable
 from corkage.models import StripeEvent, Subscription
-from corkage.sync import inbox, jobs
+from corkage.sync import events, inbox, jobs
 from corkage.sync.gateway import Gateway
 from corkage.sync.replay import counts, failing, find, replay, since
 
 
 def record(event_id, customer=None, kind="customer.subscription.updated", received_at=None, **fields):
     at = time.time() if received_at is None else received_at
-    event = inbox.EventRef(event_id, kind, int(at), False, None, customer, None)
+    event = events.EventRef(event_id, kind, int(at), False, None, customer, None)
     inbox.record(event, "webhook", at, at)
     if fields:
         StripeEvent.update(fields).where(StripeEvent.id == event_id).execute()
@@ -263,7 +263,7 @@ def test_an_event_that_is_reopened_while_it_is_pruned_stays(app, monkeypatch):
 
     def list_and_reopen(query):
         found = column(query)
-        inbox.reopen(inbox.EventRef("evt_1", "x", 1, False, None, "cus_1", None), "replay", now)
+        inbox.reopen(events.EventRef("evt_1", "x", 1, False, None, "cus_1", None), "replay", now)
         return found
 
     monkeypatch.setattr(jobs.storage, "column", list_and_reopen)
@@ -323,7 +323,7 @@ def test_only_what_was_tried_in_vain_is_failing(app):
 
 @pytest.mark.parametrize("change", [{"livemode": True}, {"account": "acct_other"}, {"type": "charge.succeeded"}])
 def test_what_is_not_of_this_account_and_mode_or_says_nothing_does_not_count(change):
-    event = inbox.EventRef("evt_1", "invoice.paid", 1, False, None, "cus_1", None)
+    event = events.EventRef("evt_1", "invoice.paid", 1, False, None, "cus_1", None)
 
     assert counts(event, livemode=False)
     assert not counts(replace(event, **change), livemode=False)

@@ -10,7 +10,7 @@ from harness import DAY, running
 from corkage.errors import InvalidBody
 from corkage.identity import Identity
 from corkage.models import Customer, StripeEvent, Subscription
-from corkage.sync import inbox
+from corkage.sync import events, inbox
 
 
 def thin(kind, related_type, related_id, event_id="evt_thin_1", **changes):
@@ -175,7 +175,7 @@ def test_a_thin_event_that_names_nobody_is_answered_and_not_kept(app, body):
 def test_a_thin_event_without_a_time_is_refused(app, created):
     assert app.deliver(thin("customer.updated", "customer", "cus_1", created=created)).status_code == 400
     with pytest.raises(InvalidBody):
-        inbox.read_event(json.loads(thin("customer.updated", "customer", "cus_1", created=created)))
+        events.read_event(json.loads(thin("customer.updated", "customer", "cus_1", created=created)))
 
 
 def test_an_event_of_a_connected_account_or_another_mode_is_counted_and_changes_nothing(app, shop, simulator):
@@ -218,7 +218,7 @@ class TestOldNews:
         """Tell of the customer's event, as if it were this much older than the last fetch."""
 
         def tell(seconds, source="poll", **changes):
-            event = inbox.read_event(json.loads(str(shop.event("customer.subscription.created"))))
+            event = events.read_event(json.loads(str(shop.event("customer.subscription.created"))))
             at = Customer.get_by_id(customer).fetched_at - seconds
             event = replace(event, id="evt_told_again", created=at, **changes)
             inbox.record(event, source, time.time(), time.time())

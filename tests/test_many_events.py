@@ -8,7 +8,7 @@ from test_costs import statements
 
 from corkage.errors import StripeUnavailable
 from corkage.models import StripeEvent, Subscription
-from corkage.sync import inbox, stale
+from corkage.sync import events, inbox, stale
 
 MANY = 100_000
 COLUMNS = "id, type, customer_id, object_id, created, source, received_at, next_attempt_at, attempts"
@@ -124,7 +124,7 @@ def test_events_that_came_while_the_others_failed_keep_their_turn(app, shop):
 
     def fail(_customer_id):
         inbox.record(
-            inbox.EventRef("evt_new", "invoice.paid", 1, False, None, customer, "sub_1"), "webhook", now, now + 2
+            events.EventRef("evt_new", "invoice.paid", 1, False, None, customer, "sub_1"), "webhook", now, now + 2
         )
         raise StripeUnavailable("down")
 

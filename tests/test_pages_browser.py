@@ -14,7 +14,7 @@ from pages_host import LONG_NAMED, PRO, SCRIPT, TEAM, bring_into_every_state, ho
 from corkage import storage
 from corkage.models import Customer, Notice
 from corkage.notices import outbox
-from corkage.sync import inbox
+from corkage.sync import events, inbox
 
 INSTALL_AXE = "install axe-core with `npm install axe-core` and name its axe.min.js in AXE_CORE"
 WIDTHS, SCHEMES = (360, 768, 1280), ("light", "dark")
@@ -66,7 +66,7 @@ def give_the_operator_something_to_read(host):
     now = time.time()
     customers = [Customer.get(Customer.user == user).id for user in ("long", "grace", SCRIPT)]
     for customer in customers:
-        event = inbox.EventRef(f"evt_of_{customer}", "customer.updated", 1, False, None, customer, customer)
+        event = events.EventRef(f"evt_of_{customer}", "customer.updated", 1, False, None, customer, customer)
         inbox.record(event, "webhook", now - 600, now + 9e6)
     fail(f"evt_of_{customers[0]}", "stripe_unavailable: " + "no_answer_came_in_time" * 20, now)
     with storage.writing():

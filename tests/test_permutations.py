@@ -15,6 +15,7 @@ from harness import running
 from corkage import storage
 from corkage.models import STANDING, TABLES, Notice, StripeEvent, Subscription, User
 from corkage.sync import inbox
+from corkage.sync.events import read_event
 
 PARTS = 8  # for several processes to share
 EVERY = 1 if os.environ.get("CI") == "true" else 20
@@ -31,7 +32,7 @@ def told(simulator, shop):
     shop.client.v1.subscriptions.update(subscription, params={"cancel_at_period_end": True})
     shop.client.v1.subscriptions.cancel(subscription)
     events = shop.client.v1.events.list(params={"limit": 100}).data
-    read = [inbox.read_event(event.to_dict()) for event in events]
+    read = [read_event(event.to_dict()) for event in events]
     return [event for event in read if event.is_wanted and event.customer_id == customer]
 
 

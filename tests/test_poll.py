@@ -10,7 +10,7 @@ from corkage.errors import StripeFailed, StripeUnavailable
 from corkage.models import Cursor, StripeEvent, Subscription
 from corkage.sync import poll
 from corkage.sync.converge import Converger
-from corkage.sync.inbox import EventRef
+from corkage.sync.events import EventRef
 from corkage.sync.states import Listed
 
 

@@ -8,7 +8,7 @@ import pytest
 from harness import running, until
 
 from corkage.simulator.faults import ApiFaults
-from corkage.sync import inbox, worker
+from corkage.sync import events, inbox, worker
 from corkage.sync.pool import Job, Pool
 
 
@@ -108,7 +108,7 @@ def test_a_slow_stripe_is_asked_of_several_customers_at_once(config, shop, simul
     at_once, most, lock = [0], [0], threading.Lock()
     with running(replace(config, settle_seconds=0)) as app:
         for event in simulator.world.all("event"):
-            if (read := inbox.read_event(event)).is_wanted:
+            if (read := events.read_event(event)).is_wanted:
                 inbox.record(read, "webhook", time.time(), time.time())
         converge = app.billing.worker.converger.converge
 

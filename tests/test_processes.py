@@ -9,6 +9,7 @@ import pytest
 
 from corkage.models import Notice, StripeEvent, Subscription, User
 from corkage.sync import inbox
+from corkage.sync.events import read_event
 
 USERS = 12
 
@@ -24,7 +25,7 @@ def buyers(app, shop, simulator):
         if number % 3 == 0:
             shop.client.v1.subscriptions.cancel(subscription)
     for event in simulator.world.all("event"):
-        ref = inbox.read_event(event)
+        ref = read_event(event)
         if ref.is_wanted and ref.customer_id:
             inbox.record(ref, "webhook", time.time(), time.time())
             events.append(ref.id)

@@ -17,7 +17,7 @@ from corkage.simulator import Simulator
 from corkage.simulator.errors import ApiError
 from corkage.simulator.visitor import Refused
 from corkage.sync import inbox
-from corkage.sync.inbox import EventRef
+from corkage.sync.events import EventRef
 
 DOCUMENT = (Path(corkage.__file__).parent / "docs/testing.md").read_text()
 

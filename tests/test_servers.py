@@ -14,7 +14,7 @@ from harness import WEBHOOK_SECRET, started, until
 from stripe import WebhookSignature
 
 from corkage.models import Notice, StripeEvent, Subscription
-from corkage.sync import inbox
+from corkage.sync.events import read_event
 
 USERS, TWICE = 50, 50
 SERVED = "from corkage import Billing, Config\napplication = Billing(Config.from_env()).wsgi\n"
@@ -29,7 +29,7 @@ def webhooks(shop, simulator):
         subscription = shop.subscribe(customer, user=user)
         shop.client.v1.subscriptions.update(subscription, params={"metadata": {"seen": "yes"}})
         shop.client.v1.customers.update(customer, params={"name": "Ann"})
-    events = [event for event in simulator.world.all("event") if inbox.read_event(event).is_wanted]
+    events = [event for event in simulator.world.all("event") if read_event(event).is_wanted]
     assert len({event["id"] for event in events}) == len(events) >= 200
     return [json.dumps(event) for event in events]
 

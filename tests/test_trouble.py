@@ -15,7 +15,7 @@ from harness import running, started, until
 
 from corkage import storage
 from corkage.models import Setting, StripeEvent
-from corkage.sync import inbox
+from corkage.sync import events, inbox
 from corkage.sync.worker_thread import WorkerThread
 
 
@@ -186,7 +186,7 @@ def test_a_stranger_cannot_make_a_server_ill_that_stripe_reaches_and_stripe_itse
     refused(app, forged, 5)
     assert health(app.url) == []
 
-    ref = replace(inbox.read_event(event.to_dict()), id="evt_not_yet_known")
+    ref = replace(events.read_event(event.to_dict()), id="evt_not_yet_known")
     inbox.record(ref, "poll", time.time(), time.time())
     assert len(health(app.url)) == 1
 
@@ -209,7 +209,7 @@ def test_what_another_process_accepted_counts(app, event):
     refused(app, event, 3)
     assert len(health(app.url)) == 1
 
-    inbox.record(inbox.read_event(event.to_dict()), "webhook", time.time() + 1, time.time())
+    inbox.record(events.read_event(event.to_dict()), "webhook", time.time() + 1, time.time())
 
     assert health(app.url) == []
 
