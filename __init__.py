@@ -2,11 +2,11 @@
 
 # Absolute, here and nowhere else: a test runner may load this file under the folder's name, and relative imports
 # would then load the whole tree a second time.
+from corkage.access import Access
 from corkage.billing_app import Billing
 from corkage.config import Config
 from corkage.errors import BillingError
 from corkage.identity import Identity
-from corkage.models import Access
 from corkage.notices.notice import Notice
 from corkage.plans import Plan
 

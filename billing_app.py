@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 from urllib.parse import quote
 
-from . import models, storage
+from . import access, models, storage
+from .access import Access
 from .config import Config
 from .errors import (
     BillingError,
@@ -38,7 +39,6 @@ from .errors import (
 )
 from .handlers import mounting
 from .identity import Authenticate, Identity, authenticator
-from .models import Access
 from .notices.delivery import Telling
 from .notices.notice import Notice
 from .plans import Requirement
@@ -139,7 +139,7 @@ class Billing:
         """
         if self._is_to_start:
             self.start()
-        return models.read_access(user_id)
+        return access.read_access(user_id)
 
     def admit(self, user_id: str | None, *plans: str, feature: str | None = None) -> Access:
         """Return the user's access where it is on one of the plans and with the feature, as far as any are named.

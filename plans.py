@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .access import Access
 from .errors import ConfigError
-from .models import Access
 
 PLAN_KEY = re.compile(r"[a-z0-9_-]{1,64}")
 

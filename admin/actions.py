@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..access import Access
 from ..errors import BillingError
 from ..identity import Identity
-from ..models import Access, Notice
+from ..models import Notice
 from ..notices import outbox
 
 if TYPE_CHECKING:

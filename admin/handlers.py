@@ -8,11 +8,12 @@ from urllib.parse import parse_qs
 
 import bottle
 
+from ..access import REASONS
 from ..errors import BillingError, NotFound
 from ..handlers.csrf import refuse_all_but_own_page
 from ..handlers.health import health_of
 from ..handlers.responses import read_form
-from ..models import REASONS, Customer, Price, User
+from ..models import Customer, Price, User
 from ..notices import outbox
 from ..sync import inbox
 from . import queries

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 from peewee import JOIN
 
 from .. import storage
-from ..models import Access, Customer, Notice, NoticeDelivery, StripeEvent, Subscription, User, read_access
+from ..access import Access, read_access
+from ..models import Customer, Notice, NoticeDelivery, StripeEvent, Subscription, User
 
 PAGE = 50
 MOST_SCANNED = 100_000  # rows that one page looks through, a tenth of a second; the next goes on from there
@@ -45,7 +46,7 @@ def find_users(wanted: str, reason: str = "", after: str = "") -> Roll:
     """List users: the one that has just this id, or whose customer or subscription has; else those who have it in their
     id, e-mail or name.
 
-    Shape   after: the user id that the page before ended with; reason: one of models.REASONS, or none
+    Shape   after: the user id that the page before ended with; reason: one of access.REASONS, or none
     Errors  DatabaseUnavailable
     """
     named = [] if reason or after else _named(wanted)

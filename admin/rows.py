@@ -3,7 +3,8 @@
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from ..models import REASONS, Access, Customer, Price, StripeEvent, Subscription
+from ..access import REASONS, Access
+from ..models import Customer, Price, StripeEvent, Subscription
 from ..pages.money import money, period
 from ..pages.page import Visit
 from ..pages.state import STATES

@@ -3,9 +3,10 @@
 import argparse
 import time
 
+from ..access import REASONS, Access
 from ..admin.queries import customers_of
 from ..identity import Identity
-from ..models import REASONS, Access, Subscription
+from ..models import Subscription
 from . import OK, opened
 from .words import moment
 

@@ -3,7 +3,7 @@
 import datetime
 from collections.abc import Sequence
 
-from ..models import Access
+from ..access import Access
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import bottle
 
+from ..access import Access
 from ..errors import BillingError, ConfigError, NotSignedIn
 from ..identity import Identity
-from ..models import Access
 from ..plans import Requirement
 from .mounting import mount_path
 from .responses import refusal

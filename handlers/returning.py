@@ -10,8 +10,8 @@ from ..errors import BillingError, CheckoutInProgress
 from .responses import wants_page
 
 if TYPE_CHECKING:
+    from ..access import Access
     from ..billing_app import Billing
-    from ..models import Access
 
 WAITS_SECONDS = (3, 3, 5, 5, 10, 10, 20, 30, 60, 60)  # then the page stops: a bank may take days
 LEAD_ON_SECONDS = 8

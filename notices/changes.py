@@ -5,7 +5,8 @@ import uuid
 from typing import Any
 
 from .. import storage
-from ..models import Access, Notice, User, access_at
+from ..access import Access, access_at
+from ..models import Notice, User
 from . import outbox
 
 TRIAL_ENDS_SOON_SECONDS = 3 * 86_400  # as early as Stripe's own trial_will_end

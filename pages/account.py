@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..models import Access, Price, Subscription, User
+from ..access import Access
+from ..models import Price, Subscription, User
 from ..plans import Plan
 from .money import money, period
 from .offers import features_in_words, points_of

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ..models import Access, Price, User
+from ..access import Access
+from ..models import Price, User
 from ..plans import Plan
 from .money import money, period
 from .words import N_, Words

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ..models import Access
+from ..access import Access
 from .words import N_, Words
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from peewee import fn
 
 from .. import storage
+from ..access import read_access
 from ..errors import (
     CheckoutInProgress,
     NoBillingAccount,
@@ -20,7 +21,7 @@ from ..errors import (
     UnknownCustomer,
     UnknownFlow,
 )
-from ..models import CheckoutAttempt, Price, Subscription, User, read_access
+from ..models import CheckoutAttempt, Price, Subscription, User
 from ..sync.best import ENDED
 from ..sync.converge import Converger
 from ..sync.gateway import SLOWEST_CALL_SECONDS, Gateway

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import storage
+from ..access import Access, read_access
 from ..errors import BillingError, DatabaseUnavailable, StripeFailed, StripeUnavailable
-from ..models import Access, Customer, Subscription, User, read_access, remember_once, setting
+from ..models import Customer, Subscription, User, remember_once, setting
 from . import jobs
 from .best import ENDED
 from .converge import Converger, Fetched

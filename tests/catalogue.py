@@ -12,7 +12,7 @@ from babel.messages.pofile import read_po, write_po
 
 import corkage
 from corkage import errors
-from corkage.models import REASONS
+from corkage.access import REASONS
 
 ROOT = Path(corkage.__file__).parent
 LOCALE = ROOT / "pages/locale"
@@ -66,7 +66,7 @@ def template() -> Catalog:
     for sentence in sentences():
         catalog.add(sentence, locations=[("errors.py", 0)])
     for meaning in REASONS.values():
-        catalog.add(meaning, locations=[("models.py", 0)])
+        catalog.add(meaning, locations=[("access.py", 0)])
     return catalog
 
 

@@ -11,7 +11,8 @@ import pytest
 from harness import DAY
 
 import corkage
-from corkage.models import REASONS, STANDING, Access, Price, User, read_access
+from corkage.access import REASONS, Access, read_access
+from corkage.models import STANDING, Price, User
 
 STATUSES = (
     "none", "incomplete", "incomplete_expired", "trialing", "active", "past_due", "canceled", "unpaid", "paused", "new",

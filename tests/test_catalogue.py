@@ -7,7 +7,7 @@ import pytest
 from babel import Locale
 from babel.messages.pofile import read_po
 
-from corkage.models import REASONS, Access
+from corkage.access import REASONS, Access
 from corkage.pages import colors, state, words
 from corkage.pages.account import ACTIONS
 from corkage.pages.money import ALWAYS_00, THREE_DECIMAL, ZERO_DECIMAL, money, period

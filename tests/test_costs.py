@@ -7,7 +7,8 @@ from contextlib import contextmanager
 import pytest
 
 from corkage import storage
-from corkage.models import Access, Customer, StripeEvent, Subscription, User
+from corkage.access import Access
+from corkage.models import Customer, StripeEvent, Subscription, User
 from corkage.sync import events, inbox
 
 EVENTS, USERS = 2_000, 2_000

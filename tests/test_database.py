@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import requests
 
-from corkage import models, storage
+from corkage import access, models, storage
 from corkage.billing_app import Billing
 from corkage.errors import ConfigError, DatabaseUnavailable
 from corkage.models import Setting, User
@@ -128,7 +128,7 @@ def test_an_upgrade_runs_once_in_a_transaction_and_renews_the_view(config, monke
         storage.execute("ALTER TABLE corkage_user ADD COLUMN nickname VARCHAR")
 
     monkeypatch.setattr(models, "UPGRADES", (*models.UPGRADES, add_column))
-    monkeypatch.setattr(models, "ACCESS_VIEW", models.ACCESS_VIEW.replace("'ended'", "'over'"))
+    monkeypatch.setattr(models, "ACCESS_VIEW", access.ACCESS_VIEW.replace("'ended'", "'over'"))
     for _ in range(2):
         billing = Billing(config)
         assert Setting.get_by_id("schema_version").value == str(len(models.UPGRADES))

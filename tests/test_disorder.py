@@ -30,9 +30,10 @@ from hypothesis.stateful import (
 from sabotage import Killed, at_step, cut, kill, thin
 
 from corkage import storage
+from corkage.access import access_at
 from corkage.billing_app import Billing
 from corkage.config import Config
-from corkage.models import Customer, Notice, StripeEvent, Subscription, User, access_at
+from corkage.models import Customer, Notice, StripeEvent, Subscription, User
 from corkage.simulator import Simulator
 from corkage.sync import gateway as gateway_module
 

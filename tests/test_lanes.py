@@ -13,9 +13,10 @@ import stripe
 from harness import AUTH_SECRET, WEBHOOK_SECRET, until
 
 from corkage import lanes, storage
+from corkage.access import Access
 from corkage.errors import DatabaseUnavailable
 from corkage.identity import mint_token
-from corkage.models import Access, StripeEvent
+from corkage.models import StripeEvent
 from corkage.server.serve import _is_busy
 
 WAITING = 40
@@ -241,7 +242,7 @@ def answered_in(app, monkeypatch):
         threads.append("loop" if app.server.task_dispatcher.is_in_loop() else "thread")
         return Access(user_id, allowed=False, reason=f"question_{len(threads)}")
 
-    monkeypatch.setattr("corkage.models.read_access", read)
+    monkeypatch.setattr("corkage.access.read_access", read)
     return threads
 
 
@@ -290,7 +291,7 @@ def test_a_signal_in_the_midst_of_an_answer_ends_the_loop_after_it(app, ask_acce
         lanes.end_loop(app.server)  # as the signal's handler does, which runs in this thread
         return Access(user_id, allowed=False, reason="no_subscription")
 
-    monkeypatch.setattr("corkage.models.read_access", read)
+    monkeypatch.setattr("corkage.access.read_access", read)
     with socket.create_connection(("127.0.0.1", app.server.effective_port), timeout=30) as asking:
         asking.sendall(ask_access)
         assert read_answers(asking, 1).startswith(b"HTTP/1.1 200")

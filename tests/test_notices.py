@@ -2,7 +2,8 @@
 
 import pytest
 
-from corkage.models import Access, User
+from corkage.access import Access
+from corkage.models import User
 from corkage.notices.changes import TRIAL_ENDS_SOON_SECONDS, _next_change_at, _trial_ends_soon, kinds_of
 
 OUT = {

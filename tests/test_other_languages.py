@@ -16,8 +16,9 @@ import requests
 from harness import AUTH_SECRET, running
 
 import corkage
+from corkage.access import ACCESS_VERSION, Access
 from corkage.identity import AUDIENCE
-from corkage.models import ACCESS_VERSION, Access, User
+from corkage.models import User
 from corkage.storage import connection, trying
 
 DOCS = Path(corkage.__file__).parent / "docs"

@@ -11,14 +11,14 @@ import pytest
 
 import corkage
 from corkage import cli, errors, routes
-from corkage.models import REASONS
+from corkage.access import REASONS
 from corkage.sync import poll
 
 ROOT = Path(corkage.__file__).parent
 README = (ROOT / "README.md").read_text()
 LAYERS = """
 cli demo server lanes connections request_limits commands billing_app routes admin handlers pages identity users
-selling sync notices config opened_file trouble plans guessable cookies models storage errors
+selling sync notices config opened_file trouble plans guessable cookies models access storage errors
 """.split()
 
 

@@ -6,7 +6,8 @@ import time
 import pytest
 
 from corkage import storage
-from corkage.models import Customer, Price, Subscription, User, read_access
+from corkage.access import read_access
+from corkage.models import Customer, Price, Subscription, User
 from corkage.sync.best import summarize, summarize_users_of_prices
 
 RANKS = (

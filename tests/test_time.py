@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from harness import DAY, running
 
-from corkage import models, storage
+from corkage import access, storage
 from corkage.models import Customer, Notice, Subscription, User
 from corkage.notices import changes
 from corkage.simulator import ApiFaults, Simulator
@@ -132,9 +132,9 @@ def test_until_stripe_answers_access_is_unchanged_and_stale(app, simulator, subs
 
     app.work(later)
 
-    answer = models.access_at("ann", later)
+    answer = access.access_at("ann", later)
     assert (answer.allowed, answer.reason, answer.stale) == (True, "active", True)
-    assert models.access_at("ann", end_of(subscription) - 1).stale is False
+    assert access.access_at("ann", end_of(subscription) - 1).stale is False
 
 
 def test_asking_is_repeated_in_a_minute_when_stripe_was_down(app, shop, simulator, subscription, monkeypatch):
@@ -223,8 +223,8 @@ def test_an_ended_or_unowned_subscription_is_never_asked_about(app, shop, simula
 
 
 def test_access_at_a_moment_follows_the_view(app, subscription):
-    assert models.access_at("ann", time.time()) == models.read_access("ann")
-    assert models.access_at("nobody", time.time()) == models.read_access("nobody")
+    assert access.access_at("ann", time.time()) == access.read_access("ann")
+    assert access.access_at("nobody", time.time()) == access.read_access("nobody")
 
 
 class TestNotices:
@@ -313,8 +313,8 @@ def test_the_second_in_which_it_ends_is_stale_and_the_one_before_is_not(app, sub
     far = {"current_period_end": 2_000_000_000, "cancel_at": None, "trial_end": None}
     User.update(far | {"subscription_status": status, "clock_ahead": 0, column: 1_900_000_000}).execute()
 
-    assert models.access_at("ann", 1_900_000_000).stale is True
-    assert models.access_at("ann", 1_899_999_999).stale is False
+    assert access.access_at("ann", 1_900_000_000).stale is True
+    assert access.access_at("ann", 1_899_999_999).stale is False
 
 
 def test_an_end_that_is_scheduled_is_until_when_and_not_the_period_or_the_trial(app, subscription):
