@@ -4,7 +4,7 @@ from typing import Any
 
 from waitress.server import create_server
 
-from corkage.connections import MOST_CONNECTIONS
+from corkage.server.connections import MOST_CONNECTIONS
 from corkage.server.serve import THREADS
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from .. import storage
 from ..errors import DatabaseUnavailable
-from ..sync.pauses import backoff, is_due
+from ..pauses import backoff, is_due
 from . import outbox
 from .callbacks import QUIET_SECONDS, Hook, Hooks
 from .notice import Notice, NotTaken, Receiver, Told

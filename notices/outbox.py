@@ -7,7 +7,7 @@ from peewee import fn
 
 from .. import storage
 from ..models import Notice, NoticeDelivery, NoticeReceiver
-from ..sync.pauses import LONGEST_WITH_JITTER_SECONDS, backoff, is_due, with_jitter
+from ..pauses import LONGEST_WITH_JITTER_SECONDS, backoff, is_due, with_jitter
 
 AWAY_SECONDS = 7 * 86_400
 SEEN_EVERY_SECONDS = 3600

@@ -22,10 +22,10 @@ from ..errors import (
     UnknownFlow,
 )
 from ..models import CheckoutAttempt, Price, Subscription, User
+from ..pauses import is_due
 from ..sync.best import ENDED
 from ..sync.converge import Converger
 from ..sync.gateway import SLOWEST_CALL_SECONDS, Gateway
-from ..sync.pauses import is_due
 from ..sync.prices import Catalogue
 from ..sync.states import InvoiceState, SubscriptionState
 

@@ -12,9 +12,10 @@ import threading
 import time
 from typing import Any
 
-from .. import connections, lanes, storage
+from .. import lanes, storage
 from ..billing_app import Billing
 from ..handlers.responses import largest_body
+from . import connections
 
 THREADS = 8  # twice the slots for waiting on Stripe
 DRAIN_SECONDS = 10.0

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import peewee
 
 from ..errors import ConfigError, DatabaseUnavailable
-from ..opened_file import OpenedFile
 from ..trouble import Trouble
+from .opened_file import OpenedFile
 
 BUSY_SECONDS = 5.0
 PASSING = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)  # no fault of the configuration

@@ -9,8 +9,8 @@ from peewee import SQL, Case, fn
 
 from .. import storage
 from ..models import IS_PURCHASE, StripeEvent
+from ..pauses import DOUBLINGS, LONGEST_WITH_JITTER_SECONDS, backoff, is_due, with_jitter
 from .events import ABOUT_CUSTOMER, CATALOGUE_PREFIXES, CLOCK_EVENT, EventRef
-from .pauses import DOUBLINGS, LONGEST_WITH_JITTER_SECONDS, backoff, is_due, with_jitter
 
 SURELY_SEEN_SECONDS = 2  # an event's time is cut to whole seconds, and so is that of an answer
 LONGEST_ERROR = 500

@@ -6,7 +6,7 @@ from typing import Any
 from .. import storage
 from ..models import Cursor, StripeEvent
 from ..notices import outbox
-from .pauses import is_due
+from ..pauses import is_due
 
 DAY_SECONDS = 86_400
 BATCH = 500  # some milliseconds: nobody who records an event meanwhile waits for longer

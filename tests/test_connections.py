@@ -17,12 +17,12 @@ import requests
 import stripe
 from harness import AUTH_SECRET, WEBHOOK_SECRET, started, until
 
-from corkage import connections
-from corkage.connections import connections_within, is_near
 from corkage.handlers.responses import LARGEST_BODIES
 from corkage.identity import mint_token
 from corkage.models import StripeEvent
-from corkage.request_limits import LARGEST_HEADERS
+from corkage.server import connections
+from corkage.server.connections import connections_within, is_near
+from corkage.server.request_limits import LARGEST_HEADERS
 
 GET = b"GET /pricing HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -378,7 +378,7 @@ def test_bodies_that_together_fill_the_memory_make_room_and_others_are_answered(
 
 
 SERVED = """
-from corkage import connections
+from corkage.server import connections
 from corkage.cli import main
 
 connections.Server.header_seconds = 3.0

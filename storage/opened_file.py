@@ -8,7 +8,7 @@ import copy
 import os
 from urllib.parse import quote
 
-from .errors import DatabaseUnavailable
+from ..errors import DatabaseUnavailable
 
 _UNTIL_THEN = "Nothing is written until then."
 GONE = f"the file at BILLING_DATABASE was deleted or moved away. Put it back, or restart Corkage. {_UNTIL_THEN}"

@@ -9,7 +9,7 @@ from typing import Any
 from waitress.parser import HTTPRequestParser
 from waitress.utilities import Error
 
-from .errors import BillingError, BodyTooLarge, HeadersTooLarge, RequestRefused
+from ..errors import BillingError, BodyTooLarge, HeadersTooLarge, RequestRefused
 
 LARGEST_HEADERS = 32 * 1024  # the request line and all headers together
 CHUNK_OVERHEAD = 32 * 1024  # for the sizes of chunks, beside as much again as the body: those are not part of it
