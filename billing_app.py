@@ -38,14 +38,14 @@ from .errors import (
     StripeUnavailable,
 )
 from .handlers import mounting
+from .health.refusals import Refusals
+from .health.writable import Writable
 from .identity import Authenticate, Identity, authenticator
 from .notices.delivery import Telling
 from .notices.notice import Notice
 from .plans import Requirement
 from .sync.account import Account
 from .sync.prices import Catalogue
-from .sync.refusals import Refusals
-from .sync.writable import Writable
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication

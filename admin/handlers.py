@@ -198,7 +198,7 @@ def _show_health(desk: Desk) -> bottle.HTTPResponse:
 
 def _examine(desk: Desk, _form: dict[str, str]) -> bottle.HTTPResponse:
     """Have the doctor look, who asks Stripe; what it finds is told in the words of the command."""
-    from ..sync import doctor
+    from ..health import doctor
 
     try:
         with desk.billing.stripe_slot():

@@ -10,7 +10,7 @@ from . import FAILED, OK, configured, opened
 
 def examine(_options: argparse.Namespace) -> int:
     """Tell what was found; 1 when something is wrong."""
-    from ..sync import doctor
+    from ..health import doctor
 
     path = os.path.abspath(configured().database)
     try:

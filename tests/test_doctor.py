@@ -4,10 +4,11 @@ import time
 
 import pytest
 
+from corkage.health import doctor
+from corkage.health.doctor import Finding
 from corkage.models import StripeEvent, Subscription
-from corkage.sync import doctor, events, inbox
+from corkage.sync import events, inbox
 from corkage.sync import resync as resync_module
-from corkage.sync.doctor import Finding
 from corkage.sync.gateway import Gateway
 
 

@@ -7,9 +7,9 @@ import requests
 from harness import DAY
 from telling import pending, write
 
+from corkage.health import doctor
 from corkage.models import NoticeDelivery, NoticeReceiver
 from corkage.notices import outbox
-from corkage.sync import doctor
 
 ADDRESS = {
     "BILLING_NOTIFY_URL": "http://127.0.0.1:1/hook",

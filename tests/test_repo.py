@@ -17,8 +17,8 @@ from corkage.sync import poll
 ROOT = Path(corkage.__file__).parent
 README = (ROOT / "README.md").read_text()
 LAYERS = """
-cli demo server lanes commands billing_app routes admin handlers pages identity users selling sync notices config plans
-models access storage guessable cookies pauses trouble errors
+cli demo server lanes commands billing_app routes admin handlers pages identity users selling health sync notices
+config plans models access storage guessable cookies pauses trouble errors
 """.split()
 
 

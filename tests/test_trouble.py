@@ -22,8 +22,8 @@ from corkage.sync.worker_thread import WorkerThread
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
     monkeypatch.setattr("corkage.storage.sqlite.BUSY_SECONDS", 0.05)
-    monkeypatch.setattr("corkage.sync.writable.WAIT_SECONDS", 0.05)
-    monkeypatch.setattr("corkage.sync.writable.TRY_EVERY_SECONDS", 0)
+    monkeypatch.setattr("corkage.health.writable.WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("corkage.health.writable.TRY_EVERY_SECONDS", 0)
 
 
 @pytest.fixture

@@ -10,10 +10,11 @@ from .. import storage
 from ..errors import StripeError
 from ..models import Customer, Price, StripeEvent, Subscription
 from ..notices import outbox
-from . import inbox, refusals, writable
-from .best import PAYING, doubles
-from .resync import Mending
-from .worker import Worker
+from ..sync import inbox
+from ..sync.best import PAYING, doubles
+from ..sync.resync import Mending
+from ..sync.worker import Worker
+from . import refusals, writable
 
 SAMPLE = 20
 PATIENCE_SECONDS = 300  # pending for longer means that nobody applies events
