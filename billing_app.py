@@ -61,8 +61,8 @@ if TYPE_CHECKING:
     from .sync.events import EventRef
     from .sync.gateway import Gateway
     from .sync.states import InvoiceState
+    from .sync.threads import WorkerThread
     from .sync.worker import Work, Worker
-    from .sync.worker_thread import WorkerThread
 
 INLINE_TELLING_SECONDS = 5.0  # Checkout waits up to 10 s for the answer to its webhook
 HURRIED_SECONDS = (1.0, 1.5)  # for each of the two calls of a returning visitor, who is waiting
@@ -555,7 +555,7 @@ class Billing:
 
         Errors  ConfigError when the key belongs to another Stripe account than the file mirrors
         """
-        from .sync.worker_thread import WorkerThread
+        from .sync.threads import WorkerThread
 
         self.check_account()
         looping = WorkerThread(lambda: self.worker)
@@ -585,7 +585,7 @@ class Billing:
 
     def _start_threads(self) -> None:
         if self.config.worker == "thread":
-            from .sync.worker_thread import WorkerThread
+            from .sync.threads import WorkerThread
 
             self._thread = WorkerThread(lambda: self.worker)
             self._thread.start()

@@ -15,7 +15,7 @@ from corkage.models import CheckoutAttempt, Cursor, NoticeDelivery, StripeEvent,
 from corkage.notices import outbox
 from corkage.notices.delivery import Deliverer
 from corkage.notices.notice import NotTaken
-from corkage.sync import stale, worker_thread
+from corkage.sync import stale, threads
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def test_notices_that_failed_are_sent_and_a_receiver_that_was_down_is_tried(app,
 
 def test_the_worker_sleeps_by_a_clock_that_nobody_sets(monkeypatch):
     wall, looks = SimpleNamespace(now=time.time() + DAY), []
-    monkeypatch.setattr(worker_thread, "time", SimpleNamespace(time=lambda: wall.now, monotonic=time.monotonic))
+    monkeypatch.setattr(threads, "time", SimpleNamespace(time=lambda: wall.now, monotonic=time.monotonic))
 
     class Worker:
         def begin_due(self, now, _is_stopping, _on_end):
@@ -188,7 +188,7 @@ def test_the_worker_sleeps_by_a_clock_that_nobody_sets(monkeypatch):
         def wait(self):
             pass
 
-    looking = worker_thread.WorkerThread(Worker)
+    looking = threads.WorkerThread(Worker)
     looking.start()
     until(lambda: looks)
     wall.now -= DAY

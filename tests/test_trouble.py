@@ -16,7 +16,7 @@ from harness import running, started, until
 from corkage import storage
 from corkage.models import Setting, StripeEvent
 from corkage.sync import events, inbox
-from corkage.sync.worker_thread import WorkerThread
+from corkage.sync.threads import WorkerThread
 
 
 @pytest.fixture(autouse=True)

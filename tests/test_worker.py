@@ -19,8 +19,8 @@ from corkage.plans import Plan
 from corkage.storage import sqlite
 from corkage.sync import inbox, jobs
 from corkage.sync.gateway import Gateway
+from corkage.sync.threads import WorkerThread
 from corkage.sync.worker import LEASE_SECONDS, PRICES_AGAIN_SECONDS
-from corkage.sync.worker_thread import WorkerThread
 
 
 def until(condition, seconds=30.0):
@@ -193,7 +193,7 @@ def test_a_statement_that_is_wrong_is_a_bug_and_no_database_that_is_unavailable(
 
 
 def test_the_thread_outlives_a_bug(config, shop, caplog, monkeypatch):
-    monkeypatch.setattr("corkage.sync.worker_thread.AFTER_A_BUG_SECONDS", 0.05)
+    monkeypatch.setattr("corkage.sync.threads.AFTER_A_BUG_SECONDS", 0.05)
     with running(replace(config, worker="thread", poll_seconds=3600)) as app:
         events_since = app.billing.worker.gateway.events_since
         app.billing.worker.gateway.events_since = lambda *_: 1 / 0
