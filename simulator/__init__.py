@@ -13,7 +13,7 @@ from . import agenda, visitor
 from .actions import ACTIONS
 from .billing import collecting
 from .deliveries import RETRY_SECONDS, Deliveries
-from .faults import ApiFaults, Misbehaviour
+from .http.faults import ApiFaults, Misbehaviour
 from .pages.control import PATH as CONTROL
 from .pages.control import Control
 from .resources.prices import create_price

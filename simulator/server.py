@@ -16,15 +16,15 @@ from urllib.parse import parse_qsl
 import bottle
 from waitress.channel import ClientDisconnected
 
-from . import form, v2
 from .agenda import catch_up
 from .errors import ApiError, not_played
-from .expand import expanded
-from .faults import Failure, Misbehaviour, broken, cut_within, too_many
+from .http import form, v2
+from .http.expand import expanded
+from .http.faults import Failure, Misbehaviour, broken, cut_within, too_many
+from .http.permissions import check_permission
+from .http.route import Route
 from .pages.routes import add_pages
-from .permissions import check_permission
 from .resources import ROUTES
-from .route import Route
 from .world import API_VERSION, Object, World
 
 KEY = re.compile(r"(sk|rk)_test_\w+")

@@ -15,8 +15,8 @@ from contract import imports_for_types
 from stripe import _request_options
 from stripe._stripe_object import UntypedStripeObject
 
-from corkage.simulator import form
-from corkage.simulator.route import Route
+from corkage.simulator.http import form
+from corkage.simulator.http.route import Route
 
 PLAIN = {
     form.integer: {int},

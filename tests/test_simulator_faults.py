@@ -9,7 +9,7 @@ import stripe
 from harness import sdk
 
 from corkage.simulator import ApiFaults, Simulator
-from corkage.simulator.faults import Misbehaviour
+from corkage.simulator.http.faults import Misbehaviour
 from corkage.sync import gateway as gateway_module
 from corkage.sync.gateway import Gateway
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..clock import HOUR
-from ..lists import whole
+from ..http.lists import whole
 from ..world import Object, World
 from . import discounts
 from .standing import period_of

@@ -6,8 +6,9 @@ from urllib.parse import urlencode
 
 import bottle
 
-from .. import lists, receivers
+from .. import receivers
 from ..deliveries import Delivery
+from ..http import lists
 from ..world import Object, World
 from . import page, see_other
 

@@ -1,6 +1,6 @@
 """Stripe's API, one file for each resource."""
 
-from ..route import Route
+from ..http.route import Route
 from . import (
     account,
     checkout_sessions,

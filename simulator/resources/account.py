@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..route import Route
+from ..http.route import Route
 from ..world import ACCOUNT_ID, Object, World
 
 

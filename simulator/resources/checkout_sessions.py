@@ -3,13 +3,13 @@
 from dataclasses import replace
 from typing import Any
 
-from .. import form, lists
 from ..billing import collecting, discounts
 from ..clock import DAY
 from ..errors import ApiError, invalid, not_played
-from ..form import boolean, choice, integer, list_of, metadata, nested, optional, text
+from ..http import form, lists
+from ..http.form import boolean, choice, integer, list_of, metadata, nested, optional, text
+from ..http.route import Route, retrieving
 from ..instruments import DELAYED_TYPES
-from ..route import Route, retrieving
 from ..world import Object, World
 from .customers import create_customer, live_customer
 from .payment_methods import ADDRESS, attached

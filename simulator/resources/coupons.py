@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from .. import form, lists
 from ..errors import invalid, missing, missing_parameter, taken
-from ..form import boolean, choice, integer, metadata, nested, number, optional, text
-from ..route import Route, retrieving
+from ..http import form, lists
+from ..http.form import boolean, choice, integer, metadata, nested, number, optional, text
+from ..http.route import Route, retrieving
 from ..world import Object, World
 
 COUPONS, CODES = "/v1/coupons", "/v1/promotion_codes"

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from .. import form, lists
 from ..billing import standing
 from ..errors import invalid, not_played
-from ..form import integer, list_of, metadata, nested, optional, text
-from ..route import Route
+from ..http import form, lists
+from ..http.form import integer, list_of, metadata, nested, optional, text
+from ..http.route import Route
 from ..world import Object, World
 from .payment_methods import ADDRESS, attached
 from .test_clocks import visible

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from .. import form, thin, v2
+from .. import thin
 from ..errors import ApiError, invalid, missing_parameter, not_played
-from ..form import choice, list_of, metadata, nested, text
-from ..route import Route
+from ..http import form, v2
+from ..http.form import choice, list_of, metadata, nested, text
+from ..http.route import Route
 from ..versions import check_version
 from ..world import API_VERSION, Object, World
 

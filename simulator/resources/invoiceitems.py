@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from .. import form, lists
 from ..billing.prorations import make_item
 from ..errors import invalid, missing_parameter
-from ..form import integer, metadata, nested, text
-from ..route import Route, retrieving
+from ..http import form, lists
+from ..http.form import integer, metadata, nested, text
+from ..http.route import Route, retrieving
 from ..world import Object, World
 from .customers import live_customer
 

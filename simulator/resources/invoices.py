@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from .. import form, lists
 from ..billing import collecting, invoicing, lifecycle
 from ..errors import ApiError, invalid
-from ..form import boolean, choice, metadata, optional, text
-from ..route import Route, retrieving
+from ..http import form, lists
+from ..http.form import boolean, choice, metadata, optional, text
+from ..http.route import Route, retrieving
 from ..world import Object, World
 from .customers import live_customer
 from .payment_methods import attached

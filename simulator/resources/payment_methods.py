@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from .. import form, lists
 from ..billing.collecting import instrument_of
 from ..errors import ApiError, not_played
-from ..form import choice, metadata, nested, optional, text
+from ..http import form, lists
+from ..http.form import choice, metadata, nested, optional, text
+from ..http.route import Route, retrieving
 from ..instruments import BY_NUMBER, INSTRUMENTS, Instrument, named
-from ..route import Route, retrieving
 from ..world import Object, World
 
 PATH = "/v1/payment_methods"

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from .. import form, lists
 from ..billing import standing
 from ..errors import ApiError, invalid, missing, missing_parameter
-from ..form import boolean, choice, integer, list_of, metadata, nested, optional, text
-from ..route import Route, retrieving
+from ..http import form, lists
+from ..http.form import boolean, choice, integer, list_of, metadata, nested, optional, text
+from ..http.route import Route, retrieving
 from ..world import Object, World
 from .customers import live_customer
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from .. import form, lists
 from ..errors import ApiError, invalid, missing_parameter
-from ..form import boolean, choice, integer, list_of, metadata, nested, optional, text
-from ..route import Route, retrieving
+from ..http import form, lists
+from ..http.form import boolean, choice, integer, list_of, metadata, nested, optional, text
+from ..http.route import Route, retrieving
 from ..world import Object, World
 from . import products
 

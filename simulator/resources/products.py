@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from .. import form, lists
 from ..errors import invalid, taken
-from ..form import boolean, list_of, metadata, optional, text
-from ..route import Route, retrieving
+from ..http import form, lists
+from ..http.form import boolean, list_of, metadata, optional, text
+from ..http.route import Route, retrieving
 from ..world import Object, World
 
 PATH = "/v1/products"

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from .. import form, lists
 from ..billing import schedules, standing
 from ..clock import add_interval
 from ..errors import ApiError, missing_parameter
-from ..form import boolean, choice, integer, list_of, metadata, nested, text, time_or
-from ..route import Route, retrieving
+from ..http import form, lists
+from ..http.form import boolean, choice, integer, list_of, metadata, nested, text, time_or
+from ..http.route import Route, retrieving
 from ..world import Object, World
 from .customers import live_customer
 from .subscriptions import cancel_subscription, create_subscription, plan_of, recurring_price, update_subscription

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from .. import form, lists
 from ..billing import collecting, discounts, invoicing, lifecycle, prorations, standing
 from ..clock import DAY
 from ..errors import ApiError, invalid, missing, missing_parameter, not_played
-from ..form import boolean, choice, integer, list_of, metadata, nested, optional, text, time_or
-from ..route import Route, retrieving
+from ..http import form, lists
+from ..http.form import boolean, choice, integer, list_of, metadata, nested, optional, text, time_or
+from ..http.route import Route, retrieving
 from ..world import Object, World
 from .customers import live_customer
 from .payment_methods import attached

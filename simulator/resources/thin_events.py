@@ -4,10 +4,11 @@ import datetime
 import operator
 from typing import Any
 
-from .. import thin, v2
+from .. import thin
 from ..errors import invalid
-from ..form import list_of, nested, text
-from ..route import Route
+from ..http import v2
+from ..http.form import list_of, nested, text
+from ..http.route import Route
 from ..world import Object, World
 
 PATH = "/v2/core/events"

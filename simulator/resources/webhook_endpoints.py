@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from .. import form, lists
-from ..form import boolean, list_of, metadata, optional, text
-from ..route import Route
+from ..http import form, lists
+from ..http.form import boolean, list_of, metadata, optional, text
+from ..http.route import Route
 from ..versions import check_version
 from ..world import Object, World
 

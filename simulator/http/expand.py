@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from .errors import invalid
-from .world import Object, World, copied
+from ..errors import invalid
+from ..world import Object, World, copied
 
 RELATED = {
     "coupon": "coupon",

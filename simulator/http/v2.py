@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from .errors import ApiError, invalid
+from ..errors import ApiError, invalid
+from ..world import Object
 from .form import Kind, integer, text
-from .world import Object
 
 ROOT = "/v2/"
 LIST: dict[str, Kind] = {"limit": integer, "page": text}

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import invalid, missing_parameter, unknown_parameter
+from ..errors import invalid, missing_parameter, unknown_parameter
 
 Kind = Callable[[Any, str], Any]
 """Checks a raw value and returns what it stands for; the text is the parameter's name, for the error."""

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from .errors import invalid
-from .world import Object
+from ..errors import invalid
+from ..world import Object
 
 
 def page(objects: Sequence[Object], params: dict[str, Any], url: str, created: str = "created") -> Object:

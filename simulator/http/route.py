@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..world import Object, World
 from .form import Kind
-from .world import Object, World
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from waitress.channel import ClientDisconnected
 
-from .errors import ApiError
+from ..errors import ApiError
 
 HOLD_SECONDS = 0.05
 

@@ -6,8 +6,8 @@ customers', subscriptions', prices', Checkout's, webhook endpoints'); the others
 
 from collections.abc import Collection
 
-from .errors import ApiError
-from .world import ACCOUNT_ID
+from ..errors import ApiError
+from ..world import ACCOUNT_ID
 
 NAMES = {
     "/v1/account": "accounts_kyc_basic",
