@@ -11,14 +11,14 @@ import waitress.server
 
 from . import agenda, visitor
 from .actions import ACTIONS
+from .api.prices import create_price
+from .api.subscriptions import pay_with
+from .api.webhook_endpoints import create_endpoint
 from .billing import collecting
 from .deliveries import RETRY_SECONDS, Deliveries
 from .http.faults import ApiFaults, Misbehaviour
 from .pages.control import PATH as CONTROL
 from .pages.control import Control
-from .resources.prices import create_price
-from .resources.subscriptions import pay_with
-from .resources.webhook_endpoints import create_endpoint
 from .server import Api, Request
 from .statefile import StateFile, UnusableFile
 from .world import Object, Rules, World, copied

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+from .api import checkout_sessions, subscription_schedules
 from .billing import collecting, discounts, lifecycle, schedules
-from .resources import checkout_sessions, subscription_schedules
 from .world import World
 
 ACTIONS: dict[str, Callable[[World, str, int], None]] = {

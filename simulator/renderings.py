@@ -8,7 +8,7 @@ Stripe: receivers are to ignore what they do not know. DAHLIA and ENDIVE differ 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .resources.subscriptions import plan_of
+from .api.subscriptions import plan_of
 from .versions import BASIL, CLOVER, DAHLIA
 from .world import Object, World
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from harness import running, until
 
-from corkage.simulator.http.faults import ApiFaults
+from corkage.simulator import ApiFaults
 from corkage.sync import inbox, worker
 from corkage.sync.abreast import each_abreast
 

@@ -13,10 +13,10 @@ from contract_params import params_of_calls, problems_of_route
 from harness import DAY
 
 import corkage.simulator
+from corkage.simulator.api import ROUTES
 from corkage.simulator.http import form
 from corkage.simulator.http.form import boolean, choice, integer, list_of, nested, optional, text, time_or
 from corkage.simulator.http.route import Route
-from corkage.simulator.resources import ROUTES
 
 OF_NO_SDK = {
     "/v1/payment_pages/<id>": "asked by Stripe's own checkout page, and by its CLI in the page's place",

@@ -9,7 +9,7 @@ from contract_params import params_of_calls
 from harness import DAY
 
 from corkage.simulator import Simulator
-from corkage.simulator.resources import ROUTES
+from corkage.simulator.api import ROUTES
 
 BEGIN = 1_767_225_600  # 2026-01-01
 HOUR = 3600

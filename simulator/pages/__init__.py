@@ -7,10 +7,10 @@ from typing import Any
 
 import bottle
 
+from ..api.payment_methods import make
 from ..billing.collecting import authenticate, foresee
 from ..errors import ApiError
 from ..instruments import BY_NUMBER, INSTRUMENTS
-from ..resources.payment_methods import make
 from ..world import Object, World
 
 FOLDER = Path(__file__).parent

@@ -4,12 +4,12 @@ from typing import Any
 
 import bottle
 
+from ..api.checkout_sessions import complete, needs_no_card, redeem
+from ..api.payment_methods import attached
+from ..api.subscriptions import update_subscription
 from ..billing import collecting
 from ..errors import ApiError
 from ..instruments import BY_NUMBER, INSTRUMENTS
-from ..resources.checkout_sessions import complete, needs_no_card, redeem
-from ..resources.payment_methods import attached
-from ..resources.subscriptions import update_subscription
 from ..world import Object, World
 from . import (
     NeedsAuthentication,

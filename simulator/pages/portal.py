@@ -4,11 +4,11 @@ from typing import Any
 
 import bottle
 
+from ..api.customers import live_customer
+from ..api.portal import allowed_prices
+from ..api.subscriptions import cancel_subscription, pay_with, update_subscription
 from ..billing import collecting, standing
 from ..errors import ApiError
-from ..resources.customers import live_customer
-from ..resources.portal import allowed_prices
-from ..resources.subscriptions import cancel_subscription, pay_with, update_subscription
 from ..world import Object, World
 from . import (
     NeedsAuthentication,
