@@ -14,7 +14,7 @@ from .actions import ACTIONS
 from .api.prices import create_price
 from .api.subscriptions import pay_with
 from .api.webhook_endpoints import create_endpoint
-from .billing import collecting
+from .billing import payments
 from .deliveries import RETRY_SECONDS, Deliveries
 from .http.faults import ApiFaults, Misbehaviour
 from .pages.control import PATH as CONTROL
@@ -158,7 +158,7 @@ class Simulator:
     def give_up(self, subscription_id: str, status: str) -> None:
         """Stop collecting from a past_due subscription: "canceled" or "unpaid", as an account would be set."""
         with self.world.lock:
-            collecting.give_up(self.world, self.world.get("subscription", subscription_id), status)
+            payments.give_up(self.world, self.world.get("subscription", subscription_id), status)
 
     def _open(self, path: Path) -> StateFile:
         """Go on from the file, and see at once whether it can be written."""

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 from .api import checkout_sessions, subscription_schedules
-from .billing import collecting, discounts, lifecycle, schedules
+from .billing import discounts, lifecycle, payments, schedules
 from .world import World
 
 ACTIONS: dict[str, Callable[[World, str, int], None]] = {
-    "answer_of_bank": collecting.answer_of_bank,
+    "answer_of_bank": payments.answer_of_bank,
     "answer_of_bank_for_session": checkout_sessions.answer_of_bank,
     "begin_phase": subscription_schedules.begin_phase,
     "cancel": lifecycle.cancel_as_scheduled,
@@ -18,7 +18,7 @@ ACTIONS: dict[str, Callable[[World, str, int], None]] = {
     "expire_session": checkout_sessions.expire_when_due,
     "finalize": lifecycle.finalize,
     "renew": lifecycle.renew,
-    "retry": collecting.retry,
+    "retry": payments.retry,
     "tell_of_schedule_end": schedules.tell_of_end,
     "tell_of_trial_end": lifecycle.tell_of_trial_end,
 }

@@ -1,6 +1,6 @@
 """What time alone makes happen, in the order in which it is due."""
 
-from .billing import standing
+from .billing import periods
 from .clock import HOUR, Clock, add_interval
 from .errors import ApiError
 from .world import Object, World
@@ -47,7 +47,7 @@ def target_of(world: World, clock: Clock, move: str) -> int:
         raise ApiError(400, "Moves are day, month, renewal and trial_end.", param="move")
     statuses = ("trialing",) if move == "trial_end" else ("active", "trialing", "past_due", "unpaid")
     live = [each for each in world.all("subscription") if each["status"] in statuses and each["test_clock"] == clock.id]
-    ends = [end for end in (standing.period_of(each)[1] for each in live) if end > now]
+    ends = [end for end in (periods.period_of(each)[1] for each in live) if end > now]
     if not ends:
         raise ApiError(400, f"There is no subscription with a {move.replace('_', ' ')} ahead.", param="move")
     return min(ends) + HOUR

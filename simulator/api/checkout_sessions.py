@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from ..billing import collecting, discounts
+from ..billing import discounts, payments
 from ..clock import DAY
 from ..errors import ApiError, invalid, not_played
 from ..http import form, lists
@@ -138,7 +138,7 @@ def complete(world: World, session: Object, method_id: str | None, email: str | 
         attached(world, method_id, customer, "payment_method")
     if session["mode"] == "subscription":
         is_waiting = _subscribe(world, session, method_id)
-    elif method_id and collecting.instrument_of(world, method_id).type != "card":
+    elif method_id and payments.instrument_of(world, method_id).type != "card":
         is_waiting = True
         world.behind[session["id"]]["method"] = method_id
         answer_at = world.now + world.rules.delayed_payment_days * DAY
@@ -156,17 +156,17 @@ def complete(world: World, session: Object, method_id: str | None, email: str | 
 def answer_of_bank(world: World, session_id: str, _moment: int) -> None:
     """The bank says at last whether it pays a session that has no invoice."""
     session = world.get("checkout.session", session_id)
-    instrument = collecting.instrument_of(world, world.behind[session_id]["method"])
-    collecting.tell_session(world, session, paid=not instrument.declines)
+    instrument = payments.instrument_of(world, world.behind[session_id]["method"])
+    payments.tell_session(world, session, paid=not instrument.declines)
 
 
 def _check_payment(world: World, session: Object, method_id: str) -> None:
-    instrument = collecting.instrument_of(world, method_id)
+    instrument = payments.instrument_of(world, method_id)
     if instrument.type not in session["payment_method_types"]:
         raise invalid(f"This Checkout Session does not take {instrument.type}.", "payment_method")
     if instrument.declines == "attach" or (instrument.declines == "charge" and session["amount_total"]):
         raise instrument.error()
-    if collecting.foresee(world, method_id) == "action":
+    if payments.foresee(world, method_id) == "action":
         raise ApiError(402, "This payment requires authentication.", code="authentication_required", kind="card_error")
 
 
@@ -195,7 +195,7 @@ def _subscribe(world: World, session: Object, method_id: str | None) -> bool:
         | ({"discounts": wishes["discounts"]} if wishes["discounts"] else {}),
     )
     session |= {"subscription": subscription["id"], "invoice": subscription["latest_invoice"]}
-    return collecting.is_waiting(world, world.get("invoice", subscription["latest_invoice"]))
+    return payments.is_waiting(world, world.get("invoice", subscription["latest_invoice"]))
 
 
 def retrieve_payment_page(world: World, _params: dict[str, Any], session_id: str) -> Object:

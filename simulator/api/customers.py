@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..billing import standing
+from ..billing import periods
 from ..errors import invalid, not_played
 from ..http import form, lists
 from ..http.form import integer, list_of, metadata, nested, optional, text
@@ -56,8 +56,8 @@ def update_customer(world: World, params: dict[str, Any], customer_id: str) -> O
 def delete_customer(world: World, _params: dict[str, Any], customer_id: str) -> Object:
     customer = live_customer(world, customer_id, "id")
     for subscription in world.where("subscription", customer=customer_id):
-        if subscription["status"] not in standing.ENDED:
-            standing.cancel(world, subscription)
+        if subscription["status"] not in periods.ENDED:
+            periods.cancel(world, subscription)
     world.emit("customer.deleted", customer)
     stub = {"id": customer_id, "object": "customer", "deleted": True}
     customer["deleted"] = True

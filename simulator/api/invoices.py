@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..billing import collecting, invoicing, lifecycle
+from ..billing import invoices, lifecycle, payments
 from ..errors import ApiError, invalid
 from ..http import form, lists
 from ..http.form import boolean, choice, metadata, optional, text
@@ -20,7 +20,7 @@ FIELDS = {"auto_advance": boolean, "description": optional(text), "metadata": me
 def create_invoice(world: World, params: dict[str, Any]) -> Object:
     customer = live_customer(world, params["customer"])
     waiting = params.get("pending_invoice_items_behavior") == "include"
-    invoice = invoicing.draw_up(world, customer, waiting=waiting)
+    invoice = invoices.draw_up(world, customer, waiting=waiting)
     _apply(world, invoice, params)
     return invoice
 
@@ -58,14 +58,14 @@ def pay_invoice(world: World, params: dict[str, Any], invoice_id: str) -> Object
         customer = world.get("customer", invoice["customer"])
         method_id = attached(world, params["payment_method"], customer, "payment_method")["id"]
     if invoice["status"] == "draft":
-        invoicing.finalize(world, invoice)
-    if collecting.is_waiting(world, invoice):
+        invoices.finalize(world, invoice)
+    if payments.is_waiting(world, invoice):
         raise ApiError(400, "A payment of this invoice is on its way.", code="invoice_payment_intent_requires_action")
     if params.get("paid_out_of_band"):
         world.behind.setdefault(invoice_id, {})["out_of_band"] = True
-        collecting.settle(world, invoice)
+        payments.settle(world, invoice)
         return invoice
-    outcome = collecting.attempt(world, invoice, method_id, by_schedule=False)
+    outcome = payments.attempt(world, invoice, method_id, by_schedule=False)
     if outcome == "action":
         raise ApiError(
             402,
@@ -74,7 +74,7 @@ def pay_invoice(world: World, params: dict[str, Any], invoice_id: str) -> Object
             kind="card_error",
         )
     if outcome == "declined":
-        raise collecting.instrument_for(world, invoice, method_id).error()
+        raise payments.instrument_for(world, invoice, method_id).error()
     return invoice
 
 
@@ -85,19 +85,19 @@ def finalize_invoice(world: World, params: dict[str, Any], invoice_id: str) -> O
     if invoice["auto_advance"]:
         lifecycle.charge(world, invoice)
     else:
-        invoicing.finalize(world, invoice)
+        invoices.finalize(world, invoice)
     return invoice
 
 
 def void_invoice(world: World, _params: dict[str, Any], invoice_id: str) -> Object:
     invoice = _in_status(world, invoice_id, ("open", "uncollectible"), "voided")
-    invoicing.close(world, invoice, "void")
+    invoices.close(world, invoice, "void")
     return invoice
 
 
 def write_off_invoice(world: World, _params: dict[str, Any], invoice_id: str) -> Object:
     invoice = _in_status(world, invoice_id, ("open",), "marked as uncollectible")
-    invoicing.close(world, invoice, "uncollectible")
+    invoices.close(world, invoice, "uncollectible")
     return invoice
 
 
@@ -107,7 +107,7 @@ def _apply(world: World, invoice: Object, params: dict[str, Any]) -> None:
     if "auto_advance" in params:
         invoice["auto_advance"] = params["auto_advance"]
         if invoice["status"] == "draft":
-            invoicing.finalize_later(world, invoice, is_wanted=params["auto_advance"])
+            invoices.finalize_later(world, invoice, is_wanted=params["auto_advance"])
     invoice["metadata"] = form.merge_metadata(invoice["metadata"], params.get("metadata"))
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..billing.collecting import instrument_of
+from ..billing.payments import instrument_of
 from ..errors import ApiError, not_played
 from ..http import form, lists
 from ..http.form import choice, metadata, nested, optional, text

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..billing import standing
+from ..billing import periods
 from ..errors import ApiError, invalid, missing, missing_parameter
 from ..http import form, lists
 from ..http.form import boolean, choice, integer, list_of, metadata, nested, optional, text
@@ -116,7 +116,7 @@ def _changeable(world: World, subscription_id: str, customer: Object, kind: str)
     subscription = world.get("subscription", subscription_id, param)
     if subscription["customer"] != customer["id"]:
         raise missing("subscription", subscription_id, param)
-    if subscription["status"] in standing.ENDED:
+    if subscription["status"] in periods.ENDED:
         raise invalid("This subscription is canceled and cannot be changed.", param)
     if kind.startswith("subscription_update") and len(subscription["items"]["data"]) > 1:
         raise invalid("This subscription cannot be updated because it has multiple items.", param)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..billing import schedules, standing
+from ..billing import periods, schedules
 from ..clock import add_interval
 from ..errors import ApiError, missing_parameter
 from ..http import form, lists
@@ -46,7 +46,7 @@ def cancel_schedule(world: World, params: dict[str, Any], schedule_id: str) -> O
     """Cancel a schedule, and its subscription: unless told otherwise with a credit, and an invoice of what is open."""
     schedule = _going_on(world, schedule_id)
     subscription = world.find("subscription", schedule["subscription"])
-    if subscription and subscription["status"] not in standing.ENDED:
+    if subscription and subscription["status"] not in periods.ENDED:
         cancel_subscription(world, {"invoice_now": True, "prorate": True} | params, subscription["id"])
     schedules.cancel(world, schedule)
     return schedule

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..billing import collecting, discounts, invoicing, lifecycle, prorations, standing
+from ..billing import discounts, invoices, lifecycle, payments, periods, prorations
 from ..clock import DAY
 from ..errors import ApiError, invalid, missing, missing_parameter, not_played
 from ..http import form, lists
@@ -95,12 +95,12 @@ def create_subscription(world: World, params: dict[str, Any], *, by_schedule: bo
 
 def update_subscription(world: World, params: dict[str, Any], subscription_id: str) -> Object:
     subscription = world.get("subscription", subscription_id)
-    if subscription["status"] in standing.ENDED and params.keys() - {"metadata", "cancellation_details"}:
+    if subscription["status"] in periods.ENDED and params.keys() - {"metadata", "cancellation_details"}:
         raise ApiError(400, "A canceled subscription can only update its cancellation_details and metadata.")
     is_trialing = subscription["status"] == "trialing"
     _check_change(params, is_trialing)
     trial_end = _trial_end(world, params)
-    with world.changing(subscription, standing.UPDATED):
+    with world.changing(subscription, periods.UPDATED):
         _apply(world, subscription, params)
         _grant(world, subscription, params)
         _schedule_end(world, subscription, params)
@@ -124,21 +124,21 @@ def _check_change(params: dict[str, Any], is_trialing: bool) -> None:
 
 def cancel_subscription(world: World, params: dict[str, Any], subscription_id: str) -> Object:
     subscription = world.get("subscription", subscription_id)
-    if subscription["status"] in standing.ENDED:
+    if subscription["status"] in periods.ENDED:
         raise missing("subscription", subscription_id)
     subscription["cancellation_details"] |= params.get("cancellation_details", {})
     if params.get("prorate") and subscription["status"] != "trialing":
-        before, period = prorations.shares_of(subscription), standing.period_of(subscription)
-        standing.cancel(world, subscription)
+        before, period = prorations.shares_of(subscription), periods.period_of(subscription)
+        periods.cancel(world, subscription)
         prorations.credit(world, subscription, before, period)
     else:
-        standing.cancel(world, subscription)
+        periods.cancel(world, subscription)
     if params.get("invoice_now"):
         customer = world.get("customer", subscription["customer"])
-        if invoicing.waiting_items(world, customer, subscription):
-            invoice = invoicing.draw_up(world, customer, subscription, "subscription_update", period=False)
-            invoicing.finalize(world, invoice)
-            collecting.attempt(world, invoice)
+        if invoices.waiting_items(world, customer, subscription):
+            invoice = invoices.draw_up(world, customer, subscription, "subscription_update", period=False)
+            invoices.finalize(world, invoice)
+            payments.attempt(world, invoice)
     return subscription
 
 
@@ -170,7 +170,7 @@ def pay_with(world: World, customer_id: str, method_id: str) -> str:
     with world.changing(customer, "customer.updated"):
         customer["invoice_settings"] = customer["invoice_settings"] | {"default_payment_method": method_id}
     for subscription in world.where("subscription", customer=customer_id):
-        if subscription["status"] not in standing.ENDED:
+        if subscription["status"] not in periods.ENDED:
             update_subscription(world, {"default_payment_method": method_id}, subscription["id"])
     return method_id
 
@@ -185,7 +185,7 @@ def list_subscriptions(world: World, params: dict[str, Any]) -> Object:
 def _is_listed(status: str, wanted: str | None) -> bool:
     """Without a wanted status, everything but the canceled."""
     if wanted == "ended":
-        return status in standing.ENDED
+        return status in periods.ENDED
     return wanted == "all" or status == wanted or (wanted is None and status != "canceled")
 
 
@@ -242,7 +242,7 @@ def _schedule_end(world: World, subscription: Object, params: dict[str, Any]) ->
         subscription |= {"cancel_at": params["cancel_at"], "cancel_at_period_end": False}
     if "cancel_at_period_end" in params:
         subscription["cancel_at_period_end"] = params["cancel_at_period_end"]
-        subscription["cancel_at"] = standing.period_of(subscription)[1] if params["cancel_at_period_end"] else None
+        subscription["cancel_at"] = periods.period_of(subscription)[1] if params["cancel_at_period_end"] else None
     is_ending = subscription["cancel_at"] is not None
     if is_ending:
         world.clock.schedule(subscription["cancel_at"], "cancel", subscription["id"])
@@ -252,7 +252,7 @@ def _schedule_end(world: World, subscription: Object, params: dict[str, Any]) ->
 
 def _move_trial_end(world: World, subscription: Object, trial_end: int) -> None:
     subscription |= {"trial_end": trial_end, "billing_cycle_anchor": trial_end}
-    standing.set_period(world, subscription, standing.period_of(subscription)[0], trial_end)
+    periods.set_period(world, subscription, periods.period_of(subscription)[0], trial_end)
     world.clock.schedule(max(world.now, trial_end - lifecycle.NOTICE_SECONDS), "tell_of_trial_end", subscription["id"])
 
 
@@ -260,7 +260,7 @@ def _change_items(world: World, subscription: Object, params: dict[str, Any]) ->
     """Change the items, prorated as asked; return the invoice that is to be charged for it now, if any."""
     if not params.get("items"):
         return None
-    before, period = prorations.shares_of(subscription), standing.period_of(subscription)
+    before, period = prorations.shares_of(subscription), periods.period_of(subscription)
     for given in params["items"]:
         _change_item(world, subscription, given)
     _check_one_interval(subscription)
@@ -271,17 +271,17 @@ def _change_items(world: World, subscription: Object, params: dict[str, Any]) ->
     )
     if begins_anew:
         subscription["billing_cycle_anchor"] = world.now
-        standing.set_period(world, subscription, world.now, standing.next_period_end(subscription, world.now))
+        periods.set_period(world, subscription, world.now, periods.next_period_end(subscription, world.now))
     else:
         for item in subscription["items"]["data"]:
             item["current_period_start"], item["current_period_end"] = period
     if behaviour != "none":
         prorations.prorate(world, subscription, before, period)
     customer = world.get("customer", subscription["customer"])
-    has_news = begins_anew or (behaviour == "always_invoice" and invoicing.waiting_items(world, customer, subscription))
+    has_news = begins_anew or (behaviour == "always_invoice" and invoices.waiting_items(world, customer, subscription))
     if not has_news:
         return None
-    return invoicing.draw_up(world, customer, subscription, "subscription_update", period=begins_anew)
+    return invoices.draw_up(world, customer, subscription, "subscription_update", period=begins_anew)
 
 
 def _interval_of(price: Object) -> tuple[str, int]:

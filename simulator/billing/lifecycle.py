@@ -3,8 +3,8 @@
 from ..clock import DAY, HOUR
 from ..errors import ApiError
 from ..world import Object, World
-from . import collecting, invoicing, standing
-from .standing import ENDED, UPDATED, next_period_end, period_of, set_period
+from . import invoices, payments, periods
+from .periods import ENDED, UPDATED, next_period_end, period_of, set_period
 
 EXPIRES_AFTER_SECONDS = 23 * HOUR
 NOTICE_SECONDS = 3 * DAY  # how long before the end of a trial Stripe tells of it
@@ -17,11 +17,11 @@ def check_start(world: World, subscription: Object, behaviour: str) -> None:
     """
     if not _is_charged_at_once(subscription) or behaviour == "default_incomplete":
         return
-    method_id = standing.payment_method_of(subscription, world.get("customer", subscription["customer"]))
+    method_id = periods.payment_method_of(subscription, world.get("customer", subscription["customer"]))
     if method_id is None:
-        raise ApiError(400, collecting.NO_PAYMENT_METHOD, code="resource_missing")
-    if behaviour == "error_if_incomplete" and collecting.foresee(world, method_id) in ("declined", "action"):
-        raise collecting.instrument_of(world, method_id).error()
+        raise ApiError(400, payments.NO_PAYMENT_METHOD, code="resource_missing")
+    if behaviour == "error_if_incomplete" and payments.foresee(world, method_id) in ("declined", "action"):
+        raise payments.instrument_of(world, method_id).error()
 
 
 def start(world: World, subscription: Object, behaviour: str, *, by_schedule: bool = False) -> None:
@@ -33,27 +33,27 @@ def start(world: World, subscription: Object, behaviour: str, *, by_schedule: bo
     customer = world.get("customer", subscription["customer"])
     is_trial = subscription["trial_end"] is not None
     subscription["status"] = "trialing" if is_trial else "active"
-    method_id = standing.payment_method_of(subscription, customer)
+    method_id = periods.payment_method_of(subscription, customer)
     is_charged = not by_schedule and _is_charged_at_once(subscription)
-    outcome = collecting.foresee(world, method_id) if method_id else "declined"
+    outcome = payments.foresee(world, method_id) if method_id else "declined"
     if is_charged and (behaviour == "default_incomplete" or outcome in ("declined", "action")):
         subscription["status"] = "incomplete"
     customer["currency"] = subscription["currency"]
     world.add("subscription", subscription)
     end = subscription["trial_end"] or next_period_end(subscription, world.now)
     set_period(world, subscription, world.now, end)
-    invoice = invoicing.draw_up(world, customer, subscription, "subscription_create")
+    invoice = invoices.draw_up(world, customer, subscription, "subscription_create")
     world.emit("customer.subscription.created", subscription)
     if is_trial:
         world.clock.schedule(max(world.now, end - NOTICE_SECONDS), "tell_of_trial_end", subscription["id"])
     if subscription["status"] == "incomplete":
         world.clock.schedule(world.now + EXPIRES_AFTER_SECONDS, "expire", subscription["id"])
     if by_schedule:
-        invoicing.finalize_later(world, invoice)
+        invoices.finalize_later(world, invoice)
         return
-    invoicing.finalize(world, invoice)
+    invoices.finalize(world, invoice)
     if not is_charged or behaviour != "default_incomplete":
-        collecting.attempt(world, invoice)
+        payments.attempt(world, invoice)
 
 
 def renew(world: World, subscription_id: str, moment: int) -> None:
@@ -64,7 +64,7 @@ def renew(world: World, subscription_id: str, moment: int) -> None:
     if period_of(subscription)[1] != moment:
         return
     if subscription["cancel_at_period_end"] or (subscription["cancel_at"] or moment + 1) <= moment:
-        standing.cancel(world, subscription)
+        periods.cancel(world, subscription)
     elif subscription["status"] == "trialing":
         end_trial(world, subscription)
     else:
@@ -77,10 +77,10 @@ def end_trial(world: World, subscription: Object, *, at_once: bool = False) -> N
     Shape   at_once: the trial was ended by hand, and the invoice is charged without an hour as a draft
     """
     customer = world.get("customer", subscription["customer"])
-    if standing.payment_method_of(subscription, customer) is None:
+    if periods.payment_method_of(subscription, customer) is None:
         behaviour = subscription["trial_settings"]["end_behavior"]["missing_payment_method"]
         if behaviour == "cancel":
-            standing.cancel(world, subscription)
+            periods.cancel(world, subscription)
             return
         if behaviour == "pause":
             pause(world, subscription, "trial_end_without_payment_method")
@@ -103,11 +103,11 @@ def bill_period(
         if subscription["status"] == "trialing":
             subscription["status"] = "active"
         set_period(world, subscription, begin, next_period_end(subscription, begin))
-        invoice = invoicing.draw_up(world, customer, subscription, reason)
+        invoice = invoices.draw_up(world, customer, subscription, reason)
     if at_once:
         charge(world, invoice)
     else:
-        invoicing.finalize_later(world, invoice)
+        invoices.finalize_later(world, invoice)
     return invoice
 
 
@@ -120,24 +120,24 @@ def finalize(world: World, invoice_id: str, moment: int) -> None:
 
 def charge(world: World, invoice: Object) -> None:
     """Finalize an invoice and charge it, unless collection is paused or given up, or its subscription ended."""
-    subscription = invoicing.subscription_of(world, invoice)
+    subscription = invoices.subscription_of(world, invoice)
     collection = (subscription or {}).get("pause_collection")
     is_left = collection and collection["behavior"] == "keep_as_draft"
     if is_left or (subscription and subscription["status"] in ("unpaid", *ENDED)):
         invoice |= {"auto_advance": False, "automatically_finalizes_at": None}
         return
-    invoicing.finalize(world, invoice)
+    invoices.finalize(world, invoice)
     if collection:
-        invoicing.close(world, invoice, {"void": "void", "mark_uncollectible": "uncollectible"}[collection["behavior"]])
+        invoices.close(world, invoice, {"void": "void", "mark_uncollectible": "uncollectible"}[collection["behavior"]])
     else:
-        collecting.attempt(world, invoice)
+        payments.attempt(world, invoice)
 
 
 def cancel_as_scheduled(world: World, subscription_id: str, moment: int) -> None:
     """End the subscription, when it is still to end at this moment."""
     subscription = world.find("subscription", subscription_id)
     if subscription and subscription["status"] not in ENDED and subscription["cancel_at"] == moment:
-        standing.cancel(world, subscription)
+        periods.cancel(world, subscription)
 
 
 def tell_of_trial_end(world: World, subscription_id: str, _moment: int) -> None:
@@ -155,8 +155,8 @@ def expire(world: World, subscription_id: str, _moment: int) -> None:
     subscription = world.find("subscription", subscription_id)
     if subscription is None or subscription["status"] != "incomplete":
         return
-    standing.set_status(world, subscription, "incomplete_expired", ended_at=world.now)
-    invoicing.close(world, world.get("invoice", subscription["latest_invoice"]), "void")
+    periods.set_status(world, subscription, "incomplete_expired", ended_at=world.now)
+    invoices.close(world, world.get("invoice", subscription["latest_invoice"]), "void")
 
 
 def pause(world: World, subscription: Object, cause: str) -> None:
@@ -181,7 +181,7 @@ def resume(world: World, subscription: Object, *, anchor: str, waits_for_payment
     set_period(world, subscription, world.now, next_period_end(subscription, world.now))
     if not waits_for_payment:
         subscription["status"] = "active"
-    invoice = invoicing.draw_up(world, customer, subscription, "subscription_update")
+    invoice = invoices.draw_up(world, customer, subscription, "subscription_update")
     if waits_for_payment:
         world.behind.setdefault(invoice["id"], {})["resumes"] = True
     else:

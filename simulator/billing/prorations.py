@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ..world import Object, World
-from .standing import period_of
+from .periods import period_of
 
 Share = tuple[Object, int, str]
 """A price, how many of it, and the id of the item that has it."""

@@ -2,7 +2,7 @@
 
 from ..clock import DAY
 from ..world import Object, World
-from . import standing
+from . import periods
 
 TOLD_BEFORE_SECONDS = 7 * DAY
 
@@ -30,8 +30,8 @@ def complete(world: World, schedule_id: str, moment: int) -> None:
     subscription = world.get("subscription", schedule["subscription"])
     subscription["schedule"] = None
     schedule |= {"status": "completed", "completed_at": moment, "current_phase": None}
-    if schedule["end_behavior"] == "cancel" and subscription["status"] not in standing.ENDED:
-        standing.cancel(world, subscription)
+    if schedule["end_behavior"] == "cancel" and subscription["status"] not in periods.ENDED:
+        periods.cancel(world, subscription)
     world.emit("subscription_schedule.completed", schedule)
 
 
@@ -47,7 +47,7 @@ def release(world: World, schedule: Object, *, keeps_end: bool = False) -> None:
     schedule |= {"released_subscription": schedule["subscription"], "subscription": None}
     subscription = world.find("subscription", schedule["released_subscription"])
     if subscription:
-        with world.changing(subscription, standing.UPDATED):
+        with world.changing(subscription, periods.UPDATED):
             subscription["schedule"] = None
             if not keeps_end:
                 subscription["cancel_at"] = None

@@ -8,7 +8,7 @@ from typing import Any
 import bottle
 
 from ..api.payment_methods import make
-from ..billing.collecting import authenticate, foresee
+from ..billing.payments import authenticate, foresee
 from ..errors import ApiError
 from ..instruments import BY_NUMBER, INSTRUMENTS
 from ..world import Object, World

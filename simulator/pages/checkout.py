@@ -7,7 +7,7 @@ import bottle
 from ..api.checkout_sessions import complete, needs_no_card, redeem
 from ..api.payment_methods import attached
 from ..api.subscriptions import update_subscription
-from ..billing import collecting
+from ..billing import payments
 from ..errors import ApiError
 from ..instruments import BY_NUMBER, INSTRUMENTS
 from ..world import Object, World
@@ -75,7 +75,7 @@ def show_invoice(world: World, invoice_id: str, error: str | None = None) -> bot
         amount=money(invoice["amount_due"], invoice["currency"]),
         status=f"{invoice['status']}, of {date(invoice['created'])}",
         is_open=invoice["status"] == "open",
-        is_waiting=collecting.is_waiting(world, invoice),
+        is_waiting=payments.is_waiting(world, invoice),
         card_fields=card_fields(error),
     )
 
@@ -98,7 +98,7 @@ def pay_invoice(world: World, invoice_id: str) -> bottle.HTTPResponse:
     try:
         method_id = chosen_method(world)
         attached(world, method_id, world.get("customer", invoice["customer"]), "payment_method")
-        if invoice["status"] == "open" and not collecting.is_waiting(world, invoice):
+        if invoice["status"] == "open" and not payments.is_waiting(world, invoice):
             _charge(world, invoice, method_id)
     except NeedsAuthentication as needed:
         return authentication_page(str(needed), f"/i/{invoice_id}")
@@ -109,8 +109,8 @@ def pay_invoice(world: World, invoice_id: str) -> bottle.HTTPResponse:
 
 def _charge(world: World, invoice: Object, method_id: str) -> None:
     """Pay with this method; when that works, the subscription goes on with it."""
-    if collecting.attempt(world, invoice, method_id, by_schedule=False) == "declined":
-        raise collecting.instrument_of(world, method_id).error()
+    if payments.attempt(world, invoice, method_id, by_schedule=False) == "declined":
+        raise payments.instrument_of(world, method_id).error()
     details = (invoice["parent"] or {}).get("subscription_details")
     if details:
         update_subscription(world, {"default_payment_method": method_id}, details["subscription"])

@@ -11,7 +11,7 @@ from typing import Any
 import bottle
 
 from .. import agenda, settings
-from ..billing import standing
+from ..billing import periods
 from ..errors import ApiError, invalid
 from ..world import Object, World
 from . import page, price_in_words, see_other
@@ -135,19 +135,19 @@ def _is_in_reach(seconds: Any) -> bool:
 
 def _told(subscription: Object) -> Object:
     told = {name: subscription[name] for name in ("id", "customer", "status", "cancel_at", "trial_end")}
-    return told | {"current_period_end": standing.period_of(subscription)[1]}
+    return told | {"current_period_end": periods.period_of(subscription)[1]}
 
 
 def _row(world: World, subscription: Object) -> dict[str, str]:
     customer = world.find("customer", subscription["customer"]) or {}
     first = subscription["items"]["data"][0]
-    will_end = subscription["cancel_at"] and subscription["status"] not in standing.ENDED
+    will_end = subscription["cancel_at"] and subscription["status"] not in periods.ENDED
     return {
         "id": subscription["id"],
         "customer": customer.get("email") or customer.get("name") or subscription["customer"],
         "price": price_in_words(first["price"], first["quantity"]),
         "status": subscription["status"] + (", will end" if will_end else ""),
-        "end": _moment(standing.period_of(subscription)[1]),
+        "end": _moment(periods.period_of(subscription)[1]),
     }
 
 

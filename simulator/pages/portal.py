@@ -7,7 +7,7 @@ import bottle
 from ..api.customers import live_customer
 from ..api.portal import allowed_prices
 from ..api.subscriptions import cancel_subscription, pay_with, update_subscription
-from ..billing import collecting, standing
+from ..billing import payments, periods
 from ..errors import ApiError
 from ..world import Object, World
 from . import (
@@ -49,7 +49,7 @@ def show_flow(world: World, session_id: str, name: str, subscription_id: str = "
         return page("Change card", "card", status, card_fields=card_fields(error), **values)
     subscription = _own(world, session, subscription_id)
     if name == "cancel":
-        end = date(standing.period_of(subscription)[1])
+        end = date(periods.period_of(subscription)[1])
         has_period = _features(world, session)["subscription_cancel"]["mode"] == "at_period_end"
         values |= {"name": _name(world, subscription), "end": end, "has_period": has_period, "error": error}
         return page("Cancel plan", "cancel", status, **values)
@@ -73,9 +73,9 @@ def _save_card(world: World, session: Object, _subscription_id: str) -> None:
     _enabled(world, session, "payment_method_update")
     method_id = pay_with(world, session["customer"], chosen_method(world))
     for invoice in world.where("invoice", customer=session["customer"], status="open"):
-        if not collecting.is_waiting(world, invoice):
-            collecting.attempt(world, invoice, method_id, by_schedule=False)
-    collecting.forget_authentication(world, method_id)
+        if not payments.is_waiting(world, invoice):
+            payments.attempt(world, invoice, method_id, by_schedule=False)
+    payments.forget_authentication(world, method_id)
 
 
 def _change(world: World, session: Object, subscription_id: str) -> None:
@@ -94,7 +94,7 @@ def _cancel(world: World, session: Object, subscription_id: str) -> None:
     if _enabled(world, session, "subscription_cancel")["mode"] == "immediately":
         raise ApiError(400, "This portal cancels plans at once.")
     if subscription["billing_mode"]["type"] == "flexible":
-        update_subscription(world, {"cancel_at": standing.period_of(subscription)[1]}, subscription_id)
+        update_subscription(world, {"cancel_at": periods.period_of(subscription)[1]}, subscription_id)
     else:
         update_subscription(world, {"cancel_at_period_end": True}, subscription_id)
 
@@ -143,9 +143,9 @@ def _home(world: World, session: Object) -> bottle.HTTPResponse:
 
 
 def _shown(world: World, subscription: Object) -> Object:
-    end = date(standing.period_of(subscription)[1])
+    end = date(periods.period_of(subscription)[1])
     is_ending = subscription["cancel_at"] is not None
-    is_live = subscription["status"] not in standing.ENDED
+    is_live = subscription["status"] not in periods.ENDED
     item = subscription["items"]["data"][0]
     states = {
         "active": f"Renews on {end}.",
@@ -168,11 +168,11 @@ def _shown(world: World, subscription: Object) -> Object:
 
 
 def _card_in_words(world: World, customer: Object, subscriptions: list[Object]) -> str:
-    live = [each["default_payment_method"] for each in subscriptions if each["status"] not in standing.ENDED]
+    live = [each["default_payment_method"] for each in subscriptions if each["status"] not in periods.ENDED]
     chosen = next(filter(None, [*live, customer["invoice_settings"]["default_payment_method"]]), None)
     if chosen is None:
         return "No card yet."
-    instrument = collecting.instrument_of(world, chosen)
+    instrument = payments.instrument_of(world, chosen)
     return f"{instrument.brand.capitalize()} ending in {instrument.number[-4:]}"
 
 

@@ -4,8 +4,8 @@ from ..clock import DAY
 from ..errors import ApiError
 from ..instruments import INSTRUMENTS, Instrument, Outcome
 from ..world import Object, World
-from . import invoicing, standing
-from .standing import UPDATED
+from . import invoices, periods
+from .periods import UPDATED
 
 NO_PAYMENT_METHOD = "This customer has no attached payment source or default payment method."
 OWING = ("incomplete", "past_due", "unpaid")
@@ -24,8 +24,8 @@ def foresee(world: World, method_id: str) -> Outcome:
 def instrument_for(world: World, invoice: Object, method_id: str | None) -> Instrument:
     """Return what an invoice is charged to: what was named, else the subscription's, else the customer's."""
     customer = world.get("customer", invoice["customer"])
-    subscription = invoicing.subscription_of(world, invoice)
-    return instrument_of(world, method_id or standing.payment_method_of(subscription, customer) or "")
+    subscription = invoices.subscription_of(world, invoice)
+    return instrument_of(world, method_id or periods.payment_method_of(subscription, customer) or "")
 
 
 def authenticate(world: World, method_id: str) -> None:
@@ -47,8 +47,8 @@ def attempt(world: World, invoice: Object, method_id: str | None = None, *, by_s
     Errors  ApiError when there is nothing to charge and this is not Stripe's own attempt
     """
     customer = world.get("customer", invoice["customer"])
-    subscription = invoicing.subscription_of(world, invoice)
-    method_id = method_id or standing.payment_method_of(subscription, customer)
+    subscription = invoices.subscription_of(world, invoice)
+    method_id = method_id or periods.payment_method_of(subscription, customer)
     if not invoice["amount_due"]:
         settle(world, invoice)
         return "paid"
@@ -74,11 +74,11 @@ def settle(world: World, invoice: Object) -> None:
     invoice["status_transitions"]["paid_at"] = world.now
     world.emit("invoice.paid", invoice)
     world.emit("invoice.payment_succeeded", invoice)
-    subscription = invoicing.subscription_of(world, invoice)
+    subscription = invoices.subscription_of(world, invoice)
     if subscription is None or subscription["latest_invoice"] != invoice["id"]:
         return
     if subscription["status"] in OWING:
-        standing.set_status(world, subscription, "active")
+        periods.set_status(world, subscription, "active")
     elif world.behind.get(invoice["id"], {}).get("resumes"):
         subscription |= {"status": "active", "status_details": None}
         world.emit("customer.subscription.resumed", subscription)
@@ -122,9 +122,9 @@ def is_waiting(world: World, invoice: Object) -> bool:
 def give_up(world: World, subscription: Object, status: str) -> None:
     """Stop collecting, as the account has set: "canceled", "unpaid", or "past_due" for ever."""
     if status == "canceled":
-        standing.cancel(world, subscription, "payment_failed")
+        periods.cancel(world, subscription, "payment_failed")
     elif status == "unpaid":
-        standing.set_status(world, subscription, "unpaid")
+        periods.set_status(world, subscription, "unpaid")
 
 
 def _await_bank(world: World, invoice: Object, method_id: str, by_schedule: bool) -> None:
@@ -133,15 +133,15 @@ def _await_bank(world: World, invoice: Object, method_id: str, by_schedule: bool
     invoice |= {"attempted": True, "next_payment_attempt": None}
     world.behind.setdefault(invoice["id"], {})["waiting"] = {"method": method_id, "by_schedule": by_schedule}
     world.clock.schedule(world.now + world.rules.delayed_payment_days * DAY, "answer_of_bank", invoice["id"])
-    subscription = invoicing.subscription_of(world, invoice)
+    subscription = invoices.subscription_of(world, invoice)
     if subscription and subscription["status"] in OWING:
-        standing.set_status(world, subscription, "active")
+        periods.set_status(world, subscription, "active")
 
 
 def _fail(world: World, invoice: Object, *, by_schedule: bool, needs_action: bool = False) -> None:
     _count(invoice, by_schedule)
     invoice["attempted"] = True
-    subscription = invoicing.subscription_of(world, invoice)
+    subscription = invoices.subscription_of(world, invoice)
     is_retried = subscription is not None and subscription["status"] != "incomplete"
     days = world.rules.retry_days
     failures = invoice["attempt_count"]

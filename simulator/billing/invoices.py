@@ -6,7 +6,7 @@ from ..clock import HOUR
 from ..http.lists import whole
 from ..world import Object, World
 from . import discounts
-from .standing import period_of
+from .periods import period_of
 
 DRAFT_SECONDS = HOUR  # a renewal's invoice can be edited for an hour before it is charged
 
