@@ -15,12 +15,12 @@ from .api.prices import create_price
 from .api.subscriptions import pay_with
 from .api.webhook_endpoints import create_endpoint
 from .billing import payments
-from .deliveries import RETRY_SECONDS, Deliveries
 from .http.faults import ApiFaults, Misbehaviour
 from .pages.control import PATH as CONTROL
 from .pages.control import Control
 from .server import Api, Request
 from .statefile import StateFile, UnusableFile
+from .webhooks.deliveries import RETRY_SECONDS, Deliveries
 from .world import Object, Rules, World, copied
 
 SERVER = {"threads": 16, "channel_request_lookahead": 1, "ident": "simulator"}

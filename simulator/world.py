@@ -13,7 +13,7 @@ from .errors import missing
 from .turns import Turns
 
 if TYPE_CHECKING:
-    from .deliveries import Deliveries
+    from .webhooks.deliveries import Deliveries
 
 API_VERSION = "2026-10-28.endive"
 ACCOUNT_ID = "acct_1CorkageSimulator"

@@ -16,7 +16,8 @@ from harness import APP, AUTH_SECRET, PRO, WEBHOOK_SECRET, App, Receiver, Shop, 
 
 from corkage import database
 from corkage.config import Config
-from corkage.simulator import Simulator, thin
+from corkage.simulator import Simulator
+from corkage.simulator.webhooks import thin
 
 PLANS = '[pro]\nname = "Pro"\nprices = ["pro_monthly"]\nfeatures = ["exports"]\n'
 

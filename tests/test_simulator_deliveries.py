@@ -10,8 +10,8 @@ import stripe
 from harness import open_shop, receiving, sdk
 
 from corkage.simulator import Simulator, settings
-from corkage.simulator.delivery_faults import DeliveryFaults
 from corkage.simulator.errors import ApiError
+from corkage.simulator.webhooks.faults import DeliveryFaults
 
 
 def types_of(events):

@@ -7,8 +7,7 @@ import stripe
 from harness import DAY, WEBHOOK_SECRET, running
 
 from corkage.models import StripeEvent
-from corkage.simulator.renderings import rendered
-from corkage.simulator.versions import ACACIA, BASIL, CLOVER, DAHLIA, VERSIONS
+from corkage.simulator.webhooks.versions import ACACIA, BASIL, CLOVER, DAHLIA, VERSIONS, rendered
 
 OLDER_THAN_BASIL = {
     "charge": None,

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from .. import thin
 from ..errors import ApiError, invalid, missing_parameter, not_played
 from ..http import form, v2
 from ..http.form import choice, list_of, metadata, nested, text
 from ..http.route import Route
-from ..versions import check_version
+from ..webhooks import thin
+from ..webhooks.versions import check_version
 from ..world import API_VERSION, Object, World
 
 PATH = "/v2/core/event_destinations"

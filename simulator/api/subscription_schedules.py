@@ -8,9 +8,10 @@ from ..errors import ApiError, missing_parameter
 from ..http import form, lists
 from ..http.form import boolean, choice, integer, list_of, metadata, nested, text, time_or
 from ..http.route import Route, retrieving
+from ..webhooks.versions import plan_of
 from ..world import Object, World
 from .customers import live_customer
-from .subscriptions import cancel_subscription, create_subscription, plan_of, recurring_price, update_subscription
+from .subscriptions import cancel_subscription, create_subscription, recurring_price, update_subscription
 
 PATH = "/v1/subscription_schedules"
 

@@ -8,6 +8,7 @@ from ..errors import ApiError, invalid, missing, missing_parameter, not_played
 from ..http import form, lists
 from ..http.form import boolean, choice, integer, list_of, metadata, nested, optional, text, time_or
 from ..http.route import Route, retrieving
+from ..webhooks.versions import plan_of
 from ..world import Object, World
 from .customers import live_customer
 from .payment_methods import attached
@@ -358,24 +359,6 @@ def recurring_price(world: World, price_id: str) -> Object:
     if price["recurring"] is None:
         raise invalid(f"The price specified is set to `type=one_time`: {price_id}", "items[0][price]")
     return dict(price)
-
-
-def plan_of(price: Object) -> Object:
-    """The older rendering of a price, which items still carry."""
-    shared = ("active", "billing_scheme", "created", "currency", "id", "livemode", "metadata", "nickname", "product")
-    recurring = price["recurring"]
-    return {name: price[name] for name in shared} | {
-        "object": "plan",
-        "amount": price["unit_amount"],
-        "amount_decimal": price["unit_amount_decimal"],
-        "interval": recurring["interval"],
-        "interval_count": recurring["interval_count"],
-        "meter": None,
-        "tiers_mode": None,
-        "transform_usage": None,
-        "trial_period_days": None,
-        "usage_type": "licensed",
-    }
 
 
 NULLS = (

@@ -4,11 +4,11 @@ import datetime
 import operator
 from typing import Any
 
-from .. import thin
 from ..errors import invalid
 from ..http import v2
 from ..http.form import list_of, nested, text
 from ..http.route import Route
+from ..webhooks import thin
 from ..world import Object, World
 
 PATH = "/v2/core/events"

@@ -5,7 +5,7 @@ from typing import Any
 from ..http import form, lists
 from ..http.form import boolean, list_of, metadata, optional, text
 from ..http.route import Route
-from ..versions import check_version
+from ..webhooks.versions import check_version
 from ..world import Object, World
 
 PATH = "/v1/webhook_endpoints"

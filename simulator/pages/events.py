@@ -6,9 +6,9 @@ from urllib.parse import urlencode
 
 import bottle
 
-from .. import receivers
-from ..deliveries import Delivery
 from ..http import lists
+from ..webhooks import destinations
+from ..webhooks.deliveries import Delivery
 from ..world import Object, World
 from . import page, see_other
 
@@ -43,13 +43,13 @@ def _event(world: World, event: Object) -> Object:
         "subject": event["data"]["object"]["id"],
         "created": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(event["created"])),
         "deliveries": [_delivery(each) for each in world.deliveries.of(event["id"])],
-        "is_wanted": bool(receivers.wanting(world, event)),
+        "is_wanted": bool(destinations.wanting(world, event)),
     }
 
 
 def _delivery(delivery: Delivery) -> Object:
-    form = "thin event" if receivers.is_thin(delivery.receiver) else "event"
-    return {"url": receivers.url_of(delivery.receiver), "form": form, "state": _state(delivery)}
+    form = "thin event" if destinations.is_thin(delivery.receiver) else "event"
+    return {"url": destinations.url_of(delivery.receiver), "form": form, "state": _state(delivery)}
 
 
 def _state(delivery: Delivery) -> str:

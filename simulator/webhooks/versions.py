@@ -8,12 +8,30 @@ Stripe: receivers are to ignore what they do not know. DAHLIA and ENDIVE differ 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .api.subscriptions import plan_of
-from .versions import BASIL, CLOVER, DAHLIA
-from .world import Object, World
+from ..errors import invalid
+from ..world import API_VERSION, Object, World
+
+ACACIA = "2024-09-30.acacia"
+BASIL = "2025-03-31.basil"
+CLOVER = "2025-09-30.clover"
+DAHLIA = "2026-03-25.dahlia"
+ENDIVE = "2026-09-30.endive"
+VERSIONS = (ACACIA, BASIL, CLOVER, DAHLIA, ENDIVE, API_VERSION)
+"""Oldest first; they sort as texts, too."""
 
 Step = Mapping[str, Callable[[World, Object], Object]]
 """By the kind of object, how it was before. The result shares what did not change."""
+
+
+def check_version(version: str | None, param: str) -> None:
+    """Refuse a version that events cannot be rendered in; None is the account's own.
+
+    Errors  ApiError: Stripe knows the monthly versions between these too, and refuses all that it does not know
+    """
+    if version not in (None, *VERSIONS):
+        raise invalid(
+            f"Invalid Stripe API version: {version}. (The simulator renders events in {', '.join(VERSIONS)}.)", param
+        )
 
 
 def rendered(world: World, event: Object, version: str) -> Object:
@@ -161,6 +179,24 @@ def _only_discount(world: World, owner: Object) -> Object | None:
 def _price_of(world: World, billed: Object) -> Object | None:
     details = (billed["pricing"] or {}).get("price_details")
     return world.find("price", details["price"]) if details else None
+
+
+def plan_of(price: Object) -> Object:
+    """The older rendering of a price, which items still carry."""
+    shared = ("active", "billing_scheme", "created", "currency", "id", "livemode", "metadata", "nickname", "product")
+    recurring = price["recurring"]
+    return {name: price[name] for name in shared} | {
+        "object": "plan",
+        "amount": price["unit_amount"],
+        "amount_decimal": price["unit_amount_decimal"],
+        "interval": recurring["interval"],
+        "interval_count": recurring["interval_count"],
+        "meter": None,
+        "tiers_mode": None,
+        "transform_usage": None,
+        "trial_period_days": None,
+        "usage_type": "licensed",
+    }
 
 
 def _plan_of(price: Object | None) -> Object | None:

@@ -6,8 +6,8 @@ They have ids and names of their own, made of the snapshot event's; the finer on
 
 import datetime
 
-from .errors import ApiError
-from .world import Object, World
+from ..errors import ApiError
+from ..world import Object, World
 
 KIND = "v2.core.event"
 PREFIX = "evt_test_"

@@ -1,19 +1,24 @@
 """Webhooks: each event to each receiver that wants it, and again until it is answered with 2xx."""
 
+import hashlib
 import heapq
+import hmac
+import http.client
 import itertools
+import json
 import random
 import threading
 import time
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
-from . import receivers
-from .delivery_faults import DeliveryFaults
-from .messages import post, signed
-from .world import Object, World
+from ..world import Object, World
+from . import destinations
+from .faults import DeliveryFaults
 
 RETRY_SECONDS = (1.0, 5.0, 30.0, 120.0, 600.0)
 SENDERS = 4
+ANSWER_SECONDS = 10.0
 
 
 @dataclass
@@ -78,9 +83,9 @@ class Deliveries:
         Errors  ApiError when the receiver is unknown or disabled
         """
         chosen = (
-            receivers.wanting(self._world, event)
+            destinations.wanting(self._world, event)
             if receiver_id is None
-            else [receivers.named(self._world, receiver_id, param)]
+            else [destinations.named(self._world, receiver_id, param)]
         )
         with self._changed:
             for receiver in chosen:
@@ -103,7 +108,7 @@ class Deliveries:
 
     def _take(self, event: Object) -> None:
         with self._changed:
-            for receiver in receivers.wanting(self._world, event):
+            for receiver in destinations.wanting(self._world, event):
                 for _ in range(1 + self.faults.duplicates):
                     is_lost = bool(self.faults.loss) and self._chance.random() < self.faults.loss
                     self._taken.append(self._make(event, receiver, is_lost=is_lost))
@@ -164,9 +169,9 @@ class Deliveries:
         with self._changed:
             if self.faults.swallow():
                 return 0
-        secret = receivers.secret_of(delivery.receiver) + ("_wrong" if self.faults.wrong_secret else "")
-        content = receivers.content_for(self._world, delivery.receiver, delivery.event)
-        return post(receivers.url_of(delivery.receiver), signed(content, secret))
+        secret = destinations.secret_of(delivery.receiver) + ("_wrong" if self.faults.wrong_secret else "")
+        content = destinations.content_for(self._world, delivery.receiver, delivery.event)
+        return post(destinations.url_of(delivery.receiver), signed(content, secret))
 
     def _note(self, delivery: Delivery, answer: int) -> None:
         with self._changed:
@@ -178,3 +183,32 @@ class Deliveries:
             elif tries <= len(self._retry_seconds):
                 self._push((time.monotonic() + self._retry_seconds[tries - 1], next(self._count), delivery))
             self._changed.notify_all()
+
+
+def signed(content: Object, secret: str) -> tuple[bytes, dict[str, str]]:
+    """Write the content as Stripe does, and sign it, on the wall clock: receivers compare it with theirs.
+
+    Source  docs.stripe.com/webhooks#verify-manually
+    """
+    body = json.dumps(content, indent=2).encode()
+    timestamp = int(time.time())
+    signature = hmac.new(secret.encode(), f"{timestamp}.".encode() + body, hashlib.sha256).hexdigest()
+    return body, {
+        "Content-Type": "application/json; charset=utf-8",
+        "Stripe-Signature": f"t={timestamp},v1={signature}",
+        "User-Agent": "Stripe/1.0 (simulation)",
+    }
+
+
+def post(url: str, message: tuple[bytes, dict[str, str]]) -> int:
+    """Send a webhook and return the status of the answer; 0 when there was none."""
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname or "", parts.port, timeout=ANSWER_SECONDS)
+    try:
+        connection.request("POST", parts.path or "/", *message)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return 0
+    finally:
+        connection.close()

@@ -1,8 +1,8 @@
 """Who is told of events: webhook endpoints, and the event destinations of the v2 API. What each of them is sent."""
 
-from . import renderings, thin
-from .errors import ApiError, missing
-from .world import API_VERSION, Object, World
+from ..errors import ApiError, missing
+from ..world import API_VERSION, Object, World
+from . import thin, versions
 
 KINDS = ("webhook_endpoint", "v2.core.event_destination")
 
@@ -39,7 +39,7 @@ def content_for(world: World, receiver: Object, event: Object) -> Object:
     if is_thin(receiver):
         return thin.notification(event)
     version = receiver.get("api_version") or receiver.get("snapshot_api_version") or API_VERSION
-    return renderings.rendered(world, event, version)
+    return versions.rendered(world, event, version)
 
 
 def is_thin(receiver: Object) -> bool:
