@@ -9,8 +9,7 @@ from urllib.parse import urlsplit
 
 import waitress.server
 
-from . import agenda, visitor
-from .actions import ACTIONS
+from . import scheduler, visitor
 from .api.prices import create_price
 from .api.subscriptions import pay_with
 from .api.webhook_endpoints import create_endpoint
@@ -18,8 +17,9 @@ from .billing import payments
 from .http.faults import ApiFaults, Misbehaviour
 from .pages.control import PATH as CONTROL
 from .pages.control import Control
+from .scheduled import ACTIONS
 from .server import Api, Request
-from .statefile import StateFile, UnusableFile
+from .state_file import StateFile, UnusableFile
 from .webhooks.deliveries import RETRY_SECONDS, Deliveries
 from .world import Object, Rules, World, copied
 
@@ -147,13 +147,13 @@ class Simulator:
         """Move time forward; what is due on the way happens in its order, each at its moment."""
         with self.world.lock:
             clock = self.world.clock
-            agenda.advance(self.world, clock, clock.now() + seconds)
+            scheduler.advance(self.world, clock, clock.now() + seconds)
 
     def advance_to(self, move: str) -> None:
         """Move time to the next "day", "month", "renewal" or "trial_end"; the last two with an hour more, when the
         invoice is charged."""
         with self.world.lock:
-            agenda.advance(self.world, self.world.clock, agenda.target_of(self.world, self.world.clock, move))
+            scheduler.advance(self.world, self.world.clock, scheduler.target_of(self.world, self.world.clock, move))
 
     def give_up(self, subscription_id: str, status: str) -> None:
         """Stop collecting from a past_due subscription: "canceled" or "unpaid", as an account would be set."""

@@ -16,7 +16,6 @@ from urllib.parse import parse_qsl
 import bottle
 from waitress.channel import ClientDisconnected
 
-from .agenda import catch_up
 from .api import ROUTES
 from .errors import ApiError, not_played
 from .http import form, v2
@@ -25,6 +24,7 @@ from .http.faults import Failure, Misbehaviour, broken, cut_within, too_many
 from .http.permissions import check_permission
 from .http.route import Route
 from .pages.routes import add_pages
+from .scheduler import catch_up
 from .world import API_VERSION, Object, World
 
 KEY = re.compile(r"(sk|rk)_test_\w+")

@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
 
-from .instruments import BY_NUMBER, INSTRUMENTS, named
+from .test_cards import BY_NUMBER, INSTRUMENTS, named
 
 ANSWER_SECONDS = 30.0
 

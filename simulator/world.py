@@ -5,15 +5,12 @@ import string
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 from . import settings
 from .clock import DAY, Clock
 from .errors import missing
-from .turns import Turns
-
-if TYPE_CHECKING:
-    from .webhooks.deliveries import Deliveries
+from .lock import Turns
 
 API_VERSION = "2026-10-28.endive"
 ACCOUNT_ID = "acct_1CorkageSimulator"
@@ -69,6 +66,16 @@ def copied(value: Any) -> Any:
     return [copied(each) for each in value] if isinstance(value, list) else value
 
 
+class EventOutbox(Protocol):
+    """Where the world's events go. A protocol, because the deliveries import the world."""
+
+    def take(self, event: Object) -> None: ...
+
+    def send_again(self, event: Object, destination_id: str | None = None) -> int: ...
+
+    def of(self, event_id: str) -> list[Any]: ...
+
+
 class World:
     """All state, under one lock. With a seed, ids and times are the same in every run.
 
@@ -77,7 +84,7 @@ class World:
     `deliveries` are what its events are handed to.
     """
 
-    deliveries: "Deliveries"
+    deliveries: EventOutbox
 
     def __init__(self, seed: int | None = None, now: int | None = None) -> None:
         if seed is not None and now is None:

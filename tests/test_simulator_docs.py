@@ -16,7 +16,7 @@ from harness import open_shop, sdk
 import corkage
 from corkage.simulator import ApiFaults, Simulator
 from corkage.simulator.api import ROUTES
-from corkage.simulator.instruments import INSTRUMENTS
+from corkage.simulator.test_cards import INSTRUMENTS
 from corkage.simulator.webhooks.faults import DeliveryFaults
 
 DOCUMENT = (Path(corkage.__file__).parent / "docs/simulator.md").read_text()

@@ -14,7 +14,7 @@ import stripe
 from harness import DAY, open_shop, sdk, started
 
 from corkage.simulator import ApiFaults, Rules, Simulator, UnusableFile
-from corkage.simulator.statefile import StateFile
+from corkage.simulator.state_file import StateFile
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from ..errors import ApiError, invalid, not_played
 from ..http import form, lists
 from ..http.form import boolean, choice, integer, list_of, metadata, nested, optional, text
 from ..http.route import Route, retrieving
-from ..instruments import DELAYED_TYPES
+from ..test_cards import DELAYED_TYPES
 from ..world import Object, World
 from .customers import create_customer, live_customer
 from .payment_methods import ADDRESS, attached

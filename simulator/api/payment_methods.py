@@ -7,7 +7,7 @@ from ..errors import ApiError, not_played
 from ..http import form, lists
 from ..http.form import choice, metadata, nested, optional, text
 from ..http.route import Route, retrieving
-from ..instruments import BY_NUMBER, INSTRUMENTS, Instrument, named
+from ..test_cards import BY_NUMBER, INSTRUMENTS, Instrument, named
 from ..world import Object, World
 
 PATH = "/v1/payment_methods"

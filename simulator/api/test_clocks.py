@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from ..agenda import advance
 from ..clock import Clock, add_interval
 from ..errors import ApiError, invalid
 from ..http import form, lists
 from ..http.form import integer, text
 from ..http.route import Route, retrieving
+from ..scheduler import advance
 from ..world import WORLD_CLOCK, Object, World
 
 PATH = "/v1/test_helpers/test_clocks"

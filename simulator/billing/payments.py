@@ -2,7 +2,7 @@
 
 from ..clock import DAY
 from ..errors import ApiError
-from ..instruments import INSTRUMENTS, Instrument, Outcome
+from ..test_cards import INSTRUMENTS, Instrument, Outcome
 from ..world import Object, World
 from . import invoices, periods
 from .periods import UPDATED

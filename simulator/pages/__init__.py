@@ -10,7 +10,7 @@ import bottle
 from ..api.payment_methods import make
 from ..billing.payments import authenticate, foresee
 from ..errors import ApiError
-from ..instruments import BY_NUMBER, INSTRUMENTS
+from ..test_cards import BY_NUMBER, INSTRUMENTS
 from ..world import Object, World
 
 FOLDER = Path(__file__).parent

@@ -9,7 +9,7 @@ from ..api.payment_methods import attached
 from ..api.subscriptions import update_subscription
 from ..billing import payments
 from ..errors import ApiError
-from ..instruments import BY_NUMBER, INSTRUMENTS
+from ..test_cards import BY_NUMBER, INSTRUMENTS
 from ..world import Object, World
 from . import (
     NeedsAuthentication,

@@ -10,7 +10,7 @@ from typing import Any
 
 import bottle
 
-from .. import agenda, settings
+from .. import scheduler, settings
 from ..billing import periods
 from ..errors import ApiError, invalid
 from ..world import Object, World
@@ -53,7 +53,7 @@ class Control:
     def _show(self, error: ApiError | None = None) -> bottle.HTTPResponse:
         status = error.status if error else 200
         with self._world.lock:
-            agenda.catch_up(self._world)
+            scheduler.catch_up(self._world)
             if _wants_json():
                 return _json(error.body if error else self._overview(), status)
             return page("Stripe's side", "control", status, error=error, **self._values())
@@ -81,12 +81,12 @@ class Control:
         """Move the world's clock by a named move or by seconds."""
         world, clock = self._world, self._world.clock
         if given.keys() == {"move"}:
-            target = agenda.target_of(world, clock, str(given["move"]))
+            target = scheduler.target_of(world, clock, str(given["move"]))
         elif given.keys() == {"seconds"} and _is_in_reach(given["seconds"]):
             target = clock.now() + int(given["seconds"])
         else:
             raise invalid(f"Say move= day, month, renewal or trial_end, or seconds= 1 to {LONGEST_MOVE}.", "seconds")
-        agenda.advance(world, clock, target)
+        scheduler.advance(world, clock, target)
 
     def _change(self, name: str, given: dict[str, Any]) -> None:
         if given.pop("clear", ""):

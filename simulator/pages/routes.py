@@ -7,8 +7,8 @@ from typing import Any
 
 import bottle
 
-from ..agenda import catch_up
 from ..errors import ApiError
+from ..scheduler import catch_up
 from ..world import World
 from . import checkout, events, page, portal
 

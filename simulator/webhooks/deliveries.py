@@ -77,15 +77,15 @@ class Deliveries:
         if self.faults.twin_events:
             self._take(self._world.add("event", event | {"id": self._world.new_id("event")}))
 
-    def send_again(self, event: Object, receiver_id: str | None = None, param: str = "webhook_endpoint") -> int:
+    def send_again(self, event: Object, destination_id: str | None = None, param: str = "webhook_endpoint") -> int:
         """Send an event once more, to one receiver or to all that want it; return to how many.
 
         Errors  ApiError when the receiver is unknown or disabled
         """
         chosen = (
             destinations.wanting(self._world, event)
-            if receiver_id is None
-            else [destinations.named(self._world, receiver_id, param)]
+            if destination_id is None
+            else [destinations.named(self._world, destination_id, param)]
         )
         with self._changed:
             for receiver in chosen:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .errors import ApiError
-from .turns import Turns
+from .lock import Turns
 from .world import API_VERSION, Object
 
 FORMAT = 1
