@@ -33,7 +33,7 @@ def send(simulator, path, body):
     return requests.post(f"{simulator.control_url}/{path}", json=body, timeout=5)
 
 
-def test_the_page_is_a_simulation_needs_no_script_and_says_where_to_go(simulator):
+def test_the_page_says_it_is_a_simulation_and_needs_no_script(simulator):
     shown = page(simulator)
 
     assert shown.status_code == 200
@@ -64,7 +64,7 @@ def test_the_page_shows_the_time_and_the_subscriptions(shop, simulator):
 
 
 @pytest.mark.parametrize(("move", "days"), [("day", 1), ("month", 31)])
-def test_a_button_moves_the_clock_and_leads_back_to_the_page(still, move, days):
+def test_a_button_moves_the_clock_and_redirects_to_the_page(still, move, days):
     before = still.world.now
 
     answer = submit(still, "clock", {"move": move})
@@ -73,7 +73,7 @@ def test_a_button_moves_the_clock_and_leads_back_to_the_page(still, move, days):
     assert still.world.now == before + days * DAY
 
 
-def test_the_button_to_the_renewal_makes_stripe_renew(shop, simulator):
+def test_the_renewal_button_renews_the_subscription(shop, simulator):
     subscription = shop.subscribe(shop.customer())
 
     submit(simulator, "clock", {"move": "renewal"})
@@ -85,7 +85,7 @@ def test_the_button_to_the_renewal_makes_stripe_renew(shop, simulator):
     ]
 
 
-def test_the_button_to_the_end_of_the_trial_ends_it(shop, simulator):
+def test_the_trial_end_button_ends_the_trial(shop, simulator):
     subscription = shop.subscribe(shop.customer(), trial_period_days=14)
 
     submit(simulator, "clock", {"move": "trial_end"})
@@ -94,7 +94,7 @@ def test_the_button_to_the_end_of_the_trial_ends_it(shop, simulator):
 
 
 @pytest.mark.parametrize("move", ["renewal", "trial_end"])
-def test_with_nothing_to_renew_the_page_says_so_and_no_time_passes(still, move):
+def test_the_renewal_button_without_a_subscription_is_refused(still, move):
     before = still.world.now
 
     answer = submit(still, "clock", {"move": move})
@@ -128,7 +128,7 @@ def test_seconds_move_the_clock_to_the_second(still):
     ],
     ids=lambda body: str(body)[:40],
 )
-def test_a_bad_move_is_refused_and_no_time_passes(still, body):
+def test_an_invalid_move_is_refused_and_no_time_passes(still, body):
     before = still.world.now
 
     answer = send(still, "clock", body)
@@ -138,7 +138,7 @@ def test_a_bad_move_is_refused_and_no_time_passes(still, body):
     assert still.world.now == before
 
 
-def test_programs_get_the_same_as_json(shop, simulator):
+def test_programs_get_the_overview_as_json(shop, simulator):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
 
@@ -152,7 +152,7 @@ def test_programs_get_the_same_as_json(shop, simulator):
     assert told["faults"]["api"]["failure"] == "none"
 
 
-def test_the_forms_set_the_accounts_rules(simulator):
+def test_the_rules_form_sets_the_accounts_rules(simulator):
     answer = submit(simulator, "rules", {"retry_days": "1, 2", "after_retries": "unpaid", "delayed_payment_days": "9"})
 
     assert answer.status_code == 303
@@ -160,7 +160,7 @@ def test_the_forms_set_the_accounts_rules(simulator):
     assert "<option selected>unpaid</option>" in page(simulator).text
 
 
-def test_the_form_of_the_faults_sets_and_clears_them(simulator):
+def test_the_faults_form_sets_and_clears_faults(simulator):
     given = {"failure": "cut", "requests": "3", "share": "0.5", "restricted_key_may": "customer_read plan_read"}
     client = sdk(simulator)
 
@@ -179,7 +179,7 @@ def test_the_form_of_the_faults_sets_and_clears_them(simulator):
     assert client.v1.customers.list().data == []
 
 
-def test_the_page_sends_what_it_shows_and_that_changes_nothing(simulator):
+def test_submitting_a_form_unchanged_changes_nothing(simulator):
     simulator.api_faults = ApiFaults("cut", "/v1/prices", 3, 0.5, 1.5, 25, 60, ("plan_read",))
     text = page(simulator).text
     form = text.split('action="/control/faults/api"')[1].split("</form>")[0]
@@ -221,7 +221,7 @@ def test_a_program_sets_faults_with_json(simulator):
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_a_bad_value_is_refused_in_words_and_nothing_is_set(simulator, path, body, says):
+def test_an_invalid_value_is_refused_with_a_reason_and_nothing_is_set(simulator, path, body, says):
     answer = send(simulator, path, body)
 
     assert answer.status_code == 400
@@ -229,7 +229,7 @@ def test_a_bad_value_is_refused_in_words_and_nothing_is_set(simulator, path, bod
     assert (simulator.api_faults, simulator.rules) == (ApiFaults(), Rules())
 
 
-def test_a_bad_value_in_a_form_is_shown_on_the_page(simulator):
+def test_an_invalid_value_in_a_form_shows_an_error_on_the_page(simulator):
     answer = submit(simulator, "faults/api", {"requests": "many"})
 
     assert answer.status_code == 400
@@ -237,7 +237,7 @@ def test_a_bad_value_in_a_form_is_shown_on_the_page(simulator):
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'"day"', b"\xff"])
-def test_a_body_that_is_no_object_is_refused(simulator, body):
+def test_a_body_that_is_not_an_object_is_refused(simulator, body):
     answer = submit(simulator, "clock", body, **{"Content-Type": "application/json"})
 
     assert answer.status_code == 400
@@ -256,7 +256,7 @@ def test_a_body_that_is_no_object_is_refused(simulator, body):
     ids=str,
 )
 @pytest.mark.parametrize("path", ["clock", "rules", "faults/api"])
-def test_a_page_of_another_site_cannot_drive_it(still, path, headers):
+def test_a_form_on_another_site_is_refused(still, path, headers):
     before = still.world.now
     data = {"clock": {"move": "day"}, "rules": {"retry_days": ""}, "faults/api": {"failure": "cut"}}[path]
 
@@ -267,7 +267,7 @@ def test_a_page_of_another_site_cannot_drive_it(still, path, headers):
     assert (still.world.now, still.rules, still.api_faults) == (before, Rules(), ApiFaults())
 
 
-def test_its_own_page_may(still):
+def test_a_form_on_the_simulators_own_page_is_accepted(still):
     before = still.world.now
 
     own = submit(still, "clock", {"move": "day"}, **{"Origin": still.url, "Sec-Fetch-Site": "same-origin"})
@@ -276,7 +276,7 @@ def test_its_own_page_may(still):
     assert still.world.now == before + DAY
 
 
-def test_the_control_page_is_there_while_the_api_misbehaves(simulator):
+def test_the_control_page_works_while_the_api_fails(simulator):
     simulator.api_faults = ApiFaults(failure="cut", path="/", restricted_key_may=())
 
     assert page(simulator).status_code == 200

@@ -29,7 +29,7 @@ def signed_with(secret, body, signature):
         return False
 
 
-def test_webhooks_are_signed_with_the_secret_that_is_told_once(simulator, client, receiver):
+def test_webhooks_are_signed_with_the_secret_shown_at_creation(simulator, client, receiver):
     endpoint = client.v1.webhook_endpoints.create(params={"url": receiver.url, "enabled_events": ["customer.created"]})
     client.v1.customers.create()
     client.v1.products.create(params={"name": "Not listened to"})
@@ -42,7 +42,7 @@ def test_webhooks_are_signed_with_the_secret_that_is_told_once(simulator, client
 
 
 @pytest.mark.parametrize("answer", ["500 Oops", "302 Found", "404 Nothing"])
-def test_webhooks_are_repeated_until_they_are_taken(simulator, client, receiver, answer):
+def test_webhooks_are_retried_until_they_are_acknowledged(simulator, client, receiver, answer):
     receiver.answers = [answer, answer]
     simulator.add_webhook_endpoint(receiver.url)
     client.v1.customers.create()
@@ -62,7 +62,7 @@ def test_a_disabled_endpoint_gets_nothing(simulator, client, receiver):
     assert receiver.got == []
 
 
-def test_webhooks_are_on_their_way_only_after_the_request_that_caused_them(simulator, client, receiver):
+def test_webhooks_are_sent_after_the_request_that_caused_them(simulator, client, receiver):
     simulator.add_webhook_endpoint(receiver.url)
     with simulator.world.lock:
         simulator.world.emit("customer.updated", {"id": "cus_1", "object": "customer", "deleted": True})
@@ -73,7 +73,7 @@ def test_webhooks_are_on_their_way_only_after_the_request_that_caused_them(simul
     assert types_of(receiver.events) == ["customer.updated"]
 
 
-def test_without_faults_everything_comes_once(simulator, shop, receiver):
+def test_without_faults_every_event_arrives_once(simulator, shop, receiver):
     simulator.add_webhook_endpoint(receiver.url)
     shop.subscribe(shop.customer())
     simulator.settle()
@@ -94,7 +94,7 @@ def test_duplicates_are_extra_copies_of_the_same_event(simulator, client, receiv
     assert client.v1.events.list().data[0].pending_webhooks == 0
 
 
-def test_a_twin_tells_the_same_change_under_another_id_and_is_recorded(simulator, client, receiver):
+def test_a_twin_event_has_another_id_and_is_recorded(simulator, client, receiver):
     simulator.add_webhook_endpoint(receiver.url)
     simulator.deliveries.faults.twin_events = True
     client.v1.customers.create(params={"name": "Ann"})
@@ -107,7 +107,7 @@ def test_a_twin_tells_the_same_change_under_another_id_and_is_recorded(simulator
     assert {event.id for event in client.v1.events.list().data} == {first["id"], twin["id"]}
 
 
-def test_a_wrong_secret_signs_what_cannot_be_verified(simulator, client, receiver):
+def test_a_webhook_signed_with_a_wrong_secret_fails_verification(simulator, client, receiver):
     secret = simulator.add_webhook_endpoint(receiver.url)["secret"]
     simulator.deliveries.faults.wrong_secret = True
     client.v1.customers.create()
@@ -136,7 +136,7 @@ def subscribe(shop):
     shop.subscribe(shop.customer())
 
 
-def test_disorder_shuffles_what_a_request_caused_the_same_way_with_the_same_seed():
+def test_disorder_shuffles_the_same_way_with_the_same_seed():
     came, made = told(3, {"disorder": True}, subscribe)
 
     assert came != made
@@ -156,7 +156,7 @@ def test_disorder_with_a_delay_shuffles_across_requests():
     assert sorted(came) == sorted(made)
 
 
-def test_loss_takes_its_share_the_same_one_with_the_same_seed():
+def test_loss_drops_its_share_and_the_same_one_with_the_same_seed():
     def create(shop):
         for _ in range(30):
             shop.client.v1.customers.create()
@@ -169,7 +169,7 @@ def test_loss_takes_its_share_the_same_one_with_the_same_seed():
 
 
 @pytest.mark.parametrize(("loss", "count"), [(0, 1), (1, 0)])
-def test_what_is_lost_is_never_sent_and_counts_as_done(simulator, client, receiver, loss, count):
+def test_a_lost_webhook_is_never_sent_and_counts_as_delivered(simulator, client, receiver, loss, count):
     simulator.add_webhook_endpoint(receiver.url)
     simulator.deliveries.faults.loss = loss
     client.v1.customers.create()
@@ -180,7 +180,7 @@ def test_what_is_lost_is_never_sent_and_counts_as_done(simulator, client, receiv
     assert [each.is_lost for each in simulator.deliveries.made] == [loss == 1]
 
 
-def test_a_delay_holds_back_the_first_attempt_and_nothing_else(simulator, client, receiver):
+def test_a_delay_postpones_the_first_attempt_only(simulator, client, receiver):
     simulator.add_webhook_endpoint(receiver.url)
     simulator.deliveries.faults.delay_seconds = 0.3
     began = time.monotonic()
@@ -191,7 +191,7 @@ def test_a_delay_holds_back_the_first_attempt_and_nothing_else(simulator, client
     assert time.monotonic() - began >= 0.3
 
 
-def test_an_endpoint_is_down_for_some_attempts_and_gets_it_then(simulator, client, receiver):
+def test_an_endpoint_that_is_down_for_some_attempts_gets_the_retry(simulator, client, receiver):
     simulator.add_webhook_endpoint(receiver.url)
     simulator.deliveries.faults.down_attempts = 2
     client.v1.customers.create()
@@ -202,7 +202,7 @@ def test_an_endpoint_is_down_for_some_attempts_and_gets_it_then(simulator, clien
     assert simulator.deliveries.faults.down_attempts == 0
 
 
-def test_events_are_listed_by_whether_every_endpoint_took_them(simulator, client, receiver):
+def test_events_are_listed_by_delivery_success(simulator, client, receiver):
     taken = client.v1.customers.create().id
     simulator.add_webhook_endpoint(receiver.url)
     simulator.deliveries.faults.down_seconds = 60
@@ -216,7 +216,7 @@ def test_events_are_listed_by_whether_every_endpoint_took_them(simulator, client
     assert (listed(True), listed(False)) == ([taken], [waiting])
 
 
-def test_an_endpoint_is_down_for_a_while_and_gets_it_then(simulator, client, receiver):
+def test_an_endpoint_that_is_down_for_a_while_gets_the_retry(simulator, client, receiver):
     simulator.add_webhook_endpoint(receiver.url)
     simulator.deliveries.faults.down_seconds = 60
     client.v1.customers.create()
@@ -230,7 +230,7 @@ def test_an_endpoint_is_down_for_a_while_and_gets_it_then(simulator, client, rec
     assert simulator.deliveries.made[0].answers[-1] == 200
 
 
-def test_faults_are_set_by_name_as_json_or_as_a_form_has_them():
+def test_faults_are_set_by_name_from_json_and_from_forms():
     faults = DeliveryFaults()
     settings.change(
         faults, {"duplicates": "2", "disorder": "true", "loss": "0.25", "down_seconds": 5, "wrong_secret": True}
@@ -262,7 +262,7 @@ def test_faults_are_set_by_name_as_json_or_as_a_form_has_them():
         {"colour": "red"},
     ],
 )
-def test_a_fault_that_cannot_be_is_refused_and_nothing_is_set(given):
+def test_an_impossible_fault_is_refused_and_nothing_is_set(given):
     faults = DeliveryFaults()
 
     with pytest.raises(ApiError, match=next(iter(given))):
@@ -270,7 +270,7 @@ def test_a_fault_that_cannot_be_is_refused_and_nothing_is_set(given):
     assert faults == DeliveryFaults()
 
 
-def test_a_fault_that_cannot_be_is_refused_in_python_too():
+def test_an_impossible_fault_is_refused_in_python_too():
     with pytest.raises(ValueError, match=r"loss cannot be 1\.5"):
         DeliveryFaults(loss=1.5)
 
@@ -280,7 +280,7 @@ def resend(simulator, event, **data):
     return requests.post(f"{simulator.url}/v1/events/{event}/retry", data, headers=headers, timeout=5)
 
 
-def test_an_event_is_sent_again_to_the_endpoint_that_is_named(simulator, client, receiver):
+def test_an_event_is_sent_again_to_the_named_endpoint(simulator, client, receiver):
     named = simulator.add_webhook_endpoint(receiver.url, ("price.created",))
     simulator.add_webhook_endpoint("http://127.0.0.1:9/")
     client.v1.customers.create()
@@ -294,7 +294,7 @@ def test_an_event_is_sent_again_to_the_endpoint_that_is_named(simulator, client,
     assert ids_of(receiver.events) == [event]
 
 
-def test_an_event_is_not_sent_to_what_does_not_listen(simulator, client, receiver):
+def test_an_event_is_not_sent_to_a_disabled_or_unknown_endpoint(simulator, client, receiver):
     disabled = simulator.add_webhook_endpoint(receiver.url)
     client.v1.webhook_endpoints.update(disabled["id"], params={"disabled": True})
     client.v1.customers.create()

@@ -31,7 +31,7 @@ def post(simulator, path, data, **headers):
     ("key", "status"),
     [("sk_test_x", 200), ("rk_test_x", 200), ("sk_live_x", 401), ("pk_test_x", 401), ("nonsense", 401), ("", 401)],
 )
-def test_any_test_key_is_taken_and_no_other(simulator, key, status):
+def test_any_test_key_is_accepted_and_no_other(simulator, key, status):
     assert get(simulator, "/v1/customers", key).status_code == status
 
 
@@ -40,7 +40,7 @@ def test_a_key_may_come_as_basic_auth(simulator):
     assert requests.get(f"{simulator.url}/v1/customers", timeout=5).status_code == 401
 
 
-def test_answers_carry_stripes_headers(simulator):
+def test_responses_carry_stripes_headers(simulator):
     answer = get(simulator, "/v1/customers")
 
     assert answer.headers["Request-Id"].startswith("req_")
@@ -78,7 +78,7 @@ def test_errors_have_stripes_shape(simulator, path, data, status, code, param):
     assert error["message"]
 
 
-def test_what_it_does_not_play_is_said(simulator, shop):
+def test_an_unsupported_route_is_refused_with_a_reason(simulator, shop):
     customer = shop.customer()
     answer = post(
         simulator,
@@ -116,7 +116,7 @@ def test_metadata_merges_and_an_empty_value_removes(client):
     assert customer.metadata.to_dict() == {}
 
 
-def test_an_idempotency_key_carries_out_once(simulator, client):
+def test_a_request_with_an_idempotency_key_is_executed_once(simulator, client):
     first = post(simulator, "/v1/customers", {"name": "A"}, **{"Idempotency-Key": "k"})
     second = post(simulator, "/v1/customers", {"name": "A"}, **{"Idempotency-Key": "k"})
     other = post(simulator, "/v1/customers", {"name": "B"}, **{"Idempotency-Key": "k"})
@@ -128,7 +128,7 @@ def test_an_idempotency_key_carries_out_once(simulator, client):
     assert len(client.v1.customers.list().data) == 1
 
 
-def test_a_decline_is_kept_for_its_idempotency_key_and_a_faulty_parameter_is_not(simulator):
+def test_an_idempotency_key_replays_a_decline_and_no_invalid_parameter(simulator):
     declined = {"payment_method": "pm_card_chargeDeclined"}
     for _ in range(2):
         answer = post(simulator, "/v1/customers", declined, **{"Idempotency-Key": "declined"})
@@ -139,7 +139,7 @@ def test_a_decline_is_kept_for_its_idempotency_key_and_a_faulty_parameter_is_not
     assert post(simulator, "/v1/customers", {"name": "1"}, **{"Idempotency-Key": "typo"}).status_code == 200
 
 
-def test_a_lookup_key_moves_only_when_told_to(client, shop):
+def test_a_lookup_key_moves_only_with_transfer_lookup_key(client, shop):
     product = client.v1.prices.retrieve(shop.price).product
     params = {"product": product, "currency": "usd", "unit_amount": 1, "lookup_key": "pro_monthly"}
     params["recurring"] = {"interval": "month"}
@@ -152,7 +152,7 @@ def test_a_lookup_key_moves_only_when_told_to(client, shop):
     assert client.v1.prices.retrieve(shop.price).lookup_key is None
 
 
-def test_a_subscription_is_billed_paid_and_told_in_order(client, shop):
+def test_a_new_subscription_sends_its_events_in_order(client, shop):
     customer = shop.customer()
     subscription = client.v1.subscriptions.retrieve(shop.subscribe(customer), params={"expand": ["latest_invoice"]})
 
@@ -184,7 +184,7 @@ def test_a_card_that_declines_leaves_an_incomplete_subscription(client, shop):
     assert client.v1.subscriptions.retrieve(subscription).status == "active"
 
 
-def test_without_any_card_a_subscription_is_refused_and_not_made(client, shop):
+def test_a_subscription_without_a_card_is_refused_and_not_created(client, shop):
     customer = client.v1.customers.create().id
 
     with pytest.raises(stripe.InvalidRequestError, match="no attached payment source"):
@@ -192,7 +192,7 @@ def test_without_any_card_a_subscription_is_refused_and_not_made(client, shop):
     assert client.v1.subscriptions.list(params={"customer": customer, "status": "all"}).data == []
 
 
-def test_the_list_leaves_out_the_canceled_unless_asked(client, shop):
+def test_the_list_omits_canceled_subscriptions_by_default(client, shop):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
     client.v1.subscriptions.cancel(subscription)
@@ -220,7 +220,7 @@ def test_a_deleted_customer_is_a_stub_and_its_subscriptions_end(client, shop):
     assert client.v1.customers.list().data == []
 
 
-def test_updates_tell_what_was_before_and_only_when_something_changed(client):
+def test_updated_events_hold_the_previous_values_of_what_changed(client):
     customer = client.v1.customers.create(params={"name": "A"})
     client.v1.customers.update(customer.id, params={"name": "A"})
     client.v1.customers.update(customer.id, params={"name": "B"})
@@ -229,7 +229,7 @@ def test_updates_tell_what_was_before_and_only_when_something_changed(client):
     assert event.data.previous_attributes.to_dict() == {"name": "A"}
 
 
-def test_events_are_found_by_time_and_types(client):
+def test_events_are_listed_by_time_and_types(client):
     client.v1.customers.create()
     now = int(time.time())
 
@@ -239,7 +239,7 @@ def test_events_are_found_by_time_and_types(client):
         client.v1.events.list(params={"types": ["customer.created"] * 21})
 
 
-def test_time_moves_renewals_along_and_a_failed_one_is_past_due():
+def test_advancing_time_renews_and_a_failed_renewal_is_past_due():
     with Simulator(now=int(time.time()) - 90 * DAY, seed=1) as simulator:
         client = sdk(simulator)
         from harness import open_shop
@@ -257,7 +257,7 @@ def test_time_moves_renewals_along_and_a_failed_one_is_past_due():
         assert client.v1.subscriptions.retrieve(subscription).status == "active"
 
 
-def test_what_was_scheduled_to_end_ends_at_its_time():
+def test_a_scheduled_cancellation_happens_at_its_time():
     with Simulator(now=int(time.time()) - 90 * DAY) as simulator:
         from harness import open_shop
 
@@ -279,7 +279,7 @@ def test_with_a_seed_the_ids_repeat():
     assert made[0] == made[1]
 
 
-def test_an_invoice_has_a_file_that_says_what_is_on_it(shop, simulator):
+def test_the_invoice_pdf_shows_the_invoice(shop, simulator):
     shop.subscribe(shop.customer())
     (invoice,) = shop.client.v1.invoices.list().data
 

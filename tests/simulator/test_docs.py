@@ -43,14 +43,14 @@ def fate(instrument):
     return f"{how[instrument.declines]}: `{instrument.decline_code}`" if instrument.declines else "paid"
 
 
-def test_every_test_card_and_account_is_listed_with_what_becomes_of_it():
+def test_every_test_card_and_account_is_listed_with_its_outcome():
     listed = [(number, name.strip("`"), what) for number, name, what in table("instruments")]
 
     named = {name: name if name.startswith("pm_") else "" for name in INSTRUMENTS}
     assert listed == [(each.number, named[name], fate(each)) for name, each in INSTRUMENTS.items()]
 
 
-def test_every_route_that_is_played_is_listed_and_no_other():
+def test_every_supported_route_is_listed_and_no_other():
     cells = " ".join(routes for _, routes in table("routes"))
     listed = [
         (method, path) for methods, path in re.findall(r"`([A-Z ]+) (/\S+)`", cells) for method in methods.split()
@@ -113,7 +113,7 @@ def test_the_control_pages_commands_work():
         ("POST", "/v1/accounts", {}),
     ],
 )
-def test_what_the_document_says_is_not_played_is_an_error_that_says_so(simulator, method, path, params):
+def test_every_unsupported_route_in_the_document_is_refused(simulator, method, path, params):
     where = {"params" if method == "GET" else "data": params}
     answer = requests.request(method, simulator.url + path, auth=(simulator.api_key, ""), timeout=5, **where)
 
@@ -122,7 +122,7 @@ def test_what_the_document_says_is_not_played_is_an_error_that_says_so(simulator
     assert simulator.world.all("event") == []
 
 
-def test_the_pages_that_are_named_are_there(simulator):
+def test_every_page_that_the_document_names_exists(simulator):
     for path in ("/c/pay/x", "/p/session/x", "/i/x"):
         answer = requests.get(simulator.url + path, timeout=5)
         assert (answer.status_code, answer.headers["Content-Type"]) == (404, "text/html; charset=utf-8")

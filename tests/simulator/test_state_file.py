@@ -39,7 +39,7 @@ def wait_for(condition):
         time.sleep(0.02)
 
 
-def test_a_restart_goes_on_with_the_same_objects_and_the_renewal_still_happens(file):
+def test_a_restart_keeps_the_objects_and_the_renewal_still_happens(file):
     with Simulator(seed=1, file=file) as simulator:
         subscription = subscribe(simulator)
         simulator.advance(3 * DAY)
@@ -58,7 +58,7 @@ def test_a_restart_goes_on_with_the_same_objects_and_the_renewal_still_happens(f
         ]
 
 
-def test_ids_go_on_as_if_there_had_been_no_restart(file):
+def test_a_restart_does_not_change_the_sequence_of_ids(file):
     with Simulator(seed=1) as simulator:
         subscribe(simulator)
         straight = sdk(simulator).v1.customers.create().id
@@ -68,7 +68,7 @@ def test_ids_go_on_as_if_there_had_been_no_restart(file):
         assert sdk(again).v1.customers.create().id == straight
 
 
-def test_what_json_would_change_is_not_in_the_state(file):
+def test_the_state_survives_json_unchanged(file):
     with Simulator(seed=1, file=file) as simulator:
         shop = open_shop(simulator, sdk(simulator))
         customer = shop.customer()
@@ -95,7 +95,7 @@ def test_what_json_would_change_is_not_in_the_state(file):
         assert len(state["clocks"]) == 2
 
 
-def test_test_clocks_and_their_agendas_are_kept(file):
+def test_a_restart_keeps_test_clocks_and_what_is_due_on_them(file):
     with Simulator(file=file) as simulator:
         shop = open_shop(simulator, sdk(simulator))
         begin = simulator.world.now
@@ -109,14 +109,14 @@ def test_test_clocks_and_their_agendas_are_kept(file):
         assert client.v1.subscriptions.retrieve(subscription).status == "active"
 
 
-def test_time_that_was_moved_ahead_stays_ahead(file):
+def test_a_restart_keeps_the_time_advanced(file):
     with Simulator(file=file) as simulator:
         simulator.advance(90 * DAY)
     with Simulator(file=file) as again:
         assert again.world.now - time.time() == pytest.approx(90 * DAY, abs=60)
 
 
-def test_kept_answers_rules_and_hidden_cards_outlive_a_restart_and_faults_do_not(file):
+def test_a_restart_keeps_replays_rules_and_cards_and_no_faults(file):
     options = {"idempotency_key": "first"}
     with Simulator(file=file) as simulator:
         client = sdk(simulator)
@@ -137,7 +137,7 @@ def test_kept_answers_rules_and_hidden_cards_outlive_a_restart_and_faults_do_not
         assert again.api_faults == ApiFaults()
 
 
-def test_what_was_not_delivered_is_sent_after_the_restart_and_nothing_else_is(file):
+def test_a_restart_sends_only_undelivered_events(file):
     taken = []
 
     class Receiver(BaseHTTPRequestHandler):
@@ -197,7 +197,7 @@ def test_a_state_that_has_not_changed_is_not_written_again(file, kept):
     assert json.loads(file.read_text())["state"] == [1]
 
 
-def test_a_failed_write_leaves_the_file_as_it_was_and_is_made_up_for(file, kept, monkeypatch):
+def test_a_failed_write_leaves_the_file_intact_and_is_retried(file, kept, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
@@ -230,7 +230,7 @@ def test_a_failed_write_leaves_the_file_as_it_was_and_is_made_up_for(file, kept,
         lambda text: re.sub(r'"random": \[3, \[\d+', '"random": [3, ["x"', text),
     ],
 )
-def test_a_damaged_file_is_refused_in_a_sentence_and_left_as_it_is(file, damage):
+def test_a_damaged_file_is_refused_and_left_as_it_is(file, damage):
     with Simulator(seed=1, file=file):
         pass
     damaged = damage(file.read_text())
@@ -292,7 +292,7 @@ def test_the_command_keeps_its_file_and_one_endpoint(file, tmp_path):
     assert list(json.loads(file.read_text())["world"]["objects"]["customer"]) == made
 
 
-def test_the_command_refuses_a_damaged_file_in_a_sentence(file, tmp_path):
+def test_the_command_refuses_a_damaged_file_with_a_message(file, tmp_path):
     file.write_text("{")
     refused = subprocess.run(
         [sys.executable, "-m", "corkage.cli", "simulator", "--port", "0", "--file", str(file)],

@@ -47,7 +47,7 @@ def object_of(event):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_an_event_says_the_version_it_is_rendered_in_and_the_list_its_own(simulator, shop, told, version):
+def test_an_event_names_the_version_it_is_rendered_in(simulator, shop, told, version):
     events = told(version, lambda: shop.subscribe(shop.customer()))
 
     assert {event["api_version"] for event in events.values()} == {version}
@@ -60,7 +60,7 @@ def plain(answered):
 
 
 @pytest.mark.parametrize("version", [None, *VERSIONS[-2:]])
-def test_in_the_newest_versions_an_event_is_what_the_list_says(shop, told, version):
+def test_in_the_newest_versions_an_event_equals_the_listed_one(shop, told, version):
     params = {} if version is None else {"api_version": version}
     event = told(params.get("api_version", VERSIONS[-1]), lambda: shop.subscribe(shop.customer()))["invoice.paid"]
 
@@ -95,7 +95,7 @@ def test_acacia_has_the_subscription_on_the_invoice_and_no_parents(shop, told):
     assert (line["plan"]["id"], line["subscription_item"]) == (shop.price, subscription["items"].data[0].id)
 
 
-def test_acacia_tells_an_invoice_item_with_its_price_and_amount(shop, told):
+def test_acacia_has_the_price_and_amount_on_the_invoice_item(shop, told):
     customer = shop.customer()
     params = {"customer": customer, "amount": 250, "currency": "usd"}
     item = object_of(told(ACACIA, lambda: shop.client.v1.invoice_items.create(params=params))["invoiceitem.created"])
@@ -104,7 +104,7 @@ def test_acacia_tells_an_invoice_item_with_its_price_and_amount(shop, told):
     assert not item.keys() & {"parent", "pricing"}
 
 
-def test_acacia_says_of_an_invoice_whether_it_was_paid_and_how(simulator, shop, told):
+def test_acacia_has_paid_and_paid_out_of_band_on_the_invoice(simulator, shop, told):
     customer = shop.customer()
 
     def bill():
@@ -121,7 +121,7 @@ def test_acacia_says_of_an_invoice_whether_it_was_paid_and_how(simulator, shop, 
     assert paid["lines"]["data"][0]["type"] == "invoiceitem"
 
 
-def test_what_was_before_is_told_in_the_same_version(simulator, shop, told):
+def test_previous_attributes_are_rendered_in_the_same_version(simulator, shop, told):
     shop.subscribe(shop.customer())
     before = told(ACACIA, lambda: simulator.advance(32 * DAY))["customer.subscription.updated"]["data"]
 
@@ -144,7 +144,7 @@ def test_before_clover_a_promotion_code_holds_its_coupon(shop, told):
     assert "promotion" not in code
 
 
-def test_acacia_has_the_only_discount_on_the_subscription_and_its_invoice(shop, told):
+def test_acacia_has_a_single_discount_on_subscription_and_invoice(shop, told):
     events = told(ACACIA, lambda: discount(shop))
 
     for kind in ("customer.subscription.created", "invoice.paid"):
@@ -157,7 +157,7 @@ def test_acacia_has_the_only_discount_on_the_subscription_and_its_invoice(shop, 
         assert "source" not in only
 
 
-def test_basil_is_as_today_but_for_its_coupons(shop, told):
+def test_basil_differs_from_today_only_in_its_coupons(shop, told):
     events = told(BASIL, lambda: discount(shop))
 
     subscription, invoice = object_of(events["customer.subscription.created"]), object_of(events["invoice.paid"])
@@ -168,7 +168,7 @@ def test_basil_is_as_today_but_for_its_coupons(shop, told):
 
 
 @pytest.mark.parametrize(("version", "mode"), [(ACACIA, "hosted"), (CLOVER, "hosted"), (DAHLIA, "hosted_page")])
-def test_the_hosted_page_got_its_name_with_dahlia(shop, told, version, mode):
+def test_ui_mode_is_hosted_before_dahlia(shop, told, version, mode):
     def expire():
         items = [{"price": shop.price, "quantity": 1}]
         params = {"mode": "subscription", "line_items": items, "success_url": "https://x"}
@@ -178,14 +178,14 @@ def test_the_hosted_page_got_its_name_with_dahlia(shop, told, version, mode):
     assert object_of(told(version, expire)["checkout.session.expired"])["ui_mode"] == mode
 
 
-def test_metadata_is_left_alone_whatever_is_in_it(shop, told):
+def test_metadata_is_never_rewritten(shop, told):
     trap = {"object": "subscription", "parent": "x"}
     customer = object_of(told(ACACIA, lambda: shop.customer(metadata=trap))["customer.created"])
 
     assert customer["metadata"] == trap
 
 
-def test_what_is_recorded_is_not_touched_by_rendering_it(simulator, shop):
+def test_rendering_does_not_change_the_recorded_event(simulator, shop):
     discount(shop)
     before = json.dumps(simulator.world.all("event"))
 
@@ -196,7 +196,7 @@ def test_what_is_recorded_is_not_touched_by_rendering_it(simulator, shop):
 
 
 @pytest.mark.parametrize("version", ["2030-01-01.grenache", "2024-12-18.acacia", "2020-08-27", "", "endive"])
-def test_a_version_that_is_not_rendered_is_refused(client, version):
+def test_an_unsupported_version_is_refused(client, version):
     params = {"url": "http://127.0.0.1:9/", "enabled_events": ["*"], "api_version": version}
 
     with pytest.raises(stripe.InvalidRequestError, match="Invalid Stripe API version") as refused:
@@ -205,7 +205,7 @@ def test_a_version_that_is_not_rendered_is_refused(client, version):
     assert client.v1.webhook_endpoints.list().data == []
 
 
-def test_corkage_takes_the_events_of_a_subscription_in_acacia(config, simulator, shop):
+def test_corkage_accepts_the_events_of_a_subscription_in_acacia(config, simulator, shop):
     with running(config) as app:
         simulator.add_webhook_endpoint(f"{app.url}/webhook", secret=WEBHOOK_SECRET, api_version=ACACIA)
         subscription = shop.subscribe(shop.customer())

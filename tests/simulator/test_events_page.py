@@ -25,7 +25,7 @@ def newest(client):
     return client.v1.events.list().data[0].id
 
 
-def test_events_are_shown_newest_first_with_their_deliveries_and_answers(simulator, client, receiver):
+def test_events_are_shown_newest_first_with_their_deliveries(simulator, client, receiver):
     receiver.answers = ["500 Oops", "404 Nothing"]
     simulator.add_webhook_endpoint(receiver.url, ("customer.created",))
     simulator.deliveries.faults.down_attempts = 1
@@ -46,7 +46,7 @@ def test_events_are_shown_newest_first_with_their_deliveries_and_answers(simulat
     assert "<script" not in page
 
 
-def test_what_is_lost_waits_or_is_thin_is_told_apart(simulator, client, receiver):
+def test_lost_waiting_and_thin_deliveries_are_labeled(simulator, client, receiver):
     params = {"name": "Thin", "type": "webhook_endpoint", "event_payload": "thin", "enabled_events": ["*"]}
     client.v2.core.event_destinations.create(params=params | {"webhook_endpoint": {"url": receiver.url}})
     simulator.deliveries.faults.delay_seconds = 600
@@ -61,7 +61,7 @@ def test_what_is_lost_waits_or_is_thin_is_told_apart(simulator, client, receiver
     assert receiver.got == []
 
 
-def test_send_again_sends_the_event_once_more_and_leads_back_to_it(simulator, client, receiver):
+def test_send_again_sends_the_event_and_redirects_to_it(simulator, client, receiver):
     simulator.add_webhook_endpoint(receiver.url)
     client.v1.customers.create()
     event = newest(client)
@@ -76,7 +76,7 @@ def test_send_again_sends_the_event_once_more_and_leads_back_to_it(simulator, cl
     assert section(show(simulator), event).count("1 attempt: 200") == 2
 
 
-def test_send_again_needs_an_event_that_there_is(simulator, receiver):
+def test_send_again_refuses_an_unknown_event(simulator, receiver):
     simulator.add_webhook_endpoint(receiver.url)
 
     assert press(simulator, "evt_nothing").status_code == 404
@@ -104,12 +104,12 @@ def test_ten_thousand_events_come_in_pages(simulator, client):
     assert location == f"/control/events{older}#{events[30]}"
 
 
-def test_a_page_that_begins_nowhere_is_said(simulator):
+def test_a_page_that_starts_after_an_unknown_event_is_an_error(simulator):
     answer = requests.get(f"{simulator.url}/control/events?starting_after=evt_nothing", timeout=10)
 
     assert answer.status_code == 400
     assert "No such object" in answer.text
 
 
-def test_no_event_yet(simulator):
+def test_the_page_without_events_says_so(simulator):
     assert "No event yet." in show(simulator)

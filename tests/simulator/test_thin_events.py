@@ -42,7 +42,7 @@ def ask(simulator, method, path, data=None, **headers):
     return requests.request(method, f"{simulator.url}{path}", data=data, headers=headers, timeout=5)
 
 
-def test_a_thin_event_says_what_to_look_at_and_nothing_of_it(simulator, client, receiver, register):
+def test_a_thin_event_names_its_object_and_holds_nothing_of_it(simulator, client, receiver, register):
     register("v1.customer.created")
     customer = client.v1.customers.create(params={"name": "Ann"}).id
     client.v1.products.create(params={"name": "Not listened to"})
@@ -60,7 +60,7 @@ def test_a_thin_event_says_what_to_look_at_and_nothing_of_it(simulator, client, 
     }
 
 
-def test_the_sdk_verifies_a_thin_event_and_fetches_what_it_is_about(simulator, client, receiver, register):
+def test_the_sdk_verifies_a_thin_event_and_fetches_its_object(simulator, client, receiver, register):
     secret = register("v1.customer.created").webhook_endpoint.signing_secret
     client.v1.customers.create(params={"name": "Ann"}, options={"idempotency_key": "once"})
     simulator.settle()
@@ -77,7 +77,7 @@ def test_the_sdk_verifies_a_thin_event_and_fetches_what_it_is_about(simulator, c
         client.parse_event_notification(body, signature, secret + "x")
 
 
-def test_every_event_of_a_subscriptions_life_is_one_that_the_sdk_knows(simulator, shop, receiver, register):
+def test_the_sdk_knows_every_thin_event_of_a_subscriptions_life(simulator, shop, receiver, register):
     register("*")
     customer = shop.customer()
     shop.subscribe(customer, trial_period_days=3)
@@ -94,7 +94,7 @@ def test_every_event_of_a_subscriptions_life_is_one_that_the_sdk_knows(simulator
             assert ask(simulator, "GET", event["related_object"]["url"]).status_code == 200
 
 
-def test_a_snapshot_and_a_thin_destination_hear_of_the_same_change(simulator, client, receiver, register):
+def test_snapshot_and_thin_destinations_get_the_same_change(simulator, client, receiver, register):
     register("v1.customer.created")
     register("customer.created", payload="snapshot", snapshot_api_version=ACACIA)
     client.v1.customers.create()
@@ -105,7 +105,7 @@ def test_a_snapshot_and_a_thin_destination_hear_of_the_same_change(simulator, cl
     assert (snapshot["object"], snapshot["type"], snapshot["api_version"]) == ("event", "customer.created", ACACIA)
 
 
-def test_a_destination_tells_its_secret_once_and_its_url_when_asked(destinations, register, receiver):
+def test_a_destination_shows_its_secret_only_at_creation(destinations, register, receiver):
     created = register("v1.customer.created", include=INCLUDE)
     assert created.webhook_endpoint.signing_secret.startswith("whsec_")
     assert created.webhook_endpoint.url == receiver.url
@@ -119,7 +119,7 @@ def test_a_destination_tells_its_secret_once_and_its_url_when_asked(destinations
     assert register("customer.created", payload="snapshot").snapshot_api_version == VERSIONS[-1]
 
 
-def test_a_disabled_destination_hears_nothing_until_it_is_enabled(simulator, client, receiver, destinations, register):
+def test_a_disabled_destination_gets_nothing_until_it_is_enabled(simulator, client, receiver, destinations, register):
     destination = register("*").id
     assert destinations.disable(destination).status_details.disabled.reason == "user"
     client.v1.customers.create()
@@ -164,7 +164,7 @@ def test_a_deleted_destination_is_gone(simulator, client, receiver, destinations
         ({"colour": "red"}, "colour"),
     ],
 )
-def test_what_a_destination_cannot_be_is_refused_in_the_v2_apis_shape(simulator, destinations, wrong, words):
+def test_an_invalid_destination_is_refused_in_the_v2_apis_shape(simulator, destinations, wrong, words):
     sound = {
         "name": "Thin",
         "type": "webhook_endpoint",
@@ -181,21 +181,21 @@ def test_what_a_destination_cannot_be_is_refused_in_the_v2_apis_shape(simulator,
 
 
 @pytest.mark.parametrize("body", ["name=Thin&type=webhook_endpoint", "[]", "{", "5"])
-def test_the_v2_api_takes_json_objects_only(simulator, body):
+def test_the_v2_api_accepts_only_json_objects(simulator, body):
     answer = ask(simulator, "POST", "/v2/core/event_destinations", body)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_json")
 
 
 @pytest.mark.parametrize("path", ["/v2/core/events/evt_test_nothing", "/v2/core/events/evt_1", "/v2/core/accounts"])
-def test_what_is_not_there_is_not_found(simulator, path):
+def test_an_unknown_id_is_not_found(simulator, path):
     answer = ask(simulator, "GET", path)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
     assert answer.json()["error"].keys() == {"code", "message", "type"}
 
 
-def test_the_v2_api_wants_a_key_too(simulator):
+def test_the_v2_api_requires_a_key_too(simulator):
     answer = ask(simulator, "GET", "/v2/core/events", Authorization="")
 
     assert (answer.status_code, answer.json()["error"].keys()) == (401, {"code", "message", "type"})
@@ -213,7 +213,7 @@ def test_an_idempotency_key_with_other_parameters_is_a_conflict(simulator):
     assert (other.status_code, other.json()["error"]["code"]) == (409, "idempotency_error")
 
 
-def test_a_failure_is_tried_again_and_not_replayed(simulator):
+def test_a_failed_v2_request_is_executed_again_and_not_replayed(simulator):
     path, key = "/v2/core/event_destinations/ed_test_nothing/disable", {"Idempotency-Key": "k"}
     answers = [ask(simulator, "POST", path, **key) for _ in range(2)]
 
@@ -221,7 +221,7 @@ def test_a_failure_is_tried_again_and_not_replayed(simulator):
     assert "Idempotent-Replayed" not in answers[1].headers
 
 
-def test_events_are_listed_thin_in_pages_by_type_object_and_time(simulator, client):
+def test_thin_events_are_listed_in_pages_by_type_object_and_time(simulator, client):
     made = [client.v1.customers.create().id for _ in range(5)]
     client.v1.products.create(params={"name": "Pro"})
     events = client.v2.core.events
@@ -237,7 +237,7 @@ def test_events_are_listed_thin_in_pages_by_type_object_and_time(simulator, clie
         events.list(params={"created": {"gt": "yesterday"}})
 
 
-def test_the_way_back_of_a_list_leads_back(simulator, client):
+def test_previous_page_url_leads_to_the_previous_page(simulator, client):
     for _ in range(3):
         client.v1.customers.create()
     first = ask(simulator, "GET", "/v2/core/events?limit=2").json()
@@ -249,7 +249,7 @@ def test_the_way_back_of_a_list_leads_back(simulator, client):
     assert ask(simulator, "GET", "/v2/core/events?page=x").status_code == 400
 
 
-def test_a_thin_event_is_sent_again_by_its_destination(simulator, client, receiver, register):
+def test_a_thin_event_is_sent_again_to_its_destination(simulator, client, receiver, register):
     destination = register("v1.customer.created").id
     client.v1.customers.create()
     event = client.v1.events.list().data[0].id

@@ -95,7 +95,7 @@ def changed(answer, path, value):
         ),
     ],
 )
-def test_a_wrong_answer_is_told_with_its_path(shop, path, value, problem):
+def test_a_wrong_response_is_reported_with_its_path(shop, path, value, problem):
     subscription = shop.subscribe(shop.customer())
     sound = plain(shop.client.v1.subscriptions.retrieve(subscription, params={"expand": ["customer"]}))
     assert problems(sound) == []
@@ -116,7 +116,7 @@ def test_a_wrong_answer_is_told_with_its_path(shop, path, value, problem):
         (["data", "previous_attributes", "colour"], "red", "event.data.previous_attributes.colour: not a field of"),
     ],
 )
-def test_a_wrong_event_is_told_with_its_path(shop, path, value, problem):
+def test_a_wrong_event_is_reported_with_its_path(shop, path, value, problem):
     shop.client.v1.prices.update(shop.price, params={"nickname": "Pro"})
     sound = plain(shop.event("price.updated"))
     assert problems(sound) == []
@@ -165,14 +165,14 @@ THIN = dict.fromkeys(("changes", "context", "reason", "snapshot_event")) | {
         ({"object": "list", "data": [STUB, WINE], "url": "/"}, ["list.has_more: missing", "list.data[1]: {'object'"]),
     ],
 )
-def test_errors_lists_stubs_and_strangers_are_judged_too(answer, told):
+def test_errors_lists_stubs_and_unknown_objects_are_checked_too(answer, told):
     found = problems(answer)
 
     assert all(any(each.startswith(start) for each in found) for start in told), found
     assert bool(found) is bool(told)
 
 
-def test_a_wrong_answer_fails_the_test_that_is_given_it(simulator, shop):
+def test_a_wrong_response_fails_the_test_that_receives_it(simulator, shop):
     simulator.world.get("price", shop.price)["colour"] = "red"
 
     with pytest.raises(AssertionError, match=r"/v1/prices/.* as Stripe would not:\nprice.colour: not a field"):
@@ -180,7 +180,7 @@ def test_a_wrong_answer_fails_the_test_that_is_given_it(simulator, shop):
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=asked)
-def test_every_parameter_is_taken_as_the_sdk_sends_it(route):
+def test_every_parameter_is_accepted_as_the_sdk_sends_it(route):
     if route.path in OF_NO_SDK:
         assert (route.method, route.path) not in params_of_calls()
         return
@@ -188,7 +188,7 @@ def test_every_parameter_is_taken_as_the_sdk_sends_it(route):
     assert [each for each in told if not each.startswith((*OF_OLDER_VERSIONS, *OF_NO_PARAMS))] == []
 
 
-def test_what_is_excepted_from_the_contract_still_needs_to_be():
+def test_every_exception_to_the_contract_is_still_needed():
     told = [each for route in ROUTES if route.path not in OF_NO_SDK for each in problems_of_route(route)]
     assert [
         each for each in OF_OLDER_VERSIONS | OF_NO_PARAMS if not any(problem.startswith(each) for problem in told)
@@ -224,13 +224,13 @@ def names(words):
         ({"nickname": form.check}, "nickname: takes check, but the SDK has"),
     ],
 )
-def test_a_wrong_parameter_is_told(takes, told):
+def test_a_wrong_parameter_is_reported(takes, told):
     route = Route("POST", "/v1/prices", changed, {"currency": text} | takes, required=("currency",))
 
     assert [each.startswith(f"POST /v1/prices {told}") for each in problems_of_route(route)] == [True]
 
 
-def test_parameters_that_the_sdk_requires_are_taken_and_required():
+def test_parameters_that_the_sdk_requires_are_required():
     route = Route("POST", "/v1/prices", changed)
 
     assert problems_of_route(route) == [
@@ -239,7 +239,7 @@ def test_parameters_that_the_sdk_requires_are_taken_and_required():
     ]
 
 
-def test_every_kind_of_object_is_answered_and_holds(shop):
+def test_every_kind_of_object_keeps_the_contract(shop):
     v1, customer = shop.client.v1, shop.customer()
     coupon = v1.coupons.create(params={"percent_off": 12.5, "duration": "forever"}).id
     v1.promotion_codes.create(params={"promotion": {"coupon": coupon, "type": "coupon"}, "code": "corks"})
@@ -294,7 +294,7 @@ def kinds_in(source):
     return set(re.findall(r'"object": "([\w.]+)"', source))
 
 
-def test_every_event_of_a_long_life_holds(simulator, shop):
+def test_every_event_of_a_long_life_keeps_the_contract(simulator, shop):
     v1, customer = shop.client.v1, shop.customer()
     shop.subscribe(customer, trial_period_days=3)
     kept = shop.subscribe(customer)

@@ -41,9 +41,7 @@ def patient(simulator, seconds):
         ("cut_within", stripe.APIConnectionError, ["Ann"]),
     ],
 )
-def test_a_failure_is_what_the_sdk_raises_and_only_what_says_so_is_carried_out(
-    simulator, client, failure, raised, carried_out
-):
+def test_the_sdk_raises_each_failure_and_only_after_ones_execute(simulator, client, failure, raised, carried_out):
     simulator.api_faults = ApiFaults(failure=failure, requests=1)
 
     with pytest.raises(raised) as error:
@@ -67,7 +65,7 @@ def test_a_rate_limit_is_answered_in_stripes_shape(simulator, client):
 
 
 @pytest.mark.parametrize(("failure", "carried_out"), [("error", []), ("error_after", ["Ann"])])
-def test_a_500_is_replayed_under_its_key_and_a_new_key_escapes_it(simulator, client, failure, carried_out):
+def test_a_500_is_replayed_for_its_key_and_not_for_a_new_key(simulator, client, failure, carried_out):
     simulator.api_faults = ApiFaults(failure=failure, requests=1)
     for _ in range(2):
         with pytest.raises(stripe.APIError):
@@ -79,7 +77,7 @@ def test_a_500_is_replayed_under_its_key_and_a_new_key_escapes_it(simulator, cli
 
 
 @pytest.mark.parametrize("failure", ["cut_after", "cut_within"])
-def test_after_a_cut_the_same_key_fetches_the_answer_of_what_was_carried_out(simulator, client, failure):
+def test_after_a_cut_the_same_key_fetches_the_response(simulator, client, failure):
     simulator.api_faults = ApiFaults(failure=failure, requests=1)
     with pytest.raises(stripe.APIConnectionError):
         create(client, key="first")
@@ -89,7 +87,7 @@ def test_after_a_cut_the_same_key_fetches_the_answer_of_what_was_carried_out(sim
     assert names(simulator) == ["Ann"]
 
 
-def test_a_cut_answer_breaks_off_in_its_middle(simulator):
+def test_a_response_can_be_cut_in_the_middle(simulator):
     simulator.api_faults.failure = "cut_within"
     url, headers = f"{simulator.url}/v1/customers", {"Authorization": "Bearer sk_test_x"}
 
@@ -99,7 +97,7 @@ def test_a_cut_answer_breaks_off_in_its_middle(simulator):
             assert not answer.content
 
 
-def test_a_request_that_is_never_answered_times_out_and_is_not_carried_out(simulator, client):
+def test_a_hanging_request_times_out_and_is_not_executed(simulator, client):
     simulator.api_faults.failure = "hang"
 
     with pytest.raises(stripe.APIConnectionError, match="timeout"):
@@ -111,7 +109,7 @@ def test_a_request_that_is_never_answered_times_out_and_is_not_carried_out(simul
     assert [each.status for each in simulator.requests] == [0, 200]
 
 
-def test_more_requests_hang_than_there_are_threads_and_it_serves_once_their_clients_are_gone(simulator):
+def test_hanging_requests_free_their_threads_when_their_clients_go(simulator):
     simulator.api_faults = ApiFaults(failure="hang", path="/v1/customers")
     with ThreadPoolExecutor(20) as pool:
         errors = list(pool.map(lambda _: create_or_error(patient(simulator, 0.3)), range(20)))
@@ -128,7 +126,7 @@ def create_or_error(client):
         return type(error)
 
 
-def test_stopping_lets_go_of_what_hangs():
+def test_stopping_releases_hanging_requests():
     with Simulator() as simulator, ThreadPoolExecutor(1) as pool:
         simulator.api_faults.failure = "hang"
         hanging = pool.submit(create_or_error, patient(simulator, 25))
@@ -145,7 +143,7 @@ def wait_for(condition):
         time.sleep(0.01)
 
 
-def test_a_slow_request_does_not_hold_up_others(simulator, client):
+def test_a_slow_request_does_not_delay_others(simulator, client):
     simulator.api_faults = ApiFaults(latency_seconds=25, requests=1)
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(create_or_error, sdk(simulator))
@@ -157,7 +155,7 @@ def test_a_slow_request_does_not_hold_up_others(simulator, client):
         assert slow.result(timeout=20).name == "Ann"
 
 
-def test_faults_hit_only_their_path_and_their_number(simulator, client):
+def test_faults_hit_only_their_path_and_number_of_requests(simulator, client):
     simulator.api_faults = ApiFaults(failure="error", path="/v1/products", requests=2)
 
     create(client)
@@ -168,7 +166,7 @@ def test_faults_hit_only_their_path_and_their_number(simulator, client):
     assert simulator.api_faults.requests == 0
 
 
-def test_a_share_of_requests_fails_and_with_a_seed_the_same_ones():
+def test_a_share_of_requests_fails_the_same_ones_with_the_same_seed():
     def outcomes(seed):
         misbehaviour = Misbehaviour(seed)
         misbehaviour.faults = ApiFaults(failure="error", share=0.3)
@@ -200,7 +198,7 @@ def test_the_rate_limit_counts_the_last_second_and_no_more():
     assert misbehaviour.strike("/elsewhere", 100.99) == "none"
 
 
-def test_a_rate_limit_of_its_own_refuses_a_burst(simulator):
+def test_requests_per_second_refuses_a_burst(simulator):
     simulator.api_faults.requests_per_second = 1
     clients = [sdk(simulator) for _ in range(20)]
     with ThreadPoolExecutor(20) as pool:
@@ -211,7 +209,7 @@ def test_a_rate_limit_of_its_own_refuses_a_burst(simulator):
     assert len(names(simulator)) == 20 - refused
 
 
-def test_a_list_lacks_what_was_created_a_moment_ago_and_by_its_id_it_is_found(simulator, client):
+def test_a_lagging_list_omits_new_objects_that_their_id_finds(simulator, client):
     old = create(client, "Old").id
     simulator.advance(3600)
     simulator.api_faults.list_lag_seconds = 60
@@ -225,7 +223,7 @@ def test_a_list_lacks_what_was_created_a_moment_ago_and_by_its_id_it_is_found(si
     assert [each.id for each in client.v1.customers.list().data] == [new, old]
 
 
-def test_a_restricted_key_may_what_it_is_given_and_no_more(simulator, client):
+def test_a_restricted_key_may_only_what_is_permitted(simulator, client):
     simulator.api_faults.restricted_key_may = ("customer_write", "product_read")
     restricted = stripe.StripeClient("rk_test_restricted", base_addresses={"api": simulator.url})
 
@@ -246,18 +244,18 @@ def test_a_restricted_key_may_what_it_is_given_and_no_more(simulator, client):
     assert client.v1.accounts.retrieve_current().id
 
 
-def test_without_a_list_of_permissions_a_restricted_key_may_everything(simulator):
+def test_a_restricted_key_without_permissions_set_may_do_everything(simulator):
     restricted = stripe.StripeClient("rk_test_restricted", base_addresses={"api": simulator.url})
 
     assert restricted.v1.accounts.retrieve_current().id
 
 
-def test_a_share_is_between_none_and_all():
+def test_a_share_above_one_or_below_zero_is_refused():
     with pytest.raises(ValueError, match="share is from 0 to 1"):
         ApiFaults(share=1.5)
 
 
-def test_pages_are_not_hit(simulator, shop):
+def test_faults_do_not_hit_the_hosted_pages(simulator, shop):
     session = shop.client.v1.checkout.sessions.create(
         params={
             "mode": "subscription",
@@ -270,7 +268,7 @@ def test_pages_are_not_hit(simulator, shop):
     assert requests.get(session.url, timeout=5).status_code == 200
 
 
-def test_the_gateway_gets_through_cuts_that_are_few(simulator, shop, monkeypatch):
+def test_the_gateway_retries_through_a_few_cuts(simulator, shop, monkeypatch):
     monkeypatch.setattr(gateway_module, "RETRIES", 2)
     monkeypatch.setattr(stripe.HTTPClient, "INITIAL_DELAY", 0.01)
     customer = shop.customer()

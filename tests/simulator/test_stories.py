@@ -242,7 +242,7 @@ def test_decline_three_retries_canceled(story):
 
 
 @pytest.mark.parametrize("status", ["unpaid", "past_due"])
-def test_after_the_last_retry_comes_what_the_account_has_set(story, status):
+def test_after_the_last_retry_the_accounts_rule_applies(story, status):
     story.simulator.rules.after_retries = status
     story.simulator.rules.retry_days = (2,)
     story.subscribed()
@@ -475,7 +475,7 @@ def test_customer_deleted(story):
     assert story.told() == []
 
 
-def test_an_unpaid_beginning_expires_after_23_hours(story):
+def test_an_unpaid_first_invoice_expires_after_23_hours(story):
     method = story.v1.payment_methods.attach("pm_card_chargeCustomerFail", params={"customer": story.customer}).id
     params = {"customer": story.customer, "items": [{"price": story.shop.price}], "default_payment_method": method}
     story.v1.subscriptions.create(params=params)
@@ -487,7 +487,7 @@ def test_an_unpaid_beginning_expires_after_23_hours(story):
     assert story.told() == ["customer.subscription.updated incomplete_expired 31d", "invoice.voided void 900"]
 
 
-def test_an_unpaid_beginning_is_paid_on_the_invoices_page(story):
+def test_an_unpaid_first_invoice_is_paid_on_its_hosted_page(story):
     method = story.v1.payment_methods.attach("pm_card_chargeCustomerFail", params={"customer": story.customer}).id
     params = {"customer": story.customer, "items": [{"price": story.shop.price}], "default_payment_method": method}
     subscription = story.v1.subscriptions.create(params=params | {"expand": ["latest_invoice"]})
@@ -624,7 +624,7 @@ def test_a_schedule_changes_the_quantity_and_ends(story):
     ]
 
 
-def test_the_same_seed_tells_the_same_story_to_the_letter(shop):
+def test_the_same_seed_repeats_every_event_exactly(shop):
     def play():
         with Simulator(seed=11) as simulator:
             story = Story(simulator, open_shop(simulator, sdk(simulator)))

@@ -41,7 +41,7 @@ def test_the_documented_test_of_a_host_runs_as_it_stands(tmp_path):
     assert len([line for line in example().split("\n\n\n")[1].splitlines() if line]) < 20
 
 
-def test_the_document_names_what_the_simulator_and_billing_have():
+def test_the_document_names_only_what_exists():
     named = re.findall(r"^\| `(stripe_simulator|billing)\.(\w+)", DOCUMENT, re.MULTILINE)
 
     assert len(named) >= 10
@@ -49,7 +49,7 @@ def test_the_document_names_what_the_simulator_and_billing_have():
         assert hasattr({"stripe_simulator": Simulator, "billing": Billing}[owner], name)
 
 
-def test_the_fixture_is_there_without_asking_and_each_test_has_its_own(stripe_simulator):
+def test_the_fixture_needs_no_setup_and_each_test_has_its_own(stripe_simulator):
     assert stripe_simulator.world.all("customer") == []
     assert stripe_simulator.world.all("event") == []
 
@@ -82,7 +82,7 @@ def test_a_visitor_buys_with_any_card_that_pays(simulator, client, shop, card):
     ("card", "sentence"),
     [("pm_card_visa_chargeDeclined", "was declined"), ("4000000000009995", "insufficient funds")],
 )
-def test_a_declined_visitor_is_told_what_the_page_says_and_bought_nothing(simulator, client, shop, card, sentence):
+def test_a_declined_visitor_gets_the_pages_error_and_buys_nothing(simulator, client, shop, card, sentence):
     url = page(client, shop.price)
     with pytest.raises(Refused, match=sentence):
         simulator.buy(url, card)
@@ -91,7 +91,7 @@ def test_a_declined_visitor_is_told_what_the_page_says_and_bought_nothing(simula
     assert simulator.buy(url)["status"] == "complete"
 
 
-def test_a_mistaken_test_is_told_so(simulator, client, shop):
+def test_a_mistake_in_a_test_raises_a_clear_error(simulator, client, shop):
     with pytest.raises(ValueError, match="none of the test cards"):
         simulator.buy(page(client, shop.price), "4111 1111 1111 1111")
     with pytest.raises(ApiError, match=r"No such checkout\.session"):
@@ -100,7 +100,7 @@ def test_a_mistaken_test_is_told_so(simulator, client, shop):
         simulator.use_card("cus_none", "pm_card_visa")
 
 
-def test_another_card_pays_for_what_goes_on(simulator, client, shop):
+def test_use_card_changes_the_card_of_running_subscriptions(simulator, client, shop):
     customer = shop.customer()
     mine = shop.subscribe(customer, default_payment_method="pm_card_visa")
     simulator.use_card(customer, "pm_card_chargeCustomerFail")
@@ -113,7 +113,7 @@ def test_another_card_pays_for_what_goes_on(simulator, client, shop):
     assert client.v1.subscriptions.retrieve(mine).status == "active"
 
 
-def test_a_price_is_sold_at_once(simulator, client):
+def test_an_added_price_can_be_bought_at_once(simulator, client):
     made = simulator.add_price("team", 2900, currency="eur", interval="year", product="Team")
 
     (price,) = client.v1.prices.list(params={"lookup_keys": ["team"], "expand": ["data.product"]}).data
@@ -126,7 +126,7 @@ def test_a_price_is_sold_at_once(simulator, client):
     )
 
 
-def test_work_applies_at_once_what_would_settle_or_wait_for_the_next_poll(config, simulator, shop):
+def test_work_applies_at_once_what_would_wait_for_the_next_poll(config, simulator, shop):
     with running(replace(config, poll_seconds=300, settle_seconds=3600, webhook_secrets=())) as app:
         app.billing.work()
         subscription = shop.subscribe(shop.customer())
@@ -141,7 +141,7 @@ def test_work_applies_at_once_what_would_settle_or_wait_for_the_next_poll(config
         assert StripeEvent.select().where(StripeEvent.applied_at.is_null()).count() == 0
 
 
-def test_work_tells_what_failed_and_leaves_it_pending(config, shop):
+def test_work_counts_what_failed_and_leaves_it_pending(config, shop):
     of_nobody = EventRef("evt_1", "customer.updated", 0, False, None, "cus_none", None)
     with running(config) as app:
         inbox.record(of_nobody, "webhook", time.time(), time.time() + 3600)
@@ -151,7 +151,7 @@ def test_work_tells_what_failed_and_leaves_it_pending(config, shop):
         assert StripeEvent.get_by_id("evt_1").applied_at is None
 
 
-def test_work_asks_for_no_events_where_polling_is_off(config, shop):
+def test_work_fetches_no_events_where_polling_is_off(config, shop):
     with running(config) as app:
         shop.subscribe(shop.customer())
         app.billing.work()
