@@ -1,4 +1,4 @@
-"""One thing at a time changes the world, and what follows from it waits until that is done."""
+"""The lock that lets one thread at a time change the world."""
 
 import threading
 from collections.abc import Callable
@@ -8,11 +8,11 @@ def _nothing() -> None:
     pass
 
 
-class Turns:
-    """A lock, taken with `with`, also again by whom has it. `at_end` is called as a turn ends, still within it."""
+class WorldLock:
+    """A reentrant lock. `on_release` is called before the outermost `with` releases it."""
 
     def __init__(self) -> None:
-        self.at_end: Callable[[], None] = _nothing
+        self.on_release: Callable[[], None] = _nothing
         self._lock = threading.RLock()
         self._depth = 0
 
@@ -23,7 +23,7 @@ class Turns:
     def __exit__(self, *_: object) -> None:
         try:
             if self._depth == 1:
-                self.at_end()
+                self.on_release()
         finally:
             self._depth -= 1
             self._lock.release()

@@ -1,4 +1,4 @@
-"""What time alone makes happen, in the order in which it is due."""
+"""Runs the actions that are due, in order, as time passes or a clock is advanced."""
 
 from .billing import periods
 from .clock import HOUR, Clock, add_interval
@@ -7,17 +7,17 @@ from .world import Object, World
 
 
 def catch_up(world: World) -> None:
-    """Do what became due by itself: the world's own clock runs with the wall clock."""
+    """Run what has become due, because the world's own clock may run with the wall clock."""
     for clock in list(world.clocks.values()):
-        _run(world, clock, clock.now())
+        _run_due(world, clock, clock.now())
         world.get("test_helpers.test_clock", clock.id)["frozen_time"] = clock.now()
 
 
 def advance(world: World, clock: Clock, target: int) -> Object:
-    """Move a clock; what is due on the way happens in its order, each at its moment. Return the clock as Stripe
-    answers: still advancing.
+    """Move a clock, and run everything due until then in order, each at its own time. Return the clock object, still
+    "advancing", as Stripe does.
 
-    Errors  ApiError when the target is not ahead
+    Errors  ApiError when the target is not in the future
     """
     catch_up(world)
     shown = world.get("test_helpers.test_clock", clock.id)
@@ -27,18 +27,18 @@ def advance(world: World, clock: Clock, target: int) -> Object:
         shown |= {"status": "advancing", "status_details": {"advancing": {"target_frozen_time": target}}}
         world.emit("test_helpers.test_clock.advancing", shown)
         answer = dict(shown)
-        _run(world, clock, target)
+        _run_due(world, clock, target)
         clock.advance_to(target)
         shown |= {"frozen_time": target, "status": "ready", "status_details": {}}
         world.emit("test_helpers.test_clock.ready", shown)
     return answer
 
 
-def target_of(world: World, clock: Clock, move: str) -> int:
-    """Return the moment that a named move leads to: "day", "month", "renewal" or "trial_end"; the last two of the
-    next subscription, and an hour more, when its invoice is charged.
+def target_time(world: World, clock: Clock, move: str) -> int:
+    """Return the time of a named move: "day", "month", "renewal" or "trial_end". The last two are those of the next
+    subscription, plus the hour until its invoice is charged.
 
-    Errors  ApiError for another name, or when there is no such subscription
+    Errors  ApiError for another name, or without such a subscription
     """
     now = clock.now()
     if move in ("day", "month"):
@@ -49,12 +49,12 @@ def target_of(world: World, clock: Clock, move: str) -> int:
     live = [each for each in world.all("subscription") if each["status"] in statuses and each["test_clock"] == clock.id]
     ends = [end for end in (periods.period_of(each)[1] for each in live) if end > now]
     if not ends:
-        raise ApiError(400, f"There is no subscription with a {move.replace('_', ' ')} ahead.", param="move")
+        raise ApiError(400, f"No subscription has an upcoming {move.replace('_', ' ')}.", param="move")
     return min(ends) + HOUR
 
 
-def _run(world: World, clock: Clock, until: int) -> None:
+def _run_due(world: World, clock: Clock, until: int) -> None:
     with world.on_clock(clock):
-        while due := clock.take_due(until):
+        while due := clock.pop_due(until):
             clock.advance_to(due.moment)
             world.actions[due.action](world, due.object_id, due.moment)

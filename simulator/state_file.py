@@ -1,4 +1,4 @@
-"""A simulator's state, kept as one JSON file."""
+"""A simulator's state, stored as one JSON file."""
 
 import json
 import logging
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .errors import ApiError
-from .lock import Turns
+from .lock import WorldLock
 from .world import API_VERSION, Object
 
 FORMAT = 1
@@ -19,28 +19,30 @@ log = logging.getLogger("corkage.simulator")
 
 
 class UnusableFile(Exception):
-    """The file cannot be read, understood or written; says so in a sentence."""
+    """The file cannot be read, parsed or written. The message is for the user."""
 
 
 class StateFile:
-    """Reads the state once, and writes it when it has changed: at most once in SAVE_SECONDS, and at the end.
+    """Loads the state once, and writes it after changes: at most once in SAVE_SECONDS, and at the end.
 
-    Shape   take returns the state of now as JSON can hold it, written down before the lock is given back; restore makes
-            it the present one. The file is replaced as a whole, so it is never half written
+    Shape   to_state returns the state for JSON, and is called under the lock; restore loads it.
+            The file is replaced as a whole, so it is never half written
     Errors  UnusableFile
     """
 
-    def __init__(self, path: Path, lock: Turns, take: Callable[[], Object], restore: Callable[[Object], None]) -> None:
+    def __init__(
+        self, path: Path, lock: WorldLock, to_state: Callable[[], Object], restore: Callable[[Object], None]
+    ) -> None:
         self._path = path
         self._lock = lock
-        self._take = take
+        self._to_state = to_state
         self._restore = restore
         self._saved = b""
         self._has_ended = threading.Event()
         self._thread = threading.Thread(target=self._save_often, daemon=True)
 
     def load(self) -> None:
-        """Make what the file holds the present state, where there is a file."""
+        """Restore the state from the file, if it exists."""
         try:
             state = self._checked(json.loads(self._path.read_bytes()))
             self._restore(state)
@@ -50,13 +52,13 @@ class StateFile:
             raise UnusableFile(f"{self._path} cannot be read: {error.strerror}.") from error
         except (ApiError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise UnusableFile(
-                f"{self._path} is damaged, or not a simulator's file. Move it away to begin anew."
+                f"{self._path} is damaged, or not a simulator's file. Move it away to start anew."
             ) from error
 
     def save(self) -> None:
-        """Write the state, unless the file holds it already."""
+        """Write the state if it has changed."""
         with self._lock:
-            text = json.dumps(HEAD | self._take()).encode()
+            text = json.dumps(HEAD | self._to_state()).encode()
         if text == self._saved:
             return
         try:
@@ -66,11 +68,11 @@ class StateFile:
         self._saved = text
 
     def start(self) -> None:
-        """Save in a thread of its own from now on."""
+        """Start saving in a background thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Save for the last time."""
+        """Stop the thread, and save."""
         self._has_ended.set()
         self._thread.join()
         self.save()
@@ -80,8 +82,8 @@ class StateFile:
             raise UnusableFile(f"{self._path} was written by a newer Corkage than this one.")
         if state["api_version"] != API_VERSION:
             raise UnusableFile(
-                f"{self._path} holds objects of Stripe's API version {state['api_version']}, and this simulator plays "
-                f"{API_VERSION}. Move it away to begin anew."
+                f"{self._path} holds objects of Stripe's API version {state['api_version']}, and this simulator uses "
+                f"{API_VERSION}. Move it away to start anew."
             )
         return state
 

@@ -1,4 +1,4 @@
-"""Stripe's published test cards and test bank accounts: what they are called, and what becomes of a charge."""
+"""Stripe's published test cards and test bank accounts: their names, numbers, and outcomes of charges."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,28 +6,28 @@ from typing import Literal
 from .errors import ApiError
 
 Outcome = Literal["paid", "declined", "action", "pending"]
-"""Of a charge: "action" awaits the customer's authentication, "pending" the customer's bank, for days."""
+"""A charge's outcome. "action" waits for the customer's authentication, "pending" for the bank, for days."""
 
-Moment = Literal["attach", "charge", "later"]
-"""When an instrument declines: at once, when it is charged, or days after the charge was taken."""
+DeclineTime = Literal["attach", "charge", "later"]
+"""When an instrument declines: when attached, when charged, or days after the charge."""
 
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
-    """Something to pay with. A bank account answers days after the charge. `authenticates`: "once" when it is set up,
-    or "always"."""
+    """A test card or test bank account. `authenticates`: whether the customer confirms to the bank "once", at setup, or
+    "always", for each payment."""
 
     number: str
     brand: str = "visa"
     type: str = "card"
-    declines: Moment | None = None
+    declines: DeclineTime | None = None
     decline_code: str = "generic_decline"
     code: str = "card_declined"
-    sentence: str = "Your card was declined."
+    message: str = "Your card was declined."
     authenticates: Literal["once", "always"] | None = None
 
-    def charged(self, is_authenticated: bool) -> Outcome:
-        """Tell what becomes of a charge."""
+    def outcome(self, is_authenticated: bool) -> Outcome:
+        """Return the outcome of a charge."""
         if self.declines in ("attach", "charge"):
             return "declined"
         if self.authenticates and not is_authenticated:
@@ -35,15 +35,15 @@ class Instrument:
         return "paid" if self.type == "card" else "pending"
 
     def error(self) -> ApiError:
-        return ApiError(402, self.sentence, code=self.code, kind="card_error", decline_code=self.decline_code)
+        return ApiError(402, self.message, code=self.code, kind="card_error", decline_code=self.decline_code)
 
 
-def _declined(number: str, decline_code: str, sentence: str, code: str = "card_declined") -> Instrument:
-    return Instrument(number, declines="attach", decline_code=decline_code, code=code, sentence=sentence)
+def _declined(number: str, decline_code: str, message: str, code: str = "card_declined") -> Instrument:
+    return Instrument(number, declines="attach", decline_code=decline_code, code=code, message=message)
 
 
-def _bank(number: str, type_: str, declines: Moment | None = None, sentence: str = "") -> Instrument:
-    return Instrument(number, "bank", type_, declines, code="payment_method_provider_decline", sentence=sentence)
+def _bank(number: str, type_: str, declines: DeclineTime | None = None, message: str = "") -> Instrument:
+    return Instrument(number, "bank", type_, declines, code="payment_method_provider_decline", message=message)
 
 
 NO_ACCOUNT = "The bank account has been closed, or does not exist."
@@ -88,7 +88,7 @@ INSTRUMENTS = {
     "IT40S0542811101000000123456": _bank("IT40S0542811101000000123456", "sepa_debit"),
     "IT60X0542811101000000123456": _bank("IT60X0542811101000000123456", "sepa_debit", "later", NO_ACCOUNT),
 }
-"""By the name that stands for one in the API; bank accounts without such a name, by their number."""
+"""By their name in the API; bank accounts without one, by their number."""
 
 SHORT_NAMES = {
     "pm_card_chargeDeclined": "pm_card_visa_chargeDeclined",
@@ -96,11 +96,11 @@ SHORT_NAMES = {
 }
 BY_NUMBER = {instrument.number: name for name, instrument in INSTRUMENTS.items()}
 DELAYED_TYPES = {"usd": "us_bank_account", "eur": "sepa_debit"}
-"""The delayed method that each currency knows."""
+"""The delayed payment method of each currency."""
 
 
-def named(name: str) -> str | None:
-    """Return the instrument that a `pm_...` name, or a token's `tok_...`, stands for; None for an unknown name."""
+def resolve_name(name: str) -> str | None:
+    """Return the key in INSTRUMENTS for a `pm_...` or `tok_...` name; None for an unknown name."""
     name = name.replace("tok_", "pm_card_", 1) if name.startswith("tok_") else name
     name = SHORT_NAMES.get(name, name)
     return name if name in INSTRUMENTS and name.startswith("pm_") else None

@@ -29,7 +29,7 @@ def simulator() -> Iterator[Simulator]:
     with Simulator(retry_seconds=(0.05,) * 100) as started:
         yield started
     events = started.world.all("event")
-    assert [problem for event in events for told in (event, thin.fetched(event)) for problem in problems(told)] == []
+    assert [problem for event in events for told in (event, thin.full_event(event)) for problem in problems(told)] == []
 
 
 @pytest.fixture

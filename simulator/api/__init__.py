@@ -1,4 +1,4 @@
-"""Stripe's API, one file for each resource."""
+"""Stripe's API, one file per resource, and the table of all routes."""
 
 from ..http.route import Route
 from . import (

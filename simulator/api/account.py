@@ -1,4 +1,4 @@
-"""GET /v1/account: whose key this is."""
+"""The account that an API key belongs to."""
 
 from typing import Any
 

@@ -1,18 +1,18 @@
-"""Checkout Sessions: made over the API, completed by a visitor on the hosted page."""
+"""Checkout Sessions: created over the API, completed by a visitor on the hosted page."""
 
 from dataclasses import replace
 from typing import Any
 
 from ..billing import discounts, payments
 from ..clock import DAY
-from ..errors import ApiError, invalid, not_played
+from ..errors import ApiError, invalid, unsupported
 from ..http import form, lists
 from ..http.form import boolean, choice, integer, list_of, metadata, nested, optional, text
 from ..http.route import Route, retrieving
 from ..test_cards import DELAYED_TYPES
 from ..world import Object, World
-from .customers import create_customer, live_customer
-from .payment_methods import ADDRESS, attached
+from .customers import create_customer, get_customer
+from .payment_methods import ADDRESS, attach
 from .prices import active_price
 from .subscriptions import create_subscription
 
@@ -25,13 +25,13 @@ def create_session(world: World, params: dict[str, Any]) -> Object:
     if params["mode"] == "payment" and any(price["recurring"] for price in prices):
         raise invalid("You specified `payment` mode but passed a recurring price.", "mode")
     if params["mode"] == "subscription" and not all(price["recurring"] for price in prices):
-        raise not_played("one-time prices in `subscription` mode")
+        raise unsupported("one-time prices in `subscription` mode")
     if any(each.get("quantity", 1) < 1 for each in params["line_items"]):
         raise invalid("This value must be greater than or equal to 1.", "line_items[0][quantity]")
     if "customer" in params and "customer_email" in params:
         raise invalid("You may only specify one of these parameters: customer, customer_email.", "customer")
     if "customer" in params:
-        live_customer(world, params["customer"])
+        get_customer(world, params["customer"])
     currency = prices[0]["currency"]
     session = _blank(world) | {
         "allow_promotion_codes": params.get("allow_promotion_codes"),
@@ -48,14 +48,14 @@ def create_session(world: World, params: dict[str, Any]) -> Object:
         "success_url": params.get("success_url"),
     }
     session["url"] = f"{world.base_url}/c/pay/{session['id']}"
-    world.behind[session["id"]] = {
+    world.hidden[session["id"]] = {
         "items": params["line_items"],
         "subscription_data": params.get("subscription_data", {}),
         "discounts": params.get("discounts", []),
         "keeps_method": params["mode"] == "subscription"
         or "setup_future_usage" in params.get("payment_intent_data", {}),
     }
-    _sum_up(world, session)
+    _set_totals(world, session)
     world.clock.schedule(session["expires_at"], "expire_session", session["id"])
     return world.add("checkout.session", session)
 
@@ -64,32 +64,32 @@ def _methods_of(currency: str) -> list[str]:
     return ["card", DELAYED_TYPES[currency]] if currency in DELAYED_TYPES else ["card"]
 
 
-def _sum_up(world: World, session: Object) -> None:
-    """Write what is due today into the session: nothing yet in a trial."""
-    wishes = world.behind[session["id"]]
-    amounts = [world.get("price", each["price"])["unit_amount"] * each.get("quantity", 1) for each in wishes["items"]]
-    data = wishes["subscription_data"]
+def _set_totals(world: World, session: Object) -> None:
+    """Set what is due today: nothing during a trial."""
+    wanted = world.hidden[session["id"]]
+    amounts = [world.get("price", each["price"])["unit_amount"] * each.get("quantity", 1) for each in wanted["items"]]
+    data = wanted["subscription_data"]
     subtotal = 0 if data.get("trial_period_days") or data.get("trial_end") else sum(amounts)
     total = subtotal
-    for each in wishes["discounts"]:
-        coupon, code = discounts.found(world, each)
+    for each in wanted["discounts"]:
+        coupon, code = discounts.find_coupon(world, each)
         discounts.check_redeemable(world, coupon, code, session["customer"])
-        total -= sum(discounts.off(coupon, [total]))
+        total -= sum(discounts.amounts_off(coupon, [total]))
     session |= {"amount_subtotal": subtotal, "amount_total": total}
-    session["discounts"] = [{"coupon": None, "promotion_code": None} | each for each in wishes["discounts"]]
+    session["discounts"] = [{"coupon": None, "promotion_code": None} | each for each in wanted["discounts"]]
     session["total_details"] = {"amount_discount": subtotal - total, "amount_shipping": 0, "amount_tax": 0}
 
 
 def redeem(world: World, session: Object, typed: str) -> None:
-    """Take the promotion code that the visitor typed.
+    """Apply a promotion code that the visitor typed.
 
-    Errors  ApiError with a sentence for the visitor
+    Errors  ApiError with a message for the visitor
     """
-    code = discounts.code_named(world, typed.strip())
+    code = discounts.find_code(world, typed.strip())
     if not session["allow_promotion_codes"] or code is None:
         raise ApiError(400, "This code is invalid.", code="resource_missing", param="promotion_code")
-    world.behind[session["id"]]["discounts"] = [{"promotion_code": code["id"]}]
-    _sum_up(world, session)
+    world.hidden[session["id"]]["discounts"] = [{"promotion_code": code["id"]}]
+    _set_totals(world, session)
 
 
 def list_sessions(world: World, params: dict[str, Any]) -> Object:
@@ -118,14 +118,14 @@ def expire_when_due(world: World, session_id: str, _moment: int) -> None:
 
 
 def needs_no_card(session: Object) -> bool:
-    """Whether the visitor may finish without any payment method."""
+    """Return whether the visitor can finish without a payment method."""
     return bool(session["payment_method_collection"] == "if_required" and session["amount_total"] == 0)
 
 
 def complete(world: World, session: Object, method_id: str | None, email: str | None = None) -> None:
-    """What the hosted page does when the visitor pays.
+    """Complete the session, as the hosted page does when the visitor pays.
 
-    Errors  ApiError of the card's, or because the session is no longer open; nothing has happened then
+    Errors  ApiError when the card declines or the session is not open; nothing has changed then
     """
     if session["status"] != "open":
         raise ApiError(400, "This Checkout Session is no longer open.", param="session")
@@ -134,13 +134,13 @@ def complete(world: World, session: Object, method_id: str | None, email: str | 
     email = email or session["customer_email"]
     customer = _customer(world, session, email)
     is_waiting = False
-    if method_id and customer and world.behind[session["id"]]["keeps_method"]:
-        attached(world, method_id, customer, "payment_method")
+    if method_id and customer and world.hidden[session["id"]]["keeps_method"]:
+        attach(world, method_id, customer, "payment_method")
     if session["mode"] == "subscription":
         is_waiting = _subscribe(world, session, method_id)
     elif method_id and payments.instrument_of(world, method_id).type != "card":
         is_waiting = True
-        world.behind[session["id"]]["method"] = method_id
+        world.hidden[session["id"]]["method"] = method_id
         answer_at = world.now + world.rules.delayed_payment_days * DAY
         world.clock.schedule(answer_at, "answer_of_bank_for_session", session["id"])
     paid = "paid" if session["amount_total"] else "no_payment_required"
@@ -153,11 +153,11 @@ def complete(world: World, session: Object, method_id: str | None, email: str | 
     world.emit("checkout.session.completed", session)
 
 
-def answer_of_bank(world: World, session_id: str, _moment: int) -> None:
-    """The bank says at last whether it pays a session that has no invoice."""
+def receive_bank_answer(world: World, session_id: str, _moment: int) -> None:
+    """Settle a delayed payment of a session without an invoice: the bank has answered."""
     session = world.get("checkout.session", session_id)
-    instrument = payments.instrument_of(world, world.behind[session_id]["method"])
-    payments.tell_session(world, session, paid=not instrument.declines)
+    instrument = payments.instrument_of(world, world.hidden[session_id]["method"])
+    payments.finish_delayed_payment(world, session, paid=not instrument.declines)
 
 
 def _check_payment(world: World, session: Object, method_id: str) -> None:
@@ -166,15 +166,15 @@ def _check_payment(world: World, session: Object, method_id: str) -> None:
         raise invalid(f"This Checkout Session does not take {instrument.type}.", "payment_method")
     if instrument.declines == "attach" or (instrument.declines == "charge" and session["amount_total"]):
         raise instrument.error()
-    if payments.foresee(world, method_id) == "action":
+    if payments.expected_outcome(world, method_id) == "action":
         raise ApiError(402, "This payment requires authentication.", code="authentication_required", kind="card_error")
 
 
 def _customer(world: World, session: Object, email: str | None) -> Object | None:
-    """Find or make the session's customer; nobody, when something is paid for once and the card is not kept."""
+    """Return the session's customer, created if needed; None for a one-time payment that keeps no card."""
     if session["customer"]:
         return world.get("customer", session["customer"])
-    if not world.behind[session["id"]]["keeps_method"]:
+    if not world.hidden[session["id"]]["keeps_method"]:
         return None
     made = create_customer(world, {"email": email} if email else {})
     session["customer"] = made["id"]
@@ -182,30 +182,30 @@ def _customer(world: World, session: Object, email: str | None) -> Object | None
 
 
 def _subscribe(world: World, session: Object, method_id: str | None) -> bool:
-    """Make the session's subscription; tell whether its first payment is still on its way."""
-    wishes = world.behind[session["id"]]
+    """Create the session's subscription; return whether its first payment is still pending."""
+    wanted = world.hidden[session["id"]]
     subscription = create_subscription(
         world,
         {
-            **wishes["subscription_data"],
+            **wanted["subscription_data"],
             "customer": session["customer"],
-            "items": [{"price": each["price"], "quantity": each.get("quantity", 1)} for each in wishes["items"]],
+            "items": [{"price": each["price"], "quantity": each.get("quantity", 1)} for each in wanted["items"]],
         }
         | ({"default_payment_method": method_id} if method_id else {})
-        | ({"discounts": wishes["discounts"]} if wishes["discounts"] else {}),
+        | ({"discounts": wanted["discounts"]} if wanted["discounts"] else {}),
     )
     session |= {"subscription": subscription["id"], "invoice": subscription["latest_invoice"]}
     return payments.is_waiting(world, world.get("invoice", subscription["latest_invoice"]))
 
 
 def retrieve_payment_page(world: World, _params: dict[str, Any], session_id: str) -> Object:
-    """What Stripe's own page, and its CLI in the page's place, reads."""
+    """Return what Stripe's CLI reads before it pays in place of the hosted page."""
     session = world.get("checkout.session", session_id, "session")
     return {"id": session_id, "object": "checkout.session", "total_summary": {"due": session["amount_total"]}}
 
 
 def confirm_payment_page(world: World, params: dict[str, Any], session_id: str) -> Object:
-    """Stripe's CLI pays. It moves no clock, so a bank answers at once, as it does in Stripe's own sandboxes."""
+    """Pay as Stripe's CLI does. The CLI moves no clock, so banks answer at once, as in Stripe's sandboxes."""
     session = world.get("checkout.session", session_id, "session")
     method = world.get("payment_method", params["payment_method"], "payment_method")
     if params.get("expected_amount", session["amount_total"]) != session["amount_total"]:

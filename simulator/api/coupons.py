@@ -1,8 +1,8 @@
-"""Coupons, and the promotion codes by which customers redeem them."""
+"""Coupons, and the promotion codes that redeem them."""
 
 from typing import Any
 
-from ..errors import invalid, missing, missing_parameter, taken
+from ..errors import already_exists, invalid, missing, missing_parameter
 from ..http import form, lists
 from ..http.form import boolean, choice, integer, metadata, nested, number, optional, text
 from ..http.route import Route, retrieving
@@ -13,7 +13,7 @@ COUPONS, CODES = "/v1/coupons", "/v1/promotion_codes"
 
 def create_coupon(world: World, params: dict[str, Any]) -> Object:
     if world.find("coupon", params.get("id")):
-        raise taken("coupon")
+        raise already_exists("coupon")
     if not 0 < params.get("percent_off", 100) <= 100:
         raise invalid("This value must be more than 0 and at most 100.", "percent_off")
     if ("percent_off" in params) is ("amount_off" in params):
@@ -64,27 +64,27 @@ def update_coupon(world: World, params: dict[str, Any], coupon_id: str) -> Objec
 
 
 def delete_coupon(world: World, _params: dict[str, Any], coupon_id: str) -> Object:
-    """Have nobody redeem it any more; those who did keep what they have."""
+    """Delete a coupon for new customers; discounts already redeemed stay."""
     coupon = _coupon(world, coupon_id)
     coupon["valid"] = False
-    world.behind[coupon_id] = {"is_deleted": True}
+    world.hidden[coupon_id] = {"is_deleted": True}
     world.emit("coupon.deleted", coupon)
     return {"id": coupon_id, "object": "coupon", "deleted": True}
 
 
 def list_coupons(world: World, params: dict[str, Any]) -> Object:
-    return lists.page([each for each in world.all("coupon") if each["id"] not in world.behind], params, COUPONS)
+    return lists.page([each for each in world.all("coupon") if each["id"] not in world.hidden], params, COUPONS)
 
 
 def _coupon(world: World, coupon_id: str, param: str = "id") -> Object:
-    """Find a coupon; what was deleted stays for those who redeemed it, and for nobody else."""
-    if coupon_id in world.behind:
+    """Return a coupon, unless it was deleted. Deleted coupons are kept for the discounts that refer to them."""
+    if coupon_id in world.hidden:
         raise missing("coupon", coupon_id, param)
     return world.get("coupon", coupon_id, param)
 
 
 def create_code(world: World, params: dict[str, Any]) -> Object:
-    # The official CLI still names the coupon as it was before the API version 2025-09-30.clover.
+    # The official CLI still sends `coupon`, the parameter's name before API version 2025-09-30.clover.
     coupon_id = params.get("promotion", {}).get("coupon") or params.get("coupon")
     if coupon_id is None:
         raise missing_parameter("promotion[coupon]")

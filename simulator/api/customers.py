@@ -1,15 +1,15 @@
-"""Customers."""
+"""Customers: created, updated, deleted, listed."""
 
 from typing import Any
 
 from ..billing import periods
-from ..errors import invalid, not_played
+from ..errors import invalid, unsupported
 from ..http import form, lists
 from ..http.form import integer, list_of, metadata, nested, optional, text
 from ..http.route import Route
 from ..world import Object, World
-from .payment_methods import ADDRESS, attached
-from .test_clocks import visible
+from .payment_methods import ADDRESS, attach
+from .test_clocks import visible_objects
 
 PATH = "/v1/customers"
 FIELDS = {
@@ -28,16 +28,16 @@ FIELDS = {
 
 def create_customer(world: World, params: dict[str, Any]) -> Object:
     if "source" in params and not params["source"].startswith("tok_"):
-        raise not_played("sources other than test tokens")
+        raise unsupported("sources other than test tokens")
     if "test_clock" in params:
         world.get("test_helpers.test_clock", params["test_clock"], "test_clock")
     customer = world.add("customer", _blank(world))
     _apply(world, customer, params)
     if "source" in params:
-        method = attached(world, params["source"], customer, "source")
+        method = attach(world, params["source"], customer, "source")
         customer["invoice_settings"]["default_payment_method"] = method["id"]
     if "payment_method" in params:
-        attached(world, params["payment_method"], customer, "payment_method")
+        attach(world, params["payment_method"], customer, "payment_method")
     world.emit("customer.created", customer)
     return customer
 
@@ -47,14 +47,14 @@ def retrieve_customer(world: World, _params: dict[str, Any], customer_id: str) -
 
 
 def update_customer(world: World, params: dict[str, Any], customer_id: str) -> Object:
-    customer = live_customer(world, customer_id, "id")
+    customer = get_customer(world, customer_id, "id")
     with world.changing(customer, "customer.updated"):
         _apply(world, customer, params)
     return customer
 
 
 def delete_customer(world: World, _params: dict[str, Any], customer_id: str) -> Object:
-    customer = live_customer(world, customer_id, "id")
+    customer = get_customer(world, customer_id, "id")
     for subscription in world.where("subscription", customer=customer_id):
         if subscription["status"] not in periods.ENDED:
             periods.cancel(world, subscription)
@@ -66,14 +66,14 @@ def delete_customer(world: World, _params: dict[str, Any], customer_id: str) -> 
 
 
 def list_customers(world: World, params: dict[str, Any]) -> Object:
-    found = visible(world, "customer", params)
+    found = visible_objects(world, "customer", params)
     if "email" in params:
         found = [each for each in found if each["email"] == params["email"]]
     return lists.page(found, params, PATH)
 
 
-def live_customer(world: World, customer_id: str, param: str = "customer") -> Object:
-    """Find a customer that was not deleted."""
+def get_customer(world: World, customer_id: str, param: str = "customer") -> Object:
+    """Return a customer that is not deleted."""
     customer = world.get("customer", customer_id, param)
     if customer.get("deleted"):
         raise invalid(f"No such customer: '{customer_id}'", param, "resource_missing")
@@ -84,7 +84,7 @@ def _apply(world: World, customer: Object, params: dict[str, Any]) -> None:
     settings = params.get("invoice_settings", {})
     chosen = settings.get("default_payment_method")
     if chosen:
-        method = attached(world, chosen, customer, "invoice_settings[default_payment_method]")
+        method = attach(world, chosen, customer, "invoice_settings[default_payment_method]")
         settings = settings | {"default_payment_method": method["id"]}
     customer["invoice_settings"] = customer["invoice_settings"] | settings
     customer["metadata"] = form.merge_metadata(customer["metadata"], params.get("metadata"))

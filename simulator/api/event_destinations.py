@@ -1,8 +1,8 @@
-"""Event destinations: where the v2 API has events sent, thin or with a snapshot. Of Stripe's kinds, webhooks only."""
+"""Event destinations of the v2 API, thin or snapshot. Only webhooks are supported, not Stripe's other types."""
 
 from typing import Any
 
-from ..errors import ApiError, invalid, missing_parameter, not_played
+from ..errors import ApiError, invalid, missing_parameter, unsupported
 from ..http import form, v2
 from ..http.form import choice, list_of, metadata, nested, text
 from ..http.route import Route
@@ -18,7 +18,7 @@ INCLUDE = list_of(choice(URL))
 
 def create_destination(world: World, params: dict[str, Any]) -> Object:
     if params.get("events_from", ["@self"]) != ["@self"]:
-        raise not_played("events of other accounts than one's own")
+        raise unsupported("events of other accounts")
     if "url" not in params.get("webhook_endpoint", {}):
         raise missing_parameter("webhook_endpoint.url")
     endpoint = {"signing_secret": f"whsec_{world.new_token(32)}", "url": params["webhook_endpoint"]["url"]}
@@ -50,11 +50,11 @@ def create_destination(world: World, params: dict[str, Any]) -> Object:
 
 
 def retrieve_destination(world: World, params: dict[str, Any], destination_id: str) -> Object:
-    return _shown(_found(world, destination_id), params)
+    return _shown(_get_destination(world, destination_id), params)
 
 
 def delete_destination(world: World, _params: dict[str, Any], destination_id: str) -> Object:
-    _found(world, destination_id)
+    _get_destination(world, destination_id)
     world.remove(KIND, destination_id)
     return {"id": destination_id, "object": KIND}
 
@@ -71,7 +71,7 @@ def list_destinations(world: World, params: dict[str, Any]) -> Object:
     return v2.page([_shown(each, params) for each in world.all(KIND)], params, PATH)
 
 
-def _found(world: World, destination_id: str) -> Object:
+def _get_destination(world: World, destination_id: str) -> Object:
     found = world.find(KIND, destination_id)
     if found is None:
         raise ApiError(404, f"No such event destination: '{destination_id}'", code="not_found")
@@ -79,13 +79,13 @@ def _found(world: World, destination_id: str) -> Object:
 
 
 def _set_status(world: World, destination_id: str, status: str, details: Object | None) -> Object:
-    destination = _found(world, destination_id)
+    destination = _get_destination(world, destination_id)
     destination |= {"status": status, "status_details": details, "updated": thin.timestamp(world.now)}
     return _shown(destination, {})
 
 
 def _shown(destination: Object, params: dict[str, Any]) -> Object:
-    """Leave out of the endpoint what was not asked for."""
+    """Hide the endpoint's URL and secret unless `include` asks for them."""
     wanted = params.get("include", ())
     endpoint = destination["webhook_endpoint"]
     shown = {name: endpoint[name] if f"webhook_endpoint.{name}" in wanted else None for name in endpoint}
@@ -99,12 +99,12 @@ def _check_version(params: dict[str, Any], is_thin: bool) -> None:
 
 
 def _check_events(names: list[str], is_thin: bool) -> None:
-    """Refuse names that would wait in vain: the other payload's, and what thin events are not played of."""
+    """Refuse event names that would never arrive: unsupported ones, and those of the other payload."""
     if not names:
         raise missing_parameter("enabled_events")
     for name in names:
-        if is_thin and thin.is_unplayed(name):
-            raise not_played(f"the event {name}")
+        if is_thin and thin.is_unsupported(name):
+            raise unsupported(f"the event {name}")
         if name.startswith(("v1.", "v2.")) is not is_thin and name != "*":
             payload = "thin" if is_thin else "snapshot"
             raise invalid(f"{name} is not an event that comes with a {payload} payload.", "enabled_events")

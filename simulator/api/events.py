@@ -1,8 +1,8 @@
-"""Events."""
+"""Events: listed, retrieved, and sent again."""
 
 from typing import Any
 
-from ..errors import ApiError, not_played
+from ..errors import ApiError, unsupported
 from ..http import form, lists
 from ..http.form import boolean, list_of, text
 from ..http.route import Route, retrieving
@@ -24,13 +24,13 @@ def list_events(world: World, params: dict[str, Any]) -> Object:
 
 
 def retry_event(world: World, params: dict[str, Any], event_id: str) -> Object:
-    """Send an event again: what `stripe events resend` asks for."""
+    """Send an event again, as `stripe events resend` does."""
     event = world.get("event", event_id)
     if "account" in params:
-        raise not_played("events of connected accounts")
+        raise unsupported("events of connected accounts")
     if "webhook_endpoint" not in params:
-        raise not_played("events resent to `stripe listen`; name an endpoint: --webhook-endpoint=we_...")
-    world.deliveries.send_again(event, params["webhook_endpoint"])
+        raise unsupported("events resent to `stripe listen`; name an endpoint: --webhook-endpoint=we_...")
+    world.deliveries.resend(event, params["webhook_endpoint"])
     return event
 
 

@@ -1,20 +1,20 @@
-"""Invoice items: what waits to be put on a customer's next invoice."""
+"""Invoice items: charges that wait for a customer's next invoice."""
 
 from typing import Any
 
-from ..billing.prorations import make_item
+from ..billing.prorations import add_invoiceitem
 from ..errors import invalid, missing_parameter
 from ..http import form, lists
 from ..http.form import integer, metadata, nested, text
 from ..http.route import Route, retrieving
 from ..world import Object, World
-from .customers import live_customer
+from .customers import get_customer
 
 PATH = "/v1/invoiceitems"
 
 
 def create_invoiceitem(world: World, params: dict[str, Any]) -> Object:
-    customer = live_customer(world, params["customer"])
+    customer = get_customer(world, params["customer"])
     price = None
     if "pricing" in params:
         price = world.get("price", params["pricing"].get("price", ""), "pricing[price]")
@@ -22,7 +22,7 @@ def create_invoiceitem(world: World, params: dict[str, Any]) -> Object:
         raise missing_parameter("currency" if "amount" in params else "amount")
     quantity = params.get("quantity", 1)
     customer["currency"] = price["currency"] if price else params["currency"].lower()
-    return make_item(
+    return add_invoiceitem(
         world,
         customer=customer["id"],
         amount=price["unit_amount"] * quantity if price else params["amount"],

@@ -1,4 +1,4 @@
-"""Invoices: made by subscriptions, or by hand of invoice items."""
+"""Invoices, created by subscriptions or by hand."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from ..http import form, lists
 from ..http.form import boolean, choice, metadata, optional, text
 from ..http.route import Route, retrieving
 from ..world import Object, World
-from .customers import live_customer
-from .payment_methods import attached
-from .test_clocks import visible
+from .customers import get_customer
+from .payment_methods import attach
+from .test_clocks import visible_objects
 
 PATH = "/v1/invoices"
 STATUSES = ("draft", "open", "paid", "uncollectible", "void")
@@ -18,9 +18,9 @@ FIELDS = {"auto_advance": boolean, "description": optional(text), "metadata": me
 
 
 def create_invoice(world: World, params: dict[str, Any]) -> Object:
-    customer = live_customer(world, params["customer"])
-    waiting = params.get("pending_invoice_items_behavior") == "include"
-    invoice = invoices.draw_up(world, customer, waiting=waiting)
+    customer = get_customer(world, params["customer"])
+    include_pending = params.get("pending_invoice_items_behavior") == "include"
+    invoice = invoices.create_draft(world, customer, include_pending=include_pending)
     _apply(world, invoice, params)
     return invoice
 
@@ -47,7 +47,7 @@ def list_invoices(world: World, params: dict[str, Any]) -> Object:
         found = [each for each in world.all("invoice") if _subscription_id_of(each) == wanted]
         found = [each for each in found if params.get("customer") in (None, each["customer"])]
     else:
-        found = visible(world, "invoice", params)
+        found = visible_objects(world, "invoice", params)
     return lists.page([each for each in found if params.get("status") in (None, each["status"])], params, PATH)
 
 
@@ -56,14 +56,14 @@ def pay_invoice(world: World, params: dict[str, Any], invoice_id: str) -> Object
     method_id = None
     if "payment_method" in params:
         customer = world.get("customer", invoice["customer"])
-        method_id = attached(world, params["payment_method"], customer, "payment_method")["id"]
+        method_id = attach(world, params["payment_method"], customer, "payment_method")["id"]
     if invoice["status"] == "draft":
         invoices.finalize(world, invoice)
     if payments.is_waiting(world, invoice):
-        raise ApiError(400, "A payment of this invoice is on its way.", code="invoice_payment_intent_requires_action")
+        raise ApiError(400, "A payment of this invoice is pending.", code="invoice_payment_intent_requires_action")
     if params.get("paid_out_of_band"):
-        world.behind.setdefault(invoice_id, {})["out_of_band"] = True
-        payments.settle(world, invoice)
+        world.hidden.setdefault(invoice_id, {})["out_of_band"] = True
+        payments.mark_paid(world, invoice)
         return invoice
     outcome = payments.attempt(world, invoice, method_id, by_schedule=False)
     if outcome == "action":
@@ -79,7 +79,7 @@ def pay_invoice(world: World, params: dict[str, Any], invoice_id: str) -> Object
 
 
 def finalize_invoice(world: World, params: dict[str, Any], invoice_id: str) -> Object:
-    """Finalize a draft and, where Stripe is to go on with it by itself, charge it."""
+    """Finalize a draft, and charge it when `auto_advance` is on."""
     invoice = _in_status(world, invoice_id, ("draft",), "finalized")
     invoice["auto_advance"] = params.get("auto_advance", invoice["auto_advance"])
     if invoice["auto_advance"]:
@@ -107,7 +107,7 @@ def _apply(world: World, invoice: Object, params: dict[str, Any]) -> None:
     if "auto_advance" in params:
         invoice["auto_advance"] = params["auto_advance"]
         if invoice["status"] == "draft":
-            invoices.finalize_later(world, invoice, is_wanted=params["auto_advance"])
+            invoices.schedule_finalization(world, invoice, enabled=params["auto_advance"])
     invoice["metadata"] = form.merge_metadata(invoice["metadata"], params.get("metadata"))
 
 

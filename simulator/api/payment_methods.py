@@ -1,13 +1,13 @@
-"""Payment methods: test cards and test accounts, by Stripe's names or numbers for them."""
+"""Payment methods: test cards and test bank accounts, by Stripe's names or numbers."""
 
 from typing import Any
 
 from ..billing.payments import instrument_of
-from ..errors import ApiError, not_played
+from ..errors import ApiError, unsupported
 from ..http import form, lists
 from ..http.form import choice, metadata, nested, optional, text
 from ..http.route import Route, retrieving
-from ..test_cards import BY_NUMBER, INSTRUMENTS, Instrument, named
+from ..test_cards import BY_NUMBER, INSTRUMENTS, Instrument, resolve_name
 from ..world import Object, World
 
 PATH = "/v1/payment_methods"
@@ -18,16 +18,16 @@ BILLING_DETAILS = {"address": ADDRESS, "email": optional(text), "name": optional
 def create_payment_method(world: World, params: dict[str, Any]) -> Object:
     given = params.get(params["type"], {})
     if "token" in given:
-        name = named(given["token"]) or ""
+        name = resolve_name(given["token"]) or ""
     else:
         name = BY_NUMBER.get(given.get("number") or given.get("iban") or given.get("account_number") or "", "")
     if name not in INSTRUMENTS or INSTRUMENTS[name].type != params["type"]:
-        raise not_played("payment methods other than Stripe's published test cards and test bank accounts")
-    return make(world, name, params.get("billing_details", {}), params.get("metadata"))
+        raise unsupported("payment methods other than Stripe's published test cards and test bank accounts")
+    return create_method(world, name, params.get("billing_details", {}), params.get("metadata"))
 
 
 def attach_payment_method(world: World, params: dict[str, Any], method_id: str) -> Object:
-    return attached(world, method_id, world.get("customer", params["customer"], "customer"), "id")
+    return attach(world, method_id, world.get("customer", params["customer"], "customer"), "id")
 
 
 def detach_payment_method(world: World, _params: dict[str, Any], method_id: str) -> Object:
@@ -45,8 +45,10 @@ def list_payment_methods(world: World, params: dict[str, Any]) -> Object:
     return lists.page(world.where("payment_method", **fields), params, PATH)
 
 
-def make(world: World, name: str, billing_details: dict[str, Any], tags: dict[str, str] | None = None) -> Object:
-    """Make a payment method of a test card or test account."""
+def create_method(
+    world: World, name: str, billing_details: dict[str, Any], tags: dict[str, str] | None = None
+) -> Object:
+    """Create a payment method for a test card or test bank account."""
     instrument = INSTRUMENTS[name]
     method: Object = {
         "id": world.new_id("payment_method"),
@@ -61,14 +63,14 @@ def make(world: World, name: str, billing_details: dict[str, Any], tags: dict[st
         "metadata": tags or {},
         "type": instrument.type,
     }
-    world.behind[method["id"]] = {"instrument": name}
+    world.hidden[method["id"]] = {"instrument": name}
     return world.add("payment_method", method)
 
 
-def attached(world: World, method_id: str, customer: Object, param: str) -> Object:
-    """Attach a payment method; of a name such as pm_card_visa, a new one is made. Cards that decline, decline here."""
-    name = named(method_id)
-    method = make(world, name, {}) if name else world.get("payment_method", method_id, param)
+def attach(world: World, method_id: str, customer: Object, param: str) -> Object:
+    """Attach a payment method; a name such as pm_card_visa creates one. Raise ApiError if it declines when attached."""
+    name = resolve_name(method_id)
+    method = create_method(world, name, {}) if name else world.get("payment_method", method_id, param)
     instrument = instrument_of(world, method["id"])
     if instrument.declines == "attach":
         raise instrument.error()

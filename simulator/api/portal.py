@@ -1,4 +1,4 @@
-"""The customer portal: configurations, and sessions that lead a customer to the hosted page."""
+"""The customer portal: its configurations, and sessions with the hosted page's URL."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from ..http import form, lists
 from ..http.form import boolean, choice, integer, list_of, metadata, nested, optional, text
 from ..http.route import Route, retrieving
 from ..world import Object, World
-from .customers import live_customer
+from .customers import get_customer
 
 SESSIONS = "/v1/billing_portal/sessions"
 CONFIGURATIONS = "/v1/billing_portal/configurations"
@@ -16,7 +16,7 @@ FLOWS = ("payment_method_update", "subscription_cancel", "subscription_update", 
 
 
 def create_portal_session(world: World, params: dict[str, Any]) -> Object:
-    customer = live_customer(world, params["customer"])
+    customer = get_customer(world, params["customer"])
     configuration = _configuration(world, params.get("configuration"))
     flow = _flow(world, params["flow_data"], customer, configuration) if "flow_data" in params else None
     session_id = world.new_id("billing_portal.session")
@@ -72,7 +72,7 @@ def list_configurations(world: World, params: dict[str, Any]) -> Object:
 
 
 def allowed_prices(world: World, configuration: Object) -> list[str]:
-    """The prices that a customer may change to: those listed or, with nothing listed, every active recurring one."""
+    """Return the prices a customer can change to: the configured ones, or every active recurring price."""
     feature = configuration["features"]["subscription_update"]
     if not feature["enabled"]:
         return []
@@ -171,7 +171,7 @@ def _blank_configuration(world: World, is_default: bool) -> Object:
                 "default_allowed_updates": ["price"],
                 "enabled": True,
                 "products": [],
-                # As the Dashboard has it for an account's own portal; a configuration of the API's has none.
+                # The Dashboard's default for an account's own portal; configurations made over the API prorate nothing.
                 "proration_behavior": "create_prorations" if is_default else "none",
                 "schedule_at_period_end": {"conditions": []},
                 "trial_update_behavior": "end_trial",

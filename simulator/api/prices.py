@@ -1,4 +1,4 @@
-"""Prices."""
+"""Prices: created, updated, listed, and moved between lookup keys."""
 
 from typing import Any
 
@@ -63,7 +63,7 @@ def update_price(world: World, params: dict[str, Any], price_id: str) -> Object:
 
 
 def active_price(world: World, price_id: str, param: str) -> Object:
-    """Find a price that is still sold."""
+    """Return a price that is active."""
     price = world.get("price", price_id, param)
     if not price["active"]:
         raise invalid(f"The price specified is inactive. This field only accepts active prices: {price_id}", param)
@@ -101,14 +101,14 @@ def _recurring(given: dict[str, Any]) -> Object:
 
 
 def _take_lookup_key(world: World, params: dict[str, Any], price_id: str) -> None:
-    """A lookup key belongs to one price; transfer_lookup_key takes it from the price that has it."""
+    """Free the wanted lookup key: `transfer_lookup_key` takes it from the price that holds it."""
     key = params.get("lookup_key")
     for holder in world.where("price", lookup_key=key) if key else []:
         if holder["id"] == price_id:
             continue
         if not params.get("transfer_lookup_key"):
             raise ApiError(
-                400, f"A price (`{holder['id']}`) already uses that lookup key.", param="lookup_key", is_kept=False
+                400, f"A price (`{holder['id']}`) already uses that lookup key.", param="lookup_key", is_replayed=False
             )
         with world.changing(holder, "price.updated"):
             holder["lookup_key"] = None

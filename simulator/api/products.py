@@ -1,8 +1,8 @@
-"""Products."""
+"""Products: created, updated, deleted, listed."""
 
 from typing import Any
 
-from ..errors import invalid, taken
+from ..errors import already_exists, invalid
 from ..http import form, lists
 from ..http.form import boolean, list_of, metadata, optional, text
 from ..http.route import Route, retrieving
@@ -23,7 +23,7 @@ FIELDS = {
 
 def create_product(world: World, params: dict[str, Any]) -> Object:
     if world.find("product", params.get("id")):
-        raise taken("product")
+        raise already_exists("product")
     product = {
         "id": params.get("id") or world.new_id("product", 14),
         "object": "product",

@@ -1,4 +1,4 @@
-"""Subscription schedules, from their start; not those made of a subscription, nor changes of phases."""
+"""Subscription schedules. Unsupported: schedules made from a subscription, and changes of phases."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ from ..http.form import boolean, choice, integer, list_of, metadata, nested, tex
 from ..http.route import Route, retrieving
 from ..webhooks.versions import plan_of
 from ..world import Object, World
-from .customers import live_customer
+from .customers import get_customer
 from .subscriptions import cancel_subscription, create_subscription, recurring_price, update_subscription
 
 PATH = "/v1/subscription_schedules"
 
 
 def create_schedule(world: World, params: dict[str, Any]) -> Object:
-    customer = live_customer(world, params["customer"])
+    customer = get_customer(world, params["customer"])
     begin = params.get("start_date", "now")
     begin = world.now if begin == "now" else int(begin)
     schedule_id = world.new_id("subscription_schedule")
@@ -30,13 +30,13 @@ def create_schedule(world: World, params: dict[str, Any]) -> Object:
         schedule["phases"].append(phase)
         begin = phase["end_date"]
     world.add("subscription_schedule", schedule)
-    schedules.plan(world, schedule)
+    schedules.schedule_phases(world, schedule)
     world.emit("subscription_schedule.created", schedule)
     return schedule
 
 
 def update_schedule(world: World, params: dict[str, Any], schedule_id: str) -> Object:
-    schedule = _going_on(world, schedule_id)
+    schedule = _running(world, schedule_id)
     with world.changing(schedule, "subscription_schedule.updated"):
         schedule["metadata"] = form.merge_metadata(schedule["metadata"], params.get("metadata"))
         schedule["end_behavior"] = params.get("end_behavior", schedule["end_behavior"])
@@ -44,8 +44,8 @@ def update_schedule(world: World, params: dict[str, Any], schedule_id: str) -> O
 
 
 def cancel_schedule(world: World, params: dict[str, Any], schedule_id: str) -> Object:
-    """Cancel a schedule, and its subscription: unless told otherwise with a credit, and an invoice of what is open."""
-    schedule = _going_on(world, schedule_id)
+    """Cancel a schedule and its subscription; by default with a credit, and an invoice for pending items."""
+    schedule = _running(world, schedule_id)
     subscription = world.find("subscription", schedule["subscription"])
     if subscription and subscription["status"] not in periods.ENDED:
         cancel_subscription(world, {"invoice_now": True, "prorate": True} | params, subscription["id"])
@@ -54,7 +54,7 @@ def cancel_schedule(world: World, params: dict[str, Any], schedule_id: str) -> O
 
 
 def release_schedule(world: World, params: dict[str, Any], schedule_id: str) -> Object:
-    schedule = _going_on(world, schedule_id)
+    schedule = _running(world, schedule_id)
     schedules.release(world, schedule, keeps_end=params.get("preserve_cancel_date", False))
     return schedule
 
@@ -65,7 +65,7 @@ def list_schedules(world: World, params: dict[str, Any]) -> Object:
 
 
 def begin_phase(world: World, schedule_id: str, moment: int) -> None:
-    """Make the subscription of the first phase, and change it for each that follows."""
+    """Start a phase: the first creates the subscription, later ones change it."""
     schedule = world.find("subscription_schedule", schedule_id)
     if schedule is None or schedule["status"] not in ("not_started", "active"):
         return
@@ -91,7 +91,7 @@ def _apply_phase(world: World, schedule: Object, phase: Object) -> None:
         update_subscription(world, {"items": items + leaving, **wanted}, subscription["id"])
 
 
-def _going_on(world: World, schedule_id: str) -> Object:
+def _running(world: World, schedule_id: str) -> Object:
     schedule = world.get("subscription_schedule", schedule_id)
     if schedule["status"] not in ("not_started", "active"):
         raise ApiError(400, f"This subscription schedule is {schedule['status']} and cannot be changed.")

@@ -1,19 +1,19 @@
-"""Subscriptions."""
+"""Subscriptions: created, changed, paused, resumed, canceled, listed."""
 
 from typing import Any
 
 from ..billing import discounts, invoices, lifecycle, payments, periods, prorations
 from ..clock import DAY
-from ..errors import ApiError, invalid, missing, missing_parameter, not_played
+from ..errors import ApiError, invalid, missing, missing_parameter, unsupported
 from ..http import form, lists
 from ..http.form import boolean, choice, integer, list_of, metadata, nested, optional, text, time_or
 from ..http.route import Route, retrieving
 from ..webhooks.versions import plan_of
 from ..world import Object, World
-from .customers import live_customer
-from .payment_methods import attached
+from .customers import get_customer
+from .payment_methods import attach
 from .prices import active_price
-from .test_clocks import visible
+from .test_clocks import visible_objects
 
 PATH = "/v1/subscriptions"
 STATUSES = ("active", "canceled", "incomplete", "incomplete_expired", "past_due", "paused", "trialing", "unpaid")
@@ -70,25 +70,25 @@ CHANGE_ONLY = {
 
 
 def create_subscription(world: World, params: dict[str, Any], *, by_schedule: bool = False) -> Object:
-    customer = live_customer(world, params["customer"])
+    customer = get_customer(world, params["customer"])
     if not params["items"]:
         raise missing_parameter("items")
     if params.get("payment_behavior") == "pending_if_incomplete":
-        raise not_played("payment_behavior=pending_if_incomplete")
+        raise unsupported("payment_behavior=pending_if_incomplete")
     subscription = _blank(world, customer, params.get("billing_mode", {}).get("type", "flexible"))
     subscription["trial_end"] = _trial_end(world, params)
     subscription["trial_start"] = world.now if subscription["trial_end"] else None
     items = [_item(world, subscription, given) for given in params["items"]]
-    subscription["items"] = lists.whole(items, f"/v1/subscription_items?subscription={subscription['id']}")
+    subscription["items"] = lists.embedded(items, f"/v1/subscription_items?subscription={subscription['id']}")
     subscription["currency"] = items[0]["price"]["currency"]
     if params.get("currency", subscription["currency"]) != subscription["currency"]:
-        raise not_played("a currency other than the price's own")
+        raise unsupported("a currency other than the price's own")
     _check_one_interval(subscription)
     _apply(world, subscription, params)
     behaviour = params.get("payment_behavior", "allow_incomplete")
     if not by_schedule:
         lifecycle.check_start(world, subscription, behaviour)
-    _grant(world, subscription, params)
+    _apply_discounts(world, subscription, params)
     lifecycle.start(world, subscription, behaviour, by_schedule=by_schedule)
     _schedule_end(world, subscription, params)
     return subscription
@@ -103,7 +103,7 @@ def update_subscription(world: World, params: dict[str, Any], subscription_id: s
     trial_end = _trial_end(world, params)
     with world.changing(subscription, periods.UPDATED):
         _apply(world, subscription, params)
-        _grant(world, subscription, params)
+        _apply_discounts(world, subscription, params)
         _schedule_end(world, subscription, params)
         invoice = _change_items(world, subscription, params)
         if trial_end:
@@ -118,9 +118,9 @@ def update_subscription(world: World, params: dict[str, Any], subscription_id: s
 
 def _check_change(params: dict[str, Any], is_trialing: bool) -> None:
     if params.get("payment_behavior", "allow_incomplete") != "allow_incomplete":
-        raise not_played(f"payment_behavior={params['payment_behavior']} for a subscription that there is")
+        raise unsupported(f"payment_behavior={params['payment_behavior']} for an existing subscription")
     if params.get("trial_end", "now") != "now" and not is_trialing:
-        raise not_played("a trial for a subscription that is not in one")
+        raise unsupported("a trial for a subscription that has none")
 
 
 def cancel_subscription(world: World, params: dict[str, Any], subscription_id: str) -> Object:
@@ -129,15 +129,15 @@ def cancel_subscription(world: World, params: dict[str, Any], subscription_id: s
         raise missing("subscription", subscription_id)
     subscription["cancellation_details"] |= params.get("cancellation_details", {})
     if params.get("prorate") and subscription["status"] != "trialing":
-        before, period = prorations.shares_of(subscription), periods.period_of(subscription)
+        before, period = prorations.priced_items(subscription), periods.period_of(subscription)
         periods.cancel(world, subscription)
         prorations.credit(world, subscription, before, period)
     else:
         periods.cancel(world, subscription)
     if params.get("invoice_now"):
         customer = world.get("customer", subscription["customer"])
-        if invoices.waiting_items(world, customer, subscription):
-            invoice = invoices.draw_up(world, customer, subscription, "subscription_update", period=False)
+        if invoices.pending_items(world, customer, subscription):
+            invoice = invoices.create_draft(world, customer, subscription, "subscription_update", period=False)
             invoices.finalize(world, invoice)
             payments.attempt(world, invoice)
     return subscription
@@ -165,9 +165,9 @@ def resume_subscription(world: World, params: dict[str, Any], subscription_id: s
 
 
 def pay_with(world: World, customer_id: str, method_id: str) -> str:
-    """Have a customer and its subscriptions that go on pay with this from now on; return the payment method's id."""
-    customer = live_customer(world, customer_id)
-    method_id = str(attached(world, method_id, customer, "payment_method")["id"])
+    """Make this the payment method of a customer and of its running subscriptions; return its id."""
+    customer = get_customer(world, customer_id)
+    method_id = str(attach(world, method_id, customer, "payment_method")["id"])
     with world.changing(customer, "customer.updated"):
         customer["invoice_settings"] = customer["invoice_settings"] | {"default_payment_method": method_id}
     for subscription in world.where("subscription", customer=customer_id):
@@ -177,14 +177,14 @@ def pay_with(world: World, customer_id: str, method_id: str) -> str:
 
 
 def list_subscriptions(world: World, params: dict[str, Any]) -> Object:
-    found = visible(world, "subscription", params)
+    found = visible_objects(world, "subscription", params)
     if "price" in params:
         found = [each for each in found if params["price"] in _price_ids(each)]
     return lists.page([each for each in found if _is_listed(each["status"], params.get("status"))], params, PATH)
 
 
 def _is_listed(status: str, wanted: str | None) -> bool:
-    """Without a wanted status, everything but the canceled."""
+    """Return whether a list shows this status; by default it omits canceled subscriptions."""
     if wanted == "ended":
         return status in periods.ENDED
     return wanted == "all" or status == wanted or (wanted is None and status != "canceled")
@@ -207,19 +207,22 @@ def _apply(world: World, subscription: Object, params: dict[str, Any]) -> None:
     subscription["trial_settings"] = {"end_behavior": subscription["trial_settings"]["end_behavior"] | behaviour}
 
 
-def _grant(world: World, subscription: Object, params: dict[str, Any]) -> None:
+def _apply_discounts(world: World, subscription: Object, params: dict[str, Any]) -> None:
     if "discounts" in params:
         owner = {"customer": subscription["customer"], "subscription": subscription["id"]}
-        granted = [discounts.grant(world, *discounts.found(world, each), **owner) for each in params["discounts"]]
+        granted = [
+            discounts.create_discount(world, *discounts.find_coupon(world, each), **owner)
+            for each in params["discounts"]
+        ]
         subscription["discounts"] = [each["id"] for each in granted]
 
 
 def _method_of(world: World, subscription: Object, given: str | None) -> str | None:
-    """The payment method of this id or `pm_...` name, attached; none unsets it, and the customer's is charged."""
+    """Attach the payment method and return its id. None unsets it, so that the customer's is charged."""
     if given is None:
         return None
     customer = world.get("customer", subscription["customer"])
-    return str(attached(world, given, customer, "default_payment_method")["id"])
+    return str(attach(world, given, customer, "default_payment_method")["id"])
 
 
 def _paused_collection(world: World, subscription: Object, given: dict[str, Any] | None) -> Object | None:
@@ -258,10 +261,10 @@ def _move_trial_end(world: World, subscription: Object, trial_end: int) -> None:
 
 
 def _change_items(world: World, subscription: Object, params: dict[str, Any]) -> Object | None:
-    """Change the items, prorated as asked; return the invoice that is to be charged for it now, if any."""
+    """Change the items, with proration; return the invoice to charge now, if there is one."""
     if not params.get("items"):
         return None
-    before, period = prorations.shares_of(subscription), periods.period_of(subscription)
+    before, period = prorations.priced_items(subscription), periods.period_of(subscription)
     for given in params["items"]:
         _change_item(world, subscription, given)
     _check_one_interval(subscription)
@@ -279,10 +282,10 @@ def _change_items(world: World, subscription: Object, params: dict[str, Any]) ->
     if behaviour != "none":
         prorations.prorate(world, subscription, before, period)
     customer = world.get("customer", subscription["customer"])
-    has_news = begins_anew or (behaviour == "always_invoice" and invoices.waiting_items(world, customer, subscription))
+    has_news = begins_anew or (behaviour == "always_invoice" and invoices.pending_items(world, customer, subscription))
     if not has_news:
         return None
-    return invoices.draw_up(world, customer, subscription, "subscription_update", period=begins_anew)
+    return invoices.create_draft(world, customer, subscription, "subscription_update", period=begins_anew)
 
 
 def _interval_of(price: Object) -> tuple[str, int]:
@@ -291,7 +294,7 @@ def _interval_of(price: Object) -> tuple[str, int]:
 
 def _check_one_interval(subscription: Object) -> None:
     if len({_interval_of(each["price"]) for each in subscription["items"]["data"]}) > 1:
-        raise not_played("items of different billing intervals in one subscription")
+        raise unsupported("items of different billing intervals in one subscription")
 
 
 def _trial_end(world: World, params: dict[str, Any]) -> int | None:

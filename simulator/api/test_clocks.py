@@ -1,4 +1,4 @@
-"""Test clocks: time of their own for some customers. The simulator's own time is one, which every other is on."""
+"""Test clocks, each with its own customers. Everybody else is on the simulator's own clock."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def advance_clock(world: World, params: dict[str, Any], clock_id: str) -> Object
 
 
 def delete_clock(world: World, _params: dict[str, Any], clock_id: str) -> Object:
-    """Delete a clock, and with it the customers that lived by it."""
+    """Delete a clock and the customers on it."""
     clock = world.get(KIND, clock_id)
     if clock_id == WORLD_CLOCK:
         raise ApiError(400, "The simulator's own time cannot be deleted.", param="test_clock")
@@ -51,9 +51,8 @@ def list_clocks(world: World, params: dict[str, Any]) -> Object:
     return lists.page(world.all(KIND), params, PATH)
 
 
-def visible(world: World, kind: str, params: dict[str, Any]) -> list[Object]:
-    """List what a list shows: what is on a test clock only when the clock or the customer is asked for. What is on the
-    simulator's own clock is always shown."""
+def visible_objects(world: World, kind: str, params: dict[str, Any]) -> list[Object]:
+    """Return what a list shows: objects on a test clock only if the clock or the customer is given as a filter."""
     found = [each for each in world.all(kind) if not each.get("deleted")]
     if "customer" in params:
         world.get("customer", params["customer"], "customer")

@@ -1,4 +1,4 @@
-"""Events as the v2 API fetches them."""
+"""Events in the v2 API: thin events, retrieved and listed."""
 
 import datetime
 import operator
@@ -15,7 +15,7 @@ PATH = "/v2/core/events"
 
 
 def retrieve_event(world: World, _params: dict[str, Any], event_id: str) -> Object:
-    return thin.fetched(thin.snapshot_of(world, event_id))
+    return thin.full_event(thin.find_snapshot(world, event_id))
 
 
 def list_events(world: World, params: dict[str, Any]) -> Object:
@@ -26,20 +26,20 @@ def list_events(world: World, params: dict[str, Any]) -> Object:
     found = [
         event
         for event in world.all("event")
-        if (not wanted or thin.type_of(event["type"]) in wanted)
+        if (not wanted or thin.thin_type(event["type"]) in wanted)
         and params.get("object_id") in (None, event["data"]["object"]["id"])
         and all(HOLDS[name](event["created"], bound) for name, bound in bounds.items())
     ]
-    return v2.page([thin.fetched(each) for each in found], params, PATH)
+    return v2.page([thin.full_event(each) for each in found], params, PATH)
 
 
 def _moment(value: str, name: str) -> float:
     try:
         moment = datetime.datetime.fromisoformat(value)
     except ValueError:
-        raise invalid(f"{name} must be a time as RFC 3339 writes it.", name) from None
+        raise invalid(f"{name} must be an RFC 3339 time.", name) from None
     if moment.tzinfo is None:
-        raise invalid(f"{name} must say its time zone.", name)
+        raise invalid(f"{name} must have a time zone.", name)
     return moment.timestamp()
 
 

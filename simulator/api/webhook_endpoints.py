@@ -1,4 +1,4 @@
-"""Webhook endpoints. The signing secret is told once, at creation."""
+"""Webhook endpoints. Only the response to their creation shows the signing secret."""
 
 from typing import Any
 

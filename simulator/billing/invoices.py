@@ -1,72 +1,71 @@
-"""Invoices: drawn up, finalized, closed. Whether they are paid is told in collecting."""
+"""Invoices: drafted, finalized, closed. Their payment is in payments.py."""
 
 from typing import Any
 
 from ..clock import HOUR
-from ..http.lists import whole
+from ..http.lists import embedded
 from ..world import Object, World
 from . import discounts
 from .periods import period_of
 
-DRAFT_SECONDS = HOUR  # a renewal's invoice can be edited for an hour before it is charged
+DRAFT_SECONDS = HOUR  # a renewal's invoice can be edited for an hour
 
 
-def draw_up(
+def create_draft(
     world: World,
     customer: Object,
     subscription: Object | None = None,
     reason: str = "manual",
     *,
     period: bool = True,
-    waiting: bool = True,
+    include_pending: bool = True,
 ) -> Object:
-    """Make an invoice, as a draft.
+    """Create a draft invoice.
 
-    Shape   period: whether the subscription's present period is billed; waiting: whether the invoice items that wait
-            for an invoice are
+    Shape   period: bill the subscription's current period; include_pending: bill pending invoice items
     """
     invoice = _blank(world, customer, subscription, reason)
     lines = []
     if subscription and period:
         lines = [_line_of_item(world, invoice["id"], subscription, each) for each in subscription["items"]["data"]]
-    for item in reversed(waiting_items(world, customer, subscription)) if waiting else ():
+    for item in reversed(pending_items(world, customer, subscription)) if include_pending else ():
         item["invoice"] = invoice["id"]
         lines.append(_line_of_invoiceitem(world, item))
-    in_force = discounts.in_force(world, subscription) if subscription else []
+    in_force = discounts.active_discounts(world, subscription) if subscription else []
     for discount_id in in_force:
-        _take_off(world, discount_id, lines)
+        _apply_discount(world, discount_id, lines)
     invoice["discounts"] = in_force
-    invoice["lines"] = whole(lines, f"/v1/invoices/{invoice['id']}/lines")
-    _sum_up(invoice, in_force, lines)
-    _set_due(invoice, customer)
+    invoice["lines"] = embedded(lines, f"/v1/invoices/{invoice['id']}/lines")
+    _set_totals(invoice, in_force, lines)
+    _set_amount_due(invoice, customer)
     world.add("invoice", invoice)
     if subscription:
-        discounts.used(world, subscription)
+        discounts.remove_used(world, subscription)
         subscription["latest_invoice"] = invoice["id"]
     world.emit("invoice.created", invoice)
     return invoice
 
 
-def waiting_items(world: World, customer: Object, subscription: Object | None) -> list[Object]:
-    """List the invoice items that no invoice has yet: the customer's, and of the subscription's none but this one's."""
+def pending_items(world: World, customer: Object, subscription: Object | None) -> list[Object]:
+    """Return the customer's items that are on no invoice yet, without those of other subscriptions."""
     of_customer = world.where("invoiceitem", customer=customer["id"], invoice=None)
     return [each for each in of_customer if _subscription_id_of(each) in (None, subscription and subscription["id"])]
 
 
-def finalize_later(world: World, invoice: Object, *, is_wanted: bool = True) -> None:
-    """Leave the invoice a draft for an hour, as Stripe does with renewals, or until somebody finalizes it."""
-    invoice["automatically_finalizes_at"] = world.now + DRAFT_SECONDS if is_wanted else None
-    if is_wanted:
+def schedule_finalization(world: World, invoice: Object, *, enabled: bool = True) -> None:
+    """Finalize the draft in an hour, as Stripe does with renewals; if not enabled, only on request."""
+    invoice["automatically_finalizes_at"] = world.now + DRAFT_SECONDS if enabled else None
+    if enabled:
         world.clock.schedule(invoice["automatically_finalizes_at"], "finalize", invoice["id"])
 
 
 def finalize(world: World, invoice: Object) -> None:
-    """Make a draft an open invoice, with a number, to be paid."""
+    """Turn a draft into an open invoice with a number."""
     customer = world.get("customer", invoice["customer"])
     if not customer.get("deleted"):
-        _set_due(invoice, customer)
+        _set_amount_due(invoice, customer)
         with world.changing(customer, "customer.updated"):
-            customer["balance"] = invoice["ending_balance"] = _left_of_balance(invoice)
+            customer["balance"] = invoice["ending_balance"] = _remaining_balance(invoice)
         invoice["number"] = f"{customer['invoice_prefix']}-{customer['next_invoice_sequence']:04d}"
         customer["next_invoice_sequence"] += 1
     invoice |= {"status": "open", "automatically_finalizes_at": None, "effective_at": world.now}
@@ -77,7 +76,7 @@ def finalize(world: World, invoice: Object) -> None:
 
 
 def close(world: World, invoice: Object, status: str) -> None:
-    """Void an invoice, or write it off as uncollectible."""
+    """Void an invoice, or mark it as uncollectible."""
     invoice |= {"status": status, "auto_advance": False, "next_payment_attempt": None}
     name = {"void": "voided_at", "uncollectible": "marked_uncollectible_at"}[status]
     invoice["status_transitions"][name] = world.now
@@ -85,7 +84,7 @@ def close(world: World, invoice: Object, status: str) -> None:
 
 
 def subscription_of(world: World, invoice: Object) -> Object | None:
-    """Return the subscription that an invoice is of; None for a one-off invoice."""
+    """Return an invoice's subscription; None for a one-off invoice."""
     details = (invoice["parent"] or {}).get("subscription_details")
     return world.get("subscription", details["subscription"]) if details else None
 
@@ -94,14 +93,16 @@ def _subscription_id_of(item: Object) -> str | None:
     return item["parent"]["subscription_details"]["subscription"] if item["parent"] else None
 
 
-def _take_off(world: World, discount_id: str, lines: list[Object]) -> None:
+def _apply_discount(world: World, discount_id: str, lines: list[Object]) -> None:
     discountable = [each for each in lines if each["discountable"]]
     left = [each["amount"] - sum(taken["amount"] for taken in each["discount_amounts"]) for each in discountable]
-    for line, amount in zip(discountable, discounts.off(discounts.coupon_of(world, discount_id), left), strict=True):
+    for line, amount in zip(
+        discountable, discounts.amounts_off(discounts.coupon_of(world, discount_id), left), strict=True
+    ):
         line["discount_amounts"].append({"amount": amount, "discount": discount_id})
 
 
-def _sum_up(invoice: Object, discount_ids: list[str], lines: list[Object]) -> None:
+def _set_totals(invoice: Object, discount_ids: list[str], lines: list[Object]) -> None:
     invoice["subtotal"] = invoice["subtotal_excluding_tax"] = sum(line["amount"] for line in lines)
     invoice["total_discount_amounts"] = [
         {
@@ -116,13 +117,13 @@ def _sum_up(invoice: Object, discount_ids: list[str], lines: list[Object]) -> No
     invoice["total"] = invoice["total_excluding_tax"] = invoice["subtotal"] - taken
 
 
-def _set_due(invoice: Object, customer: Object) -> None:
-    """Settle the total with what the customer has to his credit, or owes from before."""
+def _set_amount_due(invoice: Object, customer: Object) -> None:
+    """Apply the customer's balance, credit or debt, to the invoice's total."""
     invoice["starting_balance"] = customer["balance"]
     invoice["amount_due"] = invoice["amount_remaining"] = max(0, invoice["total"] + customer["balance"])
 
 
-def _left_of_balance(invoice: Object) -> int:
+def _remaining_balance(invoice: Object) -> int:
     return min(0, int(invoice["total"] + invoice["starting_balance"]))
 
 

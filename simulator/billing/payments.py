@@ -1,4 +1,4 @@
-"""Collecting what is owed: charged, authenticated, tried again, given up, or days on its way from a bank."""
+"""Payments of invoices: charges, authentication, retries, and delayed bank payments."""
 
 from ..clock import DAY
 from ..errors import ApiError
@@ -8,67 +8,66 @@ from . import invoices, periods
 from .periods import UPDATED
 
 NO_PAYMENT_METHOD = "This customer has no attached payment source or default payment method."
-OWING = ("incomplete", "past_due", "unpaid")
+UNPAID_STATUSES = ("incomplete", "past_due", "unpaid")
 
 
 def instrument_of(world: World, method_id: str) -> Instrument:
-    """Return the test card or account that a payment method stands for."""
-    return INSTRUMENTS[world.behind[method_id]["instrument"]]
+    """Return the test card or bank account behind a payment method."""
+    return INSTRUMENTS[world.hidden[method_id]["instrument"]]
 
 
-def foresee(world: World, method_id: str) -> Outcome:
-    """Tell what becomes of charging a payment method now."""
-    return instrument_of(world, method_id).charged(world.behind[method_id].get("authenticated", False))
+def expected_outcome(world: World, method_id: str) -> Outcome:
+    """Return the outcome of charging a payment method now."""
+    return instrument_of(world, method_id).outcome(world.hidden[method_id].get("authenticated", False))
 
 
 def instrument_for(world: World, invoice: Object, method_id: str | None) -> Instrument:
-    """Return what an invoice is charged to: what was named, else the subscription's, else the customer's."""
+    """Return what an invoice is charged to: the given payment method, else the subscription's or customer's."""
     customer = world.get("customer", invoice["customer"])
     subscription = invoices.subscription_of(world, invoice)
     return instrument_of(world, method_id or periods.payment_method_of(subscription, customer) or "")
 
 
 def authenticate(world: World, method_id: str) -> None:
-    """The customer has shown the bank who he is: for good, or only for the payment at hand."""
-    world.behind[method_id]["authenticated"] = True
+    """Record that the customer confirmed to the bank."""
+    world.hidden[method_id]["authenticated"] = True
 
 
 def forget_authentication(world: World, method_id: str) -> None:
-    """The payment at hand is over."""
+    """Require a new confirmation for the next payment, if the card asks for one each time."""
     if instrument_of(world, method_id).authenticates == "always":
-        world.behind[method_id]["authenticated"] = False
+        world.hidden[method_id]["authenticated"] = False
 
 
 def attempt(world: World, invoice: Object, method_id: str | None = None, *, by_schedule: bool = True) -> Outcome:
-    """Charge an open invoice and let its subscription follow.
+    """Charge an open invoice, and update its subscription's status.
 
-    Shape   by_schedule: an attempt of Stripe's own, which counts, and after which the next is planned; the customer's
-            own attempts do not move the schedule
-    Errors  ApiError when there is nothing to charge and this is not Stripe's own attempt
+    Shape   by_schedule: an automatic attempt, which counts and schedules the next; the customer's own attempts do not
+    Errors  ApiError when there is no payment method and the attempt is not automatic
     """
     customer = world.get("customer", invoice["customer"])
     subscription = invoices.subscription_of(world, invoice)
     method_id = method_id or periods.payment_method_of(subscription, customer)
     if not invoice["amount_due"]:
-        settle(world, invoice)
+        mark_paid(world, invoice)
         return "paid"
     if method_id is None and not by_schedule:
         raise ApiError(400, NO_PAYMENT_METHOD, code="resource_missing")
-    outcome = foresee(world, method_id) if method_id else "declined"
+    outcome = expected_outcome(world, method_id) if method_id else "declined"
     if method_id:
         forget_authentication(world, method_id)
     if outcome == "paid":
-        _count(invoice, by_schedule)
-        settle(world, invoice)
+        _count_attempt(invoice, by_schedule)
+        mark_paid(world, invoice)
     elif outcome == "pending":
-        _await_bank(world, invoice, str(method_id), by_schedule)
+        _start_delayed_payment(world, invoice, str(method_id), by_schedule)
     else:
         _fail(world, invoice, by_schedule=by_schedule, needs_action=outcome == "action")
     return outcome
 
 
-def settle(world: World, invoice: Object) -> None:
-    """Mark the invoice paid, and its subscription with it."""
+def mark_paid(world: World, invoice: Object) -> None:
+    """Mark the invoice paid, and activate its subscription."""
     invoice |= {"status": "paid", "attempted": True, "amount_paid": invoice["amount_due"], "amount_remaining": 0}
     invoice["next_payment_attempt"] = None
     invoice["status_transitions"]["paid_at"] = world.now
@@ -77,37 +76,37 @@ def settle(world: World, invoice: Object) -> None:
     subscription = invoices.subscription_of(world, invoice)
     if subscription is None or subscription["latest_invoice"] != invoice["id"]:
         return
-    if subscription["status"] in OWING:
+    if subscription["status"] in UNPAID_STATUSES:
         periods.set_status(world, subscription, "active")
-    elif world.behind.get(invoice["id"], {}).get("resumes"):
+    elif world.hidden.get(invoice["id"], {}).get("resumes"):
         subscription |= {"status": "active", "status_details": None}
         world.emit("customer.subscription.resumed", subscription)
 
 
 def retry(world: World, invoice_id: str, moment: int) -> None:
-    """Try a failed payment again, when that is still what was planned."""
+    """Retry a failed payment, if the retry is still scheduled for this moment."""
     invoice = world.find("invoice", invoice_id)
     if invoice and invoice["status"] == "open" and invoice["next_payment_attempt"] == moment:
         attempt(world, invoice)
 
 
-def answer_of_bank(world: World, invoice_id: str, _moment: int) -> None:
-    """The bank says at last whether it pays a delayed payment."""
+def receive_bank_answer(world: World, invoice_id: str, _moment: int) -> None:
+    """Settle a delayed payment: the bank has answered."""
     invoice = world.find("invoice", invoice_id)
     if invoice is None or invoice["status"] != "open":
         return
-    waiting = world.behind[invoice_id].pop("waiting")
+    waiting = world.hidden[invoice_id].pop("waiting")
     instrument = instrument_of(world, waiting["method"])
     if instrument.declines:
         _fail(world, invoice, by_schedule=waiting["by_schedule"])
     else:
-        settle(world, invoice)
+        mark_paid(world, invoice)
     for session in world.where("checkout.session", invoice=invoice_id):
-        tell_session(world, session, paid=not instrument.declines)
+        finish_delayed_payment(world, session, paid=not instrument.declines)
 
 
-def tell_session(world: World, session: Object, *, paid: bool) -> None:
-    """Tell of a Checkout Session whether its delayed payment came."""
+def finish_delayed_payment(world: World, session: Object, *, paid: bool) -> None:
+    """Emit the event for a Checkout Session's delayed payment."""
     if paid:
         session["payment_status"] = "paid"
     kind = "async_payment_succeeded" if paid else "async_payment_failed"
@@ -115,31 +114,31 @@ def tell_session(world: World, session: Object, *, paid: bool) -> None:
 
 
 def is_waiting(world: World, invoice: Object) -> bool:
-    """Whether a payment of this invoice is on its way."""
-    return "waiting" in world.behind.get(invoice["id"], {})
+    """Return whether a delayed payment of this invoice is pending."""
+    return "waiting" in world.hidden.get(invoice["id"], {})
 
 
 def give_up(world: World, subscription: Object, status: str) -> None:
-    """Stop collecting, as the account has set: "canceled", "unpaid", or "past_due" for ever."""
+    """Stop collecting. The account's rule says how: "canceled", "unpaid", or "past_due" forever."""
     if status == "canceled":
         periods.cancel(world, subscription, "payment_failed")
     elif status == "unpaid":
         periods.set_status(world, subscription, "unpaid")
 
 
-def _await_bank(world: World, invoice: Object, method_id: str, by_schedule: bool) -> None:
-    """A subscription whose payment is on its way counts as active: so says Stripe."""
-    _count(invoice, by_schedule)
+def _start_delayed_payment(world: World, invoice: Object, method_id: str, by_schedule: bool) -> None:
+    """Wait for the bank. As at Stripe, the subscription is active while the payment is pending."""
+    _count_attempt(invoice, by_schedule)
     invoice |= {"attempted": True, "next_payment_attempt": None}
-    world.behind.setdefault(invoice["id"], {})["waiting"] = {"method": method_id, "by_schedule": by_schedule}
+    world.hidden.setdefault(invoice["id"], {})["waiting"] = {"method": method_id, "by_schedule": by_schedule}
     world.clock.schedule(world.now + world.rules.delayed_payment_days * DAY, "answer_of_bank", invoice["id"])
     subscription = invoices.subscription_of(world, invoice)
-    if subscription and subscription["status"] in OWING:
+    if subscription and subscription["status"] in UNPAID_STATUSES:
         periods.set_status(world, subscription, "active")
 
 
 def _fail(world: World, invoice: Object, *, by_schedule: bool, needs_action: bool = False) -> None:
-    _count(invoice, by_schedule)
+    _count_attempt(invoice, by_schedule)
     invoice["attempted"] = True
     subscription = invoices.subscription_of(world, invoice)
     is_retried = subscription is not None and subscription["status"] != "incomplete"
@@ -162,5 +161,5 @@ def _fail(world: World, invoice: Object, *, by_schedule: bool, needs_action: boo
         give_up(world, subscription, world.rules.after_retries)
 
 
-def _count(invoice: Object, by_schedule: bool) -> None:
+def _count_attempt(invoice: Object, by_schedule: bool) -> None:
     invoice["attempt_count"] += 1 if by_schedule else 0

@@ -1,4 +1,4 @@
-"""Where a subscription stands: its period, what it costs, its status, its end."""
+"""A subscription's current period, status, end, and payment method."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ UPDATED = "customer.subscription.updated"
 
 
 def period_of(subscription: Object) -> tuple[int, int]:
-    """Return when the subscription's present period starts and ends; its items share it."""
+    """Return the start and end of the current period, which all items share."""
     item = subscription["items"]["data"][0]
     return item["current_period_start"], item["current_period_end"]
 
 
 def set_period(world: World, subscription: Object, start: int, end: int) -> None:
-    """Set the period of every item; its end is when the subscription is due for renewal."""
+    """Set the period of every item, and schedule the renewal at its end."""
     for item in subscription["items"]["data"]:
         item["current_period_start"], item["current_period_end"] = start, end
     world.clock.schedule(end, "renew", subscription["id"])
@@ -29,13 +29,13 @@ def next_period_end(subscription: Object, start: int) -> int:
 
 
 def set_status(world: World, subscription: Object, status: str, **changes: Any) -> None:
-    """Change the status, and what goes with it, with the event that tells."""
+    """Change the status and these fields, and emit the event."""
     with world.changing(subscription, UPDATED):
         subscription |= {"status": status} | changes
 
 
 def cancel(world: World, subscription: Object, reason: str = "cancellation_requested") -> None:
-    """End the subscription now; what it still owes is no longer collected by itself."""
+    """End the subscription now, and stop automatic collection of its invoices."""
     now = world.now
     subscription |= {"status": "canceled", "ended_at": now, "canceled_at": subscription["canceled_at"] or now}
     subscription["cancellation_details"]["reason"] = reason
@@ -47,6 +47,6 @@ def cancel(world: World, subscription: Object, reason: str = "cancellation_reque
 
 
 def payment_method_of(subscription: Object | None, customer: Object) -> str | None:
-    """Name what will be charged: the subscription's own payment method, else the customer's."""
+    """Return the payment method to charge: the subscription's own, else the customer's."""
     own: str | None = subscription["default_payment_method"] if subscription else None
     return own or customer["invoice_settings"]["default_payment_method"]

@@ -1,9 +1,9 @@
-"""`expand[]`: related objects in the place of their ids."""
+"""`expand[]`: related objects in place of their ids."""
 
 from typing import Any
 
 from ..errors import invalid
-from ..world import Object, World, copied
+from ..world import Object, World, copy_json
 
 RELATED = {
     "coupon": "coupon",
@@ -22,8 +22,8 @@ RELATED = {
 
 
 def expanded(world: World, answer: Object, paths: list[str]) -> Object:
-    """Return a copy of the answer in which every path is expanded."""
-    answer = copied(answer)
+    """Return a copy of the object with every path expanded."""
+    answer = copy_json(answer)
     for path in paths:
         if path.count(".") >= 4:
             raise invalid("You cannot expand more than 4 levels of a property", f"expand[{path}]")
@@ -43,9 +43,9 @@ def _expand(world: World, node: Any, path: list[str], whole: str) -> None:
     if isinstance(value, str):
         if name not in RELATED:
             raise invalid(f"This property cannot be expanded ({whole}).", f"expand[{whole}]")
-        node[name] = copied(world.get(RELATED[name], value, f"expand[{whole}]"))
+        node[name] = copy_json(world.get(RELATED[name], value, f"expand[{whole}]"))
     elif isinstance(value, list) and name in RELATED:
         ids = [each if isinstance(each, str) else each["id"] for each in value]
-        node[name] = [copied(world.get(RELATED[name], each, f"expand[{whole}]")) for each in ids]
+        node[name] = [copy_json(world.get(RELATED[name], each, f"expand[{whole}]")) for each in ids]
     if rest and node[name] is not None:
         _expand(world, node[name], rest, whole)

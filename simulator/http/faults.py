@@ -1,4 +1,4 @@
-"""An API that misbehaves, on demand."""
+"""Faults of the API, on demand: errors, cut connections, delays, rate limits."""
 
 import random
 import threading
@@ -18,20 +18,19 @@ Failure = Literal["none", "rate_limit", "error", "error_after", "cut", "cut_afte
 
 @dataclass
 class ApiFaults:
-    """What is wrong with the API. As it is made, nothing is.
+    """The API's faults. By default there are none.
 
-    Shape   failure: what becomes of a request. "rate_limit" answers 429 and "error" 500, both without carrying it out;
-            "error_after" answers 500 and has carried it out; "cut" closes the connection without carrying it out,
-            "cut_after" when it was carried out, and "cut_within" then, in the middle of the answer; "hang" never
-            answers, nor carries out, until the client goes away. With an idempotency key the 500 is what is
-            replayed, as Stripe does.
-            path: where an address must begin to be hit; requests: how many more are, None for all that come;
-            share: how many of those, from 0 to 1, by the simulator's seed.
-            restricted_key_may: what keys that begin with rk_test_ may: names of Stripe's such as "customer_read" or
-            "subscription_write", which implies reading; None for everything
-    Units   latency_seconds: how much later each request that is hit is answered; other requests go on.
-            list_lag_seconds: on the simulator's clock; what is newer is found by its id and missing from lists
-            requests_per_second: of those to the path; more are answered 429; 0 for no limit. Stripe's: 25 in a sandbox
+    Shape   failure: how a request fails. "rate_limit" (429) and "error" (500) do not execute the request;
+            "error_after" executes it and answers 500; "cut" closes the connection without executing the request,
+            "cut_after" after executing it, "cut_within" in the middle of the response; "hang" neither executes nor
+            answers until the client disconnects. A 500 is replayed for its idempotency key, as Stripe does.
+            path: only requests whose path starts with this are hit; requests: how many more are hit, None for all;
+            share: the share of them that is hit, 0 to 1, repeatable by the simulator's seed.
+            restricted_key_may: the permissions of rk_test_ keys, by Stripe's names such as "customer_read" or
+            "subscription_write", which includes reading; None permits everything
+    Units   latency_seconds: the delay of each request that is hit; other requests are not delayed.
+            list_lag_seconds: on the simulator's clock; lists omit newer objects, which their id still finds.
+            requests_per_second: to the path; more are answered 429; 0 is no limit. Stripe's is 25 in a sandbox
     """
 
     failure: Failure = "none"
@@ -45,21 +44,21 @@ class ApiFaults:
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
-            raise ValueError("share is from 0 to 1")
+            raise ValueError("share must be from 0 to 1")
 
 
-class Misbehaviour:
-    """Decides which requests the faults hit. Random of its own, so that ids are the same with faults and without."""
+class FaultInjector:
+    """Decides which requests the faults hit. It has its own random numbers, so faults do not change ids."""
 
     def __init__(self, seed: int | None) -> None:
         self.faults = ApiFaults()
-        self.has_ended = threading.Event()
+        self.stopped = threading.Event()
         self._random = random.Random(seed)
         self._lock = threading.Lock()
         self._recent: deque[float] = deque()
 
-    def strike(self, path: str, now: float) -> Failure:
-        """Tell what becomes of a request to this path, and wait as long as its answer is to be late."""
+    def failure_for(self, path: str, now: float) -> Failure:
+        """Return how a request to this path fails, after waiting for its latency."""
         faults = self.faults
         if not path.startswith(faults.path):
             return "none"
@@ -68,16 +67,16 @@ class Misbehaviour:
                 return "rate_limit"
             if not self._is_hit(faults):
                 return "none"
-        self.has_ended.wait(faults.latency_seconds)
+        self.stopped.wait(faults.latency_seconds)
         return faults.failure
 
-    def hold(self, is_gone: Callable[[], bool]) -> None:
-        """Keep a request waiting until its client is gone, the simulator ends or nothing hangs any more."""
-        while not is_gone() and self.faults.failure == "hang" and not self.has_ended.wait(HOLD_SECONDS):
+    def hang(self, is_gone: Callable[[], bool]) -> None:
+        """Block until the client disconnects, the simulator stops or the fault is cleared."""
+        while not is_gone() and self.faults.failure == "hang" and not self.stopped.wait(HOLD_SECONDS):
             pass
 
     def lag_for(self, path: str) -> int:
-        """Return how many seconds a list at this path lags behind."""
+        """Return by how many seconds lists at this path lag."""
         return self.faults.list_lag_seconds if path.startswith(self.faults.path) else 0
 
     def _is_too_many(self, now: float, limit: int) -> bool:
@@ -98,17 +97,22 @@ class Misbehaviour:
         return True
 
 
-def too_many() -> ApiError:
-    return ApiError(429, "Request rate limit exceeded. (The simulator was asked to.)", code="rate_limit", is_kept=False)
+def rate_limited() -> ApiError:
+    return ApiError(
+        429,
+        "Request rate limit exceeded. (A simulated fault.)",
+        code="rate_limit",
+        is_replayed=False,
+    )
 
 
-def broken() -> ApiError:
-    """Stripe keeps a 500 under the idempotency key, and replays it."""
-    return ApiError(500, "Something went wrong on Stripe's end. (The simulator was asked to.)", kind="api_error")
+def server_error() -> ApiError:
+    """Return a 500, which Stripe replays for its idempotency key."""
+    return ApiError(500, "Something went wrong on Stripe's end. (A simulated fault.)", kind="api_error")
 
 
 def cut_within(body: str) -> Iterator[bytes]:
-    """Send the first half and close the connection."""
+    """Yield the first half of the body, then close the connection."""
     whole = body.encode()
     yield whole[: len(whole) // 2]
-    raise ClientDisconnected  # which makes waitress close without a word
+    raise ClientDisconnected  # makes waitress close the connection without a response

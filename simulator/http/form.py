@@ -1,4 +1,4 @@
-"""Stripe's form encoding: `items[0][price]=...`, and what each parameter may hold."""
+"""Stripe's form encoding, `items[0][price]=...`, and the types of parameters."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from typing import Any
 
 from ..errors import invalid, missing_parameter, unknown_parameter
 
-Kind = Callable[[Any, str], Any]
-"""Checks a raw value and returns what it stands for; the text is the parameter's name, for the error."""
+Parser = Callable[[Any, str], Any]
+"""Takes a raw value and the parameter's name, and returns the parsed value or raises ApiError."""
 
 
 def decode(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """Turn `a[b][0]=c` pairs into nested dicts and lists; the values stay texts."""
+    """Turn `a[b][0]=c` pairs into nested dicts and lists of strings."""
     tree: dict[str, Any] = {}
     for name, value in pairs:
         head, *rest = name.replace("]", "").split("[")
@@ -35,22 +35,22 @@ def _with_lists(node: Any) -> Any:
     return {key: _with_lists(value) for key, value in node.items()}
 
 
-def check(params: Mapping[str, Any], kinds: Mapping[str, Kind], required: Iterable[str] = ()) -> dict[str, Any]:
-    """Check every parameter, as Stripe does before it does anything."""
+def parse(params: Mapping[str, Any], parsers: Mapping[str, Parser], required: Iterable[str] = ()) -> dict[str, Any]:
+    """Parse every parameter. Like Stripe, refuse the request before anything has changed."""
     for name in required:
         if params.get(name) in (None, ""):
             raise missing_parameter(name)
-    return _check_each(params, kinds, "")
+    return _parse_each(params, parsers, "")
 
 
-def _check_each(params: Mapping[str, Any], kinds: Mapping[str, Kind], within: str) -> dict[str, Any]:
-    checked = {}
+def _parse_each(params: Mapping[str, Any], parsers: Mapping[str, Parser], within: str) -> dict[str, Any]:
+    parsed = {}
     for name, value in params.items():
         full = f"{within}[{name}]" if within else name
-        if name not in kinds:
-            raise unknown_parameter(full, kinds)
-        checked[name] = kinds[name](value, full)
-    return checked
+        if name not in parsers:
+            raise unknown_parameter(full, parsers)
+        parsed[name] = parsers[name](value, full)
+    return parsed
 
 
 def text(value: Any, name: str) -> str:
@@ -81,17 +81,17 @@ def boolean(value: Any, name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Optional:
-    """An empty text unsets the field."""
+    """Parses an empty string as None, which unsets the field."""
 
-    kind: Kind
+    parser: Parser
 
     def __call__(self, value: Any, name: str) -> Any:
-        return None if value == "" else self.kind(value, name)
+        return None if value == "" else self.parser(value, name)
 
 
 @dataclass(frozen=True, slots=True)
 class TimeOr:
-    """A time in Unix seconds, or one of these words."""
+    """Parses a time in Unix seconds, or one of these words."""
 
     words: tuple[str, ...]
 
@@ -107,48 +107,49 @@ class Choice:
         if value not in self.words:
             words = ", ".join(self.words)
             raise invalid(
-                f"Invalid {name}: {value}. If Stripe has it, the simulator does not play it; it plays: {words}.", name
+                f"Invalid {name}: {value}. If Stripe has it, the simulator does not support it; it supports: {words}.",
+                name,
             )
         return str(value)
 
 
 @dataclass(frozen=True, slots=True)
 class ListOf:
-    kind: Kind
+    parser: Parser
 
     def __call__(self, value: Any, name: str) -> list[Any]:
         if value == "":
             return []
         if not isinstance(value, list):
             raise invalid("Invalid array", name)
-        return [self.kind(each, f"{name}[{position}]") for position, each in enumerate(value)]
+        return [self.parser(each, f"{name}[{position}]") for position, each in enumerate(value)]
 
 
 @dataclass(frozen=True, slots=True)
 class Nested:
-    kinds: Mapping[str, Kind]
+    parsers: Mapping[str, Parser]
 
     def __call__(self, value: Any, name: str) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise invalid("Invalid object", name)
-        return _check_each(value, self.kinds, name)
+        return _parse_each(value, self.parsers, name)
 
 
-optional: Callable[[Kind], Kind] = Optional
-list_of: Callable[[Kind], Kind] = ListOf
-nested: Callable[[Mapping[str, Kind]], Kind] = Nested
+optional: Callable[[Parser], Parser] = Optional
+list_of: Callable[[Parser], Parser] = ListOf
+nested: Callable[[Mapping[str, Parser]], Parser] = Nested
 
 
-def time_or(*words: str) -> Kind:
+def time_or(*words: str) -> Parser:
     return TimeOr(words)
 
 
-def choice(*words: str) -> Kind:
+def choice(*words: str) -> Parser:
     return Choice(words)
 
 
 def metadata(value: Any, name: str) -> dict[str, str]:
-    """Up to 50 keys of 40 characters, values of 500. An empty text for all of it clears it."""
+    """Parse metadata: keys of up to 40 characters, values of up to 500. An empty string clears all of it."""
     if value == "":
         return {"": ""}
     if not isinstance(value, dict) or not all(isinstance(each, str) for each in value.values()):
@@ -160,7 +161,7 @@ def metadata(value: Any, name: str) -> dict[str, str]:
 
 
 def merge_metadata(present: dict[str, str], given: Mapping[str, str] | None) -> dict[str, str]:
-    """Merge as Stripe does: an empty value removes its key, the empty text removes all."""
+    """Merge as Stripe does: an empty value removes its key, an empty string removes all."""
     if given == {"": ""}:
         return {}
     merged = present | dict(given or {})
@@ -171,11 +172,11 @@ PERIOD = {"gt": integer, "gte": integer, "lt": integer, "lte": integer}
 
 
 def created(value: Any, name: str) -> dict[str, int]:
-    """A time, or a range of times."""
+    """Parse a time, or a range of times."""
     if isinstance(value, dict):
-        return _check_each(value, PERIOD, name)
+        return _parse_each(value, PERIOD, name)
     return {"gte": integer(value, name), "lte": integer(value, name)}
 
 
-LIST: dict[str, Kind] = {"limit": integer, "starting_after": text, "ending_before": text}
-"""What every list takes."""
+LIST: dict[str, Parser] = {"limit": integer, "starting_after": text, "ending_before": text}
+"""The parameters of every list."""

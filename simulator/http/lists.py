@@ -1,4 +1,4 @@
-"""Lists, newest first, in pages."""
+"""Lists of the v1 API, newest first, in pages."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from ..world import Object
 
 
 def page(objects: Sequence[Object], params: dict[str, Any], url: str, created: str = "created") -> Object:
-    """Cut the page that limit, starting_after and ending_before ask for."""
+    """Return the page for limit, starting_after and ending_before."""
     limit = params.get("limit", 10)
     if not 1 <= limit <= 100:
         raise invalid("This value must be between 1 and 100 (inclusive).", "limit", "parameter_invalid_integer")
@@ -24,8 +24,8 @@ def page(objects: Sequence[Object], params: dict[str, Any], url: str, created: s
     return {"object": "list", "data": data, "has_more": has_more, "url": url}
 
 
-def whole(objects: Sequence[Object], url: str) -> Object:
-    """A list that stands inside an object."""
+def embedded(objects: Sequence[Object], url: str) -> Object:
+    """Return a list object for embedding in another object."""
     return {"object": "list", "data": list(objects), "has_more": False, "url": url}
 
 

@@ -1,7 +1,7 @@
-"""What a restricted key may do.
+"""Permissions of restricted keys.
 
-Names are those in Stripe's own messages, without their "rak_", as far as such messages are public (the account's,
-customers', subscriptions', prices', Checkout's, webhook endpoints'); the others are made of the path in the same way.
+The names come from Stripe's own error messages, without their "rak_" prefix, for accounts, customers, subscriptions,
+prices, Checkout and webhook endpoints. No message is public for the others; their names are derived from the path.
 """
 
 from collections.abc import Collection
@@ -17,13 +17,13 @@ NAMES = {
     "/v1/prices": "plan",
     "/v1/webhook_endpoints": "webhook",
 }
-"""Where the name is not the resource's own."""
+"""Permissions that are not named after the path."""
 
 
 def check_permission(key: str, may: Collection[str] | None, method: str, path: str) -> None:
-    """Refuse what a restricted key may not; a secret key may everything, and so may any while nothing is said.
+    """Check a restricted key's permission. Secret keys, and all keys if `may` is None, are permitted everything.
 
-    Errors  ApiError 403, which stripe-python raises as its PermissionError
+    Errors  ApiError 403, which stripe-python raises as PermissionError
     """
     if may is None or not key.startswith("rk_"):
         return
@@ -35,12 +35,12 @@ def check_permission(key: str, may: Collection[str] | None, method: str, path: s
         403,
         f"The provided key 'rk_test_***{key[-4:]}' does not have the required permissions for this endpoint on account "
         f"'{ACCOUNT_ID}'. Having the 'rak_{wanted}' permission would allow this request to continue.",
-        is_kept=False,
+        is_replayed=False,
     )
 
 
 def permission_for(path: str) -> str:
-    """Return the name of what has to be permitted for this path: "customer", for /v1/customers/cus_1."""
+    """Return the permission's name for a path: "customer" for /v1/customers/cus_1."""
     for begin, name in NAMES.items():
         if path.startswith(begin):
             return name

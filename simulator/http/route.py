@@ -1,26 +1,26 @@
-"""A route of the API: where it is, what it takes, and what carries it out."""
+"""A route of the API: its path, parameters and handler."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..world import Object, World
-from .form import Kind
+from .form import Parser
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`handle(world, params, *ids)` gets the checked parameters and the ids that stand in the path as `<id>`."""
+    """`handle(world, params, *ids)` is called with the parsed parameters and the path's `<id>`s."""
 
     method: str
     path: str
     handle: Callable[..., Object]
-    takes: Mapping[str, Kind] = field(default_factory=dict)
+    params: Mapping[str, Parser] = field(default_factory=dict)
     required: tuple[str, ...] = ()
 
 
 def retrieving(kind: str, path: str) -> Route:
-    """GET one object by its id."""
+    """Return the route that retrieves one object by its id."""
 
     def retrieve(world: World, _params: dict[str, Any], object_id: str) -> Object:
         return world.get(kind, object_id)

@@ -1,4 +1,4 @@
-"""What Stripe's v2 API does in its own way: JSON bodies, the shape of errors, lists whose pages have URLs."""
+"""What is different in Stripe's v2 API: JSON bodies, the shape of errors, lists whose pages have URLs."""
 
 import json
 from collections.abc import Sequence
@@ -7,17 +7,17 @@ from urllib.parse import urlencode
 
 from ..errors import ApiError, invalid
 from ..world import Object
-from .form import Kind, integer, text
+from .form import Parser, integer, text
 
 ROOT = "/v2/"
-LIST: dict[str, Kind] = {"limit": integer, "page": text}
-"""What every list takes; `page` stands in the URLs that lists answer."""
+LIST: dict[str, Parser] = {"limit": integer, "page": text}
+"""The parameters of every list; `page` comes from the URLs in a list's response."""
 
 
 def read_body(body: str) -> dict[str, Any]:
-    """Read parameters; null is the same as nothing.
+    """Return the parameters, without those that are null.
 
-    Errors  ApiError when the body is no JSON object
+    Errors  ApiError when the body is not a JSON object
     """
     try:
         given = json.loads(body) if body else {}
@@ -29,7 +29,7 @@ def read_body(body: str) -> dict[str, Any]:
 
 
 def error_body(error: ApiError) -> Object:
-    """Write an error in the v2 API's shape."""
+    """Return an error in the v2 API's shape."""
     said = error.body["error"]
     code = said.get("code")
     if said["type"] == "idempotency_error":
@@ -40,12 +40,12 @@ def error_body(error: ApiError) -> Object:
 
 
 def status_of(error: ApiError) -> int:
-    """Of a key that was used before with other parameters, the v2 API says that it is a conflict."""
+    """Return the status: 409 for an idempotency key that was used with other parameters."""
     return 409 if error.body["error"]["type"] == "idempotency_error" else error.status
 
 
 def page(objects: Sequence[Object], params: dict[str, Any], url: str) -> Object:
-    """Cut the page that is asked for, with the URLs of its neighbours."""
+    """Return the requested page, with the URLs of the next and previous ones."""
     limit, start = params.get("limit", 20), integer(params.get("page", "0"), "page")
     if not 1 <= limit <= 100:
         raise invalid("limit must be between 1 and 100.", "limit")
@@ -62,7 +62,7 @@ def page(objects: Sequence[Object], params: dict[str, Any], url: str) -> Object:
 
 
 def _flat(params: dict[str, Any]) -> list[tuple[str, str]]:
-    """Write parameters as a query string has them."""
+    """Return the parameters as query string pairs."""
     pairs: list[tuple[str, str]] = []
     for name, value in params.items():
         if isinstance(value, dict):

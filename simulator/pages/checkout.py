@@ -5,7 +5,7 @@ from typing import Any
 import bottle
 
 from ..api.checkout_sessions import complete, needs_no_card, redeem
-from ..api.payment_methods import attached
+from ..api.payment_methods import attach
 from ..api.subscriptions import update_subscription
 from ..billing import payments
 from ..errors import ApiError
@@ -15,12 +15,12 @@ from . import (
     NeedsAuthentication,
     authentication_page,
     card_fields,
-    chosen_method,
     date,
+    format_price,
     money,
     page,
-    price_in_words,
-    see_other,
+    redirect,
+    submitted_method,
     template,
 )
 from .pdf import page_of_text
@@ -48,12 +48,12 @@ def pay_checkout(world: World, session_id: str) -> bottle.HTTPResponse:
     try:
         if session["status"] == "open":
             is_without = bool(bottle.request.forms.get("without_card")) and needs_no_card(session)
-            complete(world, session, None if is_without else chosen_method(world))
+            complete(world, session, None if is_without else submitted_method(world))
     except NeedsAuthentication as needed:
         return authentication_page(str(needed), _address(session))
     except ApiError as error:
         return show_checkout(world, session_id, str(error))
-    return see_other(_to(session, session["success_url"]) or _address(session))
+    return redirect(_to(session, session["success_url"]) or _address(session))
 
 
 def use_code(world: World, session_id: str) -> bottle.HTTPResponse:
@@ -61,7 +61,7 @@ def use_code(world: World, session_id: str) -> bottle.HTTPResponse:
         redeem(world, world.get("checkout.session", session_id), bottle.request.forms.get("code", ""))
     except ApiError as error:
         return show_checkout(world, session_id, code_error=str(error))
-    return see_other(f"/c/pay/{session_id}")
+    return redirect(f"/c/pay/{session_id}")
 
 
 def show_invoice(world: World, invoice_id: str, error: str | None = None) -> bottle.HTTPResponse:
@@ -81,7 +81,7 @@ def show_invoice(world: World, invoice_id: str, error: str | None = None) -> bot
 
 
 def download_invoice(world: World, invoice_id: str) -> bottle.HTTPResponse:
-    """Answer with the file that `invoice_pdf` names."""
+    """Return the PDF at an invoice's `invoice_pdf` URL."""
     invoice = world.get("invoice", invoice_id)
     lines = [
         "Simulation, not Stripe.",
@@ -96,8 +96,8 @@ def download_invoice(world: World, invoice_id: str) -> bottle.HTTPResponse:
 def pay_invoice(world: World, invoice_id: str) -> bottle.HTTPResponse:
     invoice = world.get("invoice", invoice_id)
     try:
-        method_id = chosen_method(world)
-        attached(world, method_id, world.get("customer", invoice["customer"]), "payment_method")
+        method_id = submitted_method(world)
+        attach(world, method_id, world.get("customer", invoice["customer"]), "payment_method")
         if invoice["status"] == "open" and not payments.is_waiting(world, invoice):
             _charge(world, invoice, method_id)
     except NeedsAuthentication as needed:
@@ -108,7 +108,7 @@ def pay_invoice(world: World, invoice_id: str) -> bottle.HTTPResponse:
 
 
 def _charge(world: World, invoice: Object, method_id: str) -> None:
-    """Pay with this method; when that works, the subscription goes on with it."""
+    """Pay with this method; if that succeeds, make it the subscription's default."""
     if payments.attempt(world, invoice, method_id, by_schedule=False) == "declined":
         raise payments.instrument_of(world, method_id).error()
     details = (invoice["parent"] or {}).get("subscription_details")
@@ -117,12 +117,12 @@ def _charge(world: World, invoice: Object, method_id: str) -> None:
 
 
 def _values(world: World, session: Object) -> dict[str, Any]:
-    wishes = world.behind[session["id"]]
-    first = wishes["items"][0]
+    wanted = world.hidden[session["id"]]
+    first = wanted["items"][0]
     price = world.get("price", first["price"])
     customer = world.get("customer", session["customer"]) if session["customer"] else {}
     discount = session["total_details"]["amount_discount"]
-    trial_days = wishes["subscription_data"].get("trial_period_days")
+    trial_days = wanted["subscription_data"].get("trial_period_days")
     return {
         "action": _address(session),
         "account_fields": _account_fields(session),
@@ -131,7 +131,7 @@ def _values(world: World, session: Object) -> dict[str, Any]:
         "due": money(session["amount_total"], session["currency"]),
         "email": customer.get("email") or session["customer_email"] or "",
         "needs_no_card": needs_no_card(session),
-        "price": price_in_words(price, first.get("quantity", 1)),
+        "price": format_price(price, first.get("quantity", 1)),
         "product": world.get("product", price["product"])["name"],
         "takes_codes": bool(session["allow_promotion_codes"]),
         "trial_days": trial_days,

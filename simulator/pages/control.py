@@ -1,4 +1,4 @@
-"""The control page, and the same for programs: moves the clock, shows what there is, sets rules and faults."""
+"""The control page and its JSON API: shows subscriptions, moves the clock, sets rules and faults."""
 
 import dataclasses
 import functools
@@ -14,7 +14,7 @@ from .. import scheduler, settings
 from ..billing import periods
 from ..errors import ApiError, invalid
 from ..world import Object, World
-from . import page, price_in_words, see_other
+from . import format_price, page, redirect
 
 PATH = "/control"
 TITLES = {
@@ -27,14 +27,14 @@ SHOWN = 50
 
 
 class Control:
-    """Answers under /control. `parts` are dataclasses of plain fields, each shown and set at /control/NAME."""
+    """Serves /control. `parts` are dataclasses of plain fields, each shown and set at /control/NAME."""
 
     def __init__(self, world: World, parts: Mapping[str, Callable[[], Any]]) -> None:
         self._world = world
         self._parts = parts
 
     def add_to(self, app: bottle.Bottle) -> None:
-        """Add the page and all that its forms ask for."""
+        """Add the routes of the page and its forms."""
         app.route(PATH, "GET", self._show)
         app.route(f"{PATH}/clock", "POST", functools.partial(self._do, self._move))
         for name in self._parts:
@@ -48,7 +48,7 @@ class Control:
                 action(given)
         except ApiError as error:
             return self._show(error)
-        return self._show() if _wants_json() else see_other(PATH)
+        return self._show() if _wants_json() else redirect(PATH)
 
     def _show(self, error: ApiError | None = None) -> bottle.HTTPResponse:
         status = error.status if error else 200
@@ -59,14 +59,14 @@ class Control:
             return page("Stripe's side", "control", status, error=error, **self._values())
 
     def _overview(self) -> Object:
-        told: Object = {
+        overview: Object = {
             "now": self._world.world_time,
-            "subscriptions": [_told(each) for each in self._world.all("subscription")],
+            "subscriptions": [_summary(each) for each in self._world.all("subscription")],
         }
         for name, part in self._parts.items():
             group, _, last = name.rpartition("/")
-            (told.setdefault(group, {}) if group else told)[last] = dataclasses.asdict(part())
-        return told
+            (overview.setdefault(group, {}) if group else overview)[last] = dataclasses.asdict(part())
+        return overview
 
     def _values(self) -> dict[str, Any]:
         subscriptions = self._world.all("subscription")
@@ -78,14 +78,14 @@ class Control:
         }
 
     def _move(self, given: dict[str, Any]) -> None:
-        """Move the world's clock by a named move or by seconds."""
+        """Move the world's clock, by a named move or by seconds."""
         world, clock = self._world, self._world.clock
         if given.keys() == {"move"}:
-            target = scheduler.target_of(world, clock, str(given["move"]))
+            target = scheduler.target_time(world, clock, str(given["move"]))
         elif given.keys() == {"seconds"} and _is_in_reach(given["seconds"]):
             target = clock.now() + int(given["seconds"])
         else:
-            raise invalid(f"Say move= day, month, renewal or trial_end, or seconds= 1 to {LONGEST_MOVE}.", "seconds")
+            raise invalid(f"Send move=day, month, renewal or trial_end, or seconds=1 to {LONGEST_MOVE}.", "seconds")
         scheduler.advance(world, clock, target)
 
     def _change(self, name: str, given: dict[str, Any]) -> None:
@@ -96,7 +96,7 @@ class Control:
 
 
 def _refuse_other_sites() -> None:
-    """No page of another site may drive this one through its visitor's browser; programs send neither header."""
+    """Refuse forms of other sites (CSRF). Programs send neither header and pass."""
     request = bottle.request
     site, origin = request.get_header("Sec-Fetch-Site"), request.get_header("Origin")
     is_own_origin = origin in (None, f"{request.urlparts.scheme}://{request.urlparts.netloc}")
@@ -105,7 +105,7 @@ def _refuse_other_sites() -> None:
 
 
 def _given() -> dict[str, Any]:
-    """Read the form or JSON that was sent."""
+    """Return the submitted form or JSON."""
     request = bottle.request
     if request.content_type.partition(";")[0] != "application/json":
         return dict(request.forms.decode())
@@ -133,9 +133,9 @@ def _is_in_reach(seconds: Any) -> bool:
     return str(seconds).isdecimal() and len(str(seconds)) < 12 and 0 < int(seconds) <= LONGEST_MOVE
 
 
-def _told(subscription: Object) -> Object:
-    told = {name: subscription[name] for name in ("id", "customer", "status", "cancel_at", "trial_end")}
-    return told | {"current_period_end": periods.period_of(subscription)[1]}
+def _summary(subscription: Object) -> Object:
+    shown = {name: subscription[name] for name in ("id", "customer", "status", "cancel_at", "trial_end")}
+    return shown | {"current_period_end": periods.period_of(subscription)[1]}
 
 
 def _row(world: World, subscription: Object) -> dict[str, str]:
@@ -145,7 +145,7 @@ def _row(world: World, subscription: Object) -> dict[str, str]:
     return {
         "id": subscription["id"],
         "customer": customer.get("email") or customer.get("name") or subscription["customer"],
-        "price": price_in_words(first["price"], first["quantity"]),
+        "price": format_price(first["price"], first["quantity"]),
         "status": subscription["status"] + (", will end" if will_end else ""),
         "end": _moment(periods.period_of(subscription)[1]),
     }

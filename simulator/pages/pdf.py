@@ -1,10 +1,10 @@
-"""An invoice as a file: one page of plain text, which every viewer opens."""
+"""PDF files of one page of plain text, for invoices."""
 
 
 def page_of_text(lines: list[str]) -> bytes:
-    """Write a PDF of one page with these lines; letters beyond Latin-1 become question marks.
+    """Return a PDF with these lines. Characters outside Latin-1 become question marks.
 
-    Source  ISO 32000-1, 7.5: the smallest file there is
+    Source  ISO 32000-1, 7.5: the smallest valid file
     """
     shown = "".join(f"({_escaped(line)}) Tj T*\n" for line in lines)
     text = f"BT /F1 12 Tf 18 TL 56 780 Td\n{shown}ET".encode("latin-1", "replace")

@@ -4,7 +4,7 @@ from typing import Any
 
 import bottle
 
-from ..api.customers import live_customer
+from ..api.customers import get_customer
 from ..api.portal import allowed_prices
 from ..api.subscriptions import cancel_subscription, pay_with, update_subscription
 from ..billing import payments, periods
@@ -14,12 +14,12 @@ from . import (
     NeedsAuthentication,
     authentication_page,
     card_fields,
-    chosen_method,
     date,
+    format_price,
     money,
     page,
-    price_in_words,
-    see_other,
+    redirect,
+    submitted_method,
 )
 
 FLOW_PAGES = {
@@ -31,7 +31,7 @@ FLOW_PAGES = {
 
 
 def open_portal(world: World, session_id: str) -> bottle.HTTPResponse:
-    """Show the portal or, where the session asks for a flow, its page."""
+    """Show the portal's home, or the page of the session's flow."""
     session = world.get("billing_portal.session", session_id)
     if not session["flow"] or bottle.request.query.get("home"):
         return _home(world, session)
@@ -58,7 +58,7 @@ def show_flow(world: World, session_id: str, name: str, subscription_id: str = "
 
 
 def act(world: World, session_id: str, action: str, subscription_id: str = "") -> bottle.HTTPResponse:
-    """Carry out what a form of the portal asked for, and go where the session says."""
+    """Carry out a submitted form of the portal, and redirect as the session says."""
     session = world.get("billing_portal.session", session_id)
     try:
         ACTIONS[action](world, session, subscription_id)
@@ -66,12 +66,12 @@ def act(world: World, session_id: str, action: str, subscription_id: str = "") -
         return authentication_page(str(needed), f"{_base(session)}/card")
     except ApiError as error:
         return show_flow(world, session_id, PAGE_OF.get(action, action), subscription_id, str(error))
-    return see_other(_after(session))
+    return redirect(_after(session))
 
 
 def _save_card(world: World, session: Object, _subscription_id: str) -> None:
     _enabled(world, session, "payment_method_update")
-    method_id = pay_with(world, session["customer"], chosen_method(world))
+    method_id = pay_with(world, session["customer"], submitted_method(world))
     for invoice in world.where("invoice", customer=session["customer"], status="open"):
         if not payments.is_waiting(world, invoice):
             payments.attempt(world, invoice, method_id, by_schedule=False)
@@ -89,7 +89,7 @@ def _change(world: World, session: Object, subscription_id: str) -> None:
 
 
 def _cancel(world: World, session: Object, subscription_id: str) -> None:
-    """As Stripe: in flexible billing mode the portal sets cancel_at and leaves the boolean false."""
+    """Cancel at the period's end. As at Stripe, flexible billing mode sets cancel_at, not cancel_at_period_end."""
     subscription = _own(world, session, subscription_id)
     if _enabled(world, session, "subscription_cancel")["mode"] == "immediately":
         raise ApiError(400, "This portal cancels plans at once.")
@@ -116,7 +116,7 @@ ACTIONS = {"card": _save_card, "change": _change, "cancel": _cancel, "cancel_now
 
 def _home(world: World, session: Object) -> bottle.HTTPResponse:
     features = _features(world, session)
-    customer = live_customer(world, session["customer"])
+    customer = get_customer(world, session["customer"])
     subscriptions = world.where("subscription", customer=customer["id"])
     invoices = world.where("invoice", customer=customer["id"]) if features["invoice_history"]["enabled"] else []
     return page(
@@ -160,7 +160,7 @@ def _shown(world: World, subscription: Object) -> Object:
     return {
         "id": subscription["id"],
         "name": _name(world, subscription),
-        "price": price_in_words(item["price"], item["quantity"]),
+        "price": format_price(item["price"], item["quantity"]),
         "state": state or states.get(subscription["status"], subscription["status"]),
         "is_live": is_live,
         "is_ending": is_ending,
@@ -184,7 +184,7 @@ def _choice(world: World, price_id: str, subscription: Object) -> Object:
     price = world.get("price", price_id)
     is_now = subscription["items"]["data"][0]["price"]["id"] == price_id
     name = world.get("product", price["product"])["name"]
-    return {"id": price_id, "name": name, "price": price_in_words(price), "is_now": is_now}
+    return {"id": price_id, "name": name, "price": format_price(price), "is_now": is_now}
 
 
 def _chosen(session: Object) -> str | None:
@@ -193,7 +193,7 @@ def _chosen(session: Object) -> str | None:
 
 
 def _wanted(session: Object) -> Object:
-    """The quantity that the session is to have confirmed, where it names one."""
+    """Return the quantity to confirm, if the session names one."""
     return {name: value for name, value in _confirmed(session).items() if name == "quantity"}
 
 
@@ -203,9 +203,9 @@ def _confirmed(session: Object) -> Object:
 
 
 def _enabled(world: World, session: Object, name: str) -> Object:
-    """Find how a feature of this portal is set.
+    """Return a feature's settings in this portal.
 
-    Errors  ApiError with a sentence for the visitor when it is off
+    Errors  ApiError with a message for the visitor if the feature is off
     """
     feature: Object = _features(world, session)[name]
     if not feature["enabled"]:

@@ -1,4 +1,4 @@
-"""Where the hosted pages are."""
+"""The routes of the hosted pages."""
 
 import functools
 import time
@@ -50,8 +50,8 @@ def _answer(handler: Callable[..., Any], world: World, **arguments: str) -> bott
 
 
 def _wait_for_webhooks(world: World, session_id: str) -> None:
-    """Stripe sends the visitor back once `checkout.session.completed` was answered, or after a while."""
+    """Wait until the session's events are delivered. Stripe, too, redirects only then, or after a timeout."""
     deadline = time.monotonic() + WEBHOOK_SECONDS
-    told = [each for each in world.all("event") if each["data"]["object"].get("id") == session_id]
-    while any(each["pending_webhooks"] for each in told) and time.monotonic() < deadline:
+    events = [each for each in world.all("event") if each["data"]["object"].get("id") == session_id]
+    while any(each["pending_webhooks"] for each in events) and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -1,1 +1,1 @@
-"""Webhooks: which destination receives which event, in which API version, signed, sent, retried."""
+"""Webhooks: destinations, event payloads and versions, and deliveries with retries."""

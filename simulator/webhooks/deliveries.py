@@ -1,4 +1,4 @@
-"""Webhooks: each event to each receiver that wants it, and again until it is answered with 2xx."""
+"""Delivers each event to every destination that wants it, with retries until a response is 2xx."""
 
 import hashlib
 import heapq
@@ -23,10 +23,10 @@ ANSWER_SECONDS = 10.0
 
 @dataclass
 class Delivery:
-    """One event on its way to one receiver. `answers` holds the status of each attempt, 0 where nobody answered."""
+    """One event for one destination. `answers` holds the status of each attempt, 0 without a response."""
 
     event: Object
-    receiver: Object
+    destination: Object
     is_lost: bool = False
     answers: list[int] = field(default_factory=list)
 
@@ -36,11 +36,11 @@ class Delivery:
 
 
 Due = tuple[float, int, Delivery]
-"""When, in which order among equals, what."""
+"""The time, a counter that keeps equal times in order, and the delivery."""
 
 
 class Deliveries:
-    """Sends in threads of its own, so that no request waits for a receiver. `faults` is what is to go wrong."""
+    """Sends in background threads, so that no request waits for a destination. `faults` can be set at any time."""
 
     def __init__(self, world: World, retry_seconds: tuple[float, ...] = RETRY_SECONDS, seed: int | None = None) -> None:
         self.made: list[Delivery] = []
@@ -49,7 +49,7 @@ class Deliveries:
         self._retry_seconds = retry_seconds
         self._chance = random.Random(seed)
         self._of_event: dict[str, list[Delivery]] = {}
-        self._taken: list[Delivery] = []
+        self._held: list[Delivery] = []
         self._due: list[Due] = []
         self._count = itertools.count()
         self._changed = threading.Condition()
@@ -57,48 +57,48 @@ class Deliveries:
         self._stopping = False
         self._threads = [threading.Thread(target=self._send_due, daemon=True) for _ in range(SENDERS)]
         world.deliveries = self
-        world.lock.at_end = self._release
+        world.lock.on_release = self._send_held
 
     def start(self) -> None:
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
-        """End the threads; what was not delivered is not any more."""
+        """Stop the threads. Undelivered events stay undelivered."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
 
-    def take(self, event: Object) -> None:
-        """Put the event on its way to everybody who wants it, once the world's turn is over."""
-        self._take(event)
+    def enqueue(self, event: Object) -> None:
+        """Hold the event for every destination that wants it; it is sent when the world's lock is released."""
+        self._enqueue(event)
         if self.faults.twin_events:
-            self._take(self._world.add("event", event | {"id": self._world.new_id("event")}))
+            self._enqueue(self._world.add("event", event | {"id": self._world.new_id("event")}))
 
-    def send_again(self, event: Object, destination_id: str | None = None, param: str = "webhook_endpoint") -> int:
-        """Send an event once more, to one receiver or to all that want it; return to how many.
+    def resend(self, event: Object, destination_id: str | None = None, param: str = "webhook_endpoint") -> int:
+        """Send an event again, to one destination or to all that want it. Return the number of destinations.
 
-        Errors  ApiError when the receiver is unknown or disabled
+        Errors  ApiError when the destination is unknown or disabled
         """
         chosen = (
-            destinations.wanting(self._world, event)
+            destinations.for_event(self._world, event)
             if destination_id is None
-            else [destinations.named(self._world, destination_id, param)]
+            else [destinations.get(self._world, destination_id, param)]
         )
         with self._changed:
-            for receiver in chosen:
-                self._push((time.monotonic(), next(self._count), self._make(event, receiver)))
+            for destination in chosen:
+                self._push((time.monotonic(), next(self._count), self._create(event, destination)))
             self._count_pending(event)
         return len(chosen)
 
     def of(self, event_id: str) -> list[Delivery]:
-        """List an event's deliveries, oldest first."""
+        """Return an event's deliveries, oldest first."""
         return list(self._of_event.get(event_id, ()))
 
     def settle(self, timeout_seconds: float) -> None:
-        """Wait until everything that is due has been attempted; TimeoutError when that takes longer."""
+        """Wait until every due delivery has been attempted, or raise TimeoutError."""
         deadline = time.monotonic() + timeout_seconds
         with self._changed:
             while self._sending or (self._due and self._due[0][0] <= time.monotonic()):
@@ -106,38 +106,38 @@ class Deliveries:
                     raise TimeoutError(f"{len(self._due)} webhooks were not attempted in {timeout_seconds} s")
                 self._changed.wait(0.2)
 
-    def _take(self, event: Object) -> None:
+    def _enqueue(self, event: Object) -> None:
         with self._changed:
-            for receiver in destinations.wanting(self._world, event):
+            for destination in destinations.for_event(self._world, event):
                 for _ in range(1 + self.faults.duplicates):
                     is_lost = bool(self.faults.loss) and self._chance.random() < self.faults.loss
-                    self._taken.append(self._make(event, receiver, is_lost=is_lost))
+                    self._held.append(self._create(event, destination, is_lost=is_lost))
             self._count_pending(event)
 
-    def _make(self, event: Object, receiver: Object, *, is_lost: bool = False) -> Delivery:
-        delivery = Delivery(event, receiver, is_lost)
+    def _create(self, event: Object, destination: Object, *, is_lost: bool = False) -> Delivery:
+        delivery = Delivery(event, destination, is_lost)
         self.made.append(delivery)
         self._of_event.setdefault(event["id"], []).append(delivery)
         return delivery
 
     def _count_pending(self, event: Object) -> None:
-        """Stripe counts receivers; of what is lost on purpose it knows nothing."""
+        """Set `pending_webhooks` to the number of destinations that wait. Deliveries lost on purpose count as done."""
         waiting = (each for each in self.of(event["id"]) if not (each.is_delivered or each.is_lost))
-        event["pending_webhooks"] = len({each.receiver["id"] for each in waiting})
+        event["pending_webhooks"] = len({each.destination["id"] for each in waiting})
 
-    def _release(self) -> None:
-        """Let out what was taken in the turn that ends: all of it at once, so that a shuffle is the same every time."""
+    def _send_held(self) -> None:
+        """Send what was held while the lock was taken: all at once, so that a seeded shuffle repeats."""
         with self._changed:
             now = time.monotonic()
             out = [
-                (now + self.faults.delay_seconds, next(self._count), each) for each in self._taken if not each.is_lost
+                (now + self.faults.delay_seconds, next(self._count), each) for each in self._held if not each.is_lost
             ]
-            self._taken = []
+            self._held = []
             for each in self._shuffled(out, now) if self.faults.disorder else out:
                 self._push(each)
 
     def _shuffled(self, out: list[Due], now: float) -> list[Due]:
-        """Deal the moments at which something is to be sent out anew, those that are still ahead too."""
+        """Shuffle which delivery goes out at which time, among these and those still delayed."""
         held = sorted(each for each in self._due if each[0] > now and not each[2].answers)
         self._due = sorted(each for each in self._due if each[0] <= now or each[2].answers)
         dealt = [each[2] for each in held + out]
@@ -149,16 +149,16 @@ class Deliveries:
         self._changed.notify_all()
 
     def _send_due(self) -> None:
-        while (delivery := self._next()) is not None:
-            self._note(delivery, self._attempt(delivery))
+        while (delivery := self._wait_for_due()) is not None:
+            self._record(delivery, self._attempt(delivery))
 
-    def _next(self) -> Delivery | None:
-        """Wait for a delivery to become due; None when all is to stop."""
+    def _wait_for_due(self) -> Delivery | None:
+        """Return the next delivery when it is due, or None when stopping."""
         with self._changed:
             while not self._stopping:
                 pause = self._due[0][0] - time.monotonic() if self._due else None
                 if self._sending and self.faults.disorder:
-                    pause = None  # in the order that was dealt, also on the wire: one at a time
+                    pause = None  # one at a time, so that they also arrive in the shuffled order
                 elif pause is not None and pause <= 0:
                     self._sending += 1
                     return heapq.heappop(self._due)[2]
@@ -167,13 +167,13 @@ class Deliveries:
 
     def _attempt(self, delivery: Delivery) -> int:
         with self._changed:
-            if self.faults.swallow():
+            if self.faults.drops_attempt():
                 return 0
-        secret = destinations.secret_of(delivery.receiver) + ("_wrong" if self.faults.wrong_secret else "")
-        content = destinations.content_for(self._world, delivery.receiver, delivery.event)
-        return post(destinations.url_of(delivery.receiver), signed(content, secret))
+        secret = destinations.secret_of(delivery.destination) + ("_wrong" if self.faults.wrong_secret else "")
+        content = destinations.payload_for(self._world, delivery.destination, delivery.event)
+        return post(destinations.url_of(delivery.destination), sign(content, secret))
 
-    def _note(self, delivery: Delivery, answer: int) -> None:
+    def _record(self, delivery: Delivery, answer: int) -> None:
         with self._changed:
             self._sending -= 1
             delivery.answers.append(answer)
@@ -185,8 +185,8 @@ class Deliveries:
             self._changed.notify_all()
 
 
-def signed(content: Object, secret: str) -> tuple[bytes, dict[str, str]]:
-    """Write the content as Stripe does, and sign it, on the wall clock: receivers compare it with theirs.
+def sign(content: Object, secret: str) -> tuple[bytes, dict[str, str]]:
+    """Return the body and headers, signed with the wall clock's time, which destinations compare with theirs.
 
     Source  docs.stripe.com/webhooks#verify-manually
     """
@@ -201,7 +201,7 @@ def signed(content: Object, secret: str) -> tuple[bytes, dict[str, str]]:
 
 
 def post(url: str, message: tuple[bytes, dict[str, str]]) -> int:
-    """Send a webhook and return the status of the answer; 0 when there was none."""
+    """Send a webhook and return the response's status, or 0 without a response."""
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=ANSWER_SECONDS)

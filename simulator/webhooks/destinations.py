@@ -1,4 +1,4 @@
-"""Who is told of events: webhook endpoints, and the event destinations of the v2 API. What each of them is sent."""
+"""The destinations of events, webhook endpoints and the v2 API's event destinations, and their payloads."""
 
 from ..errors import ApiError, missing
 from ..world import API_VERSION, Object, World
@@ -7,50 +7,50 @@ from . import thin, versions
 KINDS = ("webhook_endpoint", "v2.core.event_destination")
 
 
-def wanting(world: World, event: Object) -> list[Object]:
-    """List the receivers that are to be told of the event."""
+def for_event(world: World, event: Object) -> list[Object]:
+    """Return the destinations that want the event."""
     return [each for kind in KINDS for each in world.all(kind) if _wants(each, event["type"])]
 
 
-def named(world: World, receiver_id: str, param: str) -> Object:
-    """Find a receiver that can be sent to.
+def get(world: World, destination_id: str, param: str) -> Object:
+    """Return an enabled destination.
 
-    Errors  ApiError when there is none of this id, or when it is disabled
+    Errors  ApiError when the id is unknown or the destination is disabled
     """
-    found = next(filter(None, (world.find(kind, receiver_id) for kind in KINDS)), None)
+    found = next(filter(None, (world.find(kind, destination_id) for kind in KINDS)), None)
     if found is None:
-        raise missing("webhook_endpoint", receiver_id, param)
+        raise missing("webhook_endpoint", destination_id, param)
     if found["status"] != "enabled":
-        raise ApiError(400, f"The webhook endpoint {receiver_id} is disabled.", param=param)
+        raise ApiError(400, f"The webhook endpoint {destination_id} is disabled.", param=param)
     return found
 
 
-def url_of(receiver: Object) -> str:
-    return str(_endpoint_of(receiver)["url"])
+def url_of(destination: Object) -> str:
+    return str(_endpoint_of(destination)["url"])
 
 
-def secret_of(receiver: Object) -> str:
-    endpoint = _endpoint_of(receiver)
+def secret_of(destination: Object) -> str:
+    endpoint = _endpoint_of(destination)
     return str(endpoint.get("secret") or endpoint["signing_secret"])
 
 
-def content_for(world: World, receiver: Object, event: Object) -> Object:
-    """Make what a receiver is sent of an event: thin, or with the object as it was, in the receiver's API version."""
-    if is_thin(receiver):
+def payload_for(world: World, destination: Object, event: Object) -> Object:
+    """Return the event as a destination receives it: thin, or a snapshot in the destination's API version."""
+    if is_thin(destination):
         return thin.notification(event)
-    version = receiver.get("api_version") or receiver.get("snapshot_api_version") or API_VERSION
-    return versions.rendered(world, event, version)
+    version = destination.get("api_version") or destination.get("snapshot_api_version") or API_VERSION
+    return versions.render(world, event, version)
 
 
-def is_thin(receiver: Object) -> bool:
-    return receiver.get("event_payload") == "thin"
+def is_thin(destination: Object) -> bool:
+    return destination.get("event_payload") == "thin"
 
 
-def _endpoint_of(receiver: Object) -> Object:
-    return receiver.get("webhook_endpoint") or receiver
+def _endpoint_of(destination: Object) -> Object:
+    return destination.get("webhook_endpoint") or destination
 
 
-def _wants(receiver: Object, kind: str) -> bool:
-    told = thin.type_of(kind) if is_thin(receiver) else kind
-    wanted = receiver["enabled_events"]
-    return receiver["status"] == "enabled" and ("*" in wanted or told in wanted)
+def _wants(destination: Object, kind: str) -> bool:
+    name = thin.thin_type(kind) if is_thin(destination) else kind
+    wanted = destination["enabled_events"]
+    return destination["status"] == "enabled" and ("*" in wanted or name in wanted)

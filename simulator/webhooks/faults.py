@@ -1,4 +1,4 @@
-"""What is to go wrong on the way of the webhooks."""
+"""Faults of webhook deliveries, on demand."""
 
 import time
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ LARGEST = 1_000_000
 
 @dataclass
 class DeliveryFaults:
-    """Set the fields at any time; they hold for what is sent from then on. Everything is well by default.
+    """The deliveries' faults. Set a field at any time, for what is sent from then on. By default there are none.
 
-    Shape   duplicates: how many copies come beside each delivery; disorder: what a request caused, and what `delay`
-            still holds back, comes shuffled, one at a time; loss: the share, 0 to 1, that is never sent;
-            twin_events: each change is told twice, under two event ids; wrong_secret: signed with another secret;
-            down_attempts: the next attempts that nobody answers; they are repeated like all that are not answered
-    Units   delay_seconds before the first attempt; down_seconds from the moment they are set, likewise unanswered
-    Errors  ValueError for what no fault can be: a share above 1, a negative time, more than a million
+    Shape   duplicates: the number of extra copies of each delivery; disorder: events of one request, and those still
+            delayed, arrive shuffled, one at a time; loss: the share, 0 to 1, that is never sent;
+            twin_events: each change is recorded and sent twice, under two event ids; wrong_secret: signed with another
+            secret; down_attempts: the number of next attempts without a response, which are retried
+    Units   delay_seconds before the first attempt; down_seconds without a response, from when it is set
+    Errors  ValueError for a share above 1, a negative number, or more than a million
     """
 
     duplicates: int = 0
@@ -27,7 +27,7 @@ class DeliveryFaults:
     wrong_secret: bool = False
     down_seconds: float = 0.0
     down_attempts: int = 0
-    _up_at = 0.0  # without a type it is no field, and so not in the JSON
+    _up_at = 0.0  # no annotation, so it is not a field and not in the JSON
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not 0 <= value <= (1 if name == "loss" else LARGEST):
@@ -36,8 +36,8 @@ class DeliveryFaults:
         if name == "down_seconds":
             object.__setattr__(self, "_up_at", time.monotonic() + value)
 
-    def swallow(self) -> bool:
-        """Tell of an attempt that is about to be made whether nobody is there to answer it, and count it."""
+    def drops_attempt(self) -> bool:
+        """Return whether the next attempt gets no response, and count it."""
         if self.down_attempts:
             self.down_attempts -= 1
             return True

@@ -1,7 +1,7 @@
-"""Thin events: each event once more as the v2 API tells it, by what it is about and not by what that looked like.
+"""Thin events: each event in the v2 API's shape, which names the object and does not contain it.
 
-They have ids and names of their own, made of the snapshot event's; the finer ones that Stripe also has
-(`v1.customer.subscription.past_due`) are not played, nor is `changes`.
+Their ids and types are derived from the snapshot event's. Unsupported: Stripe's more specific events, such as
+`v1.customer.subscription.past_due`, and `changes`.
 """
 
 import datetime
@@ -15,22 +15,22 @@ UNFETCHABLE = ("billing_portal.session",)
 OF_SUBSCRIPTIONS = frozenset(
     "created deleted paused pending_update_applied pending_update_expired resumed trial_will_end updated".split()
 )
-"""The events of subscriptions that come as snapshots too; all others are finer ones."""
+"""The subscription events that exist as snapshots too; thin ones beyond these are unsupported."""
 
 
-def type_of(kind: str) -> str:
-    """Return the thin event's type for the snapshot event's."""
+def thin_type(kind: str) -> str:
+    """Return the thin type for a snapshot event's type."""
     return f"v1.{kind}"
 
 
-def is_unplayed(name: str) -> bool:
-    """Whether Stripe has a thin event of this name, and the simulator never sends it."""
+def is_unsupported(name: str) -> bool:
+    """Return whether Stripe has thin events of this type and the simulator never sends them."""
     of_subscription = name.removeprefix("v1.customer.subscription.")
     return name.startswith("v2.") or (of_subscription != name and of_subscription not in OF_SUBSCRIPTIONS)
 
 
 def notification(event: Object) -> Object:
-    """Make what is delivered of an event.
+    """Return the thin event as it is delivered.
 
     Source  docs.stripe.com/api/v2/core/events/event-types
     """
@@ -42,17 +42,17 @@ def notification(event: Object) -> Object:
         "context": None,
         "created": timestamp(event["created"]),
         "livemode": False,
-        "type": type_of(event["type"]),
+        "type": thin_type(event["type"]),
     } | ({} if subject["object"] in UNFETCHABLE else {"related_object": related})
 
 
-def fetched(event: Object) -> Object:
-    """Make what GET /v2/core/events/ID answers: with the reason, and the snapshot event of the same change."""
+def full_event(event: Object) -> Object:
+    """Return the thin event as it is fetched, with the reason and the id of the snapshot event."""
     return notification(event) | {"changes": None, "reason": _reason(event), "snapshot_event": event["id"]}
 
 
-def snapshot_of(world: World, thin_id: str) -> Object:
-    """Find the event of which this is the thin event's id.
+def find_snapshot(world: World, thin_id: str) -> Object:
+    """Return the snapshot event for a thin event's id.
 
     Errors  ApiError when there is none
     """
@@ -64,7 +64,7 @@ def snapshot_of(world: World, thin_id: str) -> Object:
 
 
 def timestamp(moment: int) -> str:
-    """Write a time as the v2 API does: RFC 3339, with milliseconds."""
+    """Format a time as the v2 API does: RFC 3339 with milliseconds."""
     return datetime.datetime.fromtimestamp(moment, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
@@ -72,10 +72,10 @@ def _reason(event: Object) -> Object | None:
     request = event["request"]
     if request["id"] is None:
         return None
-    told = {"id": request["id"], "idempotency_key": request["idempotency_key"] or ""}
-    return {"type": "request", "request": told}
+    shown = {"id": request["id"], "idempotency_key": request["idempotency_key"] or ""}
+    return {"type": "request", "request": shown}
 
 
 def _url_of(subject: Object) -> str:
-    """Stripe's paths are its objects' names: `checkout.session` is at /v1/checkout/sessions."""
+    """Return an object's path, which follows from its type: `checkout.session` is at /v1/checkout/sessions."""
     return f"/v1/{subject['object'].replace('.', '/')}s/{subject['id']}"

@@ -1,8 +1,8 @@
-"""Events in older API versions: what a field was called, where it stood.
+"""Events in older API versions.
 
-Each step leads from one version's shape to the one before; an event takes as many as its version is old. They are the
-differences between the classes of Stripe's own SDKs of those versions. What later versions only added stays, as at
-Stripe: receivers are to ignore what they do not know. DAHLIA and ENDIVE differ in nothing else that is held here.
+Each step turns one version's shape into the previous one's; an event takes every step back to its destination's
+version. The steps are the differences between the classes of Stripe's SDKs for those versions. Fields that a version
+only added stay: Stripe asks receivers to ignore unknown fields. ENDIVE needs no step.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,16 +17,16 @@ CLOVER = "2025-09-30.clover"
 DAHLIA = "2026-03-25.dahlia"
 ENDIVE = "2026-09-30.endive"
 VERSIONS = (ACACIA, BASIL, CLOVER, DAHLIA, ENDIVE, API_VERSION)
-"""Oldest first; they sort as texts, too."""
+"""Oldest first, which is also their order as strings."""
 
 Step = Mapping[str, Callable[[World, Object], Object]]
-"""By the kind of object, how it was before. The result shares what did not change."""
+"""By type of object: a function that returns its older shape, which shares unchanged values."""
 
 
 def check_version(version: str | None, param: str) -> None:
-    """Refuse a version that events cannot be rendered in; None is the account's own.
+    """Raise ApiError for a version in which events cannot be rendered. None is the account's version.
 
-    Errors  ApiError: Stripe knows the monthly versions between these too, and refuses all that it does not know
+    Stripe has the monthly versions between these, too, and refuses unknown ones.
     """
     if version not in (None, *VERSIONS):
         raise invalid(
@@ -34,26 +34,26 @@ def check_version(version: str | None, param: str) -> None:
         )
 
 
-def rendered(world: World, event: Object, version: str) -> Object:
-    """Return the event as an endpoint of this API version is told it."""
+def render(world: World, event: Object, version: str) -> Object:
+    """Return the event in the shape of this API version."""
     steps = [step for since, step in STEPS if version < since]
     data = event["data"]
-    subject = _taken_back(world, data["object"], steps)
-    told = {"object": subject}
+    subject = _downgrade(world, data["object"], steps)
+    older = {"object": subject}
     if "previous_attributes" in data:
-        before = _taken_back(world, data["object"] | data["previous_attributes"], steps)
-        told["previous_attributes"] = {name: value for name, value in before.items() if subject.get(name) != value}
-    return event | {"api_version": version, "data": told}
+        before = _downgrade(world, data["object"] | data["previous_attributes"], steps)
+        older["previous_attributes"] = {name: value for name, value in before.items() if subject.get(name) != value}
+    return event | {"api_version": version, "data": older}
 
 
-def _taken_back(world: World, subject: Object, steps: list[Step]) -> Any:
+def _downgrade(world: World, subject: Object, steps: list[Step]) -> Any:
     for step in steps:
         subject = _walk(world, subject, step)
     return subject
 
 
 def _walk(world: World, node: Any, step: Step) -> Any:
-    """Take a step with an object and with every object within it, but for what is the user's own."""
+    """Apply a step to an object and every nested object, except the user's own metadata."""
     if isinstance(node, list):
         return [_walk(world, each, step) for each in node]
     if not isinstance(node, dict):
@@ -103,7 +103,7 @@ def _item_before_basil(_world: World, item: Object) -> Object:
 
 
 def _invoice_before_basil(world: World, invoice: Object) -> Object:
-    """There are no charges and PaymentIntents in the simulation: invoices name none, paid or not."""
+    """Older invoices name their charge and PaymentIntent. The simulator has neither, so both are null."""
     details = (invoice["parent"] or {}).get("subscription_details")
     nulls = dict.fromkeys(("application_fee_amount", "charge", "payment_intent", "quote", "tax", "transfer_data"))
     return (
@@ -112,7 +112,7 @@ def _invoice_before_basil(world: World, invoice: Object) -> Object:
         | {
             "discount": _only_discount(world, invoice),
             "paid": invoice["status"] == "paid",
-            "paid_out_of_band": "out_of_band" in world.behind.get(invoice["id"], {}),
+            "paid_out_of_band": "out_of_band" in world.hidden.get(invoice["id"], {}),
             "subscription": details and details["subscription"],
             "subscription_details": {"metadata": details["metadata"] if details else None},
             "total_tax_amounts": [],
@@ -170,7 +170,7 @@ def _schedule_before_basil(_world: World, schedule: Object) -> Object:
 
 
 def _only_discount(world: World, owner: Object) -> Object | None:
-    """The older field could say one, and where there are several said none."""
+    """Return the discount if there is exactly one: the older field could hold one, and was null for several."""
     if len(owner["discounts"]) != 1:
         return None
     return _discount_before_clover(world, world.get("discount", owner["discounts"][0]))
@@ -182,7 +182,7 @@ def _price_of(world: World, billed: Object) -> Object | None:
 
 
 def plan_of(price: Object) -> Object:
-    """The older rendering of a price, which items still carry."""
+    """Return the older shape of a price, which subscription items still have."""
     shared = ("active", "billing_scheme", "created", "currency", "id", "livemode", "metadata", "nickname", "product")
     recurring = price["recurring"]
     return {name: price[name] for name in shared} | {
@@ -221,4 +221,4 @@ STEPS: tuple[tuple[str, Step], ...] = (
         },
     ),
 )
-"""By the version that brought the newer shape, newest first."""
+"""By the version that introduced the newer shape, newest first."""

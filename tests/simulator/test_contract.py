@@ -221,7 +221,7 @@ def names(words):
         ({"nickname": form.metadata}, "nickname: takes metadata, but the SDK has"),
         ({"unit_amount": form.created}, "unit_amount: takes an object, but the SDK has"),
         ({"nickname": time_or("now")}, "nickname: takes integer, but the SDK has"),
-        ({"nickname": form.check}, "nickname: takes check, but the SDK has"),
+        ({"nickname": form.parse}, "nickname: takes parse, but the SDK has"),
     ],
 )
 def test_a_wrong_parameter_is_reported(takes, told):

@@ -100,7 +100,7 @@ def test_the_renewal_button_without_a_subscription_is_refused(still, move):
     answer = submit(still, "clock", {"move": move})
 
     assert answer.status_code == 400
-    assert f'role="alert">There is no subscription with a {move.replace("_", " ")} ahead.' in answer.text
+    assert f'role="alert">No subscription has an upcoming {move.replace("_", " ")}.' in answer.text
     assert still.world.now == before
 
 
@@ -204,20 +204,20 @@ def test_a_program_sets_faults_with_json(simulator):
 @pytest.mark.parametrize(
     ("path", "body", "says"),
     [
-        ("faults/api", {"failure": "explode"}, "failure is one of none, rate_limit, error"),
-        ("faults/api", {"failure": ["cut"]}, "failure is one of"),
-        ("faults/api", {"colour": "red"}, "There is no colour here: failure, path"),
-        ("faults/api", {"requests": -1}, "requests is a whole number, not negative"),
-        ("faults/api", {"requests": "1.5"}, "requests is a whole number"),
-        ("faults/api", {"requests": True}, "requests is a whole number"),
-        ("faults/api", {"share": "2"}, "share is from 0 to 1"),
-        ("faults/api", {"share": "nan"}, "share is a number"),
-        ("faults/api", {"latency_seconds": None}, "latency_seconds is a number"),
-        ("faults/api", {"path": 5}, "path is a text"),
-        ("faults/api", {"restricted_key_may": 5}, "restricted_key_may is a list"),
-        ("faults/api", {"failure": "cut", "requests": "many"}, "requests is a whole number"),
-        ("rules", {"retry_days": "3, soon"}, "retry_days is a whole number"),
-        ("rules", {"after_retries": ""}, "after_retries is one of canceled, unpaid, past_due"),
+        ("faults/api", {"failure": "explode"}, "failure must be one of none, rate_limit, error"),
+        ("faults/api", {"failure": ["cut"]}, "failure must be one of"),
+        ("faults/api", {"colour": "red"}, "Unknown field colour. The fields are failure, path"),
+        ("faults/api", {"requests": -1}, "requests must be a whole number, not negative"),
+        ("faults/api", {"requests": "1.5"}, "requests must be a whole number"),
+        ("faults/api", {"requests": True}, "requests must be a whole number"),
+        ("faults/api", {"share": "2"}, "share must be from 0 to 1"),
+        ("faults/api", {"share": "nan"}, "share must be a number"),
+        ("faults/api", {"latency_seconds": None}, "latency_seconds must be a number"),
+        ("faults/api", {"path": 5}, "path must be a string"),
+        ("faults/api", {"restricted_key_may": 5}, "restricted_key_may must be a list"),
+        ("faults/api", {"failure": "cut", "requests": "many"}, "requests must be a whole number"),
+        ("rules", {"retry_days": "3, soon"}, "retry_days must be a whole number"),
+        ("rules", {"after_retries": ""}, "after_retries must be one of canceled, unpaid, past_due"),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -233,7 +233,7 @@ def test_an_invalid_value_in_a_form_shows_an_error_on_the_page(simulator):
     answer = submit(simulator, "faults/api", {"requests": "many"})
 
     assert answer.status_code == 400
-    assert 'role="alert">requests is a whole number, not negative' in answer.text
+    assert 'role="alert">requests must be a whole number, not negative' in answer.text
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'"day"', b"\xff"])
@@ -300,7 +300,7 @@ def test_settings_hold_flags_and_lists_too():
         ("a, b", ()),
     ]
     for wrong in (1, "yes", [], None):
-        with pytest.raises(ApiError, match="is_on is one of true, false"):
+        with pytest.raises(ApiError, match="is_on must be one of true, false"):
             settings.change(other, {"is_on": wrong})
     settings.reset(other)
     assert other == Other()

@@ -118,7 +118,7 @@ def test_every_unsupported_route_in_the_document_is_refused(simulator, method, p
     answer = requests.request(method, simulator.url + path, auth=(simulator.api_key, ""), timeout=5, **where)
 
     assert answer.status_code in (400, 404)
-    assert "the simulator does not play it" in answer.json()["error"]["message"]
+    assert "the simulator does not support it" in answer.json()["error"]["message"]
     assert simulator.world.all("event") == []
 
 

@@ -7,7 +7,7 @@ import stripe
 from harness import DAY, WEBHOOK_SECRET, running
 
 from corkage.models import StripeEvent
-from corkage.simulator.webhooks.versions import ACACIA, BASIL, CLOVER, DAHLIA, VERSIONS, rendered
+from corkage.simulator.webhooks.versions import ACACIA, BASIL, CLOVER, DAHLIA, VERSIONS, render
 
 OLDER_THAN_BASIL = {
     "charge": None,
@@ -190,7 +190,7 @@ def test_rendering_does_not_change_the_recorded_event(simulator, shop):
     before = json.dumps(simulator.world.all("event"))
 
     for event in simulator.world.all("event"):
-        rendered(simulator.world, event, ACACIA)
+        render(simulator.world, event, ACACIA)
 
     assert json.dumps(simulator.world.all("event")) == before
 

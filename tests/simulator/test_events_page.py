@@ -37,10 +37,12 @@ def test_events_are_shown_newest_first_with_their_deliveries(simulator, client, 
     page = show(simulator)
     created = newest(client), client.v1.events.list(params={"type": "customer.created"}).data[0].id
     assert re.findall(r'id="(evt_\w+)"', page) == list(created)
-    told = section(page, created[1])
-    assert all(each in told for each in (customer, receiver.url, "4 attempts: no answer, 500, 404, 200", "Send again"))
+    sent = section(page, created[1])
+    assert all(
+        each in sent for each in (customer, receiver.url, "4 attempts: no response, 500, 404, 200", "Send again")
+    )
     silent = section(page, created[0])
-    assert "No endpoint asks for it." in silent
+    assert "No endpoint wants it." in silent
     assert "Send again" not in silent
     assert "Simulation, not Stripe." in page
     assert "<script" not in page
@@ -57,7 +59,7 @@ def test_lost_waiting_and_thin_deliveries_are_labeled(simulator, client, receive
 
     page = show(simulator)
     assert f"thin event to {receiver.url}</td><td>not attempted yet" in section(page, waiting)
-    assert "lost, as asked for" in section(page, newest(client))
+    assert "lost on purpose" in section(page, newest(client))
     assert receiver.got == []
 
 

@@ -9,7 +9,7 @@ import stripe
 from harness import sdk
 
 from corkage.simulator import ApiFaults, Simulator
-from corkage.simulator.http.faults import Misbehaviour
+from corkage.simulator.http.faults import FaultInjector
 from corkage.sync import gateway as gateway_module
 from corkage.sync.gateway import Gateway
 
@@ -151,7 +151,7 @@ def test_a_slow_request_does_not_delay_others(simulator, client):
 
         assert create(client, "Bob").name == "Bob"
         assert not slow.done()
-        simulator._misbehaviour.has_ended.set()
+        simulator._fault_injector.stopped.set()
         assert slow.result(timeout=20).name == "Ann"
 
 
@@ -168,9 +168,9 @@ def test_faults_hit_only_their_path_and_number_of_requests(simulator, client):
 
 def test_a_share_of_requests_fails_the_same_ones_with_the_same_seed():
     def outcomes(seed):
-        misbehaviour = Misbehaviour(seed)
+        misbehaviour = FaultInjector(seed)
         misbehaviour.faults = ApiFaults(failure="error", share=0.3)
-        return [misbehaviour.strike("/v1/customers", 0.0) for _ in range(1000)]
+        return [misbehaviour.failure_for("/v1/customers", 0.0) for _ in range(1000)]
 
     assert outcomes(7) == outcomes(7) != outcomes(8)
     assert 200 < outcomes(7).count("error") < 400
@@ -187,15 +187,15 @@ def test_faults_do_not_change_the_ids_of_a_seeded_world():
 
 
 def test_the_rate_limit_counts_the_last_second_and_no_more():
-    misbehaviour = Misbehaviour(None)
+    misbehaviour = FaultInjector(None)
     misbehaviour.faults = ApiFaults(requests_per_second=25)
 
-    first = [misbehaviour.strike("/v1/customers", 100.0) for _ in range(26)]
+    first = [misbehaviour.failure_for("/v1/customers", 100.0) for _ in range(26)]
 
     assert first == ["none"] * 25 + ["rate_limit"]
-    assert misbehaviour.strike("/v1/customers", 100.99) == "rate_limit"
-    assert misbehaviour.strike("/v1/customers", 101.0) == "none"
-    assert misbehaviour.strike("/elsewhere", 100.99) == "none"
+    assert misbehaviour.failure_for("/v1/customers", 100.99) == "rate_limit"
+    assert misbehaviour.failure_for("/v1/customers", 101.0) == "none"
+    assert misbehaviour.failure_for("/elsewhere", 100.99) == "none"
 
 
 def test_requests_per_second_refuses_a_burst(simulator):
@@ -251,7 +251,7 @@ def test_a_restricted_key_without_permissions_set_may_do_everything(simulator):
 
 
 def test_a_share_above_one_or_below_zero_is_refused():
-    with pytest.raises(ValueError, match="share is from 0 to 1"):
+    with pytest.raises(ValueError, match="share must be from 0 to 1"):
         ApiFaults(share=1.5)
 
 

@@ -1,4 +1,4 @@
-"""What the simulator takes it carries out, and what it does not play it says: no answer is a plausible lie."""
+"""What the simulator takes it carries out, and what it does not support it says: no answer is a plausible lie."""
 
 import re
 
@@ -63,7 +63,7 @@ def test_only_its_own_release_of_the_api_is_served(simulator, version, status):
     answer = requests.get(f"{simulator.url}/v1/customers", headers=headers, timeout=5)
 
     assert (answer.status_code, answer.headers["Stripe-Version"]) == (status, "2026-10-28.endive")
-    assert ("does not play it" in answer.text) is (status == 400)
+    assert ("does not support it" in answer.text) is (status == 400)
 
 
 def test_a_promotion_code_for_one_customer_is_refused_to_another(shop, v1):

@@ -92,7 +92,7 @@ def test_a_declined_visitor_gets_the_pages_error_and_buys_nothing(simulator, cli
 
 
 def test_a_mistake_in_a_test_raises_a_clear_error(simulator, client, shop):
-    with pytest.raises(ValueError, match="none of the test cards"):
+    with pytest.raises(ValueError, match="not one of the test cards"):
         simulator.buy(page(client, shop.price), "4111 1111 1111 1111")
     with pytest.raises(ApiError, match=r"No such checkout\.session"):
         simulator.buy(f"{simulator.url}/c/pay/cs_test_none")

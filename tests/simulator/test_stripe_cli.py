@@ -142,7 +142,7 @@ def test_an_unsupported_trigger_fails_with_a_reason(simulator, trigger, event):
     triggered = trigger(event)
 
     assert triggered.returncode == 1
-    assert "the simulator does not play it" in triggered.stdout + triggered.stderr
+    assert "the simulator does not support it" in triggered.stdout + triggered.stderr
     assert event not in {each["type"] for each in simulator.world.all("event")}
 
 
