@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..billing.prorations import add_invoiceitem
+from ..billing import invoiceitems
 from ..errors import invalid, missing_parameter
 from ..http import form, lists
 from ..http.form import integer, metadata, nested, text
@@ -22,7 +22,7 @@ def create_invoiceitem(world: World, params: dict[str, Any]) -> Object:
         raise missing_parameter("currency" if "amount" in params else "amount")
     quantity = params.get("quantity", 1)
     customer["currency"] = price["currency"] if price else params["currency"].lower()
-    return add_invoiceitem(
+    item = invoiceitems.new_item(
         world,
         customer=customer["id"],
         amount=price["unit_amount"] * quantity if price else params["amount"],
@@ -31,8 +31,9 @@ def create_invoiceitem(world: World, params: dict[str, Any]) -> Object:
         period=(world.now, world.now),
         price=price,
         quantity=quantity,
-        metadata=form.merge_metadata({}, params.get("metadata")),
     )
+    item["metadata"] = form.merge_metadata({}, params.get("metadata"))
+    return invoiceitems.add(world, item)
 
 
 def delete_invoiceitem(world: World, _params: dict[str, Any], item_id: str) -> Object:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..billing import discounts, invoices, lifecycle, payments, periods, prorations
+from ..billing import discounts, invoiceitems, invoices, lifecycle, payments, periods, prorations
 from ..clock import DAY
 from ..errors import ApiError, invalid, missing, missing_parameter, unsupported
 from ..http import form, lists
@@ -136,7 +136,7 @@ def cancel_subscription(world: World, params: dict[str, Any], subscription_id: s
         periods.cancel(world, subscription)
     if params.get("invoice_now"):
         customer = world.get("customer", subscription["customer"])
-        if invoices.pending_items(world, customer, subscription):
+        if invoiceitems.pending(world, customer, subscription):
             invoice = invoices.create_draft(world, customer, subscription, "subscription_update", period=False)
             invoices.finalize(world, invoice)
             payments.attempt(world, invoice)
@@ -282,7 +282,7 @@ def _change_items(world: World, subscription: Object, params: dict[str, Any]) ->
     if behaviour != "none":
         prorations.prorate(world, subscription, before, period)
     customer = world.get("customer", subscription["customer"])
-    has_news = begins_anew or (behaviour == "always_invoice" and invoices.pending_items(world, customer, subscription))
+    has_news = begins_anew or (behaviour == "always_invoice" and invoiceitems.pending(world, customer, subscription))
     if not has_news:
         return None
     return invoices.create_draft(world, customer, subscription, "subscription_update", period=begins_anew)

@@ -5,7 +5,7 @@ from typing import Any
 from ..clock import HOUR
 from ..http.lists import embedded
 from ..world import Object, World
-from . import discounts
+from . import discounts, invoiceitems
 from .periods import period_of
 
 DRAFT_SECONDS = HOUR  # a renewal's invoice can be edited for an hour
@@ -28,7 +28,7 @@ def create_draft(
     lines = []
     if subscription and period:
         lines = [_line_of_item(world, invoice["id"], subscription, each) for each in subscription["items"]["data"]]
-    for item in reversed(pending_items(world, customer, subscription)) if include_pending else ():
+    for item in reversed(invoiceitems.pending(world, customer, subscription)) if include_pending else ():
         item["invoice"] = invoice["id"]
         lines.append(_line_of_invoiceitem(world, item))
     in_force = discounts.active_discounts(world, subscription) if subscription else []
@@ -44,12 +44,6 @@ def create_draft(
         subscription["latest_invoice"] = invoice["id"]
     world.emit("invoice.created", invoice)
     return invoice
-
-
-def pending_items(world: World, customer: Object, subscription: Object | None) -> list[Object]:
-    """Return the customer's items that are on no invoice yet, without those of other subscriptions."""
-    of_customer = world.where("invoiceitem", customer=customer["id"], invoice=None)
-    return [each for each in of_customer if _subscription_id_of(each) in (None, subscription and subscription["id"])]
 
 
 def schedule_finalization(world: World, invoice: Object, *, enabled: bool = True) -> None:
@@ -87,10 +81,6 @@ def subscription_of(world: World, invoice: Object) -> Object | None:
     """Return an invoice's subscription; None for a one-off invoice."""
     details = (invoice["parent"] or {}).get("subscription_details")
     return world.get("subscription", details["subscription"]) if details else None
-
-
-def _subscription_id_of(item: Object) -> str | None:
-    return item["parent"]["subscription_details"]["subscription"] if item["parent"] else None
 
 
 def _apply_discount(world: World, discount_id: str, lines: list[Object]) -> None:
@@ -182,7 +172,7 @@ def _line_of_invoiceitem(world: World, item: Object) -> Object:
         "invoice_item": item["id"],
         "proration": item["proration"],
         "proration_details": {"credited_items": None},
-        "subscription": _subscription_id_of(item),
+        "subscription": invoiceitems.subscription_id_of(item),
     }
     same = ("discountable", "metadata", "period", "pricing", "quantity", "quantity_decimal")
     return _line(world, item["invoice"], item["amount"], item["currency"], item["description"]) | {
@@ -206,13 +196,6 @@ NULL_ON_INVOICES = (
 
 def _blank(world: World, customer: Object, subscription: Object | None, reason: str) -> Object:
     nulls: dict[str, Any] = dict.fromkeys(NULL_ON_INVOICES)
-    parent = None
-    if subscription:
-        details = {
-            "metadata": dict(subscription["metadata"]),
-            "subscription": subscription["id"],
-        }
-        parent = {"quote_details": None, "subscription_details": details, "type": "subscription_details"}
     return nulls | {
         "id": world.new_id("invoice"),
         "object": "invoice",
@@ -222,23 +205,14 @@ def _blank(world: World, customer: Object, subscription: Object | None, reason: 
         "attempt_count": 0,
         "attempted": False,
         "auto_advance": subscription is not None,
-        "automatic_tax": {
-            "disabled_reason": None,
-            "enabled": False,
-            "liability": None,
-            "provider": None,
-            "status": None,
-        },
+        "automatic_tax": {"disabled_reason": None, "enabled": False}
+        | dict.fromkeys(("liability", "provider", "status")),
         "billing_reason": reason,
         "collection_method": "charge_automatically",
         "created": world.now,
         "currency": subscription["currency"] if subscription else customer["currency"] or "usd",
         "customer": customer["id"],
-        "customer_address": customer["address"],
-        "customer_email": customer["email"],
-        "customer_name": customer["name"],
-        "customer_phone": customer["phone"],
-        "customer_shipping": customer["shipping"],
+        **{f"customer_{name}": customer[name] for name in ("address", "email", "name", "phone", "shipping")},
         "customer_tax_exempt": "none",
         "customer_tax_ids": [],
         "default_tax_rates": [],
@@ -246,7 +220,7 @@ def _blank(world: World, customer: Object, subscription: Object | None, reason: 
         "issuer": {"type": "self"},
         "livemode": False,
         "metadata": {},
-        "parent": parent,
+        "parent": _parent(subscription) if subscription else None,
         "payment_settings": {"default_mandate": None, "payment_method_options": None, "payment_method_types": None},
         "period_end": world.now,
         "period_start": world.now,
@@ -258,3 +232,8 @@ def _blank(world: World, customer: Object, subscription: Object | None, reason: 
         "total_pretax_credit_amounts": [],
         "total_taxes": [],
     }
+
+
+def _parent(subscription: Object) -> Object:
+    details = {"metadata": dict(subscription["metadata"]), "subscription": subscription["id"]}
+    return {"quote_details": None, "subscription_details": details, "type": "subscription_details"}

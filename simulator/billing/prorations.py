@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from ..world import Object, World
+from . import invoiceitems
 from .periods import period_of
 
 PricedItem = tuple[Object, int, str]
@@ -44,67 +45,21 @@ def _add_proration(
     world: World, subscription: Object, item: PricedItem, part: float, words: str, period: tuple[int, int]
 ) -> None:
     price, quantity, item_id = item
-    amount = round(part * (price["unit_amount"] or 0) * quantity)
-    name = world.get("product", price["product"])["name"]
-    add_invoiceitem(
+    invoiceitem = invoiceitems.new_item(
         world,
         customer=subscription["customer"],
-        amount=amount,
+        amount=round(part * (price["unit_amount"] or 0) * quantity),
         currency=price["currency"],
-        description=f"{words} {quantity} x {name}",
+        description=f"{words} {quantity} x {world.get('product', price['product'])['name']}",
         period=period,
         price=price,
         quantity=quantity,
-        subscription=subscription["id"],
-        subscription_item=item_id,
-        is_proration=True,
     )
-
-
-def add_invoiceitem(
-    world: World,
-    *,
-    customer: str,
-    amount: int,
-    currency: str,
-    description: str | None,
-    period: tuple[int, int],
-    price: Object | None = None,
-    quantity: int = 1,
-    subscription: str | None = None,
-    subscription_item: str | None = None,
-    is_proration: bool = False,
-    metadata: dict[str, str] | None = None,
-) -> Object:
-    """Create an invoice item, for the customer's next invoice."""
-    unit_amount = str(price["unit_amount"]) if price else str(amount)
-    details = {"price": price["id"], "product": price["product"]} if price else None
-    parent = {"subscription": subscription, "subscription_item": subscription_item}
-    item = {
-        "id": world.new_id("invoiceitem"),
-        "object": "invoiceitem",
-        "amount": amount,
-        "currency": currency,
-        "customer": customer,
-        "customer_account": None,
-        "date": world.now,
-        "description": description,
-        "discountable": not is_proration,
-        "discounts": [],
-        "invoice": None,
-        "livemode": False,
-        "metadata": metadata or {},
-        "net_amount": amount,
-        "parent": {"subscription_details": parent, "type": "subscription_details"} if subscription else None,
-        "period": {"start": period[0], "end": period[1]},
-        "pricing": {"price_details": details, "type": "price_details", "unit_amount_decimal": unit_amount},
-        "proration": is_proration,
-        "proration_details": {"credited_items": None, "discount_amounts": []} if is_proration else None,
-        "quantity": quantity,
-        "quantity_decimal": str(quantity),
-        "tax_rates": [],
-        "test_clock": world.clock.id,
+    details = {"subscription": subscription["id"], "subscription_item": item_id}
+    invoiceitem |= {
+        "discountable": False,
+        "parent": {"subscription_details": details, "type": "subscription_details"},
+        "proration": True,
+        "proration_details": {"credited_items": None, "discount_amounts": []},
     }
-    world.add("invoiceitem", item)
-    world.emit("invoiceitem.created", item)
-    return item
+    invoiceitems.add(world, invoiceitem)

@@ -1,13 +1,10 @@
-"""The hosted Checkout page, and the hosted page of an open invoice."""
+"""The hosted Checkout page."""
 
 from typing import Any
 
 import bottle
 
 from ..api.checkout_sessions import complete, needs_no_card, redeem
-from ..api.payment_methods import attach
-from ..api.subscriptions import update_subscription
-from ..billing import payments
 from ..errors import ApiError
 from ..test_cards import BY_NUMBER, INSTRUMENTS
 from ..world import Object, World
@@ -15,7 +12,6 @@ from . import (
     NeedsAuthentication,
     authentication_page,
     card_fields,
-    date,
     format_price,
     money,
     page,
@@ -23,7 +19,6 @@ from . import (
     submitted_method,
     template,
 )
-from .pdf import page_of_text
 
 LABELS = {"us_bank_account": "Account number", "sepa_debit": "IBAN"}
 
@@ -62,58 +57,6 @@ def use_code(world: World, session_id: str) -> bottle.HTTPResponse:
     except ApiError as error:
         return show_checkout(world, session_id, code_error=str(error))
     return redirect(f"/c/pay/{session_id}")
-
-
-def show_invoice(world: World, invoice_id: str, error: str | None = None) -> bottle.HTTPResponse:
-    invoice = world.get("invoice", invoice_id)
-    return page(
-        "Invoice",
-        "invoice",
-        402 if error else 200,
-        action=f"/i/{invoice_id}",
-        number=invoice["number"],
-        amount=money(invoice["amount_due"], invoice["currency"]),
-        status=f"{invoice['status']}, of {date(invoice['created'])}",
-        is_open=invoice["status"] == "open",
-        is_waiting=payments.is_waiting(world, invoice),
-        card_fields=card_fields(error),
-    )
-
-
-def download_invoice(world: World, invoice_id: str) -> bottle.HTTPResponse:
-    """Return the PDF at an invoice's `invoice_pdf` URL."""
-    invoice = world.get("invoice", invoice_id)
-    lines = [
-        "Simulation, not Stripe.",
-        f"Invoice {invoice['number']}",
-        f"{invoice['status']}, of {date(invoice['created'])}",
-        *(f"{line['description']}: {money(line['amount'], line['currency'])}" for line in invoice["lines"]["data"]),
-        f"Total: {money(invoice['total'], invoice['currency'])}",
-    ]
-    return bottle.HTTPResponse(page_of_text(lines), 200, {"Content-Type": "application/pdf"})
-
-
-def pay_invoice(world: World, invoice_id: str) -> bottle.HTTPResponse:
-    invoice = world.get("invoice", invoice_id)
-    try:
-        method_id = submitted_method(world)
-        attach(world, method_id, world.get("customer", invoice["customer"]), "payment_method")
-        if invoice["status"] == "open" and not payments.is_waiting(world, invoice):
-            _charge(world, invoice, method_id)
-    except NeedsAuthentication as needed:
-        return authentication_page(str(needed), f"/i/{invoice_id}")
-    except ApiError as error:
-        return show_invoice(world, invoice_id, str(error))
-    return show_invoice(world, invoice_id)
-
-
-def _charge(world: World, invoice: Object, method_id: str) -> None:
-    """Pay with this method; if that succeeds, make it the subscription's default."""
-    if payments.attempt(world, invoice, method_id, by_schedule=False) == "declined":
-        raise payments.instrument_of(world, method_id).error()
-    details = (invoice["parent"] or {}).get("subscription_details")
-    if details:
-        update_subscription(world, {"default_payment_method": method_id}, details["subscription"])
 
 
 def _values(world: World, session: Object) -> dict[str, Any]:

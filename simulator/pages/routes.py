@@ -10,7 +10,7 @@ import bottle
 from ..errors import ApiError
 from ..scheduler import catch_up
 from ..world import World
-from . import checkout, events, page, portal
+from . import checkout, events, invoices, page, portal
 
 WEBHOOK_SECONDS = 2.0  # Stripe waits up to ten
 
@@ -20,9 +20,9 @@ ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("POST", "/c/pay/<session_id>/code", checkout.use_code),
     ("GET", "/control/events", events.show_events),
     ("POST", "/control/events/<event_id>/send", events.send_again),
-    ("GET", "/i/<invoice_id>", checkout.show_invoice),
-    ("POST", "/i/<invoice_id>", checkout.pay_invoice),
-    ("GET", "/i/<invoice_id>/pdf", checkout.download_invoice),
+    ("GET", "/i/<invoice_id>", invoices.show_invoice),
+    ("POST", "/i/<invoice_id>", invoices.pay_invoice),
+    ("GET", "/i/<invoice_id>/pdf", invoices.download_invoice),
     ("GET", "/p/session/<session_id>", portal.open_portal),
     ("GET", "/p/session/<session_id>/<name:re:card|change|cancel>", portal.show_flow),
     ("GET", "/p/session/<session_id>/<name:re:card|change|cancel>/<subscription_id>", portal.show_flow),
