@@ -26,12 +26,12 @@ def advance(world: World, clock: Clock, target: int) -> Object:
     with world.on_clock(clock):
         shown |= {"status": "advancing", "status_details": {"advancing": {"target_frozen_time": target}}}
         world.emit("test_helpers.test_clock.advancing", shown)
-        answer = dict(shown)
+        response = dict(shown)
         _run_due(world, clock, target)
         clock.advance_to(target)
         shown |= {"frozen_time": target, "status": "ready", "status_details": {}}
         world.emit("test_helpers.test_clock.ready", shown)
-    return answer
+    return response
 
 
 def target_time(world: World, clock: Clock, move: str) -> int:

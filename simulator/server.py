@@ -69,11 +69,11 @@ class Api:
 
     def to_state(self) -> Object:
         """Return the responses that idempotency keys replay, for JSON."""
-        return {key: [asked, answer.status, answer.body] for key, (asked, answer) in self._replays.items()}
+        return {key: [digest, response.status, response.body] for key, (digest, response) in self._replays.items()}
 
     def restore(self, state: Object) -> None:
         """Replay responses from to_state()."""
-        self._replays = {key: (asked, Response(status, body)) for key, (asked, status, body) in state.items()}
+        self._replays = {key: (digest, Response(status, body)) for key, (digest, status, body) in state.items()}
 
     def _handle(self, route: Route | None, id_: str | None = None, path: str = "") -> bottle.HTTPResponse:
         request = bottle.request
@@ -93,13 +93,13 @@ class Api:
                 catch_up(self.world)
                 clock = self.world.clock_of(id_, params.get("customer"), params.get("test_clock"))
                 with self.world.caused_by_request(request_id, key), self.world.on_clock(clock):
-                    answer = self._execute_once(route, dict(params), [id_] if id_ else [], key, failure)
+                    response = self._execute_once(route, dict(params), [id_] if id_ else [], key, failure)
                 catch_up(self.world)
             except ApiError as error:
-                answer = _error_response(request.path, error)
-            self.requests.append(Request(request.method, request.path, params, key, answer.status))
-        log.info("%s %s -> %d", request.method, request.path, answer.status)
-        return self._response(answer, request_id, key, failure)
+                response = _error_response(request.path, error)
+            self.requests.append(Request(request.method, request.path, params, key, response.status))
+        log.info("%s %s -> %d", request.method, request.path, response.status)
+        return self._response(response, request_id, key, failure)
 
     def _drop_request(self, request: Any, key: str | None, failure: Failure) -> NoReturn:
         self.requests.append(Request(request.method, request.path, {}, key, 0))
@@ -120,25 +120,25 @@ class Api:
         """Execute the request. A repeated idempotency key replays the first response."""
         if key is None:
             return self._execute(route, params, ids, failure)
-        asked = hashlib.sha256(json.dumps([route.method, route.path, ids, params]).encode()).hexdigest()
+        digest = hashlib.sha256(json.dumps([route.method, route.path, ids, params]).encode()).hexdigest()
         if key in self._replays:
-            first, answer = self._replays[key]
-            if first != asked:
+            first, response = self._replays[key]
+            if first != digest:
                 raise ApiError(
                     400,
                     "Keys for idempotent requests can only be used with the same parameters they were first used with. "
                     f"Try using a key other than '{key}' if you meant to execute a different request.",
                     kind="idempotency_error",
                 )
-            return Response(answer.status, answer.body, {"Idempotent-Replayed": "true"})
+            return Response(response.status, response.body, {"Idempotent-Replayed": "true"})
         try:
-            answer = self._execute(route, params, ids, failure)
+            response = self._execute(route, params, ids, failure)
         except ApiError as error:
             if not error.is_replayed or route.path.startswith(v2.ROOT):
                 raise
-            answer = Response(error.status, error.body)
-        self._replays[key] = (asked, answer)
-        return answer
+            response = Response(error.status, error.body)
+        self._replays[key] = (digest, response)
+        return response
 
     def _execute(self, route: Route, params: dict[str, Any], ids: list[str], failure: Failure) -> Response:
         paths = form.list_of(form.text)(params.pop("expand", ""), "expand")
@@ -146,17 +146,17 @@ class Api:
         if failure == "error":
             raise server_error()
         with self.world.lagging_lists(self._lag_of(route)):
-            answer = route.handle(self.world, parsed, *ids)
+            response = route.handle(self.world, parsed, *ids)
         if failure == "error_after":
             raise server_error()
-        return Response(200, expanded(self.world, answer, paths))
+        return Response(200, expanded(self.world, response, paths))
 
     def _lag_of(self, route: Route) -> int:
         is_list = route.method == "GET" and not route.path.endswith("<id>")
         return self.fault_injector.lag_for(route.path) if is_list else 0
 
-    def _response(self, answer: Response, request_id: str, key: str | None, failure: Failure) -> bottle.HTTPResponse:
-        body = json.dumps(answer.body, indent=2)
+    def _response(self, response: Response, request_id: str, key: str | None, failure: Failure) -> bottle.HTTPResponse:
+        body = json.dumps(response.body, indent=2)
         headers = {
             "Content-Length": str(len(body)),
             "Content-Type": "application/json",
@@ -164,11 +164,11 @@ class Api:
             "Request-Id": request_id,
             "Stripe-Version": API_VERSION,
             **({"Idempotency-Key": key} if key else {}),
-            **answer.headers,
+            **response.headers,
         }
         if failure == "cut_after":
             raise ClientDisconnected
-        return bottle.HTTPResponse(cut_within(body) if failure == "cut_within" else body, answer.status, headers)
+        return bottle.HTTPResponse(cut_within(body) if failure == "cut_within" else body, response.status, headers)
 
 
 def _error_response(path: str, error: ApiError) -> Response:
@@ -206,10 +206,10 @@ def _check_key(authorization: str) -> str:
     return key
 
 
-def _check_version(asked: str) -> None:
+def _check_version(version: str) -> None:
     """Refuse another release: within one name versions only add fields, between names they change them."""
-    if asked.partition(".")[2] != API_VERSION.partition(".")[2]:
-        raise unsupported(f"Stripe-Version {asked}. It supports {API_VERSION}.")
+    if version.partition(".")[2] != API_VERSION.partition(".")[2]:
+        raise unsupported(f"Stripe-Version {version}. It supports {API_VERSION}.")
 
 
 def _basic_auth_user(credentials: str) -> str:

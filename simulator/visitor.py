@@ -26,13 +26,13 @@ def pay(url: str, card: str) -> None:
     Shape   card: a test card or account, by its number or its `pm_...` name
     Errors  Refused with the page's message; ValueError for a card that is not a test card
     """
-    answer = _post(url, _fields(card))
-    asked = re.search(r'name="method" value="([^"]+)"', answer.text)
-    if asked:
-        answer = _post(url, {"method": asked[1], "answer": "confirm"})
-    if answer.status != 303:
-        said = re.search(r'role="alert">([^<]*)<', answer.text)
-        raise Refused(html.unescape(said[1]) if said else f"The page answered {answer.status}.")
+    response = _post(url, _fields(card))
+    confirmation = re.search(r'name="method" value="([^"]+)"', response.text)
+    if confirmation:
+        response = _post(url, {"method": confirmation[1], "answer": "confirm"})
+    if response.status != 303:
+        alert = re.search(r'role="alert">([^<]*)<', response.text)
+        raise Refused(html.unescape(alert[1]) if alert else f"The page answered {response.status}.")
 
 
 def _fields(card: str) -> dict[str, str]:
@@ -51,7 +51,7 @@ def _post(url: str, fields: dict[str, str]) -> Response:
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ANSWER_SECONDS)
     try:
         connection.request("POST", parts.path, urlencode(fields), {"Content-Type": "application/x-www-form-urlencoded"})
-        answer = connection.getresponse()
-        return Response(answer.status, answer.read().decode())
+        response = connection.getresponse()
+        return Response(response.status, response.read().decode())
     finally:
         connection.close()

@@ -133,20 +133,20 @@ def complete(world: World, session: Object, method_id: str | None, email: str | 
         _check_payment(world, session, method_id)
     email = email or session["customer_email"]
     customer = _customer(world, session, email)
-    is_waiting = False
+    is_pending = False
     if method_id and customer and world.hidden[session["id"]]["keeps_method"]:
         attach(world, method_id, customer, "payment_method")
     if session["mode"] == "subscription":
-        is_waiting = _subscribe(world, session, method_id)
+        is_pending = _subscribe(world, session, method_id)
     elif method_id and payments.instrument_of(world, method_id).type != "card":
-        is_waiting = True
+        is_pending = True
         world.hidden[session["id"]]["method"] = method_id
         answer_at = world.now + world.rules.delayed_payment_days * DAY
         world.clock.schedule(answer_at, "answer_of_bank_for_session", session["id"])
     paid = "paid" if session["amount_total"] else "no_payment_required"
     session |= {
         "customer_details": _details(customer or {"email": email}),
-        "payment_status": "unpaid" if is_waiting else paid,
+        "payment_status": "unpaid" if is_pending else paid,
         "status": "complete",
         "url": None,
     }
@@ -195,7 +195,7 @@ def _subscribe(world: World, session: Object, method_id: str | None) -> bool:
         | ({"discounts": wanted["discounts"]} if wanted["discounts"] else {}),
     )
     session |= {"subscription": subscription["id"], "invoice": subscription["latest_invoice"]}
-    return payments.is_waiting(world, world.get("invoice", subscription["latest_invoice"]))
+    return payments.is_pending(world, world.get("invoice", subscription["latest_invoice"]))
 
 
 def retrieve_payment_page(world: World, _params: dict[str, Any], session_id: str) -> Object:

@@ -59,7 +59,7 @@ def pay_invoice(world: World, params: dict[str, Any], invoice_id: str) -> Object
         method_id = attach(world, params["payment_method"], customer, "payment_method")["id"]
     if invoice["status"] == "draft":
         invoices.finalize(world, invoice)
-    if payments.is_waiting(world, invoice):
+    if payments.is_pending(world, invoice):
         raise ApiError(400, "A payment of this invoice is pending.", code="invoice_payment_intent_requires_action")
     if params.get("paid_out_of_band"):
         world.hidden.setdefault(invoice_id, {})["out_of_band"] = True

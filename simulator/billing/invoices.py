@@ -194,6 +194,9 @@ NULL_ON_INVOICES = (
 ).split()
 
 
+NO_TAX = {"disabled_reason": None, "enabled": False, "liability": None, "provider": None, "status": None}
+
+
 def _blank(world: World, customer: Object, subscription: Object | None, reason: str) -> Object:
     nulls: dict[str, Any] = dict.fromkeys(NULL_ON_INVOICES)
     return nulls | {
@@ -205,8 +208,7 @@ def _blank(world: World, customer: Object, subscription: Object | None, reason: 
         "attempt_count": 0,
         "attempted": False,
         "auto_advance": subscription is not None,
-        "automatic_tax": {"disabled_reason": None, "enabled": False}
-        | dict.fromkeys(("liability", "provider", "status")),
+        "automatic_tax": dict(NO_TAX),
         "billing_reason": reason,
         "collection_method": "charge_automatically",
         "created": world.now,

@@ -106,14 +106,14 @@ def receive_bank_answer(world: World, invoice_id: str, _moment: int) -> None:
 
 
 def finish_delayed_payment(world: World, session: Object, *, paid: bool) -> None:
-    """Emit the event for a Checkout Session's delayed payment."""
+    """Set the payment status of a Checkout Session after a delayed payment, and emit the event."""
     if paid:
         session["payment_status"] = "paid"
     kind = "async_payment_succeeded" if paid else "async_payment_failed"
     world.emit(f"checkout.session.{kind}", session)
 
 
-def is_waiting(world: World, invoice: Object) -> bool:
+def is_pending(world: World, invoice: Object) -> bool:
     """Return whether a delayed payment of this invoice is pending."""
     return "waiting" in world.hidden.get(invoice["id"], {})
 

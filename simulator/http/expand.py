@@ -21,14 +21,14 @@ RELATED = {
 }
 
 
-def expanded(world: World, answer: Object, paths: list[str]) -> Object:
+def expanded(world: World, response: Object, paths: list[str]) -> Object:
     """Return a copy of the object with every path expanded."""
-    answer = copy_json(answer)
+    response = copy_json(response)
     for path in paths:
         if path.count(".") >= 4:
             raise invalid("You cannot expand more than 4 levels of a property", f"expand[{path}]")
-        _expand(world, answer, path.split("."), path)
-    return answer
+        _expand(world, response, path.split("."), path)
+    return response
 
 
 def _expand(world: World, node: Any, path: list[str], whole: str) -> None:

@@ -21,7 +21,7 @@ def show_invoice(world: World, invoice_id: str, error: str | None = None) -> bot
         amount=money(invoice["amount_due"], invoice["currency"]),
         status=f"{invoice['status']}, of {date(invoice['created'])}",
         is_open=invoice["status"] == "open",
-        is_waiting=payments.is_waiting(world, invoice),
+        is_pending=payments.is_pending(world, invoice),
         card_fields=card_fields(error),
     )
 
@@ -44,7 +44,7 @@ def pay_invoice(world: World, invoice_id: str) -> bottle.HTTPResponse:
     try:
         method_id = submitted_method(world)
         attach(world, method_id, world.get("customer", invoice["customer"]), "payment_method")
-        if invoice["status"] == "open" and not payments.is_waiting(world, invoice):
+        if invoice["status"] == "open" and not payments.is_pending(world, invoice):
             _charge(world, invoice, method_id)
     except NeedsAuthentication as needed:
         return authentication_page(str(needed), f"/i/{invoice_id}")

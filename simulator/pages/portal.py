@@ -73,7 +73,7 @@ def _save_card(world: World, session: Object, _subscription_id: str) -> None:
     _enabled(world, session, "payment_method_update")
     method_id = pay_with(world, session["customer"], submitted_method(world))
     for invoice in world.where("invoice", customer=session["customer"], status="open"):
-        if not payments.is_waiting(world, invoice):
+        if not payments.is_pending(world, invoice):
             payments.attempt(world, invoice, method_id, by_schedule=False)
     payments.forget_authentication(world, method_id)
 

@@ -34,19 +34,19 @@ ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
 def add_pages(app: bottle.Bottle, world: World) -> None:
     """Add every hosted page to the app."""
     for method, rule, handler in ROUTES:
-        app.route(rule, method, functools.partial(_answer, handler, world))
+        app.route(rule, method, functools.partial(_respond, handler, world))
 
 
-def _answer(handler: Callable[..., Any], world: World, **arguments: str) -> bottle.HTTPResponse:
+def _respond(handler: Callable[..., Any], world: World, **arguments: str) -> bottle.HTTPResponse:
     try:
         with world.lock:
             catch_up(world)
             with world.on_clock(world.clock_of(*arguments.values())):
-                answer = handler(world, **arguments)
+                response = handler(world, **arguments)
     except ApiError as error:
         return page("Not found", "message", error.status, heading="Not found", text=str(error), link=None)
     _wait_for_webhooks(world, arguments.get("session_id", ""))
-    return answer
+    return response
 
 
 def _wait_for_webhooks(world: World, session_id: str) -> None:

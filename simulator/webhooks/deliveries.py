@@ -47,7 +47,7 @@ class Deliveries:
         self.faults = DeliveryFaults()
         self._world = world
         self._retry_seconds = retry_seconds
-        self._chance = random.Random(seed)
+        self._random = random.Random(seed)
         self._of_event: dict[str, list[Delivery]] = {}
         self._held: list[Delivery] = []
         self._due: list[Due] = []
@@ -110,7 +110,7 @@ class Deliveries:
         with self._changed:
             for destination in destinations.for_event(self._world, event):
                 for _ in range(1 + self.faults.duplicates):
-                    is_lost = bool(self.faults.loss) and self._chance.random() < self.faults.loss
+                    is_lost = bool(self.faults.loss) and self._random.random() < self.faults.loss
                     self._held.append(self._create(event, destination, is_lost=is_lost))
             self._count_pending(event)
 
@@ -140,9 +140,9 @@ class Deliveries:
         """Shuffle which delivery goes out at which time, among these and those still delayed."""
         held = sorted(each for each in self._due if each[0] > now and not each[2].answers)
         self._due = sorted(each for each in self._due if each[0] <= now or each[2].answers)
-        dealt = [each[2] for each in held + out]
-        self._chance.shuffle(dealt)
-        return [(moment, order, each) for (moment, order, _), each in zip(held + out, dealt, strict=True)]
+        shuffled = [each[2] for each in held + out]
+        self._random.shuffle(shuffled)
+        return [(moment, order, each) for (moment, order, _), each in zip(held + out, shuffled, strict=True)]
 
     def _push(self, due: Due) -> None:
         heapq.heappush(self._due, due)
@@ -173,10 +173,10 @@ class Deliveries:
         content = destinations.payload_for(self._world, delivery.destination, delivery.event)
         return post(destinations.url_of(delivery.destination), sign(content, secret))
 
-    def _record(self, delivery: Delivery, answer: int) -> None:
+    def _record(self, delivery: Delivery, status: int) -> None:
         with self._changed:
             self._sending -= 1
-            delivery.answers.append(answer)
+            delivery.answers.append(status)
             tries = len(delivery.answers)
             if delivery.is_delivered:
                 self._count_pending(delivery.event)

@@ -1,4 +1,4 @@
-"""The simulated Stripe, through the real SDK: what it answers, and what it refuses."""
+"""The simulator's API through the real SDK: responses and refusals."""
 
 import time
 
@@ -11,7 +11,7 @@ from corkage.simulator import Simulator
 
 
 def kinds_of(client, subject):
-    """The types of the events that speak of this object, oldest first."""
+    """Return the types of the events about this object, oldest first."""
     return [
         event.type for event in reversed(client.v1.events.list(params={"limit": 100}).data) if subject in str(event)
     ]

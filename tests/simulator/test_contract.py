@@ -1,4 +1,4 @@
-"""The simulator answers and takes what stripe-python's own types say that Stripe does.
+"""The simulator's responses and parameters match stripe-python's own types.
 
 The `client` of every other test holds its answers to the same contract; see harness.py.
 """
@@ -48,7 +48,7 @@ def asked(route):
 
 
 def changed(answer, path, value):
-    """The answer with something else at the path; with nothing there, for `...`."""
+    """Return the response with another value at the path, or without the path for `...`."""
     *way, last = path
     node = answer
     for step in way:
@@ -100,9 +100,9 @@ def test_a_wrong_response_is_reported_with_its_path(shop, path, value, problem):
     sound = plain(shop.client.v1.subscriptions.retrieve(subscription, params={"expand": ["customer"]}))
     assert problems(sound) == []
 
-    told = problems(changed(sound, path, value))
+    reported = problems(changed(sound, path, value))
 
-    assert [each for each in told if each.startswith(f"subscription{problem}")], told
+    assert [each for each in reported if each.startswith(f"subscription{problem}")], reported
 
 
 @pytest.mark.parametrize(
@@ -121,9 +121,9 @@ def test_a_wrong_event_is_reported_with_its_path(shop, path, value, problem):
     sound = plain(shop.event("price.updated"))
     assert problems(sound) == []
 
-    told = problems(changed(sound, path, value))
+    reported = problems(changed(sound, path, value))
 
-    assert [each for each in told if each.startswith(problem)], told
+    assert [each for each in reported if each.startswith(problem)], reported
 
 
 STUB = {"id": "cus_1", "object": "customer", "deleted": True}
@@ -139,7 +139,7 @@ THIN = dict.fromkeys(("changes", "context", "reason", "snapshot_event")) | {
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "reported"),
     [
         (WINE, ["wine: {'object': 'wine'} is of no kind that the SDK knows"]),
         ({}, ["answer: {} is of no kind that the SDK knows"]),
@@ -165,11 +165,11 @@ THIN = dict.fromkeys(("changes", "context", "reason", "snapshot_event")) | {
         ({"object": "list", "data": [STUB, WINE], "url": "/"}, ["list.has_more: missing", "list.data[1]: {'object'"]),
     ],
 )
-def test_errors_lists_stubs_and_unknown_objects_are_checked_too(answer, told):
+def test_errors_lists_stubs_and_unknown_objects_are_checked_too(answer, reported):
     found = problems(answer)
 
-    assert all(any(each.startswith(start) for each in found) for start in told), found
-    assert bool(found) is bool(told)
+    assert all(any(each.startswith(start) for each in found) for start in reported), found
+    assert bool(found) is bool(reported)
 
 
 def test_a_wrong_response_fails_the_test_that_receives_it(simulator, shop):
@@ -184,14 +184,16 @@ def test_every_parameter_is_accepted_as_the_sdk_sends_it(route):
     if route.path in OF_NO_SDK:
         assert (route.method, route.path) not in params_of_calls()
         return
-    told = [each for each in problems_of_route(route) if not re.search(rf" ({names(TOO_MANY_WORDS)}): takes any", each)]
-    assert [each for each in told if not each.startswith((*OF_OLDER_VERSIONS, *OF_NO_PARAMS))] == []
+    reported = [
+        each for each in problems_of_route(route) if not re.search(rf" ({names(TOO_MANY_WORDS)}): takes any", each)
+    ]
+    assert [each for each in reported if not each.startswith((*OF_OLDER_VERSIONS, *OF_NO_PARAMS))] == []
 
 
 def test_every_exception_to_the_contract_is_still_needed():
-    told = [each for route in ROUTES if route.path not in OF_NO_SDK for each in problems_of_route(route)]
+    reported = [each for route in ROUTES if route.path not in OF_NO_SDK for each in problems_of_route(route)]
     assert [
-        each for each in OF_OLDER_VERSIONS | OF_NO_PARAMS if not any(problem.startswith(each) for problem in told)
+        each for each in OF_OLDER_VERSIONS | OF_NO_PARAMS if not any(problem.startswith(each) for problem in reported)
     ] == []
 
 
@@ -200,7 +202,7 @@ def names(words):
 
 
 @pytest.mark.parametrize(
-    ("takes", "told"),
+    ("takes", "reported"),
     [
         ({"colour": text}, "colour: taken, but not a parameter that PriceCreateParams has"),
         (
@@ -224,10 +226,10 @@ def names(words):
         ({"nickname": form.parse}, "nickname: takes parse, but the SDK has"),
     ],
 )
-def test_a_wrong_parameter_is_reported(takes, told):
+def test_a_wrong_parameter_is_reported(takes, reported):
     route = Route("POST", "/v1/prices", changed, {"currency": text} | takes, required=("currency",))
 
-    assert [each.startswith(f"POST /v1/prices {told}") for each in problems_of_route(route)] == [True]
+    assert [each.startswith(f"POST /v1/prices {reported}") for each in problems_of_route(route)] == [True]
 
 
 def test_parameters_that_the_sdk_requires_are_required():

@@ -1,4 +1,4 @@
-"""The control page and the control API: the clock, what there is, the account's rules, the faults."""
+"""The control page and its JSON API: the clock, the subscriptions, the account's rules, the faults."""
 
 import re
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ JSON = {"Accept": "application/json"}
 
 @pytest.fixture
 def still():
-    """A simulator whose time stands still until it is moved."""
+    """A simulator whose time stands still until it is advanced."""
     with Simulator(seed=1) as started:
         yield started
 
@@ -142,14 +142,14 @@ def test_programs_get_the_overview_as_json(shop, simulator):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
 
-    told = requests.get(simulator.control_url, headers=JSON, timeout=5).json()
+    overview = requests.get(simulator.control_url, headers=JSON, timeout=5).json()
 
-    assert told["now"] in range(simulator.world.now - 60, simulator.world.now + 1)
-    (only,) = told["subscriptions"]
+    assert overview["now"] in range(simulator.world.now - 60, simulator.world.now + 1)
+    (only,) = overview["subscriptions"]
     assert (only["id"], only["customer"], only["status"]) == (subscription, customer, "active")
-    assert only["current_period_end"] > told["now"]
-    assert told["rules"] == {"retry_days": [3, 5, 7], "after_retries": "canceled", "delayed_payment_days": 4}
-    assert told["faults"]["api"]["failure"] == "none"
+    assert only["current_period_end"] > overview["now"]
+    assert overview["rules"] == {"retry_days": [3, 5, 7], "after_retries": "canceled", "delayed_payment_days": 4}
+    assert overview["faults"]["api"]["failure"] == "none"
 
 
 def test_the_rules_form_sets_the_accounts_rules(simulator):

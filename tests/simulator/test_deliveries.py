@@ -1,4 +1,4 @@
-"""Webhooks of the simulated Stripe: signed, repeated until they are taken, and misbehaving when told to."""
+"""The simulator's webhooks: signed, retried until they are acknowledged, and faulty on demand."""
 
 import json
 import time
@@ -119,8 +119,8 @@ def test_a_webhook_signed_with_a_wrong_secret_fails_verification(simulator, clie
     assert [signed_with(secret, *message) for message in receiver.got] == [False, True]
 
 
-def told(seed, faults, act):
-    """The types that come of an act at a shop, in the order in which they come, and in which they were made."""
+def arrivals(seed, faults, act):
+    """Return the event types that an action causes, in the order of arrival and in the order of creation."""
     with Simulator(seed=seed) as simulator, receiving() as receiver:
         shop = open_shop(simulator, sdk(simulator))
         simulator.add_webhook_endpoint(receiver.url)
@@ -137,12 +137,12 @@ def subscribe(shop):
 
 
 def test_disorder_shuffles_the_same_way_with_the_same_seed():
-    came, made = told(3, {"disorder": True}, subscribe)
+    came, made = arrivals(3, {"disorder": True}, subscribe)
 
     assert came != made
     assert sorted(came) == sorted(made)
-    assert told(3, {"disorder": True}, subscribe)[0] == came
-    assert told(4, {"disorder": True}, subscribe)[0] != came
+    assert arrivals(3, {"disorder": True}, subscribe)[0] == came
+    assert arrivals(4, {"disorder": True}, subscribe)[0] != came
 
 
 def test_disorder_with_a_delay_shuffles_across_requests():
@@ -150,7 +150,7 @@ def test_disorder_with_a_delay_shuffles_across_requests():
         for _ in range(4):
             shop.client.v1.customers.delete(shop.client.v1.customers.create().id)
 
-    came, made = told(1, {"disorder": True, "delay_seconds": 1.5}, create_and_delete)
+    came, made = arrivals(1, {"disorder": True, "delay_seconds": 1.5}, create_and_delete)
 
     assert came != made == ["customer.created", "customer.deleted"] * 4
     assert sorted(came) == sorted(made)
@@ -161,11 +161,11 @@ def test_loss_drops_its_share_and_the_same_one_with_the_same_seed():
         for _ in range(30):
             shop.client.v1.customers.create()
 
-    came, made = told(1, {"loss": 0.5}, create)
+    came, made = arrivals(1, {"loss": 0.5}, create)
 
     assert len(made) == 30
     assert 5 <= len(came) <= 25
-    assert told(1, {"loss": 0.5}, create)[0] == came
+    assert arrivals(1, {"loss": 0.5}, create)[0] == came
 
 
 @pytest.mark.parametrize(("loss", "count"), [(0, 1), (1, 0)])

@@ -1,4 +1,4 @@
-"""docs/simulator.md says what the simulator is, no more and no less."""
+"""docs/simulator.md lists what the simulator supports, no more and no less."""
 
 import dataclasses
 import json
@@ -23,7 +23,7 @@ DOCUMENT = (Path(corkage.__file__).parent / "docs/simulator.md").read_text()
 
 
 def part(marker):
-    """What follows a marker, up to an empty line."""
+    """Return the text after a marker, up to an empty line."""
     return DOCUMENT.split(f"<!-- {marker} -->\n")[1].split("\n\n")[0]
 
 
@@ -31,15 +31,15 @@ def table(marker):
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in part(marker).splitlines()[2:]]
 
 
-def fate(instrument):
-    """What becomes of a charge, in the document's words."""
+def outcome_of(instrument):
+    """Return the outcome of a charge in the words of the document."""
     if instrument.type != "card":
-        return f"on its way for days, then {'failed' if instrument.declines else 'paid'}"
+        return f"pending for days, then {'failed' if instrument.declines else 'paid'}"
     if instrument.authenticates:
         always = instrument.authenticates == "always"
         when = "when the customer confirms each payment" if always else "once the customer has confirmed"
         return f"paid, {when} to the bank"
-    how = {"attach": "declined already when attached", "charge": "attached, then declined at each charge"}
+    how = {"attach": "declined when attached", "charge": "attached, then declined at each charge"}
     return f"{how[instrument.declines]}: `{instrument.decline_code}`" if instrument.declines else "paid"
 
 
@@ -47,7 +47,7 @@ def test_every_test_card_and_account_is_listed_with_its_outcome():
     listed = [(number, name.strip("`"), what) for number, name, what in table("instruments")]
 
     named = {name: name if name.startswith("pm_") else "" for name in INSTRUMENTS}
-    assert listed == [(each.number, named[name], fate(each)) for name, each in INSTRUMENTS.items()]
+    assert listed == [(each.number, named[name], outcome_of(each)) for name, each in INSTRUMENTS.items()]
 
 
 def test_every_supported_route_is_listed_and_no_other():

@@ -1,4 +1,4 @@
-"""Webhook endpoints in older API versions get events in the shape that those versions had."""
+"""Webhook endpoints in older API versions get events in those versions' shape."""
 
 import json
 
@@ -23,8 +23,8 @@ OLDER_THAN_BASIL = {
 
 
 @pytest.fixture
-def told(simulator, client, receiver):
-    """What an endpoint of this version is told, by type: the newest event of each."""
+def received(simulator, client, receiver):
+    """Return the newest event of each type, as an endpoint of this version receives it."""
 
     def listen(version, act):
         client.v1.webhook_endpoints.create(
@@ -47,8 +47,8 @@ def object_of(event):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_an_event_names_the_version_it_is_rendered_in(simulator, shop, told, version):
-    events = told(version, lambda: shop.subscribe(shop.customer()))
+def test_an_event_names_the_version_it_is_rendered_in(simulator, shop, received, version):
+    events = received(version, lambda: shop.subscribe(shop.customer()))
 
     assert {event["api_version"] for event in events.values()} == {version}
     assert {event.api_version for event in shop.client.v1.events.list().data} == {VERSIONS[-1]}
@@ -60,15 +60,15 @@ def plain(answered):
 
 
 @pytest.mark.parametrize("version", [None, *VERSIONS[-2:]])
-def test_in_the_newest_versions_an_event_equals_the_listed_one(shop, told, version):
+def test_in_the_newest_versions_an_event_equals_the_listed_one(shop, received, version):
     params = {} if version is None else {"api_version": version}
-    event = told(params.get("api_version", VERSIONS[-1]), lambda: shop.subscribe(shop.customer()))["invoice.paid"]
+    event = received(params.get("api_version", VERSIONS[-1]), lambda: shop.subscribe(shop.customer()))["invoice.paid"]
 
     assert object_of(event) == object_of(plain(shop.event("invoice.paid")))
 
 
-def test_acacia_has_the_period_on_the_subscription_and_not_on_its_items(shop, told):
-    subscription = object_of(told(ACACIA, lambda: shop.subscribe(shop.customer()))["customer.subscription.created"])
+def test_acacia_has_the_period_on_the_subscription_and_not_on_its_items(shop, received):
+    subscription = object_of(received(ACACIA, lambda: shop.subscribe(shop.customer()))["customer.subscription.created"])
     item = subscription["items"]["data"][0]
 
     now = plain(shop.client.v1.subscriptions.retrieve(subscription["id"]))["items"]["data"][0]
@@ -80,9 +80,9 @@ def test_acacia_has_the_period_on_the_subscription_and_not_on_its_items(shop, to
     assert item["plan"]["aggregate_usage"] is None
 
 
-def test_acacia_has_the_subscription_on_the_invoice_and_no_parents(shop, told):
+def test_acacia_has_the_subscription_on_the_invoice_and_no_parents(shop, received):
     customer = shop.customer()
-    invoice = object_of(told(ACACIA, lambda: shop.subscribe(customer))["invoice.paid"])
+    invoice = object_of(received(ACACIA, lambda: shop.subscribe(customer))["invoice.paid"])
     (line,) = invoice["lines"]["data"]
 
     subscription = shop.client.v1.subscriptions.list(params={"customer": customer}).data[0]
@@ -95,16 +95,18 @@ def test_acacia_has_the_subscription_on_the_invoice_and_no_parents(shop, told):
     assert (line["plan"]["id"], line["subscription_item"]) == (shop.price, subscription["items"].data[0].id)
 
 
-def test_acacia_has_the_price_and_amount_on_the_invoice_item(shop, told):
+def test_acacia_has_the_price_and_amount_on_the_invoice_item(shop, received):
     customer = shop.customer()
     params = {"customer": customer, "amount": 250, "currency": "usd"}
-    item = object_of(told(ACACIA, lambda: shop.client.v1.invoice_items.create(params=params))["invoiceitem.created"])
+    item = object_of(
+        received(ACACIA, lambda: shop.client.v1.invoice_items.create(params=params))["invoiceitem.created"]
+    )
 
     assert (item["unit_amount"], item["price"], item["subscription"]) == (250, None, None)
     assert not item.keys() & {"parent", "pricing"}
 
 
-def test_acacia_has_paid_and_paid_out_of_band_on_the_invoice(simulator, shop, told):
+def test_acacia_has_paid_and_paid_out_of_band_on_the_invoice(simulator, shop, received):
     customer = shop.customer()
 
     def bill():
@@ -113,7 +115,7 @@ def test_acacia_has_paid_and_paid_out_of_band_on_the_invoice(simulator, shop, to
         invoice = shop.client.v1.invoices.create(params=params).id
         shop.client.v1.invoices.pay(invoice, params={"paid_out_of_band": True})
 
-    events = told(ACACIA, bill)
+    events = received(ACACIA, bill)
 
     assert [object_of(events[f"invoice.{name}"])["paid"] for name in ("finalized", "paid")] == [False, True]
     paid = object_of(events["invoice.paid"])
@@ -121,9 +123,9 @@ def test_acacia_has_paid_and_paid_out_of_band_on_the_invoice(simulator, shop, to
     assert paid["lines"]["data"][0]["type"] == "invoiceitem"
 
 
-def test_previous_attributes_are_rendered_in_the_same_version(simulator, shop, told):
+def test_previous_attributes_are_rendered_in_the_same_version(simulator, shop, received):
     shop.subscribe(shop.customer())
-    before = told(ACACIA, lambda: simulator.advance(32 * DAY))["customer.subscription.updated"]["data"]
+    before = received(ACACIA, lambda: simulator.advance(32 * DAY))["customer.subscription.updated"]["data"]
 
     previous, now = before["previous_attributes"], before["object"]
     assert previous["current_period_end"] == now["current_period_start"]
@@ -137,15 +139,15 @@ def discount(shop):
     shop.subscribe(shop.customer(), discounts=[{"coupon": coupon}])
 
 
-def test_before_clover_a_promotion_code_holds_its_coupon(shop, told):
-    code = object_of(told(BASIL, lambda: discount(shop))["promotion_code.created"])
+def test_before_clover_a_promotion_code_holds_its_coupon(shop, received):
+    code = object_of(received(BASIL, lambda: discount(shop))["promotion_code.created"])
 
     assert (code["coupon"]["object"], code["coupon"]["percent_off"]) == ("coupon", 10)
     assert "promotion" not in code
 
 
-def test_acacia_has_a_single_discount_on_subscription_and_invoice(shop, told):
-    events = told(ACACIA, lambda: discount(shop))
+def test_acacia_has_a_single_discount_on_subscription_and_invoice(shop, received):
+    events = received(ACACIA, lambda: discount(shop))
 
     for kind in ("customer.subscription.created", "invoice.paid"):
         only = object_of(events[kind])["discount"]
@@ -157,8 +159,8 @@ def test_acacia_has_a_single_discount_on_subscription_and_invoice(shop, told):
         assert "source" not in only
 
 
-def test_basil_differs_from_today_only_in_its_coupons(shop, told):
-    events = told(BASIL, lambda: discount(shop))
+def test_basil_differs_from_today_only_in_its_coupons(shop, received):
+    events = received(BASIL, lambda: discount(shop))
 
     subscription, invoice = object_of(events["customer.subscription.created"]), object_of(events["invoice.paid"])
     assert "current_period_end" in subscription["items"]["data"][0]
@@ -168,19 +170,19 @@ def test_basil_differs_from_today_only_in_its_coupons(shop, told):
 
 
 @pytest.mark.parametrize(("version", "mode"), [(ACACIA, "hosted"), (CLOVER, "hosted"), (DAHLIA, "hosted_page")])
-def test_ui_mode_is_hosted_before_dahlia(shop, told, version, mode):
+def test_ui_mode_is_hosted_before_dahlia(shop, received, version, mode):
     def expire():
         items = [{"price": shop.price, "quantity": 1}]
         params = {"mode": "subscription", "line_items": items, "success_url": "https://x"}
         session = shop.client.v1.checkout.sessions.create(params=params)
         shop.client.v1.checkout.sessions.expire(session.id)
 
-    assert object_of(told(version, expire)["checkout.session.expired"])["ui_mode"] == mode
+    assert object_of(received(version, expire)["checkout.session.expired"])["ui_mode"] == mode
 
 
-def test_metadata_is_never_rewritten(shop, told):
+def test_metadata_is_never_rewritten(shop, received):
     trap = {"object": "subscription", "parent": "x"}
-    customer = object_of(told(ACACIA, lambda: shop.customer(metadata=trap))["customer.created"])
+    customer = object_of(received(ACACIA, lambda: shop.customer(metadata=trap))["customer.created"])
 
     assert customer["metadata"] == trap
 

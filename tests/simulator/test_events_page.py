@@ -1,4 +1,4 @@
-"""The simulator's page of events: what was told to whom, what was answered, and once more on request."""
+"""The simulator's events page: each event, its deliveries and responses, and a button that sends it again."""
 
 import html
 import re
@@ -13,7 +13,7 @@ def show(simulator, query=""):
 
 
 def section(page, event):
-    """What the page says of one event."""
+    """Return the page's section on one event."""
     return re.search(rf'<section class="card" id="{event}".*?</section>', page, re.DOTALL)[0]
 
 

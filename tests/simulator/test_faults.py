@@ -1,4 +1,4 @@
-"""An API that misbehaves on demand: what stripe-python makes of it, and what was carried out meanwhile."""
+"""Faults of the API on demand: what stripe-python raises, and which requests were executed."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -168,9 +168,9 @@ def test_faults_hit_only_their_path_and_number_of_requests(simulator, client):
 
 def test_a_share_of_requests_fails_the_same_ones_with_the_same_seed():
     def outcomes(seed):
-        misbehaviour = FaultInjector(seed)
-        misbehaviour.faults = ApiFaults(failure="error", share=0.3)
-        return [misbehaviour.failure_for("/v1/customers", 0.0) for _ in range(1000)]
+        injector = FaultInjector(seed)
+        injector.faults = ApiFaults(failure="error", share=0.3)
+        return [injector.failure_for("/v1/customers", 0.0) for _ in range(1000)]
 
     assert outcomes(7) == outcomes(7) != outcomes(8)
     assert 200 < outcomes(7).count("error") < 400
@@ -187,15 +187,15 @@ def test_faults_do_not_change_the_ids_of_a_seeded_world():
 
 
 def test_the_rate_limit_counts_the_last_second_and_no_more():
-    misbehaviour = FaultInjector(None)
-    misbehaviour.faults = ApiFaults(requests_per_second=25)
+    injector = FaultInjector(None)
+    injector.faults = ApiFaults(requests_per_second=25)
 
-    first = [misbehaviour.failure_for("/v1/customers", 100.0) for _ in range(26)]
+    first = [injector.failure_for("/v1/customers", 100.0) for _ in range(26)]
 
     assert first == ["none"] * 25 + ["rate_limit"]
-    assert misbehaviour.failure_for("/v1/customers", 100.99) == "rate_limit"
-    assert misbehaviour.failure_for("/v1/customers", 101.0) == "none"
-    assert misbehaviour.failure_for("/elsewhere", 100.99) == "none"
+    assert injector.failure_for("/v1/customers", 100.99) == "rate_limit"
+    assert injector.failure_for("/v1/customers", 101.0) == "none"
+    assert injector.failure_for("/elsewhere", 100.99) == "none"
 
 
 def test_requests_per_second_refuses_a_burst(simulator):

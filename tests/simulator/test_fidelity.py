@@ -1,4 +1,4 @@
-"""What the simulator takes it carries out, and what it does not support it says: no answer is a plausible lie."""
+"""The simulator executes what it accepts, refuses what it does not support, and invents no response."""
 
 import re
 
@@ -33,7 +33,7 @@ def refused(call, *arguments, **params):
 
 
 def hidden_calls():
-    """What the SDK can ask and the simulator has no route for, but could take for one with an id."""
+    """Return the SDK's calls without a route that look like a route with an id."""
     routes = {(route.method, route.path) for route in ROUTES}
     for method, path in sorted(params_of_calls().keys() - routes):
         rules = [re.sub("<id>", "[^/]+", each) for verb, each in routes if verb == method]

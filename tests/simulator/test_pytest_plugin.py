@@ -1,4 +1,4 @@
-"""What hosts get for their own tests: the fixture, a visitor, and Billing.work()."""
+"""Support for hosts' own tests: the fixture, a visitor, and Billing.work()."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""A simulator that is kept in a file: it goes on where it was, or says why it cannot."""
+"""A simulator with a state file continues where it stopped, or says why it cannot."""
 
 import json
 import os
@@ -180,7 +180,7 @@ def test_changes_are_on_disk_while_it_runs(file):
 
 @pytest.fixture
 def kept(file):
-    """A file for a state that is this list, and nothing that saves it but the test."""
+    """Return a state file for this list, which only the test saves."""
     state = []
     return StateFile(file, threading.RLock(), lambda: {"state": state}, state.extend), state
 

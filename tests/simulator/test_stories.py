@@ -1,4 +1,4 @@
-"""Whole lives of subscriptions at the simulated Stripe, over HTTP with the real SDK: every event, in its order."""
+"""Complete lives of subscriptions over HTTP with the real SDK: every event, in order."""
 
 import json
 import re
@@ -16,7 +16,7 @@ FIRST_INVOICE = ["invoice.created open 0", "customer.subscription.created"]
 
 
 class Visitor:
-    """Fills in the hosted pages."""
+    """A visitor who fills in the hosted pages."""
 
     def __init__(self, url):
         self.url = url
@@ -30,7 +30,7 @@ class Visitor:
 
 
 class Story:
-    """A customer, what he does, and what Stripe told of it."""
+    """A customer, the customer's actions, and the events they cause."""
 
     def __init__(self, simulator, shop):
         self.simulator, self.v1, self.shop = simulator, shop.client.v1, shop
@@ -40,8 +40,8 @@ class Story:
     def _count(self):
         return len(self.simulator.world.all("event"))
 
-    def told(self):
-        """The events since the last time, oldest first: type, and what decides in it."""
+    def new_events(self):
+        """Return the events since the last call, oldest first: the type and the deciding fields."""
         new = self._count() - self._told
         self._told += new
         events = list(self.v1.events.list(params={"limit": 100}).auto_paging_iter())[:new] if new else []
@@ -51,12 +51,12 @@ class Story:
         return [fact(event) for event in reversed(events) if not event.type.startswith("test_helpers.")]
 
     def is_told_truly(self, event):
-        """Whether an event is of this customer, and what it says was there before differs from what is there now."""
+        """Return whether an event is about this customer and its previous values differ from the current ones."""
         subject, previous = event.data.object, getattr(event.data, "previous_attributes", None)
-        whose = subject.id if subject.object == "customer" else getattr(subject, "customer", None)
+        owner = subject.id if subject.object == "customer" else getattr(subject, "customer", None)
         changed = previous.to_dict() if previous else {}
         return (
-            whose in (self.customer, None)
+            owner in (self.customer, None)
             and bool(changed) is event.type.endswith(".updated")
             and all(subject[name] != value for name, value in changed.items())
         )
@@ -84,7 +84,7 @@ class Story:
     def subscribed(self, number=GOOD, **params):
         _, page = self.checkout(**params)
         assert page.pay(number)[0] == 303
-        self.told()
+        self.new_events()
         return self.subscription
 
 
@@ -118,11 +118,11 @@ def test_first_purchase(story):
     session, page = story.checkout(client_reference_id="ann")
     status, text = page.pay("4000000000000002")
     assert (status, "Your card was declined." in text) == (402, True)
-    assert story.told() == []
+    assert story.new_events() == []
 
     assert page.pay() == (303, f"https://app.example.com/done?id={session}")
 
-    assert story.told() == [
+    assert story.new_events() == [
         "payment_method.attached",
         "invoice.created draft 900",
         "customer.subscription.created active 31d",
@@ -136,12 +136,12 @@ def test_first_purchase(story):
     assert answered.subscription.id == story.subscription.id
     assert answered.invoice.parent.subscription_details.subscription == story.subscription.id
     assert page.pay()[0] == 303
-    assert story.told() == []
+    assert story.new_events() == []
 
 
 def test_trial_then_paid(story):
     story.checkout(subscription_data={"trial_period_days": 14})[1].pay()
-    assert story.told() == [
+    assert story.new_events() == [
         "payment_method.attached",
         "invoice.created draft 0",
         "customer.subscription.created trialing 14d",
@@ -152,12 +152,12 @@ def test_trial_then_paid(story):
     ]
 
     story.simulator.advance(11 * DAY - 1)
-    assert story.told() == []
+    assert story.new_events() == []
     story.simulator.advance(1)
-    assert story.told() == ["customer.subscription.trial_will_end trialing 14d"]
+    assert story.new_events() == ["customer.subscription.trial_will_end trialing 14d"]
 
     story.simulator.advance_to("trial_end")
-    assert story.told() == [
+    assert story.new_events() == [
         "invoice.created draft 900",
         "customer.subscription.updated active 31d",
         "invoice.finalized open 900",
@@ -171,7 +171,7 @@ def test_trial_then_declined(story):
     story.subscribed(DECLINING, subscription_data={"trial_period_days": 14})
     story.simulator.advance_to("trial_end")
 
-    assert story.told() == [
+    assert story.new_events() == [
         "customer.subscription.trial_will_end trialing 14d",
         "invoice.created draft 900",
         "customer.subscription.updated active 31d",
@@ -182,21 +182,21 @@ def test_trial_then_declined(story):
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "told", "status"),
+    ("behaviour", "expected", "status"),
     [
         ("cancel", ["customer.subscription.deleted canceled 3d"], "canceled"),
         ("pause", ["customer.subscription.paused paused 3d"], "paused"),
     ],
 )
-def test_trial_without_a_card_ends_as_the_subscription_says(story, behaviour, told, status):
+def test_trial_without_a_card_ends_as_the_subscription_says(story, behaviour, expected, status):
     end = {"trial_settings": {"end_behavior": {"missing_payment_method": behaviour}}}
     _, page = story.checkout(payment_method_collection="if_required", subscription_data={"trial_period_days": 3} | end)
     assert page.post(without_card="yes")[0] == 303
-    story.told()
+    story.new_events()
 
     story.simulator.advance_to("trial_end")
 
-    assert [each for each in story.told() if "trial_will_end" not in each] == told
+    assert [each for each in story.new_events() if "trial_will_end" not in each] == expected
     assert story.subscription.status == status
 
 
@@ -204,7 +204,7 @@ def test_renewal(story):
     before = story.subscribed()
     story.simulator.advance_to("renewal")
 
-    assert story.told() == [
+    assert story.new_events() == [
         "invoice.created draft 900",
         "customer.subscription.updated active 28d",
         "invoice.finalized open 900",
@@ -220,25 +220,25 @@ def test_renewal(story):
 def test_decline_three_retries_canceled(story):
     story.subscribed()
     assert story.portal().pay(DECLINING, "/card")[0] == 303
-    story.told()
+    story.new_events()
     story.simulator.advance_to("renewal")
-    assert story.told()[-2:] == ["invoice.payment_failed open 900", "customer.subscription.updated past_due 28d"]
+    assert story.new_events()[-2:] == ["invoice.payment_failed open 900", "customer.subscription.updated past_due 28d"]
     invoice = story.subscription.latest_invoice
 
     for days in (3, 5):
         attempt = story.v1.invoices.retrieve(invoice)
         assert attempt.next_payment_attempt == story.simulator.world.now + days * DAY
         story.simulator.advance(days * DAY)
-        assert story.told() == ["invoice.payment_failed open 900"]
+        assert story.new_events() == ["invoice.payment_failed open 900"]
 
     story.simulator.advance(7 * DAY)
-    assert story.told() == ["invoice.payment_failed open 900", "customer.subscription.deleted canceled 28d"]
+    assert story.new_events() == ["invoice.payment_failed open 900", "customer.subscription.deleted canceled 28d"]
     ended, last = story.subscription, story.v1.invoices.retrieve(invoice)
     assert (ended.cancellation_details.reason, ended.ended_at) == ("payment_failed", story.simulator.world.now)
     assert (last.attempt_count, last.next_payment_attempt) == (4, None)
 
     story.simulator.advance(60 * DAY)
-    assert story.told() == []
+    assert story.new_events() == []
 
 
 @pytest.mark.parametrize("status", ["unpaid", "past_due"])
@@ -250,10 +250,10 @@ def test_after_the_last_retry_the_accounts_rule_applies(story, status):
     story.simulator.advance_to("renewal")
     story.simulator.advance(2 * DAY)
     assert story.subscription.status == status
-    story.told()
+    story.new_events()
 
     story.simulator.advance_to("renewal")
-    kinds = [each.split()[0] for each in story.told()]
+    kinds = [each.split()[0] for each in story.new_events()]
     assert ("invoice.finalized" in kinds) is (status == "past_due")
     assert story.subscription.status == status
 
@@ -266,14 +266,14 @@ def test_decline_new_card_recovered(story):
     story.subscribed()
     story.portal().pay(DECLINING, "/card")
     story.simulator.advance_to("renewal")
-    story.told()
+    story.new_events()
 
     page = story.portal(flow_data={"type": "payment_method_update"})
     assert page.pay("4000000000000002", "/card")[0] == 402
     assert story.subscription.status == "past_due"
     assert page.pay(GOOD, "/card")[0] == 303
 
-    assert story.told() == [
+    assert story.new_events() == [
         "billing_portal.session.created",
         "payment_method.attached",
         "customer.updated",
@@ -283,7 +283,7 @@ def test_decline_new_card_recovered(story):
         "customer.subscription.updated active 28d",
     ]
     story.simulator.advance(20 * DAY)
-    assert story.told() == []
+    assert story.new_events() == []
 
 
 def change(story, price, **params):
@@ -306,7 +306,7 @@ def test_upgrade_is_charged_for_the_rest_of_the_period(story, shop):
 
     change(story, team, proration_behavior="always_invoice")
 
-    assert story.told() == [
+    assert story.new_events() == [
         "invoiceitem.created",
         "invoiceitem.created",
         "invoice.created draft 1000",
@@ -319,7 +319,7 @@ def test_upgrade_is_charged_for_the_rest_of_the_period(story, shop):
     assert [line.amount for line in invoice.lines.data] == [-450, 1450]
     assert invoice.billing_reason == "subscription_update"
     story.simulator.advance_to("renewal")
-    assert "invoice.paid paid 2900" in story.told()
+    assert "invoice.paid paid 2900" in story.new_events()
 
 
 def test_downgrade_is_credited_on_the_next_invoice(story):
@@ -327,10 +327,10 @@ def test_downgrade_is_credited_on_the_next_invoice(story):
     story.simulator.advance(31 * DAY // 2)
 
     change(story, story.shop.other_price)
-    assert story.told() == ["invoiceitem.created"] * 2 + ["customer.subscription.updated active 31d"]
+    assert story.new_events() == ["invoiceitem.created"] * 2 + ["customer.subscription.updated active 31d"]
 
     story.simulator.advance_to("renewal")
-    assert "invoice.paid paid 300" in story.told()
+    assert "invoice.paid paid 300" in story.new_events()
 
 
 def test_a_change_to_a_yearly_price_begins_a_new_period(story, shop):
@@ -347,7 +347,7 @@ def test_a_change_to_a_yearly_price_begins_a_new_period(story, shop):
 
     change(story, yearly)
 
-    assert "invoice.paid paid 8550" in story.told()
+    assert "invoice.paid paid 8550" in story.new_events()
     item = story.subscription["items"].data[0]
     assert item.current_period_start == story.simulator.world.now
     assert item.current_period_end - item.current_period_start == 365 * DAY
@@ -360,9 +360,9 @@ def test_more_seats_are_prorated_and_renewed(story):
     items = [{"id": subscription["items"].data[0].id, "quantity": 3}]
     story.v1.subscriptions.update(subscription.id, params={"items": items, "proration_behavior": "always_invoice"})
 
-    assert "invoice.paid paid 900" in story.told()
+    assert "invoice.paid paid 900" in story.new_events()
     story.simulator.advance_to("renewal")
-    assert "invoice.paid paid 2700" in story.told()
+    assert "invoice.paid paid 2700" in story.new_events()
 
 
 def test_cancel_in_the_portal_and_undo(story):
@@ -374,12 +374,14 @@ def test_cancel_in_the_portal_and_undo(story):
 
     assert story.portal().post(f"/renew/{subscription.id}")[0] == 303
     assert (story.subscription.cancel_at, story.subscription.canceled_at) == (None, None)
-    assert [each for each in story.told() if "portal" not in each] == ["customer.subscription.updated active 31d"] * 2
+    assert [each for each in story.new_events() if "portal" not in each] == [
+        "customer.subscription.updated active 31d"
+    ] * 2
 
     story.portal().post(f"/cancel/{subscription.id}")
-    story.told()
+    story.new_events()
     story.simulator.advance(40 * DAY)
-    assert story.told() == ["customer.subscription.deleted canceled 31d"]
+    assert story.new_events() == ["customer.subscription.deleted canceled 31d"]
     assert story.subscription.ended_at == end
 
 
@@ -395,11 +397,11 @@ def test_cancel_by_the_api_sets_the_boolean(story):
 def test_cancel_at_a_moment_within_the_period(story):
     subscription = story.subscribed()
     story.v1.subscriptions.update(subscription.id, params={"cancel_at": BEGIN + 10 * DAY})
-    story.told()
+    story.new_events()
 
     story.simulator.advance(11 * DAY)
 
-    assert story.told() == ["customer.subscription.deleted canceled 31d"]
+    assert story.new_events() == ["customer.subscription.deleted canceled 31d"]
     assert story.subscription.ended_at == BEGIN + 10 * DAY
 
 
@@ -409,7 +411,7 @@ def test_cancel_now_with_credit(story):
 
     story.v1.subscriptions.cancel(subscription.id, params={"prorate": True, "invoice_now": True})
 
-    assert story.told() == [
+    assert story.new_events() == [
         "customer.subscription.deleted canceled 31d",
         "invoiceitem.created",
         "invoice.created draft 0",
@@ -422,7 +424,7 @@ def test_cancel_now_with_credit(story):
 
 
 @pytest.mark.parametrize(
-    ("account", "told", "status", "payment"),
+    ("account", "expected", "status", "payment"),
     [
         (
             "000123456789",
@@ -446,10 +448,10 @@ def test_cancel_now_with_credit(story):
         ),
     ],
 )
-def test_delayed_payment_both_ways(story, account, told, status, payment):
+def test_delayed_payment_both_ways(story, account, expected, status, payment):
     session, page = story.checkout()
     assert page.post(account=account)[0] == 303
-    assert story.told() == [
+    assert story.new_events() == [
         "payment_method.attached",
         "invoice.created draft 900",
         "customer.subscription.created active 31d",
@@ -460,7 +462,7 @@ def test_delayed_payment_both_ways(story, account, told, status, payment):
 
     story.simulator.advance(4 * DAY)
 
-    assert story.told() == told
+    assert story.new_events() == expected
     assert story.subscription.status == status
     assert story.v1.checkout.sessions.retrieve(session).payment_status == payment
 
@@ -469,34 +471,34 @@ def test_customer_deleted(story):
     story.subscribed()
     story.v1.customers.delete(story.customer)
 
-    assert story.told() == ["customer.subscription.deleted canceled 31d", "customer.deleted"]
+    assert story.new_events() == ["customer.subscription.deleted canceled 31d", "customer.deleted"]
     assert story.v1.customers.retrieve(story.customer).deleted is True
     story.simulator.advance(60 * DAY)
-    assert story.told() == []
+    assert story.new_events() == []
 
 
 def test_an_unpaid_first_invoice_expires_after_23_hours(story):
     method = story.v1.payment_methods.attach("pm_card_chargeCustomerFail", params={"customer": story.customer}).id
     params = {"customer": story.customer, "items": [{"price": story.shop.price}], "default_payment_method": method}
     story.v1.subscriptions.create(params=params)
-    assert story.told()[-1] == "invoice.payment_failed open 900"
+    assert story.new_events()[-1] == "invoice.payment_failed open 900"
     assert story.subscription.status == "incomplete"
 
     story.simulator.advance(23 * 3600)
 
-    assert story.told() == ["customer.subscription.updated incomplete_expired 31d", "invoice.voided void 900"]
+    assert story.new_events() == ["customer.subscription.updated incomplete_expired 31d", "invoice.voided void 900"]
 
 
 def test_an_unpaid_first_invoice_is_paid_on_its_hosted_page(story):
     method = story.v1.payment_methods.attach("pm_card_chargeCustomerFail", params={"customer": story.customer}).id
     params = {"customer": story.customer, "items": [{"price": story.shop.price}], "default_payment_method": method}
     subscription = story.v1.subscriptions.create(params=params | {"expand": ["latest_invoice"]})
-    story.told()
+    story.new_events()
 
     status, text = Visitor(subscription.latest_invoice.hosted_invoice_url).pay()
 
     assert (status, "paid" in text) == (200, True)
-    assert story.told()[-1] == "customer.subscription.updated active 31d"
+    assert story.new_events()[-1] == "customer.subscription.updated active 31d"
     story.simulator.advance(2 * DAY)
     assert story.subscription.status == "active"
 
@@ -504,13 +506,13 @@ def test_an_unpaid_first_invoice_is_paid_on_its_hosted_page(story):
 def test_an_open_checkout_expires_after_a_day(story):
     session, page = story.checkout()
     story.simulator.advance(DAY - 1)
-    assert story.told() == []
+    assert story.new_events() == []
     story.simulator.advance(1)
 
-    assert story.told() == ["checkout.session.expired unpaid"]
+    assert story.new_events() == ["checkout.session.expired unpaid"]
     assert story.v1.checkout.sessions.retrieve(session).url is None
     assert "expired" in page.pay()[1] or page.pay()[0] == 303
-    assert story.told() == []
+    assert story.new_events() == []
 
 
 @pytest.mark.parametrize("number", ["4000002500003155", "4000002760003184"])
@@ -520,17 +522,17 @@ def test_3d_secure_is_confirmed_or_refused(story, number):
     assert (status, "3-D Secure" in text) == (200, True)
     method = re.search(r'name="method" value="(\w+)"', text).group(1)
     assert page.post(method=method, answer="refuse")[0] == 402
-    assert story.told() == []
+    assert story.new_events() == []
 
     assert page.post(method=method, answer="confirm")[0] == 303
-    assert story.told()[-1] == "checkout.session.completed paid"
+    assert story.new_events()[-1] == "checkout.session.completed paid"
 
     story.simulator.advance_to("renewal")
-    told = story.told()
+    events = story.new_events()
     if number == "4000002500003155":
-        assert "invoice.paid paid 900" in told
+        assert "invoice.paid paid 900" in events
     else:
-        assert told[-3:] == [
+        assert events[-3:] == [
             "invoice.payment_failed open 900",
             "invoice.payment_action_required open 900",
             "customer.subscription.updated past_due 28d",
@@ -550,12 +552,12 @@ def test_a_promotion_code_takes_off_once(story, shop):
     assert page.post("/code", code="none such")[0] == 400
     assert page.post("/code", code="cork")[0] == 303
     assert v1.checkout.sessions.retrieve(session).amount_total == 450
-    story.told()
+    story.new_events()
 
     page.pay()
-    assert "invoice.paid paid 450" in story.told()
+    assert "invoice.paid paid 450" in story.new_events()
     story.simulator.advance_to("renewal")
-    assert "invoice.paid paid 900" in story.told()
+    assert "invoice.paid paid 900" in story.new_events()
     assert v1.coupons.retrieve(coupon).times_redeemed == 1
 
 
@@ -564,28 +566,28 @@ def test_paused_collection_leaves_the_status_and_voids_the_invoices(story):
     story.v1.subscriptions.update(
         subscription.id, params={"pause_collection": {"behavior": "void", "resumes_at": BEGIN + 40 * DAY}}
     )
-    story.told()
+    story.new_events()
     story.simulator.advance_to("renewal")
-    assert story.told()[-1] == "invoice.voided void 900"
+    assert story.new_events()[-1] == "invoice.voided void 900"
     assert story.subscription.status == "active"
 
     story.simulator.advance(10 * DAY)
     assert story.subscription.pause_collection is None
-    story.told()
+    story.new_events()
     story.simulator.advance_to("renewal")
-    assert "invoice.paid paid 900" in story.told()
+    assert "invoice.paid paid 900" in story.new_events()
 
 
 def test_pause_and_resume(story):
     subscription = story.subscribed()
     story.v1.subscriptions.pause(subscription.id, params={"type": "subscription"})
-    assert story.told() == ["customer.subscription.paused paused 31d"]
+    assert story.new_events() == ["customer.subscription.paused paused 31d"]
     assert story.subscription.status_details.paused.subscription.type == "pause_requested"
     story.simulator.advance(60 * DAY)
-    assert story.told() == []
+    assert story.new_events() == []
 
     story.v1.subscriptions.resume(subscription.id)
-    assert story.told() == [
+    assert story.new_events() == [
         "invoice.created draft 900",
         "customer.subscription.resumed active 31d",
         "invoice.finalized open 900",
@@ -593,7 +595,7 @@ def test_pause_and_resume(story):
         "invoice.payment_succeeded paid 900",
     ]
     story.simulator.advance_to("renewal")
-    assert "invoice.paid paid 900" in story.told()
+    assert "invoice.paid paid 900" in story.new_events()
 
 
 def test_a_schedule_changes_the_quantity_and_ends(story):
@@ -612,7 +614,11 @@ def test_a_schedule_changes_the_quantity_and_ends(story):
     )
     story.simulator.advance(80 * DAY)
 
-    paid = [each for each in story.told() if each.startswith(("invoice.paid", "subscription_schedule", "customer.sub"))]
+    paid = [
+        each
+        for each in story.new_events()
+        if each.startswith(("invoice.paid", "subscription_schedule", "customer.sub"))
+    ]
     assert [each for each in paid if "updated" not in each] == [
         "subscription_schedule.created",
         "customer.subscription.created active 31d",

@@ -36,12 +36,12 @@ PROMISED = [
 
 
 def documented(marker, rows=r"`([a-z0-9_.]+)`"):
-    """The triggers that docs/simulator.md lists after a marker."""
+    """Return the triggers that docs/simulator.md lists after a marker."""
     part = DOCUMENT.split(f"<!-- {marker} -->\n")[1].split("\n\n")[0]
     return re.findall(rows, part, re.MULTILINE)
 
 
-PLAYED = documented("triggers")
+SUPPORTED = documented("triggers")
 FAILING = documented("failing-triggers")
 WITHOUT_EVENT = documented("other-triggers", r"^\| `([a-z_.]+)` \|")
 ONE_OF_EACH_KIND = documented("failing-triggers", r"^\| `([a-z0-9_.]+)`")
@@ -128,7 +128,7 @@ def test_stripe_trigger_completes_a_checkout_and_the_app_accepts_it(config, simu
     assert {each.answers[-1] for each in simulator.deliveries.made} == {200}
 
 
-@pytest.mark.parametrize("event", PLAYED)
+@pytest.mark.parametrize("event", SUPPORTED)
 def test_stripe_trigger_leaves_the_event_it_names(simulator, trigger, event):
     triggered = trigger(event)
 
@@ -157,15 +157,15 @@ def test_a_trigger_named_after_no_event_leaves_the_documented_one(simulator, tri
 
 
 def test_every_trigger_that_the_cli_has_is_documented_once(stripe_cli):
-    told = subprocess.run([stripe_cli, "trigger", "--help"], capture_output=True, text=True, timeout=60).stdout
-    listed = re.findall(r"^  ([a-z0-9_]+(?:\.[a-z0-9_]+)+)$", told, re.MULTILINE)
+    help_text = subprocess.run([stripe_cli, "trigger", "--help"], capture_output=True, text=True, timeout=60).stdout
+    listed = re.findall(r"^  ([a-z0-9_]+(?:\.[a-z0-9_]+)+)$", help_text, re.MULTILINE)
 
     assert len(listed) > 100
-    assert sorted(PLAYED + FAILING + WITHOUT_EVENT) == sorted(listed)
+    assert sorted(SUPPORTED + FAILING + WITHOUT_EVENT) == sorted(listed)
 
 
 def test_every_promised_trigger_is_supported():
-    assert set(PROMISED) - set(PLAYED) == set()
+    assert set(PROMISED) - set(SUPPORTED) == set()
     assert len(PROMISED) == 28
 
 

@@ -1,4 +1,4 @@
-"""Thin events of the simulated Stripe: delivered by reference, fetched through the v2 API with the real SDK."""
+"""The simulator's thin events: delivered, then fetched through the v2 API with the real SDK."""
 
 import json
 import re
@@ -66,13 +66,13 @@ def test_the_sdk_verifies_a_thin_event_and_fetches_its_object(simulator, client,
     simulator.settle()
     ((body, signature),) = receiver.got
 
-    told = client.parse_event_notification(body, signature, secret)
-    assert told.fetch_related_object().name == "Ann"
-    fetched = told.fetch_event()
-    assert (fetched.id, fetched.type, fetched.created) == (told.id, told.type, told.created)
+    notification = client.parse_event_notification(body, signature, secret)
+    assert notification.fetch_related_object().name == "Ann"
+    fetched = notification.fetch_event()
+    assert (fetched.id, fetched.type, fetched.created) == (notification.id, notification.type, notification.created)
     assert fetched.snapshot_event == client.v1.events.list().data[0].id
     assert fetched.reason.request.idempotency_key == "once"
-    assert client.v2.core.events.retrieve(told.id).related_object.id == told.related_object.id
+    assert client.v2.core.events.retrieve(notification.id).related_object.id == notification.related_object.id
     with pytest.raises(stripe.SignatureVerificationError):
         client.parse_event_notification(body, signature, secret + "x")
 
