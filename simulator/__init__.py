@@ -67,7 +67,7 @@ class Simulator:
         self._server = serve(self._api.app, host=host, port=port, **SERVER)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self.url = self.world.base_url = f"http://{host}:{self._server.effective_port}"
-        self._file = self._open(Path(file)) if file else None
+        self._file = self._load_file(Path(file)) if file else None
 
     @property
     def control_url(self) -> str:
@@ -159,7 +159,7 @@ class Simulator:
         with self.world.lock:
             payments.give_up(self.world, self.world.get("subscription", subscription_id), status)
 
-    def _open(self, path: Path) -> StateFile:
+    def _load_file(self, path: Path) -> StateFile:
         """Load the file, and check at once that it is writable."""
         file = StateFile(path, self.world.lock, self._state, self._restore)
         try:

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     pass
 
 
@@ -12,7 +12,7 @@ class WorldLock:
     """A reentrant lock. `on_release` is called before the outermost `with` releases it."""
 
     def __init__(self) -> None:
-        self.on_release: Callable[[], None] = _nothing
+        self.on_release: Callable[[], None] = _do_nothing
         self._lock = threading.RLock()
         self._depth = 0
 

@@ -20,7 +20,7 @@ def fields_of(settings: Any) -> list[Field]:
     """Return the fields with their current values."""
     kinds = get_type_hints(type(settings))
     names = [each.name for each in dataclasses.fields(settings)]
-    return [Field(name, _written(getattr(settings, name)), _choices(kinds[name])) for name in names]
+    return [Field(name, _to_text(getattr(settings, name)), _choices(kinds[name])) for name in names]
 
 
 def change(settings: Any, given: Mapping[str, Any]) -> None:
@@ -67,7 +67,7 @@ def _read(kind: Any, value: Any, name: str) -> Any:
 
 def _read_choice(choices: tuple[Any, ...], value: Any, name: str) -> Any:
     if value not in choices:
-        raise invalid(f"{name} must be one of {', '.join(map(_written, choices))}", name)
+        raise invalid(f"{name} must be one of {', '.join(map(_to_text, choices))}", name)
     return value
 
 
@@ -88,11 +88,11 @@ def _read_number(kind: type[int | float], value: Any, name: str) -> int | float:
     return kind(number)
 
 
-def _written(value: Any) -> str:
+def _to_text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):
-        return ", ".join(map(_written, value))
+        return ", ".join(map(_to_text, value))
     return "" if value is None else str(value)
 
 

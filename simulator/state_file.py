@@ -39,12 +39,12 @@ class StateFile:
         self._restore = restore
         self._saved = b""
         self._has_ended = threading.Event()
-        self._thread = threading.Thread(target=self._save_often, daemon=True)
+        self._thread = threading.Thread(target=self._save_regularly, daemon=True)
 
     def load(self) -> None:
         """Restore the state from the file, if it exists."""
         try:
-            state = self._checked(json.loads(self._path.read_bytes()))
+            state = self._check_format(json.loads(self._path.read_bytes()))
             self._restore(state)
         except FileNotFoundError:
             return
@@ -77,7 +77,7 @@ class StateFile:
         self._thread.join()
         self.save()
 
-    def _checked(self, state: Object) -> Object:
+    def _check_format(self, state: Object) -> Object:
         if state["corkage_simulator"] > FORMAT:
             raise UnusableFile(f"{self._path} was written by a newer Corkage than this one.")
         if state["api_version"] != API_VERSION:
@@ -95,7 +95,7 @@ class StateFile:
             os.fsync(file.fileno())
         beside.replace(self._path)
 
-    def _save_often(self) -> None:
+    def _save_regularly(self) -> None:
         while not self._has_ended.wait(SAVE_SECONDS):
             try:
                 self.save()

@@ -96,7 +96,7 @@ class World:
         self.actions: Mapping[str, Callable[[World, str, int], None]] = {}
         self.base_url = ""
         self.hidden: dict[str, Object] = {}
-        self._main = self.clock
+        self._world_clock = self.clock
         self._random = random.Random(seed)
         self._objects: dict[str, dict[str, Object]] = {kind: {} for kind in PREFIXES}
         self._added: dict[tuple[str, str], int] = {}
@@ -124,7 +124,7 @@ class World:
         self._added = {(kind, each): 0 for kind, found in self._objects.items() for each in found}
         self.hidden = dict(state["behind"])
         self.clocks = {each: Clock.from_state(each, clock) for each, clock in state["clocks"].items()}
-        self._main = self.clock = self.clocks[WORLD_CLOCK]
+        self._world_clock = self.clock = self.clocks[WORLD_CLOCK]
         settings.change(self.rules, state["rules"])
 
     @property
@@ -134,7 +134,7 @@ class World:
     @property
     def world_time(self) -> int:
         """The time of the world's own clock, even inside `on_clock`."""
-        return self._main.now()
+        return self._world_clock.now()
 
     def new_clock(self, clock: Clock, name: str | None) -> Object:
         """Add a clock, and return its API object."""
@@ -171,7 +171,7 @@ class World:
             if found.get("test_clock"):
                 return self.clocks[found["test_clock"]]
             return self.clock_of(found.get("customer"))
-        return self._main
+        return self._world_clock
 
     def new_id(self, kind: str, length: int = 24) -> str:
         return PREFIXES[kind] + self.new_token(length)

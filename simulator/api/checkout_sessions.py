@@ -8,7 +8,7 @@ from ..clock import DAY
 from ..errors import ApiError, invalid, unsupported
 from ..http import form, lists
 from ..http.form import boolean, choice, integer, list_of, metadata, nested, optional, text
-from ..http.route import Route, retrieving
+from ..http.route import Route, retrieve_route
 from ..test_cards import DELAYED_TYPES
 from ..world import Object, World
 from .customers import create_customer, get_customer
@@ -44,7 +44,7 @@ def create_session(world: World, params: dict[str, Any]) -> Object:
         "metadata": form.merge_metadata({}, params.get("metadata")),
         "mode": params["mode"],
         "payment_method_collection": params.get("payment_method_collection", "always"),
-        "payment_method_types": params.get("payment_method_types") or _methods_of(currency),
+        "payment_method_types": params.get("payment_method_types") or _payment_method_types(currency),
         "success_url": params.get("success_url"),
     }
     session["url"] = f"{world.base_url}/c/pay/{session['id']}"
@@ -60,7 +60,7 @@ def create_session(world: World, params: dict[str, Any]) -> Object:
     return world.add("checkout.session", session)
 
 
-def _methods_of(currency: str) -> list[str]:
+def _payment_method_types(currency: str) -> list[str]:
     return ["card", DELAYED_TYPES[currency]] if currency in DELAYED_TYPES else ["card"]
 
 
@@ -132,7 +132,7 @@ def complete(world: World, session: Object, method_id: str | None, email: str | 
     if method_id:
         _check_payment(world, session, method_id)
     email = email or session["customer_email"]
-    customer = _customer(world, session, email)
+    customer = _get_or_create_customer(world, session, email)
     is_pending = False
     if method_id and customer and world.hidden[session["id"]]["keeps_method"]:
         attach(world, method_id, customer, "payment_method")
@@ -145,7 +145,7 @@ def complete(world: World, session: Object, method_id: str | None, email: str | 
         world.clock.schedule(answer_at, "answer_of_bank_for_session", session["id"])
     paid = "paid" if session["amount_total"] else "no_payment_required"
     session |= {
-        "customer_details": _details(customer or {"email": email}),
+        "customer_details": _customer_details(customer or {"email": email}),
         "payment_status": "unpaid" if is_pending else paid,
         "status": "complete",
         "url": None,
@@ -170,7 +170,7 @@ def _check_payment(world: World, session: Object, method_id: str) -> None:
         raise ApiError(402, "This payment requires authentication.", code="authentication_required", kind="card_error")
 
 
-def _customer(world: World, session: Object, email: str | None) -> Object | None:
+def _get_or_create_customer(world: World, session: Object, email: str | None) -> Object | None:
     """Return the session's customer, created if needed; None for a one-time payment that keeps no card."""
     if session["customer"]:
         return world.get("customer", session["customer"])
@@ -225,7 +225,7 @@ def _expiry(world: World, params: dict[str, Any]) -> int:
     return expires_at
 
 
-def _details(customer: Object) -> Object:
+def _customer_details(customer: Object) -> Object:
     names = ("email", "name", "phone", "address")
     return {name: customer.get(name) for name in names} | {
         "tax_exempt": customer.get("tax_exempt", "none"),
@@ -302,7 +302,7 @@ ROUTES = (
         },
         required=("line_items", "mode"),
     ),
-    retrieving("checkout.session", PATH),
+    retrieve_route("checkout.session", PATH),
     Route(
         "GET",
         PATH,

@@ -5,7 +5,7 @@ from typing import Any
 from ..errors import already_exists, invalid, missing, missing_parameter
 from ..http import form, lists
 from ..http.form import boolean, choice, integer, metadata, nested, number, optional, text
-from ..http.route import Route, retrieving
+from ..http.route import Route, retrieve_route
 from ..world import Object, World
 
 COUPONS, CODES = "/v1/coupons", "/v1/promotion_codes"
@@ -52,11 +52,11 @@ def create_coupon(world: World, params: dict[str, Any]) -> Object:
 
 
 def retrieve_coupon(world: World, _params: dict[str, Any], coupon_id: str) -> Object:
-    return _coupon(world, coupon_id)
+    return _get_coupon(world, coupon_id)
 
 
 def update_coupon(world: World, params: dict[str, Any], coupon_id: str) -> Object:
-    coupon = _coupon(world, coupon_id)
+    coupon = _get_coupon(world, coupon_id)
     with world.changing(coupon, "coupon.updated"):
         coupon["metadata"] = form.merge_metadata(coupon["metadata"], params.get("metadata"))
         coupon["name"] = params.get("name", coupon["name"])
@@ -65,7 +65,7 @@ def update_coupon(world: World, params: dict[str, Any], coupon_id: str) -> Objec
 
 def delete_coupon(world: World, _params: dict[str, Any], coupon_id: str) -> Object:
     """Delete a coupon for new customers; discounts already redeemed stay."""
-    coupon = _coupon(world, coupon_id)
+    coupon = _get_coupon(world, coupon_id)
     coupon["valid"] = False
     world.hidden[coupon_id] = {"is_deleted": True}
     world.emit("coupon.deleted", coupon)
@@ -76,7 +76,7 @@ def list_coupons(world: World, params: dict[str, Any]) -> Object:
     return lists.page([each for each in world.all("coupon") if each["id"] not in world.hidden], params, COUPONS)
 
 
-def _coupon(world: World, coupon_id: str, param: str = "id") -> Object:
+def _get_coupon(world: World, coupon_id: str, param: str = "id") -> Object:
     """Return a coupon, unless it was deleted. Deleted coupons are kept for the discounts that refer to them."""
     if coupon_id in world.hidden:
         raise missing("coupon", coupon_id, param)
@@ -88,7 +88,7 @@ def create_code(world: World, params: dict[str, Any]) -> Object:
     coupon_id = params.get("promotion", {}).get("coupon") or params.get("coupon")
     if coupon_id is None:
         raise missing_parameter("promotion[coupon]")
-    coupon = _coupon(world, coupon_id, "promotion[coupon]")
+    coupon = _get_coupon(world, coupon_id, "promotion[coupon]")
     code = params.get("code") or world.new_token(8)
     if any(each["code"] == code.upper() for each in world.where("promotion_code", active=True)):
         raise invalid("An active promotion code with this code already exists.", "code")
@@ -174,7 +174,7 @@ ROUTES = (
             "promotion": nested({"coupon": text, "type": choice("coupon")}),
         },
     ),
-    retrieving("promotion_code", CODES),
+    retrieve_route("promotion_code", CODES),
     Route("POST", f"{CODES}/<id>", update_code, {"active": boolean, "metadata": metadata}),
     Route(
         "GET",

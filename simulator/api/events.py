@@ -5,7 +5,7 @@ from typing import Any
 from ..errors import ApiError, unsupported
 from ..http import form, lists
 from ..http.form import boolean, list_of, text
-from ..http.route import Route, retrieving
+from ..http.route import Route, retrieve_route
 from ..world import Object, World
 
 PATH = "/v1/events"
@@ -39,7 +39,7 @@ def _is_wanted(kind: str, wanted: list[str]) -> bool:
 
 
 ROUTES = (
-    retrieving("event", PATH),
+    retrieve_route("event", PATH),
     Route(
         "POST",
         f"{PATH}/<id>/retry",

@@ -6,7 +6,7 @@ from ..billing import invoiceitems
 from ..errors import invalid, missing_parameter
 from ..http import form, lists
 from ..http.form import integer, metadata, nested, text
-from ..http.route import Route, retrieving
+from ..http.route import Route, retrieve_route
 from ..world import Object, World
 from .customers import get_customer
 
@@ -67,7 +67,7 @@ ROUTES = (
         },
         required=("customer",),
     ),
-    retrieving("invoiceitem", PATH),
+    retrieve_route("invoiceitem", PATH),
     Route("DELETE", f"{PATH}/<id>", delete_invoiceitem),
     Route("GET", PATH, list_invoiceitems, form.LIST | {"created": form.created, "customer": text, "invoice": text}),
 )

@@ -6,7 +6,7 @@ from ..billing import invoices, lifecycle, payments
 from ..errors import ApiError, invalid
 from ..http import form, lists
 from ..http.form import boolean, choice, metadata, optional, text
-from ..http.route import Route, retrieving
+from ..http.route import Route, retrieve_route
 from ..world import Object, World
 from .customers import get_customer
 from .payment_methods import attach
@@ -132,7 +132,7 @@ ROUTES = (
     ),
     Route("POST", f"{PATH}/<id>", update_invoice, FIELDS),
     Route("DELETE", f"{PATH}/<id>", delete_invoice),
-    retrieving("invoice", PATH),
+    retrieve_route("invoice", PATH),
     Route(
         "GET",
         PATH,

@@ -6,7 +6,7 @@ from ..billing.payments import instrument_of
 from ..errors import ApiError, unsupported
 from ..http import form, lists
 from ..http.form import choice, metadata, nested, optional, text
-from ..http.route import Route, retrieving
+from ..http.route import Route, retrieve_route
 from ..test_cards import BY_NUMBER, INSTRUMENTS, Instrument, resolve_name
 from ..world import Object, World
 
@@ -151,7 +151,7 @@ ROUTES = (
         },
         required=("type",),
     ),
-    retrieving("payment_method", PATH),
+    retrieve_route("payment_method", PATH),
     Route("POST", f"{PATH}/<id>/attach", attach_payment_method, {"customer": text}, required=("customer",)),
     Route("POST", f"{PATH}/<id>/detach", detach_payment_method),
     Route("GET", PATH, list_payment_methods, form.LIST | {"customer": text, "type": choice(*SHOWN)}),

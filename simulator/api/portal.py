@@ -6,7 +6,7 @@ from ..billing import periods
 from ..errors import ApiError, invalid, missing, missing_parameter
 from ..http import form, lists
 from ..http.form import boolean, choice, integer, list_of, metadata, nested, optional, text
-from ..http.route import Route, retrieving
+from ..http.route import Route, retrieve_route
 from ..world import Object, World
 from .customers import get_customer
 
@@ -243,7 +243,7 @@ ROUTES = (
         CONFIGURATION,
         ("features",),
     ),
-    retrieving("billing_portal.configuration", CONFIGURATIONS),
+    retrieve_route("billing_portal.configuration", CONFIGURATIONS),
     Route("POST", f"{CONFIGURATIONS}/<id>", update_configuration, CONFIGURATION | {"active": boolean}),
     Route(
         "GET",

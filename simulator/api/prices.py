@@ -5,7 +5,7 @@ from typing import Any
 from ..errors import ApiError, invalid, missing_parameter
 from ..http import form, lists
 from ..http.form import boolean, choice, integer, list_of, metadata, nested, optional, text
-from ..http.route import Route, retrieving
+from ..http.route import Route, retrieve_route
 from ..world import Object, World
 from . import products
 
@@ -129,7 +129,7 @@ ROUTES = (
         },
         required=("currency", "unit_amount"),
     ),
-    retrieving("price", PATH),
+    retrieve_route("price", PATH),
     Route("POST", f"{PATH}/<id>", update_price, FIELDS),
     Route(
         "GET",

@@ -5,7 +5,7 @@ from typing import Any
 from ..errors import already_exists, invalid
 from ..http import form, lists
 from ..http.form import boolean, list_of, metadata, optional, text
-from ..http.route import Route, retrieving
+from ..http.route import Route, retrieve_route
 from ..world import Object, World
 
 PATH = "/v1/products"
@@ -77,7 +77,7 @@ def list_products(world: World, params: dict[str, Any]) -> Object:
 
 ROUTES = (
     Route("POST", PATH, create_product, FIELDS | {"id": text}, required=("name",)),
-    retrieving("product", PATH),
+    retrieve_route("product", PATH),
     Route("POST", f"{PATH}/<id>", update_product, FIELDS),
     Route("DELETE", f"{PATH}/<id>", delete_product),
     Route("GET", PATH, list_products, form.LIST | {"active": boolean, "created": form.created, "ids": list_of(text)}),

@@ -7,7 +7,7 @@ from ..clock import add_interval
 from ..errors import ApiError, missing_parameter
 from ..http import form, lists
 from ..http.form import boolean, choice, integer, list_of, metadata, nested, text, time_or
-from ..http.route import Route, retrieving
+from ..http.route import Route, retrieve_route
 from ..webhooks.versions import plan_of
 from ..world import Object, World
 from .customers import get_customer
@@ -185,7 +185,7 @@ ROUTES = (
         },
         required=("customer", "phases"),
     ),
-    retrieving("subscription_schedule", PATH),
+    retrieve_route("subscription_schedule", PATH),
     Route("POST", f"{PATH}/<id>", update_schedule, {"end_behavior": choice("cancel", "release"), "metadata": metadata}),
     Route("POST", f"{PATH}/<id>/cancel", cancel_schedule, {"invoice_now": boolean, "prorate": boolean}),
     Route("POST", f"{PATH}/<id>/release", release_schedule, {"preserve_cancel_date": boolean}),

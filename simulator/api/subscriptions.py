@@ -7,7 +7,7 @@ from ..clock import DAY
 from ..errors import ApiError, invalid, missing, missing_parameter, unsupported
 from ..http import form, lists
 from ..http.form import boolean, choice, integer, list_of, metadata, nested, optional, text, time_or
-from ..http.route import Route, retrieving
+from ..http.route import Route, retrieve_route
 from ..webhooks.versions import plan_of
 from ..world import Object, World
 from .customers import get_customer
@@ -269,11 +269,11 @@ def _change_items(world: World, subscription: Object, params: dict[str, Any]) ->
         _change_item(world, subscription, given)
     _check_one_interval(subscription)
     behaviour = params.get("proration_behavior", "create_prorations")
-    begins_anew = (
+    starts_period = (
         _interval_of(before[0][0]) != _interval_of(subscription["items"]["data"][0]["price"])
         and subscription["status"] != "trialing"
     )
-    if begins_anew:
+    if starts_period:
         subscription["billing_cycle_anchor"] = world.now
         periods.set_period(world, subscription, world.now, periods.next_period_end(subscription, world.now))
     else:
@@ -282,10 +282,12 @@ def _change_items(world: World, subscription: Object, params: dict[str, Any]) ->
     if behaviour != "none":
         prorations.prorate(world, subscription, before, period)
     customer = world.get("customer", subscription["customer"])
-    has_news = begins_anew or (behaviour == "always_invoice" and invoiceitems.pending(world, customer, subscription))
-    if not has_news:
+    needs_invoice = starts_period or (
+        behaviour == "always_invoice" and invoiceitems.pending(world, customer, subscription)
+    )
+    if not needs_invoice:
         return None
-    return invoices.create_draft(world, customer, subscription, "subscription_update", period=begins_anew)
+    return invoices.create_draft(world, customer, subscription, "subscription_update", period=starts_period)
 
 
 def _interval_of(price: Object) -> tuple[str, int]:
@@ -406,7 +408,7 @@ def _blank(world: World, customer: Object, billing_mode: str) -> Object:
 
 ROUTES = (
     Route("POST", PATH, create_subscription, FIELDS | NEW_ONLY, required=("customer", "items")),
-    retrieving("subscription", PATH),
+    retrieve_route("subscription", PATH),
     Route("POST", f"{PATH}/<id>", update_subscription, FIELDS | CHANGE_ONLY),
     Route(
         "DELETE",

@@ -6,7 +6,7 @@ from ..clock import Clock, add_interval
 from ..errors import ApiError, invalid
 from ..http import form, lists
 from ..http.form import integer, text
-from ..http.route import Route, retrieving
+from ..http.route import Route, retrieve_route
 from ..scheduler import advance
 from ..world import WORLD_CLOCK, Object, World
 
@@ -23,7 +23,7 @@ def create_clock(world: World, params: dict[str, Any]) -> Object:
 def advance_clock(world: World, params: dict[str, Any], clock_id: str) -> Object:
     shown = world.get(KIND, clock_id)
     target = params["frozen_time"]
-    if clock_id != WORLD_CLOCK and target > _furthest(world, shown):
+    if clock_id != WORLD_CLOCK and target > _latest_target(world, shown):
         raise invalid(
             "A test clock can be advanced by at most two intervals of its shortest subscription, or two years without "
             "one.",
@@ -61,7 +61,7 @@ def visible_objects(world: World, kind: str, params: dict[str, Any]) -> list[Obj
     return [each for each in found if each["test_clock"] == wanted]
 
 
-def _furthest(world: World, clock: Object) -> int:
+def _latest_target(world: World, clock: Object) -> int:
     begin = clock["frozen_time"]
     prices = [
         each["items"]["data"][0]["price"]["recurring"]
@@ -74,7 +74,7 @@ def _furthest(world: World, clock: Object) -> int:
 
 ROUTES = (
     Route("POST", PATH, create_clock, {"frozen_time": integer, "name": text}, required=("frozen_time",)),
-    retrieving(KIND, PATH),
+    retrieve_route(KIND, PATH),
     Route("POST", f"{PATH}/<id>/advance", advance_clock, {"frozen_time": integer}, required=("frozen_time",)),
     Route("DELETE", f"{PATH}/<id>", delete_clock),
     Route("GET", PATH, list_clocks, form.LIST),

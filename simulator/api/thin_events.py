@@ -28,7 +28,7 @@ def list_events(world: World, params: dict[str, Any]) -> Object:
         for event in world.all("event")
         if (not wanted or thin.thin_type(event["type"]) in wanted)
         and params.get("object_id") in (None, event["data"]["object"]["id"])
-        and all(HOLDS[name](event["created"], bound) for name, bound in bounds.items())
+        and all(COMPARISONS[name](event["created"], bound) for name, bound in bounds.items())
     ]
     return v2.page([thin.full_event(each) for each in found], params, PATH)
 
@@ -43,7 +43,7 @@ def _moment(value: str, name: str) -> float:
     return moment.timestamp()
 
 
-HOLDS = {"gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le}
+COMPARISONS = {"gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le}
 
 ROUTES = (
     Route("GET", f"{PATH}/<id>", retrieve_event),
@@ -51,6 +51,6 @@ ROUTES = (
         "GET",
         PATH,
         list_events,
-        v2.LIST | {"created": nested(dict.fromkeys(HOLDS, text)), "object_id": text, "types": list_of(text)},
+        v2.LIST | {"created": nested(dict.fromkeys(COMPARISONS, text)), "object_id": text, "types": list_of(text)},
     ),
 )

@@ -185,7 +185,7 @@ def _line_of_invoiceitem(world: World, item: Object) -> Object:
     }
 
 
-NULL_ON_INVOICES = (
+NULLS = (
     "account_country account_name account_tax_ids application automatically_finalizes_at custom_fields "
     "customer_account default_payment_method default_source "
     "description due_date effective_at ending_balance from_invoice hosted_invoice_url invoice_pdf "
@@ -198,7 +198,7 @@ NO_TAX = {"disabled_reason": None, "enabled": False, "liability": None, "provide
 
 
 def _blank(world: World, customer: Object, subscription: Object | None, reason: str) -> Object:
-    nulls: dict[str, Any] = dict.fromkeys(NULL_ON_INVOICES)
+    nulls: dict[str, Any] = dict.fromkeys(NULLS)
     return nulls | {
         "id": world.new_id("invoice"),
         "object": "invoice",

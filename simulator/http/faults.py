@@ -63,7 +63,7 @@ class FaultInjector:
         if not path.startswith(faults.path):
             return "none"
         with self._lock:
-            if faults.requests_per_second and self._is_too_many(now, faults.requests_per_second):
+            if faults.requests_per_second and self._is_rate_limited(now, faults.requests_per_second):
                 return "rate_limit"
             if not self._is_hit(faults):
                 return "none"
@@ -79,7 +79,7 @@ class FaultInjector:
         """Return by how many seconds lists at this path lag."""
         return self.faults.list_lag_seconds if path.startswith(self.faults.path) else 0
 
-    def _is_too_many(self, now: float, limit: int) -> bool:
+    def _is_rate_limited(self, now: float, limit: int) -> bool:
         while self._recent and self._recent[0] <= now - 1:
             self._recent.popleft()
         if len(self._recent) >= limit:

@@ -19,7 +19,7 @@ class Route:
     required: tuple[str, ...] = ()
 
 
-def retrieving(kind: str, path: str) -> Route:
+def retrieve_route(kind: str, path: str) -> Route:
     """Return the route that retrieves one object by its id."""
 
     def retrieve(world: World, _params: dict[str, Any], object_id: str) -> Object:

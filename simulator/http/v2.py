@@ -51,13 +51,13 @@ def page(objects: Sequence[Object], params: dict[str, Any], url: str) -> Object:
         raise invalid("limit must be between 1 and 100.", "limit")
     kept = [(name, value) for name, value in _flat(params) if name != "page"]
 
-    def at(position: int) -> str:
+    def page_url(position: int) -> str:
         return f"{url}?{urlencode([*kept, ('page', str(position))])}"
 
     return {
         "data": list(objects[start : start + limit]),
-        "next_page_url": at(start + limit) if len(objects) > start + limit else None,
-        "previous_page_url": at(max(0, start - limit)) if start else None,
+        "next_page_url": page_url(start + limit) if len(objects) > start + limit else None,
+        "previous_page_url": page_url(max(0, start - limit)) if start else None,
     }
 
 

@@ -54,7 +54,7 @@ def submitted_method(world: World) -> str:
     form = bottle.request.forms
     if "answer" in form:
         if form["answer"] != "confirm":
-            raise _refused(
+            raise _card_error(
                 "We are unable to authenticate your payment method. Please choose a different payment method and try "
                 "again.",
                 "payment_intent_authentication_failure",
@@ -77,20 +77,22 @@ def _typed_card(world: World) -> Object:
     form = bottle.request.forms
     number = "".join(form.get("number", "").split())
     if not number.isdecimal() or not _is_luhn(number):
-        raise _refused("Your card number is invalid.", "incorrect_number")
+        raise _card_error("Your card number is invalid.", "incorrect_number")
     if number not in BY_NUMBER:
-        raise _refused("The simulation accepts only Stripe's published test cards.", "test_mode_live_card")
+        raise _card_error("The simulation accepts only Stripe's published test cards.", "test_mode_live_card")
     if not _is_future(form.get("expiry", ""), world.now):
-        raise _refused("Your card's expiration date is in the past, or not of the form MM/YY.", "invalid_expiry_year")
+        raise _card_error(
+            "Your card's expiration date is in the past, or not of the form MM/YY.", "invalid_expiry_year"
+        )
     if not form.get("cvc", "").isdecimal() or len(form.get("cvc", "")) not in (3, 4):
-        raise _refused("Your card's security code is incomplete.", "incomplete_cvc")
+        raise _card_error("Your card's security code is incomplete.", "incomplete_cvc")
     return create_method(world, BY_NUMBER[number], {})
 
 
 def _typed_account(world: World) -> Object:
     name = BY_NUMBER.get("".join(bottle.request.forms["account"].split()), "")
     if not name or INSTRUMENTS[name].type == "card":
-        raise _refused("The simulation accepts only Stripe's published test accounts.", "bank_account_unusable")
+        raise _card_error("The simulation accepts only Stripe's published test accounts.", "bank_account_unusable")
     return create_method(world, name, {})
 
 
@@ -114,7 +116,7 @@ def date(moment: int) -> str:
     return time.strftime("%d %B %Y", time.gmtime(moment)).lstrip("0")
 
 
-def _refused(sentence: str, code: str) -> ApiError:
+def _card_error(sentence: str, code: str) -> ApiError:
     return ApiError(402, sentence, code=code, kind="card_error")
 
 

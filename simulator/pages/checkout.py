@@ -31,7 +31,12 @@ def show_checkout(
         link = session["success_url"] if session["status"] == "complete" else session["cancel_url"]
         text = {"complete": "This has been paid.", "expired": "This page has expired. Please start again."}
         return page(
-            "Checkout", "message", 200, heading="Checkout", text=text[session["status"]], link=_to(session, link)
+            "Checkout",
+            "message",
+            200,
+            heading="Checkout",
+            text=text[session["status"]],
+            link=_with_session_id(session, link),
         )
     status = 402 if error else 400 if code_error else 200
     values = _values(world, session)
@@ -45,10 +50,10 @@ def pay_checkout(world: World, session_id: str) -> bottle.HTTPResponse:
             is_without = bool(bottle.request.forms.get("without_card")) and needs_no_card(session)
             complete(world, session, None if is_without else submitted_method(world))
     except NeedsAuthentication as needed:
-        return authentication_page(str(needed), _address(session))
+        return authentication_page(str(needed), _path(session))
     except ApiError as error:
         return show_checkout(world, session_id, str(error))
-    return redirect(_to(session, session["success_url"]) or _address(session))
+    return redirect(_with_session_id(session, session["success_url"]) or _path(session))
 
 
 def use_code(world: World, session_id: str) -> bottle.HTTPResponse:
@@ -67,7 +72,7 @@ def _values(world: World, session: Object) -> dict[str, Any]:
     discount = session["total_details"]["amount_discount"]
     trial_days = wanted["subscription_data"].get("trial_period_days")
     return {
-        "action": _address(session),
+        "action": _path(session),
         "account_fields": _account_fields(session),
         "cancel_url": session["cancel_url"],
         "discount": money(discount, session["currency"]) if discount else None,
@@ -91,9 +96,9 @@ def _account_fields(session: Object) -> str | None:
     return None
 
 
-def _address(session: Object) -> str:
+def _path(session: Object) -> str:
     return f"/c/pay/{session['id']}"
 
 
-def _to(session: Object, url: str | None) -> str | None:
+def _with_session_id(session: Object, url: str | None) -> str | None:
     return url and url.replace("{CHECKOUT_SESSION_ID}", session["id"])

@@ -36,14 +36,14 @@ class Control:
     def add_to(self, app: bottle.Bottle) -> None:
         """Add the routes of the page and its forms."""
         app.route(PATH, "GET", self._show)
-        app.route(f"{PATH}/clock", "POST", functools.partial(self._do, self._move))
+        app.route(f"{PATH}/clock", "POST", functools.partial(self._handle, self._move))
         for name in self._parts:
-            app.route(f"{PATH}/{name}", "POST", functools.partial(self._do, functools.partial(self._change, name)))
+            app.route(f"{PATH}/{name}", "POST", functools.partial(self._handle, functools.partial(self._change, name)))
 
-    def _do(self, action: Callable[[dict[str, Any]], None]) -> bottle.HTTPResponse:
+    def _handle(self, action: Callable[[dict[str, Any]], None]) -> bottle.HTTPResponse:
         try:
             _refuse_other_sites()
-            given = _given()
+            given = _submitted()
             with self._world.lock:
                 action(given)
         except ApiError as error:
@@ -56,7 +56,7 @@ class Control:
             scheduler.catch_up(self._world)
             if _wants_json():
                 return _json(error.body if error else self._overview(), status)
-            return page("Stripe's side", "control", status, error=error, **self._values())
+            return page("Stripe's side", "control", status, error=error, **self._page_values())
 
     def _overview(self) -> Object:
         overview: Object = {
@@ -68,7 +68,7 @@ class Control:
             (overview.setdefault(group, {}) if group else overview)[last] = dataclasses.asdict(part())
         return overview
 
-    def _values(self) -> dict[str, Any]:
+    def _page_values(self) -> dict[str, Any]:
         subscriptions = self._world.all("subscription")
         return {
             "now": _moment(self._world.world_time),
@@ -82,7 +82,7 @@ class Control:
         world, clock = self._world, self._world.clock
         if given.keys() == {"move"}:
             target = scheduler.target_time(world, clock, str(given["move"]))
-        elif given.keys() == {"seconds"} and _is_in_reach(given["seconds"]):
+        elif given.keys() == {"seconds"} and _is_valid_move(given["seconds"]):
             target = clock.now() + int(given["seconds"])
         else:
             raise invalid(f"Send move=day, month, renewal or trial_end, or seconds=1 to {LONGEST_MOVE}.", "seconds")
@@ -104,7 +104,7 @@ def _refuse_other_sites() -> None:
         raise ApiError(403, "This request comes from a page of another site.")
 
 
-def _given() -> dict[str, Any]:
+def _submitted() -> dict[str, Any]:
     """Return the submitted form or JSON."""
     request = bottle.request
     if request.content_type.partition(";")[0] != "application/json":
@@ -129,7 +129,7 @@ def _json(body: Object, status: int) -> bottle.HTTPResponse:
     return bottle.HTTPResponse(json.dumps(body, indent=2), status, headers)
 
 
-def _is_in_reach(seconds: Any) -> bool:
+def _is_valid_move(seconds: Any) -> bool:
     return str(seconds).isdecimal() and len(str(seconds)) < 12 and 0 < int(seconds) <= LONGEST_MOVE
 
 

@@ -21,7 +21,7 @@ def show_events(world: World) -> bottle.HTTPResponse:
     start = bottle.request.query.get("starting_after", "")
     params: dict[str, Any] = {"limit": EVENTS_OF_A_PAGE} | ({"starting_after": start} if start else {})
     found = lists.page(world.all("event"), params, PATH)
-    older = _at(found["data"][-1]["id"]) if found["has_more"] else None
+    older = _page_url(found["data"][-1]["id"]) if found["has_more"] else None
     shown = [_event(world, each) for each in found["data"]]
     return page("Events", "events", 200, events=shown, newest=PATH if start else None, older=older, start=start)
 
@@ -29,10 +29,10 @@ def show_events(world: World) -> bottle.HTTPResponse:
 def send_again(world: World, event_id: str) -> bottle.HTTPResponse:
     """Send an event to every destination that wants it, and redirect to it in the list."""
     world.deliveries.resend(world.get("event", event_id))
-    return redirect(f"{_at(bottle.request.forms.get('starting_after', ''))}#{event_id}")
+    return redirect(f"{_page_url(bottle.request.forms.get('starting_after', ''))}#{event_id}")
 
 
-def _at(start: str) -> str:
+def _page_url(start: str) -> str:
     return f"{PATH}?{urlencode({'starting_after': start})}" if start else PATH
 
 

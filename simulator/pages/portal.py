@@ -43,34 +43,40 @@ def open_portal(world: World, session_id: str) -> bottle.HTTPResponse:
 def show_flow(world: World, session_id: str, name: str, subscription_id: str = "", error: str | None = None) -> Any:
     """Show one page of the portal: "card", "change" or "cancel"."""
     session = world.get("billing_portal.session", session_id)
-    values: dict[str, Any] = {"base": _base(session), "back": _back(session), "subscription_id": subscription_id}
+    values: dict[str, Any] = {
+        "base": _base_path(session),
+        "back": _back_url(session),
+        "subscription_id": subscription_id,
+    }
     status = 402 if error else 200
     if name == "card":
         return page("Change card", "card", status, card_fields=card_fields(error), **values)
-    subscription = _own(world, session, subscription_id)
+    subscription = _subscription_of_customer(world, session, subscription_id)
     if name == "cancel":
         end = date(periods.period_of(subscription)[1])
         has_period = _features(world, session)["subscription_cancel"]["mode"] == "at_period_end"
         values |= {"name": _name(world, subscription), "end": end, "has_period": has_period, "error": error}
         return page("Cancel plan", "cancel", status, **values)
     choices = [_choice(world, price_id, subscription) for price_id in _choices(world, session)]
-    return page("Change plan", "change", status, choices=choices, chosen=_chosen(session), error=error, **values)
+    return page(
+        "Change plan", "change", status, choices=choices, chosen=_price_to_confirm(session), error=error, **values
+    )
 
 
-def act(world: World, session_id: str, action: str, subscription_id: str = "") -> bottle.HTTPResponse:
+def submit(world: World, session_id: str, action: str, subscription_id: str = "") -> bottle.HTTPResponse:
     """Carry out a submitted form of the portal, and redirect as the session says."""
     session = world.get("billing_portal.session", session_id)
     try:
         ACTIONS[action](world, session, subscription_id)
     except NeedsAuthentication as needed:
-        return authentication_page(str(needed), f"{_base(session)}/card")
+        return authentication_page(str(needed), f"{_base_path(session)}/card")
     except ApiError as error:
         return show_flow(world, session_id, PAGE_OF.get(action, action), subscription_id, str(error))
-    return redirect(_after(session))
+    return redirect(_next_url(session))
 
 
 def _save_card(world: World, session: Object, _subscription_id: str) -> None:
-    _enabled(world, session, "payment_method_update")
+    _enabled_feature(world, session, "payment_method_update")
     method_id = pay_with(world, session["customer"], submitted_method(world))
     for invoice in world.where("invoice", customer=session["customer"], status="open"):
         if not payments.is_pending(world, invoice):
@@ -79,19 +85,21 @@ def _save_card(world: World, session: Object, _subscription_id: str) -> None:
 
 
 def _change(world: World, session: Object, subscription_id: str) -> None:
-    subscription = _own(world, session, subscription_id)
+    subscription = _subscription_of_customer(world, session, subscription_id)
     wanted = bottle.request.forms.get("price", "")
     if wanted not in _choices(world, session):
         raise ApiError(400, "Please choose a plan.")
     item = {"id": subscription["items"]["data"][0]["id"], "price": wanted}
-    behaviour = _enabled(world, session, "subscription_update")["proration_behavior"]
-    update_subscription(world, {"items": [item | _wanted(session)], "proration_behavior": behaviour}, subscription_id)
+    behaviour = _enabled_feature(world, session, "subscription_update")["proration_behavior"]
+    update_subscription(
+        world, {"items": [item | _quantity_to_confirm(session)], "proration_behavior": behaviour}, subscription_id
+    )
 
 
 def _cancel(world: World, session: Object, subscription_id: str) -> None:
     """Cancel at the period's end. As at Stripe, flexible billing mode sets cancel_at, not cancel_at_period_end."""
-    subscription = _own(world, session, subscription_id)
-    if _enabled(world, session, "subscription_cancel")["mode"] == "immediately":
+    subscription = _subscription_of_customer(world, session, subscription_id)
+    if _enabled_feature(world, session, "subscription_cancel")["mode"] == "immediately":
         raise ApiError(400, "This portal cancels plans at once.")
     if subscription["billing_mode"]["type"] == "flexible":
         update_subscription(world, {"cancel_at": periods.period_of(subscription)[1]}, subscription_id)
@@ -100,13 +108,13 @@ def _cancel(world: World, session: Object, subscription_id: str) -> None:
 
 
 def _cancel_now(world: World, session: Object, subscription_id: str) -> None:
-    _own(world, session, subscription_id)
-    is_credited = _enabled(world, session, "subscription_cancel")["proration_behavior"] != "none"
+    _subscription_of_customer(world, session, subscription_id)
+    is_credited = _enabled_feature(world, session, "subscription_cancel")["proration_behavior"] != "none"
     cancel_subscription(world, {"prorate": is_credited}, subscription_id)
 
 
 def _renew(world: World, session: Object, subscription_id: str) -> None:
-    _own(world, session, subscription_id)
+    _subscription_of_customer(world, session, subscription_id)
     update_subscription(world, {"cancel_at_period_end": False}, subscription_id)
 
 
@@ -122,10 +130,10 @@ def _home(world: World, session: Object) -> bottle.HTTPResponse:
     return page(
         "Billing",
         "portal",
-        base=_base(session),
+        base=_base_path(session),
         return_url=session["return_url"] or "/",
         note=None,
-        subscriptions=[_shown(world, each) for each in subscriptions],
+        subscriptions=[_subscription_values(world, each) for each in subscriptions],
         can_change=features["subscription_update"]["enabled"],
         can_cancel=features["subscription_cancel"]["enabled"],
         can_change_card=features["payment_method_update"]["enabled"],
@@ -142,7 +150,7 @@ def _home(world: World, session: Object) -> bottle.HTTPResponse:
     )
 
 
-def _shown(world: World, subscription: Object) -> Object:
+def _subscription_values(world: World, subscription: Object) -> Object:
     end = date(periods.period_of(subscription)[1])
     is_ending = subscription["cancel_at"] is not None
     is_live = subscription["status"] not in periods.ENDED
@@ -187,22 +195,22 @@ def _choice(world: World, price_id: str, subscription: Object) -> Object:
     return {"id": price_id, "name": name, "price": format_price(price), "is_now": is_now}
 
 
-def _chosen(session: Object) -> str | None:
-    price: str | None = _confirmed(session).get("price")
+def _price_to_confirm(session: Object) -> str | None:
+    price: str | None = _item_to_confirm(session).get("price")
     return price
 
 
-def _wanted(session: Object) -> Object:
+def _quantity_to_confirm(session: Object) -> Object:
     """Return the quantity to confirm, if the session names one."""
-    return {name: value for name, value in _confirmed(session).items() if name == "quantity"}
+    return {name: value for name, value in _item_to_confirm(session).items() if name == "quantity"}
 
 
-def _confirmed(session: Object) -> Object:
+def _item_to_confirm(session: Object) -> Object:
     items = ((session["flow"] or {}).get("subscription_update_confirm") or {}).get("items") or [{}]
     return dict(items[0])
 
 
-def _enabled(world: World, session: Object, name: str) -> Object:
+def _enabled_feature(world: World, session: Object, name: str) -> Object:
     """Return a feature's settings in this portal.
 
     Errors  ApiError with a message for the visitor if the feature is off
@@ -217,7 +225,7 @@ def _features(world: World, session: Object) -> Object:
     return dict(world.get("billing_portal.configuration", session["configuration"])["features"])
 
 
-def _own(world: World, session: Object, subscription_id: str) -> Object:
+def _subscription_of_customer(world: World, session: Object, subscription_id: str) -> Object:
     subscription = world.get("subscription", subscription_id)
     if subscription["customer"] != session["customer"]:
         raise ApiError(404, "No such subscription.")
@@ -228,14 +236,14 @@ def _name(world: World, subscription: Object) -> str:
     return str(world.get("product", subscription["items"]["data"][0]["price"]["product"])["name"])
 
 
-def _base(session: Object) -> str:
+def _base_path(session: Object) -> str:
     return f"/p/session/{session['id']}"
 
 
-def _back(session: Object) -> str:
-    return session["return_url"] if session["flow"] and session["return_url"] else f"{_base(session)}?home=1"
+def _back_url(session: Object) -> str:
+    return session["return_url"] if session["flow"] and session["return_url"] else f"{_base_path(session)}?home=1"
 
 
-def _after(session: Object) -> str:
+def _next_url(session: Object) -> str:
     redirect = ((session["flow"] or {}).get("after_completion") or {}).get("redirect") or {}
-    return redirect.get("return_url") or f"{_base(session)}?home=1"
+    return redirect.get("return_url") or f"{_base_path(session)}?home=1"

@@ -26,8 +26,8 @@ ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("GET", "/p/session/<session_id>", portal.open_portal),
     ("GET", "/p/session/<session_id>/<name:re:card|change|cancel>", portal.show_flow),
     ("GET", "/p/session/<session_id>/<name:re:card|change|cancel>/<subscription_id>", portal.show_flow),
-    ("POST", "/p/session/<session_id>/<action:re:card>", portal.act),
-    ("POST", "/p/session/<session_id>/<action:re:change|cancel|cancel_now|renew>/<subscription_id>", portal.act),
+    ("POST", "/p/session/<session_id>/<action:re:card>", portal.submit),
+    ("POST", "/p/session/<session_id>/<action:re:change|cancel|cancel_now|renew>/<subscription_id>", portal.submit),
 )
 
 

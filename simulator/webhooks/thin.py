@@ -12,7 +12,7 @@ from ..world import Object, World
 KIND = "v2.core.event"
 PREFIX = "evt_test_"
 UNFETCHABLE = ("billing_portal.session",)
-OF_SUBSCRIPTIONS = frozenset(
+SNAPSHOT_SUBSCRIPTION_EVENTS = frozenset(
     "created deleted paused pending_update_applied pending_update_expired resumed trial_will_end updated".split()
 )
 """The subscription events that exist as snapshots too; thin ones beyond these are unsupported."""
@@ -26,7 +26,7 @@ def thin_type(kind: str) -> str:
 def is_unsupported(name: str) -> bool:
     """Return whether Stripe has thin events of this type and the simulator never sends them."""
     of_subscription = name.removeprefix("v1.customer.subscription.")
-    return name.startswith("v2.") or (of_subscription != name and of_subscription not in OF_SUBSCRIPTIONS)
+    return name.startswith("v2.") or (of_subscription != name and of_subscription not in SNAPSHOT_SUBSCRIPTION_EVENTS)
 
 
 def notification(event: Object) -> Object:
