@@ -15,8 +15,8 @@ from load import ask_until, beside, percentile, post_all
 from results import Line, Result, at_least, at_most
 
 from corkage.simulator import Simulator
-from corkage.simulator.resources.customers import create_customer
-from corkage.simulator.resources.subscriptions import create_subscription
+from corkage.simulator.api.customers import create_customer
+from corkage.simulator.api.subscriptions import create_subscription
 
 EVENTS_EACH, CONNECTIONS = 5, 100
 LATENCY_SECONDS, LIMIT = 0.15, 25

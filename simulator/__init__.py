@@ -1,4 +1,4 @@
-"""An offline Stripe: its API, and signed webhooks, on a port of this machine. A simulation: no money moves."""
+"""An offline Stripe on a local port: API, hosted pages and signed webhooks. A simulation: no money moves."""
 
 import contextlib
 import signal
@@ -9,23 +9,23 @@ from urllib.parse import urlsplit
 
 import waitress.server
 
-from . import agenda, visitor
-from .actions import ACTIONS
-from .billing import collecting
-from .deliveries import RETRY_SECONDS, Deliveries
-from .faults import ApiFaults, Misbehaviour
+from . import scheduler, visitor
+from .api.prices import create_price
+from .api.subscriptions import pay_with
+from .api.webhook_endpoints import create_endpoint
+from .billing import payments
+from .http.faults import ApiFaults, FaultInjector
 from .pages.control import PATH as CONTROL
 from .pages.control import Control
-from .resources.prices import create_price
-from .resources.subscriptions import pay_with
-from .resources.webhook_endpoints import create_endpoint
+from .scheduled import ACTIONS
 from .server import Api, Request
-from .statefile import StateFile, UnusableFile
-from .world import Object, Rules, World, copied
+from .state_file import StateFile, UnusableFile
+from .webhooks.deliveries import RETRY_SECONDS, Deliveries
+from .world import Object, Rules, World, copy_json
 
 SERVER = {"threads": 16, "channel_request_lookahead": 1, "ident": "simulator", "asyncore_use_poll": True}
-"""Threads enough that requests which hang leave some; with the lookahead a client that goes away is noticed; select()
-would end it in a test that has a thousand files open."""
+"""Enough threads that hanging requests leave some free. The lookahead detects clients that disconnect. select() would
+end the simulator in a test that has a thousand files open."""
 
 __all__ = ["ApiFaults", "Object", "Request", "Rules", "Simulator", "UnusableFile", "serve"]
 
@@ -33,13 +33,12 @@ __all__ = ["ApiFaults", "Object", "Request", "Rules", "Simulator", "UnusableFile
 class Simulator:
     """An offline Stripe that stripe-python and the official Stripe CLI talk to over HTTP. Also a context manager.
 
-    Shape   `seed` makes ids repeat; `now` is where its time begins; port 0 takes a free one.
-            `file` keeps all of it, written when it has changed, at most once a second, and at the end. Where there is
-            one already it goes on from there, whatever `seed` and `now` say; give it the same port, since its
-            pages' addresses stay as they were told. Not kept: faults, and the attempts of deliveries; what was not
-            delivered is sent again, to every endpoint that wants it
+    Shape   `seed` makes ids repeatable; `now` is its start time; port 0 picks a free port.
+            `file` stores the state: written after changes, at most once a second, and at the end. An existing file is
+            loaded, and `seed` and `now` are ignored. Use the same port again, because URLs of pages are in the state.
+            Faults and delivery attempts are not stored; undelivered events are sent again after a restart
     Units   now in Unix seconds
-    Errors  UnusableFile, for a file that is damaged, newer or cannot be written
+    Errors  UnusableFile for a file that is damaged, too new, or not writable
     """
 
     api_key = "sk_test_simulator"
@@ -57,8 +56,8 @@ class Simulator:
         self.world = World(seed, now)
         self.world.actions = ACTIONS
         self.deliveries = Deliveries(self.world, retry_seconds, seed)
-        self._misbehaviour = Misbehaviour(seed)
-        self._api = Api(self.world, self._misbehaviour)
+        self._fault_injector = FaultInjector(seed)
+        self._api = Api(self.world, self._fault_injector)
         control = {
             "rules": lambda: self.rules,
             "faults/api": lambda: self.api_faults,
@@ -69,34 +68,34 @@ class Simulator:
         self._server = serve(self._api.app, host=host, port=port, **SERVER)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self.url = self.world.base_url = f"http://{host}:{self._server.effective_port}"
-        self._file = self._open(Path(file)) if file else None
+        self._file = self._load_file(Path(file)) if file else None
 
     @property
     def control_url(self) -> str:
-        """Where a browser, or a program that says it takes JSON, moves the clock and sets rules and faults."""
+        """The URL of the control page and API, which move the clock and set rules and faults."""
         return f"{self.url}{CONTROL}"
 
     @property
     def rules(self) -> Rules:
-        """What the account has set: retries of failed payments, and what comes after the last."""
+        """The account's settings: retries of failed payments, and what happens after the last one."""
         return self.world.rules
 
     @property
     def api_faults(self) -> ApiFaults:
-        """What is wrong with the API: set a field, or assign an ApiFaults, at any time."""
-        return self._misbehaviour.faults
+        """The API's faults. Set a field or assign an ApiFaults at any time."""
+        return self._fault_injector.faults
 
     @api_faults.setter
     def api_faults(self, faults: ApiFaults) -> None:
-        self._misbehaviour.faults = faults
+        self._fault_injector.faults = faults
 
     @property
     def requests(self) -> list[Request]:
-        """Every request the API was asked so far."""
+        """All requests to the API so far."""
         return self._api.requests
 
     def start(self) -> Self:
-        """Serve in threads of its own."""
+        """Start serving in background threads."""
         self.deliveries.start()
         self._thread.start()
         if self._file:
@@ -104,12 +103,12 @@ class Simulator:
         return self
 
     def stop(self) -> None:
-        """End all of it; once is enough, and twice does no harm."""
+        """Stop serving. A second call does nothing."""
         if not self._thread.is_alive():
             return
-        self._misbehaviour.has_ended.set()
+        self._fault_injector.stopped.set()
         self.deliveries.stop()
-        with contextlib.suppress(OSError):  # awake already, the loop may have closed what was to wake it
+        with contextlib.suppress(OSError):  # if the loop is awake, it may have closed the trigger
             self._server.trigger.pull_trigger(self._close)
         self._thread.join()
         self._server.task_dispatcher.shutdown()
@@ -117,7 +116,7 @@ class Simulator:
             self._file.stop()
 
     def run(self) -> None:
-        """Serve in this thread, until Ctrl-C or SIGTERM."""
+        """Serve in this thread until Ctrl-C or SIGTERM."""
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, self._interrupt)
         self.deliveries.start()
@@ -135,7 +134,7 @@ class Simulator:
         secret: str | None = None,
         api_version: str | None = None,
     ) -> Object:
-        """Register an endpoint, in the newest API version unless told otherwise; the answer holds its secret."""
+        """Create a webhook endpoint and return it, with its secret. The default is the newest API version."""
         params = {"url": url, "enabled_events": list(enabled_events), "secret": secret, "api_version": api_version}
         with self.world.lock:
             return create_endpoint(self.world, params)
@@ -145,24 +144,24 @@ class Simulator:
         self.deliveries.settle(timeout_seconds)
 
     def advance(self, seconds: int) -> None:
-        """Move time forward; what is due on the way happens in its order, each at its moment."""
+        """Move time forward. Everything due until then happens in order, each at its own time."""
         with self.world.lock:
             clock = self.world.clock
-            agenda.advance(self.world, clock, clock.now() + seconds)
+            scheduler.advance(self.world, clock, clock.now() + seconds)
 
     def advance_to(self, move: str) -> None:
-        """Move time to the next "day", "month", "renewal" or "trial_end"; the last two with an hour more, when the
+        """Move time to the next "day", "month", "renewal" or "trial_end"; the last two include the hour until the
         invoice is charged."""
         with self.world.lock:
-            agenda.advance(self.world, self.world.clock, agenda.target_of(self.world, self.world.clock, move))
+            scheduler.advance(self.world, self.world.clock, scheduler.target_time(self.world, self.world.clock, move))
 
     def give_up(self, subscription_id: str, status: str) -> None:
-        """Stop collecting from a past_due subscription: "canceled" or "unpaid", as an account would be set."""
+        """Stop collecting from a past_due subscription, which becomes "canceled" or "unpaid"."""
         with self.world.lock:
-            collecting.give_up(self.world, self.world.get("subscription", subscription_id), status)
+            payments.give_up(self.world, self.world.get("subscription", subscription_id), status)
 
-    def _open(self, path: Path) -> StateFile:
-        """Go on from the file, and see at once whether it can be written."""
+    def _load_file(self, path: Path) -> StateFile:
+        """Load the file, and check at once that it is writable."""
         file = StateFile(path, self.world.lock, self._state, self._restore)
         try:
             file.load()
@@ -180,45 +179,45 @@ class Simulator:
         self._api.restore(state["kept"])
         for event in reversed(self.world.all("event")):
             if event["pending_webhooks"]:
-                self.deliveries.take(event)
+                self.deliveries.enqueue(event)
 
     def _interrupt(self, *_: object) -> None:
-        self._misbehaviour.has_ended.set()
+        self._fault_injector.stopped.set()
         raise KeyboardInterrupt
 
     def add_price(
         self, lookup_key: str, unit_amount: int, *, currency: str = "usd", interval: str = "month", product: str = ""
     ) -> Object:
-        """Sell something: a recurring price with this lookup key, of a product of its own. Return the price.
+        """Create a recurring price with this lookup key, for a product of its own, and return it.
 
         Units   unit_amount in the currency's minor unit; interval: "day", "week", "month" or "year"
         """
         with self.world.lock:
             params = {"currency": currency, "unit_amount": unit_amount, "lookup_key": lookup_key}
             params |= {"recurring": {"interval": interval}, "product_data": {"name": product or lookup_key}}
-            price: Object = copied(create_price(self.world, params))
+            price: Object = copy_json(create_price(self.world, params))
         return price
 
     def buy(self, url: str, card: str = "pm_card_visa") -> Object:
-        """Pay on a hosted Checkout page as a visitor would, over HTTP, and return the Checkout Session: its `customer`
-        and `subscription`. The way back to the product is not followed.
+        """Pay on a hosted Checkout page over HTTP, as a visitor would, and return the Checkout Session, with its
+        `customer` and `subscription`. The redirect back to the product is not followed.
 
         Shape   card: a test card or account, by its number or its `pm_...` name
-        Errors  visitor.Refused with the page's sentence; ApiError when the address is of no Checkout Session
+        Errors  visitor.Refused with the page's message; ApiError if the URL belongs to no Checkout Session
         """
         session_id = urlsplit(url).path.rpartition("/")[2]
         with self.world.lock:
             session = self.world.get("checkout.session", session_id)
         visitor.pay(url, card)
         with self.world.lock:
-            bought: Object = copied(session)
+            bought: Object = copy_json(session)
         return bought
 
     def use_card(self, customer_id: str, card: str) -> None:
-        """Have a customer, and all its subscriptions, pay with another test card from now on.
+        """Make this test card the payment method of a customer and of its running subscriptions.
 
         Shape   card: a `pm_...` name
-        Errors  ApiError of a card that declines when it is attached, or for an unknown name
+        Errors  ApiError for an unknown name, or a card that declines when attached
         """
         with self.world.lock:
             pay_with(self.world, customer_id, card)
@@ -236,12 +235,12 @@ class Simulator:
 def serve(
     host: str, port: int, webhook: str | None = None, webhook_secret: str | None = None, file: str | None = None
 ) -> None:
-    """Run a simulator in this thread until Ctrl-C, and print what one needs to use it."""
+    """Run a simulator in this thread until Ctrl-C, and print the settings for using it."""
     simulator = Simulator(host=host, port=port, file=file)
     print("An offline Stripe. A simulation: no money moves.", flush=True)
     print(f"  STRIPE_API_BASE={simulator.url}", flush=True)
     print(f"  STRIPE_SECRET_KEY={simulator.api_key} (any test key will do)", flush=True)
-    print(f"  {simulator.control_url} moves its clock, and makes it misbehave", flush=True)
+    print(f"  {simulator.control_url} moves its clock and sets faults", flush=True)
     if webhook:
         endpoint = _endpoint(simulator, webhook, webhook_secret)
         print(f"  STRIPE_WEBHOOK_SECRET={endpoint['secret']}, webhooks to {webhook}", flush=True)
@@ -249,7 +248,7 @@ def serve(
 
 
 def _endpoint(simulator: Simulator, url: str, secret: str | None) -> Object:
-    """Add an endpoint, unless the file brought it."""
+    """Create the endpoint, unless the state file already has it."""
     for endpoint in simulator.world.where("webhook_endpoint", url=url):
         endpoint["secret"] = secret or endpoint["secret"]
         return endpoint

@@ -1,4 +1,4 @@
-"""Time as it is at the simulated Stripe: the wall's or a moment of one's own, moved at will, and what is due when."""
+"""The simulated Stripe's clocks, and the actions scheduled on them."""
 
 import calendar
 import datetime
@@ -11,7 +11,7 @@ HOUR, DAY = 3_600, 86_400
 
 
 class Due(NamedTuple):
-    """Something that time alone makes happen: what, to which object, when. `order` keeps equals in their order."""
+    """A scheduled action on an object. `order` keeps actions of the same moment in the order they were scheduled."""
 
     moment: int
     order: int
@@ -20,7 +20,7 @@ class Due(NamedTuple):
 
 
 class Clock:
-    """Runs with the wall clock or, begun at a moment of one's own, stands still. Only ever moved forward."""
+    """Runs with the wall clock, or stands still if it is given a start. It only moves forward."""
 
     def __init__(self, clock_id: str, stands_at: int | None = None) -> None:
         self.id = clock_id
@@ -30,7 +30,7 @@ class Clock:
         self._order = itertools.count()
 
     def now(self) -> int:
-        """Return the present time in Unix seconds."""
+        """Return the current time in Unix seconds."""
         return int(time.time() + self._ahead) if self._stands_at is None else self._stands_at
 
     def advance_to(self, moment: int) -> None:
@@ -41,20 +41,20 @@ class Clock:
             self._ahead = max(self._ahead, moment - time.time())
 
     def schedule(self, moment: int, action: str, object_id: str) -> None:
-        """Have something happen at this moment, or as soon as the clock is looked at when it has passed."""
+        """Schedule an action; one in the past runs the next time due actions run."""
         heapq.heappush(self._due, Due(moment, next(self._order), action, object_id))
 
-    def take_due(self, until: int) -> Due | None:
-        """Take the first that is due by then off the agenda; None when there is nothing."""
+    def pop_due(self, until: int) -> Due | None:
+        """Remove and return the first action due by then, or None."""
         return heapq.heappop(self._due) if self._due and self._due[0].moment <= until else None
 
     def to_state(self) -> dict[str, object]:
-        """Return all of it as JSON can hold it."""
+        """Return the clock's state for JSON."""
         return {"stands_at": self._stands_at, "ahead": self._ahead, "due": sorted(self._due)}
 
     @classmethod
     def from_state(cls, clock_id: str, state: dict[str, Any]) -> "Clock":
-        """Make a clock of what to_state() returned."""
+        """Return a clock with a state from to_state()."""
         clock = cls(clock_id, state["stands_at"])
         clock._ahead = state["ahead"]
         clock._due = [Due(*each) for each in state["due"]]
@@ -63,7 +63,7 @@ class Clock:
 
 
 def add_interval(moment: int, interval: str, count: int, anchor_day: int | None = None) -> int:
-    """Add a price's interval; months end where the calendar ends them, and the anchor's day comes back after."""
+    """Add a price's interval. A day that a month lacks becomes its last, and the anchor's day returns afterwards."""
     if interval in ("day", "week"):
         return moment + count * {"day": DAY, "week": 7 * DAY}[interval]
     at = datetime.datetime.fromtimestamp(moment, datetime.UTC)
@@ -74,5 +74,5 @@ def add_interval(moment: int, interval: str, count: int, anchor_day: int | None 
 
 
 def day_of(moment: int) -> int:
-    """Return the day of the month, to anchor months to."""
+    """Return the day of the month, the anchor for monthly periods."""
     return datetime.datetime.fromtimestamp(moment, datetime.UTC).day

@@ -1,4 +1,4 @@
-"""The fixture `stripe_simulator`, for tests of products that use Corkage. pytest finds it by itself."""
+"""The fixture `stripe_simulator`, for tests of products that use Corkage. pytest loads it automatically."""
 
 import time
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from . import Simulator
 
 @pytest.fixture
 def stripe_simulator() -> Iterator[Simulator]:
-    """An offline Stripe of this test's own, in memory and on a free port. Ids repeat from run to run; its time begins
-    now, and moves only when it is moved."""
+    """An offline Stripe for one test, in memory, on a free port. Ids repeat from run to run; time starts now and stands
+    still until the test advances it."""
     with Simulator(seed=1, now=int(time.time())) as simulator:
         yield simulator

@@ -1,4 +1,4 @@
-"""The API over HTTP: keys, parameters, idempotency, expansion, errors, as Stripe does them."""
+"""The WSGI app: the API as Stripe serves it, with keys, idempotency and errors, and the hosted pages."""
 
 import base64
 import binascii
@@ -16,15 +16,15 @@ from urllib.parse import parse_qsl
 import bottle
 from waitress.channel import ClientDisconnected
 
-from . import form, v2
-from .agenda import catch_up
-from .errors import ApiError, not_played
-from .expand import expanded
-from .faults import Failure, Misbehaviour, broken, cut_within, too_many
+from .api import ROUTES
+from .errors import ApiError, unsupported
+from .http import form, v2
+from .http.expand import expanded
+from .http.faults import Failure, FaultInjector, cut_within, rate_limited, server_error
+from .http.permissions import check_permission
+from .http.route import Route
 from .pages.routes import add_pages
-from .permissions import check_permission
-from .resources import ROUTES
-from .route import Route
+from .scheduler import catch_up
 from .world import API_VERSION, Object, World
 
 KEY = re.compile(r"(sk|rk)_test_\w+")
@@ -34,7 +34,7 @@ log = logging.getLogger("corkage.simulator")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request that came in, for tests that count calls. Its status is 0 when it was left unanswered."""
+    """A request that was received, for tests that count calls. Status 0 means no response was sent."""
 
     method: str
     path: str
@@ -44,117 +44,119 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     status: int
     body: Object
     headers: dict[str, str] = field(default_factory=dict)
 
 
 class Api:
-    """Answers requests to the world, one at a time. `app` is the WSGI app."""
+    """Handles requests to the world, one at a time. `app` is the WSGI app."""
 
-    def __init__(self, world: World, misbehaviour: Misbehaviour) -> None:
+    def __init__(self, world: World, fault_injector: FaultInjector) -> None:
         self.world = world
-        self.misbehaviour = misbehaviour
+        self.fault_injector = fault_injector
         self.requests: list[Request] = []
-        self._kept: dict[str, tuple[str, Answer]] = {}
+        self._replays: dict[str, tuple[str, Response]] = {}
         self.app = bottle.Bottle()
-        self.app.catchall = False  # a cut connection is waitress's business, and so is a bug
+        self.app.catchall = False  # waitress handles cut connections and bugs
         for route in ROUTES:
             rule = route.path.replace("<id>", "<id_:re:[^/]+>")
-            self.app.route(rule, route.method, functools.partial(self._answer, route))
+            self.app.route(rule, route.method, functools.partial(self._handle, route))
         add_pages(self.app, world)
-        self.app.route("/<path:path>", "ANY", functools.partial(self._answer, None))
-        self.app.route("/", "ANY", functools.partial(self._answer, None))
+        self.app.route("/<path:path>", "ANY", functools.partial(self._handle, None))
+        self.app.route("/", "ANY", functools.partial(self._handle, None))
 
     def to_state(self) -> Object:
-        """Return the answers that idempotency keys replay, as JSON can hold them."""
-        return {key: [asked, answer.status, answer.body] for key, (asked, answer) in self._kept.items()}
+        """Return the responses that idempotency keys replay, for JSON."""
+        return {key: [digest, response.status, response.body] for key, (digest, response) in self._replays.items()}
 
     def restore(self, state: Object) -> None:
-        """Replay what to_state() returned."""
-        self._kept = {key: (asked, Answer(status, body)) for key, (asked, status, body) in state.items()}
+        """Replay responses from to_state()."""
+        self._replays = {key: (digest, Response(status, body)) for key, (digest, status, body) in state.items()}
 
-    def _answer(self, route: Route | None, id_: str | None = None, path: str = "") -> bottle.HTTPResponse:
+    def _handle(self, route: Route | None, id_: str | None = None, path: str = "") -> bottle.HTTPResponse:
         request = bottle.request
         key = request.get_header("Idempotency-Key") if request.method == "POST" else None
-        failure = self.misbehaviour.strike(request.path, time.monotonic())
+        failure = self.fault_injector.failure_for(request.path, time.monotonic())
         if failure in ("cut", "hang"):
-            self._leave_unanswered(request, key, failure)
+            self._drop_request(request, key, failure)
         params: dict[str, Any] = {}
         with self.world.lock:
             request_id = self.world.new_id("request", 14)
             try:
-                self._admit(request, failure)
+                self._authorize(request, failure)
                 _check_version(request.get_header("Stripe-Version", API_VERSION))
                 if route is None:
                     raise _unknown_route(request.method, path)
                 params = _params(request)
                 catch_up(self.world)
                 clock = self.world.clock_of(id_, params.get("customer"), params.get("test_clock"))
-                with self.world.requested(request_id, key), self.world.on_clock(clock):
-                    answer = self._once(route, dict(params), [id_] if id_ else [], key, failure)
+                with self.world.caused_by_request(request_id, key), self.world.on_clock(clock):
+                    response = self._execute_once(route, dict(params), [id_] if id_ else [], key, failure)
                 catch_up(self.world)
             except ApiError as error:
-                answer = _refusal(request.path, error)
-            self.requests.append(Request(request.method, request.path, params, key, answer.status))
-        log.info("%s %s -> %d", request.method, request.path, answer.status)
-        return self._response(answer, request_id, key, failure)
+                response = _error_response(request.path, error)
+            self.requests.append(Request(request.method, request.path, params, key, response.status))
+        log.info("%s %s -> %d", request.method, request.path, response.status)
+        return self._response(response, request_id, key, failure)
 
-    def _leave_unanswered(self, request: Any, key: str | None, failure: Failure) -> NoReturn:
+    def _drop_request(self, request: Any, key: str | None, failure: Failure) -> NoReturn:
         self.requests.append(Request(request.method, request.path, {}, key, 0))
         log.info("%s %s: %s", request.method, request.path, failure)
         if failure == "hang":
-            self.misbehaviour.hold(request.environ["waitress.client_disconnected"])
-        raise ClientDisconnected  # which makes waitress close without a word
+            self.fault_injector.hang(request.environ["waitress.client_disconnected"])
+        raise ClientDisconnected  # makes waitress close the connection without a response
 
-    def _admit(self, request: Any, failure: Failure) -> None:
+    def _authorize(self, request: Any, failure: Failure) -> None:
         key = _check_key(request.get_header("Authorization", ""))
         if failure == "rate_limit":
-            raise too_many()
-        check_permission(key, self.misbehaviour.faults.restricted_key_may, request.method, request.path)
+            raise rate_limited()
+        check_permission(key, self.fault_injector.faults.restricted_key_may, request.method, request.path)
 
-    def _once(self, route: Route, params: dict[str, Any], ids: list[str], key: str | None, failure: Failure) -> Answer:
-        """Carry the request out; with an idempotency key, only the first time."""
+    def _execute_once(
+        self, route: Route, params: dict[str, Any], ids: list[str], key: str | None, failure: Failure
+    ) -> Response:
+        """Execute the request. A repeated idempotency key replays the first response."""
         if key is None:
-            return self._carry_out(route, params, ids, failure)
-        asked = hashlib.sha256(json.dumps([route.method, route.path, ids, params]).encode()).hexdigest()
-        if key in self._kept:
-            first, answer = self._kept[key]
-            if first != asked:
+            return self._execute(route, params, ids, failure)
+        digest = hashlib.sha256(json.dumps([route.method, route.path, ids, params]).encode()).hexdigest()
+        if key in self._replays:
+            first, response = self._replays[key]
+            if first != digest:
                 raise ApiError(
                     400,
                     "Keys for idempotent requests can only be used with the same parameters they were first used with. "
                     f"Try using a key other than '{key}' if you meant to execute a different request.",
                     kind="idempotency_error",
                 )
-            return Answer(answer.status, answer.body, {"Idempotent-Replayed": "true"})
+            return Response(response.status, response.body, {"Idempotent-Replayed": "true"})
         try:
-            answer = self._carry_out(route, params, ids, failure)
+            response = self._execute(route, params, ids, failure)
         except ApiError as error:
-            if not error.is_kept or route.path.startswith(v2.ROOT):
+            if not error.is_replayed or route.path.startswith(v2.ROOT):
                 raise
-            answer = Answer(error.status, error.body)
-        self._kept[key] = (asked, answer)
-        return answer
+            response = Response(error.status, error.body)
+        self._replays[key] = (digest, response)
+        return response
 
-    def _carry_out(self, route: Route, params: dict[str, Any], ids: list[str], failure: Failure) -> Answer:
+    def _execute(self, route: Route, params: dict[str, Any], ids: list[str], failure: Failure) -> Response:
         paths = form.list_of(form.text)(params.pop("expand", ""), "expand")
-        checked = form.check(params, route.takes, route.required)
+        parsed = form.parse(params, route.params, route.required)
         if failure == "error":
-            raise broken()
-        with self.world.lagging(self._lag_of(route)):
-            answer = route.handle(self.world, checked, *ids)
+            raise server_error()
+        with self.world.lagging_lists(self._lag_of(route)):
+            response = route.handle(self.world, parsed, *ids)
         if failure == "error_after":
-            raise broken()
-        return Answer(200, expanded(self.world, answer, paths))
+            raise server_error()
+        return Response(200, expanded(self.world, response, paths))
 
     def _lag_of(self, route: Route) -> int:
         is_list = route.method == "GET" and not route.path.endswith("<id>")
-        return self.misbehaviour.lag_for(route.path) if is_list else 0
+        return self.fault_injector.lag_for(route.path) if is_list else 0
 
-    def _response(self, answer: Answer, request_id: str, key: str | None, failure: Failure) -> bottle.HTTPResponse:
-        body = json.dumps(answer.body, indent=2)
+    def _response(self, response: Response, request_id: str, key: str | None, failure: Failure) -> bottle.HTTPResponse:
+        body = json.dumps(response.body, indent=2)
         headers = {
             "Content-Length": str(len(body)),
             "Content-Type": "application/json",
@@ -162,17 +164,17 @@ class Api:
             "Request-Id": request_id,
             "Stripe-Version": API_VERSION,
             **({"Idempotency-Key": key} if key else {}),
-            **answer.headers,
+            **response.headers,
         }
         if failure == "cut_after":
             raise ClientDisconnected
-        return bottle.HTTPResponse(cut_within(body) if failure == "cut_within" else body, answer.status, headers)
+        return bottle.HTTPResponse(cut_within(body) if failure == "cut_within" else body, response.status, headers)
 
 
-def _refusal(path: str, error: ApiError) -> Answer:
+def _error_response(path: str, error: ApiError) -> Response:
     if path.startswith(v2.ROOT):
-        return Answer(v2.status_of(error), v2.error_body(error))
-    return Answer(error.status, error.body)
+        return Response(v2.status_of(error), v2.error_body(error))
+    return Response(error.status, error.body)
 
 
 def _params(request: Any) -> dict[str, Any]:
@@ -186,29 +188,31 @@ def _params(request: Any) -> dict[str, Any]:
 def _unknown_route(method: str, path: str) -> ApiError:
     return ApiError(
         404,
-        f"Unrecognized request URL ({method}: /{path}). If Stripe has it, the simulator does not play it; "
-        "docs/simulator.md says what it plays.",
+        f"Unrecognized request URL ({method}: /{path}). If Stripe has it, the simulator does not support it; "
+        "docs/simulator.md lists what it supports.",
     )
 
 
 def _check_key(authorization: str) -> str:
-    """Return the key. Any test key will do; a live one, never: whoever sends it here has made a mistake."""
+    """Return the key. Every test key is accepted. A live key is refused: sending one here is a mistake."""
     scheme, _, credentials = authorization.partition(" ")
-    key = _user_of_basic(credentials) if scheme.lower() == "basic" else credentials
+    key = _basic_auth_user(credentials) if scheme.lower() == "basic" else credentials
     if not key:
-        raise ApiError(401, "You did not provide an API key.", is_kept=False)
+        raise ApiError(401, "You did not provide an API key.", is_replayed=False)
     if not KEY.fullmatch(key):
-        raise ApiError(401, f"Invalid API Key provided: {key[:7]}***. The simulator takes test keys.", is_kept=False)
+        raise ApiError(
+            401, f"Invalid API Key provided: {key[:7]}***. The simulator accepts test keys only.", is_replayed=False
+        )
     return key
 
 
-def _check_version(asked: str) -> None:
-    """Stripe's releases of one name only add to each other; those of another would want another rendering."""
-    if asked.partition(".")[2] != API_VERSION.partition(".")[2]:
-        raise not_played(f"Stripe-Version {asked}; it answers as of {API_VERSION}.")
+def _check_version(version: str) -> None:
+    """Refuse another release: within one name versions only add fields, between names they change them."""
+    if version.partition(".")[2] != API_VERSION.partition(".")[2]:
+        raise unsupported(f"Stripe-Version {version}. It supports {API_VERSION}.")
 
 
-def _user_of_basic(credentials: str) -> str:
+def _basic_auth_user(credentials: str) -> str:
     try:
         return base64.b64decode(credentials, validate=True).decode().partition(":")[0]
     except (binascii.Error, UnicodeDecodeError):

@@ -1,4 +1,4 @@
-"""Dataclasses of plain fields, as forms and JSON show and change them."""
+"""Reads and changes dataclasses of plain fields from forms and JSON."""
 
 import dataclasses
 import types
@@ -9,7 +9,7 @@ from .errors import ApiError, invalid
 
 
 class Field(NamedTuple):
-    """A field as a form shows it; `choices` where there is nothing else to choose."""
+    """A field for a form; `choices` is empty for free input."""
 
     name: str
     value: str
@@ -17,21 +17,21 @@ class Field(NamedTuple):
 
 
 def fields_of(settings: Any) -> list[Field]:
-    """List the fields with their present values."""
+    """Return the fields with their current values."""
     kinds = get_type_hints(type(settings))
     names = [each.name for each in dataclasses.fields(settings)]
-    return [Field(name, _written(getattr(settings, name)), _choices(kinds[name])) for name in names]
+    return [Field(name, _to_text(getattr(settings, name)), _choices(kinds[name])) for name in names]
 
 
 def change(settings: Any, given: Mapping[str, Any]) -> None:
-    """Set these fields, or none of them. Values are as JSON has them, or as a form does.
+    """Set all of these fields, or none if one is invalid. Values come from JSON or from a form.
 
-    Errors  ApiError 400 for an unknown field or a value that it cannot hold
+    Errors  ApiError 400 for an unknown field or an invalid value
     """
     kinds = get_type_hints(type(settings))
     for name in given:
         if name not in kinds:
-            raise invalid(f"There is no {name} here: {', '.join(kinds)}", name)
+            raise invalid(f"Unknown field {name}. The fields are {', '.join(kinds)}.", name)
     values = {name: _read(kinds[name], value, name) for name, value in given.items()}
     try:
         dataclasses.replace(settings, **values)
@@ -42,7 +42,7 @@ def change(settings: Any, given: Mapping[str, Any]) -> None:
 
 
 def reset(settings: Any) -> None:
-    """Set every field as it is when nobody has changed anything."""
+    """Reset every field to its default."""
     unchanged = type(settings)()
     for each in dataclasses.fields(settings):
         setattr(settings, each.name, getattr(unchanged, each.name))
@@ -57,7 +57,7 @@ def _read(kind: Any, value: Any, name: str) -> Any:
     if origin in (tuple, list):
         parts = value.replace(",", " ").split() if isinstance(value, str) else value
         if not isinstance(parts, list | tuple):
-            raise invalid(f"{name} is a list", name)
+            raise invalid(f"{name} must be a list", name)
         return origin(_read(get_args(kind)[0], each, name) for each in parts)
     if kind is bool:
         known = {"true": True, "false": False}
@@ -67,13 +67,13 @@ def _read(kind: Any, value: Any, name: str) -> Any:
 
 def _read_choice(choices: tuple[Any, ...], value: Any, name: str) -> Any:
     if value not in choices:
-        raise invalid(f"{name} is one of {', '.join(map(_written, choices))}", name)
+        raise invalid(f"{name} must be one of {', '.join(map(_to_text, choices))}", name)
     return value
 
 
 def _read_text(value: Any, name: str) -> str:
     if not isinstance(value, str):
-        raise invalid(f"{name} is a text", name)
+        raise invalid(f"{name} must be a string", name)
     return value
 
 
@@ -84,15 +84,15 @@ def _read_number(kind: type[int | float], value: Any, name: str) -> int | float:
         number = None
     allowed = (int,) if kind is int else (int, float)
     if isinstance(number, bool) or not isinstance(number, allowed) or not 0 <= number < 10**9:
-        raise invalid(f"{name} is {'a whole number' if kind is int else 'a number'}, not negative", name)
+        raise invalid(f"{name} must be {'a whole number' if kind is int else 'a number'}, not negative", name)
     return kind(number)
 
 
-def _written(value: Any) -> str:
+def _to_text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):
-        return ", ".join(map(_written, value))
+        return ", ".join(map(_to_text, value))
     return "" if value is None else str(value)
 
 

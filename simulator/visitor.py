@@ -1,4 +1,4 @@
-"""What a visitor does: fills in the hosted Checkout page, over HTTP, for tests that have no browser."""
+"""A visitor who fills in the hosted Checkout page over HTTP, for tests without a browser."""
 
 import html
 import http.client
@@ -6,52 +6,52 @@ import re
 from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
 
-from .instruments import BY_NUMBER, INSTRUMENTS, named
+from .test_cards import BY_NUMBER, INSTRUMENTS, resolve_name
 
 ANSWER_SECONDS = 30.0
 
 
 class Refused(Exception):
-    """The page did not take it; the text is what it says to the visitor."""
+    """The page refused the payment. The text is the page's message."""
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     status: int
     text: str
 
 
 def pay(url: str, card: str) -> None:
-    """Pay on a hosted page, and confirm to the bank where it asks.
+    """Pay on a hosted page, and confirm to the bank if it asks.
 
     Shape   card: a test card or account, by its number or its `pm_...` name
-    Errors  Refused with the page's sentence; ValueError for a card that is no test card
+    Errors  Refused with the page's message; ValueError for a card that is not a test card
     """
-    answer = _post(url, _fields(card))
-    asked = re.search(r'name="method" value="([^"]+)"', answer.text)
-    if asked:
-        answer = _post(url, {"method": asked[1], "answer": "confirm"})
-    if answer.status != 303:
-        said = re.search(r'role="alert">([^<]*)<', answer.text)
-        raise Refused(html.unescape(said[1]) if said else f"The page answered {answer.status}.")
+    response = _post(url, _fields(card))
+    confirmation = re.search(r'name="method" value="([^"]+)"', response.text)
+    if confirmation:
+        response = _post(url, {"method": confirmation[1], "answer": "confirm"})
+    if response.status != 303:
+        alert = re.search(r'role="alert">([^<]*)<', response.text)
+        raise Refused(html.unescape(alert[1]) if alert else f"The page answered {response.status}.")
 
 
 def _fields(card: str) -> dict[str, str]:
     number = card.replace(" ", "")
-    name = named(card) or BY_NUMBER.get(number)
+    name = resolve_name(card) or BY_NUMBER.get(number)
     if name is None:
-        raise ValueError(f"{card!r} is none of the test cards and accounts that the simulator knows")
+        raise ValueError(f"{card!r} is not one of the test cards and accounts that the simulator knows")
     instrument = INSTRUMENTS[name]
     if instrument.type != "card":
         return {"account": instrument.number}
     return {"number": instrument.number, "expiry": "12/40", "cvc": "123"}
 
 
-def _post(url: str, fields: dict[str, str]) -> Answer:
+def _post(url: str, fields: dict[str, str]) -> Response:
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ANSWER_SECONDS)
     try:
         connection.request("POST", parts.path, urlencode(fields), {"Content-Type": "application/x-www-form-urlencoded"})
-        answer = connection.getresponse()
-        return Answer(answer.status, answer.read().decode())
+        response = connection.getresponse()
+        return Response(response.status, response.read().decode())
     finally:
         connection.close()

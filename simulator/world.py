@@ -1,27 +1,24 @@
-"""The simulated account: every object in it, and the events that tell of their changes."""
+"""The simulated account: all its objects, clocks, and events."""
 
 import random
 import string
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 from . import settings
 from .clock import DAY, Clock
 from .errors import missing
-from .turns import Turns
-
-if TYPE_CHECKING:
-    from .deliveries import Deliveries
+from .lock import WorldLock
 
 API_VERSION = "2026-10-28.endive"
 ACCOUNT_ID = "acct_1CorkageSimulator"
 WORLD_CLOCK = "clock_1CorkageSimulator"
-SEEDED_START = 1_767_225_600  # 2026-01-01: where the time of a seeded world begins
+SEEDED_START = 1_767_225_600  # 2026-01-01, the start of a seeded world's time
 
 Object = dict[str, Any]
-"""An object of Stripe's, in its JSON shape; related objects stand in it as ids."""
+"""One of Stripe's objects in its JSON shape, with the ids of related objects."""
 
 PREFIXES = {
     "billing_portal.configuration": "bpc_",
@@ -50,11 +47,11 @@ PREFIXES = {
 
 @dataclass
 class Rules:
-    """What an account has set in its Dashboard.
+    """The account's settings in its Dashboard.
 
-    Shape   after_retries: what becomes of a subscription whose last retry failed; portal pages follow their
-            configuration, not this
-    Units   days: between a failed payment and each retry; until a bank answers a delayed payment
+    Shape   after_retries: the status of a subscription after the last retry has failed.
+            Portal pages follow their configuration, not these rules
+    Units   retry_days: between a failed payment and each retry; delayed_payment_days: until a bank answers
     """
 
     retry_days: tuple[int, ...] = (3, 5, 7)
@@ -62,22 +59,32 @@ class Rules:
     delayed_payment_days: int = 4
 
 
-def copied(value: Any) -> Any:
-    """Copy what is in JSON's shape: in a fourth of the time that copy.deepcopy takes, which was most of a renewal's."""
+def copy_json(value: Any) -> Any:
+    """Copy a JSON value. copy.deepcopy takes four times as long, and was most of a renewal's time."""
     if isinstance(value, dict):
-        return {name: copied(each) for name, each in value.items()}
-    return [copied(each) for each in value] if isinstance(value, list) else value
+        return {name: copy_json(each) for name, each in value.items()}
+    return [copy_json(each) for each in value] if isinstance(value, list) else value
+
+
+class EventOutbox(Protocol):
+    """What the world needs of webhooks.Deliveries. A protocol, because Deliveries imports the world."""
+
+    def enqueue(self, event: Object) -> None: ...
+
+    def resend(self, event: Object, destination_id: str | None = None) -> int: ...
+
+    def of(self, event_id: str) -> list[Any]: ...
 
 
 class World:
     """All state, under one lock. With a seed, ids and times are the same in every run.
 
-    `now` is the time of the clock in force: the world's own or, `on_clock`, that of a test clock. `behind` holds what
-    stands behind an object and is not told: the card of a payment method, what a Checkout Session is to sell.
-    `deliveries` are what its events are handed to.
+    `clock` is the current clock: the world's own, or a test clock inside `on_clock`; `now` is its time. `hidden` holds
+    data of an object that the API does not show: the card of a payment method, the items of a Checkout Session.
+    `deliveries` receives the events.
     """
 
-    deliveries: "Deliveries"
+    deliveries: EventOutbox
 
     def __init__(self, seed: int | None = None, now: int | None = None) -> None:
         if seed is not None and now is None:
@@ -85,11 +92,11 @@ class World:
         self.clock = Clock(WORLD_CLOCK, now)
         self.clocks = {WORLD_CLOCK: self.clock}
         self.rules = Rules()
-        self.lock = Turns()
+        self.lock = WorldLock()
         self.actions: Mapping[str, Callable[[World, str, int], None]] = {}
         self.base_url = ""
-        self.behind: dict[str, Object] = {}
-        self._main = self.clock
+        self.hidden: dict[str, Object] = {}
+        self._world_clock = self.clock
         self._random = random.Random(seed)
         self._objects: dict[str, dict[str, Object]] = {kind: {} for kind in PREFIXES}
         self._added: dict[tuple[str, str], int] = {}
@@ -98,26 +105,26 @@ class World:
         self.add("test_helpers.test_clock", self.new_clock(self.clock, "The simulator's own time"))
 
     def to_state(self) -> Object:
-        """Return all of it as JSON can hold it; not a copy, so write it down while you hold the lock."""
+        """Return the state for JSON. It is not a copy, so serialize it while you hold the lock."""
         return {
             "objects": self._objects,
-            "behind": self.behind,
+            "behind": self.hidden,
             "clocks": {each.id: each.to_state() for each in self.clocks.values()},
             "random": self._random.getstate(),
             "rules": asdict(self.rules),
         }
 
     def restore(self, state: Object) -> None:
-        """Become what to_state() returned."""
+        """Load a state from to_state()."""
         if not state["objects"].keys() <= PREFIXES.keys():
             raise ValueError("objects of an unknown kind")
         version, numbers, gauss = state["random"]
         self._random.setstate((version, tuple(numbers), gauss))
         self._objects = {kind: dict(state["objects"].get(kind, {})) for kind in PREFIXES}
         self._added = {(kind, each): 0 for kind, found in self._objects.items() for each in found}
-        self.behind = dict(state["behind"])
+        self.hidden = dict(state["behind"])
         self.clocks = {each: Clock.from_state(each, clock) for each, clock in state["clocks"].items()}
-        self._main = self.clock = self.clocks[WORLD_CLOCK]
+        self._world_clock = self.clock = self.clocks[WORLD_CLOCK]
         settings.change(self.rules, state["rules"])
 
     @property
@@ -126,11 +133,11 @@ class World:
 
     @property
     def world_time(self) -> int:
-        """The time of the world's own clock, whichever is in force."""
-        return self._main.now()
+        """The time of the world's own clock, even inside `on_clock`."""
+        return self._world_clock.now()
 
     def new_clock(self, clock: Clock, name: str | None) -> Object:
-        """Make the object that stands for a clock."""
+        """Add a clock, and return its API object."""
         self.clocks[clock.id] = clock
         return {
             "id": clock.id,
@@ -146,7 +153,7 @@ class World:
 
     @contextmanager
     def on_clock(self, clock: Clock) -> Iterator[None]:
-        """Have this clock in force."""
+        """Make this the current clock inside the block."""
         before, self.clock = self.clock, clock
         try:
             yield
@@ -154,7 +161,7 @@ class World:
             self.clock = before
 
     def clock_of(self, *object_ids: str | None) -> Clock:
-        """Return the clock that the first of these objects that there is lives by: its customer's, else the world's."""
+        """Return the clock of the first of these objects that exists, or its customer's; else the world's own."""
         for object_id in filter(None, object_ids):
             found = next((each[object_id] for each in self._objects.values() if object_id in each), None)
             if found is None:
@@ -164,7 +171,7 @@ class World:
             if found.get("test_clock"):
                 return self.clocks[found["test_clock"]]
             return self.clock_of(found.get("customer"))
-        return self._main
+        return self._world_clock
 
     def new_id(self, kind: str, length: int = 24) -> str:
         return PREFIXES[kind] + self.new_token(length)
@@ -173,7 +180,7 @@ class World:
         return "".join(self._random.choices(string.ascii_letters + string.digits, k=length))
 
     def add(self, kind: str, created: Object) -> Object:
-        """Keep a new object; it must have its id."""
+        """Store a new object, which must have its id."""
         self._objects[kind][created["id"]] = created
         self._added.setdefault((kind, created["id"]), self.world_time)
         return created
@@ -182,30 +189,30 @@ class World:
         del self._objects[kind][object_id]
 
     def get(self, kind: str, object_id: str, param: str = "id") -> Object:
-        """Find an object; ApiError resource_missing when there is none of this id."""
+        """Return an object, or raise ApiError resource_missing."""
         found = self._objects[kind].get(object_id)
         if found is None:
             raise missing(kind, object_id, param)
         return found
 
     def all(self, kind: str) -> list[Object]:
-        """List the objects of a kind, newest first."""
+        """Return the objects of a kind, newest first."""
         found = list(reversed(self._objects[kind].values()))
         if self._listed_until is None:
             return found
         return [each for each in found if self._added[kind, each["id"]] <= self._listed_until]
 
     def find(self, kind: str, object_id: str | None) -> Object | None:
-        """Find an object; None when there is none."""
+        """Return an object, or None."""
         return self._objects[kind].get(object_id or "")
 
     def where(self, kind: str, **fields: Any) -> list[Object]:
-        """List the objects of a kind whose fields have these values, newest first."""
+        """Return the objects of a kind with these field values, newest first."""
         return [each for each in self.all(kind) if all(each[name] == value for name, value in fields.items())]
 
     def emit(self, kind: str, subject: Object, previous: Object | None = None) -> None:
-        """Record an event with the object as it is now, and hand it to the deliveries."""
-        data = {"object": copied(subject)} | ({"previous_attributes": previous} if previous else {})
+        """Store an event with a copy of the object, and enqueue it for delivery."""
+        data = {"object": copy_json(subject)} | ({"previous_attributes": previous} if previous else {})
         event = {
             "id": self.new_id("event"),
             "object": "event",
@@ -219,20 +226,20 @@ class World:
         }
         with self.lock:
             self.add("event", event)
-            self.deliveries.take(event)
+            self.deliveries.enqueue(event)
 
     @contextmanager
     def changing(self, subject: Object, kind: str) -> Iterator[None]:
-        """Emit the event when the block changed the object, with what was there before."""
-        before = copied(subject)
+        """Emit the event if the block changes the object, with the previous values."""
+        before = copy_json(subject)
         yield
         previous = {name: value for name, value in before.items() if subject.get(name) != value}
         if previous:
             self.emit(kind, subject, previous)
 
     @contextmanager
-    def lagging(self, seconds: int) -> Iterator[None]:
-        """Have lists lack what was added in the last so many seconds; by its id it is found."""
+    def lagging_lists(self, seconds: int) -> Iterator[None]:
+        """Inside the block, lists omit objects added in the last seconds; their ids still find them."""
         self._listed_until = self.world_time - seconds if seconds else None
         try:
             yield
@@ -240,8 +247,8 @@ class World:
             self._listed_until = None
 
     @contextmanager
-    def requested(self, request_id: str, idempotency_key: str | None) -> Iterator[None]:
-        """Have the events of this block say which request made them."""
+    def caused_by_request(self, request_id: str, idempotency_key: str | None) -> Iterator[None]:
+        """Inside the block, events name this request as their cause."""
         self._request = {"id": request_id, "idempotency_key": idempotency_key}
         try:
             yield

@@ -16,7 +16,8 @@ from harness import APP, AUTH_SECRET, PRO, WEBHOOK_SECRET, App, Receiver, Shop, 
 
 from corkage import storage
 from corkage.config import Config
-from corkage.simulator import Simulator, thin
+from corkage.simulator import Simulator
+from corkage.simulator.webhooks import thin
 
 PLANS = '[pro]\nname = "Pro"\nprices = ["pro_monthly"]\nfeatures = ["exports"]\n'
 
@@ -28,7 +29,7 @@ def simulator() -> Iterator[Simulator]:
     with Simulator(retry_seconds=(0.05,) * 100) as started:
         yield started
     events = started.world.all("event")
-    assert [problem for event in events for told in (event, thin.fetched(event)) for problem in problems(told)] == []
+    assert [problem for event in events for told in (event, thin.full_event(event)) for problem in problems(told)] == []
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from contract import imports_for_types
 from stripe import _request_options
 from stripe._stripe_object import UntypedStripeObject
 
-from corkage.simulator import form
-from corkage.simulator.route import Route
+from corkage.simulator.http import form
+from corkage.simulator.http.route import Route
 
 PLAIN = {
     form.integer: {int},
@@ -33,7 +33,7 @@ def problems_of_route(route: Route) -> list[str]:
     if params is None:
         return [f"{route.method} {route.path}: the SDK has no method that asks this"]
     found = [f"{name}: required, but not by the route" for name in params().__required_keys__ - {*route.required}]
-    return [f"{route.method} {route.path} {problem}" for problem in [*found, *_nested(route.takes, params(), "")]]
+    return [f"{route.method} {route.path} {problem}" for problem in [*found, *_nested(route.params, params(), "")]]
 
 
 @cache
@@ -67,7 +67,7 @@ def _hints_of(params: Any) -> dict[str, Any]:
     return {name: hint for name, hint in hints.items() if name not in stripe.RequestOptions.__annotations__}
 
 
-def _nested(kinds: Mapping[str, form.Kind], params: Any, within: str) -> Iterator[str]:
+def _nested(kinds: Mapping[str, form.Parser], params: Any, within: str) -> Iterator[str]:
     hints = _hints_of(params)
     for name in sorted(params.__required_keys__ - kinds.keys()):
         yield f"{within}{name}: required, but not taken"
@@ -82,7 +82,7 @@ def _options(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
 
 
-def _mismatches(kind: form.Kind, options: tuple[Any, ...], name: str) -> Iterator[str]:
+def _mismatches(kind: form.Parser, options: tuple[Any, ...], name: str) -> Iterator[str]:
     words = {word for each in options if get_origin(each) is Literal for word in get_args(each)}
     match kind:
         case form.Optional(inner):

@@ -11,8 +11,8 @@ from sabotage import thin
 
 from corkage.models import StripeEvent, Subscription, User
 from corkage.simulator import Simulator
-from corkage.simulator.resources.customers import create_customer
-from corkage.simulator.resources.subscriptions import create_subscription
+from corkage.simulator.api.customers import create_customer
+from corkage.simulator.api.subscriptions import create_subscription
 from corkage.sync import inbox
 from corkage.sync.events import read_event
 

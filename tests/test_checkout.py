@@ -14,7 +14,7 @@ from corkage.errors import StripeFailed, StripeRefused, StripeUnavailable
 from corkage.identity import mint_token
 from corkage.models import CheckoutAttempt, Customer, StripeEvent, User
 from corkage.plans import Plan
-from corkage.simulator.faults import ApiFaults
+from corkage.simulator import ApiFaults
 from corkage.sync.states import Listed
 
 FRONTEND = f"https://{APP}"

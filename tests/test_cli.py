@@ -16,7 +16,7 @@ from harness import AUTH_SECRET, WEBHOOK_SECRET, started
 
 from corkage.cli import main
 from corkage.models import remember_once
-from corkage.simulator.faults import ApiFaults
+from corkage.simulator import ApiFaults
 
 
 def port_in(said):

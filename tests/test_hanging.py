@@ -11,7 +11,7 @@ from sabotage import thin
 from stripe import Event
 
 from corkage.models import StripeEvent
-from corkage.simulator.faults import ApiFaults
+from corkage.simulator import ApiFaults
 from corkage.sync import jobs
 
 

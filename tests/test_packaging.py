@@ -42,7 +42,7 @@ def test_the_wheel_holds_the_package_and_neither_tests_nor_bench(wheel):
     tops = {name.split("/")[0] for name in names}
 
     assert {name for name in tops if not name.endswith(".dist-info")} == {"corkage"}
-    wanted_files = "models.py handlers/webhook.py sync/gateway.py simulator/resources/prices.py py.typed"
+    wanted_files = "models.py handlers/webhook.py sync/gateway.py simulator/api/prices.py py.typed"
     wanted_pages = "pages/words.py pages/locale/de.po pages/templates/style.css pages/templates/pricing.html"
     for wanted in f"{wanted_files} {wanted_pages}".split():
         assert f"corkage/{wanted}" in names

@@ -15,7 +15,7 @@ from corkage.errors import BillingError, ConfigError, DatabaseUnavailable, NotCo
 from corkage.identity import mint_token
 from corkage.models import CheckoutAttempt, Price, User
 from corkage.plans import Plan
-from corkage.simulator.faults import ApiFaults
+from corkage.simulator import ApiFaults
 
 OURS = "https://billing.example.com"
 FRONTEND = f"https://{APP}"

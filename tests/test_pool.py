@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from harness import running, until
 
-from corkage.simulator.faults import ApiFaults
+from corkage.simulator import ApiFaults
 from corkage.sync import events, inbox, worker
 from corkage.sync.pool import Job, Pool
 

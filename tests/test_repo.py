@@ -1,6 +1,7 @@
 """The repository holds itself to its word."""
 
 import ast
+import graphlib
 import re
 import subprocess
 import textwrap
@@ -113,6 +114,24 @@ def test_imports_point_one_way(path):
 def test_the_simulator_imports_nothing_of_the_rest(path):
     for name in imports_of(path):
         assert name.split(".")[0] not in LAYERS, name
+
+
+@pytest.mark.parametrize("depth", [2, 9], ids=["folders", "modules"])
+def test_the_simulator_has_no_import_circle(depth):
+    """Imports in functions and under TYPE_CHECKING count, too: imports_of() walks the whole file."""
+    paths = {path.parent.parts if path.stem == "__init__" else path.with_suffix("").parts: path for path in SOURCES}
+    graph = {}
+    for parts, path in paths.items():
+        if parts[:1] == ("simulator",):
+            names = [tuple(name.split(".")) for name in imports_of(path)]
+            imported = {next((name[:n] for n in (4, 3, 2, 1) if name[:n] in paths), None) for name in names} - {None}
+            graph.setdefault(parts[:depth], set()).update(each[:depth] for each in imported if each != parts)
+            graph[parts[:depth]].discard(parts[:depth])
+
+    order = list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
+
+    assert len(order) > 15
+    assert order[-1] == ("simulator", "pytest_plugin")
 
 
 @pytest.mark.parametrize("path", [path for path in SOURCES if path.parts[0] != "simulator"], ids=str)

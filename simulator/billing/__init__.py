@@ -1,1 +1,1 @@
-"""What happens to money and subscriptions: billed, discounted, paid or declined, renewed, given up, canceled."""
+"""Billing: subscriptions, invoices, payments, discounts and prorations."""

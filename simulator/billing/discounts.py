@@ -1,4 +1,4 @@
-"""What coupons take off."""
+"""Discounts: coupons redeemed, applied to amounts, and expired."""
 
 from collections.abc import Sequence
 
@@ -7,10 +7,10 @@ from ..errors import ApiError, invalid
 from ..world import Object, World
 
 
-def grant(world: World, coupon: Object, promotion_code: Object | None = None, **owner: str) -> Object:
-    """Give a customer what a coupon promises.
+def create_discount(world: World, coupon: Object, promotion_code: Object | None = None, **owner: str) -> Object:
+    """Redeem a coupon: create its discount.
 
-    Shape   owner: the ids it belongs to, as `customer`, `subscription`, `checkout_session`
+    Shape   owner: the ids it belongs to: `customer`, `subscription`, `checkout_session`
     Errors  ApiError when the coupon can no longer be redeemed
     """
     check_redeemable(world, coupon, promotion_code, owner.get("customer"))
@@ -35,12 +35,12 @@ def grant(world: World, coupon: Object, promotion_code: Object | None = None, **
     for redeemed in filter(None, (coupon, promotion_code)):
         redeemed["times_redeemed"] += 1
         if redeemed["times_redeemed"] == redeemed["max_redemptions"]:
-            end_offer(world, redeemed["id"])
+            deactivate(world, redeemed["id"])
     return world.add("discount", discount)
 
 
-def end_offer(world: World, offer_id: str, _moment: int = 0) -> None:
-    """A coupon or a promotion code was redeemed as often, or is as old, as it may be."""
+def deactivate(world: World, offer_id: str, _moment: int = 0) -> None:
+    """Deactivate a coupon or promotion code that is used up or expired."""
     coupon, code = world.find("coupon", offer_id), world.find("promotion_code", offer_id)
     if coupon:
         coupon["valid"] = False
@@ -51,7 +51,7 @@ def end_offer(world: World, offer_id: str, _moment: int = 0) -> None:
 def check_redeemable(
     world: World, coupon: Object, promotion_code: Object | None = None, customer_id: str | None = None
 ) -> None:
-    """Refuse what was used up, ended, switched off, or is for another customer."""
+    """Raise ApiError if the coupon or code is used up, expired, inactive, or for another customer."""
     if promotion_code and promotion_code["customer"] not in (None, customer_id):
         raise invalid("This promotion code is for another customer.", "discounts")
     for each in filter(None, (coupon, promotion_code)):
@@ -62,8 +62,8 @@ def check_redeemable(
             raise invalid(f"The {each['object'].replace('_', ' ')} is expired or was redeemed too often.", "discounts")
 
 
-def found(world: World, given: Object, param: str = "discounts") -> tuple[Object, Object | None]:
-    """Find the coupon, and the promotion code where there is one, that a parameter names."""
+def find_coupon(world: World, given: Object, param: str = "discounts") -> tuple[Object, Object | None]:
+    """Return the coupon that a parameter names, and the promotion code if it names one."""
     if "promotion_code" in given:
         code = world.get("promotion_code", given["promotion_code"], param)
         return world.get("coupon", code["promotion"]["coupon"], param), code
@@ -72,8 +72,8 @@ def found(world: World, given: Object, param: str = "discounts") -> tuple[Object
     raise ApiError(400, "Name a coupon or a promotion code.", param=param)
 
 
-def code_named(world: World, code: str) -> Object | None:
-    """Find the active promotion code that a visitor typed; case does not matter."""
+def find_code(world: World, code: str) -> Object | None:
+    """Return the active promotion code that a visitor typed, in any case, or None."""
     return next((each for each in world.where("promotion_code", active=True) if each["code"] == code.upper()), None)
 
 
@@ -81,8 +81,8 @@ def coupon_of(world: World, discount_id: str) -> Object:
     return world.get("coupon", world.get("discount", discount_id)["source"]["coupon"])
 
 
-def off(coupon: Object, amounts: Sequence[int]) -> list[int]:
-    """Tell what a coupon takes off each of these amounts: minor units, never more than there is."""
+def amounts_off(coupon: Object, amounts: Sequence[int]) -> list[int]:
+    """Return what a coupon takes off each amount, in minor units, never more than the amount."""
     if coupon["percent_off"] is not None:
         return [round(max(amount, 0) * coupon["percent_off"] / 100) for amount in amounts]
     left, taken = coupon["amount_off"], []
@@ -92,16 +92,16 @@ def off(coupon: Object, amounts: Sequence[int]) -> list[int]:
     return taken
 
 
-def in_force(world: World, subscription: Object) -> list[str]:
-    """List the subscription's discounts that are not over, and forget those that are."""
+def active_discounts(world: World, subscription: Object) -> list[str]:
+    """Remove the subscription's expired discounts, and return the others."""
     now = world.now
     ends = {each: world.get("discount", each)["end"] for each in subscription["discounts"]}
     subscription["discounts"] = [each for each, end in ends.items() if end is None or end > now]
     return list(subscription["discounts"])
 
 
-def used(world: World, subscription: Object) -> None:
-    """An invoice was made: what was to be taken off once is used up."""
+def remove_used(world: World, subscription: Object) -> None:
+    """Remove `once` discounts, after an invoice has used them."""
     subscription["discounts"] = [
         each for each in subscription["discounts"] if coupon_of(world, each)["duration"] != "once"
     ]

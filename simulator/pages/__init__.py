@@ -1,4 +1,4 @@
-"""The hosted pages, where Stripe's would be: each plainly marked as a simulation, none in need of a script."""
+"""The hosted pages. Every page says that it is a simulation; none needs JavaScript. This file: what they share."""
 
 import functools
 import time
@@ -7,10 +7,10 @@ from typing import Any
 
 import bottle
 
-from ..billing.collecting import authenticate, foresee
+from ..api.payment_methods import create_method
+from ..billing.payments import authenticate, expected_outcome
 from ..errors import ApiError
-from ..instruments import BY_NUMBER, INSTRUMENTS
-from ..resources.payment_methods import make
+from ..test_cards import BY_NUMBER, INSTRUMENTS
 from ..world import Object, World
 
 FOLDER = Path(__file__).parent
@@ -32,29 +32,29 @@ def page(title: str, name: str, status: int = 200, /, **values: Any) -> bottle.H
     return bottle.HTTPResponse(body, status, headers)
 
 
-def see_other(url: str) -> bottle.HTTPResponse:
+def redirect(url: str) -> bottle.HTTPResponse:
     return bottle.HTTPResponse(status=303, headers={"Location": url})
 
 
 def card_fields(error: str | None = None) -> str:
-    """The inputs for a card. What was typed is not sent back: it could be a real card's."""
+    """Return the inputs for a card, always empty: a number that was typed could be a real card's."""
     return str(template("card_fields").render(error=error))
 
 
 class NeedsAuthentication(Exception):
-    """The customer's bank wants to know that it is the customer. Holds the payment method's id."""
+    """The customer must confirm the payment to the bank. Holds the payment method's id."""
 
 
-def chosen_method(world: World) -> str:
-    """Return the payment method that the submitted form stands for: a card, a bank account, or what the customer just
+def submitted_method(world: World) -> str:
+    """Return the id of the payment method in the submitted form: a card, a bank account, or one that the customer just
     confirmed to the bank.
 
-    Errors  ApiError with a sentence for the visitor; NeedsAuthentication
+    Errors  ApiError with a message for the visitor; NeedsAuthentication
     """
     form = bottle.request.forms
     if "answer" in form:
         if form["answer"] != "confirm":
-            raise _refused(
+            raise _card_error(
                 "We are unable to authenticate your payment method. Please choose a different payment method and try "
                 "again.",
                 "payment_intent_authentication_failure",
@@ -63,13 +63,13 @@ def chosen_method(world: World) -> str:
         authenticate(world, method_id)
         return method_id
     method = _typed_account(world) if "account" in form else _typed_card(world)
-    if foresee(world, method["id"]) == "action":
+    if expected_outcome(world, method["id"]) == "action":
         raise NeedsAuthentication(method["id"])
     return str(method["id"])
 
 
 def authentication_page(method_id: str, action: str = "") -> bottle.HTTPResponse:
-    """What the customer's bank would show."""
+    """Return the page on which the bank asks the customer to confirm."""
     return page("Confirm the payment", "authentication", 200, method=method_id, action=action)
 
 
@@ -77,31 +77,33 @@ def _typed_card(world: World) -> Object:
     form = bottle.request.forms
     number = "".join(form.get("number", "").split())
     if not number.isdecimal() or not _is_luhn(number):
-        raise _refused("Your card number is invalid.", "incorrect_number")
+        raise _card_error("Your card number is invalid.", "incorrect_number")
     if number not in BY_NUMBER:
-        raise _refused("The simulation takes Stripe's published test cards only.", "test_mode_live_card")
-    if not _is_to_come(form.get("expiry", ""), world.now):
-        raise _refused("Your card's expiration date is in the past, or not of the form MM/YY.", "invalid_expiry_year")
+        raise _card_error("The simulation accepts only Stripe's published test cards.", "test_mode_live_card")
+    if not _is_future(form.get("expiry", ""), world.now):
+        raise _card_error(
+            "Your card's expiration date is in the past, or not of the form MM/YY.", "invalid_expiry_year"
+        )
     if not form.get("cvc", "").isdecimal() or len(form.get("cvc", "")) not in (3, 4):
-        raise _refused("Your card's security code is incomplete.", "incomplete_cvc")
-    return make(world, BY_NUMBER[number], {})
+        raise _card_error("Your card's security code is incomplete.", "incomplete_cvc")
+    return create_method(world, BY_NUMBER[number], {})
 
 
 def _typed_account(world: World) -> Object:
     name = BY_NUMBER.get("".join(bottle.request.forms["account"].split()), "")
     if not name or INSTRUMENTS[name].type == "card":
-        raise _refused("The simulation takes Stripe's published test accounts only.", "bank_account_unusable")
-    return make(world, name, {})
+        raise _card_error("The simulation accepts only Stripe's published test accounts.", "bank_account_unusable")
+    return create_method(world, name, {})
 
 
 def money(amount: int, currency: str) -> str:
-    """Write an amount of minor units as people read it."""
+    """Format an amount of minor units: $9.00, or JPY 900."""
     if currency in ZERO_DECIMAL:
         return f"{currency.upper()} {amount:,}"
     return f"{'$' if currency == 'usd' else currency.upper() + ' '}{amount / 100:,.2f}"
 
 
-def price_in_words(price: Object, quantity: int = 1) -> str:
+def format_price(price: Object, quantity: int = 1) -> str:
     recurring = price["recurring"]
     every = ""
     if recurring:
@@ -114,7 +116,7 @@ def date(moment: int) -> str:
     return time.strftime("%d %B %Y", time.gmtime(moment)).lstrip("0")
 
 
-def _refused(sentence: str, code: str) -> ApiError:
+def _card_error(sentence: str, code: str) -> ApiError:
     return ApiError(402, sentence, code=code, kind="card_error")
 
 
@@ -124,7 +126,7 @@ def _is_luhn(number: str) -> bool:
     return len(digits) >= 12 and (sum(digits[::2]) + sum(doubled)) % 10 == 0
 
 
-def _is_to_come(expiry: str, now: int) -> bool:
+def _is_future(expiry: str, now: int) -> bool:
     month, _, year = expiry.replace(" ", "").partition("/")
     if not (month.isdecimal() and year.isdecimal() and 1 <= int(month) <= 12 and len(year) in (2, 4)):
         return False

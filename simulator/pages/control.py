@@ -1,4 +1,4 @@
-"""The control page, and the same for programs: moves the clock, shows what there is, sets rules and faults."""
+"""The control page and its JSON API: shows subscriptions, moves the clock, sets rules and faults."""
 
 import dataclasses
 import functools
@@ -10,11 +10,11 @@ from typing import Any
 
 import bottle
 
-from .. import agenda, settings
-from ..billing import standing
+from .. import scheduler, settings
+from ..billing import periods
 from ..errors import ApiError, invalid
 from ..world import Object, World
-from . import page, price_in_words, see_other
+from . import format_price, page, redirect
 
 PATH = "/control"
 TITLES = {
@@ -27,48 +27,48 @@ SHOWN = 50
 
 
 class Control:
-    """Answers under /control. `parts` are dataclasses of plain fields, each shown and set at /control/NAME."""
+    """Serves /control. `parts` are dataclasses of plain fields, each shown and set at /control/NAME."""
 
     def __init__(self, world: World, parts: Mapping[str, Callable[[], Any]]) -> None:
         self._world = world
         self._parts = parts
 
     def add_to(self, app: bottle.Bottle) -> None:
-        """Add the page and all that its forms ask for."""
+        """Add the routes of the page and its forms."""
         app.route(PATH, "GET", self._show)
-        app.route(f"{PATH}/clock", "POST", functools.partial(self._do, self._move))
+        app.route(f"{PATH}/clock", "POST", functools.partial(self._handle, self._move))
         for name in self._parts:
-            app.route(f"{PATH}/{name}", "POST", functools.partial(self._do, functools.partial(self._change, name)))
+            app.route(f"{PATH}/{name}", "POST", functools.partial(self._handle, functools.partial(self._change, name)))
 
-    def _do(self, action: Callable[[dict[str, Any]], None]) -> bottle.HTTPResponse:
+    def _handle(self, action: Callable[[dict[str, Any]], None]) -> bottle.HTTPResponse:
         try:
             _refuse_other_sites()
-            given = _given()
+            given = _submitted()
             with self._world.lock:
                 action(given)
         except ApiError as error:
             return self._show(error)
-        return self._show() if _wants_json() else see_other(PATH)
+        return self._show() if _wants_json() else redirect(PATH)
 
     def _show(self, error: ApiError | None = None) -> bottle.HTTPResponse:
         status = error.status if error else 200
         with self._world.lock:
-            agenda.catch_up(self._world)
+            scheduler.catch_up(self._world)
             if _wants_json():
                 return _json(error.body if error else self._overview(), status)
-            return page("Stripe's side", "control", status, error=error, **self._values())
+            return page("Stripe's side", "control", status, error=error, **self._page_values())
 
     def _overview(self) -> Object:
-        told: Object = {
+        overview: Object = {
             "now": self._world.world_time,
-            "subscriptions": [_told(each) for each in self._world.all("subscription")],
+            "subscriptions": [_summary(each) for each in self._world.all("subscription")],
         }
         for name, part in self._parts.items():
             group, _, last = name.rpartition("/")
-            (told.setdefault(group, {}) if group else told)[last] = dataclasses.asdict(part())
-        return told
+            (overview.setdefault(group, {}) if group else overview)[last] = dataclasses.asdict(part())
+        return overview
 
-    def _values(self) -> dict[str, Any]:
+    def _page_values(self) -> dict[str, Any]:
         subscriptions = self._world.all("subscription")
         return {
             "now": _moment(self._world.world_time),
@@ -78,15 +78,15 @@ class Control:
         }
 
     def _move(self, given: dict[str, Any]) -> None:
-        """Move the world's clock by a named move or by seconds."""
+        """Move the world's clock, by a named move or by seconds."""
         world, clock = self._world, self._world.clock
         if given.keys() == {"move"}:
-            target = agenda.target_of(world, clock, str(given["move"]))
-        elif given.keys() == {"seconds"} and _is_in_reach(given["seconds"]):
+            target = scheduler.target_time(world, clock, str(given["move"]))
+        elif given.keys() == {"seconds"} and _is_valid_move(given["seconds"]):
             target = clock.now() + int(given["seconds"])
         else:
-            raise invalid(f"Say move= day, month, renewal or trial_end, or seconds= 1 to {LONGEST_MOVE}.", "seconds")
-        agenda.advance(world, clock, target)
+            raise invalid(f"Send move=day, month, renewal or trial_end, or seconds=1 to {LONGEST_MOVE}.", "seconds")
+        scheduler.advance(world, clock, target)
 
     def _change(self, name: str, given: dict[str, Any]) -> None:
         if given.pop("clear", ""):
@@ -96,7 +96,7 @@ class Control:
 
 
 def _refuse_other_sites() -> None:
-    """No page of another site may drive this one through its visitor's browser; programs send neither header."""
+    """Refuse forms of other sites (CSRF). Programs send neither header and pass."""
     request = bottle.request
     site, origin = request.get_header("Sec-Fetch-Site"), request.get_header("Origin")
     is_own_origin = origin in (None, f"{request.urlparts.scheme}://{request.urlparts.netloc}")
@@ -104,8 +104,8 @@ def _refuse_other_sites() -> None:
         raise ApiError(403, "This request comes from a page of another site.")
 
 
-def _given() -> dict[str, Any]:
-    """Read the form or JSON that was sent."""
+def _submitted() -> dict[str, Any]:
+    """Return the submitted form or JSON."""
     request = bottle.request
     if request.content_type.partition(";")[0] != "application/json":
         return dict(request.forms.decode())
@@ -129,25 +129,25 @@ def _json(body: Object, status: int) -> bottle.HTTPResponse:
     return bottle.HTTPResponse(json.dumps(body, indent=2), status, headers)
 
 
-def _is_in_reach(seconds: Any) -> bool:
+def _is_valid_move(seconds: Any) -> bool:
     return str(seconds).isdecimal() and len(str(seconds)) < 12 and 0 < int(seconds) <= LONGEST_MOVE
 
 
-def _told(subscription: Object) -> Object:
-    told = {name: subscription[name] for name in ("id", "customer", "status", "cancel_at", "trial_end")}
-    return told | {"current_period_end": standing.period_of(subscription)[1]}
+def _summary(subscription: Object) -> Object:
+    shown = {name: subscription[name] for name in ("id", "customer", "status", "cancel_at", "trial_end")}
+    return shown | {"current_period_end": periods.period_of(subscription)[1]}
 
 
 def _row(world: World, subscription: Object) -> dict[str, str]:
     customer = world.find("customer", subscription["customer"]) or {}
     first = subscription["items"]["data"][0]
-    will_end = subscription["cancel_at"] and subscription["status"] not in standing.ENDED
+    will_end = subscription["cancel_at"] and subscription["status"] not in periods.ENDED
     return {
         "id": subscription["id"],
         "customer": customer.get("email") or customer.get("name") or subscription["customer"],
-        "price": price_in_words(first["price"], first["quantity"]),
+        "price": format_price(first["price"], first["quantity"]),
         "status": subscription["status"] + (", will end" if will_end else ""),
-        "end": _moment(standing.period_of(subscription)[1]),
+        "end": _moment(periods.period_of(subscription)[1]),
     }
 
 

@@ -1,4 +1,4 @@
-"""The page of events: what was told to whom, what was answered, and once more on request."""
+"""The events page: each event, its deliveries and responses, and a button that sends it again."""
 
 import time
 from typing import Any
@@ -6,32 +6,33 @@ from urllib.parse import urlencode
 
 import bottle
 
-from .. import lists, receivers
-from ..deliveries import Delivery
+from ..http import lists
+from ..webhooks import destinations
+from ..webhooks.deliveries import Delivery
 from ..world import Object, World
-from . import page, see_other
+from . import page, redirect
 
 PATH = "/control/events"
 EVENTS_OF_A_PAGE = 25
 
 
 def show_events(world: World) -> bottle.HTTPResponse:
-    """List events, newest first, each with its deliveries and how they were answered."""
+    """Show events, newest first, each with its deliveries and their responses."""
     start = bottle.request.query.get("starting_after", "")
     params: dict[str, Any] = {"limit": EVENTS_OF_A_PAGE} | ({"starting_after": start} if start else {})
     found = lists.page(world.all("event"), params, PATH)
-    older = _at(found["data"][-1]["id"]) if found["has_more"] else None
+    older = _page_url(found["data"][-1]["id"]) if found["has_more"] else None
     shown = [_event(world, each) for each in found["data"]]
     return page("Events", "events", 200, events=shown, newest=PATH if start else None, older=older, start=start)
 
 
 def send_again(world: World, event_id: str) -> bottle.HTTPResponse:
-    """Send an event to everybody who wants it, and go back to where it is listed."""
-    world.deliveries.send_again(world.get("event", event_id))
-    return see_other(f"{_at(bottle.request.forms.get('starting_after', ''))}#{event_id}")
+    """Send an event to every destination that wants it, and redirect to it in the list."""
+    world.deliveries.resend(world.get("event", event_id))
+    return redirect(f"{_page_url(bottle.request.forms.get('starting_after', ''))}#{event_id}")
 
 
-def _at(start: str) -> str:
+def _page_url(start: str) -> str:
     return f"{PATH}?{urlencode({'starting_after': start})}" if start else PATH
 
 
@@ -42,19 +43,19 @@ def _event(world: World, event: Object) -> Object:
         "subject": event["data"]["object"]["id"],
         "created": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(event["created"])),
         "deliveries": [_delivery(each) for each in world.deliveries.of(event["id"])],
-        "is_wanted": bool(receivers.wanting(world, event)),
+        "is_wanted": bool(destinations.for_event(world, event)),
     }
 
 
 def _delivery(delivery: Delivery) -> Object:
-    form = "thin event" if receivers.is_thin(delivery.receiver) else "event"
-    return {"url": receivers.url_of(delivery.receiver), "form": form, "state": _state(delivery)}
+    form = "thin event" if destinations.is_thin(delivery.destination) else "event"
+    return {"url": destinations.url_of(delivery.destination), "form": form, "state": _state(delivery)}
 
 
 def _state(delivery: Delivery) -> str:
     if delivery.is_lost:
-        return "lost, as asked for"
-    answers = [str(each) if each else "no answer" for each in delivery.answers]
+        return "lost on purpose"
+    answers = [str(each) if each else "no response" for each in delivery.answers]
     if not answers:
         return "not attempted yet"
     count = "1 attempt" if len(answers) == 1 else f"{len(answers)} attempts"

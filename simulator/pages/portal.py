@@ -4,22 +4,22 @@ from typing import Any
 
 import bottle
 
-from ..billing import collecting, standing
+from ..api.customers import get_customer
+from ..api.portal import allowed_prices
+from ..api.subscriptions import cancel_subscription, pay_with, update_subscription
+from ..billing import payments, periods
 from ..errors import ApiError
-from ..resources.customers import live_customer
-from ..resources.portal import allowed_prices
-from ..resources.subscriptions import cancel_subscription, pay_with, update_subscription
 from ..world import Object, World
 from . import (
     NeedsAuthentication,
     authentication_page,
     card_fields,
-    chosen_method,
     date,
+    format_price,
     money,
     page,
-    price_in_words,
-    see_other,
+    redirect,
+    submitted_method,
 )
 
 FLOW_PAGES = {
@@ -31,7 +31,7 @@ FLOW_PAGES = {
 
 
 def open_portal(world: World, session_id: str) -> bottle.HTTPResponse:
-    """Show the portal or, where the session asks for a flow, its page."""
+    """Show the portal's home, or the page of the session's flow."""
     session = world.get("billing_portal.session", session_id)
     if not session["flow"] or bottle.request.query.get("home"):
         return _home(world, session)
@@ -43,70 +43,78 @@ def open_portal(world: World, session_id: str) -> bottle.HTTPResponse:
 def show_flow(world: World, session_id: str, name: str, subscription_id: str = "", error: str | None = None) -> Any:
     """Show one page of the portal: "card", "change" or "cancel"."""
     session = world.get("billing_portal.session", session_id)
-    values: dict[str, Any] = {"base": _base(session), "back": _back(session), "subscription_id": subscription_id}
+    values: dict[str, Any] = {
+        "base": _base_path(session),
+        "back": _back_url(session),
+        "subscription_id": subscription_id,
+    }
     status = 402 if error else 200
     if name == "card":
         return page("Change card", "card", status, card_fields=card_fields(error), **values)
-    subscription = _own(world, session, subscription_id)
+    subscription = _subscription_of_customer(world, session, subscription_id)
     if name == "cancel":
-        end = date(standing.period_of(subscription)[1])
+        end = date(periods.period_of(subscription)[1])
         has_period = _features(world, session)["subscription_cancel"]["mode"] == "at_period_end"
         values |= {"name": _name(world, subscription), "end": end, "has_period": has_period, "error": error}
         return page("Cancel plan", "cancel", status, **values)
     choices = [_choice(world, price_id, subscription) for price_id in _choices(world, session)]
-    return page("Change plan", "change", status, choices=choices, chosen=_chosen(session), error=error, **values)
+    return page(
+        "Change plan", "change", status, choices=choices, chosen=_price_to_confirm(session), error=error, **values
+    )
 
 
-def act(world: World, session_id: str, action: str, subscription_id: str = "") -> bottle.HTTPResponse:
-    """Carry out what a form of the portal asked for, and go where the session says."""
+def submit(world: World, session_id: str, action: str, subscription_id: str = "") -> bottle.HTTPResponse:
+    """Carry out a submitted form of the portal, and redirect as the session says."""
     session = world.get("billing_portal.session", session_id)
     try:
         ACTIONS[action](world, session, subscription_id)
     except NeedsAuthentication as needed:
-        return authentication_page(str(needed), f"{_base(session)}/card")
+        return authentication_page(str(needed), f"{_base_path(session)}/card")
     except ApiError as error:
         return show_flow(world, session_id, PAGE_OF.get(action, action), subscription_id, str(error))
-    return see_other(_after(session))
+    return redirect(_next_url(session))
 
 
 def _save_card(world: World, session: Object, _subscription_id: str) -> None:
-    _enabled(world, session, "payment_method_update")
-    method_id = pay_with(world, session["customer"], chosen_method(world))
+    _enabled_feature(world, session, "payment_method_update")
+    method_id = pay_with(world, session["customer"], submitted_method(world))
     for invoice in world.where("invoice", customer=session["customer"], status="open"):
-        if not collecting.is_waiting(world, invoice):
-            collecting.attempt(world, invoice, method_id, by_schedule=False)
-    collecting.forget_authentication(world, method_id)
+        if not payments.is_pending(world, invoice):
+            payments.attempt(world, invoice, method_id, by_schedule=False)
+    payments.forget_authentication(world, method_id)
 
 
 def _change(world: World, session: Object, subscription_id: str) -> None:
-    subscription = _own(world, session, subscription_id)
+    subscription = _subscription_of_customer(world, session, subscription_id)
     wanted = bottle.request.forms.get("price", "")
     if wanted not in _choices(world, session):
         raise ApiError(400, "Please choose a plan.")
     item = {"id": subscription["items"]["data"][0]["id"], "price": wanted}
-    behaviour = _enabled(world, session, "subscription_update")["proration_behavior"]
-    update_subscription(world, {"items": [item | _wanted(session)], "proration_behavior": behaviour}, subscription_id)
+    behaviour = _enabled_feature(world, session, "subscription_update")["proration_behavior"]
+    update_subscription(
+        world, {"items": [item | _quantity_to_confirm(session)], "proration_behavior": behaviour}, subscription_id
+    )
 
 
 def _cancel(world: World, session: Object, subscription_id: str) -> None:
-    """As Stripe: in flexible billing mode the portal sets cancel_at and leaves the boolean false."""
-    subscription = _own(world, session, subscription_id)
-    if _enabled(world, session, "subscription_cancel")["mode"] == "immediately":
+    """Cancel at the period's end. As at Stripe, flexible billing mode sets cancel_at, not cancel_at_period_end."""
+    subscription = _subscription_of_customer(world, session, subscription_id)
+    if _enabled_feature(world, session, "subscription_cancel")["mode"] == "immediately":
         raise ApiError(400, "This portal cancels plans at once.")
     if subscription["billing_mode"]["type"] == "flexible":
-        update_subscription(world, {"cancel_at": standing.period_of(subscription)[1]}, subscription_id)
+        update_subscription(world, {"cancel_at": periods.period_of(subscription)[1]}, subscription_id)
     else:
         update_subscription(world, {"cancel_at_period_end": True}, subscription_id)
 
 
 def _cancel_now(world: World, session: Object, subscription_id: str) -> None:
-    _own(world, session, subscription_id)
-    is_credited = _enabled(world, session, "subscription_cancel")["proration_behavior"] != "none"
+    _subscription_of_customer(world, session, subscription_id)
+    is_credited = _enabled_feature(world, session, "subscription_cancel")["proration_behavior"] != "none"
     cancel_subscription(world, {"prorate": is_credited}, subscription_id)
 
 
 def _renew(world: World, session: Object, subscription_id: str) -> None:
-    _own(world, session, subscription_id)
+    _subscription_of_customer(world, session, subscription_id)
     update_subscription(world, {"cancel_at_period_end": False}, subscription_id)
 
 
@@ -116,16 +124,16 @@ ACTIONS = {"card": _save_card, "change": _change, "cancel": _cancel, "cancel_now
 
 def _home(world: World, session: Object) -> bottle.HTTPResponse:
     features = _features(world, session)
-    customer = live_customer(world, session["customer"])
+    customer = get_customer(world, session["customer"])
     subscriptions = world.where("subscription", customer=customer["id"])
     invoices = world.where("invoice", customer=customer["id"]) if features["invoice_history"]["enabled"] else []
     return page(
         "Billing",
         "portal",
-        base=_base(session),
+        base=_base_path(session),
         return_url=session["return_url"] or "/",
         note=None,
-        subscriptions=[_shown(world, each) for each in subscriptions],
+        subscriptions=[_subscription_values(world, each) for each in subscriptions],
         can_change=features["subscription_update"]["enabled"],
         can_cancel=features["subscription_cancel"]["enabled"],
         can_change_card=features["payment_method_update"]["enabled"],
@@ -142,10 +150,10 @@ def _home(world: World, session: Object) -> bottle.HTTPResponse:
     )
 
 
-def _shown(world: World, subscription: Object) -> Object:
-    end = date(standing.period_of(subscription)[1])
+def _subscription_values(world: World, subscription: Object) -> Object:
+    end = date(periods.period_of(subscription)[1])
     is_ending = subscription["cancel_at"] is not None
-    is_live = subscription["status"] not in standing.ENDED
+    is_live = subscription["status"] not in periods.ENDED
     item = subscription["items"]["data"][0]
     states = {
         "active": f"Renews on {end}.",
@@ -160,7 +168,7 @@ def _shown(world: World, subscription: Object) -> Object:
     return {
         "id": subscription["id"],
         "name": _name(world, subscription),
-        "price": price_in_words(item["price"], item["quantity"]),
+        "price": format_price(item["price"], item["quantity"]),
         "state": state or states.get(subscription["status"], subscription["status"]),
         "is_live": is_live,
         "is_ending": is_ending,
@@ -168,11 +176,11 @@ def _shown(world: World, subscription: Object) -> Object:
 
 
 def _card_in_words(world: World, customer: Object, subscriptions: list[Object]) -> str:
-    live = [each["default_payment_method"] for each in subscriptions if each["status"] not in standing.ENDED]
+    live = [each["default_payment_method"] for each in subscriptions if each["status"] not in periods.ENDED]
     chosen = next(filter(None, [*live, customer["invoice_settings"]["default_payment_method"]]), None)
     if chosen is None:
         return "No card yet."
-    instrument = collecting.instrument_of(world, chosen)
+    instrument = payments.instrument_of(world, chosen)
     return f"{instrument.brand.capitalize()} ending in {instrument.number[-4:]}"
 
 
@@ -184,28 +192,28 @@ def _choice(world: World, price_id: str, subscription: Object) -> Object:
     price = world.get("price", price_id)
     is_now = subscription["items"]["data"][0]["price"]["id"] == price_id
     name = world.get("product", price["product"])["name"]
-    return {"id": price_id, "name": name, "price": price_in_words(price), "is_now": is_now}
+    return {"id": price_id, "name": name, "price": format_price(price), "is_now": is_now}
 
 
-def _chosen(session: Object) -> str | None:
-    price: str | None = _confirmed(session).get("price")
+def _price_to_confirm(session: Object) -> str | None:
+    price: str | None = _item_to_confirm(session).get("price")
     return price
 
 
-def _wanted(session: Object) -> Object:
-    """The quantity that the session is to have confirmed, where it names one."""
-    return {name: value for name, value in _confirmed(session).items() if name == "quantity"}
+def _quantity_to_confirm(session: Object) -> Object:
+    """Return the quantity to confirm, if the session names one."""
+    return {name: value for name, value in _item_to_confirm(session).items() if name == "quantity"}
 
 
-def _confirmed(session: Object) -> Object:
+def _item_to_confirm(session: Object) -> Object:
     items = ((session["flow"] or {}).get("subscription_update_confirm") or {}).get("items") or [{}]
     return dict(items[0])
 
 
-def _enabled(world: World, session: Object, name: str) -> Object:
-    """Find how a feature of this portal is set.
+def _enabled_feature(world: World, session: Object, name: str) -> Object:
+    """Return a feature's settings in this portal.
 
-    Errors  ApiError with a sentence for the visitor when it is off
+    Errors  ApiError with a message for the visitor if the feature is off
     """
     feature: Object = _features(world, session)[name]
     if not feature["enabled"]:
@@ -217,7 +225,7 @@ def _features(world: World, session: Object) -> Object:
     return dict(world.get("billing_portal.configuration", session["configuration"])["features"])
 
 
-def _own(world: World, session: Object, subscription_id: str) -> Object:
+def _subscription_of_customer(world: World, session: Object, subscription_id: str) -> Object:
     subscription = world.get("subscription", subscription_id)
     if subscription["customer"] != session["customer"]:
         raise ApiError(404, "No such subscription.")
@@ -228,14 +236,14 @@ def _name(world: World, subscription: Object) -> str:
     return str(world.get("product", subscription["items"]["data"][0]["price"]["product"])["name"])
 
 
-def _base(session: Object) -> str:
+def _base_path(session: Object) -> str:
     return f"/p/session/{session['id']}"
 
 
-def _back(session: Object) -> str:
-    return session["return_url"] if session["flow"] and session["return_url"] else f"{_base(session)}?home=1"
+def _back_url(session: Object) -> str:
+    return session["return_url"] if session["flow"] and session["return_url"] else f"{_base_path(session)}?home=1"
 
 
-def _after(session: Object) -> str:
+def _next_url(session: Object) -> str:
     redirect = ((session["flow"] or {}).get("after_completion") or {}).get("redirect") or {}
-    return redirect.get("return_url") or f"{_base(session)}?home=1"
+    return redirect.get("return_url") or f"{_base_path(session)}?home=1"

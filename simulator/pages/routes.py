@@ -1,4 +1,4 @@
-"""Where the hosted pages are."""
+"""The routes of the hosted pages."""
 
 import functools
 import time
@@ -7,10 +7,10 @@ from typing import Any
 
 import bottle
 
-from ..agenda import catch_up
 from ..errors import ApiError
+from ..scheduler import catch_up
 from ..world import World
-from . import checkout, events, page, portal
+from . import checkout, events, invoices, page, portal
 
 WEBHOOK_SECONDS = 2.0  # Stripe waits up to ten
 
@@ -20,38 +20,38 @@ ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("POST", "/c/pay/<session_id>/code", checkout.use_code),
     ("GET", "/control/events", events.show_events),
     ("POST", "/control/events/<event_id>/send", events.send_again),
-    ("GET", "/i/<invoice_id>", checkout.show_invoice),
-    ("POST", "/i/<invoice_id>", checkout.pay_invoice),
-    ("GET", "/i/<invoice_id>/pdf", checkout.download_invoice),
+    ("GET", "/i/<invoice_id>", invoices.show_invoice),
+    ("POST", "/i/<invoice_id>", invoices.pay_invoice),
+    ("GET", "/i/<invoice_id>/pdf", invoices.download_invoice),
     ("GET", "/p/session/<session_id>", portal.open_portal),
     ("GET", "/p/session/<session_id>/<name:re:card|change|cancel>", portal.show_flow),
     ("GET", "/p/session/<session_id>/<name:re:card|change|cancel>/<subscription_id>", portal.show_flow),
-    ("POST", "/p/session/<session_id>/<action:re:card>", portal.act),
-    ("POST", "/p/session/<session_id>/<action:re:change|cancel|cancel_now|renew>/<subscription_id>", portal.act),
+    ("POST", "/p/session/<session_id>/<action:re:card>", portal.submit),
+    ("POST", "/p/session/<session_id>/<action:re:change|cancel|cancel_now|renew>/<subscription_id>", portal.submit),
 )
 
 
 def add_pages(app: bottle.Bottle, world: World) -> None:
     """Add every hosted page to the app."""
     for method, rule, handler in ROUTES:
-        app.route(rule, method, functools.partial(_answer, handler, world))
+        app.route(rule, method, functools.partial(_respond, handler, world))
 
 
-def _answer(handler: Callable[..., Any], world: World, **arguments: str) -> bottle.HTTPResponse:
+def _respond(handler: Callable[..., Any], world: World, **arguments: str) -> bottle.HTTPResponse:
     try:
         with world.lock:
             catch_up(world)
             with world.on_clock(world.clock_of(*arguments.values())):
-                answer = handler(world, **arguments)
+                response = handler(world, **arguments)
     except ApiError as error:
         return page("Not found", "message", error.status, heading="Not found", text=str(error), link=None)
     _wait_for_webhooks(world, arguments.get("session_id", ""))
-    return answer
+    return response
 
 
 def _wait_for_webhooks(world: World, session_id: str) -> None:
-    """Stripe sends the visitor back once `checkout.session.completed` was answered, or after a while."""
+    """Wait until the session's events are delivered. Stripe, too, redirects only then, or after a timeout."""
     deadline = time.monotonic() + WEBHOOK_SECONDS
-    told = [each for each in world.all("event") if each["data"]["object"].get("id") == session_id]
-    while any(each["pending_webhooks"] for each in told) and time.monotonic() < deadline:
+    events = [each for each in world.all("event") if each["data"]["object"].get("id") == session_id]
+    while any(each["pending_webhooks"] for each in events) and time.monotonic() < deadline:
         time.sleep(0.02)

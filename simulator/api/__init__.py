@@ -1,0 +1,42 @@
+"""Stripe's API, one file per resource, and the table of all routes."""
+
+from ..http.route import Route
+from . import (
+    account,
+    checkout_sessions,
+    coupons,
+    customers,
+    event_destinations,
+    events,
+    invoiceitems,
+    invoices,
+    payment_methods,
+    portal,
+    prices,
+    products,
+    subscription_schedules,
+    subscriptions,
+    test_clocks,
+    thin_events,
+    webhook_endpoints,
+)
+
+ROUTES: tuple[Route, ...] = (
+    *account.ROUTES,
+    *checkout_sessions.ROUTES,
+    *coupons.ROUTES,
+    *customers.ROUTES,
+    *event_destinations.ROUTES,
+    *events.ROUTES,
+    *invoiceitems.ROUTES,
+    *invoices.ROUTES,
+    *payment_methods.ROUTES,
+    *portal.ROUTES,
+    *prices.ROUTES,
+    *products.ROUTES,
+    *subscription_schedules.ROUTES,
+    *subscriptions.ROUTES,
+    *test_clocks.ROUTES,
+    *thin_events.ROUTES,
+    *webhook_endpoints.ROUTES,
+)

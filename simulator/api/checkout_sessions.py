@@ -1,0 +1,321 @@
+"""Checkout Sessions: created over the API, completed by a visitor on the hosted page."""
+
+from dataclasses import replace
+from typing import Any
+
+from ..billing import discounts, payments
+from ..clock import DAY
+from ..errors import ApiError, invalid, unsupported
+from ..http import form, lists
+from ..http.form import boolean, choice, integer, list_of, metadata, nested, optional, text
+from ..http.route import Route, retrieve_route
+from ..test_cards import DELAYED_TYPES
+from ..world import Object, World
+from .customers import create_customer, get_customer
+from .payment_methods import ADDRESS, attach
+from .prices import active_price
+from .subscriptions import create_subscription
+
+PATH = "/v1/checkout/sessions"
+SHORTEST_SECONDS, LONGEST_SECONDS = 1_800, DAY
+
+
+def create_session(world: World, params: dict[str, Any]) -> Object:
+    prices = [active_price(world, each.get("price", ""), "line_items[0][price]") for each in params["line_items"]]
+    if params["mode"] == "payment" and any(price["recurring"] for price in prices):
+        raise invalid("You specified `payment` mode but passed a recurring price.", "mode")
+    if params["mode"] == "subscription" and not all(price["recurring"] for price in prices):
+        raise unsupported("one-time prices in `subscription` mode")
+    if any(each.get("quantity", 1) < 1 for each in params["line_items"]):
+        raise invalid("This value must be greater than or equal to 1.", "line_items[0][quantity]")
+    if "customer" in params and "customer_email" in params:
+        raise invalid("You may only specify one of these parameters: customer, customer_email.", "customer")
+    if "customer" in params:
+        get_customer(world, params["customer"])
+    currency = prices[0]["currency"]
+    session = _blank(world) | {
+        "allow_promotion_codes": params.get("allow_promotion_codes"),
+        "cancel_url": params.get("cancel_url"),
+        "client_reference_id": params.get("client_reference_id"),
+        "customer": params.get("customer"),
+        "customer_email": params.get("customer_email"),
+        "currency": currency,
+        "expires_at": _expiry(world, params),
+        "metadata": form.merge_metadata({}, params.get("metadata")),
+        "mode": params["mode"],
+        "payment_method_collection": params.get("payment_method_collection", "always"),
+        "payment_method_types": params.get("payment_method_types") or _payment_method_types(currency),
+        "success_url": params.get("success_url"),
+    }
+    session["url"] = f"{world.base_url}/c/pay/{session['id']}"
+    world.hidden[session["id"]] = {
+        "items": params["line_items"],
+        "subscription_data": params.get("subscription_data", {}),
+        "discounts": params.get("discounts", []),
+        "keeps_method": params["mode"] == "subscription"
+        or "setup_future_usage" in params.get("payment_intent_data", {}),
+    }
+    _set_totals(world, session)
+    world.clock.schedule(session["expires_at"], "expire_session", session["id"])
+    return world.add("checkout.session", session)
+
+
+def _payment_method_types(currency: str) -> list[str]:
+    return ["card", DELAYED_TYPES[currency]] if currency in DELAYED_TYPES else ["card"]
+
+
+def _set_totals(world: World, session: Object) -> None:
+    """Set what is due today: nothing during a trial."""
+    wanted = world.hidden[session["id"]]
+    amounts = [world.get("price", each["price"])["unit_amount"] * each.get("quantity", 1) for each in wanted["items"]]
+    data = wanted["subscription_data"]
+    subtotal = 0 if data.get("trial_period_days") or data.get("trial_end") else sum(amounts)
+    total = subtotal
+    for each in wanted["discounts"]:
+        coupon, code = discounts.find_coupon(world, each)
+        discounts.check_redeemable(world, coupon, code, session["customer"])
+        total -= sum(discounts.amounts_off(coupon, [total]))
+    session |= {"amount_subtotal": subtotal, "amount_total": total}
+    session["discounts"] = [{"coupon": None, "promotion_code": None} | each for each in wanted["discounts"]]
+    session["total_details"] = {"amount_discount": subtotal - total, "amount_shipping": 0, "amount_tax": 0}
+
+
+def redeem(world: World, session: Object, typed: str) -> None:
+    """Apply a promotion code that the visitor typed.
+
+    Errors  ApiError with a message for the visitor
+    """
+    code = discounts.find_code(world, typed.strip())
+    if not session["allow_promotion_codes"] or code is None:
+        raise ApiError(400, "This code is invalid.", code="resource_missing", param="promotion_code")
+    world.hidden[session["id"]]["discounts"] = [{"promotion_code": code["id"]}]
+    _set_totals(world, session)
+
+
+def list_sessions(world: World, params: dict[str, Any]) -> Object:
+    fields = {name: params[name] for name in ("customer", "status", "subscription") if name in params}
+    return lists.page(world.where("checkout.session", **fields), params, PATH)
+
+
+def expire_session(world: World, _params: dict[str, Any], session_id: str) -> Object:
+    session = world.get("checkout.session", session_id, "session")
+    if session["status"] != "open":
+        raise ApiError(
+            400,
+            f'Only Checkout Sessions with a status in ["open"] can be expired. This Checkout Session has a status of '
+            f"{session['status']}.",
+            param="session",
+        )
+    session |= {"status": "expired", "url": None}
+    world.emit("checkout.session.expired", session)
+    return session
+
+
+def expire_when_due(world: World, session_id: str, _moment: int) -> None:
+    session = world.find("checkout.session", session_id)
+    if session and session["status"] == "open":
+        expire_session(world, {}, session_id)
+
+
+def needs_no_card(session: Object) -> bool:
+    """Return whether the visitor can finish without a payment method."""
+    return bool(session["payment_method_collection"] == "if_required" and session["amount_total"] == 0)
+
+
+def complete(world: World, session: Object, method_id: str | None, email: str | None = None) -> None:
+    """Complete the session, as the hosted page does when the visitor pays.
+
+    Errors  ApiError when the card declines or the session is not open; nothing has changed then
+    """
+    if session["status"] != "open":
+        raise ApiError(400, "This Checkout Session is no longer open.", param="session")
+    if method_id:
+        _check_payment(world, session, method_id)
+    email = email or session["customer_email"]
+    customer = _get_or_create_customer(world, session, email)
+    is_pending = False
+    if method_id and customer and world.hidden[session["id"]]["keeps_method"]:
+        attach(world, method_id, customer, "payment_method")
+    if session["mode"] == "subscription":
+        is_pending = _subscribe(world, session, method_id)
+    elif method_id and payments.instrument_of(world, method_id).type != "card":
+        is_pending = True
+        world.hidden[session["id"]]["method"] = method_id
+        answer_at = world.now + world.rules.delayed_payment_days * DAY
+        world.clock.schedule(answer_at, "answer_of_bank_for_session", session["id"])
+    paid = "paid" if session["amount_total"] else "no_payment_required"
+    session |= {
+        "customer_details": _customer_details(customer or {"email": email}),
+        "payment_status": "unpaid" if is_pending else paid,
+        "status": "complete",
+        "url": None,
+    }
+    world.emit("checkout.session.completed", session)
+
+
+def receive_bank_answer(world: World, session_id: str, _moment: int) -> None:
+    """Settle a delayed payment of a session without an invoice: the bank has answered."""
+    session = world.get("checkout.session", session_id)
+    instrument = payments.instrument_of(world, world.hidden[session_id]["method"])
+    payments.finish_delayed_payment(world, session, paid=not instrument.declines)
+
+
+def _check_payment(world: World, session: Object, method_id: str) -> None:
+    instrument = payments.instrument_of(world, method_id)
+    if instrument.type not in session["payment_method_types"]:
+        raise invalid(f"This Checkout Session does not take {instrument.type}.", "payment_method")
+    if instrument.declines == "attach" or (instrument.declines == "charge" and session["amount_total"]):
+        raise instrument.error()
+    if payments.expected_outcome(world, method_id) == "action":
+        raise ApiError(402, "This payment requires authentication.", code="authentication_required", kind="card_error")
+
+
+def _get_or_create_customer(world: World, session: Object, email: str | None) -> Object | None:
+    """Return the session's customer, created if needed; None for a one-time payment that keeps no card."""
+    if session["customer"]:
+        return world.get("customer", session["customer"])
+    if not world.hidden[session["id"]]["keeps_method"]:
+        return None
+    made = create_customer(world, {"email": email} if email else {})
+    session["customer"] = made["id"]
+    return made
+
+
+def _subscribe(world: World, session: Object, method_id: str | None) -> bool:
+    """Create the session's subscription; return whether its first payment is still pending."""
+    wanted = world.hidden[session["id"]]
+    subscription = create_subscription(
+        world,
+        {
+            **wanted["subscription_data"],
+            "customer": session["customer"],
+            "items": [{"price": each["price"], "quantity": each.get("quantity", 1)} for each in wanted["items"]],
+        }
+        | ({"default_payment_method": method_id} if method_id else {})
+        | ({"discounts": wanted["discounts"]} if wanted["discounts"] else {}),
+    )
+    session |= {"subscription": subscription["id"], "invoice": subscription["latest_invoice"]}
+    return payments.is_pending(world, world.get("invoice", subscription["latest_invoice"]))
+
+
+def retrieve_payment_page(world: World, _params: dict[str, Any], session_id: str) -> Object:
+    """Return what Stripe's CLI reads before it pays in place of the hosted page."""
+    session = world.get("checkout.session", session_id, "session")
+    return {"id": session_id, "object": "checkout.session", "total_summary": {"due": session["amount_total"]}}
+
+
+def confirm_payment_page(world: World, params: dict[str, Any], session_id: str) -> Object:
+    """Pay as Stripe's CLI does. The CLI moves no clock, so banks answer at once, as in Stripe's sandboxes."""
+    session = world.get("checkout.session", session_id, "session")
+    method = world.get("payment_method", params["payment_method"], "payment_method")
+    if params.get("expected_amount", session["amount_total"]) != session["amount_total"]:
+        raise invalid("The amount due has changed.", "expected_amount", "checkout_amount_mismatch")
+    rules, world.rules = world.rules, replace(world.rules, delayed_payment_days=0)
+    try:
+        complete(world, session, method["id"], method["billing_details"]["email"])
+    finally:
+        world.rules = rules
+    return session
+
+
+def _expiry(world: World, params: dict[str, Any]) -> int:
+    expires_at = int(params.get("expires_at", world.now + LONGEST_SECONDS))
+    if not SHORTEST_SECONDS <= expires_at - world.now <= LONGEST_SECONDS:
+        raise invalid("The `expires_at` timestamp must be between 30 minutes and 24 hours from now.", "expires_at")
+    return expires_at
+
+
+def _customer_details(customer: Object) -> Object:
+    names = ("email", "name", "phone", "address")
+    return {name: customer.get(name) for name in names} | {
+        "tax_exempt": customer.get("tax_exempt", "none"),
+        "business_name": None,
+        "individual_name": None,
+        "tax_ids": [],
+    }
+
+
+NULLS = (
+    "adaptive_pricing after_expiration billing_address_collection cancel_url client_reference_id "
+    "client_secret collected_information consent consent_collection currency_conversion customer customer_account "
+    "customer_details invoice invoice_creation locale managed_payments origin_context "
+    "payment_intent payment_link payment_method_configuration_details permissions presentment_details "
+    "recovered_from saved_payment_method_options setup_intent shipping_address_collection shipping_cost submit_type "
+    "subscription success_url wallet_options"
+).split()
+
+
+def _blank(world: World) -> Object:
+    nulls: dict[str, Any] = dict.fromkeys(NULLS)
+    return nulls | {
+        "id": f"cs_test_{world.new_token(56)}",
+        "object": "checkout.session",
+        "automatic_tax": {"enabled": False, "liability": None, "provider": None, "status": None},
+        "created": world.now,
+        "custom_fields": [],
+        "custom_text": dict.fromkeys(("after_submit", "shipping_address", "submit", "terms_of_service_acceptance")),
+        "customer_creation": None,
+        "livemode": False,
+        "payment_method_options": {},
+        "payment_status": "unpaid",
+        "phone_number_collection": {"enabled": False},
+        "shipping_options": [],
+        "status": "open",
+        "ui_mode": "hosted_page",
+    }
+
+
+SHIPPING = nested({"address": ADDRESS, "carrier": text, "name": text, "phone": text, "tracking_number": text})
+SUBSCRIPTION_DATA = {
+    "description": text,
+    "metadata": metadata,
+    "trial_end": integer,
+    "trial_period_days": integer,
+    "trial_settings": nested(
+        {"end_behavior": nested({"missing_payment_method": choice("cancel", "create_invoice", "pause")})}
+    ),
+}
+
+ROUTES = (
+    Route(
+        "POST",
+        PATH,
+        create_session,
+        {
+            "allow_promotion_codes": boolean,
+            "cancel_url": text,
+            "client_reference_id": text,
+            "customer": text,
+            "customer_email": text,
+            "discounts": list_of(nested({"coupon": text, "promotion_code": text})),
+            "expires_at": integer,
+            "line_items": list_of(nested({"price": text, "quantity": integer})),
+            "metadata": metadata,
+            "payment_intent_data": nested(
+                {"setup_future_usage": choice("off_session", "on_session"), "shipping": SHIPPING}
+            ),
+            "mode": choice("payment", "subscription"),
+            "payment_method_collection": choice("always", "if_required"),
+            "payment_method_types": list_of(choice("card", *DELAYED_TYPES.values())),
+            "subscription_data": nested(SUBSCRIPTION_DATA),
+            "success_url": text,
+        },
+        required=("line_items", "mode"),
+    ),
+    retrieve_route("checkout.session", PATH),
+    Route(
+        "GET",
+        PATH,
+        list_sessions,
+        form.LIST | {"customer": text, "status": choice("complete", "expired", "open"), "subscription": text},
+    ),
+    Route("POST", f"{PATH}/<id>/expire", expire_session),
+    Route("GET", "/v1/payment_pages/<id>", retrieve_payment_page),
+    Route(
+        "POST",
+        "/v1/payment_pages/<id>/confirm",
+        confirm_payment_page,
+        {"payment_method": text, "expected_amount": integer, "consent": optional(text), "key": text, "eid": text},
+        required=("payment_method",),
+    ),
+)

@@ -1,0 +1,129 @@
+"""Customers: created, updated, deleted, listed."""
+
+from typing import Any
+
+from ..billing import periods
+from ..errors import invalid, unsupported
+from ..http import form, lists
+from ..http.form import integer, list_of, metadata, nested, optional, text
+from ..http.route import Route
+from ..world import Object, World
+from .payment_methods import ADDRESS, attach
+from .test_clocks import visible_objects
+
+PATH = "/v1/customers"
+FIELDS = {
+    "address": optional(ADDRESS),
+    "balance": integer,
+    "description": optional(text),
+    "email": optional(text),
+    "invoice_settings": nested({"default_payment_method": optional(text), "footer": optional(text)}),
+    "metadata": metadata,
+    "name": optional(text),
+    "phone": optional(text),
+    "preferred_locales": list_of(text),
+    "shipping": optional(nested({"address": ADDRESS, "name": text, "phone": optional(text)})),
+}
+
+
+def create_customer(world: World, params: dict[str, Any]) -> Object:
+    if "source" in params and not params["source"].startswith("tok_"):
+        raise unsupported("sources other than test tokens")
+    if "test_clock" in params:
+        world.get("test_helpers.test_clock", params["test_clock"], "test_clock")
+    customer = world.add("customer", _blank(world))
+    _apply(world, customer, params)
+    if "source" in params:
+        method = attach(world, params["source"], customer, "source")
+        customer["invoice_settings"]["default_payment_method"] = method["id"]
+    if "payment_method" in params:
+        attach(world, params["payment_method"], customer, "payment_method")
+    world.emit("customer.created", customer)
+    return customer
+
+
+def retrieve_customer(world: World, _params: dict[str, Any], customer_id: str) -> Object:
+    return world.get("customer", customer_id)
+
+
+def update_customer(world: World, params: dict[str, Any], customer_id: str) -> Object:
+    customer = get_customer(world, customer_id, "id")
+    with world.changing(customer, "customer.updated"):
+        _apply(world, customer, params)
+    return customer
+
+
+def delete_customer(world: World, _params: dict[str, Any], customer_id: str) -> Object:
+    customer = get_customer(world, customer_id, "id")
+    for subscription in world.where("subscription", customer=customer_id):
+        if subscription["status"] not in periods.ENDED:
+            periods.cancel(world, subscription)
+    world.emit("customer.deleted", customer)
+    stub = {"id": customer_id, "object": "customer", "deleted": True}
+    customer["deleted"] = True
+    world.add("customer", stub | {"created": customer["created"], "email": None})
+    return stub
+
+
+def list_customers(world: World, params: dict[str, Any]) -> Object:
+    found = visible_objects(world, "customer", params)
+    if "email" in params:
+        found = [each for each in found if each["email"] == params["email"]]
+    return lists.page(found, params, PATH)
+
+
+def get_customer(world: World, customer_id: str, param: str = "customer") -> Object:
+    """Return a customer that is not deleted."""
+    customer = world.get("customer", customer_id, param)
+    if customer.get("deleted"):
+        raise invalid(f"No such customer: '{customer_id}'", param, "resource_missing")
+    return customer
+
+
+def _apply(world: World, customer: Object, params: dict[str, Any]) -> None:
+    settings = params.get("invoice_settings", {})
+    chosen = settings.get("default_payment_method")
+    if chosen:
+        method = attach(world, chosen, customer, "invoice_settings[default_payment_method]")
+        settings = settings | {"default_payment_method": method["id"]}
+    customer["invoice_settings"] = customer["invoice_settings"] | settings
+    customer["metadata"] = form.merge_metadata(customer["metadata"], params.get("metadata"))
+    plain = FIELDS.keys() - {"invoice_settings", "metadata"}
+    customer |= {name: value for name, value in params.items() if name in plain}
+
+
+def _blank(world: World) -> Object:
+    return {
+        "id": world.new_id("customer", 14),
+        "object": "customer",
+        "address": None,
+        "balance": 0,
+        "created": world.now,
+        "currency": None,
+        "customer_account": None,
+        "default_source": None,
+        "delinquent": False,
+        "description": None,
+        "discount": None,
+        "email": None,
+        "invoice_prefix": world.new_token(8).upper(),
+        "invoice_settings": dict.fromkeys(("custom_fields", "default_payment_method", "footer", "rendering_options")),
+        "livemode": False,
+        "metadata": {},
+        "name": None,
+        "next_invoice_sequence": 1,
+        "phone": None,
+        "preferred_locales": [],
+        "shipping": None,
+        "tax_exempt": "none",
+        "test_clock": world.clock.id,
+    }
+
+
+ROUTES = (
+    Route("POST", PATH, create_customer, FIELDS | {"payment_method": text, "source": text, "test_clock": text}),
+    Route("GET", f"{PATH}/<id>", retrieve_customer),
+    Route("POST", f"{PATH}/<id>", update_customer, FIELDS),
+    Route("DELETE", f"{PATH}/<id>", delete_customer),
+    Route("GET", PATH, list_customers, form.LIST | {"created": form.created, "email": text, "test_clock": text}),
+)

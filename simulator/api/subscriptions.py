@@ -1,0 +1,442 @@
+"""Subscriptions: created, changed, paused, resumed, canceled, listed."""
+
+from typing import Any
+
+from ..billing import discounts, invoiceitems, invoices, lifecycle, payments, periods, prorations
+from ..clock import DAY
+from ..errors import ApiError, invalid, missing, missing_parameter, unsupported
+from ..http import form, lists
+from ..http.form import boolean, choice, integer, list_of, metadata, nested, optional, text, time_or
+from ..http.route import Route, retrieve_route
+from ..webhooks.versions import plan_of
+from ..world import Object, World
+from .customers import get_customer
+from .payment_methods import attach
+from .prices import active_price
+from .test_clocks import visible_objects
+
+PATH = "/v1/subscriptions"
+STATUSES = ("active", "canceled", "incomplete", "incomplete_expired", "past_due", "paused", "trialing", "unpaid")
+
+NEW_ITEM = {"price": text, "quantity": integer, "metadata": metadata}
+ITEM = NEW_ITEM | {"id": text, "deleted": boolean}
+COMMENT = {
+    "comment": optional(text),
+    "feedback": optional(
+        choice(
+            "customer_service",
+            "low_quality",
+            "missing_features",
+            "other",
+            "switched_service",
+            "too_complex",
+            "too_expensive",
+            "unused",
+        )
+    ),
+}
+FIELDS = {
+    "cancel_at": optional(integer),
+    "cancel_at_period_end": boolean,
+    "default_payment_method": optional(text),
+    "description": optional(text),
+    "discounts": list_of(nested({"coupon": text, "promotion_code": text})),
+    "metadata": metadata,
+    "off_session": boolean,
+    "payment_behavior": choice(
+        "allow_incomplete", "default_incomplete", "error_if_incomplete", "pending_if_incomplete"
+    ),
+    "proration_behavior": choice("always_invoice", "create_prorations", "none"),
+    "trial_end": time_or("now"),
+    "trial_settings": nested(
+        {"end_behavior": nested({"missing_payment_method": choice("cancel", "create_invoice", "pause")})}
+    ),
+}
+NEW_ONLY = {
+    "billing_mode": nested({"type": choice("classic", "flexible")}),
+    "collection_method": choice("charge_automatically"),
+    "currency": text,
+    "customer": text,
+    "items": list_of(nested(NEW_ITEM)),
+    "trial_period_days": integer,
+}
+CHANGE_ONLY = {
+    "cancellation_details": nested(COMMENT),
+    "items": list_of(nested(ITEM)),
+    "pause_collection": optional(
+        nested({"behavior": choice("keep_as_draft", "mark_uncollectible", "void"), "resumes_at": integer})
+    ),
+}
+
+
+def create_subscription(world: World, params: dict[str, Any], *, by_schedule: bool = False) -> Object:
+    customer = get_customer(world, params["customer"])
+    if not params["items"]:
+        raise missing_parameter("items")
+    if params.get("payment_behavior") == "pending_if_incomplete":
+        raise unsupported("payment_behavior=pending_if_incomplete")
+    subscription = _blank(world, customer, params.get("billing_mode", {}).get("type", "flexible"))
+    subscription["trial_end"] = _trial_end(world, params)
+    subscription["trial_start"] = world.now if subscription["trial_end"] else None
+    items = [_item(world, subscription, given) for given in params["items"]]
+    subscription["items"] = lists.embedded(items, f"/v1/subscription_items?subscription={subscription['id']}")
+    subscription["currency"] = items[0]["price"]["currency"]
+    if params.get("currency", subscription["currency"]) != subscription["currency"]:
+        raise unsupported("a currency other than the price's own")
+    _check_one_interval(subscription)
+    _apply(world, subscription, params)
+    behaviour = params.get("payment_behavior", "allow_incomplete")
+    if not by_schedule:
+        lifecycle.check_start(world, subscription, behaviour)
+    _apply_discounts(world, subscription, params)
+    lifecycle.start(world, subscription, behaviour, by_schedule=by_schedule)
+    _schedule_end(world, subscription, params)
+    return subscription
+
+
+def update_subscription(world: World, params: dict[str, Any], subscription_id: str) -> Object:
+    subscription = world.get("subscription", subscription_id)
+    if subscription["status"] in periods.ENDED and params.keys() - {"metadata", "cancellation_details"}:
+        raise ApiError(400, "A canceled subscription can only update its cancellation_details and metadata.")
+    is_trialing = subscription["status"] == "trialing"
+    _check_change(params, is_trialing)
+    trial_end = _trial_end(world, params)
+    with world.changing(subscription, periods.UPDATED):
+        _apply(world, subscription, params)
+        _apply_discounts(world, subscription, params)
+        _schedule_end(world, subscription, params)
+        invoice = _change_items(world, subscription, params)
+        if trial_end:
+            _move_trial_end(world, subscription, trial_end)
+    if invoice:
+        lifecycle.charge(world, invoice)
+    if is_trialing and params.get("trial_end") == "now":
+        subscription["trial_end"] = world.now
+        lifecycle.end_trial(world, subscription, at_once=True)
+    return subscription
+
+
+def _check_change(params: dict[str, Any], is_trialing: bool) -> None:
+    if params.get("payment_behavior", "allow_incomplete") != "allow_incomplete":
+        raise unsupported(f"payment_behavior={params['payment_behavior']} for an existing subscription")
+    if params.get("trial_end", "now") != "now" and not is_trialing:
+        raise unsupported("a trial for a subscription that has none")
+
+
+def cancel_subscription(world: World, params: dict[str, Any], subscription_id: str) -> Object:
+    subscription = world.get("subscription", subscription_id)
+    if subscription["status"] in periods.ENDED:
+        raise missing("subscription", subscription_id)
+    subscription["cancellation_details"] |= params.get("cancellation_details", {})
+    if params.get("prorate") and subscription["status"] != "trialing":
+        before, period = prorations.priced_items(subscription), periods.period_of(subscription)
+        periods.cancel(world, subscription)
+        prorations.credit(world, subscription, before, period)
+    else:
+        periods.cancel(world, subscription)
+    if params.get("invoice_now"):
+        customer = world.get("customer", subscription["customer"])
+        if invoiceitems.pending(world, customer, subscription):
+            invoice = invoices.create_draft(world, customer, subscription, "subscription_update", period=False)
+            invoices.finalize(world, invoice)
+            payments.attempt(world, invoice)
+    return subscription
+
+
+def pause_subscription(world: World, _params: dict[str, Any], subscription_id: str) -> Object:
+    subscription = world.get("subscription", subscription_id)
+    if subscription["status"] != "active":
+        raise ApiError(400, f"A subscription that is {subscription['status']} cannot be paused.")
+    lifecycle.pause(world, subscription, "pause_requested")
+    return subscription
+
+
+def resume_subscription(world: World, params: dict[str, Any], subscription_id: str) -> Object:
+    subscription = world.get("subscription", subscription_id)
+    if subscription["status"] != "paused":
+        raise ApiError(400, "Only a paused subscription can be resumed.")
+    lifecycle.resume(
+        world,
+        subscription,
+        anchor=params.get("billing_cycle_anchor", {}).get("type", "now"),
+        waits_for_payment=params.get("payment_behavior") == "resume_on_payment_success",
+    )
+    return subscription
+
+
+def pay_with(world: World, customer_id: str, method_id: str) -> str:
+    """Make this the payment method of a customer and of its running subscriptions; return its id."""
+    customer = get_customer(world, customer_id)
+    method_id = str(attach(world, method_id, customer, "payment_method")["id"])
+    with world.changing(customer, "customer.updated"):
+        customer["invoice_settings"] = customer["invoice_settings"] | {"default_payment_method": method_id}
+    for subscription in world.where("subscription", customer=customer_id):
+        if subscription["status"] not in periods.ENDED:
+            update_subscription(world, {"default_payment_method": method_id}, subscription["id"])
+    return method_id
+
+
+def list_subscriptions(world: World, params: dict[str, Any]) -> Object:
+    found = visible_objects(world, "subscription", params)
+    if "price" in params:
+        found = [each for each in found if params["price"] in _price_ids(each)]
+    return lists.page([each for each in found if _is_listed(each["status"], params.get("status"))], params, PATH)
+
+
+def _is_listed(status: str, wanted: str | None) -> bool:
+    """Return whether a list shows this status; by default it omits canceled subscriptions."""
+    if wanted == "ended":
+        return status in periods.ENDED
+    return wanted == "all" or status == wanted or (wanted is None and status != "canceled")
+
+
+def _price_ids(subscription: Object) -> set[str]:
+    return {item["price"]["id"] for item in subscription["items"]["data"]}
+
+
+def _apply(world: World, subscription: Object, params: dict[str, Any]) -> None:
+    if "default_payment_method" in params:
+        subscription["default_payment_method"] = _method_of(world, subscription, params["default_payment_method"])
+    subscription["metadata"] = form.merge_metadata(subscription["metadata"], params.get("metadata"))
+    if "description" in params:
+        subscription["description"] = params["description"]
+    if "pause_collection" in params:
+        subscription["pause_collection"] = _paused_collection(world, subscription, params["pause_collection"])
+    subscription["cancellation_details"] |= params.get("cancellation_details", {})
+    behaviour = params.get("trial_settings", {}).get("end_behavior", {})
+    subscription["trial_settings"] = {"end_behavior": subscription["trial_settings"]["end_behavior"] | behaviour}
+
+
+def _apply_discounts(world: World, subscription: Object, params: dict[str, Any]) -> None:
+    if "discounts" in params:
+        owner = {"customer": subscription["customer"], "subscription": subscription["id"]}
+        granted = [
+            discounts.create_discount(world, *discounts.find_coupon(world, each), **owner)
+            for each in params["discounts"]
+        ]
+        subscription["discounts"] = [each["id"] for each in granted]
+
+
+def _method_of(world: World, subscription: Object, given: str | None) -> str | None:
+    """Attach the payment method and return its id. None unsets it, so that the customer's is charged."""
+    if given is None:
+        return None
+    customer = world.get("customer", subscription["customer"])
+    return str(attach(world, given, customer, "default_payment_method")["id"])
+
+
+def _paused_collection(world: World, subscription: Object, given: dict[str, Any] | None) -> Object | None:
+    if given is None:
+        return None
+    if "behavior" not in given:
+        raise missing_parameter("pause_collection[behavior]")
+    if "resumes_at" in given:
+        world.clock.schedule(given["resumes_at"], "end_pause_of_collection", subscription["id"])
+    return {"resumes_at": None} | given
+
+
+def _schedule_end(world: World, subscription: Object, params: dict[str, Any]) -> None:
+    if not params.keys() & {"cancel_at", "cancel_at_period_end"}:
+        return
+    if params.get("cancel_at") and params.get("cancel_at_period_end"):
+        raise invalid("You can set only one of cancel_at and cancel_at_period_end.", "cancel_at")
+    if "cancel_at" in params:
+        if params["cancel_at"] is not None and params["cancel_at"] <= world.now:
+            raise invalid("cancel_at must be in the future.", "cancel_at")
+        subscription |= {"cancel_at": params["cancel_at"], "cancel_at_period_end": False}
+    if "cancel_at_period_end" in params:
+        subscription["cancel_at_period_end"] = params["cancel_at_period_end"]
+        subscription["cancel_at"] = periods.period_of(subscription)[1] if params["cancel_at_period_end"] else None
+    is_ending = subscription["cancel_at"] is not None
+    if is_ending:
+        world.clock.schedule(subscription["cancel_at"], "cancel", subscription["id"])
+    subscription["canceled_at"] = (subscription["canceled_at"] or world.now) if is_ending else None
+    subscription["cancellation_details"]["reason"] = "cancellation_requested" if is_ending else None
+
+
+def _move_trial_end(world: World, subscription: Object, trial_end: int) -> None:
+    subscription |= {"trial_end": trial_end, "billing_cycle_anchor": trial_end}
+    periods.set_period(world, subscription, periods.period_of(subscription)[0], trial_end)
+    world.clock.schedule(max(world.now, trial_end - lifecycle.NOTICE_SECONDS), "tell_of_trial_end", subscription["id"])
+
+
+def _change_items(world: World, subscription: Object, params: dict[str, Any]) -> Object | None:
+    """Change the items, with proration; return the invoice to charge now, if there is one."""
+    if not params.get("items"):
+        return None
+    before, period = prorations.priced_items(subscription), periods.period_of(subscription)
+    for given in params["items"]:
+        _change_item(world, subscription, given)
+    _check_one_interval(subscription)
+    behaviour = params.get("proration_behavior", "create_prorations")
+    starts_period = (
+        _interval_of(before[0][0]) != _interval_of(subscription["items"]["data"][0]["price"])
+        and subscription["status"] != "trialing"
+    )
+    if starts_period:
+        subscription["billing_cycle_anchor"] = world.now
+        periods.set_period(world, subscription, world.now, periods.next_period_end(subscription, world.now))
+    else:
+        for item in subscription["items"]["data"]:
+            item["current_period_start"], item["current_period_end"] = period
+    if behaviour != "none":
+        prorations.prorate(world, subscription, before, period)
+    customer = world.get("customer", subscription["customer"])
+    needs_invoice = starts_period or (
+        behaviour == "always_invoice" and invoiceitems.pending(world, customer, subscription)
+    )
+    if not needs_invoice:
+        return None
+    return invoices.create_draft(world, customer, subscription, "subscription_update", period=starts_period)
+
+
+def _interval_of(price: Object) -> tuple[str, int]:
+    return price["recurring"]["interval"], price["recurring"]["interval_count"]
+
+
+def _check_one_interval(subscription: Object) -> None:
+    if len({_interval_of(each["price"]) for each in subscription["items"]["data"]}) > 1:
+        raise unsupported("items of different billing intervals in one subscription")
+
+
+def _trial_end(world: World, params: dict[str, Any]) -> int | None:
+    if params.get("trial_period_days"):
+        return world.now + int(params["trial_period_days"]) * DAY
+    ends = params.get("trial_end")
+    if ends in (None, "now"):
+        return None
+    if int(ends) <= world.now:
+        raise invalid("Timestamp must be in the future.", "trial_end")
+    return int(ends)
+
+
+def _change_item(world: World, subscription: Object, given: dict[str, Any]) -> None:
+    items = subscription["items"]["data"]
+    if "id" not in given:
+        items.append(_item(world, subscription, given))
+        return
+    item = next((each for each in items if each["id"] == given["id"]), None)
+    if item is None:
+        raise missing("subscription_item", given["id"], "items")
+    if given.get("deleted"):
+        items.remove(item)
+        if not items:
+            raise invalid("A subscription must have at least one item.", "items")
+        return
+    if "price" in given:
+        price = recurring_price(world, given["price"])
+        item |= {"price": price, "plan": plan_of(price)}
+    item["quantity"] = _quantity(given, item["quantity"])
+    item["metadata"] = form.merge_metadata(item["metadata"], given.get("metadata"))
+
+
+def _item(world: World, subscription: Object, given: dict[str, Any]) -> Object:
+    if "price" not in given:
+        raise missing_parameter("items[0][price]")
+    price = recurring_price(world, given["price"])
+    return {
+        "id": world.new_id("subscription_item", 14),
+        "object": "subscription_item",
+        "billed_until": None,
+        "billing_thresholds": None,
+        "created": world.now,
+        "current_period_end": 0,
+        "current_period_start": 0,
+        "discounts": [],
+        "metadata": form.merge_metadata({}, given.get("metadata")),
+        "plan": plan_of(price),
+        "price": price,
+        "quantity": _quantity(given, 1),
+        "subscription": subscription["id"],
+        "tax_rates": [],
+    }
+
+
+def _quantity(given: dict[str, Any], otherwise: int) -> int:
+    quantity = int(given.get("quantity", otherwise))
+    if quantity < 0:
+        raise invalid("This value must be greater than or equal to 0.", "items[0][quantity]")
+    return quantity
+
+
+def recurring_price(world: World, price_id: str) -> Object:
+    price = active_price(world, price_id, "items[0][price]")
+    if price["recurring"] is None:
+        raise invalid(f"The price specified is set to `type=one_time`: {price_id}", "items[0][price]")
+    return dict(price)
+
+
+NULLS = (
+    "application application_fee_percent billing_cycle_anchor_config billing_thresholds cancel_at canceled_at "
+    "customer_account days_until_due default_payment_method default_source description ended_at latest_invoice "
+    "managed_payments next_pending_invoice_item_invoice on_behalf_of pause_collection pending_invoice_item_interval "
+    "pending_setup_intent pending_update schedule status_details transfer_data trial_end trial_start"
+).split()
+
+
+def _blank(world: World, customer: Object, billing_mode: str) -> Object:
+    nulls: dict[str, Any] = dict.fromkeys(NULLS)
+    flexible = {"proration_discounts": "included"} if billing_mode == "flexible" else None
+    return nulls | {
+        "id": world.new_id("subscription"),
+        "object": "subscription",
+        "automatic_tax": {"disabled_reason": None, "enabled": False, "liability": None},
+        "billing_cycle_anchor": world.now,
+        "billing_mode": {"flexible": flexible, "type": billing_mode},
+        "billing_schedules": [],
+        "cancel_at_period_end": False,
+        "cancellation_details": {"comment": None, "feedback": None, "reason": None},
+        "collection_method": "charge_automatically",
+        "created": world.now,
+        "customer": customer["id"],
+        "default_tax_rates": [],
+        "discounts": [],
+        "invoice_settings": {"account_tax_ids": None, "issuer": {"type": "self"}},
+        "livemode": False,
+        "metadata": {},
+        "payment_settings": {
+            "payment_method_options": None,
+            "payment_method_types": None,
+            "save_default_payment_method": "off",
+        },
+        "start_date": world.now,
+        "status": "incomplete",
+        "test_clock": world.clock.id,
+        "trial_settings": {"end_behavior": {"missing_payment_method": "create_invoice"}},
+    }
+
+
+ROUTES = (
+    Route("POST", PATH, create_subscription, FIELDS | NEW_ONLY, required=("customer", "items")),
+    retrieve_route("subscription", PATH),
+    Route("POST", f"{PATH}/<id>", update_subscription, FIELDS | CHANGE_ONLY),
+    Route(
+        "DELETE",
+        f"{PATH}/<id>",
+        cancel_subscription,
+        {"cancellation_details": nested(COMMENT), "invoice_now": boolean, "prorate": boolean},
+    ),
+    Route("POST", f"{PATH}/<id>/pause", pause_subscription, {"type": choice("subscription")}),
+    Route(
+        "POST",
+        f"{PATH}/<id>/resume",
+        resume_subscription,
+        {
+            "billing_cycle_anchor": nested({"type": choice("now", "unchanged")}),
+            "payment_behavior": choice("resume_on_payment_attempt", "resume_on_payment_success"),
+        },
+    ),
+    Route(
+        "GET",
+        PATH,
+        list_subscriptions,
+        form.LIST
+        | {
+            "created": form.created,
+            "customer": text,
+            "price": text,
+            "status": choice("all", "ended", *STATUSES),
+            "test_clock": text,
+        },
+    ),
+)

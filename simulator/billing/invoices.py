@@ -1,0 +1,241 @@
+"""Invoices: drafted, finalized, closed. Their payment is in payments.py."""
+
+from typing import Any
+
+from ..clock import HOUR
+from ..http.lists import embedded
+from ..world import Object, World
+from . import discounts, invoiceitems
+from .periods import period_of
+
+DRAFT_SECONDS = HOUR  # a renewal's invoice can be edited for an hour
+
+
+def create_draft(
+    world: World,
+    customer: Object,
+    subscription: Object | None = None,
+    reason: str = "manual",
+    *,
+    period: bool = True,
+    include_pending: bool = True,
+) -> Object:
+    """Create a draft invoice.
+
+    Shape   period: bill the subscription's current period; include_pending: bill pending invoice items
+    """
+    invoice = _blank(world, customer, subscription, reason)
+    lines = []
+    if subscription and period:
+        lines = [_line_of_item(world, invoice["id"], subscription, each) for each in subscription["items"]["data"]]
+    for item in reversed(invoiceitems.pending(world, customer, subscription)) if include_pending else ():
+        item["invoice"] = invoice["id"]
+        lines.append(_line_of_invoiceitem(world, item))
+    in_force = discounts.active_discounts(world, subscription) if subscription else []
+    for discount_id in in_force:
+        _apply_discount(world, discount_id, lines)
+    invoice["discounts"] = in_force
+    invoice["lines"] = embedded(lines, f"/v1/invoices/{invoice['id']}/lines")
+    _set_totals(invoice, in_force, lines)
+    _set_amount_due(invoice, customer)
+    world.add("invoice", invoice)
+    if subscription:
+        discounts.remove_used(world, subscription)
+        subscription["latest_invoice"] = invoice["id"]
+    world.emit("invoice.created", invoice)
+    return invoice
+
+
+def schedule_finalization(world: World, invoice: Object, *, enabled: bool = True) -> None:
+    """Finalize the draft in an hour, as Stripe does with renewals; if not enabled, only on request."""
+    invoice["automatically_finalizes_at"] = world.now + DRAFT_SECONDS if enabled else None
+    if enabled:
+        world.clock.schedule(invoice["automatically_finalizes_at"], "finalize", invoice["id"])
+
+
+def finalize(world: World, invoice: Object) -> None:
+    """Turn a draft into an open invoice with a number."""
+    customer = world.get("customer", invoice["customer"])
+    if not customer.get("deleted"):
+        _set_amount_due(invoice, customer)
+        with world.changing(customer, "customer.updated"):
+            customer["balance"] = invoice["ending_balance"] = _remaining_balance(invoice)
+        invoice["number"] = f"{customer['invoice_prefix']}-{customer['next_invoice_sequence']:04d}"
+        customer["next_invoice_sequence"] += 1
+    invoice |= {"status": "open", "automatically_finalizes_at": None, "effective_at": world.now}
+    invoice["hosted_invoice_url"] = f"{world.base_url}/i/{invoice['id']}"
+    invoice["invoice_pdf"] = f"{world.base_url}/i/{invoice['id']}/pdf"
+    invoice["status_transitions"]["finalized_at"] = world.now
+    world.emit("invoice.finalized", invoice)
+
+
+def close(world: World, invoice: Object, status: str) -> None:
+    """Void an invoice, or mark it as uncollectible."""
+    invoice |= {"status": status, "auto_advance": False, "next_payment_attempt": None}
+    name = {"void": "voided_at", "uncollectible": "marked_uncollectible_at"}[status]
+    invoice["status_transitions"][name] = world.now
+    world.emit({"void": "invoice.voided", "uncollectible": "invoice.marked_uncollectible"}[status], invoice)
+
+
+def subscription_of(world: World, invoice: Object) -> Object | None:
+    """Return an invoice's subscription; None for a one-off invoice."""
+    details = (invoice["parent"] or {}).get("subscription_details")
+    return world.get("subscription", details["subscription"]) if details else None
+
+
+def _apply_discount(world: World, discount_id: str, lines: list[Object]) -> None:
+    discountable = [each for each in lines if each["discountable"]]
+    left = [each["amount"] - sum(taken["amount"] for taken in each["discount_amounts"]) for each in discountable]
+    for line, amount in zip(
+        discountable, discounts.amounts_off(discounts.coupon_of(world, discount_id), left), strict=True
+    ):
+        line["discount_amounts"].append({"amount": amount, "discount": discount_id})
+
+
+def _set_totals(invoice: Object, discount_ids: list[str], lines: list[Object]) -> None:
+    invoice["subtotal"] = invoice["subtotal_excluding_tax"] = sum(line["amount"] for line in lines)
+    invoice["total_discount_amounts"] = [
+        {
+            "amount": sum(
+                each["amount"] for line in lines for each in line["discount_amounts"] if each["discount"] == discount_id
+            ),
+            "discount": discount_id,
+        }
+        for discount_id in discount_ids
+    ]
+    taken = sum(each["amount"] for each in invoice["total_discount_amounts"])
+    invoice["total"] = invoice["total_excluding_tax"] = invoice["subtotal"] - taken
+
+
+def _set_amount_due(invoice: Object, customer: Object) -> None:
+    """Apply the customer's balance, credit or debt, to the invoice's total."""
+    invoice["starting_balance"] = customer["balance"]
+    invoice["amount_due"] = invoice["amount_remaining"] = max(0, invoice["total"] + customer["balance"])
+
+
+def _remaining_balance(invoice: Object) -> int:
+    return min(0, int(invoice["total"] + invoice["starting_balance"]))
+
+
+def _line(world: World, invoice_id: str, amount: int, currency: str, description: str | None) -> Object:
+    return {
+        "id": world.new_id("line_item"),
+        "object": "line_item",
+        "amount": amount,
+        "currency": currency,
+        "description": description,
+        "discount_amounts": [],
+        "discountable": True,
+        "discounts": [],
+        "invoice": invoice_id,
+        "livemode": False,
+        "metadata": {},
+        "pretax_credit_amounts": [],
+        "subtotal": amount,
+        "taxes": [],
+    }
+
+
+def _line_of_item(world: World, invoice_id: str, subscription: Object, item: Object) -> Object:
+    price, is_trial = item["price"], subscription["status"] == "trialing"
+    amount = 0 if is_trial else (price["unit_amount"] or 0) * item["quantity"]
+    name = world.get("product", price["product"])["name"]
+    words = f"Trial period for {name}" if is_trial else f"{item['quantity']} x {name}"
+    start, end = period_of(subscription)
+    details = {
+        "invoice_item": None,
+        "proration": False,
+        "proration_details": {"credited_items": None},
+        "subscription": subscription["id"],
+        "subscription_item": item["id"],
+    }
+    return _line(world, invoice_id, amount, price["currency"], words) | {
+        "metadata": dict(subscription["metadata"]),
+        "parent": {
+            "invoice_item_details": None,
+            "subscription_item_details": details,
+            "type": "subscription_item_details",
+        },
+        "period": {"start": start, "end": end},
+        "pricing": {
+            "price_details": {"price": price["id"], "product": price["product"]},
+            "type": "price_details",
+            "unit_amount_decimal": price["unit_amount_decimal"],
+        },
+        "quantity": item["quantity"],
+        "quantity_decimal": str(item["quantity"]),
+    }
+
+
+def _line_of_invoiceitem(world: World, item: Object) -> Object:
+    details = {
+        "invoice_item": item["id"],
+        "proration": item["proration"],
+        "proration_details": {"credited_items": None},
+        "subscription": invoiceitems.subscription_id_of(item),
+    }
+    same = ("discountable", "metadata", "period", "pricing", "quantity", "quantity_decimal")
+    return _line(world, item["invoice"], item["amount"], item["currency"], item["description"]) | {
+        "parent": {
+            "invoice_item_details": details,
+            "subscription_item_details": None,
+            "type": "invoice_item_details",
+        },
+        **{name: item[name] for name in same},
+    }
+
+
+NULLS = (
+    "account_country account_name account_tax_ids application automatically_finalizes_at custom_fields "
+    "customer_account default_payment_method default_source "
+    "description due_date effective_at ending_balance from_invoice hosted_invoice_url invoice_pdf "
+    "last_finalization_error latest_revision next_payment_attempt number on_behalf_of receipt_number rendering "
+    "shipping_cost shipping_details statement_descriptor webhooks_delivered_at"
+).split()
+
+
+NO_TAX = {"disabled_reason": None, "enabled": False, "liability": None, "provider": None, "status": None}
+
+
+def _blank(world: World, customer: Object, subscription: Object | None, reason: str) -> Object:
+    nulls: dict[str, Any] = dict.fromkeys(NULLS)
+    return nulls | {
+        "id": world.new_id("invoice"),
+        "object": "invoice",
+        "amount_overpaid": 0,
+        "amount_paid": 0,
+        "amount_shipping": 0,
+        "attempt_count": 0,
+        "attempted": False,
+        "auto_advance": subscription is not None,
+        "automatic_tax": dict(NO_TAX),
+        "billing_reason": reason,
+        "collection_method": "charge_automatically",
+        "created": world.now,
+        "currency": subscription["currency"] if subscription else customer["currency"] or "usd",
+        "customer": customer["id"],
+        **{f"customer_{name}": customer[name] for name in ("address", "email", "name", "phone", "shipping")},
+        "customer_tax_exempt": "none",
+        "customer_tax_ids": [],
+        "default_tax_rates": [],
+        "footer": customer["invoice_settings"]["footer"],
+        "issuer": {"type": "self"},
+        "livemode": False,
+        "metadata": {},
+        "parent": _parent(subscription) if subscription else None,
+        "payment_settings": {"default_mandate": None, "payment_method_options": None, "payment_method_types": None},
+        "period_end": world.now,
+        "period_start": world.now,
+        "post_payment_credit_notes_amount": 0,
+        "pre_payment_credit_notes_amount": 0,
+        "status": "draft",
+        "status_transitions": dict.fromkeys(("finalized_at", "marked_uncollectible_at", "paid_at", "voided_at")),
+        "test_clock": world.clock.id,
+        "total_pretax_credit_amounts": [],
+        "total_taxes": [],
+    }
+
+
+def _parent(subscription: Object) -> Object:
+    details = {"metadata": dict(subscription["metadata"]), "subscription": subscription["id"]}
+    return {"quote_details": None, "subscription_details": details, "type": "subscription_details"}

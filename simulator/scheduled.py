@@ -1,0 +1,24 @@
+"""The scheduled actions by name. State files hold the names, so they stay as they are."""
+
+from collections.abc import Callable
+
+from .api import checkout_sessions, subscription_schedules
+from .billing import discounts, lifecycle, payments, schedules
+from .world import World
+
+ACTIONS: dict[str, Callable[[World, str, int], None]] = {
+    "answer_of_bank": payments.receive_bank_answer,
+    "answer_of_bank_for_session": checkout_sessions.receive_bank_answer,
+    "begin_phase": subscription_schedules.begin_phase,
+    "cancel": lifecycle.cancel_as_scheduled,
+    "complete_schedule": schedules.complete,
+    "end_offer": discounts.deactivate,
+    "end_pause_of_collection": lifecycle.end_pause_of_collection,
+    "expire": lifecycle.expire,
+    "expire_session": checkout_sessions.expire_when_due,
+    "finalize": lifecycle.finalize,
+    "renew": lifecycle.renew,
+    "retry": payments.retry,
+    "tell_of_schedule_end": schedules.announce_end,
+    "tell_of_trial_end": lifecycle.announce_trial_end,
+}

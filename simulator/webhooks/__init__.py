@@ -1,0 +1,1 @@
+"""Webhooks: destinations, event payloads and versions, and deliveries with retries."""

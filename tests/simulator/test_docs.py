@@ -1,0 +1,128 @@
+"""docs/simulator.md lists what the simulator supports, no more and no less."""
+
+import dataclasses
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import requests
+from harness import open_shop, sdk
+
+import corkage
+from corkage.simulator import ApiFaults, Simulator
+from corkage.simulator.api import ROUTES
+from corkage.simulator.test_cards import INSTRUMENTS
+from corkage.simulator.webhooks.faults import DeliveryFaults
+
+DOCUMENT = (Path(corkage.__file__).parent / "docs/simulator.md").read_text()
+
+
+def part(marker):
+    """Return the text after a marker, up to an empty line."""
+    return DOCUMENT.split(f"<!-- {marker} -->\n")[1].split("\n\n")[0]
+
+
+def table(marker):
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in part(marker).splitlines()[2:]]
+
+
+def outcome_of(instrument):
+    """Return the outcome of a charge in the words of the document."""
+    if instrument.type != "card":
+        return f"pending for days, then {'failed' if instrument.declines else 'paid'}"
+    if instrument.authenticates:
+        always = instrument.authenticates == "always"
+        when = "when the customer confirms each payment" if always else "once the customer has confirmed"
+        return f"paid, {when} to the bank"
+    how = {"attach": "declined when attached", "charge": "attached, then declined at each charge"}
+    return f"{how[instrument.declines]}: `{instrument.decline_code}`" if instrument.declines else "paid"
+
+
+def test_every_test_card_and_account_is_listed_with_its_outcome():
+    listed = [(number, name.strip("`"), what) for number, name, what in table("instruments")]
+
+    named = {name: name if name.startswith("pm_") else "" for name in INSTRUMENTS}
+    assert listed == [(each.number, named[name], outcome_of(each)) for name, each in INSTRUMENTS.items()]
+
+
+def test_every_supported_route_is_listed_and_no_other():
+    cells = " ".join(routes for _, routes in table("routes"))
+    listed = [
+        (method, path) for methods, path in re.findall(r"`([A-Z ]+) (/\S+)`", cells) for method in methods.split()
+    ]
+
+    assert sorted(listed) == sorted((route.method, route.path) for route in ROUTES)
+
+
+@pytest.mark.parametrize(("marker", "faults"), [("delivery-faults", DeliveryFaults), ("api-faults", ApiFaults)])
+def test_every_fault_is_listed_and_no_other(marker, faults):
+    assert [name.strip("`") for name, _ in table(marker)] == [each.name for each in dataclasses.fields(faults)]
+
+
+def test_the_control_pages_commands_work():
+    if shutil.which("curl") is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("install curl")
+    with Simulator() as simulator:
+        shop = open_shop(simulator, sdk(simulator))
+        shop.subscribe(shop.customer())
+        commands = [line for line in DOCUMENT.splitlines() if line.startswith("curl")]
+        for command in commands:
+            run = subprocess.run(
+                shlex.split(command.replace("http://127.0.0.1:12111", simulator.url)),
+                capture_output=True,
+                text=True,
+                timeout=30,
+            )
+            assert "error" not in json.loads(run.stdout), command
+        assert len(commands) == 4
+        assert simulator.deliveries.faults.loss == 0.2
+        assert simulator.rules.after_retries == "unpaid"
+        assert shop.client.v1.events.list().data[0].type == "test_helpers.test_clock.ready"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "params"),
+    [
+        ("POST", "/v1/payment_intents", {"amount": 100}),
+        ("POST", "/v1/setup_intents", {}),
+        ("POST", "/v1/refunds", {}),
+        ("POST", "/v1/checkout/sessions", {"mode": "setup", "line_items[0][price]": "price_1"}),
+        ("POST", "/v1/invoices", {"customer": "cus_1", "collection_method": "send_invoice"}),
+        ("POST", "/v1/credit_notes", {}),
+        ("POST", "/v1/invoices/create_preview", {"customer": "cus_1"}),
+        ("POST", "/v1/quotes", {}),
+        ("POST", "/v1/payment_links", {}),
+        ("POST", "/v1/plans", {}),
+        ("POST", "/v1/customers", {"coupon": "c"}),
+        ("POST", "/v1/customers", {"tax[ip_address]": "1.1.1.1"}),
+        ("POST", "/v1/tax_rates", {}),
+        ("POST", "/v1/shipping_rates", {}),
+        ("POST", "/v1/billing/meters", {}),
+        ("POST", "/v1/prices", {"currency": "usd", "unit_amount": "1", "tiers_mode": "graduated"}),
+        ("POST", "/v1/prices", {"currency": "usd", "unit_amount": "1", "recurring[usage_type]": "metered"}),
+        ("GET", "/v1/subscription_items", {"subscription": "sub_1"}),
+        ("POST", "/v1/subscription_schedules", {"customer": "c", "phases[0][x]": "1", "from_subscription": "sub_1"}),
+        ("POST", "/v1/subscription_schedules/sub_sched_1", {"phases[0][items][0][price]": "price_1"}),
+        ("GET", "/v1/customers/search", {"query": "email:'a'"}),
+        ("GET", "/v1/entitlements/active_entitlements", {"customer": "cus_1"}),
+        ("POST", "/v1/accounts", {}),
+    ],
+)
+def test_every_unsupported_route_in_the_document_is_refused(simulator, method, path, params):
+    where = {"params" if method == "GET" else "data": params}
+    answer = requests.request(method, simulator.url + path, auth=(simulator.api_key, ""), timeout=5, **where)
+
+    assert answer.status_code in (400, 404)
+    assert "the simulator does not support it" in answer.json()["error"]["message"]
+    assert simulator.world.all("event") == []
+
+
+def test_every_page_that_the_document_names_exists(simulator):
+    for path in ("/c/pay/x", "/p/session/x", "/i/x"):
+        answer = requests.get(simulator.url + path, timeout=5)
+        assert (answer.status_code, answer.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
