@@ -177,12 +177,12 @@ def _simulate(options: argparse.Namespace) -> int:
 
 
 def _work(options: argparse.Namespace) -> int:
-    with opened() as billing:
+    with opened() as service:
         if options.once:
-            work = billing.work_once()
+            work = service.work_once()
             print(f"{work.converged} customers converged, {work.failed} failed")
             return FAILED if work.failed else OK
-        billing.run_worker()
+        service.run_worker()
     return OK
 
 

@@ -1,12 +1,12 @@
-"""The route table: which handler answers what, and what is said where there is none."""
+"""The route table: which handler answers which address."""
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import bottle
 
 from .admin.handlers import act_as_admin, show_admin
+from .config import Config
 from .errors import MethodNotAllowed, NotFound
 from .handlers.access import show_access
 from .handlers.checkout import start_checkout
@@ -17,11 +17,9 @@ from .handlers.portal import open_portal
 from .handlers.responses import ErrorsToResponses
 from .handlers.returning import come_back
 from .handlers.webhook import receive_webhook
+from .service import Service
 
-if TYPE_CHECKING:
-    from .billing_app import Billing
-
-Handler = Callable[["Billing"], bottle.HTTPResponse]
+Handler = Callable[[Service], bottle.HTTPResponse]
 
 ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/checkout", start_checkout),
@@ -39,16 +37,18 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
 )
 
 
-def create_app(billing: "Billing") -> bottle.Bottle:
-    """Make the WSGI app: every route, and an answer in our own shape for what is no route.
+def create_app(config: Config, current_service: Callable[[], Service]) -> bottle.Bottle:
+    """Return the WSGI app: every route, and an answer in our own shape for any other address.
 
-    The operator's page is none without a token to open it.
+    There is no operator's page without a token to open it.
+
+    Shape   current_service: returns the Service of this process, which is another one after a fork
     """
     app = bottle.Bottle()
-    app.install(ErrorsToResponses(billing))
-    routes = [each for each in ROUTES if billing.config.admin_token or each[1] != ADMIN]
+    app.install(ErrorsToResponses(current_service))
+    routes = [each for each in ROUTES if config.admin_token or each[1] != ADMIN]
     for method, rule, handler in routes:
-        app.route(rule, method, functools.partial(_handle, billing, handler), name=f"{method} {rule}")
+        app.route(rule, method, functools.partial(_handle, current_service, handler), name=f"{method} {rule}")
     for rule in {rule for _, rule, _ in routes}:
         app.route(rule, "ANY", _refuse_method)
     for rule in ("/", r"/<path:re:[\s\S]+>"):  # a line break in an address is none of Bottle's business either
@@ -56,9 +56,10 @@ def create_app(billing: "Billing") -> bottle.Bottle:
     return app
 
 
-def _handle(billing: "Billing", handler: Handler) -> bottle.HTTPResponse:
-    billing.start()
-    return handler(billing)
+def _handle(current_service: Callable[[], Service], handler: Handler) -> bottle.HTTPResponse:
+    service = current_service()
+    service.start()
+    return handler(service)
 
 
 def _refuse_method() -> bottle.HTTPResponse:

@@ -10,9 +10,9 @@ from ..errors import BillingError
 from ..identity import Identity
 from ..models import Notice
 from ..notices import outbox
+from ..service import Service
 
 if TYPE_CHECKING:
-    from ..billing_app import Billing
     from ..pages.words import Words
 
 log = logging.getLogger("corkage.admin")
@@ -26,43 +26,43 @@ class Outcome(NamedTuple):
     reason: str = ""
 
 
-def repair(billing: "Billing", what: str, to: dict[str, str], words: "Words") -> Outcome:
+def repair(service: Service, what: str, to: dict[str, str], words: "Words") -> Outcome:
     """Do it, and tell what came of it. What Stripe or we refuse is an outcome as well, and is logged."""
     log.info("the operator asks for %s of %s", what, to)
     try:
-        outcome = REPAIRS[what](billing, to, words)
+        outcome = REPAIRS[what](service, to, words)
     except BillingError as error:
         outcome = Outcome(False, words.gettext(error.sentence), f"{error.code}: {error}")
     log.info("%s of %s: %s", what, to, "done" if outcome.is_done else outcome.reason or "in vain")
     return outcome
 
 
-def _sync(billing: "Billing", to: dict[str, str], words: "Words") -> Outcome:
-    before = billing.access(to["user"])
-    return _compared(before, billing.sync(to["user"]), words)
+def _sync(service: Service, to: dict[str, str], words: "Words") -> Outcome:
+    before = service.access(to["user"])
+    return _compared(before, service.sync(to["user"]), words)
 
 
-def _link(billing: "Billing", to: dict[str, str], words: "Words") -> Outcome:
+def _link(service: Service, to: dict[str, str], words: "Words") -> Outcome:
     try:
         user_id = Identity(to["user"]).user_id
     except ValueError as error:
         return Outcome(False, words.gettext("There can be no such user."), str(error))
-    before = billing.access(user_id)
-    with billing.stripe_slot():
-        billing.converger.link(user_id, to["customer"], time.time())
-    return _compared(before, billing.access(user_id), words)
+    before = service.access(user_id)
+    with service.stripe_slot():
+        service.converger.link(user_id, to["customer"], time.time())
+    return _compared(before, service.access(user_id), words)
 
 
-def _replay(billing: "Billing", to: dict[str, str], words: "Words") -> Outcome:
+def _replay(service: Service, to: dict[str, str], words: "Words") -> Outcome:
     from ..sync.replay import find, is_left, replay
 
-    with billing.stripe_slot():
-        found = find(billing.gateway, to["event"])
+    with service.stripe_slot():
+        found = find(service.gateway, to["event"])
         if found is None:
             return Outcome(False, words.gettext("Neither Stripe, which tells 30 days, nor this file knows the event."))
         if is_left(found):
             return Outcome(False, words.gettext("The event says nothing about anything that is held here."))
-        (row,) = replay(billing.worker, [found], time.time())
+        (row,) = replay(service.worker, [found], time.time())
     if row.applied_at is None:
         return Outcome(
             False, words.gettext("It could not be applied yet, and is tried again by itself."), row.error or ""
@@ -70,7 +70,7 @@ def _replay(billing: "Billing", to: dict[str, str], words: "Words") -> Outcome:
     return Outcome(True, words.gettext("The event is applied: %(outcome)s.", outcome=row.outcome))
 
 
-def _resend(_billing: "Billing", to: dict[str, str], words: "Words") -> Outcome:
+def _resend(_service: Service, to: dict[str, str], words: "Words") -> Outcome:
     now = time.time()
     if not outbox.present_receivers(now):
         return Outcome(False, words.gettext("There is nobody to be told of changes."))
@@ -91,7 +91,7 @@ def _short(access: Access) -> str:
     return f"{access.reason} ({access.plan})" if access.plan else access.reason
 
 
-REPAIRS: dict[str, Callable[["Billing", dict[str, str], "Words"], Outcome]] = {
+REPAIRS: dict[str, Callable[[Service, dict[str, str], "Words"], Outcome]] = {
     "sync": _sync,
     "link": _link,
     "replay": _replay,

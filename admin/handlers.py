@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs
 
 import bottle
@@ -15,13 +15,11 @@ from ..handlers.health import health_of
 from ..handlers.responses import read_form
 from ..models import Customer, Price, User
 from ..notices import outbox
+from ..service import Service
 from ..sync import inbox
 from . import queries
 from .actions import REPAIRS, repair
 from .session import check_form, cookie_header, form_token, is_token, new_session, session_of, shows_session
-
-if TYPE_CHECKING:
-    from ..billing_app import Billing
 
 LIMIT = 50
 LONGEST_QUERY = 4000
@@ -35,23 +33,23 @@ log = logging.getLogger("corkage.admin")
 class Desk:
     """What a request to the operator's page is about, and how it is answered."""
 
-    def __init__(self, billing: "Billing") -> None:
+    def __init__(self, service: Service) -> None:
         from .rows import Describer
 
-        self.billing, self.environ, self.now = billing, bottle.request.environ, time.time()
-        self.visit = billing.pages.visit(self.environ)
+        self.service, self.environ, self.now = service, bottle.request.environ, time.time()
+        self.visit = service.pages.visit(self.environ)
         self.words = self.visit.words
-        self.describe = Describer(self.visit, billing.config.livemode, self.now)
-        self.session = session_of(billing.config, self.environ, self.now)
+        self.describe = Describer(self.visit, service.config.livemode, self.now)
+        self.session = session_of(service.config, self.environ, self.now)
         asked = parse_qs(self.environ.get("QUERY_STRING", "")[:LONGEST_QUERY])
         self.asked = {name: asked[name][0] for name in KEPT if name in asked}
         self.asked |= {name: self.asked[name].strip() for name in TYPED if name in self.asked}
 
     def page(self, view: str, title: str, status: int = 200, **values: Any) -> bottle.HTTPResponse:
         """Answer with one of the views, with what all of them use."""
-        secret = form_token(self.billing.config, self.session) if self.session else ""
+        secret = form_token(self.service.config, self.session) if self.session else ""
         all_of_them = {"form_token": secret, "asked": self.asked, "part": ""}
-        return self.billing.pages.private_page(f"admin-{view}", self.visit, all_of_them | values, title, status)
+        return self.service.pages.private_page(f"admin-{view}", self.visit, all_of_them | values, title, status)
 
     def sign_in(self, note: str = "") -> bottle.HTTPResponse:
         """Answer with the form to sign in, which leads to what was asked for."""
@@ -59,18 +57,18 @@ class Desk:
 
     def lead_to(self, address: str, session: str) -> bottle.HTTPResponse:
         """Lead there with the session in a cookie or, when it is empty, without one."""
-        cookie = cookie_header(self.billing.config, self.environ, session)
+        cookie = cookie_header(self.service.config, self.environ, session)
         return bottle.HTTPResponse("", 303, {"Location": address, "Cache-Control": "no-store", "Set-Cookie": cookie})
 
 
-def show_admin(billing: "Billing") -> bottle.HTTPResponse:
+def show_admin(service: Service) -> bottle.HTTPResponse:
     """Show users, one user's story, events or health, or ask before something is done; to the operator alone.
 
     Errors  DatabaseUnavailable, NotFound
     """
-    desk = Desk(billing)
+    desk = Desk(service)
     if desk.session is None:
-        had_one = shows_session(billing.config, desk.environ)
+        had_one = shows_session(service.config, desk.environ)
         return desk.sign_in(desk.words.gettext("Your sign-in has ended.") if had_one else "")
     for name, show in (("do", _ask), ("user", _show_user)):
         if name in desk.asked:
@@ -78,30 +76,30 @@ def show_admin(billing: "Billing") -> bottle.HTTPResponse:
     return SHOWN.get(desk.asked.get("show", ""), _show_users)(desk)
 
 
-def act_as_admin(billing: "Billing") -> bottle.HTTPResponse:
+def act_as_admin(service: Service) -> bottle.HTTPResponse:
     """Sign the operator in or out, examine, or do what was asked for and said yes to.
 
     Errors  CrossSite, InvalidBody, BodyTooLarge, TooManyGuesses, NotFound, DatabaseUnavailable
     """
-    desk = Desk(billing)
-    refuse_all_but_own_page(desk.environ, billing.config)
+    desk = Desk(service)
+    refuse_all_but_own_page(desk.environ, service.config)
     form = read_form()
     if form.get("do") == "sign_in":
         return _sign_in(desk, form.get("token", ""))
     if desk.session is None:
         return desk.sign_in(desk.words.gettext("Your sign-in has ended. Nothing was done."))
-    check_form(billing.config, desk.session, form.get("form_token", ""))
+    check_form(service.config, desk.session, form.get("form_token", ""))
     return POSTED.get(form.get("do", ""), _act)(desk, form)
 
 
 def _sign_in(desk: Desk, token: str) -> bottle.HTTPResponse:
-    config, address = desk.billing.config, str(desk.environ.get("REMOTE_ADDR", ""))
-    desk.billing.guesses.note(address, time.monotonic())
+    config, address = desk.service.config, str(desk.environ.get("REMOTE_ADDR", ""))
+    desk.service.sign_in_limit.note(address, time.monotonic())
     if not is_token(config, token):
         log.warning("somebody at %s showed another token than the operator's", address or "no address")
         return desk.sign_in(desk.words.gettext("That is not the token."))
     log.info("the operator signed in from %s", address or "no address")
-    desk.billing.guesses.forget(address)
+    desk.service.sign_in_limit.forget(address)
     return desk.lead_to(desk.visit.link("admin", **desk.asked), new_session(config, desk.now))
 
 
@@ -137,7 +135,7 @@ def _show_user(desk: Desk) -> bottle.HTTPResponse:
     from ..pages.state import state_of
 
     user_id = desk.asked["user"]
-    access, user = desk.billing.access(user_id), User.get_or_none(User.id == user_id)
+    access, user = desk.service.access(user_id), User.get_or_none(User.id == user_id)
     held = queries.customers_of(user_id)
     ended = [row.ended_at for _, rows in held for row in rows if user and row.id == user.subscription_id]
     tone, sentence = state_of(access, ended[0] if ended else None, desk.words)
@@ -201,14 +199,14 @@ def _examine(desk: Desk, _form: dict[str, str]) -> bottle.HTTPResponse:
     from ..health import doctor
 
     try:
-        with desk.billing.stripe_slot():
-            return _health(desk, doctor.examine(desk.billing.worker, desk.now))
+        with desk.service.stripe_slot():
+            return _health(desk, doctor.examine(desk.service.worker, desk.now))
     except BillingError as error:
         return _health(desk, [doctor.Finding(f"{error.code}: {error}", "corkage doctor")])
 
 
 def _health(desk: Desk, findings: list[Any] | None) -> bottle.HTTPResponse:
-    facts = health_of(desk.billing, desk.now)
+    facts = health_of(desk.service, desk.now)
     return desk.page(
         "health",
         desk.words.gettext("Health"),
@@ -247,7 +245,7 @@ def _act(desk: Desk, form: dict[str, str]) -> bottle.HTTPResponse:
     what = form.get("do", "")
     if what not in REPAIRS or not all(form.get(name) for name in ACTS[what].fields):
         raise NotFound(f"the operator's page does no {what!r} to nothing")
-    outcome = repair(desk.billing, what, {name: form[name] for name in ACTS[what].fields}, desk.words)
+    outcome = repair(desk.service, what, {name: form[name] for name in ACTS[what].fields}, desk.words)
     title = desk.words.gettext("Done") if outcome.is_done else desk.words.gettext("That did not work")
     return desk.page("done", title, outcome=outcome, user=form.get("user", ""))
 

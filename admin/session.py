@@ -3,47 +3,16 @@
 import hmac
 import re
 import secrets
-import threading
-from collections import deque
 from typing import Any
 
 from ..config import Config
 from ..cookies import values_of
-from ..errors import CrossSite, TooManyGuesses
+from ..errors import CrossSite
 
 COOKIE = "__Host-corkage-admin"
 COOKIE_ON_PLAIN_HTTP = "corkage-admin"
 LASTS_SECONDS = 8 * 3600
-GUESSES, WITHIN_SECONDS = 5, 60
-MOST_ADDRESSES = 10_000
 SESSION = re.compile(r"([0-9]{1,12})\.[0-9a-f]{32}\.[0-9a-f]{64}")  # what new_session() makes
-
-
-class Guesses:
-    """Counts the tries to sign in, by address, until one is right."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._tried: dict[str, deque[float]] = {}
-
-    def note(self, address: str, now: float) -> None:
-        """Note a try, before it is looked at: many at once are counted like many in turn.
-
-        Units   now: seconds of a clock that nobody sets back, or nobody could sign in until it catches up
-        Errors  TooManyGuesses for the sixth within a minute
-        """
-        with self._lock:
-            if len(self._tried) > MOST_ADDRESSES:
-                self._tried = {who: times for who, times in self._tried.items() if times[-1] > now - WITHIN_SECONDS}
-            times = self._tried.setdefault(address, deque(maxlen=GUESSES))
-            if len(times) == GUESSES and times[0] > now - WITHIN_SECONDS:
-                raise TooManyGuesses(f"{GUESSES} wrong tokens from {address} within {WITHIN_SECONDS} s")
-            times.append(now)
-
-    def forget(self, address: str) -> None:
-        """Forget the tries of an address that has shown the token."""
-        with self._lock:
-            self._tried.pop(address, None)
 
 
 def is_token(config: Config, shown: str) -> bool:

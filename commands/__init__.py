@@ -1,11 +1,13 @@
-"""What an operator does, a file for each; cli.py says how it is asked for."""
+"""The commands, a file for each. cli.py defines their arguments."""
 
 import logging
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 from ..billing_app import Billing
 from ..config import Config
+from ..service import Service
 
 OK, FAILED, MISCONFIGURED = 0, 1, 2
 
@@ -18,6 +20,8 @@ def configured() -> Config:
     return config
 
 
-def opened() -> "closing[Billing]":
-    """Open the file beside whoever serves it, without a worker of one's own."""
-    return closing(Billing(replace(configured(), worker="off")))
+@contextmanager
+def opened() -> Iterator[Service]:
+    """Open the database beside a running server, without a worker of one's own."""
+    with closing(Billing(replace(configured(), worker="off"))) as billing:
+        yield billing.service

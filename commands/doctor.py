@@ -14,8 +14,8 @@ def examine(_options: argparse.Namespace) -> int:
 
     path = os.path.abspath(configured().database)
     try:
-        with opened() as billing:
-            findings = doctor.examine(billing.worker, time.time())
+        with opened() as service:
+            findings = doctor.examine(service.worker, time.time())
     except DatabaseUnavailable as error:  # already where it is opened, which writes
         findings = [doctor.unavailable(str(error), path)]
     wrong = [each for each in findings if each.mend]

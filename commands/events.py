@@ -36,9 +36,9 @@ def replay(options: argparse.Namespace) -> int:
     from ..sync.replay import replay
 
     now = time.time()
-    with opened() as billing:
-        events = _asked_for(options, billing.worker, now)
-        rows = replay(billing.worker, events or [], now)
+    with opened() as service:
+        events = _asked_for(options, service.worker, now)
+        rows = replay(service.worker, events or [], now)
         for row in rows:
             print(_line(row, now))
         if events == []:

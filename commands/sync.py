@@ -19,10 +19,10 @@ def sync(options: argparse.Namespace) -> int:
     """Resync, with a bar for who looks on; 1 when it broke off, or some customer could not be compared."""
     from ..sync.resync import resync
 
-    with opened() as billing, Bar() as bar:
-        billing.worker.check_account()
+    with opened() as service, Bar() as bar:
+        service.worker.check_account()
         try:
-            report = resync(billing.worker.converger, time.time(), writes=not options.dry_run, progress=bar)
+            report = resync(service.worker.converger, time.time(), writes=not options.dry_run, progress=bar)
         except KeyboardInterrupt:
             print("\nBroken off. What was done stays; run it again within the hour to go on.", file=sys.stderr)
             return FAILED

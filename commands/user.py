@@ -13,23 +13,23 @@ from .words import moment
 
 def show(options: argparse.Namespace) -> int:
     """Tell whether this user may in, why, and what that rests on."""
-    with opened() as billing:
-        _print_user(billing.access(options.user))
+    with opened() as service:
+        _print_user(service.access(options.user))
     return OK
 
 
 def link(options: argparse.Namespace) -> int:
     """Give a Stripe customer to a user, and tell what came of it."""
-    with opened() as billing:
-        billing.worker.converger.link(Identity(options.user).user_id, options.customer, time.time())
-        _print_user(billing.access(options.user))
+    with opened() as service:
+        service.worker.converger.link(Identity(options.user).user_id, options.customer, time.time())
+        _print_user(service.access(options.user))
     return OK
 
 
 def forget(options: argparse.Namespace) -> int:
     """Cancel what the user pays for, and forget them, at Stripe and here."""
-    with opened() as billing:
-        billing.forget(options.user)
+    with opened() as service:
+        service.forget(options.user)
     print(f"{options.user} is forgotten")
     return OK
 

@@ -2,24 +2,21 @@
 
 import hashlib
 import json
-from typing import TYPE_CHECKING
 
 import bottle
 
 from ..cookies import BLANKS
+from ..service import Service
 from .responses import json_response
 
-if TYPE_CHECKING:
-    from ..billing_app import Billing
 
-
-def show_access(billing: "Billing") -> bottle.HTTPResponse:
+def show_access(service: Service) -> bottle.HTTPResponse:
     """Answer the signed-in user's access row as JSON, or 304 when it is what the caller has.
 
     Errors  NotConfigured, NotSignedIn, InvalidToken, DatabaseUnavailable
     """
-    identity = billing.signed_in(bottle.request.environ)
-    body = json.dumps(billing.access(identity.user_id)._asdict())
+    identity = service.signed_in(bottle.request.environ)
+    body = json.dumps(service.access(identity.user_id)._asdict())
     tag = f'"{hashlib.sha256(body.encode()).hexdigest()[:32]}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Authorization, Cookie"}
     known = bottle.request.environ.get("HTTP_IF_NONE_MATCH", "").split(",")

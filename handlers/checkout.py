@@ -1,19 +1,16 @@
-"""POST /checkout: a signed-in user wants a plan; send them where that is done."""
-
-from typing import TYPE_CHECKING
+"""POST /checkout: a signed-in user wants a plan."""
 
 import bottle
 
 from ..errors import UnknownPlan
+from ..service import Service
 from .csrf import refuse_cross_site
 from .responses import OUR_PAGES, lead_to, read_form
-
-if TYPE_CHECKING:
-    from ..billing_app import Billing
+from .urls import own_url
 
 
-def start_checkout(billing: "Billing") -> bottle.HTTPResponse:
-    """Lead to Stripe's Checkout or, for a subscriber, to the portal.
+def start_checkout(service: Service) -> bottle.HTTPResponse:
+    """Redirect to Stripe's Checkout or, for a subscriber, to the portal.
 
     The body names a plan and, from our own pages, that the way back leads there; nothing else counts.
 
@@ -21,11 +18,11 @@ def start_checkout(billing: "Billing") -> bottle.HTTPResponse:
             UnknownPlan, CheckoutInProgress, Busy; StripeError
     """
     environ = bottle.request.environ
-    refuse_cross_site(environ, billing.config)
-    identity = billing.signed_in(environ)
+    identity = service.signed_in(environ)
+    refuse_cross_site(environ, service.config)
     form = read_form()
     plan = form.get("plan")
     if not plan:
         raise UnknownPlan("the body names no plan")
-    own_url, is_ours = billing.own_url(environ), form.get("from") == OUR_PAGES
-    return lead_to(billing.checkout_url(identity, plan, billing_url=own_url, to_our_pages=is_ours), billing)
+    here, is_ours = own_url(environ, service.config), form.get("from") == OUR_PAGES
+    return lead_to(service.checkout_url(identity, plan, here, to_our_pages=is_ours), service)

@@ -1,4 +1,4 @@
-"""What a browser's request must show before it may do anything in a user's name."""
+"""Cross-site request forgery: what a browser's POST must show before it may act for a user, and CORS."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ def refuse_all_but_own_page(environ: dict[str, Any], config: Config) -> None:
 
 
 def is_known_origin(origin: str | None, config: Config) -> bool:
-    """Tell whether an Origin header names the product's pages, or ours."""
+    """Return whether an Origin header names the product's pages, or ours."""
     own = {origin_of(config.billing_url)} if config.billing_url else set()
     return origin in config.frontend_origins | own
 

@@ -1,56 +1,53 @@
 """GET /health: is everything in order, for an operator or a load balancer."""
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import bottle
 
 from .. import storage
 from ..errors import DatabaseUnavailable
 from ..notices import outbox
+from ..service import Service
 from ..sync import inbox
 from .responses import json_response
-
-if TYPE_CHECKING:
-    from ..billing_app import Billing
-
 
 UNREADABLE = "the database cannot be read"
 UNWRITABLE = "nothing can be written to the database"
 
 
-def show_health(billing: "Billing") -> bottle.HTTPResponse:
+def show_health(service: Service) -> bottle.HTTPResponse:
     """Answer 200 while nothing is wrong, else 503 with what is. Wrong is: the database cannot be read or written, the
     worker's thread died, or every webhook of Stripe's is refused.
 
-    Shape   backlog counts events not yet applied, failing those of them that were tried in vain;
+    Shape   backlog counts events not yet applied, failing those of them that failed at least once;
             oldest_pending_seconds is the age of the oldest of them, 0 when there is none;
-            notices counts those not yet taken by whom they are for, in the same way;
-            left counts the webhooks since the start that were answered and changed nothing, by reason;
+            notices counts those not yet delivered, in the same way;
+            left counts the webhooks since the start that were answered 200 and changed nothing, by reason;
             problems: what is wrong, a sentence each; last_database_error and last_refused_webhook: since the start,
             `{"at", "reason"}` or null, of what is over, too
     """
     try:
-        facts = health_of(billing, time.time())
+        facts = health_of(service, time.time())
     except DatabaseUnavailable as error:
         storage.note(error)
-        facts = _status([f"{UNREADABLE}: {error}"]) | _last(billing)
+        facts = _status([f"{UNREADABLE}: {error}"]) | _last(service)
     return json_response(facts, 200 if facts["status"] == "ok" else 503)
 
 
-def health_of(billing: "Billing", now: float) -> dict[str, Any]:
-    """Tell what an operator is to know, with the database as it is now.
+def health_of(service: Service, now: float) -> dict[str, Any]:
+    """Return what an operator must know, from the database as it is now.
 
     Errors  DatabaseUnavailable
     """
     backlog, notices = inbox.backlog(now)._asdict(), outbox.backlog(now)._asdict()
-    worker = billing.worker_state()
-    left = {"worker": worker, **backlog, "notices": notices, "left": billing.left}
-    return _status(_problems(billing, worker, now)) | left | _last(billing)
+    worker = service.worker_state()
+    left = {"worker": worker, **backlog, "notices": notices, "left": service.ignored}
+    return _status(_problems(service, worker, now)) | left | _last(service)
 
 
-def _problems(billing: "Billing", worker: str, now: float) -> list[str]:
-    unwritable, refusing = billing.writable.problem(), billing.refusals.problem(now)
+def _problems(service: Service, worker: str, now: float) -> list[str]:
+    unwritable, refusing = service.writable.problem(), service.refusals.problem(now)
     return [
         *(["the worker's thread died, and nothing is applied: restart Corkage"] if worker == "stopped" else []),
         *([f"{UNWRITABLE}: {unwritable}"] if unwritable else []),
@@ -62,9 +59,9 @@ def _status(problems: list[str]) -> dict[str, Any]:
     return {"status": "failing" if problems else "ok", "problems": problems}
 
 
-def _last(billing: "Billing") -> dict[str, Any]:
+def _last(service: Service) -> dict[str, Any]:
     last = {
         "last_database_error": storage.current().trouble.last,
-        "last_refused_webhook": billing.refusals.last,
+        "last_refused_webhook": service.refusals.last,
     }
     return {name: dict(zip(("at", "reason"), each, strict=True)) if each else None for name, each in last.items()}

@@ -1,6 +1,6 @@
-"""Where the routes stand in a host's own URL space, and a WSGI middleware that puts them there."""
+"""The path of our routes among a host's own, and the WSGI middleware that puts them there."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -10,13 +10,12 @@ from ..errors import ConfigError
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from ..billing_app import Billing
 
 STANDARD_PATH = "/billing"
 
 
 def mount_path(config: Config) -> str:
-    """Tell the path that a host mounts the routes at: BILLING_URL's, or /billing.
+    """Return the path that a host mounts the routes at: BILLING_URL's, or /billing.
 
     Errors  ConfigError when BILLING_URL has no path: the routes would lie across the host's own
     """
@@ -29,8 +28,11 @@ def mount_path(config: Config) -> str:
     return path
 
 
-def middleware(billing: "Billing", app: "WSGIApplication", path: str) -> "WSGIApplication":
-    """Answer what lies below the path, and hand everything else to the app as it came."""
+def middleware(routes: "Callable[[], WSGIApplication]", app: "WSGIApplication", path: str) -> "WSGIApplication":
+    """Return an app that answers below the path by our routes, and hands everything else on unchanged.
+
+    Shape   routes: returns them; called at the first request, since making them loads Bottle
+    """
 
     def dispatch(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         asked = environ.get("PATH_INFO", "")
@@ -38,7 +40,7 @@ def middleware(billing: "Billing", app: "WSGIApplication", path: str) -> "WSGIAp
             return app(environ, start_response)
         here = environ.get("SCRIPT_NAME", "") + path
         inner = {**environ, "SCRIPT_NAME": here, "PATH_INFO": asked.removeprefix(path)}
-        answer: Iterable[bytes] = billing.wsgi(inner, start_response)
+        answer: Iterable[bytes] = routes()(inner, start_response)
         return answer
 
     return dispatch

@@ -6,92 +6,93 @@ from typing import TYPE_CHECKING, Any
 import bottle
 
 from ..errors import BillingError, NotConfigured, NotFound
+from ..service import Service
+from .urls import own_url, sign_in_url
 
 if TYPE_CHECKING:
-    from ..billing_app import Billing
     from ..pages.page import Visit
 
 log = logging.getLogger("corkage.pages")
 
 
-def show_pricing(billing: "Billing") -> bottle.HTTPResponse:
+def show_pricing(service: Service) -> bottle.HTTPResponse:
     """Show the plans, to anybody.
 
     Errors  DatabaseUnavailable
     """
-    return _show(billing, "pricing")
+    return _show(service, "pricing")
 
 
-def show_account(billing: "Billing") -> bottle.HTTPResponse:
+def show_account(service: Service) -> bottle.HTTPResponse:
     """Show the signed-in user's plan, how it stands, and the latest invoices.
 
     Errors  NotSignedIn, InvalidToken, NotConfigured, DatabaseUnavailable
     """
-    return _show(billing, "account")
+    return _show(service, "account")
 
 
-def show_cancel(billing: "Billing") -> bottle.HTTPResponse:
+def show_cancel(service: Service) -> bottle.HTTPResponse:
     """Receive who left Checkout without buying: say that nothing happened, and show the plans again.
 
     Errors  DatabaseUnavailable
     """
-    return _show(billing, "pricing", nothing_bought=True)
+    return _show(service, "pricing", nothing_bought=True)
 
 
-def show_style(billing: "Billing") -> bottle.HTTPResponse:
+def show_style(service: Service) -> bottle.HTTPResponse:
     """Answer with the one stylesheet."""
-    return billing.pages.style(bottle.request.query.get("v", ""))
+    return service.pages.style(bottle.request.query.get("v", ""))
 
 
-def fragment(billing: "Billing", view: str, environ: dict[str, Any], base: str | None) -> str:
+def fragment(service: Service, view: str, environ: dict[str, Any], base: str | None) -> str:
     """Make the inside of a page, for a page of the host's.
 
     Errors  NotFound for another view; NotConfigured when it is not said where our routes are; as the page's own
     """
     if view not in DESCRIBED:
         raise NotFound(f"no fragment {view!r}; there are {', '.join(DESCRIBED)}")
-    base = base or billing.config.billing_url
+    base = base or service.config.billing_url
     if base is None:
         raise NotConfigured("set BILLING_URL to where Corkage is reached: a fragment's buttons lead there")
-    visit = billing.pages.visit(environ, base, is_whole=False)
-    return billing.pages.fragment(view, visit, DESCRIBED[view](billing, visit, environ))
+    visit = service.pages.visit(environ, base, is_whole=False)
+    return service.pages.fragment(view, visit, DESCRIBED[view](service, visit, environ))
 
 
-def _show(billing: "Billing", view: str, **more: object) -> bottle.HTTPResponse:
+def _show(service: Service, view: str, **more: object) -> bottle.HTTPResponse:
     environ = bottle.request.environ
     if bottle.request.query.get("fragment"):
-        inside = fragment(billing, view, environ, billing.own_url(environ))
-        return bottle.HTTPResponse(inside, 200, billing.pages.headers | {"Cache-Control": "no-store"})
-    visit = billing.pages.visit(environ)
-    page = billing.pages.page(view, visit, DESCRIBED[view](billing, visit, environ) | more)
+        inside = fragment(service, view, environ, own_url(environ, service.config))
+        return bottle.HTTPResponse(inside, 200, service.pages.headers | {"Cache-Control": "no-store"})
+    visit = service.pages.visit(environ)
+    page = service.pages.page(view, visit, DESCRIBED[view](service, visit, environ) | more)
     if view == "pricing":
         page.set_header("Cache-Control", "private, no-cache")  # so that Back shows it at once
     return page
 
 
-def _pricing(billing: "Billing", visit: "Visit", environ: dict[str, Any]) -> dict[str, Any]:
+def _pricing(service: Service, visit: "Visit", environ: dict[str, Any]) -> dict[str, Any]:
     from ..pages.offers import PriceList, visitor_of
 
-    billing.learn_prices()
-    identity = billing.visitor(environ)
-    visitor = visitor_of(billing.access(identity.user_id) if identity else None)
-    prices = PriceList(billing.config.plans, billing.catalogue.sold())
+    service.learn_prices()
+    identity = service.visitor(environ)
+    visitor = visitor_of(service.access(identity.user_id) if identity else None)
+    prices = PriceList(service.config.plans, service.catalogue.sold())
     return {
         "pricing": prices.describe(visitor, visit.wanted, visit.words),
-        "sign_in_url": billing.sign_in_url(environ),
+        "sign_in_url": sign_in_url(environ, service.config),
         "is_signed_in": identity is not None,
         "nothing_bought": False,
     }
 
 
-def _account(billing: "Billing", visit: "Visit", environ: dict[str, Any]) -> dict[str, Any]:
+def _account(service: Service, visit: "Visit", environ: dict[str, Any]) -> dict[str, Any]:
     from ..pages.account import describe_account, describe_invoices
 
-    identity = billing.signed_in(environ)
+    identity = service.signed_in(environ)
     if visit.wanted.get("from") == "portal":
-        _try(lambda: billing.look_again(identity.user_id))
-    account = describe_account(billing.access(identity.user_id), billing.config.plans, visit.words)
-    invoices = _try(lambda: billing.invoices(identity.user_id)) if account.has_customer else ()
+        _try(lambda: service.look_again(identity.user_id))
+    account = describe_account(service.access(identity.user_id), service.config.plans, visit.words)
+    invoices = _try(lambda: service.invoices(identity.user_id)) if account.has_customer else ()
     return {
         "account": account,
         "who": identity.name or identity.email or identity.user_id,

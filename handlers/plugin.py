@@ -3,66 +3,67 @@
 import functools
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import bottle
 
 from ..access import Access
-from ..errors import BillingError, ConfigError, NotSignedIn
+from ..config import Config
+from ..errors import BillingError, NotSignedIn
 from ..identity import Identity
 from ..plans import Requirement
+from ..service import Service
 from .mounting import mount_path
 from .responses import refusal
 
-if TYPE_CHECKING:
-    from ..billing_app import Billing
-
 Callback = Callable[..., Any]
+CurrentService = Callable[[], Service]
+"""Returns the Service of this process, which is another one after a fork."""
 
 NOBODY = Access("", allowed=False, reason="not_signed_in")
 
 
-def mount(billing: "Billing", app: bottle.Bottle, routes: bottle.Bottle) -> str | None:
-    """Mount the routes in the host's app, and tell at which path; None where the host has mounted them itself.
+def mount(config: Config, app: bottle.Bottle, routes: bottle.Bottle, mounted_by_host: bottle.Bottle) -> str | None:
+    """Mount the routes in the host's app, and return the path; None where the host has mounted them itself.
 
-    Errors  ConfigError when the plugin is in this app already, or BILLING_URL has no path
+    Errors  ConfigError when BILLING_URL has no path
     """
-    if billing in app.plugins:
-        raise ConfigError(["app.install(billing): it is installed in this app already"])
-    if any(route.app is billing.wsgi for route in app.routes):
+    if any(route.app is mounted_by_host for route in app.routes):
         return None
-    path = mount_path(billing.config)
+    path = mount_path(config)
     app.mount(f"{path}/", routes)
     return path
 
 
-def give_access(billing: "Billing", callback: Callback) -> Callback:
-    """Give a handler that names an `access` parameter the caller's, and answer what Corkage raises in it."""
+def give_access(current_service: CurrentService, callback: Callback) -> Callback:
+    """Give a handler that names an `access` parameter the caller's, and answer the errors that Corkage raises in it."""
     wants_access = _names_access(callback)
 
     @functools.wraps(callback)
     def handle(*args: Any, **kwargs: Any) -> Any:
+        service = current_service()
         try:
-            billing.start()
+            service.start()
             if wants_access:
-                kwargs["access"] = _access_of_caller(billing)
+                kwargs["access"] = _access_of_caller(service)
             return callback(*args, **kwargs)
         except BillingError as error:
-            return _refuse(billing, error)
+            return _refuse(service, error)
 
     return handle
 
 
-def guard(billing: "Billing", wanted: Requirement, handler: Callback) -> Callback:
-    """Let only those through who meet the requirement: 401 for nobody, 402 for whoever has not paid for it."""
+def guard(current_service: CurrentService, wanted: Requirement, handler: Callback) -> Callback:
+    """Call the handler only for users who meet the requirement: 401 when nobody is signed in, 402 for the others."""
     wants_access = _names_access(handler)
 
     @functools.wraps(handler)
     def guarded(*args: Any, **kwargs: Any) -> Any:
+        service = current_service()
         try:
-            access = billing.admit(_caller(billing).user_id, *wanted.plans, feature=wanted.feature)
+            access = service.admit(_caller(service).user_id, wanted)
         except BillingError as error:
-            return _refuse(billing, error)
+            return _refuse(service, error)
         if wants_access:
             kwargs["access"] = access
         return handler(*args, **kwargs)
@@ -70,24 +71,27 @@ def guard(billing: "Billing", wanted: Requirement, handler: Callback) -> Callbac
     return guarded
 
 
-def _refuse(billing: "Billing", error: BillingError) -> bottle.HTTPResponse:
-    return refusal(error, bottle.request.route.rule, billing, billing.base_url)
+def _refuse(service: Service, error: BillingError) -> bottle.HTTPResponse:
+    return refusal(error, bottle.request.route.rule, service, service.base_url)
 
 
-def _caller(billing: "Billing") -> Identity:
-    return billing.signed_in(bottle.request.environ)
+def _caller(service: Service) -> Identity:
+    return service.signed_in(bottle.request.environ)
 
 
-def _access_of_caller(billing: "Billing") -> Access:
+def _access_of_caller(service: Service) -> Access:
     try:
-        return billing.access(_caller(billing).user_id)
-    except NotSignedIn:  # a token that proves nothing, too: a page for everybody is shown, as to nobody
+        return service.access(_caller(service).user_id)
+    except NotSignedIn:  # an invalid token, too: a public page is shown as to a visitor
         return NOBODY
 
 
 def _names_access(callback: Callback) -> bool:
-    """Look through decorators that tell what they wrap. Bottle's own way guesses, and takes a closure for one."""
+    """Return whether the function has an `access` parameter, also behind decorators that use functools.wraps.
+
+    Bottle's own inspection takes a closure for the function that it wraps.
+    """
     try:
         return "access" in inspect.signature(callback).parameters
-    except ValueError:  # something built in, which tells no parameters
+    except ValueError:  # some builtins have no signature
         return False

@@ -1,10 +1,10 @@
-"""The edge of the app: every answer leaves through here, and every error becomes one, in one shape."""
+"""Requests read and responses made, in one shape: every error becomes a response here."""
 
 import functools
 import json
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs
 
 import bottle
@@ -21,10 +21,9 @@ from ..errors import (
     ReturnAddressNamed,
     UntrustedProxy,
 )
+from ..service import Service
 from .csrf import ADMIN, cors_headers
-
-if TYPE_CHECKING:
-    from ..billing_app import Billing
+from .urls import sign_in_url
 
 LARGEST_FORM = 16 * 1024
 LARGEST_BODIES = {"/webhook": 1024 * 1024, "/checkout": LARGEST_FORM, "/portal": LARGEST_FORM, ADMIN: LARGEST_FORM}
@@ -36,7 +35,7 @@ log = logging.getLogger("corkage.http")
 
 
 class ErrorsToResponses:
-    """Bottle plugin: what a handler raises becomes a response, and a bug a 500 that explains nothing.
+    """Bottle plugin: an error of ours becomes its response, and a bug a 500 that explains nothing.
 
     A plugin, because in a mounted Bottle app hooks and error handlers never run.
     """
@@ -44,13 +43,13 @@ class ErrorsToResponses:
     name = "corkage-errors"
     api = 2
 
-    def __init__(self, billing: "Billing") -> None:
-        self.billing = billing
+    def __init__(self, current_service: Callable[[], Service]) -> None:
+        self._current_service = current_service
 
     def apply(self, callback: Callable[..., Any], route: bottle.Route) -> Callable[..., Any]:
         def guarded(*args: Any, **kwargs: Any) -> Any:
             response = self._answer(functools.partial(callback, *args, **kwargs), route.rule)
-            for name, value in cors_headers(bottle.request.environ, self.billing.config, route.rule).items():
+            for name, value in cors_headers(bottle.request.environ, self._current_service().config, route.rule).items():
                 response.set_header(name, value)
             vary = response.get_header("Vary")
             response.set_header("Vary", f"{vary}, Origin" if vary else "Origin")
@@ -62,14 +61,14 @@ class ErrorsToResponses:
         try:
             return handle()
         except BillingError as error:
-            return refusal(error, rule, self.billing)
+            return refusal(error, rule, self._current_service())
         except Exception:  # the outermost edge: a bug must not print itself into the page
             log.exception("%s failed", rule)
-            return error_response(BillingError("unexpected"), self.billing)
+            return error_response(BillingError("unexpected"), self._current_service())
 
 
-def refusal(error: BillingError, rule: str, billing: "Billing", base: str | None = None) -> bottle.HTTPResponse:
-    """Answer with the error, and tell the log its reason."""
+def refusal(error: BillingError, rule: str, service: Service, base: str | None = None) -> bottle.HTTPResponse:
+    """Log the reason, and return the error's response."""
     level = logging.INFO if isinstance(error, RequestRefused) else logging.ERROR
     if isinstance(error, DatabaseUnavailable):  # the log has it once, and not for each request
         storage.note(error)
@@ -77,17 +76,17 @@ def refusal(error: BillingError, rule: str, billing: "Billing", base: str | None
     if isinstance(error, UntrustedProxy):  # a forgery, or a proxy that the operator forgot: worth a look in any case
         level = logging.WARNING
     log.log(level, "%s answered %d %s: %s", rule, error.http_status, error.code, error)
-    return error_response(error, billing, base)
+    return error_response(error, service, base)
 
 
-def error_response(error: BillingError, billing: "Billing", base: str | None = None) -> bottle.HTTPResponse:
-    """Answer with the error's status: `{"error": {"code", "message"}}` to programs, a page to browsers.
+def error_response(error: BillingError, service: Service, base: str | None = None) -> bottle.HTTPResponse:
+    """Return the error's response: `{"error": {"code", "message"}}` for programs, a page for browsers.
 
     Shape   base: where our routes are, for a request to one of the host's own
     """
     if wants_page():
         environ = bottle.request.environ
-        response = billing.pages.error(error, environ, billing.sign_in_url(environ), base)
+        response = service.pages.error(error, environ, sign_in_url(environ, service.config), base)
     else:
         response = json_response(error.to_dict(), error.http_status)
     if error.retry_after_seconds is not None:
@@ -112,7 +111,7 @@ def wants_page() -> bool:
     return "text/html" in bottle.request.environ.get("HTTP_ACCEPT", "")
 
 
-def lead_to(url: str, billing: "Billing") -> bottle.HTTPResponse:
+def lead_to(url: str, service: Service) -> bottle.HTTPResponse:
     """Lead to an address of Stripe's: 303 for browsers, `{"url"}` for programs.
 
     A Stripe account may have a domain of its own for Checkout and the portal, and no list says which. Our pages' policy
@@ -120,9 +119,9 @@ def lead_to(url: str, billing: "Billing") -> bottle.HTTPResponse:
     """
     if not wants_page():
         return json_response({"url": url})
-    if origin_of(url) in billing.pages.stripe_origins:
+    if origin_of(url) in service.pages.stripe_origins:
         return bottle.HTTPResponse(status=303, headers={"Location": url, "Cache-Control": "no-store"})
-    page = billing.pages.page("leading", billing.pages.visit(bottle.request.environ), {"url": url})
+    page = service.pages.page("leading", service.pages.visit(bottle.request.environ), {"url": url})
     page.set_header("Refresh", f"0; url={url}")
     return page
 

@@ -1,17 +1,15 @@
-"""GET /return: the visitor whom Stripe sends back is let in at once, whatever the webhooks do."""
+"""GET /return: converge the visitor whom Stripe sends back, whatever the webhooks do."""
 
 import logging
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import bottle
 
+from ..access import Access
 from ..errors import BillingError, CheckoutInProgress
+from ..service import Service
 from .responses import wants_page
-
-if TYPE_CHECKING:
-    from ..access import Access
-    from ..billing_app import Billing
 
 WAITS_SECONDS = (3, 3, 5, 5, 10, 10, 20, 30, 60, 60)  # then the page stops: a bank may take days
 LEAD_ON_SECONDS = 8
@@ -31,26 +29,26 @@ class _Return(NamedTuple):
     is_unpaid: bool = False
 
 
-def come_back(billing: "Billing") -> bottle.HTTPResponse:
+def come_back(service: Service) -> bottle.HTTPResponse:
     """Converge the user of a session that we made, and lead to the product; for anything else just lead there.
 
     Who has bought and is not let in yet, or whose payment is on its way, is shown a page that looks again.
     """
-    returned = _converge(billing, bottle.request.query.get("session_id", ""))
+    returned = _converge(service, bottle.request.query.get("session_id", ""))
     again = _count(bottle.request.query.get("again", ""))
-    access = _access(billing, returned)
+    access = _access(service, returned)
     is_buyer = returned.buyer_id is not None
     if access is None or not wants_page() or not _is_to_wait(access, again, is_buyer=is_buyer):
-        headers = {"Location": billing.config.frontend_url, "Cache-Control": "no-store"}
+        headers = {"Location": service.config.frontend_url, "Cache-Control": "no-store"}
         return bottle.HTTPResponse(status=303, headers=headers)
-    return _waiting_page(billing, access, again, returned.session_id)
+    return _waiting_page(service, access, again, returned.session_id)
 
 
-def _converge(billing: "Billing", session_id: str) -> _Return:
+def _converge(service: Service, session_id: str) -> _Return:
     buyer_id = None
     try:
-        buyer_id = billing.buyer_of(session_id)
-        paid_by = billing.come_back(session_id)
+        buyer_id = service.buyer_of(session_id)
+        paid_by = service.come_back(session_id)
         return _Return(paid_by, is_unpaid=buyer_id is not None and paid_by is None)
     except BillingError as error:  # the visitor may have paid: nothing of this is theirs to see
         level = logging.INFO if isinstance(error, CheckoutInProgress) else logging.WARNING
@@ -58,14 +56,14 @@ def _converge(billing: "Billing", session_id: str) -> _Return:
         return _Return(buyer_id, session_id if buyer_id is not None else "")
 
 
-def _access(billing: "Billing", returned: _Return) -> "Access | None":
+def _access(service: Service, returned: _Return) -> Access | None:
     """Return the access of the buyer, else of the signed-in user; None when there is nothing to wait for."""
     if returned.is_unpaid:
         return None
     try:
-        identity = None if returned.buyer_id is not None else billing.visitor(bottle.request.environ)
+        identity = None if returned.buyer_id is not None else service.visitor(bottle.request.environ)
         user_id = identity.user_id if identity else returned.buyer_id
-        return None if user_id is None else billing.access(user_id)
+        return None if user_id is None else service.access(user_id)
     except BillingError as error:
         log.warning("a returning visitor's access cannot be read: %s: %s", error.code, error)
         return None
@@ -75,21 +73,21 @@ def _count(text: str) -> int:
     return int(text) if re.fullmatch("[0-9]{1,2}", text) else 0
 
 
-def _is_to_wait(access: "Access", again: int, *, is_buyer: bool) -> bool:
-    """Tell whether the product would be a disappointment: who has seen the page and is let in goes there."""
+def _is_to_wait(access: Access, again: int, *, is_buyer: bool) -> bool:
+    """Return whether to show the waiting page; once, where a payment on its way lets in already."""
     if access.allowed:
         return access.reason == "payment_pending" and not again
     return access.reason == "payment_pending" or is_buyer or again > 0
 
 
-def _waiting_page(billing: "Billing", access: "Access", again: int, session_id: str) -> bottle.HTTPResponse:
+def _waiting_page(service: Service, access: Access, again: int, session_id: str) -> bottle.HTTPResponse:
     """Say that the payment is on its way. A header looks again, or leads on: it needs no script."""
-    visit = billing.pages.visit(bottle.request.environ)
+    visit = service.pages.visit(bottle.request.environ)
     session = {"session_id": session_id} if session_id else {}
     here = visit.link("return", **session, again=str(again + 1))
-    page = billing.pages.page("return", visit, {"access": access, "again_url": here})
+    page = service.pages.page("return", visit, {"access": access, "again_url": here})
     if access.allowed:
-        page.set_header("Refresh", f"{LEAD_ON_SECONDS}; url={billing.config.frontend_url}")
+        page.set_header("Refresh", f"{LEAD_ON_SECONDS}; url={service.config.frontend_url}")
     elif again < len(WAITS_SECONDS):
         page.set_header("Refresh", f"{WAITS_SECONDS[again]}; url={here}")
     return page

@@ -32,7 +32,7 @@ def serve(billing: Billing, host: str, port: int) -> None:
     """
     sys.setswitchinterval(SWITCH_SECONDS)
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it logs each request that waits for a thread
-    billing.check_account()
+    billing.service.check_account()
     server = make_server(billing, host, port)
     billing.start()
     signal.signal(signal.SIGTERM, lambda *_: _stop(server))
@@ -72,7 +72,7 @@ def _address_of(host: str, port: int) -> str:
 def _lanes(billing: Billing) -> dict[str, lanes.Lane]:
     if billing.config.worker == "inline":  # an event is applied before its answer, and so on disk by itself
         return {}
-    return {"/webhook": lanes.Lane(storage.together, billing.work_soon)}
+    return {"/webhook": lanes.Lane(storage.together, billing.service.work_soon)}
 
 
 def _end(server: Any) -> None:

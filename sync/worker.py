@@ -3,7 +3,6 @@
 import functools
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -90,12 +89,14 @@ class Worker:
         Errors  ConfigError when the file mirrors another account; DatabaseUnavailable: nothing is lost, call again
         """
         converged = failed = 0
-        with ExitStack() as stack:
-            stack.callback(self.wait)  # whatever is raised: the caller may close the database next
-            while begun := self.begin_due(now, is_stopping):
+        pool = Pool(JOBS_AT_ONCE)
+        try:
+            while begun := self._begin_due(pool, now, is_stopping):
                 for key, ended in begun.items():
                     failed += ended.result() is not None
                     converged += ended.result() is None and key.startswith(CUSTOMER)
+        finally:
+            pool.wait()  # whatever is raised: the caller may close the database next
         return Work(converged, failed, self.next_due_at(now))
 
     def begin_due(
@@ -107,13 +108,22 @@ class Worker:
 
         Errors  as work_once(); what a job raises is in its future
         """
+        return self._begin_due(self._pool, now, is_stopping, on_end)
+
+    def _begin_due(
+        self,
+        pool: Pool,
+        now: float,
+        is_stopping: Callable[[], bool],
+        on_end: Callable[[Ended], object] | None = None,
+    ) -> dict[str, Ended]:
         self._try_to_check_account()
-        begun = self._pool.run(self._jobs(now, is_stopping), is_stopping, on_end)
+        begun = pool.run(self._jobs(pool, now, is_stopping), is_stopping, on_end)
         changes.note_what_time_changed(now, BATCH)
         return begun
 
     def wait(self) -> None:
-        """Wait for what is running."""
+        """Wait for what begin_due() began."""
         self._pool.wait()
 
     def work_at_once(self, now: float) -> Work:
@@ -172,20 +182,20 @@ class Worker:
         else:
             lookups.find_customer(self.gateway, subject, now)
 
-    def _jobs(self, now: float, is_stopping: Callable[[], bool]) -> Iterator[Job]:
+    def _jobs(self, pool: Pool, now: float, is_stopping: Callable[[], bool]) -> Iterator[Job]:
         """Claim what is due: first what recurs, then what events are about, then what nothing was heard of."""
         for name, every_seconds, act in self._recurring():
-            if not self._pool.is_running(name) and jobs.claim(name, now, every_seconds):
+            if not pool.is_running(name) and jobs.claim(name, now, every_seconds):
                 yield Job(name, functools.partial(act, now, is_stopping))
         for subject in self._due_subjects(now):
             key = _key(subject)
-            if not self._pool.is_running(key) and inbox.lease(subject, now, now + LEASE_SECONDS):
+            if not pool.is_running(key) and inbox.lease(subject, now, now + LEASE_SECONDS):
                 if subject.customer_id is not None:
                     stale.claim(subject.customer_id, now)  # one look answers both
                 yield Job(key, functools.partial(self._apply, subject, now))
         for customer_id in stale.customers(now, BATCH):
             subject = inbox.Subject(customer_id)
-            if not self._pool.is_running(_key(subject)) and stale.claim(customer_id, now):
+            if not pool.is_running(_key(subject)) and stale.claim(customer_id, now):
                 yield Job(_key(subject), functools.partial(self._apply, subject, now))
 
     def _due_subjects(self, now: float) -> Iterator[inbox.Subject]:

@@ -121,7 +121,7 @@ class App:
         return requests.get(f"{self.url}/access", headers={"Authorization": f"Bearer {token}"} | headers, timeout=30)
 
     def work(self, now: float | None = None) -> None:
-        self.billing.worker.work_once(time.time() if now is None else now)
+        self.billing.service.worker.work_once(time.time() if now is None else now)
 
 
 def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:

@@ -61,7 +61,7 @@ class Host:
     def converge(self) -> None:
         """Make the replica equal to what the simulated Stripe holds."""
         for customer in self.shop.client.v1.customers.list(params={"limit": 100}).data:
-            self.billing.worker.converger.converge(customer.id, time.time())
+            self.billing.service.worker.converger.converge(customer.id, time.time())
 
 
 def signed_in(environ: dict[str, Any]) -> Identity | None:

@@ -29,7 +29,7 @@ DOWN = "http://127.0.0.1:1"
 
 
 def converge(app, customer):
-    app.billing.converger.converge(customer, time.time())
+    app.billing.service.converger.converge(customer, time.time())
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_what_is_no_email_or_name_is_refused_without_asking(app, customer, simul
 
 
 def test_a_fetch_under_way_does_not_bring_the_old_email_back(app, customer, shop, monkeypatch):
-    gateway = app.billing.gateway
+    gateway = app.billing.service.gateway
     fetch, fetched = gateway.subscriptions_of, []
 
     def change_meanwhile(customer_id):
@@ -193,7 +193,7 @@ def test_late_events_polls_and_full_syncs_do_not_bring_the_user_back(config, sho
             assert app.deliver(event).status_code == 200
         app.billing.work()
         app.billing.work()
-        resync(app.billing.converger, time.time())
+        resync(app.billing.service.converger, time.time())
         converge(app, customer)
 
         assert traces_of("ann") == []
@@ -202,7 +202,7 @@ def test_late_events_polls_and_full_syncs_do_not_bring_the_user_back(config, sho
 
 
 def test_a_fetch_under_way_does_not_bring_the_user_back(app, customer, monkeypatch):
-    gateway = app.billing.gateway
+    gateway = app.billing.service.gateway
     fetch, fetched = gateway.subscriptions_of, []
 
     def forget_meanwhile(customer_id):
@@ -220,7 +220,7 @@ def test_a_fetch_under_way_does_not_bring_the_user_back(app, customer, monkeypat
 
 def meanwhile(app, monkeypatch, act):
     """Have something happen in the midst of forgetting, once: when the customer is about to be deleted."""
-    gateway, acts = app.billing.gateway, [act]
+    gateway, acts = app.billing.service.gateway, [act]
     delete = gateway.delete_customer
 
     def delete_and_more(customer_id):
@@ -232,7 +232,7 @@ def meanwhile(app, monkeypatch, act):
 
 
 def test_a_fetch_that_began_in_its_midst_is_thrown_away(app, customer, monkeypatch):
-    converger, fetched = app.billing.converger, []
+    converger, fetched = app.billing.service.converger, []
 
     def fetch(customer_id):
         row = Customer.get_by_id(customer_id)

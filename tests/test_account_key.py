@@ -13,36 +13,36 @@ from corkage.simulator import ApiFaults
 
 
 def test_one_file_mirrors_one_account(app, config):
-    app.billing.worker.check_account()
+    app.billing.service.worker.check_account()
     remember("account", "acct_other")
     app.billing.close()
     other = replace(config, stripe_secret_key="sk_test_other")
 
     with running(other) as again, pytest.raises(ConfigError, match="acct_other"):
-        again.billing.check_account()
+        again.billing.service.check_account()
     with running(other) as again, pytest.raises(ConfigError, match="acct_other"):
         again.work()
 
 
 def test_of_a_key_that_was_seen_stripe_is_asked_once(app, config, shop):
-    app.billing.check_account()
+    app.billing.service.check_account()
     app.billing.work()
     app.billing.close()
     asked = shop.calls("/v1/account")
     shop.simulator.api_faults = ApiFaults(failure="hang")
 
     with running(config) as again:
-        again.billing.check_account()
+        again.billing.service.check_account()
 
     assert (asked, shop.calls("/v1/account")) == (1, 1)
 
 
 def test_a_new_key_is_asked_about_again(app, config, shop):
-    app.billing.check_account()
+    app.billing.service.check_account()
     app.billing.close()
 
     with running(replace(config, stripe_secret_key="sk_test_other")) as again:
-        again.billing.check_account()
+        again.billing.service.check_account()
 
     assert shop.calls("/v1/account") == 2
 
@@ -52,8 +52,8 @@ def test_a_key_that_may_not_tell_is_asked_about_at_each_start(config, simulator,
     restricted = replace(config, stripe_secret_key="rk_test_other")
     for _ in range(2):
         with running(restricted) as app:
-            app.billing.check_account()
-            app.billing.check_account()
+            app.billing.service.check_account()
+            app.billing.service.check_account()
 
     assert shop.calls("/v1/account") == 2
 
@@ -62,7 +62,7 @@ def test_a_stripe_that_hangs_holds_up_no_start(app, shop, caplog):
     shop.simulator.api_faults = ApiFaults(failure="hang")
     began = time.monotonic()
 
-    app.billing.check_account()
+    app.billing.service.check_account()
 
     assert time.monotonic() - began < 10  # an ordinary call is tried for half a minute
     assert "going on, and asking again later" in caplog.text
@@ -70,7 +70,7 @@ def test_a_stripe_that_hangs_holds_up_no_start(app, shop, caplog):
 
 
 def test_the_file_does_not_hold_the_key(app, config):
-    app.billing.check_account()
+    app.billing.service.check_account()
     app.billing.close()
 
     written = b"".join(each.read_bytes() for each in Path(config.database).parent.glob("corkage.db*"))

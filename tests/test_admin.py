@@ -14,11 +14,12 @@ from harness import APP, fail, running, serving
 
 from corkage import Billing, Identity, storage
 from corkage.admin import queries
-from corkage.admin.session import Guesses, TooManyGuesses, form_token, new_session, session_of
+from corkage.admin.session import form_token, new_session, session_of
 from corkage.config import Config
-from corkage.errors import ConfigError
+from corkage.errors import ConfigError, TooManyGuesses
 from corkage.models import Customer, Notice, NoticeDelivery, StripeEvent, Subscription, User
 from corkage.notices import outbox
+from corkage.rate_limit import RateLimit
 from corkage.sync import events, inbox
 
 TOKEN = "an-operators-token-of-at-least-32-characters"
@@ -86,7 +87,7 @@ def signed_in(app):
 def subscribe(app, shop, user="ann", **params):
     customer = shop.customer(user, **params)
     subscription = shop.subscribe(customer, user=user)
-    app.billing.worker.converger.converge(customer, time.time())
+    app.billing.service.worker.converger.converge(customer, time.time())
     return customer, subscription
 
 
@@ -189,13 +190,13 @@ def test_who_guesses_waits_a_minute_and_others_do_not(app):
     assert answers == [401] * 5 + [429]
     assert (shut.status_code, shut.headers["Retry-After"]) == (429, "60")
     assert "Please wait a minute" in shut.text
-    app.billing.guesses.note("192.0.2.1", time.monotonic())
-    app.billing.guesses._tried["127.0.0.1"].clear()
+    app.billing.service.sign_in_limit.note("192.0.2.1", time.monotonic())
+    app.billing.service.sign_in_limit._tried["127.0.0.1"].clear()
     assert guesser.sign_in().status_code == 303
 
 
 def test_guesses_are_forgotten_after_a_minute_and_by_the_right_token():
-    guesses = Guesses()
+    guesses = RateLimit()
     for now in range(5):
         guesses.note("a", now)
 
@@ -336,7 +337,7 @@ def test_users_are_counted_by_reason_and_found_by_what_is_known_of_them(app, sho
 
 def test_a_customer_of_nobody_is_found_and_offered_to_be_linked(app, shop, signed_in):
     customer = shop.customer(None)
-    app.billing.worker.converger.converge(customer, time.time())
+    app.billing.service.worker.converger.converge(customer, time.time())
 
     page = signed_in.get(f"?q={customer}")
 
@@ -552,7 +553,7 @@ def test_a_customer_is_linked_after_both_are_named_and_a_yes(app, shop, signed_i
     caplog.set_level("INFO")
     customer = shop.customer(None)
     shop.subscribe(customer, user=None)
-    app.billing.worker.converger.converge(customer, time.time())
+    app.billing.service.worker.converger.converge(customer, time.time())
 
     first = signed_in.get("?do=link&user=zoe")
     asked = signed_in.get(f"?do=link&user=zoe&customer={customer}")

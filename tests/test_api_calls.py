@@ -68,7 +68,7 @@ def test_a_renewals_burst_costs_at_most_one_and_a_third_calls_for_each_customer(
     config, simulator, customers, is_all_on
 ):
     with running(replace(config, settle_seconds=2, poll_seconds=5 if is_all_on else 0)) as app:
-        worker = app.billing.worker
+        worker = app.billing.service.worker
         for customer in customers:
             worker.converger.converge(customer, time.time())
         told = renew(simulator)

@@ -257,7 +257,7 @@ def test_paid_but_webhook_late_and_another_plan_clicked_makes_no_second_subscrip
 
 def test_paid_in_the_moment_of_the_other_click_makes_no_second_subscription(app, shop):
     url = url_of(click(app))
-    gateway = app.billing.gateway
+    gateway = app.billing.service.gateway
     read = gateway.checkout_session
 
     def read_and_be_overtaken(session_id):
@@ -275,7 +275,7 @@ def test_paid_in_the_moment_of_the_other_click_makes_no_second_subscription(app,
 
 def test_paid_and_returned_in_the_moment_of_the_other_click_makes_no_second_session(app, shop):
     url = url_of(click(app))
-    checkout = app.billing.checkout
+    checkout = app.billing.service.checkout
     look, paid = checkout._deciding, []
 
     def look_and_be_overtaken(user_id):
@@ -294,7 +294,7 @@ def test_paid_and_returned_in_the_moment_of_the_other_click_makes_no_second_sess
 
 def test_paid_while_stripes_list_lags_makes_no_second_subscription(app, shop):
     pay(url_of(click(app)))
-    app.billing.gateway.subscriptions_of = lambda _: Listed((), 0)
+    app.billing.service.gateway.subscriptions_of = lambda _: Listed((), 0)
 
     portal = url_of(click(app, body={"plan": "team"}))
 
@@ -335,7 +335,7 @@ def test_coming_back_from_a_session_that_stripe_no_longer_knows_leads_to_the_pro
 
 
 def test_a_kill_between_claim_and_answer_makes_no_second_session(app, shop, monkeypatch):
-    gateway = app.billing.gateway
+    gateway = app.billing.service.gateway
     create = gateway.create_checkout_session
 
     def create_and_die(params, key):
@@ -349,7 +349,7 @@ def test_a_kill_between_claim_and_answer_makes_no_second_session(app, shop, monk
         "ann", "ann@example.com", None, "https://billing.example.com/return?session_id={CHECKOUT_SESSION_ID}", FRONTEND
     )
     with pytest.raises(KeyboardInterrupt):
-        app.billing.checkout.subscribe_url(buyer, "pro")
+        app.billing.service.checkout.subscribe_url(buyer, "pro")
     assert CheckoutAttempt.get().session_id is None
     CheckoutAttempt.update(claimed_until=time.time() - 1).execute()
 
@@ -361,7 +361,7 @@ def test_a_kill_between_claim_and_answer_makes_no_second_session(app, shop, monk
 
 
 def test_a_cut_answer_is_resumed_with_the_same_key(app, shop):
-    gateway = app.billing.gateway
+    gateway = app.billing.service.gateway
     create, keys = gateway.create_checkout_session, []
 
     def create_and_cut(params, key):
@@ -396,13 +396,13 @@ def test_of_all_who_find_a_claim_left_by_a_crash_one_gets_it(app, shop):
     left = CheckoutAttempt.get()
 
     with ThreadPoolExecutor(4) as pool:
-        won = list(pool.map(app.billing.checkout._claim, [left] * 4))
+        won = list(pool.map(app.billing.service.checkout._claim, [left] * 4))
 
     assert sorted(won) == [False, False, False, True]
 
 
 def test_a_stored_500_is_escaped_by_a_new_attempt(app, shop):
-    gateway = app.billing.gateway
+    gateway = app.billing.service.gateway
     create, keys = gateway.create_checkout_session, []
 
     def fail_once(params, key):
@@ -458,7 +458,7 @@ def test_an_open_session_that_cannot_be_closed_is_never_joined_by_a_second(app, 
     def refuse(session_id):
         raise StripeRefused("it is no longer open, though it was read so")
 
-    app.billing.gateway.expire_checkout_session = refuse
+    app.billing.service.gateway.expire_checkout_session = refuse
 
     assert is_code(click(app, body={"plan": "team"}), 409, "checkout_in_progress")
     assert [each.status for each in sessions(shop)] == ["open"]
@@ -481,7 +481,7 @@ def test_an_open_session_that_cannot_be_closed_is_never_joined_by_a_second(app, 
 def test_a_click_leads_where_the_state_says(app, shop, simulator, status, leads_to):
     customer = shop.customer()
     simulator.world.get("subscription", shop.subscribe(customer))["status"] = status
-    app.billing.converger.converge(customer, time.time())
+    app.billing.service.converger.converge(customer, time.time())
 
     url = url_of(click(app, body={"plan": "team"}))
 
@@ -505,20 +505,20 @@ def where(url):
 def test_an_incomplete_subscription_leads_to_its_open_invoice(app, shop):
     shop.subscribe(shop.customer(card="pm_card_chargeCustomerFail"))
     customer = shop.client.v1.customers.list().data[0].id
-    app.billing.converger.converge(customer, time.time())
+    app.billing.service.converger.converge(customer, time.time())
 
     url = url_of(click(app))
 
     assert where(url) == "invoice"
     assert requests.post(url, data=CARD, timeout=30).status_code == 200
-    app.billing.converger.converge(customer, time.time())
+    app.billing.service.converger.converge(customer, time.time())
     assert app.billing.access("ann").allowed
 
 
 def test_several_items_and_the_present_price_lead_to_the_plain_portal(app, shop, team_price):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
-    app.billing.converger.converge(customer, time.time())
+    app.billing.service.converger.converge(customer, time.time())
     assert where(url_of(click(app))) == "plain"
 
     shop.client.v1.subscriptions.update(subscription, params={"items": [{"price": team_price}]})
@@ -528,7 +528,7 @@ def test_several_items_and_the_present_price_lead_to_the_plain_portal(app, shop,
 def test_a_change_of_plan_keeps_the_quantity(app, shop):
     customer = shop.customer()
     shop.subscribe(customer, items=[{"price": shop.price, "quantity": 3}])
-    app.billing.converger.converge(customer, time.time())
+    app.billing.service.converger.converge(customer, time.time())
 
     url_of(click(app, body={"plan": "team"}))
 
@@ -545,7 +545,7 @@ def test_a_portal_without_that_product_is_opened_plain(app, shop):
     )
     customer = shop.customer()
     shop.subscribe(customer)
-    app.billing.converger.converge(customer, time.time())
+    app.billing.service.converger.converge(customer, time.time())
 
     assert where(url_of(click(app, body={"plan": "team"}))) == "plain"
 
@@ -555,7 +555,7 @@ def test_a_trial_is_given_once(config, shop):
         pay(url_of(click(app)))
         (subscription,) = live_subscriptions(shop)
         assert shop.client.v1.subscriptions.retrieve(subscription).status == "trialing"
-        app.billing.converger.converge(User.get().stripe_customer_id, time.time())
+        app.billing.service.converger.converge(User.get().stripe_customer_id, time.time())
         assert app.billing.access("ann").reason == "trialing"
         shop.client.v1.subscriptions.cancel(subscription)
 
@@ -588,7 +588,7 @@ def test_a_customers_address_is_stripes_and_no_later_token_changes_it(app, shop)
 def test_a_user_with_only_a_foreign_subscription_may_buy(app, shop):
     customer = shop.customer(user=None)
     shop.subscribe(customer, price=shop.other_price, user=None)
-    app.billing.converger.link("ann", customer, time.time())
+    app.billing.service.converger.link("ann", customer, time.time())
 
     assert "/c/pay/" in url_of(click(app))
 
@@ -701,7 +701,7 @@ def test_portal_before_any_purchase_is_refused_without_asking_stripe(app, shop):
 def test_the_portal_opens_at_the_flow_that_is_named(app, shop, flow, leads_to):
     customer = shop.customer()
     shop.subscribe(customer)
-    app.billing.converger.converge(customer, time.time())
+    app.billing.service.converger.converge(customer, time.time())
 
     url = url_of(click(app, "/portal", body={"flow": flow} if flow else {}))
 
@@ -716,7 +716,7 @@ def test_the_portal_is_that_of_the_customer_who_holds_the_subscription(app, shop
     first, second = shop.customer(), shop.customer()
     subscription = shop.subscribe(second)
     for customer in (first, second):
-        app.billing.converger.converge(customer, time.time())
+        app.billing.service.converger.converge(customer, time.time())
     assert User.get().stripe_customer_id == first
 
     url_of(click(app, "/portal", body={"flow": flow} if flow else {}))
@@ -727,26 +727,26 @@ def test_the_portal_is_that_of_the_customer_who_holds_the_subscription(app, shop
 
 @pytest.mark.parametrize("path", ["/portal", "/checkout"])
 def test_no_more_than_the_slots_wait_for_stripe_and_then_again(app, shop, path, monkeypatch):
-    monkeypatch.setattr("corkage.billing_app.SLOT_SECONDS", 0.01)
+    monkeypatch.setattr("corkage.service.SLOT_SECONDS", 0.01)
     customer = shop.customer()
-    app.billing.converger.converge(customer, time.time())
+    app.billing.service.converger.converge(customer, time.time())
     calls = len(shop.simulator.requests)
-    for _ in range(app.billing.stripe_slots):
-        assert app.billing._stripe_slots.acquire(blocking=False)
+    for _ in range(app.billing.service.stripe_slots):
+        assert app.billing.service._slots.acquire(blocking=False)
 
     busy = click(app, path)
 
     assert is_code(busy, 503, "busy")
     assert busy.headers["Retry-After"]
     assert len(shop.simulator.requests) == calls
-    app.billing._stripe_slots.release()
+    app.billing.service._slots.release()
     assert click(app, path).status_code == 200
     assert click(app, path).status_code == 200
 
 
 def test_an_unknown_flow_is_refused(app, shop):
     customer = shop.customer()
-    app.billing.converger.converge(customer, time.time())
+    app.billing.service.converger.converge(customer, time.time())
 
     assert is_code(click(app, "/portal", body={"flow": "everything"}), 400, "unknown_flow")
 
@@ -754,7 +754,7 @@ def test_an_unknown_flow_is_refused(app, shop):
 def test_a_user_cannot_open_anothers_portal(app, shop):
     customer = shop.customer("ann")
     shop.subscribe(customer)
-    app.billing.converger.converge(customer, time.time())
+    app.billing.service.converger.converge(customer, time.time())
 
     answer = click(app, "/portal", user="eve", body={"user": "ann", "customer": customer})
 
@@ -847,7 +847,7 @@ def test_a_slow_stripe_leaves_the_fast_routes_fast(app, shop):
         assert stripe_answers.wait(60)
         raise StripeUnavailable("slow")
 
-    app.billing.gateway.create_customer = slow
+    app.billing.service.gateway.create_customer = slow
     with ThreadPoolExecutor(12) as pool:
         clicks = [pool.submit(click, app, user=f"user-{number}") for number in range(12)]
         refused = list(itertools.islice(as_completed(clicks), 8))

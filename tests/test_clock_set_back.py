@@ -32,12 +32,12 @@ def test_polling_goes_on_across_a_restart(polling, config, shop, ahead):
     shop.subscribe(shop.customer())
 
     with running(replace(config, poll_seconds=300)) as app:
-        assert app.billing.worker.next_due_at(now) <= now
+        assert app.billing.service.worker.next_due_at(now) <= now
         app.work(now)
 
         assert app.billing.access("ann").allowed
         assert all(row.next_run_at <= now + DAY for row in Cursor.select())
-        assert app.billing.worker.next_due_at(now) > now
+        assert app.billing.service.worker.next_due_at(now) > now
 
 
 def test_a_poll_that_is_not_due_yet_waits_for_its_turn(polling, shop):
@@ -55,13 +55,13 @@ def test_an_event_that_failed_is_tried_again(app, shop, ahead):
     now = time.time()
     shop.subscribe(shop.customer())
     app.deliver(shop.event("customer.subscription.created"))
-    fetch = app.billing.worker.gateway.customer
-    app.billing.worker.gateway.customer = lambda _: (_ for _ in ()).throw(StripeUnavailable("down"))
+    fetch = app.billing.service.worker.gateway.customer
+    app.billing.service.worker.gateway.customer = lambda _: (_ for _ in ()).throw(StripeUnavailable("down"))
     app.work(now + ahead)
     assert StripeEvent.get().next_attempt_at > now + ahead
-    app.billing.worker.gateway.customer = fetch
+    app.billing.service.worker.gateway.customer = fetch
 
-    assert app.billing.worker.next_due_at(now) <= now
+    assert app.billing.service.worker.next_due_at(now) <= now
     app.work(now)
 
     assert app.billing.access("ann").allowed
@@ -139,7 +139,7 @@ def test_an_operators_session_of_tomorrow_is_none_and_wrong_tokens_of_yesterday_
         form, own = {"do": "sign_in", "token": "wrong"}, {"Sec-Fetch-Site": "same-origin"}
         answers = [requests.post(f"{app.url}/admin", form, headers=own, timeout=30).status_code for _ in range(2)]
         assert answers == [401, 401]
-        noted = [moment for times in app.billing.guesses._tried.values() for moment in times]
+        noted = [moment for times in app.billing.service.sign_in_limit._tried.values() for moment in times]
         assert noted
         assert max(noted) <= time.monotonic()
 

@@ -85,7 +85,7 @@ def test_a_clock_that_moves_while_its_customer_is_fetched_wins(app, simulator, s
     customer = shop.customer()
     subscription = shop.subscribe(customer)
     work(app, simulator)
-    gateway = app.billing.worker.gateway
+    gateway = app.billing.service.worker.gateway
     fetch, moved = gateway.subscriptions_of, []
 
     def moved_meanwhile(customer_id):
@@ -97,7 +97,7 @@ def test_a_clock_that_moves_while_its_customer_is_fetched_wins(app, simulator, s
         return found
 
     monkeypatch.setattr(gateway, "subscriptions_of", moved_meanwhile)
-    app.billing.worker.converger.converge(customer, time.time())
+    app.billing.service.worker.converger.converge(customer, time.time())
 
     assert abs(User.get().clock_ahead - 2 * DAY) <= 60
 
@@ -109,7 +109,7 @@ def test_a_deleted_clock_is_no_error(app, simulator, shop):
     simulator.settle()
     v1.test_helpers.test_clocks.delete(clock)
 
-    assert app.billing.worker.work_once(time.time()).failed == 0
+    assert app.billing.service.worker.work_once(time.time()).failed == 0
 
 
 def test_the_moment_of_the_next_change_is_by_our_own_clock(app, simulator, shop):
@@ -156,7 +156,7 @@ def test_a_moved_clock_is_followed_for_the_unowned_too_and_touches_nobody_elses_
 
     v1.test_helpers.test_clocks.advance(clock, params={"frozen_time": int(time.time()) + DAY})
     simulator.settle()
-    lookups.follow(app.billing.worker.gateway, clock_of(clock), time.time())
+    lookups.follow(app.billing.service.worker.gateway, clock_of(clock), time.time())
 
     ahead = {row.customer_id: row.clock_ahead for row in Subscription.select()}
     assert abs(ahead[stranger] - DAY) <= 60

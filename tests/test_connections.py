@@ -188,8 +188,8 @@ def test_where_the_limit_is_reached_who_waits_the_longest_makes_room(server, con
 def answering(app, monkeypatch):
     """Hold the answers of /pricing back."""
     go_on, asked = threading.Event(), []
-    learn = app.billing.learn_prices
-    monkeypatch.setattr(app.billing, "learn_prices", lambda: (asked.append(1), go_on.wait(30), learn()))
+    learn = app.billing.service.learn_prices
+    monkeypatch.setattr(app.billing.service, "learn_prices", lambda: (asked.append(1), go_on.wait(30), learn()))
     try:
         yield asked, go_on
     finally:

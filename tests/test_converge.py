@@ -18,7 +18,7 @@ from corkage.sync.states import Listed
 
 
 def converge(app, customer):
-    return app.billing.worker.converger.converge(customer, time.time())
+    return app.billing.service.worker.converger.converge(customer, time.time())
 
 
 def take(app, shop, *kinds):
@@ -41,7 +41,7 @@ def test_a_fetch_that_was_overtaken_is_repeated_and_never_written(app, shop):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
     converge(app, customer)
-    gateway = app.billing.worker.gateway
+    gateway = app.billing.service.worker.gateway
     fetch, overtakings = gateway.subscriptions_of, []
 
     def fetch_and_be_overtaken(customer_id):
@@ -63,7 +63,7 @@ def test_a_fetch_that_was_overtaken_is_repeated_and_never_written(app, shop):
 def test_an_event_that_comes_during_the_fetch_stays_pending(app, shop):
     customer = shop.customer()
     shop.subscribe(customer)
-    gateway = app.billing.worker.gateway
+    gateway = app.billing.service.worker.gateway
     fetch = gateway.subscriptions_of
 
     def fetch_while_an_event_comes(customer_id):
@@ -249,7 +249,7 @@ def test_a_link_is_never_moved_by_metadata(app, shop):
 def test_linking_by_hand_opens_and_moving_the_link_closes(app, shop):
     customer = shop.customer(user=None)
     shop.subscribe(customer, user=None)
-    converger = app.billing.worker.converger
+    converger = app.billing.service.worker.converger
 
     converger.link("ann", customer, time.time())
     assert app.billing.access("ann").allowed
@@ -263,7 +263,7 @@ def test_a_link_made_by_hand_during_a_fetch_is_not_undone_by_it(app, shop):
     customer = shop.customer()
     shop.subscribe(customer)
     converge(app, customer)
-    converger = app.billing.worker.converger
+    converger = app.billing.service.worker.converger
     operators = Converger(converger.gateway, converger.catalogue, APP)
     operators.converge = lambda *_: "only later"
     fetch, links = converger.gateway.subscriptions_of, []
@@ -284,7 +284,7 @@ def test_a_link_made_by_hand_during_a_fetch_is_not_undone_by_it(app, shop):
 
 def test_linking_a_customer_that_stripe_does_not_know_writes_nothing(app):
     with pytest.raises(UnknownCustomer):
-        app.billing.worker.converger.link("ann", "cus_typo", time.time())
+        app.billing.service.worker.converger.link("ann", "cus_typo", time.time())
 
     assert (User.select().count(), Customer.select().count()) == (0, 0)
 
@@ -307,7 +307,7 @@ def test_a_subscription_that_the_list_lacks_is_read_by_id_before_anything_is_con
     customer = shop.customer()
     subscription = shop.subscribe(customer)
     converge(app, customer)
-    app.billing.worker.gateway.subscriptions_of = lambda _: Listed((), 0)
+    app.billing.service.worker.gateway.subscriptions_of = lambda _: Listed((), 0)
 
     converge(app, customer)
 
@@ -318,7 +318,7 @@ def test_a_subscription_that_the_list_lacks_is_read_by_id_before_anything_is_con
 def test_a_subscription_that_an_event_names_is_read_by_id_when_the_list_lags(app, shop):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
-    app.billing.worker.gateway.subscriptions_of = lambda _: Listed((), 0)
+    app.billing.service.worker.gateway.subscriptions_of = lambda _: Listed((), 0)
 
     take(app, shop, "customer.subscription.created")
 
@@ -482,7 +482,7 @@ def test_a_delayed_first_payment_is_let_in_as_pending(app, shop, simulator):
 
 def test_the_quantity_and_the_item_with_a_plan_decide(app, shop):
     customer = shop.customer()
-    app.billing.worker.catalogue.refresh(app.billing.worker.gateway, time.time())
+    app.billing.service.worker.catalogue.refresh(app.billing.service.worker.gateway, time.time())
     items = [{"price": shop.other_price}, {"price": shop.price, "quantity": 3}]
     shop.subscribe(customer, items=items)
 
@@ -506,7 +506,7 @@ def test_an_email_changed_at_stripe_is_followed(app, shop):
 
 def test_a_call_to_stripe_inside_a_transaction_would_fail_every_test(app, asked_inside_a_transaction):
     with pytest.raises(UnknownCustomer), storage.writing():
-        app.billing.worker.gateway.customer("cus_1")
+        app.billing.service.worker.gateway.customer("cus_1")
 
     assert len(asked_inside_a_transaction) == 1
     asked_inside_a_transaction.clear()
@@ -533,12 +533,12 @@ def test_many_threads_converging_one_customer_end_equal_to_stripe(app, shop):
 
 def test_stripe_down_for_a_while_delays_and_loses_nothing(app, shop):
     shop.subscribe(shop.customer())
-    fetch = app.billing.worker.gateway.customer
+    fetch = app.billing.service.worker.gateway.customer
 
     def down(customer_id):
         raise StripeUnavailable("down")
 
-    app.billing.worker.gateway.customer = down
+    app.billing.service.worker.gateway.customer = down
     take(app, shop, "customer.subscription.created")
     now, pauses = time.time(), []
     for _ in range(12):
@@ -551,7 +551,7 @@ def test_stripe_down_for_a_while_delays_and_loses_nothing(app, shop):
     assert max(pauses) <= 3600 * 1.25
     assert "stripe_unavailable" in StripeEvent.get().error
 
-    app.billing.worker.gateway.customer = fetch
+    app.billing.service.worker.gateway.customer = fetch
     app.work(inbox.next_due_at(now))
 
     assert app.billing.access("ann").allowed
@@ -605,8 +605,8 @@ def test_an_error_of_stripes_is_one_of_ours():
 def test_a_link_made_by_hand_while_a_fetch_is_under_way_stands(app, shop):
     customer = shop.customer("ann")
     shop.subscribe(customer)
-    converger = app.billing.worker.converger
-    gateway, links = app.billing.worker.gateway, []
+    converger = app.billing.service.worker.converger
+    gateway, links = app.billing.service.worker.gateway, []
     fetch = gateway.subscriptions_of
 
     def fetch_while_somebody_links(customer_id):
@@ -628,7 +628,7 @@ def test_a_fetch_that_is_overtaken_every_time_is_given_up_unwritten_and_its_even
     customer = shop.customer()
     shop.subscribe(customer)
     app.deliver(shop.event("customer.subscription.created"))
-    gateway = app.billing.worker.gateway
+    gateway = app.billing.service.worker.gateway
     fetch, asked = gateway.subscriptions_of, []
 
     def always_too_late(customer_id):
@@ -654,7 +654,7 @@ def test_a_customer_whom_the_list_does_not_know_since_it_was_deleted_is_deleted_
     def unknown(customer_id):
         raise UnknownCustomer(customer_id)
 
-    app.billing.worker.gateway.subscriptions_of = unknown
+    app.billing.service.worker.gateway.subscriptions_of = unknown
     take(app, shop, "customer.subscription.deleted")
 
     assert app.billing.access("ann").reason == "ended"

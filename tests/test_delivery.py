@@ -441,13 +441,13 @@ def test_a_process_without_the_callbacks_leaves_them_to_the_one_that_has_them(co
     heard = []
     with running(config) as app:
         app.billing.on("*", heard.append)
-        app.billing._telling.stop()
+        app.billing.service.receivers.stop()
         write()
 
         assert corkage("work", "--once", BILLING_POLL_SECONDS="0").returncode == 0
         assert (heard, pending()) == ([], 1)
 
-        app.billing._telling.start("callbacks")
+        app.billing.service.receivers.start("callbacks")
         until(lambda: heard)
 
 
@@ -516,10 +516,10 @@ def test_a_rebuilt_file_tells_nothing_of_an_old_and_a_new_customer_of_one_user(c
 def test_in_a_forked_child_the_callbacks_are_called_by_a_thread_of_its_own(app):
     heard = []
     app.billing.on("*", heard.append)
-    parents = app.billing._telling._threads["callbacks"]
+    parents = app.billing.service.receivers._threads["callbacks"]
     parents.end()
     parents.join()  # as the child finds it
-    app.billing._begin_anew()
+    app.billing.service = app.billing.service.of_child()
     app.billing.start()
     write()
 
@@ -559,7 +559,7 @@ def test_a_rebuilt_file_tells_nobody_of_what_was_there_before_and_of_all_that_co
         from corkage.sync.resync import resync
 
         shop.subscribe(shop.customer("eve"), user="eve")
-        resync(app.billing.worker.converger, time.time())
+        resync(app.billing.service.worker.converger, time.time())
         until(lambda: len(heard) == 3)
 
     assert sorted(heard) == [("ann", "access_revoked"), ("bob", "access_granted"), ("eve", "access_granted")]

@@ -152,15 +152,15 @@ class Disorder(RuleBasedStateMachine):
 
     @rule(step=st.none() | STEPS, happens=st.sampled_from([cut, kill]))
     def work(self, step=None, happens=cut):
-        self.attempt(lambda: self.billing.worker.work_once(self.present()), step, happens)
+        self.attempt(lambda: self.billing.service.worker.work_once(self.present()), step, happens)
 
     @rule(step=STEPS)
     def two_workers(self, step):
         """Another worker does a whole round while the first waits for an answer of Stripe's."""
         self.attempt(
-            lambda: self.billing.worker.work_once(self.present()),
+            lambda: self.billing.service.worker.work_once(self.present()),
             step,
-            lambda: self.billing.worker.work_once(self.present()),
+            lambda: self.billing.service.worker.work_once(self.present()),
         )
 
     @rule()

@@ -18,11 +18,11 @@ def _unhurried(monkeypatch):
 
 
 def examine(app, now=None, **options):
-    return doctor.examine(app.billing.worker, time.time() if now is None else now, **options)
+    return doctor.examine(app.billing.service.worker, time.time() if now is None else now, **options)
 
 
 def converge(app, customer):
-    app.billing.worker.converger.converge(customer, time.time())
+    app.billing.service.worker.converger.converge(customer, time.time())
 
 
 def test_when_all_is_well_nothing_is_told(corkage, app, shop):
@@ -81,7 +81,7 @@ def test_an_unowned_customer_who_pays_for_a_plan_is_told_with_the_link_that_mend
     assert told.returncode == 1
     assert f"- {customer} pays for pro and belongs to no user\n    corkage user link USER {customer}\n" in told.stdout
     assert told.stdout.endswith("1 things to mend\n")
-    app.billing.worker.converger.link("ann", customer, time.time())
+    app.billing.service.worker.converger.link("ann", customer, time.time())
     assert examine(app) == []
 
 
@@ -246,7 +246,7 @@ def test_when_nobody_can_be_asked_that_is_told_beside_what_the_file_knows(app, s
     shop.subscribe(customer, user=None)
     converge(app, customer)
     simulator.stop()
-    app.billing.worker.gateway = Gateway(simulator.api_key, "http://127.0.0.1:1", retries=0)
+    app.billing.service.worker.gateway = Gateway(simulator.api_key, "http://127.0.0.1:1", retries=0)
 
     known, unasked = examine(app)
 

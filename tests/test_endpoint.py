@@ -74,7 +74,7 @@ def told(config, product):
 
 
 def deliver(app):
-    return app.billing._telling.deliver_due()
+    return app.billing.service.receivers.deliver_due()
 
 
 def due_again():
@@ -143,7 +143,7 @@ def test_gone_and_retry_after_are_heeded_for_an_hour_at_most(told, product, capl
     for number, (answer, said, seconds) in enumerate([*cases, ("410 Gone", "", 3600)]):
         product.answers, product.headers = [answer], {"Retry-After": said} if said else {}
         write(f"user{number}")
-        deliverer = told.billing._telling._deliverers["url"]
+        deliverer = told.billing.service.receivers._deliverers["url"]
         deliverer.paused_until = deliverer._times_down = 0
         deliver(told)
         assert abs(deliverer.paused_until - time.time() - seconds) < 3, answer

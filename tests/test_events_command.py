@@ -182,14 +182,14 @@ def test_a_poisoned_event_never_blocks_others(app, shop):
     record("evt_1_refused", "cus_unknown", received_at=now - 60)
     record("evt_2_poisoned", poisoned, received_at=now - 30)
     record("evt_3_good", good, received_at=now)
-    fetch = app.billing.worker.gateway.subscriptions_of
+    fetch = app.billing.service.worker.gateway.subscriptions_of
 
     def choke(customer_id):
         if customer_id == poisoned:
             raise ZeroDivisionError("a bug that this customer brings to light")
         return fetch(customer_id)
 
-    app.billing.worker.gateway.subscriptions_of = choke
+    app.billing.service.worker.gateway.subscriptions_of = choke
     app.work(now + 1)
 
     assert row("evt_3_good").applied_at is not None
@@ -274,7 +274,7 @@ def test_an_event_that_is_reopened_while_it_is_pruned_stays(app, monkeypatch):
 
 def test_a_replay_that_is_cut_is_resumed_by_the_worker(app, shop):
     shop.subscribe(shop.customer())
-    worker, now = app.billing.worker, time.time()
+    worker, now = app.billing.service.worker, time.time()
     events = since(worker.gateway, now - 60, livemode=False)
     fetch = worker.gateway.subscriptions_of
 
@@ -296,7 +296,7 @@ def test_an_event_is_found_at_stripe_or_in_the_file_or_nowhere(app, shop):
     told = shop.event("customer.subscription.created")
     record("evt_of_long_ago", "cus_1", received_at=1_700_000_000)
     record("evt_thin", kind="customer.subscription.updated")
-    gateway = app.billing.worker.gateway
+    gateway = app.billing.service.worker.gateway
 
     at_stripe, held, thin = (find(gateway, each) for each in (told.id, "evt_of_long_ago", "evt_thin"))
 

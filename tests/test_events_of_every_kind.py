@@ -75,7 +75,7 @@ def test_a_thin_event_of_our_own_checkout_alone_finds_what_the_list_lacks(app, s
     url = app.billing.checkout_url(Identity("ann"), "pro", billing_url="https://app.example.com/billing")
     session = simulator.buy(url)
     simulator.api_faults.list_lag_seconds = 3600
-    app.billing.worker.converger.converge(session["customer"], time.time())
+    app.billing.service.worker.converger.converge(session["customer"], time.time())
     assert not app.billing.access("ann").allowed
 
     told_at = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - 60))
@@ -132,8 +132,8 @@ def test_a_thin_event_that_brings_a_bug_to_light_waits_and_holds_up_nobody(app, 
     subscription = shop.subscribe(shop.customer())
     app.deliver(thin("customer.subscription.created", "subscription", "sub_poison", "evt_poison"))
     app.deliver(thin("customer.subscription.created", "subscription", subscription, "evt_good"))
-    fetch = app.billing.worker.gateway.subscription
-    app.billing.worker.gateway.subscription = lambda id_: fetch(id_) if id_ != "sub_poison" else 1 / 0
+    fetch = app.billing.service.worker.gateway.subscription
+    app.billing.service.worker.gateway.subscription = lambda id_: fetch(id_) if id_ != "sub_poison" else 1 / 0
 
     app.work()
 
@@ -168,7 +168,7 @@ def test_thin_events_are_applied_inline_too(config, shop, simulator, monkeypatch
 def test_a_thin_event_that_names_nobody_is_answered_and_not_kept(app, body):
     assert app.deliver(body).status_code == 200
     assert StripeEvent.select().count() == 0
-    assert app.billing.left == {"other_kind": 1}
+    assert app.billing.service.ignored == {"other_kind": 1}
 
 
 @pytest.mark.parametrize("created", [None, 5, "", "yesterday", "99999-01-01", "x" * 300])
@@ -187,7 +187,7 @@ def test_an_event_of_a_connected_account_or_another_mode_is_counted_and_changes_
         assert app.deliver(json.dumps(event | change).encode()).status_code == 200
     app.deliver(thin("customer.updated", "customer", "cus_1", context="acct_other"))
 
-    assert app.billing.left == {"connected_account": 2, "other_mode": 1}
+    assert app.billing.service.ignored == {"connected_account": 2, "other_mode": 1}
     assert StripeEvent.select().count() == 0
     assert len(simulator.requests) == before
 
@@ -262,7 +262,7 @@ class TestOldNews:
         clock = shop.client.v1.test_helpers.test_clocks.create(params={"frozen_time": frozen}).id
         customer = shop.customer(test_clock=clock)
         subscription = shop.subscribe(customer)
-        app.billing.worker.converger.converge(customer, time.time() - late)
+        app.billing.service.worker.converger.converge(customer, time.time() - late)
         shop.client.v1.subscriptions.cancel(subscription)
 
         event = json.loads(str(shop.event("customer.subscription.deleted")))
@@ -274,7 +274,7 @@ class TestOldNews:
     def test_a_clock_that_is_behind_takes_back_what_was_seen_by_our_time(self, app, shop):
         clock = shop.client.v1.test_helpers.test_clocks.create(params={"frozen_time": int(time.time()) - DAY}).id
         customer = shop.customer(test_clock=clock)
-        converger = app.billing.worker.converger
+        converger = app.billing.service.worker.converger
         converger.converge(customer, time.time())
         assert Customer.get_by_id(customer).fetched_at > time.time() - 60
 
@@ -293,7 +293,7 @@ class TestOldNews:
 
         simulator.world.get = slow
         began = time.time()
-        told_at = app.billing.worker.gateway.customer(customer).told_at
+        told_at = app.billing.service.worker.gateway.customer(customer).told_at
 
         assert told_at <= began
 

@@ -161,8 +161,8 @@ def test_what_went_wrong_is_said_and_may_be_tried_again(product, page, tools, tm
 def test_a_page_is_told_when_to_try_again(product, page):
     page.goto(f"http://127.0.0.1:{product.port}/sign-in")
     recipe = (DOCS / "react/billing.js").read_text().replace("export ", "")
-    for _ in range(product.billing.stripe_slots):
-        product.billing._stripe_slots.acquire()
+    for _ in range(product.billing.service.stripe_slots):
+        product.billing.service._slots.acquire()
 
     refused = page.evaluate(
         f"() => {{ {recipe}; return createBilling('{product.billing_url}').checkout('pro').catch((error) => "

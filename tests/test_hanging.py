@@ -34,7 +34,7 @@ def hang(simulator):
 
 
 def is_running(app, key):
-    return app.billing.worker._pool.is_running(key)
+    return app.billing.service.worker._pool.is_running(key)
 
 
 def event_of(simulator, kind, object_id):
@@ -108,8 +108,8 @@ def test_what_hangs_is_not_asked_again_meanwhile(app, monkeypatch):
         until(lambda: released.is_set)
         return fetch(*_)
 
-    fetch = app.billing.worker.gateway.events_since
-    monkeypatch.setattr(app.billing.worker.gateway, "events_since", hang)
+    fetch = app.billing.service.worker.gateway.events_since
+    monkeypatch.setattr(app.billing.service.worker.gateway, "events_since", hang)
     until(lambda: asked)
     due = jobs.next_run_at("poll", time.time(), 1)
     until(lambda: time.time() > due + 1)  # a second poll would have been due

@@ -44,7 +44,7 @@ def test_a_hundred_thousand_pending_events_of_every_kind_are_applied(app, shop, 
     )
     fill(app, ((*kinds[number % len(kinds)], now - 600) for number in range(MANY)))
 
-    work = app.billing.worker.work_once(now)
+    work = app.billing.service.worker.work_once(now)
 
     assert work.failed == 0
     assert inbox.backlog(now).backlog == 0
@@ -91,7 +91,7 @@ def test_ten_thousand_events_that_fail_are_postponed_by_one_statement(app, subje
         id="evt_other", type="x", customer_id="cus_other", created=1, source="x", received_at=now, next_attempt_at=now
     )
     fill_other.execute()
-    app.billing.worker._look_at = lambda *_: (_ for _ in ()).throw(StripeUnavailable("down"))
+    app.billing.service.worker._look_at = lambda *_: (_ for _ in ()).throw(StripeUnavailable("down"))
     inbox.lease(subject, now, now + 100)
     StripeEvent.update(next_attempt_at=now + 100).where(StripeEvent.id == "evt_other").execute()
 
@@ -128,7 +128,7 @@ def test_events_that_came_while_the_others_failed_keep_their_turn(app, shop):
         )
         raise StripeUnavailable("down")
 
-    app.billing.worker.gateway.customer = fail
+    app.billing.service.worker.gateway.customer = fail
     app.work(now)
 
     assert (StripeEvent.get_by_id("evt_0").attempts, StripeEvent.get_by_id("evt_new").attempts) == (1, 0)
@@ -152,7 +152,7 @@ def test_a_customer_with_more_events_than_one_look_takes_gets_another_look(app, 
 def test_forty_thousand_prices_and_ended_subscriptions_are_no_statement_too_long(app):
     ids = tuple(f"id_{number}" for number in range(40_000))
 
-    app.billing.worker.converger.catalogue.apply_plans(time.time())
+    app.billing.service.worker.converger.catalogue.apply_plans(time.time())
     from corkage import storage
     from corkage.sync.best import summarize_users_of_prices
 

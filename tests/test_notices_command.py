@@ -125,15 +125,15 @@ def test_the_doctor_tells_what_fails_and_whom_nobody_tells_and_not_who_waits_beh
     change(failing, "callbacks", delivered_at=now)
     change(write("ann", "access_revoked", at=now - 900), "callbacks", delivered_at=now)
 
-    (finding,) = doctor.examine(app.billing.worker, now)
+    (finding,) = doctor.examine(app.billing.service.worker, now)
     assert finding == doctor.Finding(
         "1 notices are not taken, `corkage notices` says why", "corkage notices resend --failing"
     )
 
     write("bob", at=now - 302)
-    told = [each.what for each in doctor.examine(app.billing.worker, now)[1:]]
+    told = [each.what for each in doctor.examine(app.billing.service.worker, now)[1:]]
     assert told == [
         "notices to callbacks wait, the first has been due for 302 s: does a process that has the callbacks run?",
         "notices to url wait, the first has been due for 302 s: does a worker run?",
     ]
-    assert len(doctor.examine(app.billing.worker, now - 3)) == 1
+    assert len(doctor.examine(app.billing.service.worker, now - 3)) == 1

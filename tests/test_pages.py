@@ -60,7 +60,7 @@ def text_of(answer):
 
 
 def converge(app, customer):
-    app.billing.worker.converger.converge(customer, time.time())
+    app.billing.service.worker.converger.converge(customer, time.time())
 
 
 def subscribe(app, shop, user="ann", price=None, card="pm_card_visa", **params):
@@ -215,7 +215,7 @@ def test_with_stripe_down_the_plans_are_there_without_prices_and_it_is_not_asked
 def test_known_prices_are_shown_without_asking_stripe(app, simulator):
     look(app)
     before = len(simulator.requests)
-    app.billing._learn_prices_at = 0
+    app.billing.service._learn_prices_at = 0
 
     assert "$9 per month" in text_of(look(app))
     assert len(simulator.requests) == before
@@ -339,8 +339,8 @@ def test_invoices_cost_one_call_and_the_account_comes_without_them_when_stripe_i
 
 def test_the_account_comes_without_invoices_when_too_many_wait_for_stripe(app, shop):
     subscribe(app, shop)
-    for _ in range(app.billing.stripe_slots):
-        app.billing._stripe_slots.acquire()
+    for _ in range(app.billing.service.stripe_slots):
+        app.billing.service._slots.acquire()
 
     page, without_any = look(app, "/account", "ann"), look(app, "/account", "bob")
 
@@ -479,8 +479,8 @@ def test_who_returns_while_the_file_refuses_is_led_to_the_product(app, simulator
     def refuse(*_):
         raise DatabaseUnavailable("locked")
 
-    monkeypatch.setattr(app.billing, "buyer_of", refuse)
-    monkeypatch.setattr(app.billing, "access", refuse)
+    monkeypatch.setattr(app.billing.service, "buyer_of", refuse)
+    monkeypatch.setattr(app.billing.service, "access", refuse)
     answer = look(app, back, "ann")
 
     assert (answer.status_code, answer.headers["Location"]) == (303, FRONTEND)
@@ -612,7 +612,9 @@ def test_a_page_that_a_host_shows_for_an_error_of_its_own_route_leads_to_ours(ap
         http_status = 402
         sentence = "Exporting is for subscribers."
 
-    page = app.billing.pages.error(NeedsPlan("no plan"), environ(), "https://app.example.com/in", base="/billing")
+    page = app.billing.service.pages.error(
+        NeedsPlan("no plan"), environ(), "https://app.example.com/in", base="/billing"
+    )
 
     assert page.status_code == 402
     assert 'href="/billing/style.css?v=' in page.body

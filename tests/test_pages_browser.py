@@ -384,7 +384,7 @@ def test_a_payment_on_its_way_is_waited_for_without_scripts_until_the_product_op
     now = host.simulator.world.now
     clock = client.v1.test_helpers.test_clocks.create(params={"frozen_time": now})  # the others' time stands still
     customer = host.shop.customer("waiter", test_clock=clock.id)
-    host.billing.worker.converger.converge(customer, time.time())
+    host.billing.service.worker.converger.converge(customer, time.time())
     goes_on_as(page, host, "waiter")
     page.goto(f"{host.url}/billing/pricing")
     page.get_by_role("button", name="Subscribe").first.press("Enter")
@@ -394,7 +394,7 @@ def test_a_payment_on_its_way_is_waited_for_without_scripts_until_the_product_op
     page.wait_for_url("**/return?again=1")
 
     client.v1.test_helpers.test_clocks.advance(clock.id, params={"frozen_time": now + 5 * DAY})
-    host.billing.worker.converger.converge(customer, time.time())
+    host.billing.service.worker.converger.converge(customer, time.time())
 
     page.wait_for_url(f"{host.url}/")
     page.get_by_text("The product").wait_for()
@@ -421,7 +421,7 @@ def test_an_operator_finds_a_user_and_mends_what_differs_by_keyboard_with_script
     page, client = without_scripts, host.shop.client
     customer = host.shop.customer("mended", email="mended@example.com")
     subscription = host.shop.subscribe(customer, host.prices["team_monthly"], "mended")
-    host.billing.worker.converger.converge(customer, time.time())
+    host.billing.service.worker.converger.converge(customer, time.time())
     client.v1.subscriptions.cancel(subscription)
     page.goto(f"{host.url}/billing/admin?show=health")
     page.get_by_label("Operator token").fill(ADMIN_TOKEN)

@@ -1,7 +1,6 @@
 """`app.install(billing)`, `access` and `requires` in a Bottle app; the WSGI middleware; what both mount."""
 
 import functools
-import sqlite3
 import time
 from dataclasses import replace
 
@@ -10,7 +9,7 @@ import pytest
 import requests
 from harness import PRO, serving
 
-from corkage import Billing, Identity
+from corkage import Billing, Identity, storage
 from corkage.errors import ConfigError, InvalidToken, NotSignedIn, PaymentRequired
 from corkage.plans import Plan
 
@@ -82,7 +81,7 @@ def host(billing):
 @pytest.fixture
 def ann_has_pro(billing, shop):
     shop.subscribe(customer := shop.customer("ann"))
-    billing.worker.converger.converge(customer, time.time())
+    billing.service.worker.converger.converge(customer, time.time())
     assert billing.access("ann").plan == "pro"
 
 
@@ -200,15 +199,16 @@ def test_a_name_that_no_plan_has_is_refused_when_the_host_is_imported(billing, p
 
 def test_without_a_database_nobody_is_let_in_and_no_handler_runs(host, ann_has_pro, caplog):
     host.route("/paid", host.billing.requires("pro")(host.noting)).route("/page", host.noting)
-    with sqlite3.connect(host.billing.config.database) as file:
-        file.execute("DROP VIEW corkage_access")
+    storage.release()
+    with open(host.billing.config.database, "r+b") as file:
+        file.write(b"no database" * 10)
 
     answers = [host.get(path, "ann") for path in ("/paid", "/page")]
 
     assert [(each.status_code, each.headers["Retry-After"]) for each in answers] == [(503, "5")] * 2
     assert [each.json()["error"]["code"] for each in answers] == ["database_unavailable"] * 2
     assert host.ran == []
-    assert "/paid answered 503 database_unavailable: no such table" in caplog.text
+    assert "file is not a database" in caplog.text
 
 
 def test_what_corkage_raises_in_a_handler_becomes_its_answer(host):

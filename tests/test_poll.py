@@ -55,7 +55,7 @@ def test_an_event_seen_again_in_the_overlap_is_not_recorded_twice_and_costs_no_c
 def test_the_position_is_saved_after_the_last_page_only(app, shop):
     now = time.time()
     app.work(now)
-    gateway = app.billing.worker.gateway
+    gateway = app.billing.service.worker.gateway
     fetch = gateway.events_since
     position = Cursor.get_by_id("poll").position
 
@@ -167,10 +167,10 @@ def test_a_worker_that_is_to_stop_breaks_off_fetching_everything_and_goes_on_wit
     shop.subscribe(shop.customer())
     now = time.time()
 
-    app.billing.worker.work_once(now, lambda: True)
+    app.billing.service.worker.work_once(now, lambda: True)
     assert not app.billing.access("ann").allowed
 
-    app.billing.worker.work_once(now)
+    app.billing.service.worker.work_once(now)
     assert app.billing.access("ann").allowed
 
 
@@ -181,7 +181,7 @@ def test_a_worker_that_is_to_stop_claims_nobody_any_more(app, shop):
     Subscription.update(subscription_status="canceled").execute()
     StripeEvent.update(applied_at=None, next_attempt_at=0).execute()
 
-    app.billing.worker.work_once(time.time(), lambda: True)
+    app.billing.service.worker.work_once(time.time(), lambda: True)
     assert StripeEvent.select().where(StripeEvent.next_attempt_at != 0).count() == 0
 
     app.work()
@@ -210,7 +210,7 @@ def test_what_happened_in_another_account_or_mode_is_passed_over(app, shop):
     app.work()
     customer = shop.customer()
     shop.subscribe(customer)
-    gateway = app.billing.worker.gateway
+    gateway = app.billing.service.worker.gateway
     listed = gateway.events_since
     ours = EventRef("evt_ours", "invoice.paid", int(time.time()), False, None, customer, None)
     others = (replace(ours, id="evt_1", account="acct_x"), replace(ours, id="evt_2", livemode=True))
@@ -248,7 +248,7 @@ def test_every_kind_of_event_that_counts_is_asked_for():
 
 
 def test_where_stripe_does_not_say_what_time_it_is_the_position_is_ours(app):
-    gateway = app.billing.worker.gateway
+    gateway = app.billing.service.worker.gateway
     gateway.events_since = lambda *_: Listed((), 0)
     now = time.time()
 
@@ -263,6 +263,6 @@ def test_a_poll_that_fails_is_counted(app):
     def refuse(since, types):
         raise StripeFailed("HTTP 500")
 
-    app.billing.worker.gateway.events_since = refuse
+    app.billing.service.worker.gateway.events_since = refuse
 
-    assert app.billing.worker.work_once(time.time() + 10).failed == 1
+    assert app.billing.service.worker.work_once(time.time() + 10).failed == 1

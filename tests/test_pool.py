@@ -110,7 +110,7 @@ def test_a_slow_stripe_is_asked_of_several_customers_at_once(config, shop, simul
         for event in simulator.world.all("event"):
             if (read := events.read_event(event)).is_wanted:
                 inbox.record(read, "webhook", time.time(), time.time())
-        converge = app.billing.worker.converger.converge
+        converge = app.billing.service.worker.converger.converge
 
         def counted(*arguments, **options):
             with lock:
@@ -122,7 +122,7 @@ def test_a_slow_stripe_is_asked_of_several_customers_at_once(config, shop, simul
                 with lock:
                     at_once[0] -= 1
 
-        monkeypatch.setattr(app.billing.worker.converger, "converge", counted)
+        monkeypatch.setattr(app.billing.service.worker.converger, "converge", counted)
         simulator.api_faults = ApiFaults(latency_seconds=0.1)
         app.work()
 

@@ -84,7 +84,7 @@ def works():
     deadline = time.monotonic() + 30
     while not Cursor.select().where(Cursor.name == "prices").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
-    return Cursor.select().where(Cursor.name == "prices").exists() and billing.worker_state() == "thread"
+    return Cursor.select().where(Cursor.name == "prices").exists() and billing.service.worker_state() == "thread"
 
 def in_a_child(act):
     if os.fork() == 0:
@@ -103,26 +103,26 @@ assert threading.active_count() == 1
 """
 IN_USE = """
 billing.start()
-worker, checkout, thread = billing.worker, billing.checkout, billing._thread
+worker, checkout, thread = billing.service.worker, billing.service.checkout, billing.service._thread
 assert works()
 
 def is_anew():
     Cursor.delete().where(Cursor.name == "prices").execute()
     assert threading.active_count() == 1
     billing.access("ann")
-    return works() and billing.worker is not worker and billing.checkout is not checkout
+    return works() and billing.service.worker is not worker and billing.service.checkout is not checkout
 
 assert in_a_child(is_anew)
-assert billing._thread is thread and thread.is_alive() and billing.worker is worker
+assert billing.service._thread is thread and thread.is_alive() and billing.service.worker is worker
 billing.close()
-assert in_a_child(lambda: threading.active_count() == 1 and not billing._is_to_start)
+assert in_a_child(lambda: threading.active_count() == 1 and not billing.service._is_to_start)
 """
 UNCLOSED = """
 billing.start()
 assert works()
 begun = threading.Event()
-billing.worker.begin_due = lambda *_: begun.set() or time.sleep(0.5) or print("finished") or sys.exit()
-billing._thread.wake()
+billing.service.worker.begin_due = lambda *_: begun.set() or time.sleep(0.5) or print("finished") or sys.exit()
+billing.service._thread.wake()
 begun.wait(30)
 """
 

@@ -27,11 +27,11 @@ def _unhurried(monkeypatch):
 
 
 def sync(app, now=None, **options):
-    return resync(app.billing.worker.converger, time.time() if now is None else now, **options)
+    return resync(app.billing.service.worker.converger, time.time() if now is None else now, **options)
 
 
 def converge(app, customer):
-    app.billing.worker.converger.converge(customer, time.time())
+    app.billing.service.worker.converger.converge(customer, time.time())
 
 
 def everything(app):
@@ -142,7 +142,7 @@ def test_whoever_is_overtaken_is_fetched_singly_and_nobody_else(app, shop):
     subscriptions = [
         shop.subscribe(each, user=user) for each, user in zip(customers, ("ann", "bob", "eve"), strict=True)
     ]
-    gateway = app.billing.worker.gateway
+    gateway = app.billing.service.worker.gateway
     listing = gateway.every_subscription
 
     def list_and_be_overtaken():
@@ -164,12 +164,12 @@ def test_whoever_is_overtaken_is_fetched_singly_and_nobody_else(app, shop):
 def test_a_link_made_by_hand_during_the_run_stands(app, shop):
     customer = shop.customer("ann")
     shop.subscribe(customer)
-    gateway = app.billing.worker.gateway
+    gateway = app.billing.service.worker.gateway
     listing = gateway.every_subscription
 
     def list_while_somebody_links():
         yield from listing()
-        app.billing.worker.converger.link("bob", customer, time.time())
+        app.billing.service.worker.converger.link("bob", customer, time.time())
 
     gateway.every_subscription = list_while_somebody_links
     sync(app)
@@ -289,7 +289,7 @@ def test_a_run_that_breaks_off_between_pages_has_written_nothing(app, shop, monk
     customer = shop.customer()
     shop.subscribe(customer)
     shop.subscribe(customer)
-    gateway = app.billing.worker.gateway
+    gateway = app.billing.service.worker.gateway
     listing = gateway.every_subscription
 
     def break_off():
@@ -318,7 +318,7 @@ def hidden_customers(app, shop, users):
 
 def break_at(app, count):
     """Have Stripe not answer from the nth list of one customer on; return what makes it answer again."""
-    gateway, asked = app.billing.worker.gateway, []
+    gateway, asked = app.billing.service.worker.gateway, []
     fetch = gateway.subscriptions_of
 
     def fetch_or_break(customer_id):
@@ -358,7 +358,7 @@ def test_a_run_that_broke_off_is_gone_on_with(app, shop, simulator):
 
 def test_what_stripe_refuses_of_one_customer_is_told_and_stops_nobody_else(app, shop):
     hidden_customers(app, shop, ("ann", "bob"))
-    gateway = app.billing.worker.gateway
+    gateway = app.billing.service.worker.gateway
     fetch, first = gateway.subscriptions_of, min(each.id for each in Customer.select())
 
     def refuse_one(customer_id):
@@ -502,7 +502,7 @@ def test_an_access_that_ends_as_it_began_is_not_told(app, shop):
     for customer in (old, new):
         converge(app, customer)
     Subscription.update(quantity=2).where(Subscription.id == held).execute()
-    mending = resync_module.Mending(app.billing.worker.converger, writes=False)
+    mending = resync_module.Mending(app.billing.service.worker.converger, writes=False)
     access = app.billing.access("ann")
 
     mending._note_access(access, access._replace(allowed=False))
@@ -570,7 +570,7 @@ def test_a_file_that_cannot_be_written_ends_the_run_and_fails_nobody(app, shop, 
     monkeypatch.setattr("corkage.storage.sqlite.BUSY_SECONDS", 0)
     shop.subscribe(shop.customer())
     storage.connection().execute("PRAGMA busy_timeout = 0")
-    gateway = app.billing.worker.gateway
+    gateway = app.billing.service.worker.gateway
     listing = gateway.every_subscription
     other = sqlite3.connect(config.database, isolation_level=None)
 

@@ -106,7 +106,7 @@ def test_the_worker_knows_when_time_alone_will_change_an_answer(app, shop, simul
     Subscription.update(ask_at=None).execute()
     warning = User.get().next_change_at
 
-    work = app.billing.worker.work_once(warning - 30)
+    work = app.billing.service.worker.work_once(warning - 30)
 
     assert work.next_due_at == warning
 
@@ -152,7 +152,7 @@ def test_asking_is_repeated_in_a_minute_when_stripe_was_down(app, shop, simulato
 
 
 def test_while_stripe_says_the_same_the_pauses_grow_to_a_day(app, subscription):
-    state = app.billing.worker.gateway.subscription(subscription)
+    state = app.billing.service.worker.gateway.subscription(subscription)
     asked = [float(state.current_period_end)]
     while asked[-1] < state.current_period_end + 10 * DAY:
         asked.append(stale.ask_at(state, 0, asked[-1]))
@@ -166,7 +166,7 @@ def test_while_stripe_says_the_same_the_pauses_grow_to_a_day(app, subscription):
 def test_a_worker_that_is_to_stop_asks_about_nobody_any_more(app, shop, subscription):
     later, calls = asked_at(), shop.calls()
 
-    app.billing.worker.work_once(later, lambda: True)
+    app.billing.service.worker.work_once(later, lambda: True)
 
     assert shop.calls() == calls
     assert stale.customers(later, 50)
@@ -276,7 +276,7 @@ class TestNotices:
 
 
 def test_a_subscription_that_goes_on_and_of_which_stripe_tells_no_end_is_never_asked_about(app, subscription):
-    state = app.billing.worker.gateway.subscription(subscription)
+    state = app.billing.service.worker.gateway.subscription(subscription)
 
     assert stale.ask_at(replace(state, current_period_end=None), 0, time.time()) is None
     assert stale.ask_at(state, 0, time.time()) is not None

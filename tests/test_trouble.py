@@ -103,7 +103,7 @@ def test_a_served_file_on_a_full_disk_shows_in_health_and_once_in_the_log_and_he
 
 
 def test_a_lock_that_lasts_is_logged_once_by_all_who_meet_it_and_its_end_once(app, config, event, caplog):
-    thread = WorkerThread(lambda: app.billing.worker)
+    thread = WorkerThread(lambda: app.billing.service.worker)
     with locked(config):
         for _ in range(3):
             assert app.deliver(event).status_code == 503
@@ -193,7 +193,7 @@ def test_a_stranger_cannot_make_a_server_ill_that_stripe_reaches_and_stripe_itse
 
 def test_refusals_are_forgotten_after_an_hour_and_trusted_acceptance_after_a_day(app, event):
     refused(app, event, 3)
-    refusals = app.billing.refusals
+    refusals = app.billing.service.refusals
     at = refusals.last[0]
     assert refusals.problem(at + 3600)
     assert refusals.problem(at + 3601) is None

@@ -36,7 +36,7 @@ def deliver(app, shop, kind):
 
 def test_an_update_that_failed_is_tried_again_though_its_event_is_known(app, shop):
     pay(subscribe_url(app))
-    gateway = app.billing.worker.gateway
+    gateway = app.billing.service.worker.gateway
     fetch, tries = gateway.subscriptions_of, []
 
     def fail_once(customer_id):

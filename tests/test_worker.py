@@ -112,7 +112,7 @@ def test_inline_answers_503_while_stripe_is_down_and_the_redelivery_resumes(conf
     shop.subscribe(shop.customer())
     event = shop.event("customer.subscription.created")
     with running(replace(config, worker="inline", stripe_api_base="http://127.0.0.1:1")) as app:
-        app.billing.worker._account_checked = True
+        app.billing.service.worker._account_checked = True
         assert app.deliver(event).status_code == 503
         assert StripeEvent.get().applied_at is None
 
@@ -138,7 +138,7 @@ def test_health_tells_the_backlog_and_503_when_the_thread_died(config, shop):
         shop.subscribe(shop.customer())
         app.deliver(shop.event("customer.subscription.created"))
         well = requests.get(f"{app.url}/health", timeout=30)
-        app.billing._thread.stop()
+        app.billing.service._thread.stop()
         ill = requests.get(f"{app.url}/health", timeout=30)
 
     assert (well.status_code, well.json()["backlog"], well.json()["failing"]) == (200, 1, 0)
@@ -150,7 +150,7 @@ def test_a_bug_that_one_customer_brings_to_light_does_not_stop_the_others(app, s
     app.deliver(shop.event("customer.subscription.created"))
     shop.subscribe(shop.customer("ann"))
     app.deliver(shop.event("customer.subscription.created"))
-    gateway = app.billing.worker.gateway
+    gateway = app.billing.service.worker.gateway
     fetch, bobs = gateway.subscriptions_of, StripeEvent.select().order_by(StripeEvent.received_at).get().customer_id
 
     def stumble(customer_id):
@@ -173,7 +173,7 @@ def test_the_thread_outlives_a_database_that_cannot_be_written(config, shop, cap
         assert app.deliver(shop.event("customer.subscription.created")).status_code == 200
         file.execute("BEGIN IMMEDIATE")
         until(lambda: "the database is unavailable, trying again" in caplog.text)
-        assert app.billing.worker_state() == "thread"
+        assert app.billing.service.worker_state() == "thread"
         assert not app.billing.access("ann").allowed
 
         file.execute("ROLLBACK")
@@ -195,17 +195,17 @@ def test_a_statement_that_is_wrong_is_a_bug_and_no_database_that_is_unavailable(
 def test_the_thread_outlives_a_bug(config, shop, caplog, monkeypatch):
     monkeypatch.setattr("corkage.sync.threads.AFTER_A_BUG_SECONDS", 0.05)
     with running(replace(config, worker="thread", poll_seconds=3600)) as app:
-        events_since = app.billing.worker.gateway.events_since
-        app.billing.worker.gateway.events_since = lambda *_: 1 / 0
+        events_since = app.billing.service.worker.gateway.events_since
+        app.billing.service.worker.gateway.events_since = lambda *_: 1 / 0
         jobs.make_due("poll", 0)
-        app.billing._thread.wake()
+        app.billing.service._thread.wake()
         until(lambda: "ZeroDivisionError" in caplog.text)
-        app.billing.worker.gateway.events_since = events_since
+        app.billing.service.worker.gateway.events_since = events_since
         shop.subscribe(shop.customer())
         app.deliver(shop.event("customer.subscription.created"))
 
         until(lambda: app.billing.access("ann").allowed)
-        assert app.billing.worker_state() == "thread"
+        assert app.billing.service.worker_state() == "thread"
 
 
 def test_price_events_refresh_the_prices(app, shop):
@@ -236,7 +236,7 @@ def test_a_price_whose_lookup_key_moved_on_is_still_honoured(app, shop):
     shop.subscribe(customer)
     test_price_events_refresh_the_prices(app, shop)
 
-    app.billing.worker.converger.converge(customer, time.time())
+    app.billing.service.worker.converger.converge(customer, time.time())
 
     assert app.billing.access("ann").plan == "pro"
 
@@ -253,7 +253,7 @@ def test_an_unnamed_price_of_a_plans_product_is_that_plan(app, shop):
     ).id
     customer = shop.customer()
     shop.subscribe(customer, price=unnamed)
-    app.billing.worker.converger.converge(customer, time.time())
+    app.billing.service.worker.converger.converge(customer, time.time())
 
     assert (app.billing.access("ann").plan, Price.get_by_id(unnamed).sold) == ("pro", False)
 
@@ -261,7 +261,7 @@ def test_an_unnamed_price_of_a_plans_product_is_that_plan(app, shop):
 def test_a_paid_price_of_ours_that_no_plan_names_is_let_in_without_features(app, shop):
     customer = shop.customer()
     shop.subscribe(customer, price=shop.other_price)
-    app.billing.worker.converger.converge(customer, time.time())
+    app.billing.service.worker.converger.converge(customer, time.time())
 
     access = app.billing.access("ann")
     assert (access.allowed, access.plan, access.features) == (True, None, ())
@@ -270,7 +270,7 @@ def test_a_paid_price_of_ours_that_no_plan_names_is_let_in_without_features(app,
 def test_a_price_named_later_counts_from_the_next_refresh_on(app, shop, config):
     customer = shop.customer()
     shop.subscribe(customer, price=shop.other_price)
-    app.billing.worker.converger.converge(customer, time.time())
+    app.billing.service.worker.converger.converge(customer, time.time())
     app.billing.close()
 
     plans = (PRO, Plan("plus", "Plus", (shop.other_price,), features=("more",)))
@@ -282,7 +282,7 @@ def test_a_price_named_later_counts_from_the_next_refresh_on(app, shop, config):
 def test_features_and_grace_of_plans_toml_count_at_start_without_asking_stripe(app, shop, config):
     customer = shop.customer()
     shop.subscribe(customer)
-    app.billing.worker.converger.converge(customer, time.time())
+    app.billing.service.worker.converger.converge(customer, time.time())
     app.billing.close()
     before = len(shop.simulator.requests)
 
@@ -296,7 +296,7 @@ def test_an_old_foreign_subscription_does_not_hide_a_plan_that_opens(app, shop):
     customer = shop.customer()
     paid = shop.subscribe(customer)
     shop.subscribe(customer, price=shop.other_price, user=None)
-    app.billing.worker.converger.converge(customer, time.time())
+    app.billing.service.worker.converger.converge(customer, time.time())
 
     assert User.get().subscription_id == paid
     assert Subscription.select().count() == 2
@@ -306,7 +306,7 @@ def test_one_price_for_two_plans_is_told(app, shop, config):
     app.billing.close()
     plans = (PRO, Plan("plus", "Plus", (shop.price,)))
     with running(replace(config, plans=plans)) as app, pytest.raises(ConfigError, match="one price, one plan"):
-        app.billing.worker.catalogue.refresh(app.billing.worker.gateway, time.time())
+        app.billing.service.worker.catalogue.refresh(app.billing.service.worker.gateway, time.time())
 
 
 def test_recurring_work_is_claimed_once(app):
@@ -345,7 +345,7 @@ def test_a_file_that_is_locked_while_stripe_is_asked_is_nobodys_failure(config, 
         app.deliver(shop.event("customer.subscription.created"))
         jobs.save_position("poll", int(time.time()))
 
-        with locked_from(config, app.billing.worker.gateway, call) as asked, pytest.raises(DatabaseUnavailable):
+        with locked_from(config, app.billing.service.worker.gateway, call) as asked, pytest.raises(DatabaseUnavailable):
             app.work()
 
         assert asked == [call]
@@ -373,7 +373,7 @@ def test_inline_answers_503_when_it_cannot_be_told_whose_event_it_is(config, sho
         app.work()
         shop.subscribe(shop.customer())
         body = thin(shop.event("customer.subscription.created"))
-        app.billing.worker.gateway = Gateway(simulator.api_key, "http://127.0.0.1:1", retries=0)
+        app.billing.service.worker.gateway = Gateway(simulator.api_key, "http://127.0.0.1:1", retries=0)
 
         assert app.deliver(body).status_code == 503
 
@@ -389,7 +389,7 @@ def test_the_thread_goes_on_saying_so_when_the_key_is_of_another_account(config,
         app.deliver(shop.event("customer.subscription.created"))
         until(lambda: "the worker cannot work with this configuration" in caplog.text)
 
-        assert app.billing.worker_state() == "thread"
+        assert app.billing.service.worker_state() == "thread"
         assert "acct_another" in caplog.text
         assert StripeEvent.get().attempts == 0
         assert not app.billing.access("ann").allowed
@@ -398,12 +398,12 @@ def test_the_thread_goes_on_saying_so_when_the_key_is_of_another_account(config,
 def test_a_worker_that_is_to_stop_asks_about_nobody_any_more(app, shop):
     customer = shop.customer()
     shop.subscribe(customer)
-    app.billing.worker.converger.converge(customer, time.time())
+    app.billing.service.worker.converger.converge(customer, time.time())
     app.work()
     Subscription.update(ask_at=0).execute()
     calls = shop.calls()
 
-    app.billing.worker.work_once(time.time(), lambda: True)
+    app.billing.service.worker.work_once(time.time(), lambda: True)
     assert (Subscription.get().ask_at, shop.calls()) == (0, calls)
 
     app.work()
@@ -413,7 +413,7 @@ def test_a_worker_that_is_to_stop_asks_about_nobody_any_more(app, shop):
 
 def test_a_retired_price_is_its_plans_and_not_sold(config, shop):
     with running(replace(config, plans=(replace(PRO, retired=(shop.other_price,)),))) as app:
-        app.billing.worker.catalogue.refresh(app.billing.worker.gateway, time.time())
+        app.billing.service.worker.catalogue.refresh(app.billing.service.worker.gateway, time.time())
 
         assert {row.id: (row.plan, row.sold) for row in Price.select()} == {
             shop.price: ("pro", True),
@@ -453,14 +453,14 @@ def test_prices_that_cannot_be_refreshed_are_tried_again_soon_and_their_event_wa
     app.work(now)
     shop.client.v1.prices.update(shop.price, params={"nickname": "new"})
     app.deliver(shop.event("price.updated"))
-    gateway = app.billing.worker.gateway
+    gateway = app.billing.service.worker.gateway
     fetch = gateway.prices_by_lookup_key
 
     def refuse(names):
         raise StripeFailed("HTTP 500")
 
     gateway.prices_by_lookup_key = refuse
-    assert app.billing.worker.work_once(now + 5).failed == 1
+    assert app.billing.service.worker.work_once(now + 5).failed == 1
     assert (StripeEvent.get().attempts, StripeEvent.get().applied_at) == (1, None)
     assert now + 5 < StripeEvent.get().next_attempt_at < now + 12
 
@@ -471,17 +471,17 @@ def test_prices_that_cannot_be_refreshed_are_tried_again_soon_and_their_event_wa
 
 def test_prices_that_cannot_be_refreshed_in_their_hour_are_tried_again_soon(app):
     now = time.time()
-    fetch = app.billing.worker.gateway.prices_by_lookup_key
+    fetch = app.billing.service.worker.gateway.prices_by_lookup_key
 
     def refuse(names):
         raise StripeFailed("HTTP 500")
 
-    app.billing.worker.gateway.prices_by_lookup_key = refuse
-    assert app.billing.worker.work_once(now).failed == 1
+    app.billing.service.worker.gateway.prices_by_lookup_key = refuse
+    assert app.billing.service.worker.work_once(now).failed == 1
     assert jobs.next_run_at("prices", now, 3600) == now + PRICES_AGAIN_SECONDS
 
-    app.billing.worker.gateway.prices_by_lookup_key = fetch
-    assert app.billing.worker.work_once(now + PRICES_AGAIN_SECONDS).failed == 0
+    app.billing.service.worker.gateway.prices_by_lookup_key = fetch
+    assert app.billing.service.worker.work_once(now + PRICES_AGAIN_SECONDS).failed == 0
     assert jobs.next_run_at("prices", now + 60, 3600) == now + PRICES_AGAIN_SECONDS + 3600
 
 

@@ -91,7 +91,7 @@ def test_stripe_trigger_creates_events_and_the_webhooks_arrive(config, simulator
         app.work()
         assert not app.billing.access("ann").allowed
 
-        app.billing.worker.converger.link("ann", newest_customer(client), time.time())
+        app.billing.service.worker.converger.link("ann", newest_customer(client), time.time())
         answer = app.ask().json()
         if event == "deleted":
             assert (answer["allowed"], answer["reason"]) == (False, "ended")
@@ -107,7 +107,7 @@ def test_a_triggered_subscription_gives_access_until_it_ends(config, simulator, 
 
     with running(replace(config, plans=(plan,))) as app:
         simulator.add_webhook_endpoint(f"{app.url}/webhook", secret=WEBHOOK_SECRET)
-        app.billing.worker.converger.link("ann", newest_customer(client), time.time())
+        app.billing.service.worker.converger.link("ann", newest_customer(client), time.time())
         app.work()
         assert (app.ask().json()["allowed"], app.ask().json()["reason"]) == (True, "active")
 

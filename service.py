@@ -1,0 +1,441 @@
+"""What handlers and commands are given: Stripe, the worker, the threads of this process, and who may wait for Stripe.
+
+Hosts use Billing, which has one Service at a time. What asks Stripe is made when it is first needed: Stripe's library
+costs 20 MB and 180 ms that a process which only reads access does without.
+"""
+
+import functools
+import logging
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from . import access, storage
+from .access import Access
+from .config import Config
+from .errors import (
+    BillingError,
+    Busy,
+    DatabaseUnavailable,
+    NotConfigured,
+    NotSignedIn,
+    PaymentRequired,
+    StripeError,
+    StripeUnavailable,
+)
+from .health.refusals import Refusals
+from .health.writable import Writable
+from .identity import Authenticate, Identity
+from .models import CheckoutAttempt
+from .notices.delivery import Telling
+from .plans import Requirement
+from .rate_limit import RateLimit
+from .sync.account import Account
+from .sync.prices import Catalogue
+
+if TYPE_CHECKING:
+    from .pages.page import Pages
+    from .selling.checkout import Checkout
+    from .sync.converge import Converger
+    from .sync.events import EventRef
+    from .sync.gateway import Gateway
+    from .sync.states import InvoiceState
+    from .sync.threads import WorkerThread
+    from .sync.worker import Work, Worker
+
+INLINE_NOTICES_SECONDS = 5.0  # Checkout waits up to 10 s for the answer to its webhook
+HURRIED_SECONDS = (1.0, 1.5)  # for each of the two calls of a returning visitor, who is waiting
+SLOT_SECONDS = 0.25
+LEARN_PRICES_SECONDS = 60
+
+log = logging.getLogger("corkage")
+
+
+class Service:
+    """Everything of one process that answers requests and does the work behind them.
+
+    A forked child drops its parent's Service and makes one of its own: threads do not survive a fork, and sockets to
+    Stripe must not be shared.
+
+    Shape   mounted_at: the path of our routes in the host's app, where one is known
+    """
+
+    def __init__(
+        self, config: Config, identify: Authenticate, catalogue: Catalogue, receivers: Telling, stripe_slots: int
+    ) -> None:
+        self.config, self.catalogue, self.receivers = config, catalogue, receivers
+        self.mounted_at: str | None = None
+        self.stripe_slots = stripe_slots
+        self.refusals, self.writable = Refusals(time.time()), Writable()
+        self.sign_in_limit = RateLimit()  # of the operator
+        self.is_closed = False
+        self._identify = identify
+        self._account = Account(config.stripe_secret_key)
+        self._slots = threading.BoundedSemaphore(stripe_slots)
+        self._is_to_start = True
+        self._start_lock = threading.Lock()
+        self._thread: WorkerThread | None = None
+        self._learn_prices_at = 0.0
+        self._ignored: Counter[str] = Counter()
+        self._ignored_lock = threading.Lock()
+
+    def of_child(self) -> "Service":
+        """Return the Service of a forked child. One that was closed stays closed."""
+        self.receivers.begin_anew()
+        child = Service(self.config, self._identify, self.catalogue, self.receivers, self.stripe_slots)
+        child.mounted_at, child.is_closed = self.mounted_at, self.is_closed
+        child._is_to_start = not self.is_closed
+        return child
+
+    # Threads
+
+    @property
+    def is_started(self) -> bool:
+        """Whether the threads of this process were started, or are not to be."""
+        return not self._is_to_start
+
+    def start(self) -> None:
+        """Start the threads of this process, once, as BILLING_WORKER says."""
+        if not self._is_to_start:
+            return
+        with self._start_lock:
+            if self._is_to_start:
+                self._is_to_start = False
+                self._start_threads()
+
+    def _start_threads(self) -> None:
+        if self.config.worker == "thread":
+            from .sync.threads import WorkerThread  # imports what it needs when it runs
+
+            self._thread = WorkerThread(lambda: self.worker)
+            self._thread.start()
+            self.receivers.start("url", "callbacks")
+        elif self.config.worker == "off":  # another process does the rest, and cannot call functions of this one
+            self.receivers.start("callbacks")
+
+    def close(self) -> None:
+        """Stop the threads after the customers at hand, and close the database. What is pending stays pending."""
+        with self._start_lock:
+            self._is_to_start, self.is_closed = False, True
+            thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.stop()
+        if "worker" in self.__dict__:
+            self.worker.wait()
+        self.receivers.stop()
+        storage.close_file()
+
+    def worker_state(self) -> str:
+        """Return how events are applied here: "thread", "inline", "off", or "stopped" for a thread that died."""
+        if self.config.worker != "thread":
+            return self.config.worker
+        is_well = self._is_to_start or (self._thread is not None and self._thread.is_alive())
+        return "thread" if is_well else "stopped"
+
+    def run_worker(self) -> None:
+        """Apply what is due in this thread, again and again, until SIGTERM or Ctrl-C.
+
+        Errors  ConfigError when the key belongs to another Stripe account than the database mirrors
+        """
+        from .sync.threads import WorkerThread  # as above
+
+        self.check_account()
+        looping = WorkerThread(lambda: self.worker)
+        for number in (signal.SIGTERM, signal.SIGINT):  # in a thread: this one may hold the lock that stopping needs
+            signal.signal(number, lambda *_: threading.Thread(target=looping.stop, daemon=True).start())
+        log.info("applying what is due, database %s", self.config.database)
+        self.receivers.start("url")
+        looping.run()
+        log.info("stopped")
+
+    # Users
+
+    def signed_in(self, environ: dict[str, Any]) -> Identity:
+        """Return the user who makes the request.
+
+        Errors  NotSignedIn when nobody is signed in; InvalidToken; NotConfigured when users cannot be told apart
+        """
+        identity = self._identify(environ)
+        if identity is None:
+            raise NotSignedIn("the request names no user")
+        return identity
+
+    def visitor(self, environ: dict[str, Any]) -> Identity | None:
+        """Return the signed-in user, or None. An expired token counts as signed out."""
+        try:
+            return self.signed_in(environ)
+        except (NotSignedIn, NotConfigured):
+            return None
+
+    def access(self, user_id: str) -> Access:
+        """Return the user's access from the local row, without asking Stripe.
+
+        Errors  DatabaseUnavailable
+        """
+        if self._is_to_start:
+            self.start()
+        return access.read_access(user_id)
+
+    def admit(self, user_id: str | None, wanted: Requirement) -> Access:
+        """Return the user's access where it meets the requirement.
+
+        Errors  NotSignedIn for None; PaymentRequired; ConfigError for an unknown plan or feature; DatabaseUnavailable
+        """
+        wanted.check(self.config.plans)
+        if not user_id:
+            raise NotSignedIn("nobody is signed in")
+        found = self.access(user_id)
+        if not wanted.is_met_by(found):
+            raise PaymentRequired(f"{user_id!r} has {found.reason}, plan {found.plan}", self.pricing_url)
+        return found
+
+    def sync(self, user_id: str) -> Access:
+        """Converge all customers of the user, and return their access.
+
+        Errors  Busy; StripeError as the gateway's
+        """
+        with self.stripe_slot():
+            self.converger.converge_user(user_id, time.time())
+        return self.access(user_id)
+
+    def update_user(self, user_id: str, email: str | None, name: str | None) -> None:
+        """Store a changed e-mail or name at Stripe and here.
+
+        Errors  ValueError for an invalid user id, e-mail or name; Busy; StripeError as the gateway's
+        """
+        from .users.update import update_user  # loads Stripe's library
+
+        Identity(user_id)
+        with self.stripe_slot():
+            update_user(self.converger, user_id, email, name, time.time())
+
+    def forget(self, user_id: str) -> None:
+        """Cancel the user's subscriptions, delete their customer at Stripe, and delete their rows here.
+
+        Errors  CheckoutInProgress, Busy; StripeError as the gateway's
+        """
+        from .users.delete import forget_user  # loads Stripe's library
+
+        with self.stripe_slot():
+            forget_user(self.converger, user_id, time.time())
+
+    # Clicks
+
+    @property
+    def base_url(self) -> str | None:
+        """Where our routes are, for a page of the host's own; None where that is not known."""
+        return self.config.billing_url or self.mounted_at
+
+    @property
+    def pricing_url(self) -> str:
+        """Our pricing page or, while its address is unknown, the product."""
+        return f"{self.base_url}/pricing" if self.base_url else self.config.frontend_url
+
+    def checkout_url(
+        self, identity: Identity, plan: str, billing_url: str | None = None, *, to_our_pages: bool = False
+    ) -> str:
+        """Return where a user who wants a plan is sent; see Billing.checkout_url.
+
+        Errors  UnknownPlan, CheckoutInProgress, Busy, NotConfigured; StripeError as the gateway's
+        """
+        from .selling.checkout import Buyer  # loads Stripe's library
+
+        self.start()
+        base = billing_url or self.config.billing_url
+        if base is None:
+            raise NotConfigured(
+                "set BILLING_URL to where Corkage is reached from outside, with the path it is mounted at"
+            )
+        back = f"{base}/return?session_id={{CHECKOUT_SESSION_ID}}"
+        otherwise = f"{base}/cancel" if to_our_pages else self.config.frontend_url
+        after_portal = f"{base}/account?from=portal" if to_our_pages else ""
+        buyer = Buyer(identity.user_id, identity.email, identity.name, back, otherwise, after_portal)
+        with self.stripe_slot():
+            return self.checkout.subscribe_url(buyer, plan)
+
+    def portal_url(self, user_id: str, flow: str | None = None, return_url: str | None = None) -> str:
+        """Return the address of the user's customer portal, or of one of its flows; see Billing.portal_url.
+
+        Errors  UnknownFlow, NoBillingAccount, Busy; StripeError as the gateway's
+        """
+        self.start()
+        with self.stripe_slot():
+            return self.checkout.portal_url(user_id, return_url or self.config.frontend_url, flow)
+
+    def come_back(self, session_id: str) -> str | None:
+        """Converge the user who returns from a Checkout Session of ours, within 5 s.
+
+        Shape   the user's id when the session was paid; None for any other session, without asking Stripe
+        Errors  CheckoutInProgress when the session was fetched a moment ago; Busy; StripeError as the gateway's
+        """
+        if self.buyer_of(session_id) is None:
+            return None
+        with self.stripe_slot():
+            return self.checkout.come_back(session_id, self._hurried, time.time())
+
+    def buyer_of(self, session_id: str) -> str | None:
+        """Return the user for whom we made this session, while the attempt stands, without asking Stripe."""
+        attempt = CheckoutAttempt.get_or_none(CheckoutAttempt.session_id == session_id)
+        return None if attempt is None else attempt.user_id
+
+    def look_again(self, user_id: str) -> None:
+        """Converge a user who returns from the portal, within some 3 s.
+
+        Errors  Busy; StripeError as the gateway's
+        """
+        with self.stripe_slot():
+            self.checkout.look_again(user_id, self._hurried)
+
+    def invoices(self, user_id: str) -> "tuple[InvoiceState, ...]":
+        """Fetch the user's latest invoices, newest first: one call with a short timeout.
+
+        Errors  Busy; StripeError as the gateway's
+        """
+        with self.stripe_slot():
+            return self.checkout.invoices_of(user_id, self._hurried)
+
+    def learn_prices(self) -> None:
+        """Fetch prices that plans.toml names and that are unknown: once a minute at most, with a short timeout."""
+        if time.monotonic() < self._learn_prices_at or not self.catalogue.lacks_prices():
+            return
+        self._learn_prices_at = time.monotonic() + LEARN_PRICES_SECONDS
+        try:
+            with self.stripe_slot():
+                self.catalogue.refresh(self._hurried, time.time())
+        except BillingError as error:
+            log.warning("the prices could not be fetched for a page: %s: %s", error.code, error)
+
+    # Events
+
+    @property
+    def debounce_seconds(self) -> float:
+        """How long an event waits for others of its customer. Inline work cannot wait."""
+        return 0 if self.config.worker == "inline" else self.config.settle_seconds
+
+    def work_soon(self) -> None:
+        """Wake the worker's thread, where there is one, for when the events that are stored now are due."""
+        if self._thread is not None:
+            self._thread.wake(self.debounce_seconds)
+
+    def apply_soon(self, event: "EventRef", now: float) -> None:
+        """Have a stored event applied as BILLING_WORKER says: by the thread, here and now, or by another process.
+
+        Errors  StripeUnavailable when it should be applied now and could not; it stays pending
+        """
+        self.work_soon()
+        if self.config.worker != "inline":
+            return
+        with self.stripe_slot():
+            error = self.worker.apply_now(event.id, now)
+        if error:
+            raise StripeUnavailable(f"{event.id} is stored, and not applied yet: {error}") from error
+        self._deliver_inline()
+
+    def _deliver_inline(self) -> None:
+        """Deliver what is due within the request. A failure does not concern Stripe, which sent the webhook."""
+        try:
+            self.receivers.deliver_due(INLINE_NOTICES_SECONDS)
+        except DatabaseUnavailable as error:
+            storage.note(error)
+            log.debug("notices were not delivered, and wait for the next webhook: %s", error)
+
+    def count_ignored(self, reason: str) -> None:
+        """Count a webhook that was answered 200 and changes nothing: of another account, mode or kind."""
+        with self._ignored_lock:
+            self._ignored[reason] += 1
+
+    @property
+    def ignored(self) -> dict[str, int]:
+        """How many webhooks changed nothing since the start, by reason."""
+        with self._ignored_lock:
+            return dict(self._ignored)
+
+    def work_at_once(self) -> "Work":
+        """Poll, apply all that is pending and deliver the notices; see Billing.work."""
+        work = self.worker.work_at_once(time.time())
+        self.receivers.deliver_due()
+        return work
+
+    def work_once(self) -> "Work":
+        """Apply what is due and deliver the notices.
+
+        Errors  ConfigError when the database mirrors another account; DatabaseUnavailable
+        """
+        work = self.worker.work_once(time.time())
+        self.receivers.deliver_due()
+        return work
+
+    # Stripe
+
+    @contextmanager
+    def stripe_slot(self) -> Iterator[None]:
+        """Hold one of the few slots for requests that wait for Stripe. The fast routes keep the other threads.
+
+        Errors  Busy when all slots are taken
+        """
+        if not self._slots.acquire(timeout=SLOT_SECONDS):
+            raise Busy(f"all {self.stripe_slots} slots for waiting on Stripe are taken")
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+    def check_account(self) -> None:
+        """Check, where Stripe says, that the key belongs to the account that the database mirrors.
+
+        Errors  ConfigError when it is another account
+        """
+        try:
+            self._account.check(lambda: self._hurried)
+        except StripeError as error:
+            log.warning("Stripe did not say which account the key belongs to; will ask again: %s", error)
+
+    @functools.cached_property
+    def pages(self) -> "Pages":
+        """What renders the pages."""
+        from .pages.page import Pages  # loads Babel, 20 ms
+
+        return Pages(self.config)
+
+    @functools.cached_property
+    def gateway(self) -> "Gateway":
+        """Stripe, with the usual timeouts and retries."""
+        from .sync.gateway import Gateway  # loads Stripe's library
+
+        return Gateway(self.config.stripe_secret_key, self.config.stripe_api_base)
+
+    @functools.cached_property
+    def _hurried(self) -> "Gateway":
+        """Stripe for a visitor who is waiting: short timeouts, no retries."""
+        from .sync.gateway import Gateway  # loads Stripe's library
+
+        return Gateway(self.config.stripe_secret_key, self.config.stripe_api_base, HURRIED_SECONDS, retries=0)
+
+    @functools.cached_property
+    def converger(self) -> "Converger":
+        """What makes a customer's replica true, for requests."""
+        from .sync.converge import Converger  # loads Stripe's library
+
+        return Converger(self.gateway, self.catalogue, self.config.app)
+
+    @functools.cached_property
+    def checkout(self) -> "Checkout":
+        """What decides where a click leads."""
+        from .selling.checkout import Checkout  # loads Stripe's library
+
+        return Checkout(self.gateway, self.catalogue, self.converger, self.config.app)
+
+    @functools.cached_property
+    def worker(self) -> "Worker":
+        """What applies events, with its own pace of calls, so that requests find room below Stripe's limit."""
+        from .sync import worker  # loads Stripe's library
+        from .sync.converge import Converger
+
+        gateway = self.gateway.paced(worker.CALLS_PER_SECOND)
+        converger = Converger(gateway, self.catalogue, self.config.app)
+        polling = worker.Polling(self.config.poll_seconds, self.config.settle_seconds, self.config.livemode)
+        return worker.Worker(gateway, self.catalogue, converger, polling, self._account, self.config.keep_events_days)
