@@ -119,6 +119,7 @@ class Channel(HTTPChannel):
     def service(self) -> None:
         """Answer one request."""
         self._is_refused = self.requests[0].error is not None
+        self.waits_since = time.monotonic()  # now, too: the loop may see the answer sent before this thread goes on
         super().service()
         self.waits_since = self.began_at = time.monotonic()
 
