@@ -107,33 +107,33 @@ def _add_events(commands: Commands) -> None:
     listing.add_argument("--state", action="append", choices=inbox.STATES, help="default: failing and pending")
     listing.add_argument("--limit", type=int, default=100, help="of each state (default: %(default)s)")
     listing.set_defaults(run=events.show)
-    replay = listing.add_subparsers(metavar="replay").add_parser("replay", help="have events applied now, or again")
+    replay = listing.add_subparsers(metavar="replay").add_parser("replay", help="apply events now, or again")
     which = replay.add_mutually_exclusive_group(required=True)
     which.add_argument("id", nargs="?", metavar="ID", help="this event, read from Stripe")
-    which.add_argument("--failed", action="store_true", help="all that were tried in vain")
+    which.add_argument("--failed", action="store_true", help="all that failed")
     which.add_argument("--since", type=events.a_time, metavar="WHEN", help="all of Stripe's since: 2h, 3d, 2026-11-01")
     replay.set_defaults(run=events.replay)
 
 
 def _add_notices(commands: Commands) -> None:
-    listing = commands.add_parser("notices", help="list what your product is told of changes, or tell it again")
+    listing = commands.add_parser("notices", help="list the notices of changes to your product, or resend some")
     listing.add_argument("--state", action="append", choices=outbox.STATES, help="default: failing and pending")
     listing.add_argument("--limit", type=int, default=100, help="of each state (default: %(default)s)")
     listing.set_defaults(run=notices.show)
-    resend = listing.add_subparsers(metavar="resend").add_parser("resend", help="have notices told now, or again")
+    resend = listing.add_subparsers(metavar="resend").add_parser("resend", help="deliver notices now, or again")
     which = resend.add_mutually_exclusive_group(required=True)
     which.add_argument("id", nargs="?", metavar="ID", help="this notice")
-    which.add_argument("--failing", action="store_true", help="all that were told in vain")
+    which.add_argument("--failing", action="store_true", help="all whose delivery failed")
     which.add_argument("--since", type=events.a_time, metavar="WHEN", help="all since: 2h, 3d, 2026-11-01")
     resend.set_defaults(run=notices.resend)
 
 
 def _add_mending(commands: Commands) -> None:
     syncing = commands.add_parser("sync", help="make the replica equal to all that Stripe holds; safe while serving")
-    syncing.add_argument("--dry-run", action="store_true", help="only tell what is different")
+    syncing.add_argument("--dry-run", action="store_true", help="only print what is different")
     syncing.set_defaults(run=sync.sync)
 
-    examining = commands.add_parser("doctor", help="look for what is not as it should be, and tell what mends it")
+    examining = commands.add_parser("doctor", help="find what is wrong, and print what mends it")
     examining.set_defaults(run=doctor.examine)
 
 

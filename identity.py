@@ -1,12 +1,9 @@
-"""Who is asking: the host's own callback, a token that the product minted, or a header of the proxy's. Exactly one of
-them; else nobody."""
+"""Which user makes a request: by the host's own callback, the product's token, or a proxy's header: one of them."""
 
-import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
-from types import MappingProxyType
 from typing import Any
 
 from .config import Config, Network
@@ -20,7 +17,7 @@ LONGEST_TOKEN = 4096
 LONGEST_TEXT = 320
 COOKIE = "__Host-corkage"
 COOKIE_ON_PLAIN_HTTP = "corkage"
-REFUSALS = {  # by PyJWT's errors, in our words: its own may quote the token, and what is in it is a stranger's
+REFUSALS = {  # by PyJWT's errors: its own texts may quote the token, and anybody can write one
     "InvalidAlgorithmError": "it is not signed with HS256",
     "MissingRequiredClaimError": "sub, exp or aud is missing",
     "InvalidAudienceError": f"its aud is not {AUDIENCE!r}",
@@ -30,7 +27,7 @@ REFUSALS = {  # by PyJWT's errors, in our words: its own may quote the token, an
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The user who asks, as the host knows them.
+    """The user who makes a request, as the host knows them.
 
     Shape   user_id: the host's own id, a text of 1 to 200 printable characters; e-mail and name are for Stripe
     Errors  ValueError for any other user_id
@@ -50,9 +47,9 @@ Authenticate = Callable[[dict[str, Any]], Identity | None]
 
 
 def authenticator(config: Config, callback: Authenticate | None) -> Authenticate:
-    """Choose how to tell who is asking, from a WSGI environ.
+    """Return the function that finds the user in a WSGI environ.
 
-    Errors  ConfigError when there are several ways. With none, each question raises NotConfigured: fail closed.
+    Errors  ConfigError when several ways are configured. With none, each call raises NotConfigured: fail closed.
     """
     given = {
         "authenticate= is given": callback,
@@ -61,7 +58,7 @@ def authenticator(config: Config, callback: Authenticate | None) -> Authenticate
     }
     ways = [said for said, way in given.items() if way]
     if len(ways) > 1:
-        raise ConfigError([f"{' and '.join(ways)}: wanted exactly one way to tell users apart"])
+        raise ConfigError([f"{' and '.join(ways)}: wanted exactly one way to identify users"])
     if callback is not None:
         return _checked(callback)
     if config.trusted_user_header:
@@ -84,7 +81,7 @@ def _checked(callback: Authenticate) -> Authenticate:
 
 def _nobody(_environ: dict[str, Any]) -> Identity | None:
     raise NotConfigured(
-        "to tell users apart set BILLING_AUTH_SECRET or BILLING_TRUSTED_USER_HEADER, or give Billing an authenticate="
+        "to identify users set BILLING_AUTH_SECRET or BILLING_TRUSTED_USER_HEADER, or give Billing an authenticate="
     )
 
 
@@ -129,12 +126,12 @@ def _header(environ: dict[str, Any], name: str) -> str:
 
 
 def _one_value(name: str | None, value: str | None) -> str:
-    """Refuse what names nobody, or two: servers join a stranger's header and the proxy's own with a comma."""
+    """Return the value. Two values are refused: servers join a forged header and the proxy's own with a comma."""
     if not value:
         return ""
     if "," in value or not _is_text(value):
         raise InvalidUserHeader(f"{name} holds a comma, as if sent twice, or more than {LONGEST_TEXT} characters")
-    if value[0] == "{" and value[-1] == "}":  # Caddy's, for a header that its auth server left out: one for all
+    if value[0] == "{" and value[-1] == "}":  # Caddy's, for a header that its auth server left out
         raise InvalidUserHeader(f"{name} holds a placeholder that the proxy did not fill in")
     return value
 
@@ -157,7 +154,7 @@ def mint_token(
     now: float,
     lifetime_seconds: int = 3600,
 ) -> str:
-    """Make a token as a product would, in any language: a JWT, HS256.
+    """Return a token as a product makes it, in any language: a JWT, HS256.
 
     Errors  ValueError for what is no user id
     """
@@ -208,11 +205,9 @@ def _cookie(environ: dict[str, Any], plain_cookie: bool) -> str | None:
     return None
 
 
-@functools.lru_cache(maxsize=1024)
-def _claims(token: str, secrets: tuple[str, ...]) -> Mapping[str, Any]:
-    """Verify the token with each secret in turn, whatever the time. What was verified stays so, and a product shows the
-    same token again and again; what was refused is not remembered."""
-    import jwt  # not where another way than tokens was chosen
+def _claims(token: str, secrets: tuple[str, ...]) -> dict[str, Any]:
+    """Return the claims of a token that one of the secrets signed. Its times are checked by _check_times()."""
+    import jwt  # not needed where users are identified in another way
 
     for secret in secrets:
         try:
@@ -234,16 +229,16 @@ def _claims(token: str, secrets: tuple[str, ...]) -> Mapping[str, Any]:
             raise InvalidToken(
                 f"the token is refused: {REFUSALS.get(type(error).__name__, 'it cannot be read')}"
             ) from None
-        return MappingProxyType(claims)
+        return claims
     raise InvalidToken(f"none of the {len(secrets)} secrets made this token's signature")
 
 
-def _check_times(claims: Mapping[str, Any], now: float) -> None:
+def _check_times(claims: dict[str, Any], now: float) -> None:
     times = [claims["exp"], *(claims[name] for name in ("nbf", "iat") if name in claims)]
     if not all(isinstance(each, int | float) and not isinstance(each, bool) for each in times):
         raise InvalidToken("the token's exp, nbf and iat must be numbers, in Unix seconds")
     expires, *begins = times
-    if not expires > now:  # said this way round, not-a-number is refused too
+    if not expires > now:  # in this form, so that not-a-number is refused, too
         raise InvalidToken("the token is expired")
     if expires > now + LONGEST_TOKEN_SECONDS:
         raise InvalidToken(f"the token's exp is more than {LONGEST_TOKEN_SECONDS} s ahead")
@@ -251,7 +246,7 @@ def _check_times(claims: Mapping[str, Any], now: float) -> None:
         raise InvalidToken("the token is not valid yet: its nbf or iat lies ahead")
 
 
-def _identity(claims: Mapping[str, Any]) -> Identity:
+def _identity(claims: dict[str, Any]) -> Identity:
     for key in ("email", "name"):
         value = claims.get(key)
         if value is not None and (not _is_text(value)):

@@ -157,7 +157,7 @@ class Service:
     def signed_in(self, environ: dict[str, Any]) -> Identity:
         """Return the user who makes the request.
 
-        Errors  NotSignedIn when nobody is signed in; InvalidToken; NotConfigured when users cannot be told apart
+        Errors  NotSignedIn when nobody is signed in; InvalidToken; NotConfigured when users cannot be identified
         """
         identity = self._identify(environ)
         if identity is None:
@@ -262,9 +262,11 @@ class Service:
 
         Errors  UnknownFlow, NoBillingAccount, Busy; StripeError as the gateway's
         """
+        from .selling import portal  # loads Stripe's library
+
         self.start()
         with self.stripe_slot():
-            return self.checkout.portal_url(user_id, return_url or self.config.frontend_url, flow)
+            return portal.portal_url(self.gateway, user_id, return_url or self.config.frontend_url, flow)
 
     def come_back(self, session_id: str) -> str | None:
         """Converge the user who returns from a Checkout Session of ours, within 5 s.
@@ -295,8 +297,10 @@ class Service:
 
         Errors  Busy; StripeError as the gateway's
         """
+        from .selling import portal  # loads Stripe's library
+
         with self.stripe_slot():
-            return self.checkout.invoices_of(user_id, self._hurried)
+            return portal.invoices_of(self._hurried, user_id)
 
     def learn_prices(self) -> None:
         """Fetch prices that plans.toml names and that are unknown: once a minute at most, with a short timeout."""

@@ -13,10 +13,10 @@ OK, FAILED, MISCONFIGURED = 0, 1, 2
 
 
 def configured() -> Config:
-    """Read the configuration, and log as it says."""
+    """Return the configuration, and set up logging by it."""
     config = Config.from_env()
     logging.basicConfig(level=config.log.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("stripe").setLevel(logging.WARNING)  # it logs every request, with addresses and e-mails
+    logging.getLogger("stripe").setLevel(logging.WARNING)  # it logs every request, with e-mails in it
     return config
 
 

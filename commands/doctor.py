@@ -1,4 +1,4 @@
-"""corkage doctor: what is not as it should be, each with the command that mends it."""
+"""corkage doctor: what is wrong, each with the command that mends it."""
 
 import argparse
 import os
@@ -9,20 +9,20 @@ from . import FAILED, OK, configured, opened
 
 
 def examine(_options: argparse.Namespace) -> int:
-    """Tell what was found; 1 when something is wrong."""
-    from ..health import doctor
+    """Print what was found; return 1 when something is wrong."""
+    from ..health import doctor  # loads Stripe's library
 
     path = os.path.abspath(configured().database)
     try:
         with opened() as service:
             findings = doctor.examine(service.worker, time.time())
-    except DatabaseUnavailable as error:  # already where it is opened, which writes
+    except DatabaseUnavailable as error:  # opening it writes
         findings = [doctor.unavailable(str(error), path)]
     wrong = [each for each in findings if each.mend]
     for finding in wrong:
         print(f"- {finding.what}\n    {finding.mend}")
     for finding in findings:
         if finding.mend is None:
-            print(f"  (to know: {finding.what})")
+            print(f"  (note: {finding.what})")
     print(f"{len(wrong)} things to mend" if wrong else "all is well")
     return FAILED if wrong else OK

@@ -1,4 +1,4 @@
-"""corkage events: what waits, what fails and why; and have events applied, or applied again."""
+"""corkage events: list pending, failing and applied events, and replay some."""
 
 import argparse
 import datetime
@@ -32,8 +32,8 @@ def show(options: argparse.Namespace) -> int:
 
 
 def replay(options: argparse.Namespace) -> int:
-    """Apply the events that were asked for; 1 when one of them could not be found or applied."""
-    from ..sync.replay import replay
+    """Apply the events that were asked for; return 1 when one of them could not be found or applied."""
+    from ..sync.replay import replay  # loads Stripe's library
 
     now = time.time()
     with opened() as service:
@@ -47,7 +47,7 @@ def replay(options: argparse.Namespace) -> int:
 
 
 def a_time(text: str) -> float:
-    """Read a time: a date, a date and time (UTC unless it says otherwise), or how long ago, such as 90m, 12h or 3d."""
+    """Parse a time: a date, a date and time (UTC unless it says otherwise), or how long ago, such as 90m, 12h or 3d."""
     ago = re.fullmatch(r"(\d{1,9})([smhd])", text)
     if ago:
         return time.time() - int(ago[1]) * UNITS[ago[2]]
@@ -59,26 +59,26 @@ def a_time(text: str) -> float:
 
 
 def _asked_for(options: argparse.Namespace, worker: "Worker", now: float) -> "list[EventRef] | None":
-    """Find the events that were asked for; None, having said why, when there is no such event."""
-    from ..sync.replay import STRIPE_KEEPS_SECONDS, failing, since
+    """Return the events that were asked for; None, after printing why, when there is no such event."""
+    from ..sync.replay import STRIPE_KEEPS_SECONDS, failing, since  # loads Stripe's library
 
     if options.failed:
         return failing(MOST)
     if options.since is None:
         return _one(options.id, worker)
     if now - options.since > STRIPE_KEEPS_SECONDS:
-        print("Stripe tells events for 30 days only; for what is older run `corkage sync`", file=sys.stderr)
+        print("Stripe keeps events for 30 days only; for older changes run `corkage sync`", file=sys.stderr)
     return since(worker.gateway, options.since, worker.polling.livemode)
 
 
 def _one(event_id: str, worker: "Worker") -> "list[EventRef] | None":
-    from ..sync.replay import find, is_left
+    from ..sync.replay import find, is_left  # loads Stripe's library
 
     found = find(worker.gateway, event_id)
     if found is None:
-        print(f"{event_id} is known neither to Stripe (for 30 days) nor to this file", file=sys.stderr)
+        print(f"{event_id} is known neither to Stripe (which keeps 30 days) nor to this database", file=sys.stderr)
     elif is_left(found):
-        print(f"{event_id} ({found.type}) says nothing about anything that Corkage holds", file=sys.stderr)
+        print(f"{event_id} ({found.type}) concerns nothing that Corkage holds", file=sys.stderr)
     else:
         return [found]
     return None

@@ -1,4 +1,4 @@
-"""corkage notices: which changes the host was told of, which it has not taken and why; and tell of some again."""
+"""corkage notices: list pending, failing and delivered notices, and resend some."""
 
 import argparse
 import sys
@@ -20,26 +20,26 @@ def show(options: argparse.Namespace) -> int:
                 lines = [_line(row, now) for row in outbox.in_state(state, options.limit + 1)]
                 print_state(lines, f"{state} notices", options.limit)
         if not outbox.present_receivers(now):
-            print("nobody is told: set BILLING_NOTIFY_URL, or give the Billing a callback")
+            print("no receiver: set BILLING_NOTIFY_URL, or register a callback with billing.on()")
     return OK
 
 
 def resend(options: argparse.Namespace) -> int:
-    """Have notices told again; 1 when there is no such notice, or nobody to be told."""
+    """Make notices due for delivery again; return 1 when there is no such notice, or no receiver."""
     now = time.time()
     with opened():
         if options.failing:
             print(f"{outbox.retry(now)} notices are due now")
             return OK
         if not outbox.present_receivers(now):
-            print("nobody is told: set BILLING_NOTIFY_URL, or give the Billing a callback", file=sys.stderr)
+            print("no receiver: set BILLING_NOTIFY_URL, or register a callback with billing.on()", file=sys.stderr)
             return FAILED
         wanted = Notice.message_id == options.id if options.since is None else Notice.created_at >= options.since
         count = outbox.resend(wanted, now)
     if not count:
         print("there is no such notice", file=sys.stderr)
         return FAILED
-    print(f"{count} notices are to be told again")
+    print(f"{count} notices will be delivered again")
     return OK
 
 

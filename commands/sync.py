@@ -1,4 +1,4 @@
-"""corkage sync: make the replica equal to all that Stripe holds, and tell what was different."""
+"""corkage sync: make the replica equal to all that Stripe holds, and print what was different."""
 
 import argparse
 import sys
@@ -16,8 +16,8 @@ REDRAW_SECONDS = 0.1
 
 
 def sync(options: argparse.Namespace) -> int:
-    """Resync, with a bar for who looks on; 1 when it broke off, or some customer could not be compared."""
-    from ..sync.resync import resync
+    """Resync, with a progress bar; return 1 when it broke off, or some customer could not be compared."""
+    from ..sync.resync import resync  # loads Stripe's library
 
     with opened() as service, Bar() as bar:
         service.worker.check_account()
@@ -31,7 +31,7 @@ def sync(options: argparse.Namespace) -> int:
 
 
 class Bar:
-    """A line on a terminal's stderr that tells how far it is; nothing anywhere else."""
+    """A progress bar on a terminal's stderr; nothing where stderr is no terminal."""
 
     def __init__(self) -> None:
         self._is_shown = sys.stderr.isatty()

@@ -12,14 +12,14 @@ from .words import moment
 
 
 def show(options: argparse.Namespace) -> int:
-    """Tell whether this user may in, why, and what that rests on."""
+    """Print whether this user may in, why, and the subscriptions behind it."""
     with opened() as service:
         _print_user(service.access(options.user))
     return OK
 
 
 def link(options: argparse.Namespace) -> int:
-    """Give a Stripe customer to a user, and tell what came of it."""
+    """Link a Stripe customer to a user, and print the result."""
     with opened() as service:
         service.worker.converger.link(Identity(options.user).user_id, options.customer, time.time())
         _print_user(service.access(options.user))
@@ -47,8 +47,8 @@ def _print_user(access: Access) -> None:
             print(f"    {each.id}: {each.subscription_status}, {each.stripe_price_id}, {_dates(each)}")
 
 
-def _print_fact(name: str, text: str, is_told: object) -> None:
-    if is_told:
+def _print_fact(name: str, text: str, is_shown: object) -> None:
+    if is_shown:
         print(f"  {name}: {text}")
 
 

@@ -1,4 +1,4 @@
-"""How times, answers and lists are written on a terminal."""
+"""How times, answers and lists are printed on a terminal."""
 
 import datetime
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 
 def moment(at: float | None) -> str:
-    """Tell a time, in UTC."""
+    """Return a time in UTC, for people."""
     return datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC") if at else "never"
 
 
 def span(seconds: float) -> str:
-    """Tell a length of time, roughly: 12 s, 5 min, 3 h, 40 d."""
+    """Return a length of time, roughly: 12 s, 5 min, 3 h, 40 d."""
     for unit, name in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
         if seconds >= 2 * unit:
             return f"{seconds // unit:.0f} {name}"
@@ -22,13 +22,13 @@ def span(seconds: float) -> str:
 
 
 def answer(access: Access) -> str:
-    """Tell an answer in short: yes, active, pro, until 2026-12-01 10:00 UTC."""
-    told = ["yes" if access.allowed else "no", access.reason, *([access.plan] if access.plan else [])]
-    return ", ".join([*told, *([f"until {moment(access.until)}"] if access.until else [])])
+    """Return access in short: yes, active, pro, until 2026-12-01 10:00 UTC."""
+    facts = ["yes" if access.allowed else "no", access.reason, *([access.plan] if access.plan else [])]
+    return ", ".join([*facts, *([f"until {moment(access.until)}"] if access.until else [])])
 
 
 def print_state(lines: Sequence[str], what: str, limit: int) -> None:
-    """Print what is in one state, cut at the limit; one line more than that tells that there is more."""
+    """Print the lines, up to the limit. One line more than the limit means that there are more."""
     for line in lines[:limit]:
         print(line)
     if not lines:

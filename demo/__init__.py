@@ -46,9 +46,9 @@ THREADS = 8
 
 
 def run_demo(port: int, secret_key: str | None = None, keep: str | None = None) -> None:
-    """Run the sample product until Ctrl-C. With a test key of Stripe's it is that account, polled; else a simulation.
+    """Run the sample product until Ctrl-C: with a test key against that Stripe account, else against the simulator.
 
-    Shape   keep: where the database stays afterwards; without it nothing is left behind
+    Shape   keep: the path of a database that stays afterwards; without it nothing is left behind
     Errors  ConfigError for a live key; StripeError when the account cannot be prepared; OSError for a taken port
     """
     with ExitStack() as stack:
@@ -98,7 +98,7 @@ def _test_key(secret_key: str) -> str:
 
 
 def _offer(gateway: Gateway) -> None:
-    """Make the demo's prices at Stripe, where they are not there yet."""
+    """Create the demo's prices at Stripe that do not exist yet."""
     there = {price.lookup_key for price in gateway.prices_by_lookup_key(list(AMOUNTS))}
     for plan in PLANS:
         for lookup_key in plan.prices:

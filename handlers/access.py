@@ -11,7 +11,7 @@ from .responses import json_response
 
 
 def show_access(service: Service) -> bottle.HTTPResponse:
-    """Answer the signed-in user's access row as JSON, or 304 when it is what the caller has.
+    """Return the signed-in user's access as JSON, or 304 when the caller has the same already.
 
     Errors  NotConfigured, NotSignedIn, InvalidToken, DatabaseUnavailable
     """

@@ -9,9 +9,9 @@ ADMIN = "/admin"
 
 
 def refuse_cross_site(environ: dict[str, Any], config: Config) -> None:
-    """Let a POST pass from our own pages, from the product's, or from a program that shows a token.
+    """Accept a POST from our own pages, from the product's pages, or from a program with a Bearer token.
 
-    Errors  CrossSite for a page of anybody else's: a sibling subdomain is a stranger, too
+    Errors  CrossSite for any other page: a sibling subdomain is foreign, too
     Source  Fetch Metadata (w3.org/TR/fetch-metadata), and Origin for browsers that lack it
     """
     origin, site = environ.get("HTTP_ORIGIN"), environ.get("HTTP_SEC_FETCH_SITE")
@@ -23,7 +23,7 @@ def refuse_cross_site(environ: dict[str, Any], config: Config) -> None:
 
 
 def refuse_all_but_own_page(environ: dict[str, Any], config: Config) -> None:
-    """Let a POST pass from a page on our own origin: to what an operator may do, the product's pages are strangers.
+    """Accept a POST from a page on our own origin only: the product's pages must not act as the operator.
 
     Errors  CrossSite
     """
@@ -41,7 +41,10 @@ def is_known_origin(origin: str | None, config: Config) -> bool:
 
 
 def cors_headers(environ: dict[str, Any], config: Config, rule: str) -> dict[str, str]:
-    """Let the product's own pages, and no others, read the answer with the user's cookie; not what is an operator's."""
+    """Return the CORS headers that let the product's own pages read the response with the user's cookie.
+
+    Other pages get none, and nobody gets any for the operator's page.
+    """
     origin = environ.get("HTTP_ORIGIN")
     if origin is None or origin not in config.frontend_origins or rule.endswith(ADMIN):
         return {}

@@ -1,4 +1,4 @@
-"""GET /health: is everything in order, for an operator or a load balancer."""
+"""GET /health: whether everything works, for an operator or a load balancer."""
 
 import time
 from typing import Any
@@ -17,15 +17,15 @@ UNWRITABLE = "nothing can be written to the database"
 
 
 def show_health(service: Service) -> bottle.HTTPResponse:
-    """Answer 200 while nothing is wrong, else 503 with what is. Wrong is: the database cannot be read or written, the
-    worker's thread died, or every webhook of Stripe's is refused.
+    """Answer 200 while all is well, else 503 with the problems: the database cannot be read or written, the worker's
+    thread died, or every webhook of Stripe's is refused.
 
     Shape   backlog counts events not yet applied, failing those of them that failed at least once;
             oldest_pending_seconds is the age of the oldest of them, 0 when there is none;
             notices counts those not yet delivered, in the same way;
             left counts the webhooks since the start that were answered 200 and changed nothing, by reason;
-            problems: what is wrong, a sentence each; last_database_error and last_refused_webhook: since the start,
-            `{"at", "reason"}` or null, of what is over, too
+            problems: a sentence each; last_database_error and last_refused_webhook: the last one since the start, also
+            when it is over: `{"at", "reason"}` or null
     """
     try:
         facts = health_of(service, time.time())

@@ -1,4 +1,4 @@
-"""GET /pricing, /account, /cancel and /style.css: what people look at, whole or inside the host's own pages."""
+"""GET /pricing, /account, /cancel and /style.css: our pages, whole or as fragments for the host's own pages."""
 
 import logging
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ def show_account(service: Service) -> bottle.HTTPResponse:
 
 
 def show_cancel(service: Service) -> bottle.HTTPResponse:
-    """Receive who left Checkout without buying: say that nothing happened, and show the plans again.
+    """Show the plans to a visitor who left Checkout without buying, and say that nothing was bought.
 
     Errors  DatabaseUnavailable
     """
@@ -40,14 +40,14 @@ def show_cancel(service: Service) -> bottle.HTTPResponse:
 
 
 def show_style(service: Service) -> bottle.HTTPResponse:
-    """Answer with the one stylesheet."""
+    """Return the stylesheet."""
     return service.pages.style(bottle.request.query.get("v", ""))
 
 
 def fragment(service: Service, view: str, environ: dict[str, Any], base: str | None) -> str:
-    """Make the inside of a page, for a page of the host's.
+    """Render the inside of a page, for a page of the host's.
 
-    Errors  NotFound for another view; NotConfigured when it is not said where our routes are; as the page's own
+    Errors  NotFound for another view; NotConfigured when the address of our routes is unknown; as the page's own
     """
     if view not in DESCRIBED:
         raise NotFound(f"no fragment {view!r}; there are {', '.join(DESCRIBED)}")
@@ -71,7 +71,7 @@ def _show(service: Service, view: str, **more: object) -> bottle.HTTPResponse:
 
 
 def _pricing(service: Service, visit: "Visit", environ: dict[str, Any]) -> dict[str, Any]:
-    from ..pages.offers import PriceList, visitor_of
+    from ..pages.offers import PriceList, visitor_of  # loads Babel
 
     service.learn_prices()
     identity = service.visitor(environ)
@@ -86,7 +86,7 @@ def _pricing(service: Service, visit: "Visit", environ: dict[str, Any]) -> dict[
 
 
 def _account(service: Service, visit: "Visit", environ: dict[str, Any]) -> dict[str, Any]:
-    from ..pages.account import describe_account, describe_invoices
+    from ..pages.account import describe_account, describe_invoices  # loads Babel
 
     identity = service.signed_in(environ)
     if visit.wanted.get("from") == "portal":
@@ -104,9 +104,9 @@ DESCRIBED = {"pricing": _pricing, "account": _account}
 
 
 def _try(ask: Any) -> Any:
-    """Ask Stripe for what the page can do without; None when it does not answer."""
+    """Fetch something that the page can do without; return None when Stripe does not answer."""
     try:
         return ask()
     except BillingError as error:
-        log.warning("a page goes without what Stripe was asked: %s: %s", error.code, error)
+        log.warning("a page is shown without data from Stripe: %s: %s", error.code, error)
         return None

@@ -27,9 +27,9 @@ from .urls import sign_in_url
 
 LARGEST_FORM = 16 * 1024
 LARGEST_BODIES = {"/webhook": 1024 * 1024, "/checkout": LARGEST_FORM, "/portal": LARGEST_FORM, ADMIN: LARGEST_FORM}
-LARGEST_OTHER_BODY = 1024  # of routes that read none, and of what is no route: it is answered in its own words
-RETURN_ADDRESSES = frozenset({"success_url", "cancel_url", "return_url", "return_to"})  # Stripe's names, and the usual
-OUR_PAGES = "pages"  # what a form of our own pages says in its field `from`: the way back leads there
+LARGEST_OTHER_BODY = 1024  # of routes that read no body, and of unknown addresses, so that they get their own answer
+RETURN_ADDRESSES = frozenset({"success_url", "cancel_url", "return_url", "return_to"})  # Stripe's names, and usual ones
+OUR_PAGES = "pages"  # in the field `from` of our own pages' forms: the visitor returns to them
 
 log = logging.getLogger("corkage.http")
 
@@ -62,7 +62,7 @@ class ErrorsToResponses:
             return handle()
         except BillingError as error:
             return refusal(error, rule, self._current_service())
-        except Exception:  # the outermost edge: a bug must not print itself into the page
+        except Exception:  # the outermost edge: no traceback may reach the page
             log.exception("%s failed", rule)
             return error_response(BillingError("unexpected"), self._current_service())
 
@@ -70,10 +70,10 @@ class ErrorsToResponses:
 def refusal(error: BillingError, rule: str, service: Service, base: str | None = None) -> bottle.HTTPResponse:
     """Log the reason, and return the error's response."""
     level = logging.INFO if isinstance(error, RequestRefused) else logging.ERROR
-    if isinstance(error, DatabaseUnavailable):  # the log has it once, and not for each request
+    if isinstance(error, DatabaseUnavailable):  # storage.note() logs it once, not for each request
         storage.note(error)
         level = logging.DEBUG
-    if isinstance(error, UntrustedProxy):  # a forgery, or a proxy that the operator forgot: worth a look in any case
+    if isinstance(error, UntrustedProxy):  # a forgery, or a proxy that is missing in the settings
         level = logging.WARNING
     log.log(level, "%s answered %d %s: %s", rule, error.http_status, error.code, error)
     return error_response(error, service, base)
@@ -99,7 +99,7 @@ def error_response(error: BillingError, service: Service, base: str | None = Non
 def json_response(
     body: dict[str, Any] | str, status: int = 200, headers: dict[str, str] | None = None
 ) -> bottle.HTTPResponse:
-    """Answer JSON, which may be written already; never cached unless the headers say otherwise."""
+    """Return a JSON response; a body that is a text is JSON already. Not cached unless the headers say otherwise."""
     headers = {"Content-Type": "application/json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"} | (
         headers or {}
     )
@@ -107,12 +107,12 @@ def json_response(
 
 
 def wants_page() -> bool:
-    """Tell a browser, which names HTML among what it accepts, from a program."""
+    """Return whether the client is a browser: it names HTML among what it accepts."""
     return "text/html" in bottle.request.environ.get("HTTP_ACCEPT", "")
 
 
 def lead_to(url: str, service: Service) -> bottle.HTTPResponse:
-    """Lead to an address of Stripe's: 303 for browsers, `{"url"}` for programs.
+    """Return a redirect to a page of Stripe's: 303 for browsers, `{"url"}` for programs.
 
     A Stripe account may have a domain of its own for Checkout and the portal, and no list says which. Our pages' policy
     does not let a form be redirected there; a page that leads on at once may.
@@ -127,9 +127,9 @@ def lead_to(url: str, service: Service) -> bottle.HTTPResponse:
 
 
 def read_form() -> dict[str, str]:
-    """Read a small body of form fields or JSON; each value a text.
+    """Return the fields of a small form or JSON body; each value is a text.
 
-    Errors  BodyTooLarge, InvalidBody; ReturnAddressNamed rather than leaving it out: who sends one expects it to count
+    Errors  BodyTooLarge, InvalidBody; ReturnAddressNamed instead of ignoring it: its sender expects it to count
     """
     body = read_body()
     kind = bottle.request.environ.get("CONTENT_TYPE", "").partition(";")[0].strip(BLANKS).lower()
@@ -140,7 +140,7 @@ def read_form() -> dict[str, str]:
         else:
             fields = {name: values[0] for name, values in parse_qs(text, max_num_fields=50).items()}
     except (ValueError, RecursionError) as error:
-        raise InvalidBody(f"the body is no form and no JSON: {error}") from error
+        raise InvalidBody(f"the body is neither form data nor JSON: {error}") from error
     if not isinstance(fields, dict) or not all(isinstance(value, str) for value in fields.values()):
         raise InvalidBody("wanted form fields, or a JSON object of texts")
     if named := RETURN_ADDRESSES & fields.keys():
@@ -149,12 +149,12 @@ def read_form() -> dict[str, str]:
 
 
 def largest_body(rule: str) -> int:
-    """Return how many bytes the route takes. `corkage serve` asks as well, and reads no more."""
+    """Return how many bytes of body the route takes. `corkage serve` reads no more than that."""
     return LARGEST_BODIES.get(rule, LARGEST_OTHER_BODY)
 
 
 def read_body() -> bytes:
-    """Read the request's raw bytes.
+    """Return the request's raw body.
 
     Errors  BodyTooLarge over what the route takes; InvalidBody when the connection ended before the whole body came
     """

@@ -18,7 +18,7 @@ log = logging.getLogger("corkage.return")
 
 
 class _Return(NamedTuple):
-    """What Stripe says of a visitor who comes back.
+    """What Stripe says of a visitor who returns.
 
     Shape   buyer_id: the user who bought or, while Stripe does not say, who may have; session_id: what to look at
             again then; is_unpaid: the session is known to be open or over
@@ -32,7 +32,7 @@ class _Return(NamedTuple):
 def come_back(service: Service) -> bottle.HTTPResponse:
     """Converge the user of a session that we made, and lead to the product; for anything else just lead there.
 
-    Who has bought and is not let in yet, or whose payment is on its way, is shown a page that looks again.
+    A buyer who is not let in yet, or has a payment on its way, gets a page that reloads itself.
     """
     returned = _converge(service, bottle.request.query.get("session_id", ""))
     again = _count(bottle.request.query.get("again", ""))
@@ -81,7 +81,8 @@ def _is_to_wait(access: Access, again: int, *, is_buyer: bool) -> bool:
 
 
 def _waiting_page(service: Service, access: Access, again: int, session_id: str) -> bottle.HTTPResponse:
-    """Say that the payment is on its way. A header looks again, or leads on: it needs no script."""
+    """Return the page that says that the payment is on its way. A Refresh header reloads it, or leads on, without a
+    script."""
     visit = service.pages.visit(bottle.request.environ)
     session = {"session_id": session_id} if session_id else {}
     here = visit.link("return", **session, again=str(again + 1))

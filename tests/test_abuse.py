@@ -59,6 +59,14 @@ def cookie(minted):
     return {"Cookie": f"__Host-corkage={minted}"}
 
 
+@pytest.mark.parametrize(("method", "path", "body"), POSTS)
+@pytest.mark.parametrize("headers", [{}, {"Origin": EVIL}, {"Sec-Fetch-Site": "cross-site"}], ids=str)
+def test_a_post_of_nobody_is_answered_401_whatever_its_origin(app, method, path, body, headers):
+    answer = requests.request(method, app.url + path, data=body, headers=headers, timeout=30)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "not_signed_in")
+
+
 def send(app, method, path, body=None, **headers):
     return requests.request(method, f"{app.url}{path}", data=body, headers=headers, allow_redirects=False, timeout=30)
 

@@ -100,7 +100,7 @@ def test_what_cannot_be_replayed_is_said_and_leaves_no_row(corkage, app, shop):
 
     assert (unknown.returncode, other.returncode) == (1, 1)
     assert "known neither to Stripe" in unknown.stderr
-    assert "nothing about anything that Corkage holds" in other.stderr
+    assert "concerns nothing that Corkage holds" in other.stderr
     assert StripeEvent.select().count() == 0
 
 

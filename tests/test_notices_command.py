@@ -54,11 +54,11 @@ def test_without_a_receiver_it_says_what_to_set(corkage, app):
     assert corkage("notices").stdout.splitlines() == [
         "no failing notices",
         "no pending notices",
-        "nobody is told: set BILLING_NOTIFY_URL, or give the Billing a callback",
+        "no receiver: set BILLING_NOTIFY_URL, or register a callback with billing.on()",
     ]
     refused = corkage("notices", "resend", "--since", "1h")
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert "nobody is told" in refused.stderr
+    assert "no receiver" in refused.stderr
 
 
 def test_one_notice_or_all_since_a_time_are_told_again_also_to_a_receiver_that_came_later(corkage, app):
@@ -68,11 +68,11 @@ def test_one_notice_or_all_since_a_time_are_told_again_also_to_a_receiver_that_c
     outbox.register("url", now)
 
     one = corkage("notices", "resend", old)
-    assert (one.returncode, one.stdout) == (0, "1 notices are to be told again\n")
+    assert (one.returncode, one.stdout) == (0, "1 notices will be delivered again\n")
     assert [row.notice.message_id for row in NoticeDelivery.select()] == [old]
     change(old, "url", delivered_at=now, outcome="answered 200", attempts=4)
 
-    assert corkage("notices", "resend", "--since", "3d").stdout == "2 notices are to be told again\n"
+    assert corkage("notices", "resend", "--since", "3d").stdout == "2 notices will be delivered again\n"
     assert {row.notice.message_id: (row.attempts, row.outcome) for row in NoticeDelivery.select()} == {
         old: (0, None),
         new: (0, None),
@@ -97,7 +97,7 @@ def test_what_there_is_not_is_said(corkage, receivers, asked):
 
 
 def test_a_process_with_the_setting_is_a_receiver_from_its_start(corkage, app):
-    assert "nobody is told" not in corkage("notices", **ADDRESS).stdout
+    assert "no receiver" not in corkage("notices", **ADDRESS).stdout
     assert [row.name for row in NoticeReceiver.select()] == ["url"]
 
 

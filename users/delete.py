@@ -1,4 +1,4 @@
-"""Forgetting a user whose account the host deletes: nothing is charged any more, and nothing here tells who it was."""
+"""Forget a user when the host deletes the account: nothing is charged any more, and nothing here names them."""
 
 import logging
 from typing import Any
@@ -20,9 +20,9 @@ log = logging.getLogger("corkage.users")
 
 
 def forget_user(converger: Converger, user_id: str, now: float) -> None:
-    """End it at Stripe first, then here: whatever breaks off, the user is still known, and a second call goes on.
+    """End everything at Stripe first, then delete the rows here, so that a second call continues after a failure.
 
-    What is left is the bare id of each customer, which belongs to nobody, so that a late event finds it so.
+    The bare id of each customer stays, without a user, for events that come late.
 
     Errors  CheckoutInProgress while a click of the user's is carried out; StripeError as the gateway's
     """
@@ -61,7 +61,7 @@ def _attempt(user_id: str, now: float) -> CheckoutAttempt | None:
 
 
 def _end(converger: Converger, customer_id: str, now: float) -> None:
-    """Delete the customer or, where another product has subscriptions of it, end only what is ours."""
+    """Delete the customer. Where another product has subscriptions of it, cancel only ours."""
     converger.converge(customer_id, now, reads_customer=True)
     if Customer.get_by_id(customer_id).deleted_at is not None:
         return
@@ -76,7 +76,7 @@ def _end(converger: Converger, customer_id: str, now: float) -> None:
 
 
 def _going_on(customer_id: str) -> dict[str, bool]:
-    """Tell which subscriptions go on, and whether each is ours: sold by us, or to the price of a plan."""
+    """Return the subscriptions that have not ended, with whether each is ours: sold by us, or to a plan's price."""
     query: Any = (
         Subscription.select(Subscription.id, Subscription.ours | Price.plan.is_null(False))
         .join(Price, JOIN.LEFT_OUTER, on=(Subscription.stripe_price_id == Price.id))
@@ -87,7 +87,7 @@ def _going_on(customer_id: str) -> dict[str, bool]:
 
 
 def _erase(user_id: str, ended: set[str], now: float) -> bool:
-    """Remove the user's rows; not while there is a customer that was not ended."""
+    """Delete the user's rows; return False while there is a customer that was not ended."""
     with storage.writing():
         if not _customers(user_id) <= ended:
             return False
@@ -96,7 +96,7 @@ def _erase(user_id: str, ended: set[str], now: float) -> bool:
         theirs = Customer.select(Customer.id).where(Customer.user == user_id)
         Subscription.delete().where(Subscription.customer.in_(theirs)).execute()
         outbox.withdraw(user_id)
-        # Fetches that are under way know the user: they are to start over.
+        # Discard fetches in flight: they know the user.
         bare = {"user": None, "revision": Customer.revision + 1}
         Customer.update(bare).where(Customer.user == user_id).execute()
         User.delete().where(User.id == user_id).execute()

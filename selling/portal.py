@@ -1,0 +1,67 @@
+"""The customer portal: Stripe's pages where a user changes plan, card or subscription, and sees invoices."""
+
+import logging
+
+from ..errors import NoBillingAccount, StripeRefused, UnknownFlow
+from ..models import Subscription, User
+from ..sync.best import ENDED
+from ..sync.gateway import Gateway
+from ..sync.states import InvoiceState
+
+FLOWS = ("payment_method_update", "subscription_update", "subscription_cancel")
+
+log = logging.getLogger("corkage.portal")
+
+
+def portal_url(gateway: Gateway, user_id: str, return_url: str, flow: str | None = None) -> str:
+    """Return the address of the user's own portal, or of one of its flows.
+
+    Errors  UnknownFlow; NoBillingAccount before any purchase, without asking Stripe; StripeError as the gateway's
+    """
+    if flow is not None and flow not in FLOWS:
+        raise UnknownFlow(f"flow {flow!r}; there are {', '.join(FLOWS)}")
+    subscription_id, customer_id = _managed(user_id)
+    if customer_id is None:
+        raise NoBillingAccount(f"user {user_id} has no Stripe customer")
+    if flow is None or (flow != "payment_method_update" and subscription_id is None):
+        return open_portal(gateway, customer_id, return_url)
+    detail = {} if flow == "payment_method_update" else {flow: {"subscription": subscription_id}}
+    return open_portal(gateway, customer_id, return_url, {"type": flow, **detail})
+
+
+def open_portal(gateway: Gateway, customer_id: str, return_url: str, flow: dict[str, object] | None = None) -> str:
+    """Open a portal session at a flow or, where the portal's configuration does not offer it, at the portal's home.
+
+    Shape   flow: Stripe's flow_data, without after_completion
+    Errors  StripeError as the gateway's
+    """
+    plain: dict[str, object] = {"return_url": return_url}
+    if flow is None:
+        return gateway.create_portal_session(customer_id, plain)
+    after = {"after_completion": {"type": "redirect", "redirect": {"return_url": return_url}}}
+    try:
+        return gateway.create_portal_session(customer_id, plain | {"flow_data": flow | after})
+    except StripeRefused as error:
+        log.warning("%s gets the portal's home: %s was refused: %s", customer_id, flow["type"], error)
+        return open_portal(gateway, customer_id, return_url)
+
+
+def invoices_of(gateway: Gateway, user_id: str) -> tuple[InvoiceState, ...]:
+    """Fetch the latest invoices of the customer whose portal the user gets; none without a customer.
+
+    Errors  StripeError as the gateway's
+    """
+    _, customer_id = _managed(user_id)
+    return gateway.invoices_of(customer_id) if customer_id else ()
+
+
+def _managed(user_id: str) -> tuple[str | None, str | None]:
+    """Return the user's subscription that has not ended and its customer; without one, the customer for the next
+    purchase."""
+    user = User.get_or_none(User.id == user_id)
+    if user is None:
+        return None, None
+    held = Subscription.get_or_none(Subscription.id == user.subscription_id)
+    if held is None or held.subscription_status in ENDED:
+        return None, user.stripe_customer_id
+    return held.id, held.customer_id
