@@ -23,7 +23,6 @@ from . import models, storage
 from .access import Access
 from .config import Config
 from .errors import ConfigError
-from .handlers import mounting
 from .identity import Authenticate, Identity, authenticator
 from .notices.delivery import Telling
 from .notices.notice import Notice
@@ -139,8 +138,10 @@ class Billing:
 
         Errors  ConfigError when BILLING_URL has no path
         """
-        mounted_at = self.service.mounted_at = path or mounting.mount_path(self.config)
-        return mounting.middleware(lambda: self.wsgi, app, mounted_at)
+        from .handlers.plugin import middleware, mount_path  # loads Bottle
+
+        mounted_at = self.service.mounted_at = path or mount_path(self.config)
+        return middleware(self.wsgi, app, mounted_at)
 
     @functools.cached_property
     def wsgi(self) -> "bottle.Bottle":

@@ -9,11 +9,10 @@ from .admin.handlers import act_as_admin, show_admin
 from .config import Config
 from .errors import MethodNotAllowed, NotFound
 from .handlers.access import show_access
-from .handlers.checkout import start_checkout
+from .handlers.clicks import open_portal, start_checkout
 from .handlers.csrf import ADMIN, PREFLIGHT
 from .handlers.health import show_health
 from .handlers.pages import show_account, show_cancel, show_pricing, show_style
-from .handlers.portal import open_portal
 from .handlers.responses import ErrorsToResponses
 from .handlers.returning import come_back
 from .handlers.webhook import receive_webhook

@@ -1,15 +1,18 @@
-"""The commands, a file for each. cli.py defines their arguments."""
+"""The commands, a file for each, and what they share: set-up, exit statuses, how times and lists are printed."""
 
+import datetime
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 
+from ..access import Access
 from ..billing_app import Billing
 from ..config import Config
 from ..service import Service
 
 OK, FAILED, MISCONFIGURED = 0, 1, 2
+MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 
 def configured() -> Config:
@@ -25,3 +28,32 @@ def opened() -> Iterator[Service]:
     """Open the database beside a running server, without a worker of one's own."""
     with closing(Billing(replace(configured(), worker="off"))) as billing:
         yield billing.service
+
+
+def moment(at: float | None) -> str:
+    """Return a time in UTC, for people."""
+    return datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC") if at else "never"
+
+
+def span(seconds: float) -> str:
+    """Return a length of time, roughly: 12 s, 5 min, 3 h, 40 d."""
+    for unit, name in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds // unit:.0f} {name}"
+    return f"{max(0, seconds):.0f} s"
+
+
+def answer(access: Access) -> str:
+    """Return access in short: yes, active, pro, until 2026-12-01 10:00 UTC."""
+    facts = ["yes" if access.allowed else "no", access.reason, *([access.plan] if access.plan else [])]
+    return ", ".join([*facts, *([f"until {moment(access.until)}"] if access.until else [])])
+
+
+def print_state(lines: Sequence[str], what: str, limit: int) -> None:
+    """Print the lines, up to the limit. One line more than the limit means that there are more."""
+    for line in lines[:limit]:
+        print(line)
+    if not lines:
+        print(f"no {what}")
+    elif len(lines) > limit:
+        print(f"and more {what}; --limit shows more than {limit}")

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..models import StripeEvent
 from ..sync import inbox
-from . import FAILED, OK, opened
-from .words import DAY, HOUR, MINUTE, print_state, span
+from . import DAY, FAILED, HOUR, MINUTE, OK, opened, print_state, span
 
 if TYPE_CHECKING:
     from ..sync.events import EventRef

@@ -7,8 +7,7 @@ from typing import Any
 
 from ..models import Notice
 from ..notices import outbox
-from . import FAILED, OK, opened
-from .words import print_state, span
+from . import FAILED, OK, opened, print_state, span
 
 
 def show(options: argparse.Namespace) -> int:

@@ -5,8 +5,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from . import FAILED, OK, opened
-from .words import answer
+from . import FAILED, OK, answer, opened
 
 if TYPE_CHECKING:
     from ..sync.resync import Report

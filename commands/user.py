@@ -7,8 +7,7 @@ from ..access import REASONS, Access
 from ..admin.queries import customers_of
 from ..identity import Identity
 from ..models import Subscription
-from . import OK, opened
-from .words import moment
+from . import OK, moment, opened
 
 
 def show(options: argparse.Namespace) -> int:

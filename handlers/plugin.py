@@ -1,26 +1,59 @@
-"""Corkage as a Bottle plugin: the routes in the host's app, Access for its handlers, and a guard for the paid ones."""
+"""Corkage inside a host's app: where the routes are mounted, access for the host's handlers, a guard for paid ones."""
 
 import functools
 import inspect
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import bottle
 
 from ..access import Access
 from ..config import Config
-from ..errors import BillingError, NotSignedIn
+from ..errors import BillingError, ConfigError, NotSignedIn
 from ..identity import Identity
 from ..plans import Requirement
 from ..service import Service
-from .mounting import mount_path
 from .responses import refusal
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 Callback = Callable[..., Any]
 CurrentService = Callable[[], Service]
 """Returns the Service of this process, which is another one after a fork."""
 
+STANDARD_PATH = "/billing"
 NOBODY = Access("", allowed=False, reason="not_signed_in")
+
+
+def mount_path(config: Config) -> str:
+    """Return the path that a host mounts the routes at: BILLING_URL's, or /billing.
+
+    Errors  ConfigError when BILLING_URL has no path: the routes would lie across the host's own
+    """
+    if config.billing_url is None:
+        return STANDARD_PATH
+    path = urlsplit(config.billing_url).path
+    if not path:
+        wanted = f"wanted an address with a path, such as {config.billing_url}{STANDARD_PATH}"
+        raise ConfigError([f"BILLING_URL: {wanted}, since the routes are mounted there in the host's app"])
+    return path
+
+
+def middleware(routes: "WSGIApplication", app: "WSGIApplication", path: str) -> "WSGIApplication":
+    """Return an app that answers below the path by our routes, and hands everything else on unchanged."""
+
+    def dispatch(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        asked = environ.get("PATH_INFO", "")
+        if asked != path and not asked.startswith(f"{path}/"):
+            return app(environ, start_response)
+        here = environ.get("SCRIPT_NAME", "") + path
+        inner = {**environ, "SCRIPT_NAME": here, "PATH_INFO": asked.removeprefix(path)}
+        answer: Iterable[bytes] = routes(inner, start_response)
+        return answer
+
+    return dispatch
 
 
 def mount(config: Config, app: bottle.Bottle, routes: bottle.Bottle, mounted_by_host: bottle.Bottle) -> str | None:

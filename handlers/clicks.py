@@ -1,4 +1,4 @@
-"""POST /checkout: a signed-in user wants a plan."""
+"""POST /checkout and POST /portal: the clicks that lead to Stripe."""
 
 import bottle
 
@@ -26,3 +26,17 @@ def start_checkout(service: Service) -> bottle.HTTPResponse:
         raise UnknownPlan("the body names no plan")
     here, is_ours = own_url(environ, service.config), form.get("from") == OUR_PAGES
     return lead_to(service.checkout_url(identity, plan, here, to_our_pages=is_ours), service)
+
+
+def open_portal(service: Service) -> bottle.HTTPResponse:
+    """Redirect to the user's own customer portal, or to the flow of it that the body names.
+
+    Errors  CrossSite, NotSignedIn, InvalidBody, BodyTooLarge, ReturnAddressNamed,
+            UnknownFlow, NoBillingAccount, Busy; StripeError
+    """
+    environ = bottle.request.environ
+    identity = service.signed_in(environ)
+    refuse_cross_site(environ, service.config)
+    form, here = read_form(), own_url(environ, service.config)
+    back = f"{here}/account?from=portal" if here and form.get("from") == OUR_PAGES else None
+    return lead_to(service.portal_url(identity.user_id, form.get("flow"), back), service)
