@@ -148,9 +148,12 @@ def read_form() -> dict[str, str]:
     return fields
 
 
-def largest_body(rule: str) -> int:
-    """Return how many bytes of body the route takes. `corkage serve` reads no more than that."""
-    return LARGEST_BODIES.get(rule, LARGEST_OTHER_BODY)
+def largest_body(path: str) -> int:
+    """Return how many bytes of body the route takes. `corkage serve` reads no more than that.
+
+    Shape   path: of the route, also where it is mounted: Bottle puts the host's path in front of a mounted app's routes
+    """
+    return LARGEST_BODIES.get(f"/{path.rpartition('/')[2]}", LARGEST_OTHER_BODY)
 
 
 def read_body() -> bytes:

@@ -197,6 +197,20 @@ def test_a_name_that_no_plan_has_is_refused_when_the_host_is_imported(billing, p
         billing.admit("ann", *plans, feature=feature)
 
 
+def test_a_mounted_route_takes_as_large_a_body_as_its_own(host):
+    """Bottle puts the path of the mount in front of the route's."""
+
+    def post(path, size):
+        own = {"X-User": "ann", "Sec-Fetch-Site": "same-origin"}
+        return requests.post(f"{host.url}/billing/{path}", "1" * size, headers=own, timeout=30).status_code
+
+    answers = {size: post("webhook", size) for size in (20_000, 1024 * 1024 + 1)}
+    forms = {size: post("checkout", size) for size in (16_000, 17_000)}
+
+    assert answers == {20_000: 400, 1024 * 1024 + 1: 413}
+    assert forms == {16_000: 400, 17_000: 413}
+
+
 def test_without_a_database_nobody_is_let_in_and_no_handler_runs(host, ann_has_pro, caplog):
     host.route("/paid", host.billing.requires("pro")(host.noting)).route("/page", host.noting)
     storage.release()
