@@ -125,7 +125,7 @@ class Service:
         if thread is not None:
             thread.stop()
         if "worker" in self.__dict__:
-            self.worker.wait()
+            self.worker.close()
         self.receivers.stop()
         storage.close_file()
 

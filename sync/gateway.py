@@ -57,15 +57,19 @@ class Gateway:
             base_addresses={"api": api_base} if api_base else {},
             max_network_retries=RETRIES if retries is None else retries,
         )
-        self._client = self._make_client(http_client=stripe.RequestsClient(timeout=timeout_seconds))
+        self._http_client: stripe.HTTPClient = stripe.RequestsClient(timeout=timeout_seconds)
+        self._client = self._make_client(http_client=self._http_client)
 
     def paced(self, calls_per_second: float) -> "Gateway":
         """Return a gateway like this one that keeps its calls apart, retries too: for work that makes many."""
         other = copy.copy(self)
-        other._client = self._make_client(
-            http_client=_PacedClient(calls_per_second=calls_per_second, timeout=self._timeout_seconds)
-        )
+        other._http_client = _PacedClient(calls_per_second=calls_per_second, timeout=self._timeout_seconds)
+        other._client = self._make_client(http_client=other._http_client)
         return other
+
+    def close(self) -> None:
+        """Close the connections of this thread. The next call opens new ones."""
+        self._http_client.close()  # type: ignore[no-untyped-call]  # Stripe has no types for it
 
     def account_id(self) -> str | None:
         """Fetch the id of the account that the key belongs to; None when the key may not read it."""

@@ -1,5 +1,6 @@
 """Jobs side by side, a few at a time: one that hangs takes one place, and the others go on."""
 
+import queue
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -23,16 +24,20 @@ class Job(NamedTuple):
 
 
 class Pool:
-    """Runs jobs in a limited number of threads.
+    """Runs jobs in a limited number of threads, which are started when they are needed and kept.
 
-    They are daemon threads, one for each job: those of an executor would keep the process from ending for as long as
-    Stripe hangs.
+    They are daemon threads: those of an executor would keep the process from ending for as long as Stripe hangs.
+
+    Shape   at_thread_end: called in each thread when it ends, to close what belongs to it
     """
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, places: int, at_thread_end: Callable[[], object] = lambda: None) -> None:
         self._places = threading.Semaphore(places)
+        self._at_thread_end = at_thread_end
         self._lock = threading.Lock()
         self._running: dict[str, Ended] = {}
+        self._waiting: queue.SimpleQueue[tuple[Job, Ended] | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
 
     def is_running(self, key: str) -> bool:
         """Return whether a job of this key is running."""
@@ -58,10 +63,14 @@ class Pool:
             begun[job.key] = self._begin(job, on_end)
         return begun
 
-    def wait(self) -> None:
-        """Wait for the jobs that are running."""
-        for ended in list(self._running.values()):
-            ended.exception()
+    def close(self) -> None:
+        """Wait for the jobs that are running, then end the threads. The next job starts new ones."""
+        with self._lock:
+            threads, self._threads = self._threads, []
+        for _ in threads:
+            self._waiting.put(None)
+        for thread in threads:
+            thread.join()
 
     def _take_place(self, is_stopping: Callable[[], bool]) -> bool:
         while not is_stopping():
@@ -75,8 +84,17 @@ class Pool:
             ended.add_done_callback(on_end)
         with self._lock:
             self._running[job.key] = ended
-        threading.Thread(target=self._run, args=(job, ended), name="corkage-job", daemon=True).start()
+            self._waiting.put((job, ended))
+            if len(self._threads) < len(self._running):
+                thread = threading.Thread(target=self._work, name="corkage-job", daemon=True)
+                self._threads.append(thread)
+                thread.start()
         return ended
+
+    def _work(self) -> None:
+        while (taken := self._waiting.get()) is not None:
+            self._run(*taken)
+        self._at_thread_end()
 
     def _run(self, job: Job, ended: Ended) -> None:
         failure: BaseException | None = None

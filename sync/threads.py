@@ -73,7 +73,7 @@ class WorkerThread:
                 self._woken.wait(seconds)
                 self._woken.clear()
         if self._worker is not None:
-            self._worker.wait()
+            self._worker.close()
 
     def _pause(self) -> float:
         """Begin what is due, and return for how many seconds there is nothing to begin."""

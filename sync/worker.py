@@ -73,7 +73,7 @@ class Worker:
         self.polling = polling
         self.account = account
         self.keep_events_days = keep_events_days
-        self._pool = Pool(JOBS_AT_ONCE)
+        self._pool = Pool(JOBS_AT_ONCE, gateway.close)
 
     def check_account(self) -> None:
         """Make sure that the key still belongs to the Stripe account that the file mirrors, where the key may tell.
@@ -89,14 +89,14 @@ class Worker:
         Errors  ConfigError when the file mirrors another account; DatabaseUnavailable: nothing is lost, call again
         """
         converged = failed = 0
-        pool = Pool(JOBS_AT_ONCE)
+        pool = Pool(JOBS_AT_ONCE, self.gateway.close)
         try:
             while begun := self._begin_due(pool, now, is_stopping):
                 for key, ended in begun.items():
                     failed += ended.result() is not None
                     converged += ended.result() is None and key.startswith(CUSTOMER)
         finally:
-            pool.wait()  # whatever is raised: the caller may close the database next
+            pool.close()  # whatever is raised: the caller may close the database next
         return Work(converged, failed, self.next_due_at(now))
 
     def begin_due(
@@ -122,9 +122,9 @@ class Worker:
         changes.note_what_time_changed(now, BATCH)
         return begun
 
-    def wait(self) -> None:
-        """Wait for what begin_due() began."""
-        self._pool.wait()
+    def close(self) -> None:
+        """Wait for what begin_due() began, and end its threads."""
+        self._pool.close()
 
     def work_at_once(self, now: float) -> Work:
         """Poll, and apply all that is pending, without any of the pauses that spare Stripe calls; where polling is

@@ -140,7 +140,7 @@ def test_a_thin_event_that_brings_a_bug_to_light_waits_and_holds_up_nobody(app, 
     assert app.billing.access("ann").allowed
     poisoned = StripeEvent.get_by_id("evt_poison")
     assert (poisoned.applied_at, poisoned.attempts, poisoned.error) == (None, 1, "bug: ZeroDivisionError")
-    assert "sub_poison could not be looked at" in caplog.text
+    assert "sub_poison could not be applied" in caplog.text
 
 
 def test_thin_events_are_applied_inline_too(config, shop, simulator, monkeypatch):

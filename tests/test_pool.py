@@ -54,6 +54,23 @@ def test_one_that_hangs_takes_one_place_and_the_others_go_on():
     assert not pool.is_running("0")
 
 
+def test_threads_are_kept_and_each_closes_what_is_its_own_when_it_ends():
+    closed, names = [], []
+    pool = Pool(2, lambda: closed.append(threading.current_thread().name))
+    for _ in range(10):
+        (begun,) = pool.run(jobs(1, lambda _: names.append(threading.get_ident())), never).values()
+        begun.result(30)
+    assert len(set(names)) <= 2
+    assert closed == []
+
+    pool.close()
+    assert closed == ["corkage-job"] * len(set(names))
+
+    (begun,) = pool.run(jobs(1, names.append), never).values()
+    assert begun.result(30) is None
+    pool.close()
+
+
 def test_while_every_place_is_taken_nothing_is_claimed_and_a_stop_is_noticed():
     pool, hanging, stopping, taken = Pool(1), threading.Event(), threading.Event(), []
 
@@ -70,7 +87,7 @@ def test_while_every_place_is_taken_nothing_is_claimed_and_a_stop_is_noticed():
 
     assert taken == ["0"]
     hanging.set()
-    pool.wait()
+    pool.close()
 
 
 @pytest.mark.parametrize("failure", [OSError("the disk is gone"), SystemExit(1)], ids=repr)

@@ -496,7 +496,7 @@ def test_a_wake_for_later_than_the_next_look_changes_nothing_and_for_earlier_is_
         def next_due_at(self, now):
             return now + 3600
 
-        def wait(self):
+        def close(self):
             pass
 
     looking = WorkerThread(Idle)
