@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 from harness import running
+from rows import write_notice
 from sabotage import Killed, at_step, kill
-from telling import write
 
 from corkage import Identity, storage
 from corkage.errors import CheckoutInProgress, NoBillingAccount, StripeError, StripeUnavailable, UnknownCustomer
@@ -161,8 +161,8 @@ def test_a_fetch_under_way_does_not_bring_the_old_email_back(app, customer, shop
 
 def test_a_forgotten_user_pays_no_more_is_deleted_at_stripe_and_leaves_no_trace(app, customer, shop):
     outbox = NoticeReceiver.insert(name="told", seen_at=time.time()).execute()
-    write("ann")
-    write("bob")
+    write_notice("ann")
+    write_notice("bob")
     assert outbox
 
     app.billing.forget("ann")

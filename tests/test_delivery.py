@@ -12,10 +12,10 @@ from dataclasses import replace
 
 import pytest
 import requests
-from harness import DAY, running
+from harness import DAY, running, until
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from telling import pending, until, write
+from rows import pending_notices, write_notice
 
 from corkage import Identity, Notice, storage
 from corkage.models import Notice as NoticeRow
@@ -88,7 +88,7 @@ def test_a_host_is_told_of_a_purchase_and_of_its_end(app, shop):
     app.billing.work()
     app.billing.work()
 
-    until(lambda: pending() == 0)
+    until(lambda: pending_notices() == 0)
     assert [(each.kind, each.user_id) for each in heard] == [("access_granted", "ann"), ("access_revoked", "ann")]
     granted, ended = heard
     assert isinstance(granted, Notice)
@@ -109,12 +109,12 @@ def test_an_unknown_kind_is_refused_at_once_with_what_there_is(app):
 def test_what_no_function_asked_for_holds_up_nobody_and_a_star_hears_all(app):
     heard, all_of_them = [], []
     app.billing.on("access_revoked", heard.append)
-    write(kind="access_granted")
-    write(kind="access_revoked")
+    write_notice(kind="access_granted")
+    write_notice(kind="access_revoked")
     until(lambda: len(heard) == 1)
     app.billing.on("*", all_of_them.append)
-    write(kind="trial_ending")
-    until(lambda: pending() == 0)
+    write_notice(kind="trial_ending")
+    until(lambda: pending_notices() == 0)
 
     assert [each.kind for each in all_of_them] == ["trial_ending"]
     assert [each.kind for each in heard] == ["access_revoked"]
@@ -123,7 +123,7 @@ def test_what_no_function_asked_for_holds_up_nobody_and_a_star_hears_all(app):
 
 def test_a_hook_that_raises_is_logged_with_its_traceback_and_called_again(app, told, caplog, clock):
     told.refuses = lambda _: ZeroDivisionError("of the host") if len(told.got) == 1 else None
-    message = write()
+    message = write_notice()
     deliverer = Deliverer(told, clock)
 
     deliverer.deliver_due()
@@ -134,7 +134,7 @@ def test_a_hook_that_raises_is_logged_with_its_traceback_and_called_again(app, t
     deliverer.deliver_due()
 
     assert [each.id for each in told.got] == [message, message]
-    assert (NoticeDelivery.get().attempts, NoticeDelivery.get().error, pending()) == (2, None, 0)
+    assert (NoticeDelivery.get().attempts, NoticeDelivery.get().error, pending_notices()) == (2, None, 0)
 
 
 def test_hooks_run_outside_any_transaction_and_may_ask_and_write(app, shop):
@@ -146,8 +146,8 @@ def test_hooks_run_outside_any_transaction_and_may_ask_and_write(app, shop):
             other.execute("UPDATE corkage_setting SET value = value")
 
     app.billing.on("access_granted", hook)
-    write()
-    until(lambda: pending() == 0)
+    write_notice()
+    until(lambda: pending_notices() == 0)
 
     assert seen == [(False, "no_subscription")]
 
@@ -162,8 +162,8 @@ def test_a_slow_hook_delays_neither_webhooks_nor_access_nor_other_users(config, 
 
     with running(replace(config, worker="thread")) as app:
         app.billing.on("*", hook)
-        write("slow")
-        write("slow", "access_revoked")
+        write_notice("slow")
+        write_notice("slow", "access_revoked")
         until(lambda: NoticeDelivery.get().next_attempt_at > time.time() + 1)
         shop.subscribe(shop.customer())
         began = time.monotonic()
@@ -171,7 +171,7 @@ def test_a_slow_hook_delays_neither_webhooks_nor_access_nor_other_users(config, 
         assert time.monotonic() - began < 5
         until(lambda: app.billing.access("ann").allowed)
         for number in range(5):
-            write(f"user{number}")
+            write_notice(f"user{number}")
         until(lambda: len(heard) == 6)
         assert "slow" not in dict(heard)
         assert requests.get(f"{app.url}/health", timeout=30).json()["notices"]["pending"] == 2
@@ -192,13 +192,13 @@ def test_more_slow_ones_than_there_is_room_for_wait_their_turn_and_are_all_told(
 
     app.billing.on("*", hook)
     for number in range(5):
-        write(f"user{number}")
+        write_notice(f"user{number}")
     until(lambda: len(begun) == 2)
     time.sleep(0.3)
     assert len(begun) == 2
 
     let_go.set()
-    until(lambda: pending() == 0)
+    until(lambda: pending_notices() == 0)
     assert len(set(begun)) == 5
 
 
@@ -210,14 +210,14 @@ def test_a_notice_that_is_being_told_and_is_resent_meanwhile_is_not_told_beside_
         let_go.wait(30)
 
     app.billing.on("*", hook)
-    message = write()
+    message = write_notice()
     until(lambda: begun)
     assert outbox.resend(NoticeRow.message_id == message, time.time()) == 1
     time.sleep(0.3)
     assert len(begun) == 1
 
     let_go.set()
-    until(lambda: pending() == 0)
+    until(lambda: pending_notices() == 0)
     assert begun == [message]
 
 
@@ -232,7 +232,7 @@ def test_a_slow_hook_keeps_its_claim_and_closing_does_not_wait_for_it(config, mo
 
     with running(config) as app:
         app.billing.on("*", hook)
-        write()
+        write_notice()
         until(lambda: begun)
         other = Deliverer(Told("callbacks"))
         ends = time.monotonic() + 1.2
@@ -254,20 +254,20 @@ def test_a_slow_hook_keeps_its_claim_and_closing_does_not_wait_for_it(config, mo
 
 def test_a_failing_notice_holds_back_its_users_later_ones_and_nobody_elses(told, clock):
     told.refuses = lambda notice: NotTaken("no") if notice.kind == "payment_failed" else None
-    write("ann", "payment_failed")
-    write("ann", "access_revoked")
-    write("bob")
+    write_notice("ann", "payment_failed")
+    write_notice("ann", "access_revoked")
+    write_notice("bob")
 
     assert Deliverer(told, clock).deliver_due() == 1
 
     assert [(each.user_id, each.kind) for each in told.got] == [("ann", "payment_failed"), ("bob", "access_granted")]
-    assert pending() == 2
+    assert pending_notices() == 2
 
 
 def test_two_receivers_do_not_wait_for_each_other_nor_hear_twice(told, clock):
     other = Told("other")
     told.refuses = lambda _: NotTaken("no") if len(told.got) < 3 else None
-    message = write()
+    message = write_notice()
     for _ in range(4):
         for receiver in (told, other):
             Deliverer(receiver, clock).deliver_due()
@@ -275,12 +275,12 @@ def test_two_receivers_do_not_wait_for_each_other_nor_hear_twice(told, clock):
 
     assert [each.id for each in told.got] == [message] * 3
     assert [each.id for each in other.got] == [message]
-    assert pending() == 0
+    assert pending_notices() == 0
 
 
 def test_pauses_grow_to_an_hour_and_never_end(told, clock):
     told.refuses = lambda _: NotTaken("no")
-    write()
+    write_notice()
     pauses = []
     for _ in range(14):
         Deliverer(told, clock).deliver_due()
@@ -296,7 +296,7 @@ def test_pauses_grow_to_an_hour_and_never_end(told, clock):
 def test_a_receiver_that_is_down_is_left_in_peace_as_a_whole_for_growing_pauses(told, clock):
     told.refuses = lambda _: NotTaken("no answer", is_down=True)
     for number in range(50):
-        write(f"user{number}")
+        write_notice(f"user{number}")
     deliverer = Deliverer(told, clock)
     asked = []
     for _ in range(6):
@@ -313,8 +313,8 @@ def test_a_receiver_that_is_down_is_left_in_peace_as_a_whole_for_growing_pauses(
 
 def test_as_long_as_the_receiver_says_nothing_is_told(told, clock):
     told.refuses = lambda _: NotTaken("busy", is_down=True, retry_after_seconds=600) if len(told.got) < 2 else None
-    write("ann")
-    write("bob")
+    write_notice("ann")
+    write_notice("bob")
     deliverer = Deliverer(told, clock)
     deliverer.deliver_due()
     clock.now += 599
@@ -326,7 +326,7 @@ def test_as_long_as_the_receiver_says_nothing_is_told(told, clock):
 
 
 def test_two_processes_claim_each_notice_once(told, clock):
-    write()
+    write_notice()
     first, second = outbox.claim_next("told", clock.now), outbox.claim_next("told", clock.now)
     assert (first is not None, second) == (True, None)
 
@@ -335,8 +335,8 @@ def test_two_processes_claim_each_notice_once(told, clock):
 
 
 def test_a_claim_that_another_won_is_passed_over(told, clock, monkeypatch):
-    write("ann")
-    write("bob")
+    write_notice("ann")
+    write_notice("bob")
     move, lost = outbox._move, []
 
     def overtaken(row, now):
@@ -361,7 +361,7 @@ def test_whatever_fails_each_users_order_holds_and_all_is_told(app, data):
     users = data.draw(st.lists(st.sampled_from(["ann", "bob", "eve"]), min_size=1, max_size=8))
     wanted = defaultdict(list)
     for user in users:
-        wanted[user].append(write(user))
+        wanted[user].append(write_notice(user))
     fates = iter(data.draw(st.lists(st.sampled_from(["taken", "refused", "down", "lost"]), max_size=15)))
     heard = defaultdict(list)
     deliverer = Deliverer(told, clock)
@@ -373,10 +373,10 @@ def test_whatever_fails_each_users_order_holds_and_all_is_told(app, data):
             if fate != "lost":
                 deliverer.settle(held, "taken" if fate == "taken" else NotTaken(fate, is_down=fate == "down"))
         clock.now += 3600
-        if not pending():
+        if not pending_notices():
             break
 
-    assert pending() == 0
+    assert pending_notices() == 0
     assert {user: list(dict.fromkeys(ids)) for user, ids in heard.items()} == wanted
 
 
@@ -390,8 +390,8 @@ def test_what_is_told_in_threads_is_in_order_for_each_user_although_some_are_slo
     app.billing.on("*", hook)
     wanted = defaultdict(list)
     for number in range(30):
-        wanted[f"user{number % 5}"].append(write(f"user{number % 5}"))
-    until(lambda: pending() == 0)
+        wanted[f"user{number % 5}"].append(write_notice(f"user{number % 5}"))
+    until(lambda: pending_notices() == 0)
 
     assert heard == wanted
 
@@ -400,11 +400,11 @@ def test_what_is_told_in_threads_is_in_order_for_each_user_although_some_are_slo
 
 
 def test_without_a_receiver_nothing_is_owed_and_a_later_one_hears_only_what_is_new(app, clock):
-    write("ann")
-    assert pending() == 0
+    write_notice("ann")
+    assert pending_notices() == 0
 
     told = Told()
-    new = write("bob")
+    new = write_notice("bob")
     Deliverer(told).deliver_due()
 
     assert [each.id for each in told.got] == [new]
@@ -414,18 +414,18 @@ def test_without_a_receiver_nothing_is_owed_and_a_later_one_hears_only_what_is_n
 def test_a_receiver_that_is_away_is_owed_for_a_week_and_what_is_left_after_that_is_passed_over(told, clock):
     began = clock.now
     NoticeReceiver.update(seen_at=began).execute()
-    write("ann", at=began + 7 * DAY - 1)
-    write("bob", at=began + 7 * DAY)
+    write_notice("ann", at=began + 7 * DAY - 1)
+    write_notice("bob", at=began + 7 * DAY)
     assert [row.user_id for row in NoticeDelivery.select()] == ["ann"]
 
     outbox.register("told", began + 7 * DAY - 1)
-    assert pending() == 1
+    assert pending_notices() == 1
     NoticeReceiver.update(seen_at=began).execute()
     outbox.register("told", began + 7 * DAY)
 
-    assert (pending(), NoticeDelivery.get().outcome) == (0, "away")
-    write("eve", at=began + 7 * DAY)
-    assert pending() == 1
+    assert (pending_notices(), NoticeDelivery.get().outcome) == (0, "away")
+    write_notice("eve", at=began + 7 * DAY)
+    assert pending_notices() == 1
 
 
 def test_the_thread_goes_on_saying_that_the_receiver_is_there(told, clock):
@@ -442,10 +442,10 @@ def test_a_process_without_the_callbacks_leaves_them_to_the_one_that_has_them(co
     with running(config) as app:
         app.billing.on("*", heard.append)
         app.billing.service.receivers.stop()
-        write()
+        write_notice()
 
         assert corkage("work", "--once", BILLING_POLL_SECONDS="0").returncode == 0
-        assert (heard, pending()) == ([], 1)
+        assert (heard, pending_notices()) == ([], 1)
 
         app.billing.service.receivers.start("callbacks")
         until(lambda: heard)
@@ -463,14 +463,14 @@ def test_inline_the_webhook_is_answered_200_whatever_the_hook_does(config, shop)
         shop.subscribe(shop.customer())
         assert app.deliver(shop.event("customer.subscription.created")).status_code == 200
         assert heard == ["access_granted"]
-        assert pending() == 1
+        assert pending_notices() == 1
 
 
 def test_after_functions_were_given_a_moment_passes_before_the_first_call(app, monkeypatch):
     monkeypatch.setattr("corkage.notices.callbacks.QUIET_SECONDS", 0.6)
     heard = []
     app.billing.on("access_granted", lambda _: heard.append(time.monotonic()))
-    write()
+    write_notice()
     time.sleep(0.3)
     app.billing.on("access_granted", print)
     given = time.monotonic()
@@ -482,9 +482,9 @@ def test_after_functions_were_given_a_moment_passes_before_the_first_call(app, m
 def test_what_is_older_than_events_are_kept_is_forgotten_taken_or_not(told, caplog):
     caplog.set_level(logging.INFO)
     now = time.time()
-    old, taken = write("ann", at=now - 91 * DAY), write("bob", at=now - 90.1 * DAY)
+    old, taken = write_notice("ann", at=now - 91 * DAY), write_notice("bob", at=now - 90.1 * DAY)
     NoticeDelivery.update(delivered_at=now).where(NoticeDelivery.user_id == "bob").execute()
-    kept = write("eve", at=now - 89 * DAY)
+    kept = write_notice("eve", at=now - 89 * DAY)
     from corkage.sync.jobs import prune
 
     prune(now, 90)
@@ -521,7 +521,7 @@ def test_in_a_forked_child_the_callbacks_are_called_by_a_thread_of_its_own(app):
     parents.join()  # as the child finds it
     app.billing.service = app.billing.service.of_child()
     app.billing.start()
-    write()
+    write_notice()
 
     until(lambda: heard)
 
@@ -537,10 +537,10 @@ def test_a_hook_that_ends_its_thread_is_called_again(app, error):
             raise error
 
     app.billing.on("*", hook)
-    write()
+    write_notice()
     until(lambda: NoticeDelivery.get().attempts == 1)
     NoticeDelivery.update(next_attempt_at=0).execute()
-    until(lambda: pending() == 0)
+    until(lambda: pending_notices() == 0)
 
 
 def test_a_rebuilt_file_tells_nobody_of_what_was_there_before_and_of_all_that_comes_after(config, shop, simulator):

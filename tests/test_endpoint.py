@@ -4,6 +4,7 @@ import base64
 import datetime
 import json
 import logging
+import os
 import re
 import signal
 import subprocess
@@ -16,9 +17,9 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
-from harness import running, stop
+from harness import running, stop, until
+from rows import pending_notices, write_notice
 from standardwebhooks import Webhook, WebhookVerificationError
-from telling import pending, until, write
 from waitress.server import create_server
 
 from corkage import Billing, Config
@@ -94,11 +95,11 @@ def test_a_purchase_is_posted_signed_with_what_changed(told, shop, product):
     assert abs(age.total_seconds()) < 60
     assert environ["CONTENT_TYPE"] == "application/json"
     assert environ["QUERY_STRING"] == "code=the-codeword"
-    assert pending() == 0
+    assert pending_notices() == 0
 
 
 def test_what_was_changed_on_the_way_or_signed_with_another_secret_does_not_verify(told, product):
-    write()
+    write_notice()
     deliver(told)
     (_, said, environ) = product.posts[0]
     headers = {name: environ["HTTP_WEBHOOK_" + name[8:].upper()] for name in ("webhook-id", "webhook-timestamp")}
@@ -113,7 +114,7 @@ def test_what_was_changed_on_the_way_or_signed_with_another_secret_does_not_veri
 def test_while_a_secret_is_rotated_both_verify(config, product, known):
     product.secret = known
     with running(replace(config, notify_url=product.url, notify_secrets=(SECRET, NEXT_SECRET))) as app:
-        write()
+        write_notice()
         assert deliver(app) == 1
 
 
@@ -121,7 +122,7 @@ def test_any_2xx_takes_it_and_all_else_is_tried_again_with_the_same_id(told, pro
     refusals = ["500 Sorry", "404 Not Found", "400 Bad Request", "302 Found", "408 Request Timeout"]
     product.answers = [*refusals, "202 Accepted"]
     product.headers = {"Location": "/elsewhere"}
-    message = write()
+    message = write_notice()
     errors = []
     for _ in refusals:
         assert deliver(told) == 0
@@ -142,23 +143,23 @@ def test_gone_and_retry_after_are_heeded_for_an_hour_at_most(told, product, capl
     cases += [("503 Later", "\xa0120", 5), ("503 Later", "\xb2", 5), ("503 Later", no_zone_is_so_far, 5)]
     for number, (answer, said, seconds) in enumerate([*cases, ("410 Gone", "", 3600)]):
         product.answers, product.headers = [answer], {"Retry-After": said} if said else {}
-        write(f"user{number}")
+        write_notice(f"user{number}")
         deliverer = told.billing.service.receivers._deliverers["url"]
         deliverer.paused_until = deliverer._times_down = 0
         deliver(told)
         assert abs(deliverer.paused_until - time.time() - seconds) < 3, answer
     assert "410 Gone: nothing is sent for an hour" in caplog.text
-    assert pending() == 8
+    assert pending_notices() == 8
 
 
 def test_what_is_refused_for_one_notice_alone_waits_as_long_as_the_answer_says(told, product):
     product.answers, product.headers = ["409 Not Yet"], {"Retry-After": "900"}
-    write("ann")
-    write("bob")
+    write_notice("ann")
+    write_notice("bob")
     deliver(told)
 
     assert len(product.posts) == 2
-    assert pending() == 1
+    assert pending_notices() == 1
     assert NoticeDelivery.get(NoticeDelivery.delivered_at.is_null()).next_attempt_at > time.time() + 890
 
 
@@ -170,7 +171,7 @@ def test_an_endpoint_that_is_not_there_or_hangs_is_told_later_and_nothing_secret
     product.hangs = 1
     for url, wanted in ((product.url, "ReadTimeout"), ("http://127.0.0.1:1/hook?code=the-codeword", "ConnectionError")):
         with running(replace(config, notify_url=url, notify_secrets=(SECRET,))) as app:
-            write(url[-30:-20])
+            write_notice(url[-30:-20])
             deliver(app)
             assert NoticeDelivery.get(NoticeDelivery.delivered_at.is_null()).error.startswith(wanted)
             NoticeDelivery.delete().execute()
@@ -185,7 +186,7 @@ def test_an_endpoint_that_is_not_there_or_hangs_is_told_later_and_nothing_secret
 def test_a_netrc_of_the_operators_is_not_sent(told, product, tmp_path, monkeypatch):
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password secret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
-    write()
+    write_notice()
     deliver(told)
 
     assert "HTTP_AUTHORIZATION" not in product.posts[0][2]
@@ -198,11 +199,11 @@ def test_a_hanging_endpoint_delays_no_callback(config, product, monkeypatch):
     config = replace(config, worker="thread", notify_url=product.url, notify_secrets=(SECRET,))
     with running(config) as app:
         app.billing.on("*", heard.append)
-        write()
+        write_notice()
         until(lambda: heard)
-        assert pending() >= 1
+        assert pending_notices() >= 1
         product.let_go.set()
-        until(lambda: pending() == 0)
+        until(lambda: pending_notices() == 0)
 
     assert product.ids == [heard[0].id]
 
@@ -237,39 +238,39 @@ def working(setting, folder, *arguments):
 
 def test_killed_between_commit_and_delivery_it_is_told_after_restart(setting, tmp_path, product, told):
     """The notice is on disk, and the process ends by SIGKILL before anybody was told."""
-    code = "import os, telling; from corkage import Billing, Config; b = Billing(Config.from_env()); "
-    code += "telling.write('bob'); os.kill(os.getpid(), 9)"
-    path = {"PYTHONPATH": str(HERE)}
+    code = "import os, rows; from corkage import Billing, Config; b = Billing(Config.from_env()); "
+    code += "rows.write_notice('bob'); os.kill(os.getpid(), 9)"
+    path = {"PYTHONPATH": os.pathsep.join([str(HERE / "support"), *sys.path])}
     killed = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=setting | path | {"BILLING_WORKER": "off"})
     assert killed.returncode == -signal.SIGKILL
-    assert (product.ids, pending()) == ([], 1)
+    assert (product.ids, pending_notices()) == ([], 1)
 
     with working(setting, tmp_path, "--once") as once:
         assert once.wait(60) == 0
 
     assert [said["data"]["user_id"] for _, said, _ in product.posts] == ["bob"]
-    assert pending() == 0
+    assert pending_notices() == 0
 
 
 def test_killed_between_delivery_and_its_record_the_same_id_comes_again(setting, tmp_path, product, told):
     product.hangs = 1
-    message = write()
+    message = write_notice()
     with working(setting, tmp_path) as killed:
         until(lambda: product.posts)
         killed.kill()
-    assert pending() == 1
+    assert pending_notices() == 1
 
     due_again()  # as if the claim of the killed were over
     with working(setting, tmp_path):
-        until(lambda: pending() == 0)
+        until(lambda: pending_notices() == 0)
 
     assert product.ids == [message, message]
 
 
 def test_two_workers_tell_each_notice_once(setting, tmp_path, product, told):
-    wanted = [write(f"user{number % 4}") for number in range(24)]
+    wanted = [write_notice(f"user{number % 4}") for number in range(24)]
     with working(setting, tmp_path), working(setting, tmp_path):
-        until(lambda: pending() == 0)
+        until(lambda: pending_notices() == 0)
 
     assert sorted(product.ids) == sorted(wanted)
     for number in range(4):
@@ -289,10 +290,10 @@ def heard_by(host, options):
 
 
 def test_a_host_that_is_killed_within_a_hook_hears_the_same_id_after_restart(setting, tmp_path, told):
-    host = [sys.executable, str(HERE / "host_that_listens.py")]
+    host = [sys.executable, str(HERE / "support/host_that_listens.py")]
     options = {"cwd": tmp_path, "env": setting | {"BILLING_WORKER": "off"}, "stdout": subprocess.PIPE, "text": True}
     with heard_by([*host, "100"], options) as first:
-        message = write()
+        message = write_notice()
         heard = first.stdout.readline()
     due_again()
     with heard_by([*host, "0"], options) as second:

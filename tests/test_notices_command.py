@@ -5,7 +5,7 @@ import time
 import pytest
 import requests
 from harness import DAY
-from telling import pending, write
+from rows import pending_notices, write_notice
 
 from corkage.health import doctor
 from corkage.models import NoticeDelivery, NoticeReceiver
@@ -32,10 +32,10 @@ def change(message, receiver, **fields):
 
 def test_notices_are_listed_by_state_for_each_receiver_with_why_they_fail(corkage, receivers):
     now = time.time()
-    message = write("ann", at=now - 5.5 * 3600)
+    message = write_notice("ann", at=now - 5.5 * 3600)
     change(message, "url", attempts=3, error="answered 500", next_attempt_at=now + 3.5 * 3600)
     change(message, "callbacks", delivered_at=now, outcome="called")
-    other = write("bob", at=now - 7200)
+    other = write_notice("bob", at=now - 7200)
 
     listed = corkage("notices").stdout.splitlines()
     delivered = corkage("notices", "--state", "delivered", "--limit", "1").stdout.splitlines()
@@ -49,7 +49,7 @@ def test_notices_are_listed_by_state_for_each_receiver_with_why_they_fail(corkag
 
 
 def test_without_a_receiver_it_says_what_to_set(corkage, app):
-    write()
+    write_notice()
 
     assert corkage("notices").stdout.splitlines() == [
         "no failing notices",
@@ -63,8 +63,8 @@ def test_without_a_receiver_it_says_what_to_set(corkage, app):
 
 def test_one_notice_or_all_since_a_time_are_told_again_also_to_a_receiver_that_came_later(corkage, app):
     now = time.time()
-    old, new = write("ann", at=now - 2 * DAY), write("bob", at=now - 60)
-    assert pending() == 0
+    old, new = write_notice("ann", at=now - 2 * DAY), write_notice("bob", at=now - 60)
+    assert pending_notices() == 0
     outbox.register("url", now)
 
     one = corkage("notices", "resend", old)
@@ -81,7 +81,7 @@ def test_one_notice_or_all_since_a_time_are_told_again_also_to_a_receiver_that_c
 
 def test_all_that_fails_is_due_at_once(corkage, receivers):
     now = time.time()
-    change(write("ann"), "url", attempts=9, error="answered 500", next_attempt_at=now + 3600)
+    change(write_notice("ann"), "url", attempts=9, error="answered 500", next_attempt_at=now + 3600)
 
     assert corkage("notices", "resend", "--failing").stdout == "1 notices are due now\n"
 
@@ -108,7 +108,7 @@ def test_health_counts_what_is_not_taken(app, receivers):
         "failing": 0,
         "oldest_pending_seconds": 0,
     }
-    change(write("ann", at=now - 100), "url", attempts=1)
+    change(write_notice("ann", at=now - 100), "url", attempts=1)
 
     told = requests.get(f"{app.url}/health", timeout=30)
 
@@ -120,17 +120,17 @@ def test_health_counts_what_is_not_taken(app, receivers):
 
 def test_the_doctor_tells_what_fails_and_whom_nobody_tells_and_not_who_waits_behind(app, receivers):
     now = time.time()
-    failing = write("ann", at=now - 1000)
+    failing = write_notice("ann", at=now - 1000)
     change(failing, "url", attempts=4, error="answered 500", next_attempt_at=now + 60)
     change(failing, "callbacks", delivered_at=now)
-    change(write("ann", "access_revoked", at=now - 900), "callbacks", delivered_at=now)
+    change(write_notice("ann", "access_revoked", at=now - 900), "callbacks", delivered_at=now)
 
     (finding,) = doctor.examine(app.billing.service.worker, now)
     assert finding == doctor.Finding(
         "1 notices are not taken, `corkage notices` says why", "corkage notices resend --failing"
     )
 
-    write("bob", at=now - 302)
+    write_notice("bob", at=now - 302)
     told = [each.what for each in doctor.examine(app.billing.service.worker, now)[1:]]
     assert told == [
         "notices to callbacks wait, the first has been due for 302 s: does a process that has the callbacks run?",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from telling import until
+from harness import until
 
 import corkage
 from corkage import Notice

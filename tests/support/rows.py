@@ -1,0 +1,21 @@
+"""Rows that tests write by hand, as Corkage itself would write them."""
+
+import time
+
+from corkage import storage
+from corkage.models import Notice, NoticeDelivery, User
+from corkage.notices import changes
+
+
+def write_notice(user="ann", kind="access_granted", at=None):
+    """Write a notice as a change of access does, and return its id."""
+    at = time.time() if at is None else at
+    with storage.writing():
+        User.insert(id=user, created_at=0).on_conflict_ignore().execute()
+        answer = '{"allowed": true, "reason": "active", "status": "active", "a_later_versions": 1}'
+        changes._write(user, kind, answer, answer, at)
+    return Notice.select().order_by(Notice.id.desc()).get().message_id
+
+
+def pending_notices():
+    return NoticeDelivery.select().where(NoticeDelivery.delivered_at.is_null()).count()
