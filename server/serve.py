@@ -12,10 +12,10 @@ import threading
 import time
 from typing import Any
 
-from .. import lanes, storage
+from .. import storage
 from ..billing_app import Billing
 from ..handlers.responses import largest_body
-from . import connections
+from . import connections, lanes
 
 THREADS = 8  # twice the slots for waiting on Stripe
 DRAIN_SECONDS = 10.0

@@ -12,11 +12,12 @@ import pytest
 import stripe
 from harness import AUTH_SECRET, WEBHOOK_SECRET, until
 
-from corkage import lanes, storage
+from corkage import storage
 from corkage.access import Access
 from corkage.errors import DatabaseUnavailable
 from corkage.identity import mint_token
 from corkage.models import StripeEvent
+from corkage.server import lanes
 from corkage.server.serve import _is_busy
 
 WAITING = 40

@@ -18,7 +18,7 @@ from corkage.sync import poll
 ROOT = Path(corkage.__file__).parent
 README = (ROOT / "README.md").read_text()
 LAYERS = """
-cli demo server lanes commands billing_app routes admin handlers service pages identity users selling health sync
+cli demo server commands billing_app routes admin handlers service pages identity users selling health sync
 notices config plans models access storage guessable rate_limit cookies pauses trouble errors
 """.split()
 

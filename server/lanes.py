@@ -17,8 +17,8 @@ from typing import Any
 
 from waitress.task import ThreadedTaskDispatcher
 
-from .errors import BillingError, DatabaseUnavailable
-from .server.connections import Channel
+from ..errors import BillingError, DatabaseUnavailable
+from .connections import Channel
 
 MOST_TOGETHER = 32  # some milliseconds of work: whoever else asks meanwhile is not to notice
 
