@@ -149,13 +149,13 @@ def rows_of(status):
             yield f"| {name} | {in_words(times, TIMES)} | {in_words(graces, GRACES)} | {answer} |"
 
 
-def test_the_readme_has_the_views_own_answers(prices):
-    readme = (Path(corkage.__file__).parent / "README.md").read_text()
-    written = readme.split("<!-- answers -->\n")[1].split("\n\n")[0].splitlines()[2:]
+def test_the_reference_has_the_views_own_answers(prices):
+    reference = (Path(corkage.__file__).parent / "docs/reference.md").read_text()
+    written = reference.split("<!-- answers -->\n")[1].split("\n\n")[0].splitlines()[2:]
 
     answered = [row for status in STATUSES for row in rows_of(status)]
 
-    assert written == answered, "README.md wants these rows:\n" + "\n".join(answered)
+    assert written == answered, "docs/reference.md wants these rows:\n" + "\n".join(answered)
 
 
 @pytest.mark.parametrize(("allow", "expected"), [(True, True), (False, False)])

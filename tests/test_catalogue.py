@@ -1,17 +1,30 @@
 """The words of the pages: in one catalogue, complete in every language, with sums and dates as each writes them."""
 
 import re
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
 
-import catalogue
 import pytest
 from babel import Locale
 from babel.messages.pofile import read_po
 
+import corkage
 from corkage.access import REASONS, Access
 from corkage.pages import colors, state, words
 from corkage.pages.account import ACTIONS
 from corkage.pages.money import ALWAYS_00, THREE_DECIMAL, ZERO_DECIMAL, money, period
 
+
+def loaded(path):
+    """Import a script of bin/, which has no .py."""
+    loader = SourceFileLoader(path.name, str(path))
+    module = module_from_spec(spec_from_loader(path.name, loader))
+    loader.exec_module(module)
+    return module
+
+
+catalogue = loaded(Path(corkage.__file__).parent / "bin/catalogue")
 LANGUAGES = ("de", "es", "fr", "ja")
 VIEWS = sorted((catalogue.ROOT / "pages/templates").glob("*.html"))
 
@@ -43,7 +56,7 @@ def test_the_catalogue_holds_just_what_the_code_and_the_views_say(language):
         with (catalogue.LOCALE / "corkage.pot").open("rb") as file:
             held = read_po(file)
 
-    assert {each.id for each in held} == {each.id for each in wanted}, "run `python tests/catalogue.py`"
+    assert {each.id for each in held} == {each.id for each in wanted}, "run `python bin/catalogue`"
 
 
 def placeholders(text):

@@ -20,6 +20,8 @@ from corkage import Billing
 from corkage.identity import mint_token
 from corkage.models import CheckoutAttempt, User
 
+pytestmark = pytest.mark.slow
+
 DOCS = Path(corkage.__file__).parent / "docs"
 INSTALL = "`npm install react@19 react-dom@19 esbuild@0.25` and name its node_modules in FRONT_END"
 PAGE = '<!doctype html><title>A product</title><div id="root"></div><script src="/bundle.js"></script>'

@@ -14,6 +14,8 @@ from corkage.models import StripeEvent
 from corkage.simulator import ApiFaults
 from corkage.sync import jobs
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def app(config):

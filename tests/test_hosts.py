@@ -11,6 +11,8 @@ from harness import DAY, WEBHOOK_SECRET, started, until
 import corkage as package
 from corkage.simulator import visitor
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(package.__file__).parent
 EXAMPLES, OWN = ROOT / "docs" / "embedding", ROOT / "tests" / "hosts" / "own_names"
 PRODUCT = "http://notes.example"

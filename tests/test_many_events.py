@@ -10,6 +10,8 @@ from corkage.errors import StripeUnavailable
 from corkage.models import StripeEvent, Subscription
 from corkage.sync import events, inbox, stale
 
+pytestmark = pytest.mark.slow
+
 MANY = 100_000
 COLUMNS = "id, type, customer_id, object_id, created, source, received_at, next_attempt_at, attempts"
 

@@ -6,6 +6,7 @@ import shutil
 import site
 import subprocess
 import sys
+import tarfile
 import tomllib
 import venv
 import zipfile
@@ -15,6 +16,8 @@ import pytest
 from packaging.requirements import Requirement
 
 import corkage
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(corkage.__file__).parent
 
@@ -33,8 +36,17 @@ def copy_of_the_tree(folder):
 def wheel(tmp_path_factory):
     tree = copy_of_the_tree(tmp_path_factory.mktemp("tree"))
     out = tmp_path_factory.mktemp("wheel")
-    subprocess.run([sys.executable, "-m", "build", "--wheel", "--outdir", out, tree], check=True, capture_output=True)
+    # An sdist, and a wheel made of it: so the sdist holds all that a build needs.
+    subprocess.run([sys.executable, "-m", "build", "--outdir", out, tree], check=True, capture_output=True)
     return next(out.glob("*.whl"))
+
+
+def test_the_sdist_holds_the_package_its_texts_and_its_licence(wheel):
+    with tarfile.open(next(wheel.parent.glob("*.tar.gz"))) as sdist:
+        names = {name.split("/", 1)[-1] for name in sdist.getnames()}
+
+    assert {"pyproject.toml", "README.md", "LICENSE", "models.py", "pages/locale/de.po", "sync/gateway.py"} <= names
+    assert not [name for name in names if name.endswith((".env", ".db")) or name.startswith((".venv", ".git/"))]
 
 
 def test_the_wheel_holds_the_package_and_neither_tests_nor_bench(wheel):
@@ -46,7 +58,7 @@ def test_the_wheel_holds_the_package_and_neither_tests_nor_bench(wheel):
     wanted_pages = "pages/words.py pages/locale/de.po pages/templates/style.css pages/templates/pricing.html"
     for wanted in f"{wanted_files} {wanted_pages}".split():
         assert f"corkage/{wanted}" in names
-    assert not [name for name in names if re.search(r"/(tests|bench|\.ci)/|conftest|\.env|\.toml$", name)]
+    assert not [name for name in names if re.search(r"/(tests|bench|bin|docs|\.ci)/|conftest|\.env|\.toml$", name)]
 
 
 def unpacked(wheel, folder):
@@ -134,14 +146,35 @@ def test_the_tests_pass_whatever_the_checkouts_folder_is_called(tmp_path, folder
     assert re.search(r"^\d+ passed", result.stdout, re.MULTILINE)
 
 
-def test_requirements_pin_everything_within_the_ranges_of_pyproject():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
-    pins = {re.split("==", line)[0]: re.split(r"==|\s;", line)[1].strip() for line in lines[:-1]}
+def pins_of(name):
+    """Return the pinned versions of a requirements file by package, and its other lines."""
+    lines = [line for line in (ROOT / name).read_text().splitlines() if not line.startswith("#")]
+    pinned = [line for line in lines if re.fullmatch(r"[a-z0-9-]+==\S+( ; .+)?", line)]
+    return dict(line.split(" ;")[0].split("==") for line in pinned), [line for line in lines if line not in pinned]
 
-    assert lines[-1] == "-e ."
-    assert all(re.fullmatch(r"[a-z0-9-]+==\S+( ; .+)?", line) for line in lines[:-1])
-    extras = project["optional-dependencies"]
-    for text in [*project["dependencies"], *extras["test"], *extras["testing"]]:
-        wanted = Requirement(text)
-        assert wanted.specifier.contains(pins[wanted.name.lower()]), text
+
+def test_requirements_pin_what_runs_corkage_and_nothing_else():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pins, others = pins_of("requirements.txt")
+
+    assert others == ["-e ."]
+    assert_within(pins, project["dependencies"])
+    needed_by_those = {"certifi", "charset-normalizer", "idna", "typing-extensions", "urllib3"}
+    assert pins.keys() == {Requirement(text).name.lower() for text in project["dependencies"]} | needed_by_those
+
+
+def test_test_requirements_begin_with_what_runs_corkage_and_pin_the_rest():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    text = (ROOT / "requirements-test.txt").read_text()
+    pins, others = pins_of("requirements-test.txt")
+
+    assert text.startswith("-r requirements.txt\n")
+    assert others == ["-r requirements.txt"]
+    assert not pins.keys() & pins_of("requirements.txt")[0].keys()
+    assert_within(pins, [*extras["test"], *extras["testing"]])
+
+
+def assert_within(pins, wanted):
+    for text in wanted:
+        requirement = Requirement(text)
+        assert requirement.specifier.contains(pins[requirement.name.lower()]), text

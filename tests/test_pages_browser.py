@@ -16,6 +16,8 @@ from corkage.models import Customer, Notice
 from corkage.notices import outbox
 from corkage.sync import events, inbox
 
+pytestmark = pytest.mark.slow
+
 INSTALL_AXE = "install axe-core with `npm install axe-core` and name its axe.min.js in AXE_CORE"
 WIDTHS, SCHEMES = (360, 768, 1280), ("light", "dark")
 STATES = (

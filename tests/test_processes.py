@@ -11,6 +11,8 @@ from corkage.models import Notice, StripeEvent, Subscription, User
 from corkage.sync import inbox
 from corkage.sync.events import read_event
 
+pytestmark = pytest.mark.slow
+
 USERS = 12
 
 

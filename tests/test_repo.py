@@ -17,6 +17,7 @@ from corkage.sync import poll
 
 ROOT = Path(corkage.__file__).parent
 README = (ROOT / "README.md").read_text()
+REFERENCE = (ROOT / "docs/reference.md").read_text()
 LAYERS = """
 cli demo server commands billing_app routes admin handlers service pages identity users selling health sync
 notices config plans models access storage guessable rate_limit cookies pauses trouble errors
@@ -47,12 +48,12 @@ def imports_of(path):
 
 
 def table(heading):
-    """The first cells of the table under a heading of the README."""
-    section = README.split(f"## {heading}\n")[1].split("\n## ")[0]
+    """Return the first cells of the table under a heading of the reference."""
+    section = REFERENCE.split(f"## {heading}\n")[1].split("\n## ")[0]
     return re.findall(r"^\| `([^`]+)`", section, re.MULTILINE)
 
 
-def test_every_setting_stands_in_the_readme_and_in_the_example():
+def test_every_setting_stands_in_the_reference_and_in_the_example():
     source = (ROOT / "config.py").read_text()
     settings = re.findall(r'self\.(?:required|optional)\(\s*"(\w+)"', source)
 
@@ -61,15 +62,15 @@ def test_every_setting_stands_in_the_readme_and_in_the_example():
     assert sorted(re.findall(r"^(\w+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)) == sorted(settings)
 
 
-def test_every_route_stands_in_the_readme():
+def test_every_route_stands_in_the_reference():
     assert table("Routes") == [f"{method} {rule}" for method, rule, _ in routes.ROUTES]
 
 
-def test_every_reason_stands_in_the_readme():
+def test_every_reason_stands_in_the_reference():
     assert sorted(table("Access")) == sorted(REASONS)
 
 
-def test_every_command_stands_in_the_readme():
+def test_every_command_stands_in_the_reference():
     commands = cli._parser()._subparsers._group_actions[0].choices
 
     assert {row.split()[1] for row in table("Commands")} == set(commands)
@@ -223,10 +224,17 @@ def test_the_readmes_example_is_the_samples_own_code():
     assert any([line[4:] for line in sample[start : start + len(shown)]] == shown for start in starts)
 
 
-def test_the_readme_names_every_event_that_counts():
-    listed = README.split("<!-- events -->")[1].split("\n5. ")[0]
+def test_the_reference_names_every_event_that_counts():
+    listed = REFERENCE.split("<!-- events -->")[1].split("<!-- /events -->")[0]
 
     assert sorted(re.findall(r"`([a-z_.]+)`", listed)) == sorted(poll.TYPES)
+
+
+def test_the_readme_is_short_and_has_each_page_of_the_docs():
+    pages = {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")}
+
+    assert len(README.splitlines()) <= 150
+    assert pages <= set(re.findall(r"\]\(([^)#]+)\)", README))
 
 
 def test_the_readmes_picture_is_there():
@@ -236,5 +244,13 @@ def test_the_readmes_picture_is_there():
 
 @pytest.mark.parametrize("path", tracked("*.md"), ids=str)
 def test_links_within_the_repository_lead_somewhere(path):
-    for link in re.findall(r"\]\(([^)#:]+)\)", (ROOT / path).read_text()):
-        assert (ROOT / path.parent / link).exists(), link
+    for name, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]+))?\)", (ROOT / path).read_text()):
+        target = ROOT / path.parent / name if name else ROOT / path
+        assert target.exists(), name
+        assert not anchor or anchor in anchors(target), f"{name}#{anchor}"
+
+
+def anchors(page):
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}

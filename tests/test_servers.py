@@ -16,6 +16,8 @@ from stripe import WebhookSignature
 from corkage.models import Notice, StripeEvent, Subscription
 from corkage.sync.events import read_event
 
+pytestmark = pytest.mark.slow
+
 USERS, TWICE = 50, 50
 SERVED = "from corkage import Billing, Config\napplication = Billing(Config.from_env()).wsgi\n"
 

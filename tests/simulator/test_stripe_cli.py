@@ -15,6 +15,8 @@ from harness import WEBHOOK_SECRET, running
 import corkage
 from corkage.models import StripeEvent, Subscription
 
+pytestmark = pytest.mark.slow
+
 INSTALL = "install the official Stripe CLI with `npm install @stripe/cli` and name it in STRIPE_CLI"
 DOCUMENT = (Path(corkage.__file__).parent / "docs/simulator.md").read_text()
 PROMISED = [
