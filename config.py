@@ -1,51 +1,23 @@
-"""Every setting, read once from the environment and a .env file, and checked before anything starts."""
+"""Config: every setting, read once from the environment and a .env file, and checked before anything starts."""
 
-import base64
-import binascii
-import ipaddress
 import os
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import TypeVar
-from urllib.parse import SplitResult, urlsplit
+from typing import Any, ParamSpec
+from urllib.parse import urlsplit
 
+from . import settings
 from .errors import ConfigError
 from .guessable import is_guessable
-from .plans import Plan, read_plans
+from .plans import Plan
+from .settings import InvalidValue, Network, Setting, masked, one_of, whole_number
 
-SECRET_KEY = re.compile(r"(sk|rk)_(test|live)_[A-Za-z0-9_]+")
-HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,99}")
-NO_USERS_HEADERS = """
-authorization cookie host forwarded x-forwarded-for x-forwarded-host x-forwarded-proto x-forwarded-port x-forwarded-by
-""".split()
-HOST = re.compile(r"[a-z0-9_.-]+|[0-9a-f:.]+")
-SHORTEST_AUTH_SECRET = 32
-ADMIN_TOKEN = re.compile(r"[\x21-\x7e]{32,200}")
-KEEP_EVENTS_AT_LEAST_DAYS = 31  # Stripe tells events for 30 days: what we forget earlier could come back as new
 POLL_SECONDS, POLL_SECONDS_WITHOUT_WEBHOOKS = 300, 10
-AS_WEBHOOKS_ALLOW = -1
-DEFAULT_COLOR = "#1d6b52"
-LONGEST_SHOWN = 100
-NOTIFY_SECRET_BYTES = range(24, 65)  # as Standard Webhooks has it
+POLL_AS_WEBHOOKS_ALLOW = -1
+KEEP_EVENTS_AT_LEAST_DAYS = 31  # Stripe lists events for 30 days: an event deleted earlier could come back as new
 
-HOW_TO_MAKE_ONE = 'python -c "import secrets; print(secrets.token_urlsafe(32))" makes one'
-HOW_TO_MAKE_A_KEY = (
-    "python -c \"import base64, secrets; print('whsec_' + base64.b64encode(secrets.token_bytes(32)).decode())\" "
-    "makes one"
-)
-WANTED_TO_SIGN_WITH = (
-    f"whsec_ and 24 to 64 bytes in base64, to sign notices with ({HOW_TO_MAKE_A_KEY}), or several, separated by commas"
-)
-
-NONE: tuple[str, ...] = ()
-
-Network = IPv4Network | IPv6Network
-
-_Value = TypeVar("_Value")
-_Default = TypeVar("_Default")
+_Described = ParamSpec("_Described")
 
 
 class Secret(str):
@@ -57,56 +29,302 @@ class Secret(str):
         return "Secret(...)"
 
 
+def _as_metadata(make: Callable[_Described, Setting]) -> Callable[_Described, dict[str, Setting]]:
+    return lambda *args, **options: {"setting": make(*args, **options)}
+
+
+_setting = _as_metadata(Setting)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Everything that can be set, with what holds when it is not. Secrets do not show in its repr.
+    """Every setting, with its default. Secrets do not show in its repr.
+
+    The table of settings, too: .env.example and docs/reference.md are written from these fields by bin/reference.
 
     Shape   webhook_secrets and auth_secrets: any of them is accepted, so that rotation is ordinary;
-            the first of frontend_urls is where visitors are sent back to, and its host is what app is without a word;
+            frontend_urls: visitors are sent back to the first, and its host is the default of app;
             unknown_settings: the names of BILLING_... settings that nothing here reads
-    Units   names say them; poll_seconds 0 means never, and unsaid it depends on whether there is a webhook secret
-    Errors  made by hand it is taken as it is, with guessable secrets too; from_env() is where settings are checked
+    Units   names say them; poll_seconds 0 means never, and its default depends on whether there is a webhook secret
+    Errors  the constructor checks nothing and takes guessable secrets; from_env() checks every setting
     """
 
-    stripe_secret_key: str = field(repr=False)
-    frontend_urls: tuple[str, ...]
-    plans: tuple[Plan, ...]
-    app: str = ""
-    webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
-    auth_secrets: tuple[str, ...] = field(default=(), repr=False)
-    trusted_user_header: str | None = None
-    trusted_email_header: str | None = None
-    trusted_proxies: tuple[Network, ...] = ()
-    admin_token: str = field(default="", repr=False)
-    notify_url: str | None = field(default=None, repr=False)
-    notify_secrets: tuple[str, ...] = field(default=(), repr=False)
-    stripe_api_base: str | None = None
-    billing_url: str | None = None
-    database: str = "corkage.db"
-    worker: str = "thread"
-    poll_seconds: int = AS_WEBHOOKS_ALLOW
-    settle_seconds: int = 2
-    keep_events_days: int = 90
-    log: str = "info"
-    name: str = ""
-    logo_url: str = ""
-    color: str = DEFAULT_COLOR
-    views: str = ""
-    sign_in_url: str = ""
+    stripe_secret_key: str = field(
+        repr=False,
+        metadata=_setting(
+            "STRIPE_SECRET_KEY",
+            settings.parse_secret_key,
+            "Stripe's secret key, or a restricted one",
+            "Stripe's secret key (sk_test_..., sk_live_...) or a restricted one (rk_...).",
+            heading="Stripe",
+            example="sk_test_simulator",
+            is_secret=True,
+        ),
+    )
+    webhook_secrets: tuple[str, ...] = field(
+        default=(),
+        repr=False,
+        metadata=_setting(
+            "STRIPE_WEBHOOK_SECRET",
+            settings.parse_webhook_secrets,
+            "the webhook endpoint's signing secret; several while you rotate, separated by commas; "
+            "without one, webhooks are refused",
+            "The webhook endpoint's signing secret; several while you rotate, separated by commas. "
+            "Not set: webhooks are refused.",
+            example="whsec_simulated",
+            is_secret=True,
+            advice="Stripe's Dashboard shows the endpoint's, and rolls it",
+        ),
+    )
+    stripe_api_base: str | None = field(
+        default=None,
+        metadata=_setting(
+            "STRIPE_API_BASE",
+            settings.parse_origin,
+            "another address of Stripe's API, such as the simulator's",
+            "The address of Stripe's API. Not set: Stripe's own.",
+            example="http://127.0.0.1:12111",
+            default_text="Stripe",
+        ),
+    )
+    frontend_urls: tuple[str, ...] = field(
+        metadata=_setting(
+            "FRONTEND_URL",
+            settings.parse_urls,
+            "your product's address; several separated by commas",
+            "Your product's address; several separated by commas.",
+            heading="Your product, and where Corkage is",
+            example="http://127.0.0.1:8000",
+        )
+    )
+    app: str = field(
+        default="",
+        metadata=_setting(
+            "BILLING_APP",
+            settings.parse_name,
+            "your product's name in Stripe's metadata, which keeps it apart from others in the same account",
+            "Your product's name in Stripe's metadata, which keeps it apart from others in the same account. "
+            "Not set: the host of FRONTEND_URL.",
+            default_text="host of `FRONTEND_URL`",
+        ),
+    )
+    billing_url: str | None = field(
+        default=None,
+        metadata=_setting(
+            "BILLING_URL",
+            settings.parse_url,
+            "Corkage's address as visitors reach it, with the path it is mounted at",
+            "Corkage's address as visitors reach it, with the path it is mounted at.",
+        ),
+    )
+    database: str = field(
+        default="corkage.db",
+        metadata=_setting(
+            "BILLING_DATABASE",
+            settings.parse_database,
+            "the database file; stop Corkage before you move, restore or delete it: else it answers webhooks with 503 "
+            "until that file is back, or until it is restarted",
+            "The database file. Stop Corkage before you move, restore or delete it.",
+            heading="Files",
+        ),
+    )
+    plans: tuple[Plan, ...] = field(
+        metadata=_setting(
+            "BILLING_PLANS",
+            settings.parse_plans,
+            "the file that lists the plans you sell",
+            "The file that lists the plans you sell.",
+            text_if_unset="plans.toml",
+        )
+    )
+    auth_secrets: tuple[str, ...] = field(
+        default=(),
+        repr=False,
+        metadata=_setting(
+            "BILLING_AUTH_SECRET",
+            settings.parse_auth_secrets,
+            "the secret with which your product signs users' tokens, at least 32 bytes; several while you rotate, "
+            "separated by commas",
+            "The secret with which your product signs its users' tokens, at least 32 bytes; several while you rotate, "
+            "separated by commas.\n" + settings.HOW_TO_MAKE_ONE,
+            heading="Who is asking",
+            example="only-for-trying-things-out-beside-the-simulator",
+            is_secret=True,
+            advice=settings.HOW_TO_MAKE_ONE,
+        ),
+    )
+    trusted_user_header: str | None = field(
+        default=None,
+        metadata=_setting(
+            "BILLING_TRUSTED_USER_HEADER",
+            settings.parse_header,
+            "the header in which your reverse proxy names the signed-in user, such as `Remote-User`",
+            "In the place of the secret, behind a reverse proxy that signs users in: the header in which it names the "
+            "user, such as Remote-User, the one with the e-mail, and the proxy's addresses (docs/sidecar.md).",
+        ),
+    )
+    trusted_email_header: str | None = field(
+        default=None,
+        metadata=_setting(
+            "BILLING_TRUSTED_EMAIL_HEADER", settings.parse_header, "the header with the user's e-mail address"
+        ),
+    )
+    trusted_proxies: tuple[Network, ...] = field(
+        default=(),
+        metadata=_setting(
+            "BILLING_TRUSTED_PROXIES",
+            settings.parse_networks,
+            "the proxy's addresses; those headers are believed from no other",
+        ),
+    )
+    admin_token: str = field(
+        default="",
+        repr=False,
+        metadata=_setting(
+            "BILLING_ADMIN_TOKEN",
+            settings.parse_admin_token,
+            "the token that opens the [operator's page](pages.md#the-operators-page), 32 to 200 characters; "
+            "without it there is no such page",
+            "The token that opens the operator's page /admin, 32 to 200 characters. Not set: there is no such page.",
+            heading="The operator",
+            is_secret=True,
+            advice=settings.HOW_TO_MAKE_ONE,
+        ),
+    )
+    notify_url: str | None = field(
+        default=None,
+        repr=False,
+        metadata=_setting(
+            "BILLING_NOTIFY_URL",
+            settings.parse_notify_url,
+            "your product's address for [notices](notices.md) of changes of access, signed POSTs; https, or http on "
+            "this machine or a private network",
+            "Your product's address for notices of changes of access, signed POSTs. https, or http on this machine or "
+            "a private network.",
+            heading="Notices",
+        ),
+    )
+    notify_secrets: tuple[str, ...] = field(
+        default=(),
+        repr=False,
+        metadata=_setting(
+            "BILLING_NOTIFY_SECRET",
+            settings.parse_notify_secrets,
+            "the secret that signs notices, `whsec_` and base64; several while you rotate, separated by commas",
+            "The secret that signs notices; several while you rotate, separated by commas.\n"
+            + settings.HOW_TO_MAKE_A_KEY,
+            is_secret=True,
+            advice=settings.HOW_TO_MAKE_A_KEY,
+        ),
+    )
+    worker: str = field(
+        default="thread",
+        metadata=_setting(
+            "BILLING_WORKER",
+            one_of("thread", "inline", "off"),
+            "where events are applied: `thread` (in this process), `inline` (in the webhook's own request), or `off` "
+            "(then run `corkage work`)",
+            "Where events are applied: thread (in this process), inline (in the webhook's own request), off (then run "
+            "`corkage work`).",
+            heading="The worker",
+        ),
+    )
+    settle_seconds: int = field(
+        default=2,
+        metadata=_setting(
+            "BILLING_SETTLE_SECONDS",
+            whole_number(0, 60, "seconds"),
+            "how long an event waits for others of the same customer, so that a burst costs one call",
+            "How many seconds an event waits for others of the same customer, so that a burst costs one call.",
+        ),
+    )
+    poll_seconds: int = field(
+        default=POLL_AS_WEBHOOKS_ALLOW,
+        metadata=_setting(
+            "BILLING_POLL_SECONDS",
+            whole_number(0, 86_400, "seconds"),
+            "how often Stripe's list of events is fetched; 0: never",
+            f"How often Stripe's list of events is fetched, in seconds; 0: never. Not set: {POLL_SECONDS}, or "
+            f"{POLL_SECONDS_WITHOUT_WEBHOOKS} without a webhook secret.",
+            default_text=f"{POLL_SECONDS}; {POLL_SECONDS_WITHOUT_WEBHOOKS} without a webhook secret",
+        ),
+    )
+    keep_events_days: int = field(
+        default=90,
+        metadata=_setting(
+            "BILLING_KEEP_EVENTS_DAYS",
+            whole_number(KEEP_EVENTS_AT_LEAST_DAYS, 36_500, "days"),
+            f"how many days applied events, and notices, are kept, at least {KEEP_EVENTS_AT_LEAST_DAYS}",
+            f"How many days applied events, and notices, are kept, at least {KEEP_EVENTS_AT_LEAST_DAYS}.",
+        ),
+    )
+    name: str = field(
+        default="",
+        metadata=_setting(
+            "BILLING_NAME",
+            settings.parse_name,
+            "your product's name on the pages",
+            "Your product's name on the pages. Not set: BILLING_APP.",
+            heading="The pages",
+            default_text="`BILLING_APP`",
+        ),
+    )
+    logo_url: str = field(
+        default="",
+        metadata=_setting(
+            "BILLING_LOGO_URL",
+            settings.parse_logo,
+            "your logo: an address, or a path such as `/logo.svg`",
+            "Your logo: an address, or a path such as /logo.svg.",
+        ),
+    )
+    color: str = field(
+        default="#1d6b52",
+        metadata=_setting(
+            "BILLING_COLOR", settings.parse_color, "the one colour of the pages", "The one colour of the pages."
+        ),
+    )
+    views: str = field(
+        default="",
+        metadata=_setting(
+            "BILLING_VIEWS",
+            settings.parse_folder,
+            "a folder with templates, style and translations of your own",
+            "A folder with templates, style and translations of your own.",
+        ),
+    )
+    sign_in_url: str = field(
+        default="",
+        metadata=_setting(
+            "BILLING_SIGN_IN_URL",
+            settings.parse_sign_in_url,
+            "where users sign in; `{next}` in it is replaced by the address to return to",
+            "Where users sign in; {next} in it is replaced by the address to return to. Not set: FRONTEND_URL.",
+            default_text="`FRONTEND_URL`",
+        ),
+    )
+    log: str = field(
+        default="info",
+        metadata=_setting(
+            "BILLING_LOG",
+            one_of("debug", "info", "warning", "error"),
+            "the least level that is logged: `debug`, `info`, `warning` or `error`",
+            "The least level that is logged: debug, info, warning or error.",
+            heading="The log",
+        ),
+    )
     unknown_settings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         polled = POLL_SECONDS if self.webhook_secrets else POLL_SECONDS_WITHOUT_WEBHOOKS
-        settled = {
-            "stripe_secret_key": Secret(self.stripe_secret_key),
-            "webhook_secrets": tuple(Secret(secret) for secret in self.webhook_secrets),
-            "auth_secrets": tuple(Secret(secret) for secret in self.auth_secrets),
-            "notify_secrets": tuple(Secret(secret) for secret in self.notify_secrets),
-            "admin_token": Secret(self.admin_token),
+        completed = {
             "app": self.app or _host(self.frontend_urls),
-            "poll_seconds": polled if self.poll_seconds == AS_WEBHOOKS_ALLOW else self.poll_seconds,
+            "poll_seconds": polled if self.poll_seconds == POLL_AS_WEBHOOKS_ALLOW else self.poll_seconds,
         }
-        for name, value in settled.items():
+        for name, setting in SETTINGS.items():
+            if setting.is_secret:
+                completed[name] = _hidden(getattr(self, name))
+        for name, value in completed.items():
             object.__setattr__(self, name, value)  # frozen for everybody else
 
     @classmethod
@@ -115,24 +333,24 @@ class Config:
 
         Errors  ConfigError that names every problem at once, and what was wanted
         """
-        said = _said(os.environ if environ is None else environ)
+        texts = _set_in(os.environ if environ is None else environ)
         if dotenv_path is not None:
-            said = _said(_values_of(dotenv_path)) | said
-        return _Reader(said).config()
+            texts = _set_in(_read_dotenv(dotenv_path)) | texts
+        return cls(**_Reader(texts).values(), unknown_settings=_unknown(texts))
 
     @property
     def livemode(self) -> bool:
         """Whether the key is of Stripe's live mode, where money moves."""
-        return self.stripe_secret_key.startswith(("sk_live_", "rk_live_"))
+        return _is_live(self.stripe_secret_key)
 
     @property
     def frontend_url(self) -> str:
-        """Where the product is, as visitors know it."""
+        """The product's address, as visitors know it."""
         return self.frontend_urls[0]
 
     @property
     def product_name(self) -> str:
-        """What the pages call the product."""
+        """The product's name on the pages."""
         return self.name or self.app
 
     @property
@@ -141,13 +359,19 @@ class Config:
         return frozenset(origin_of(url) for url in self.frontend_urls)
 
 
+SETTINGS: dict[str, Setting] = {
+    each.name: each.metadata["setting"] for each in fields(Config) if "setting" in each.metadata
+}
+DEFAULTS: dict[str, Any] = {each.name: each.default for each in fields(Config) if each.default is not MISSING}
+
+
 def real_test_key() -> str | None:
-    """Read a key of Stripe's from the environment, for the demo, which takes no other setting."""
+    """Return Stripe's key from the environment, for the demo, which takes no other setting."""
     return os.environ.get("STRIPE_SECRET_KEY") or None
 
 
 def origin_of(url: str) -> str:
-    """Write a URL's origin as browsers do: scheme, host and any port but the scheme's own, in small letters."""
+    """Return a URL's origin as browsers write it: scheme, host and any port but the scheme's own, in lower case."""
     parts = urlsplit(url)
     is_default = parts.port in (None, {"http": 80, "https": 443}.get(parts.scheme))
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
@@ -158,16 +382,30 @@ def _host(urls: tuple[str, ...]) -> str:
     return (urlsplit(urls[0]).hostname if urls else None) or ""
 
 
-def _said(values: Mapping[str, str | None]) -> dict[str, str]:
-    """Keep what is set: a value of nothing but blanks counts as none."""
+def _hidden(value: Any) -> Any:
+    return Secret(value) if isinstance(value, str) else tuple(map(Secret, value))
+
+
+def _is_live(key: str) -> bool:
+    return key.startswith(("sk_live_", "rk_live_"))
+
+
+def _set_in(values: Mapping[str, str | None]) -> dict[str, str]:
+    """Return what is set: a value of nothing but blanks counts as not set."""
     return {name: value.strip() for name, value in values.items() if value and value.strip()}
 
 
-def _values_of(path: str | Path) -> dict[str, str | None]:
-    """Read a .env file; without one there are none. A "${...}" in a value stands for itself: it may be in a secret."""
+def _unknown(texts: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names that look like settings of ours and are not: misspelt, or the host's own."""
+    known = {setting.name for setting in SETTINGS.values()}
+    return tuple(sorted(name for name in texts if name.startswith("BILLING_") and name not in known))
+
+
+def _read_dotenv(path: str | Path) -> dict[str, str | None]:
+    """Return what a .env file sets, if there is one. A "${...}" stands for itself: it may be part of a secret."""
     if not os.path.lexists(path):
         return {}
-    from dotenv import dotenv_values  # not worth its time where there is nothing to read
+    from dotenv import dotenv_values  # slow to load, and not needed where there is no file
 
     try:
         return dotenv_values(path, interpolate=False, encoding="utf-8")
@@ -176,297 +414,69 @@ def _values_of(path: str | Path) -> dict[str, str | None]:
         raise ConfigError([f"{path}: wanted a file of lines such as NAME=value; {reason}"]) from error
 
 
-class Unwanted(ValueError):
-    """A setting holds something else than was wanted. Its text says what, without the value."""
-
-
 class _Reader:
-    """Reads one setting after the other, and remembers what was wrong with each."""
+    """Parses every setting, checks them against each other, and collects the problems."""
 
-    def __init__(self, said: Mapping[str, str]) -> None:
-        self.said = said
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self.texts = texts
         self.problems: list[str] = []
-        self.read: set[str] = set()
 
-    def config(self) -> Config:
-        config = Config(
-            stripe_secret_key=self.required("STRIPE_SECRET_KEY", _secret_key, is_secret=True) or "",
-            webhook_secrets=self.optional("STRIPE_WEBHOOK_SECRET", _webhook_secrets, NONE, is_secret=True),
-            stripe_api_base=self.optional("STRIPE_API_BASE", _origin, None),
-            frontend_urls=self.required("FRONTEND_URL", _urls) or (),
-            app=self.optional("BILLING_APP", _app, ""),
-            billing_url=self.optional("BILLING_URL", _url, None),
-            database=self.optional("BILLING_DATABASE", _database, "corkage.db"),
-            plans=self.plans(),
-            auth_secrets=self.optional("BILLING_AUTH_SECRET", _auth_secrets, NONE, is_secret=True),
-            trusted_user_header=self.optional("BILLING_TRUSTED_USER_HEADER", _header, None),
-            trusted_email_header=self.optional("BILLING_TRUSTED_EMAIL_HEADER", _header, None),
-            trusted_proxies=self.optional("BILLING_TRUSTED_PROXIES", _networks, ()),
-            admin_token=self.optional("BILLING_ADMIN_TOKEN", _admin_token, "", is_secret=True),
-            notify_url=self.optional("BILLING_NOTIFY_URL", _notify_url, None),
-            notify_secrets=self.optional("BILLING_NOTIFY_SECRET", _notify_secrets, NONE, is_secret=True),
-            worker=self.optional("BILLING_WORKER", _one_of("thread", "inline", "off"), "thread"),
-            poll_seconds=self.optional("BILLING_POLL_SECONDS", _seconds(86_400), AS_WEBHOOKS_ALLOW),
-            settle_seconds=self.optional("BILLING_SETTLE_SECONDS", _seconds(60), 2),
-            keep_events_days=self.optional("BILLING_KEEP_EVENTS_DAYS", _keep_days, 90),
-            name=self.optional("BILLING_NAME", _app, ""),
-            logo_url=self.optional("BILLING_LOGO_URL", _logo, ""),
-            color=self.optional("BILLING_COLOR", _color, DEFAULT_COLOR),
-            views=self.optional("BILLING_VIEWS", _folder, ""),
-            sign_in_url=self.optional("BILLING_SIGN_IN_URL", _sign_in, ""),
-            log=self.optional("BILLING_LOG", _one_of("debug", "info", "warning", "error"), "info"),
-            unknown_settings=self.unknown(),
-        )
-        self.keep_a_live_key_off_open_lines(config)
-        self.keep_a_trusted_header_whole()
-        self.have_notices_signed(config)
-        self.keep_guessable_secrets_from_a_live_key(config)
+    def values(self) -> dict[str, Any]:
+        """Return the values of the fields that are set.
+
+        Errors  ConfigError
+        """
+        values: dict[str, Any] = {}
+        for name, setting in SETTINGS.items():
+            if setting.name in self.texts or name not in DEFAULTS:
+                values |= self._parsed(name, setting)
+        is_live = _is_live(values.get("stripe_secret_key", ""))
+        self.problems += [
+            *(_problems_of_a_live_key(values) if is_live else ()),
+            *_problems_of_trusted_headers(self.texts),
+            *_problems_of_notices(self.texts, values),
+        ]
         if self.problems:
             raise ConfigError(self.problems)
-        return config
+        return values
 
-    def required(self, name: str, parse: Callable[[str], _Value], *, is_secret: bool = False) -> _Value | None:
-        """Read one setting; None stands beside a problem only, and so never reaches a Config that is handed out."""
-        self.read.add(name)
-        text = self.said.get(name, "")
+    def _parsed(self, name: str, setting: Setting) -> dict[str, Any]:
+        text = self.texts.get(setting.name, setting.text_if_unset)
         try:
-            return parse(text)
-        except Unwanted as wanted:
-            there = f"it is {_shown(text)}" if text else "it is not set"
-            there = "what it holds is not shown here" if text and is_secret else there
-            self.problems.append(f"{name}: wanted {wanted}; {there}")
-            return None
-
-    def optional(
-        self, name: str, parse: Callable[[str], _Value], default: _Default, *, is_secret: bool = False
-    ) -> _Value | _Default:
-        value = self.required(name, parse, is_secret=is_secret) if name in self.said else None
-        return default if value is None else value
-
-    def plans(self) -> tuple[Plan, ...]:
-        path = self.optional("BILLING_PLANS", str, "plans.toml")
-        try:
-            return read_plans(Path(path))
-        except ConfigError as error:
-            self.problems.extend(error.problems)
-            return ()
-
-    def unknown(self) -> tuple[str, ...]:
-        """List names that look like ours and were not read: slips of the pen, or the host's own."""
-        return tuple(sorted(name for name in self.said if name.startswith("BILLING_") and name not in self.read))
-
-    def keep_a_live_key_off_open_lines(self, config: Config) -> None:
-        base = config.stripe_api_base
-        if config.livemode and base and urlsplit(base).scheme != "https":
-            self.problems.append(f"STRIPE_API_BASE: wanted https:// beside a live key; it is {_shown(base)}")
-
-    def keep_a_trusted_header_whole(self) -> None:
-        """Half of it is a mistake: a header that nobody may send, or a proxy that may say nothing."""
-        user, email, proxies = (f"BILLING_TRUSTED_{each}" for each in ("USER_HEADER", "EMAIL_HEADER", "PROXIES"))
-        for name, other, why in (
-            (user, proxies, "the addresses that the header is believed from"),
-            (proxies, user, "the header in which the proxy names the user, such as Remote-User"),
-            (email, user, "the header in which the proxy names the user, such as Remote-User"),
-        ):
-            if name in self.said and other not in self.said:
-                self.problems.append(f"{other}: wanted {why}, because {name} is set; it is not set")
-
-    def have_notices_signed(self, config: Config) -> None:
-        if config.notify_url and "BILLING_NOTIFY_SECRET" not in self.said:
-            self.problems.append(f"BILLING_NOTIFY_SECRET: wanted {WANTED_TO_SIGN_WITH}; it is not set")
-
-    def keep_guessable_secrets_from_a_live_key(self, config: Config) -> None:
-        secrets = {
-            "STRIPE_WEBHOOK_SECRET": (config.webhook_secrets, "Stripe's Dashboard shows the endpoint's, and rolls it"),
-            "BILLING_AUTH_SECRET": (config.auth_secrets, HOW_TO_MAKE_ONE),
-            "BILLING_ADMIN_TOKEN": ((config.admin_token,) if config.admin_token else (), HOW_TO_MAKE_ONE),
-            "BILLING_NOTIFY_SECRET": (config.notify_secrets, HOW_TO_MAKE_A_KEY),
-        }
-        for name, (values, maker) in secrets.items():
-            if config.livemode and any(map(is_guessable, values)):
-                self.problems.append(
-                    f"{name}: wanted secrets of your own beside a live key ({maker}); "
-                    "it holds one that is published or easy to guess, and is not shown here"
-                )
+            return {name: setting.parse(text)}
+        except ConfigError as error:  # a file with problems of its own
+            self.problems += error.problems
+        except InvalidValue as wanted:
+            held = "what it holds is not shown here" if setting.is_secret else f"it is {masked(text)}"
+            self.problems.append(f"{setting.name}: wanted {wanted}; {held if text else 'it is not set'}")
+        return {}
 
 
-def _shown(text: str) -> str:
-    """Write a wrong value for the log, without what may be secret in it: it may have been meant for another setting."""
-    text = re.sub(r"(?s)://.*@", "://***@", text)
-    text = re.sub(r"(?s)(sk|rk|whsec)_.*", r"\1_***", text)
-    text = re.sub(r"(?s)([?#]).*", r"\1***", text)
-    return repr(text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "...")
+def _problems_of_a_live_key(values: dict[str, Any]) -> Iterator[str]:
+    base = values.get("stripe_api_base")
+    if base and urlsplit(base).scheme != "https":
+        yield f"STRIPE_API_BASE: wanted https:// beside a live key; it is {masked(base)}"
+    for name, setting in SETTINGS.items():
+        held = values.get(name, ()) if setting.advice else ()
+        if any(map(is_guessable, (held,) if isinstance(held, str) else held)):
+            yield (
+                f"{setting.name}: wanted secrets of your own beside a live key ({setting.advice}); "
+                "it holds one that is published or easy to guess, and is not shown here"
+            )
 
 
-def _secret_key(text: str) -> str:
-    if text.startswith("pk_"):
-        raise Unwanted("Stripe's secret key, and this is the publishable one (pk_...)")
-    if not SECRET_KEY.fullmatch(text):
-        raise Unwanted("Stripe's secret key (sk_test_..., sk_live_...) or a restricted one (rk_...)")
-    return text
+def _problems_of_trusted_headers(texts: Mapping[str, str]) -> Iterator[str]:
+    """Half of it is a mistake: a header that is believed from no address, or addresses without a header."""
+    user, email, proxies = (f"BILLING_TRUSTED_{each}" for each in ("USER_HEADER", "EMAIL_HEADER", "PROXIES"))
+    for name, other, wanted in (
+        (user, proxies, "the addresses that the header is believed from"),
+        (proxies, user, "the header in which the proxy names the user, such as Remote-User"),
+        (email, user, "the header in which the proxy names the user, such as Remote-User"),
+    ):
+        if name in texts and other not in texts:
+            yield f"{other}: wanted {wanted}, because {name} is set; it is not set"
 
 
-def _list(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _webhook_secrets(text: str) -> tuple[str, ...]:
-    if not _list(text) or not all(re.fullmatch(r"whsec_[\x21-\x7e]+", secret) for secret in _list(text)):
-        raise Unwanted("the endpoint's signing secret (whsec_...), or several, separated by commas")
-    return _list(text)
-
-
-def _auth_secrets(text: str) -> tuple[str, ...]:
-    if not _list(text) or not all(len(secret.encode()) >= SHORTEST_AUTH_SECRET for secret in _list(text)):
-        raise Unwanted(
-            f"secrets of at least {SHORTEST_AUTH_SECRET} bytes each, separated by commas ({HOW_TO_MAKE_ONE})"
-        )
-    return _list(text)
-
-
-def _admin_token(text: str) -> str:
-    if not ADMIN_TOKEN.fullmatch(text):
-        raise Unwanted(f"a token of 32 to 200 letters, digits and signs, no blanks ({HOW_TO_MAKE_ONE})")
-    return text
-
-
-def _notify_secrets(text: str) -> tuple[str, ...]:
-    if not _list(text) or not all(_is_notify_secret(secret) for secret in _list(text)):
-        raise Unwanted(WANTED_TO_SIGN_WITH)
-    return _list(text)
-
-
-def _is_notify_secret(text: str) -> bool:
-    try:
-        key = base64.b64decode(text.removeprefix("whsec_"), validate=True)
-    except (binascii.Error, ValueError):
-        return False
-    return text.startswith("whsec_") and len(key) in NOTIFY_SECRET_BYTES
-
-
-def _notify_url(text: str) -> str:
-    parts = _parts(text)
-    if parts.fragment:
-        raise Unwanted("an address without #")
-    if parts.scheme != "https" and not _is_near(parts.hostname or ""):
-        raise Unwanted("https://, since it says who pays for what; http:// only on this machine or a private network")
-    return text
-
-
-def _is_near(host: str) -> bool:
-    """Whether a host is this machine, or of a private network: by its address, or by a name no public one has."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return "." not in host or host.endswith((".localhost", ".local", ".internal"))
-    return address.is_private or address.is_loopback
-
-
-def _parts(text: str) -> SplitResult:
-    try:
-        parts = urlsplit(text)
-        is_address = parts.scheme in ("http", "https") and HOST.fullmatch(parts.hostname or "") and parts.port != 0
-    except ValueError:
-        is_address = None
-    if not is_address or parts.username is not None or not re.fullmatch(r"[\x21-\x7e]+", text) or "\\" in text:
-        raise Unwanted("an address such as https://app.example.com, without user and password")
-    return parts
-
-
-def _url(text: str) -> str:
-    parts = _parts(text)
-    if parts.query or parts.fragment:
-        raise Unwanted("an address without ? and #")
-    return text.rstrip("/")
-
-
-def _urls(text: str) -> tuple[str, ...]:
-    if not _list(text):
-        raise Unwanted("the product's address, such as https://app.example.com (several: separated by commas)")
-    return tuple(_url(each) for each in _list(text))
-
-
-def _origin(text: str) -> str:
-    if _parts(text).path not in ("", "/"):
-        raise Unwanted("an address without a path, such as http://127.0.0.1:12111")
-    return _url(text)
-
-
-def _app(text: str) -> str:
-    if len(text) > 200 or not text.isprintable():
-        raise Unwanted("a name of 1 to 200 visible characters")
-    return text
-
-
-def _logo(text: str) -> str:
-    if text.startswith("/") and not text.startswith("//") and re.fullmatch(r"[\x21-\x7e]+", text):
-        return text
-    _parts(text)
-    return text
-
-
-def _color(text: str) -> str:
-    if not re.fullmatch(r"#[0-9A-Fa-f]{6}", text):
-        raise Unwanted("a colour such as #1d6b52")
-    return text.lower()
-
-
-def _folder(text: str) -> str:
-    if not Path(text).is_dir():
-        raise Unwanted("a folder of your own views")
-    return text
-
-
-def _sign_in(text: str) -> str:
-    _parts(text.replace("{next}", "next"))
-    return text
-
-
-def _database(text: str) -> str:
-    if "://" in text and not text.startswith("sqlite:///"):
-        raise Unwanted("a path, or sqlite:///path: only SQLite is available in this version")
-    path = text.removeprefix("sqlite:///")
-    if not path or path == ":memory:":
-        raise Unwanted("the path of a file")
-    return path
-
-
-def _header(text: str) -> str:
-    if not HEADER.fullmatch(text) or text.lower() in NO_USERS_HEADERS:
-        raise Unwanted("the name of a header of the proxy's own, such as Remote-User: letters, digits and dashes")
-    return text
-
-
-def _networks(text: str) -> tuple[Network, ...]:
-    try:
-        found = tuple(ip_network(each) for each in _list(text))
-    except ValueError as error:
-        raise Unwanted("addresses such as 127.0.0.1 or 10.0.0.0/24, separated by commas") from error
-    if not found or not all(network.prefixlen for network in found):
-        raise Unwanted("the proxy's own addresses: a network of all addresses would trust anybody")
-    return found
-
-
-def _one_of(*words: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in words:
-            raise Unwanted(f"one of {', '.join(words)}")
-        return text
-
-    return parse
-
-
-def _whole_number(least: int, most: int, unit: str) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
-            raise Unwanted(f"a whole number of {unit} from {least} to {most}")
-        return int(text)
-
-    return parse
-
-
-def _seconds(most: int) -> Callable[[str], int]:
-    return _whole_number(0, most, "seconds")
-
-
-_keep_days = _whole_number(KEEP_EVENTS_AT_LEAST_DAYS, 36_500, "days")
+def _problems_of_notices(texts: Mapping[str, str], values: dict[str, Any]) -> Iterator[str]:
+    if values.get("notify_url") and "BILLING_NOTIFY_SECRET" not in texts:
+        yield f"BILLING_NOTIFY_SECRET: wanted {settings.WANTED_NOTIFY_SECRET}; it is not set"

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 
-from .config import Config, Network
+from .config import Config
 from .cookies import BLANKS, values_of
 from .errors import ConfigError, InvalidToken, InvalidUserHeader, NotConfigured, UntrustedProxy
 from .models import USER_ID_LENGTH
+from .settings import Network
 
 AUDIENCE = "corkage"
 LONGEST_TOKEN_SECONDS = 86_400

@@ -18,7 +18,7 @@ from typing import Any
 from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer
 
-from ..config import Network
+from ..settings import Network
 from .request_limits import LARGEST_HEADERS, Parser
 
 MOST_CONNECTIONS = 1000  # waitress's loop looks at each of them at each turn: 2,000 idle ones make an answer take 40 ms

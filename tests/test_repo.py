@@ -1,9 +1,11 @@
 """The repository holds itself to its word."""
 
 import ast
+import dataclasses
 import graphlib
 import re
 import subprocess
+import sys
 import textwrap
 import tomllib
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import corkage
-from corkage import cli, errors, routes
+from corkage import cli, config, errors, routes
 from corkage.access import REASONS
 from corkage.sync import poll
 
@@ -20,7 +22,7 @@ README = (ROOT / "README.md").read_text()
 REFERENCE = (ROOT / "docs/reference.md").read_text()
 LAYERS = """
 cli demo server commands billing_app routes admin handlers service pages identity users selling health sync
-notices config plans models access storage guessable rate_limit cookies pauses trouble errors
+notices config settings plans models access storage guessable rate_limit cookies pauses trouble errors
 """.split()
 
 
@@ -53,13 +55,32 @@ def table(heading):
     return re.findall(r"^\| `([^`]+)`", section, re.MULTILINE)
 
 
-def test_every_setting_stands_in_the_reference_and_in_the_example():
-    source = (ROOT / "config.py").read_text()
-    settings = re.findall(r'self\.(?:required|optional)\(\s*"(\w+)"', source)
+def test_settings_table_and_env_example_are_what_bin_reference_writes():
+    checked = subprocess.run([sys.executable, ROOT / "bin/reference", "--check"], capture_output=True, text=True)
 
-    assert len(settings) >= 14
-    assert sorted(table("Settings")) == sorted(settings)
-    assert sorted(re.findall(r"^(\w+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)) == sorted(settings)
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+
+
+def test_every_setting_is_a_field_of_config_and_stands_in_the_table():
+    documented = re.findall(r"^\| `([A-Z_]+)`", (ROOT / "docs/reference.md").read_text(), re.MULTILINE)
+    fields = {each.name for each in dataclasses.fields(config.Config)}
+
+    assert len(documented) >= 14
+    assert documented == [setting.name for setting in config.SETTINGS.values()]
+    assert set(config.SETTINGS) == fields - {"unknown_settings"}
+
+
+def test_env_example_is_a_configuration_that_starts(tmp_path):
+    (tmp_path / "plans.toml").write_text((ROOT / "plans.example.toml").read_text())
+    example = (ROOT / ".env.example").read_text().replace("=plans.toml", f"={tmp_path}/plans.toml")
+    (tmp_path / ".env").write_text(example)
+
+    read = config.Config.from_env({}, tmp_path / ".env")
+
+    assert read.unknown_settings == ()
+    assert {name for name, default in config.DEFAULTS.items() if getattr(read, name) != default} == {
+        "webhook_secrets", "stripe_api_base", "auth_secrets", "app", "poll_seconds"
+    }  # fmt: skip
 
 
 def test_every_route_stands_in_the_reference():
@@ -163,7 +184,7 @@ def test_the_environment_is_read_in_one_place(path):
 
 
 CORE = [path for path in SOURCES if path.parts[0] not in ("simulator", "demo")]
-TYPED = ("cli.py", "commands", "config.py", "plans.py")  # what people type, not what a request holds
+TYPED = ("cli.py", "commands", "config.py", "settings.py", "plans.py")  # what people type, not what a request holds
 
 
 def calls_of(path):
