@@ -194,7 +194,7 @@ def test_the_document_names_the_columns_of_the_view_in_their_order():
     assert documented("columns") == list(Access._fields)
 
 
-def test_the_view_has_a_documented_version(app):
+def test_the_view_has_a_documented_version_and_its_columns(app):
     promised = "user_id allowed reason plan price_id quantity features until status cancel_at stale".split()
     (version,) = connection().execute(recipe("access-view.md", "version")).fetchone()
 
