@@ -440,7 +440,7 @@ def test_a_customer_deleted_at_stripe_is_replaced_at_the_next_click(app, shop):
     assert User.get().stripe_customer_id != first
 
 
-def test_a_customer_deleted_after_the_purchase_is_replaced_at_the_next_click(app, shop):
+def test_a_customer_deleted_after_buying_is_replaced_at_the_next_click(app, shop):
     pay(url_of(click(app)))
     first = User.get().stripe_customer_id
     shop.client.v1.customers.delete(first)
