@@ -426,9 +426,7 @@ def trickle(connections):
 
 
 @pytest.mark.parametrize("files", [1024, 3000])
-def test_idle_and_trickling_connections_by_the_thousand_block_nobody(
-    files, environ, tmp_path, shop, many_files
-):
+def test_idle_and_trickling_connections_by_the_thousand_block_nobody(files, environ, tmp_path, shop, many_files):
     shop.subscribe(shop.customer())
     (tmp_path / "served.py").write_text(SERVED)
     limited = ("bash", "-c", f'ulimit -n {files} && exec "$@"', "-")

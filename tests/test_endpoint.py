@@ -163,9 +163,7 @@ def test_a_notice_refused_alone_waits_for_its_retry_after(told, product):
     assert NoticeDelivery.get(NoticeDelivery.delivered_at.is_null()).next_attempt_at > time.time() + 890
 
 
-def test_an_absent_or_hanging_endpoint_is_retried_and_no_secret_logged(
-    config, product, monkeypatch, caplog
-):
+def test_an_absent_or_hanging_endpoint_is_retried_and_no_secret_logged(config, product, monkeypatch, caplog):
     caplog.set_level(logging.DEBUG)
     monkeypatch.setattr("corkage.notices.webhook.TIMEOUT_SECONDS", (0.3, 0.3))
     product.hangs = 1

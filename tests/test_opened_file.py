@@ -250,9 +250,7 @@ def test_a_child_forked_later_detects_the_replaced_database(config, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["corkage.db", "50% of it?mode=ro#1 é.db"])
-def test_a_relative_path_is_resolved_once_at_startup(
-    config, tmp_path, monkeypatch, name
-):
+def test_a_relative_path_is_resolved_once_at_startup(config, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     billing = Billing(replace(config, database=name))
     (tmp_path / "elsewhere").mkdir()

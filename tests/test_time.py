@@ -66,9 +66,7 @@ def fail_the_renewal(app, shop, simulator):
     hear(app, shop, simulator, "invoice.payment_failed")
 
 
-def test_the_end_of_grace_is_notified_once_without_an_event(
-    app, shop, simulator, subscription
-):
+def test_the_end_of_grace_is_notified_once_without_an_event(app, shop, simulator, subscription):
     fail_the_renewal(app, shop, simulator)
     user = User.get()
     end = user.past_due_since + 7 * DAY - user.clock_ahead
