@@ -98,26 +98,26 @@ def test_a_forged_token_opens_nothing(app, forged):
         is_refused(send(app, method, path, body, Origin=FRONTEND, **cookie(minted)), 401, "invalid_token")
 
 
-def test_two_users_tokens_in_one_request_are_nobodys(app):
+def test_tokens_of_two_users_in_one_request_are_refused(app):
     both = {"Cookie": f"__Host-corkage={token()}; __Host-corkage={token(sub='eve')}"}
     for method, path, body in ROUTES:
         is_refused(send(app, method, path, body, Origin=FRONTEND, **both), 401, "invalid_token")
 
 
 @pytest.mark.parametrize("name", ["token", "access_token", "jwt", "corkage", "__Host-corkage", "Authorization"])
-def test_a_token_in_the_address_or_the_body_is_nobodys(app, name):
+def test_a_token_in_the_url_or_the_body_is_ignored(app, name):
     for method, path, body in ROUTES:
         answer = send(app, method, f"{path}?{name}={token()}", (body or {}) | {name: token()}, Origin=FRONTEND)
         is_refused(answer, 401, "not_signed_in")
 
 
 @pytest.mark.parametrize("name", ["Remote-User", "X-Forwarded-User", "X-User", "User", "From"])
-def test_a_header_that_nobody_configured_is_nobodys_word(app, name):
+def test_a_user_header_is_ignored_unless_configured(app, name):
     for method, path, body in ROUTES:
         is_refused(send(app, method, path, body, Origin=FRONTEND, **{name: "ann"}), 401, "not_signed_in")
 
 
-def test_a_trusted_header_from_elsewhere_is_refused(config, shop):
+def test_a_trusted_header_from_an_unknown_address_is_refused(config, shop):
     header = {"trusted_user_header": "Remote-User", "trusted_proxies": (ip_network("192.0.2.1"),)}
     claims = {"X-Forwarded-For": "192.0.2.1", "X-Real-IP": "192.0.2.1", "Origin": FRONTEND}
     with running(replace(config, auth_secrets=(), billing_url=FRONTEND, **header)) as app:
@@ -127,7 +127,7 @@ def test_a_trusted_header_from_elsewhere_is_refused(config, shop):
         assert everything(shop) == before
 
 
-def test_another_users_token_opens_nothing_of_anns_whatever_the_request_names(app, shop):
+def test_bobs_token_opens_nothing_of_anns_even_when_it_names_her(app, shop):
     customer = shop.client.v1.customers.list().data[0].id
     names = {"user": "ann", "user_id": "ann", "sub": "ann", "customer": customer, "stripe_customer_id": customer}
     query = "&".join(f"{name}={value}" for name, value in names.items())
@@ -159,7 +159,7 @@ HOSTILE = (
 
 
 @pytest.mark.parametrize("headers", HOSTILE, ids=str)
-def test_a_form_of_another_site_is_refused_whoever_is_signed_in(app, headers):
+def test_a_form_on_another_site_is_refused_even_when_signed_in(app, headers):
     for method, path, body in POSTS:
         for signed_in in (bearer(token()), cookie(token())):
             answer = send(app, method, path, body, **headers, **signed_in)
@@ -167,12 +167,12 @@ def test_a_form_of_another_site_is_refused_whoever_is_signed_in(app, headers):
             assert "Access-Control-Allow-Origin" not in answer.headers
 
 
-def test_a_form_of_a_browser_that_says_nothing_of_where_it_is_from_is_refused(app):
+def test_a_browser_form_without_origin_is_refused(app):
     for method, path, body in POSTS:
         is_refused(send(app, method, path, body, Referer=f"{FRONTEND}/", **cookie(token())), 403, "cross_site")
 
 
-def test_pages_of_another_site_cannot_read_the_answer(app):
+def test_pages_of_another_site_cannot_read_the_response(app):
     for headers in HOSTILE[:10]:
         assert "Access-Control-Allow-Origin" not in send(app, "OPTIONS", "/access", **headers).headers
         answer = send(app, "GET", "/access", **headers, **cookie(token()))
@@ -181,7 +181,7 @@ def test_pages_of_another_site_cannot_read_the_answer(app):
 
 
 @pytest.mark.parametrize("name", ["success_url", "cancel_url", "return_url", "return_to"])
-def test_a_return_address_in_the_body_is_refused(app, name):
+def test_a_return_url_in_the_body_is_refused(app, name):
     for address in (*NOWHERE, FRONTEND):
         for method, path, body in POSTS:
             answer = send(app, method, path, json.dumps(body | {name: address}), **JSON, **bearer(token()))
@@ -190,14 +190,14 @@ def test_a_return_address_in_the_body_is_refused(app, name):
     is_refused(as_form, 400, "return_address_named")
 
 
-def test_an_address_in_place_of_a_plan_or_a_flow_is_refused(app):
+def test_a_url_in_place_of_a_plan_or_a_flow_is_refused(app):
     for address in NOWHERE:
         is_refused(send(app, "POST", "/checkout", {"plan": address}, **bearer(token())), 400, "unknown_plan")
         is_refused(send(app, "POST", "/portal", {"flow": address}, **bearer(token())), 400, "unknown_flow")
 
 
 @pytest.mark.parametrize("address", NOWHERE)
-def test_the_way_back_leads_to_the_product_alone(app, address):
+def test_return_redirects_only_to_the_product(app, address):
     names = ("session_id", "next", "return_to", "url")
     answer = requests.get(f"{app.url}/return", params=dict.fromkeys(names, address), allow_redirects=False, timeout=30)
 
@@ -207,7 +207,7 @@ def test_the_way_back_leads_to_the_product_alone(app, address):
 
 
 @pytest.mark.parametrize("path", ["//evil.example/checkout", "/checkout/..//evil.example", "/%0d%0aSet-Cookie:evil=1"])
-def test_an_address_in_the_path_is_no_route(app, path):
+def test_a_url_in_the_path_is_not_found(app, path):
     answer = send(app, "POST", path, {"plan": "pro"}, **bearer(token()))
 
     is_refused(answer, 404, "not_found")

@@ -54,7 +54,7 @@ def traces_of(user):
 # sync
 
 
-def test_sync_fetches_the_user_now_and_answers(app, shop):
+def test_sync_fetches_the_user_now_and_returns_access(app, shop):
     first, second = shop.customer(), shop.customer()
     converge(app, first)
     converge(app, second)
@@ -67,7 +67,7 @@ def test_sync_fetches_the_user_now_and_answers(app, shop):
     assert app.billing.access("ann") == access
 
 
-def test_sync_of_who_never_bought_asks_nobody_and_when_stripe_is_down_says_so(app, config, customer, simulator, shop):
+def test_sync_calls_stripe_only_for_customers_and_raises_if_it_is_down(app, config, customer, simulator, shop):
     before = len(simulator.requests)
     assert app.billing.sync("bob").reason == "no_subscription"
     assert len(simulator.requests) == before
@@ -96,7 +96,7 @@ def test_a_changed_email_and_name_reach_stripe_and_the_row(app, customer, shop):
     assert app.billing.access("ann").allowed
 
 
-def test_of_a_user_without_a_customer_stripe_hears_when_they_buy(app, shop, simulator):
+def test_email_and_name_reach_stripe_with_the_first_purchase(app, shop, simulator):
     before = posts(simulator)
     app.billing.update_user("bob", email="bob@example.com", name="Bob")
     assert posts(simulator) == before
@@ -108,7 +108,7 @@ def test_of_a_user_without_a_customer_stripe_hears_when_they_buy(app, shop, simu
     assert (told.email, told.name) == ("bob@example.com", "Bob")
 
 
-def test_every_customer_of_the_user_is_changed_but_a_deleted_one_which_is_noticed(app, customer, shop):
+def test_an_update_changes_every_customer_except_deleted_ones(app, customer, shop):
     other = shop.customer(email="old@example.com")
     converge(app, other)
     shop.client.v1.customers.delete(customer)
@@ -120,7 +120,7 @@ def test_every_customer_of_the_user_is_changed_but_a_deleted_one_which_is_notice
     assert (User.get_by_id("ann").email, User.get_by_id("ann").stripe_customer_id) == ("new@example.com", other)
 
 
-def test_when_stripe_is_down_nothing_is_changed_and_calling_again_is_enough(app, config, customer, shop):
+def test_an_update_while_stripe_is_down_changes_nothing_and_can_retry(app, config, customer, shop):
     app.billing.close()
     with running(replace(config, stripe_api_base=DOWN)) as away, pytest.raises(StripeUnavailable):
         away.billing.update_user("ann", email="new@example.com")
@@ -131,7 +131,7 @@ def test_when_stripe_is_down_nothing_is_changed_and_calling_again_is_enough(app,
 
 
 @pytest.mark.parametrize("said", [{"email": "a\nb@example.com"}, {"name": "x" * 321}])
-def test_what_is_no_email_or_name_is_refused_without_asking(app, customer, simulator, said):
+def test_an_invalid_email_or_name_is_refused_without_a_call(app, customer, simulator, said):
     before = len(simulator.requests)
     with pytest.raises(ValueError, match="printable"):
         app.billing.update_user("ann", **said)
@@ -140,7 +140,7 @@ def test_what_is_no_email_or_name_is_refused_without_asking(app, customer, simul
     assert len(simulator.requests) == before
 
 
-def test_a_fetch_under_way_does_not_bring_the_old_email_back(app, customer, shop, monkeypatch):
+def test_a_fetch_in_flight_does_not_restore_the_old_email(app, customer, shop, monkeypatch):
     gateway = app.billing.service.gateway
     fetch, fetched = gateway.subscriptions_of, []
 
@@ -159,7 +159,7 @@ def test_a_fetch_under_way_does_not_bring_the_old_email_back(app, customer, shop
 # forget
 
 
-def test_a_forgotten_user_pays_no_more_is_deleted_at_stripe_and_leaves_no_trace(app, customer, shop):
+def test_deleting_a_user_cancels_deletes_at_stripe_and_leaves_no_rows(app, customer, shop):
     outbox = NoticeReceiver.insert(name="told", seen_at=time.time()).execute()
     write_notice("ann")
     write_notice("bob")
@@ -177,7 +177,7 @@ def test_a_forgotten_user_pays_no_more_is_deleted_at_stripe_and_leaves_no_trace(
         app.billing.portal_url("ann")
 
 
-def test_late_events_polls_and_full_syncs_do_not_bring_the_user_back(config, shop, simulator):
+def test_late_events_and_syncs_do_not_restore_a_deleted_user(config, shop, simulator):
     with running(replace(config, poll_seconds=1)) as app:
         app.work()
         customer = shop.customer(email="ann@example.com")
@@ -201,7 +201,7 @@ def test_late_events_polls_and_full_syncs_do_not_bring_the_user_back(config, sho
         assert User.select().count() == 0
 
 
-def test_a_fetch_under_way_does_not_bring_the_user_back(app, customer, monkeypatch):
+def test_a_fetch_in_flight_does_not_restore_a_deleted_user(app, customer, monkeypatch):
     gateway = app.billing.service.gateway
     fetch, fetched = gateway.subscriptions_of, []
 
@@ -231,7 +231,7 @@ def meanwhile(app, monkeypatch, act):
     monkeypatch.setattr(gateway, "delete_customer", delete_and_more)
 
 
-def test_a_fetch_that_began_in_its_midst_is_thrown_away(app, customer, monkeypatch):
+def test_a_fetch_begun_during_a_deletion_is_discarded(app, customer, monkeypatch):
     converger, fetched = app.billing.service.converger, []
 
     def fetch(customer_id):
@@ -247,7 +247,7 @@ def test_a_fetch_that_began_in_its_midst_is_thrown_away(app, customer, monkeypat
     assert traces_of("ann") == []
 
 
-def test_a_customer_that_comes_in_its_midst_is_ended_too(app, customer, shop, monkeypatch):
+def test_a_customer_created_during_a_deletion_is_deleted_too(app, customer, shop, monkeypatch):
     other = shop.customer()
     shop.subscribe(other)
     meanwhile(app, monkeypatch, lambda _: converge(app, other))
@@ -258,7 +258,7 @@ def test_a_customer_that_comes_in_its_midst_is_ended_too(app, customer, shop, mo
     assert traces_of("ann") == []
 
 
-def test_a_click_that_begins_in_its_midst_is_waited_for(app, customer, monkeypatch):
+def test_a_deletion_waits_for_a_click_that_begins_meanwhile(app, customer, monkeypatch):
     def click(_):
         with storage.writing():
             CheckoutAttempt.insert(
@@ -275,7 +275,7 @@ def test_a_click_that_begins_in_its_midst_is_waited_for(app, customer, monkeypat
     assert traces_of("ann") == []
 
 
-def test_wherever_it_breaks_off_a_second_call_finishes(app, shop):
+def test_a_deletion_killed_at_any_step_is_finished_by_a_second_call(app, shop):
     for step in itertools.count():
         user = f"user{step}"
         customer = shop.customer(user)
@@ -297,7 +297,7 @@ def test_wherever_it_breaks_off_a_second_call_finishes(app, shop):
     assert step > 6
 
 
-def test_while_stripe_is_down_the_user_is_not_half_forgotten(app, config, customer, simulator):
+def test_a_deletion_while_stripe_is_down_changes_nothing(app, config, customer, simulator):
     app.billing.close()
     with running(replace(config, stripe_api_base=DOWN)) as away:
         with pytest.raises(StripeUnavailable):
@@ -308,7 +308,7 @@ def test_while_stripe_is_down_the_user_is_not_half_forgotten(app, config, custom
         assert traces_of("ann") == []
 
 
-def test_whatever_answer_of_stripes_is_lost_a_second_call_finishes(app, customer, simulator, shop):
+def test_a_deletion_with_a_lost_response_is_finished_by_a_second_call(app, customer, simulator, shop):
     simulator.api_faults.failure, simulator.api_faults.requests = "error_after", None
     with pytest.raises(StripeError):
         app.billing.forget("ann")
@@ -319,7 +319,7 @@ def test_whatever_answer_of_stripes_is_lost_a_second_call_finishes(app, customer
     assert traces_of("ann") == []
 
 
-def test_every_customer_of_the_user_is_ended(app, customer, shop):
+def test_a_deletion_ends_every_customer_of_the_user(app, customer, shop):
     other = shop.customer()
     shop.subscribe(other)
     converge(app, other)
@@ -330,7 +330,7 @@ def test_every_customer_of_the_user_is_ended(app, customer, shop):
     assert shop.client.v1.customers.retrieve(other).deleted
 
 
-def test_of_a_customer_whom_another_product_has_too_only_what_is_ours_ends(app, customer, shop, caplog):
+def test_a_deletion_keeps_another_products_part_of_a_shared_customer(app, customer, shop, caplog):
     theirs = shop.subscribe(customer, price=shop.other_price, user=None)
     converge(app, customer)
 
@@ -348,7 +348,7 @@ def test_of_a_customer_whom_another_product_has_too_only_what_is_ours_ends(app, 
     assert traces_of("ann") == []
 
 
-def test_an_open_checkout_is_closed_so_that_it_cannot_be_paid_any_more(app, shop, simulator):
+def test_a_deletion_expires_the_open_checkout(app, shop, simulator):
     url = app.billing.checkout_url(Identity("ann"), "pro", billing_url="https://a.example")
     session = CheckoutAttempt.get().session_id
 
@@ -359,7 +359,7 @@ def test_an_open_checkout_is_closed_so_that_it_cannot_be_paid_any_more(app, shop
     assert traces_of("ann") == []
 
 
-def test_a_click_that_is_being_carried_out_is_waited_for(app, customer, simulator):
+def test_a_deletion_waits_for_a_click_in_flight(app, customer, simulator):
     with storage.writing():
         CheckoutAttempt.insert(
             user="ann", nonce="n", plan="pro", params="{}", claimed_until=time.time() + 60, created_at=0
@@ -376,7 +376,7 @@ def test_a_click_that_is_being_carried_out_is_waited_for(app, customer, simulato
     assert traces_of("ann") == []
 
 
-def test_a_customer_that_another_account_has_is_not_forgotten_unended(app, customer, shop):
+def test_a_deletion_raises_for_a_customer_of_another_account(app, customer, shop):
     with storage.writing():
         Customer.insert(id="cus_elsewhere", user="ann", fetched_at=1).execute()
 
@@ -386,7 +386,7 @@ def test_a_customer_that_another_account_has_is_not_forgotten_unended(app, custo
     assert User.get_or_none(User.id == "ann") is not None
 
 
-def test_nobody_is_asked_of_who_is_unknown_and_the_same_id_may_come_back(app, customer, shop, simulator):
+def test_deleting_an_unknown_user_calls_nobody_and_the_id_can_return(app, customer, shop, simulator):
     app.billing.forget("ann")
     before = len(simulator.requests)
     app.billing.forget("ann")
@@ -402,7 +402,7 @@ def test_nobody_is_asked_of_who_is_unknown_and_the_same_id_may_come_back(app, cu
     assert Setting.select().count() > 0
 
 
-def test_an_operator_forgets_a_user_by_command(app, customer, shop, corkage):
+def test_an_operator_deletes_a_user_by_command(app, customer, shop, corkage):
     done = corkage("user", "forget", "ann")
 
     assert (done.returncode, done.stdout) == (0, "ann is forgotten\n")

@@ -12,7 +12,7 @@ from corkage.models import remember, setting
 from corkage.simulator import ApiFaults
 
 
-def test_one_file_mirrors_one_account(app, config):
+def test_one_database_mirrors_one_stripe_account(app, config):
     app.billing.service.worker.check_account()
     remember("account", "acct_other")
     app.billing.close()
@@ -24,7 +24,7 @@ def test_one_file_mirrors_one_account(app, config):
         again.work()
 
 
-def test_of_a_key_that_was_seen_stripe_is_asked_once(app, config, shop):
+def test_startup_checks_the_account_of_a_key_once(app, config, shop):
     app.billing.service.check_account()
     app.billing.work()
     app.billing.close()
@@ -37,7 +37,7 @@ def test_of_a_key_that_was_seen_stripe_is_asked_once(app, config, shop):
     assert (asked, shop.calls("/v1/account")) == (1, 1)
 
 
-def test_a_new_key_is_asked_about_again(app, config, shop):
+def test_startup_checks_the_account_of_a_new_key(app, config, shop):
     app.billing.service.check_account()
     app.billing.close()
 
@@ -47,7 +47,7 @@ def test_a_new_key_is_asked_about_again(app, config, shop):
     assert shop.calls("/v1/account") == 2
 
 
-def test_a_key_that_may_not_tell_is_asked_about_at_each_start(config, simulator, shop):
+def test_startup_rechecks_a_key_that_may_not_read_its_account(config, simulator, shop):
     simulator.api_faults = ApiFaults(restricted_key_may=("subscription_read",))
     restricted = replace(config, stripe_secret_key="rk_test_other")
     for _ in range(2):
@@ -58,7 +58,7 @@ def test_a_key_that_may_not_tell_is_asked_about_at_each_start(config, simulator,
     assert shop.calls("/v1/account") == 2
 
 
-def test_a_stripe_that_hangs_holds_up_no_start(app, shop, caplog):
+def test_a_hanging_stripe_does_not_delay_startup(app, shop, caplog):
     shop.simulator.api_faults = ApiFaults(failure="hang")
     began = time.monotonic()
 
@@ -69,7 +69,7 @@ def test_a_stripe_that_hangs_holds_up_no_start(app, shop, caplog):
     assert setting("account_key") is None
 
 
-def test_the_file_does_not_hold_the_key(app, config):
+def test_the_database_does_not_hold_the_stripe_key(app, config):
     app.billing.service.check_account()
     app.billing.close()
 

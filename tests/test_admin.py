@@ -104,7 +104,7 @@ def rows():
     return [model.select().count() for model in (User, Customer, Subscription, StripeEvent, Notice, NoticeDelivery)]
 
 
-def test_without_a_token_set_there_is_no_such_page(config):
+def test_without_an_admin_token_there_is_no_admin_page(config):
     with running(config) as served:
         for method in ("GET", "POST", "PUT", "OPTIONS"):
             asked = {"Accept": "application/json"} | OUR_PAGE
@@ -117,7 +117,7 @@ def test_without_a_token_set_there_is_no_such_page(config):
 
 
 @pytest.mark.parametrize(("text", "fits"), [("x" * 32, True), ("x" * 31, False), ("x" * 16 + " " + "x" * 16, False)])
-def test_a_token_that_could_be_guessed_stops_the_start_and_is_not_shown(environ, tmp_path, text, fits):
+def test_a_guessable_admin_token_stops_startup_and_is_not_shown(environ, tmp_path, text, fits):
     said = environ | {"BILLING_ADMIN_TOKEN": text, "BILLING_PLANS": str(tmp_path / "plans.toml")}
     if fits:
         config = Config.from_env(said, None)
@@ -129,7 +129,7 @@ def test_a_token_that_could_be_guessed_stops_the_start_and_is_not_shown(environ,
     assert text not in str(refused.value)
 
 
-def test_who_is_not_signed_in_is_shown_a_form_and_nothing_else(app, shop):
+def test_a_stranger_sees_only_the_sign_in_form(app, shop):
     subscribe(app, shop, "ann-the-user")
     stranger = Operator(app.url)
 
@@ -142,7 +142,7 @@ def test_who_is_not_signed_in_is_shown_a_form_and_nothing_else(app, shop):
     assert 'action="admin?user=ann-the-user"' in stranger.get("?user=ann-the-user").text
 
 
-def test_the_right_token_leads_on_to_what_was_asked_for_with_a_cookie_for_here_alone(app):
+def test_the_right_token_redirects_to_the_page_and_sets_a_narrow_cookie(app):
     operator_ = Operator(app.url)
 
     answer = operator_.sign_in(query="?user=ann&lang=de")
@@ -158,7 +158,7 @@ def test_the_right_token_leads_on_to_what_was_asked_for_with_a_cookie_for_here_a
 
 
 @pytest.mark.parametrize(("billing_url", "is_plain"), [("http://127.0.0.1:8080", True), ("https://b.example", False)])
-def test_on_plain_http_the_cookie_is_one_that_browsers_take_there(settings, billing_url, is_plain):
+def test_on_plain_http_browsers_accept_the_cookie(settings, billing_url, is_plain):
     with running(replace(settings, billing_url=billing_url)) as served:
         someone = Operator(served.url)
         cookie = someone.sign_in().headers["Set-Cookie"]
@@ -168,7 +168,7 @@ def test_on_plain_http_the_cookie_is_one_that_browsers_take_there(settings, bill
 
 
 @pytest.mark.parametrize("token", ["", "wrong", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "\u00e9"])
-def test_a_wrong_token_opens_nothing_and_is_not_repeated(app, caplog, token):
+def test_a_wrong_token_opens_nothing_and_is_not_echoed(app, caplog, token):
     someone = Operator(app.url)
 
     answer = someone.sign_in(token)
@@ -181,7 +181,7 @@ def test_a_wrong_token_opens_nothing_and_is_not_repeated(app, caplog, token):
     assert someone.get().status_code == 401
 
 
-def test_who_guesses_waits_a_minute_and_others_do_not(app):
+def test_five_wrong_tokens_block_only_that_address_for_a_minute(app):
     guesser = Operator(app.url)
 
     answers = [guesser.sign_in(f"guess {number}").status_code for number in range(6)]
@@ -195,7 +195,7 @@ def test_who_guesses_waits_a_minute_and_others_do_not(app):
     assert guesser.sign_in().status_code == 303
 
 
-def test_guesses_are_forgotten_after_a_minute_and_by_the_right_token():
+def test_a_minute_or_the_right_token_clears_wrong_attempts():
     guesses = RateLimit()
     for now in range(5):
         guesses.note("a", now)
@@ -208,7 +208,7 @@ def test_guesses_are_forgotten_after_a_minute_and_by_the_right_token():
         guesses.note("a", 61)
 
 
-def test_a_session_ends_after_eight_hours_or_with_the_token(settings):
+def test_a_session_ends_after_eight_hours_or_when_the_token_changes(settings):
     session = new_session(settings, 1000.5)
 
     def is_read(config, now, cookie=session):
@@ -232,7 +232,7 @@ def test_a_session_ends_after_eight_hours_or_with_the_token(settings):
         assert not is_read(settings, 1001, forged)
 
 
-def test_an_expired_cookie_is_told_so_and_does_nothing(app, shop, settings):
+def test_an_expired_session_says_so_and_does_nothing(app, shop, settings):
     subscribe(app, shop)
     late, before = Operator(app.url), shop.calls()
     session = new_session(settings, time.time() - 9 * 3600)
@@ -258,7 +258,7 @@ def test_an_expired_cookie_is_told_so_and_does_nothing(app, shop, settings):
         {"Sec-Fetch-Site": "none"},
     ],
 )
-def test_a_post_from_any_other_page_does_nothing_even_of_the_products_own(app, shop, signed_in, headers):
+def test_a_post_from_any_other_page_even_the_products_does_nothing(app, shop, signed_in, headers):
     subscribe(app, shop)
     before, token = shop.calls(), fields_of(signed_in.get("?do=sync&user=ann"))
 
@@ -270,7 +270,7 @@ def test_a_post_from_any_other_page_does_nothing_even_of_the_products_own(app, s
     assert shop.calls() == before
 
 
-def test_a_post_without_the_sessions_own_form_does_nothing(app, shop, signed_in):
+def test_a_post_without_the_sessions_csrf_token_does_nothing(app, shop, signed_in):
     subscribe(app, shop)
     other = Operator(app.url)
     other.sign_in()
@@ -281,14 +281,14 @@ def test_a_post_without_the_sessions_own_form_does_nothing(app, shop, signed_in)
     assert shop.calls() == before
 
 
-def test_our_page_is_told_by_its_origin_where_browsers_say_no_more(app):
+def test_the_origin_header_alone_identifies_our_page_in_old_browsers(app):
     someone = Operator(app.url)
     form = {"do": "sign_in", "token": TOKEN}
 
     assert someone.post(form, **{"Sec-Fetch-Site": None, "Origin": app.url}).status_code == 303
 
 
-def test_signing_out_takes_the_cookie_away(signed_in):
+def test_signing_out_deletes_the_cookie(signed_in):
     form = fields_of(signed_in.get("?do=sync&user=ann"))
 
     answer = signed_in.post(form | {"do": "sign_out"})
@@ -298,7 +298,7 @@ def test_signing_out_takes_the_cookie_away(signed_in):
     assert signed_in.get().status_code == 401
 
 
-def test_every_page_is_kept_by_nobody_listed_nowhere_and_strict(app, shop, signed_in):
+def test_every_page_is_uncached_unindexed_and_has_a_strict_policy(app, shop, signed_in):
     subscribe(app, shop)
 
     for query in ("", "?user=ann", "?user=nobody", "?show=events", "?show=health", "?do=link"):
@@ -313,7 +313,7 @@ def test_every_page_is_kept_by_nobody_listed_nowhere_and_strict(app, shop, signe
         assert not [secret for secret in (TOKEN, app.billing.config.stripe_secret_key) if secret in page.text]
 
 
-def test_users_are_counted_by_reason_and_found_by_what_is_known_of_them(app, shop, signed_in):
+def test_users_are_counted_by_reason_and_found_by_any_known_field(app, shop, signed_in):
     customer, subscription = subscribe(app, shop, "ann", email="ann@wonder.example", name="Ann 100% Land")
     subscribe(app, shop, "bob")
     User.insert(id="carl", created_at=1).execute()
@@ -335,7 +335,7 @@ def test_users_are_counted_by_reason_and_found_by_what_is_known_of_them(app, sho
     assert re.findall(r'class="name" href="admin\?user=(\w+)"', signed_in.get("?reason=active&q=b").text) == ["bob"]
 
 
-def test_a_customer_of_nobody_is_found_and_offered_to_be_linked(app, shop, signed_in):
+def test_search_finds_an_unowned_customer_and_offers_to_link_it(app, shop, signed_in):
     customer = shop.customer(None)
     app.billing.service.worker.converger.converge(customer, time.time())
 
@@ -345,7 +345,7 @@ def test_a_customer_of_nobody_is_found_and_offered_to_be_linked(app, shop, signe
     assert f'href="admin?do=link&amp;customer={customer}"' in page.text
 
 
-def test_a_thousand_users_come_by_the_page_each_once(app, signed_in):
+def test_a_thousand_users_are_paginated_each_once(app, signed_in):
     with storage.writing():
         User.insert_many([{"id": f"user {n:04}", "created_at": 1} for n in range(1000)]).execute()
     seen, address = [], "admin"
@@ -361,7 +361,7 @@ def test_a_thousand_users_come_by_the_page_each_once(app, signed_in):
     assert seen == [f"user {n:04}" for n in range(1000)]
 
 
-def test_a_search_looks_through_so_many_rows_at_a_time_and_goes_on_from_there(app, monkeypatch):
+def test_a_search_scans_a_limited_number_of_rows_and_continues(app, monkeypatch):
     User.insert_many([{"id": f"{n}", "created_at": 1} for n in range(10, 30)]).execute()
     monkeypatch.setattr(queries, "MOST_SCANNED", 10)
 
@@ -374,7 +374,7 @@ def test_a_search_looks_through_so_many_rows_at_a_time_and_goes_on_from_there(ap
     assert queries.find_users("9", after=second.after) == ([], None)
 
 
-def test_a_users_story_explains_the_answer_and_shows_what_it_rests_on(app, shop, signed_in):
+def test_the_user_page_explains_access_and_shows_its_rows(app, shop, signed_in):
     outbox.register("url", time.time())
     customer, subscription = subscribe(app, shop, email="ann@example.com")
     app.deliver(shop.event("customer.subscription.created"))
@@ -400,7 +400,7 @@ def test_a_users_story_explains_the_answer_and_shows_what_it_rests_on(app, shop,
     assert "https://dashboard.stripe.com/test/events/evt_" in page.text
 
 
-def test_links_lead_into_the_live_dashboard_with_a_live_key(settings):
+def test_with_a_live_key_links_lead_to_the_live_dashboard(settings):
     live = replace(settings, stripe_secret_key="sk_live_x", stripe_api_base=None)
     with running(live) as served:
         User.insert(id="ann", created_at=1).execute()
@@ -410,7 +410,7 @@ def test_links_lead_into_the_live_dashboard_with_a_live_key(settings):
         assert 'href="https://dashboard.stripe.com/customers/cus_1"' in someone.get("?user=ann").text
 
 
-def test_a_users_id_may_hold_anything_that_is_printable(app, signed_in):
+def test_a_user_id_may_hold_any_printable_character(app, signed_in):
     for user_id in (" ann ", "a/b?c&d=e#f", "\U0001f600" * 200, "50%_!", '"><a'):
         User.insert(id=user_id, created_at=1).execute()
         address = "?" + urlencode({"user": user_id})
@@ -423,7 +423,7 @@ def test_a_users_id_may_hold_anything_that_is_printable(app, signed_in):
     assert len(re.findall('class="name"', signed_in.get("?q=!").text)) == 1
 
 
-def test_a_user_who_is_not_known_is_a_404_that_can_be_linked(signed_in):
+def test_an_unknown_user_is_a_404_that_offers_linking(signed_in):
     page = signed_in.get("?user=nobody")
 
     assert page.status_code == 404
@@ -431,7 +431,7 @@ def test_a_user_who_is_not_known_is_a_404_that_can_be_linked(signed_in):
     assert 'href="admin?do=link&amp;user=nobody"' in page.text
 
 
-def test_nothing_that_is_known_of_a_user_is_taken_for_markup(app, shop, signed_in):
+def test_user_data_is_escaped(app, shop, signed_in):
     customer, _ = subscribe(app, shop, SCRIPT, name=SCRIPT)
     User.update(email=f'"{SCRIPT}@example.com').where(User.id == SCRIPT).execute()
     now = time.time()
@@ -465,7 +465,7 @@ def test_nothing_that_is_known_of_a_user_is_taken_for_markup(app, shop, signed_i
     assert "<script" not in done.text
 
 
-def test_what_fails_and_waits_is_listed_with_the_reason_and_what_was_applied_on_demand(app, shop, signed_in):
+def test_failing_and_pending_events_are_listed_applied_ones_on_demand(app, shop, signed_in):
     outbox.register("url", time.time())
     customer, _ = subscribe(app, shop)
     now = time.time()
@@ -485,7 +485,7 @@ def test_what_fails_and_waits_is_listed_with_the_reason_and_what_was_applied_on_
     assert "converged evt_done" in applied
 
 
-def test_health_is_that_of_the_route_and_the_examination_waits_to_be_asked_for(app, shop, signed_in):
+def test_the_health_page_matches_the_route_and_runs_doctor_on_demand(app, shop, signed_in):
     _, subscription = subscribe(app, shop)
     record("evt_1", "cus_x")
     Subscription.update(subscription_status="canceled").where(Subscription.id == subscription).execute()
@@ -503,7 +503,7 @@ def test_health_is_that_of_the_route_and_the_examination_waits_to_be_asked_for(a
     assert app.billing.access("ann").reason == "ended"
 
 
-def test_health_shows_what_is_wrong_in_words(app, shop, signed_in):
+def test_the_health_page_explains_each_problem(app, shop, signed_in):
     shop.subscribe(shop.customer())
     assert "All is well" in text_of(signed_in.get("?show=health"))
     for _ in range(3):
@@ -515,7 +515,7 @@ def test_health_shows_what_is_wrong_in_words(app, shop, signed_in):
     assert "every webhook is refused, the last 3 in a row" in shown
 
 
-def test_looking_writes_nothing_and_asks_stripe_nothing(app, shop, simulator, signed_in):
+def test_viewing_pages_neither_writes_nor_calls_stripe(app, shop, simulator, signed_in):
     customer, _ = subscribe(app, shop)
     before, asked = rows(), len(simulator.requests)
 
@@ -533,7 +533,7 @@ def test_looking_writes_nothing_and_asks_stripe_nothing(app, shop, simulator, si
     assert len(simulator.requests) == asked
 
 
-def test_a_user_is_fetched_from_stripe_after_a_yes_and_is_told_what_was_different(app, shop, signed_in):
+def test_fetching_a_user_needs_confirmation_and_shows_the_difference(app, shop, signed_in):
     _, subscription = subscribe(app, shop)
     shop.client.v1.subscriptions.cancel(subscription)
     asked = signed_in.get("?do=sync&user=ann")
@@ -549,7 +549,7 @@ def test_a_user_is_fetched_from_stripe_after_a_yes_and_is_told_what_was_differen
     assert [after - was for after, was in zip(rows(), before, strict=True)] == [0, 0, 0, 0, 1, 0]
 
 
-def test_a_customer_is_linked_after_both_are_named_and_a_yes(app, shop, signed_in, caplog):
+def test_linking_a_customer_names_both_and_needs_confirmation(app, shop, signed_in, caplog):
     caplog.set_level("INFO")
     customer = shop.customer(None)
     shop.subscribe(customer, user=None)
@@ -569,7 +569,7 @@ def test_a_customer_is_linked_after_both_are_named_and_a_yes(app, shop, signed_i
     assert "The customer belongs to zoe at present." in signed_in.get(f"?do=link&user=ann&customer={customer}").text
 
 
-def test_a_customer_that_stripe_does_not_know_is_not_linked(app, signed_in):
+def test_a_customer_unknown_to_stripe_is_not_linked(app, signed_in):
     before = rows()
 
     done = signed_in.act("link", user="zoe", customer="cus_nobody")
@@ -581,7 +581,7 @@ def test_a_customer_that_stripe_does_not_know_is_not_linked(app, signed_in):
     assert rows() == before
 
 
-def test_an_event_is_replayed_after_a_yes(app, shop, signed_in):
+def test_replaying_an_event_needs_confirmation(app, shop, signed_in):
     subscribe(app, shop)
     event = shop.event("customer.subscription.created")
     before = StripeEvent.select().count()
@@ -594,7 +594,7 @@ def test_an_event_is_replayed_after_a_yes(app, shop, signed_in):
     assert StripeEvent.select().count() == before + 1
 
 
-def test_an_event_that_cannot_be_replayed_says_so_and_one_that_fails_stays_pending(app, shop, signed_in):
+def test_an_impossible_replay_says_so_and_a_failed_one_stays_pending(app, shop, signed_in):
     shop.customer()
     record("evt_of_nobody", "cus_nobody")
 
@@ -608,7 +608,7 @@ def test_an_event_that_cannot_be_replayed_says_so_and_one_that_fails_stays_pendi
     assert [(row.id, row.applied_at) for row in StripeEvent.select()] == [("evt_of_nobody", None)]
 
 
-def test_a_notice_is_told_again_after_a_yes(app, shop, signed_in):
+def test_resending_a_notice_needs_confirmation(app, shop, signed_in):
     outbox.register("url", time.time())
     subscribe(app, shop)
     NoticeDelivery.update(delivered_at=time.time(), outcome="200").execute()
@@ -621,7 +621,7 @@ def test_a_notice_is_told_again_after_a_yes(app, shop, signed_in):
     assert [row.delivered_at for row in NoticeDelivery.select()] == [None]
 
 
-def test_a_notice_with_nobody_to_be_told_says_so(app, shop, signed_in):
+def test_resending_a_notice_without_receivers_says_so(app, shop, signed_in):
     subscribe(app, shop)
 
     assert "nobody told" in text_of(signed_in.get("?user=ann"))
@@ -629,7 +629,7 @@ def test_a_notice_with_nobody_to_be_told_says_so(app, shop, signed_in):
 
 
 @pytest.mark.parametrize("what", ["forget", "", "sync", "link"])
-def test_what_the_page_does_not_do_or_not_to_nothing_is_not_done(app, signed_in, what):
+def test_an_unknown_action_or_a_missing_target_is_refused(app, signed_in, what):
     token = fields_of(signed_in.get("?do=sync&user=ann"))["form_token"]
     before = rows()
 
@@ -638,7 +638,7 @@ def test_what_the_page_does_not_do_or_not_to_nothing_is_not_done(app, signed_in,
     assert rows() == before
 
 
-def test_mounted_in_a_host_under_any_path_it_finds_its_way(settings):
+def test_the_admin_page_works_mounted_under_any_path(settings):
     host = bottle.Bottle()
     own = replace(settings, billing_url="https://b.example/pay/here", auth_secrets=())
     with closing(Billing(own, authenticate=lambda _: Identity("ann"))) as billing:
@@ -654,14 +654,14 @@ def test_mounted_in_a_host_under_any_path_it_finds_its_way(settings):
     assert "Access-Control-Allow-Origin" not in page.headers
 
 
-def test_what_is_no_text_in_a_form_opens_nothing(app):
+def test_a_token_with_a_lone_surrogate_opens_nothing(app):
     sent = OUR_PAGE | {"Content-Type": "application/json"}
     form = '{"do": "sign_in", "token": "\\ud83d"}'
 
     assert requests.post(f"{app.url}/admin", form, headers=sent, timeout=30).status_code == 401
 
 
-def test_every_page_is_in_the_visitors_language(app, shop, signed_in):
+def test_every_page_is_in_the_language_of_the_visitor(app, shop, signed_in):
     subscribe(app, shop)
 
     page = signed_in.get("?user=ann&lang=ja")

@@ -64,9 +64,7 @@ def arrivals(told, began):
 
 
 @pytest.mark.parametrize("is_all_on", [False, True], ids=["snapshot events", "snapshot and thin events, and polling"])
-def test_a_renewals_burst_costs_at_most_one_and_a_third_calls_for_each_customer(
-    config, simulator, customers, is_all_on
-):
+def test_a_renewal_burst_costs_at_most_a_third_call_more_per_customer(config, simulator, customers, is_all_on):
     with running(replace(config, settle_seconds=2, poll_seconds=5 if is_all_on else 0)) as app:
         worker = app.billing.service.worker
         for customer in customers:

@@ -107,7 +107,7 @@ def sign_in(visitor, name="ann"):
     visitor.sees(f"{name}'s notes")
 
 
-def test_the_whole_life_of_a_subscription_by_clicks(visitor):
+def test_a_subscription_is_bought_changed_and_canceled_by_clicks(visitor):
     page = visitor.page
     sign_in(visitor)
     visitor.has_access("No", "free", "no_subscription")
@@ -167,7 +167,7 @@ def test_the_whole_life_of_a_subscription_by_clicks(visitor):
     assert page.request.get(f"{visitor.home}/export").status == 402
 
 
-def test_a_purchase_by_keyboard_alone_and_with_scripts_off(browser, demo):
+def test_a_purchase_works_by_keyboard_without_scripts(browser, demo):
     context = browser.new_context(java_script_enabled=False)
     context.set_default_timeout(30_000)
     page = context.new_page()
@@ -186,7 +186,7 @@ def test_a_purchase_by_keyboard_alone_and_with_scripts_off(browser, demo):
     context.close()
 
 
-def test_going_back_from_checkout_leads_to_the_product_and_nothing_is_bought(visitor):
+def test_leaving_checkout_returns_to_the_product_and_buys_nothing(visitor):
     sign_in(visitor)
     visitor.click("Get Pro")
     visitor.click("Back", "link")
@@ -195,7 +195,7 @@ def test_going_back_from_checkout_leads_to_the_product_and_nothing_is_bought(vis
     visitor.has_access("No", "free", "no_subscription")
 
 
-def test_managing_billing_before_any_purchase_says_so_on_a_page(visitor):
+def test_managing_billing_before_any_purchase_shows_a_page(visitor):
     sign_in(visitor)
     visitor.click("Manage billing")
 
@@ -207,7 +207,7 @@ def test_managing_billing_before_any_purchase_says_so_on_a_page(visitor):
 
 @pytest.mark.parametrize("width", [320, 768])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_page_scrolls_sideways_whatever_a_name_holds(browser, demo, width, scheme):
+def test_no_page_scrolls_sideways_with_a_long_name(browser, demo, width, scheme):
     context = browser.new_context(viewport={"width": width, "height": 700}, color_scheme=scheme)
     context.set_default_timeout(30_000)
     visitor = Visitor(context.new_page(), demo.home)
@@ -234,7 +234,7 @@ def test_no_page_scrolls_sideways_whatever_a_name_holds(browser, demo, width, sc
     context.close()
 
 
-def test_a_newcomer_sees_a_renewal_fail_by_moving_the_clock_and_reads_of_it_as_the_operator(visitor, demo):
+def test_the_demo_shows_a_failed_renewal_to_visitor_and_operator(visitor, demo):
     page = visitor.page
     sign_in(visitor)
     visitor.click("Get Pro")

@@ -48,7 +48,7 @@ def test_there_are_five_languages():
 
 
 @pytest.mark.parametrize("language", ["", *LANGUAGES])
-def test_the_catalogue_holds_just_what_the_code_and_the_views_say(language):
+def test_the_catalogue_holds_exactly_the_messages_in_the_code(language):
     wanted = catalogue.template()
     if language:
         held = po(language)
@@ -64,7 +64,7 @@ def placeholders(text):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_every_message_is_translated_in_every_plural_with_its_placeholders(language):
+def test_every_message_plural_and_placeholder_is_translated(language):
     held = po(language)
 
     assert catalogue.untranslated(held) == []
@@ -79,7 +79,7 @@ def test_every_message_is_translated_in_every_plural_with_its_placeholders(langu
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=lambda path: path.name)
-def test_a_view_says_nothing_but_what_is_in_the_catalogue(view):
+def test_every_text_of_a_template_is_in_the_catalogue(view):
     text = view.read_text("utf-8")
     bare = re.sub(r"^%.*$|\{\{.*?\}\}|<!doctype html>|&\w+;|\\\\$", "", text, flags=re.MULTILINE)
     said = re.sub(r"<[^>]*>", "", bare)
@@ -109,18 +109,18 @@ def test_a_view_says_nothing_but_what_is_in_the_catalogue(view):
         (-450, "usd", "en", "-$4.50", "-$4.50"),
     ],
 )
-def test_amounts_are_in_stripes_minor_units_and_written_as_the_visitor_writes_them(amount, currency, tag, long, short):
+def test_amounts_in_minor_units_are_formatted_for_the_visitor(amount, currency, tag, long, short):
     assert plain(money(in_language(tag), amount, currency)) == long
     assert plain(money(in_language(tag), amount, currency, is_short=True)) == short
 
 
-def test_stripes_currencies_with_other_decimals_are_all_there():
+def test_every_currency_of_stripe_with_other_decimals_is_known():
     assert len(ZERO_DECIMAL) == 15
     assert {"BHD", "JOD", "KWD", "OMR", "TND"} == THREE_DECIMAL
     assert {"ISK", "UGX"} == ALWAYS_00
 
 
-def test_writing_one_amount_short_does_not_shorten_the_next():
+def test_shortening_one_amount_does_not_shorten_the_next():
     assert money(in_language("en"), 900, "usd", is_short=True) == "$9"
     assert Locale("en").currency_formats["standard"].frac_prec == (2, 2)
     assert money(in_language("en"), 900, "usd") == "$9.00"
@@ -137,7 +137,7 @@ def test_writing_one_amount_short_does_not_shorten_the_next():
         ("fortnight", 1, "", ""),
     ],
 )
-def test_how_often_is_said_as_the_language_counts(interval, count, english, german):
+def test_intervals_follow_the_plural_rules_of_the_language(interval, count, english, german):
     assert period(in_language("en"), interval, count) == english
     assert period(in_language("de"), interval, count) == german
 
@@ -157,13 +157,13 @@ def test_every_reason_has_a_sentence_and_buttons_with_and_without_a_date(tag):
     assert len(said) > len(REASONS)
 
 
-def test_a_date_is_the_day_in_utc():
+def test_a_date_is_a_day_in_utc():
     assert in_language("en-GB").date(1_780_531_199) == "3 June 2026"
     assert in_language("en-GB").date(1_780_531_200) == "4 June 2026"
     assert in_language("de").date(1_780_531_200) == "4. Juni 2026"
 
 
-def test_who_waits_for_word_of_stripe_is_not_told_of_a_date_that_has_passed_as_if_it_were_to_come():
+def test_a_stale_answer_never_promises_a_date_in_the_past():
     stale = Access("ann", True, "active", until=1_780_531_200, status="active", stale=True)
 
     tone, sentence = state.state_of(stale, None, in_language("en"))
@@ -172,7 +172,7 @@ def test_who_waits_for_word_of_stripe_is_not_told_of_a_date_that_has_passed_as_i
     assert sentence.startswith("Your plan was due to change on June 4, 2026.")
 
 
-def test_a_first_payment_that_came_too_late_is_told_from_a_plan_that_ended():
+def test_an_expired_first_payment_is_worded_unlike_an_ended_plan():
     expired = Access("ann", False, "ended", status="incomplete_expired")
 
     assert "never began" in state.state_of(expired, 1_780_531_200, in_language("en"))[1]
@@ -181,7 +181,7 @@ def test_a_first_payment_that_came_too_late_is_told_from_a_plan_that_ended():
 @pytest.mark.parametrize(
     "color", ["#1d6b52", "#ffd400", "#0b1f4a", "#ffffff", "#000000", "#777777", "#ff0000", "#00e5ff"]
 )
-def test_any_colour_can_be_read_on_light_and_on_dark(color):
+def test_every_brand_color_is_readable_on_light_and_dark(color):
     light, dark = (
         dict(part.split(":") for part in rule.split("{")[-1].split("}")[0].removeprefix("--").split(";--"))
         for rule in colors.color_rules(color).strip().splitlines()
@@ -193,11 +193,11 @@ def test_any_colour_can_be_read_on_light_and_on_dark(color):
         assert colors.contrast(tokens["accent"], ground) >= 2
 
 
-def test_a_colour_that_can_be_read_is_left_as_it_is():
+def test_a_readable_color_is_left_unchanged():
     assert "--accent:#1d6b52;--on-accent:#ffffff;--accent-ink:#1d6b52" in colors.color_rules("#1d6b52").splitlines()[0]
 
 
-def test_the_colours_are_measured_on_the_grounds_that_the_stylesheet_has():
+def test_contrast_is_measured_on_the_backgrounds_of_the_stylesheet():
     style = (catalogue.ROOT / "pages/templates/style.css").read_text()
 
     assert re.findall(r"--paper: (#\w+)", style) == [colors.LIGHT, colors.DARK]

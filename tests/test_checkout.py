@@ -71,7 +71,7 @@ def is_code(answer, status, code):
     return (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
 
-def test_checkout_sends_what_it_must_and_names_the_user_everywhere(app, shop):
+def test_checkout_sends_every_field_and_names_the_user_everywhere(app, shop):
     url_of(click(app))
 
     (session,) = sessions(shop)
@@ -90,14 +90,14 @@ def test_checkout_sends_what_it_must_and_names_the_user_everywhere(app, shop):
     assert User.get().stripe_customer_id == Customer.get().id == session.customer
 
 
-def test_a_browser_is_led_by_303_and_a_program_by_json(app):
+def test_a_browser_gets_a_303_and_a_program_gets_json(app):
     page = click(app, Accept="text/html", **{"Sec-Fetch-Site": "same-origin"})
 
     assert (page.status_code, page.headers["Cache-Control"]) == (303, "no-store")
     assert page.headers["Location"] == url_of(click(app))
 
 
-def test_a_visitor_who_comes_back_before_any_webhook_is_let_in_at_once(app, shop):
+def test_a_visitor_returning_before_any_webhook_has_access_at_once(app, shop):
     paid = pay(url_of(click(app)))
     back = paid.headers["Location"].replace("https://billing.example.com", app.url)
     assert not app.billing.access("ann").allowed
@@ -125,7 +125,7 @@ def pause(monkeypatch):
     return lambda seconds: monkeypatch.setattr("corkage.selling.checkout.RETURN_PAUSE_SECONDS", seconds)
 
 
-def test_return_of_an_unpaid_session_asks_stripe_once_in_a_while_however_often_it_is_called(app, shop, pause):
+def test_returning_from_an_unpaid_session_limits_calls_to_stripe(app, shop, pause):
     pause(3600)
     url_of(click(app))
     session_id = CheckoutAttempt.get().session_id
@@ -141,7 +141,7 @@ def test_return_of_an_unpaid_session_asks_stripe_once_in_a_while_however_often_i
     assert len(shop.simulator.requests) == before + 2
 
 
-def test_a_clock_that_was_set_back_holds_no_returning_visitor_up(app, pause):
+def test_a_clock_set_back_does_not_delay_a_returning_visitor(app, pause):
     pause(3600)
     url = url_of(click(app))
     session_id = CheckoutAttempt.get().session_id
@@ -153,7 +153,7 @@ def test_a_clock_that_was_set_back_holds_no_returning_visitor_up(app, pause):
     assert app.billing.access("ann").allowed
 
 
-def test_who_returned_before_paying_is_let_in_when_they_have_paid_without_any_webhook(app, pause):
+def test_a_visitor_who_pays_after_returning_has_access_without_webhook(app, pause):
     pause(0)
     url = url_of(click(app))
     session_id = CheckoutAttempt.get().session_id
@@ -168,7 +168,7 @@ def test_who_returned_before_paying_is_let_in_when_they_have_paid_without_any_we
 
 
 @pytest.mark.parametrize("path", ["/v1/checkout/sessions", "/v1/subscriptions"])
-def test_who_returned_while_stripe_failed_is_let_in_at_the_next_look_without_any_webhook(app, simulator, pause, path):
+def test_a_return_while_stripe_fails_gives_access_at_the_next_look(app, simulator, pause, path):
     pause(0)
     url = url_of(click(app))
     session_id = CheckoutAttempt.get().session_id
@@ -186,7 +186,7 @@ def test_who_returned_while_stripe_failed_is_let_in_at_the_next_look_without_any
 
 
 @pytest.mark.parametrize("session_id", ["", "cs_test_of_a_stranger", "../../etc", "%00", "x" * 5000])
-def test_return_with_a_strangers_session_calls_nobody(app, shop, session_id):
+def test_returning_with_a_foreign_session_calls_nobody(app, shop, session_id):
     shop.client.v1.customers.create()
     before = len(shop.simulator.requests)
 
@@ -196,7 +196,7 @@ def test_return_with_a_strangers_session_calls_nobody(app, shop, session_id):
     assert len(shop.simulator.requests) == before
 
 
-def test_a_returning_visitor_is_led_on_also_when_stripe_is_down(app, shop):
+def test_a_returning_visitor_is_redirected_even_when_stripe_is_down(app, shop):
     back = pay(url_of(click(app))).headers["Location"].replace("https://billing.example.com", app.url)
     shop.simulator.stop()
 
@@ -206,7 +206,7 @@ def test_a_returning_visitor_is_led_on_also_when_stripe_is_down(app, shop):
 
 
 @pytest.mark.parametrize("plans", [("pro", "pro"), ("pro", "team")])
-def test_two_clicks_at_once_make_one_customer_and_one_open_session(app, shop, plans):
+def test_two_concurrent_clicks_make_one_customer_and_one_session(app, shop, plans):
     with ThreadPoolExecutor(2) as pool:
         answers = list(pool.map(lambda plan: click(app, body={"plan": plan}), plans))
 
@@ -216,7 +216,7 @@ def test_two_clicks_at_once_make_one_customer_and_one_open_session(app, shop, pl
     assert len(sessions(shop, status="open")) == 1
 
 
-def test_ten_clicks_at_once_make_one_customer_and_one_session(app, shop):
+def test_ten_concurrent_clicks_make_one_customer_and_one_session(app, shop):
     with ThreadPoolExecutor(10) as pool:
         answers = list(pool.map(lambda _: click(app), range(10)))
 
@@ -225,7 +225,7 @@ def test_ten_clicks_at_once_make_one_customer_and_one_session(app, shop):
     assert (len(shop.client.v1.customers.list().data), len(sessions(shop))) == (1, 1)
 
 
-def test_another_click_gets_the_same_open_session_and_another_plan_closes_it(app, shop):
+def test_a_second_click_reuses_the_session_and_another_plan_expires_it(app, shop):
     first = url_of(click(app))
     assert url_of(click(app)) == first
 
@@ -245,7 +245,7 @@ def test_an_expired_session_is_replaced(app, shop):
     assert len(shop.client.v1.customers.list().data) == 1
 
 
-def test_paid_but_webhook_late_and_another_plan_clicked_makes_no_second_subscription(app, shop):
+def test_choosing_another_plan_after_paying_makes_no_second_subscription(app, shop):
     pay(url_of(click(app)))
 
     portal = url_of(click(app, body={"plan": "team"}))
@@ -255,7 +255,7 @@ def test_paid_but_webhook_late_and_another_plan_clicked_makes_no_second_subscrip
     assert app.billing.access("ann").allowed
 
 
-def test_paid_in_the_moment_of_the_other_click_makes_no_second_subscription(app, shop):
+def test_paying_during_another_click_makes_no_second_subscription(app, shop):
     url = url_of(click(app))
     gateway = app.billing.service.gateway
     read = gateway.checkout_session
@@ -273,7 +273,7 @@ def test_paid_in_the_moment_of_the_other_click_makes_no_second_subscription(app,
     assert len(live_subscriptions(shop)) == 1
 
 
-def test_paid_and_returned_in_the_moment_of_the_other_click_makes_no_second_session(app, shop):
+def test_returning_during_another_click_makes_no_second_session(app, shop):
     url = url_of(click(app))
     checkout = app.billing.service.checkout
     look, paid = checkout._deciding, []
@@ -292,7 +292,7 @@ def test_paid_and_returned_in_the_moment_of_the_other_click_makes_no_second_sess
     assert [each.status for each in sessions(shop)] == ["complete"]
 
 
-def test_paid_while_stripes_list_lags_makes_no_second_subscription(app, shop):
+def test_a_lagging_list_at_stripe_makes_no_second_subscription(app, shop):
     pay(url_of(click(app)))
     app.billing.service.gateway.subscriptions_of = lambda _: Listed((), 0)
 
@@ -302,7 +302,7 @@ def test_paid_while_stripes_list_lags_makes_no_second_subscription(app, shop):
     assert app.billing.access("ann").allowed
 
 
-def test_after_a_subscription_ended_the_same_user_may_buy_again_with_the_same_customer(app, shop):
+def test_a_user_may_buy_again_after_the_end_with_the_same_customer(app, shop):
     pay(url_of(click(app)))
     (subscription,) = live_subscriptions(shop)
     shop.client.v1.subscriptions.cancel(subscription)
@@ -313,7 +313,7 @@ def test_after_a_subscription_ended_the_same_user_may_buy_again_with_the_same_cu
     assert len(shop.client.v1.customers.list().data) == 1
 
 
-def test_a_session_that_stripe_no_longer_knows_does_not_keep_the_user_from_buying(app, shop, simulator):
+def test_a_session_gone_at_stripe_does_not_block_buying(app, shop, simulator):
     first = url_of(click(app))
     simulator.world.remove("checkout.session", CheckoutAttempt.get().session_id)
 
@@ -324,7 +324,7 @@ def test_a_session_that_stripe_no_longer_knows_does_not_keep_the_user_from_buyin
     assert len(live_subscriptions(shop)) == 1
 
 
-def test_coming_back_from_a_session_that_stripe_no_longer_knows_leads_to_the_product(app, simulator):
+def test_returning_from_a_session_gone_at_stripe_leads_to_the_product(app, simulator):
     url_of(click(app))
     session = CheckoutAttempt.get().session_id
     simulator.world.remove("checkout.session", session)
@@ -334,7 +334,7 @@ def test_coming_back_from_a_session_that_stripe_no_longer_knows_leads_to_the_pro
     assert (answer.status_code, answer.headers["Location"]) == (303, "https://app.example.com")
 
 
-def test_a_kill_between_claim_and_answer_makes_no_second_session(app, shop, monkeypatch):
+def test_a_kill_between_claim_and_response_makes_no_second_session(app, shop, monkeypatch):
     gateway = app.billing.service.gateway
     create = gateway.create_checkout_session
 
@@ -360,7 +360,7 @@ def test_a_kill_between_claim_and_answer_makes_no_second_session(app, shop, monk
     assert len(shop.client.v1.customers.list().data) == 1
 
 
-def test_a_cut_answer_is_resumed_with_the_same_key(app, shop):
+def test_a_lost_response_is_retried_with_the_same_key(app, shop):
     gateway = app.billing.service.gateway
     create, keys = gateway.create_checkout_session, []
 
@@ -380,7 +380,7 @@ def test_a_cut_answer_is_resumed_with_the_same_key(app, shop):
 
 
 @pytest.mark.parametrize(("hours", "is_same"), [(22.9, True), (23.1, False)])
-def test_an_unanswered_attempt_is_resumed_for_as_long_as_stripe_keeps_its_key(app, shop, hours, is_same):
+def test_an_unanswered_attempt_is_retried_while_stripe_keeps_its_key(app, shop, hours, is_same):
     url_of(click(app))
     nonce = CheckoutAttempt.get().nonce
     CheckoutAttempt.update(session_id=None, created_at=int(time.time() - hours * 3600)).execute()
@@ -390,7 +390,7 @@ def test_an_unanswered_attempt_is_resumed_for_as_long_as_stripe_keeps_its_key(ap
     assert (CheckoutAttempt.get().nonce == nonce) is is_same
 
 
-def test_of_all_who_find_a_claim_left_by_a_crash_one_gets_it(app, shop):
+def test_a_claim_left_by_a_crash_is_taken_over_once(app, shop):
     url_of(click(app))
     CheckoutAttempt.update(session_id=None, claimed_until=time.time() - 1).execute()
     left = CheckoutAttempt.get()
@@ -401,7 +401,7 @@ def test_of_all_who_find_a_claim_left_by_a_crash_one_gets_it(app, shop):
     assert sorted(won) == [False, False, False, True]
 
 
-def test_a_stored_500_is_escaped_by_a_new_attempt(app, shop):
+def test_a_500_stored_under_the_key_leads_to_a_new_key(app, shop):
     gateway = app.billing.service.gateway
     create, keys = gateway.create_checkout_session, []
 
@@ -418,7 +418,7 @@ def test_a_stored_500_is_escaped_by_a_new_attempt(app, shop):
     assert keys[0] != keys[1]
 
 
-def test_a_click_while_another_holds_the_claim_is_told_to_come_back(app, shop, monkeypatch):
+def test_a_click_during_another_ones_claim_gets_a_retry_response(app, shop, monkeypatch):
     monkeypatch.setattr("corkage.selling.checkout.WAIT_SECONDS", 0.3)
     url_of(click(app))
     CheckoutAttempt.update(session_id=None, claimed_until=time.time() + 60).execute()
@@ -440,7 +440,7 @@ def test_a_customer_deleted_at_stripe_is_replaced_at_the_next_click(app, shop):
     assert User.get().stripe_customer_id != first
 
 
-def test_a_customer_deleted_after_the_purchase_is_replaced_at_the_next_click(app, shop):
+def test_a_customer_deleted_after_buying_is_replaced_at_the_next_click(app, shop):
     pay(url_of(click(app)))
     first = User.get().stripe_customer_id
     shop.client.v1.customers.delete(first)
@@ -452,7 +452,7 @@ def test_a_customer_deleted_after_the_purchase_is_replaced_at_the_next_click(app
     assert live_subscriptions(shop) == []
 
 
-def test_an_open_session_that_cannot_be_closed_is_never_joined_by_a_second(app, shop):
+def test_an_open_session_that_cannot_expire_prevents_a_second(app, shop):
     url_of(click(app))
 
     def refuse(session_id):
@@ -478,7 +478,7 @@ def test_an_open_session_that_cannot_be_closed_is_never_joined_by_a_second(app, 
         ("unheard_of", "plain"),
     ],
 )
-def test_a_click_leads_where_the_state_says(app, shop, simulator, status, leads_to):
+def test_the_state_decides_where_a_click_leads(app, shop, simulator, status, leads_to):
     customer = shop.customer()
     simulator.world.get("subscription", shop.subscribe(customer))["status"] = status
     app.billing.service.converger.converge(customer, time.time())
@@ -515,7 +515,7 @@ def test_an_incomplete_subscription_leads_to_its_open_invoice(app, shop):
     assert app.billing.access("ann").allowed
 
 
-def test_several_items_and_the_present_price_lead_to_the_plain_portal(app, shop, team_price):
+def test_several_items_or_the_current_price_lead_to_the_plain_portal(app, shop, team_price):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
     app.billing.service.converger.converge(customer, time.time())
@@ -537,7 +537,7 @@ def test_a_change_of_plan_keeps_the_quantity(app, shop):
     assert item["quantity"] == "3"
 
 
-def test_a_portal_without_that_product_is_opened_plain(app, shop):
+def test_a_portal_without_the_product_opens_without_a_flow(app, shop):
     shop.client.v1.billing_portal.configurations.list()
     (default,) = shop.client.v1.billing_portal.configurations.list().data
     shop.client.v1.billing_portal.configurations.update(
@@ -565,7 +565,7 @@ def test_a_trial_is_given_once(config, shop):
         assert shop.client.v1.subscriptions.retrieve(again).status == "active"
 
 
-def test_an_open_session_with_a_trial_that_was_used_since_is_closed(config, shop):
+def test_an_open_session_with_a_used_trial_is_expired(config, shop):
     with running(replace(config, plans=(TRIAL,), billing_url="https://billing.example.com")) as app:
         first = url_of(click(app))
         User.update(trial_used_at=1).execute()
@@ -574,7 +574,7 @@ def test_an_open_session_with_a_trial_that_was_used_since_is_closed(config, shop
         assert [each.status for each in sessions(shop)] == ["open", "expired"]
 
 
-def test_a_customers_address_is_stripes_and_no_later_token_changes_it(app, shop):
+def test_a_later_token_does_not_change_the_email_at_stripe(app, shop):
     url_of(click(app))
     customer = User.get().stripe_customer_id
     shop.client.v1.customers.update(customer, params={"email": "billing@example.com"})
@@ -585,7 +585,7 @@ def test_a_customers_address_is_stripes_and_no_later_token_changes_it(app, shop)
     assert User.get().email == "billing@example.com"
 
 
-def test_a_user_with_only_a_foreign_subscription_may_buy(app, shop):
+def test_a_user_with_only_another_products_subscription_may_buy(app, shop):
     customer = shop.customer(user=None)
     shop.subscribe(customer, price=shop.other_price, user=None)
     app.billing.service.converger.link("ann", customer, time.time())
@@ -611,7 +611,7 @@ def other_prices(shop):
         (("pro_yearly", "pro_monthly"), "pro:pro_monthly", "pro_monthly"),
     ],
 )
-def test_after_plans_toml_changed_the_price_it_names_is_sold_from_the_first_click(
+def test_a_changed_plans_toml_sells_its_new_price_from_the_first_click(
     app, config, shop, other_prices, prices, plan, sold
 ):
     app.work()
@@ -627,13 +627,13 @@ def test_after_plans_toml_changed_the_price_it_names_is_sold_from_the_first_clic
 
 
 @pytest.mark.parametrize("plan", ["", "none", "pro:none", "pro:team_monthly", "PRO", "price_1", "a" * 9999])
-def test_an_unknown_plan_is_refused_and_nothing_made(app, shop, plan):
+def test_an_unknown_plan_is_refused_and_creates_nothing(app, shop, plan):
     assert is_code(click(app, body={"plan": plan}), 400, "unknown_plan")
     assert shop.client.v1.customers.list().data == []
     assert User.select().count() == 0
 
 
-def test_a_plan_whose_price_stripe_does_not_have_is_refused_and_nothing_made(config, shop):
+def test_a_plan_without_a_price_at_stripe_is_refused_and_creates_nothing(config, shop):
     plans = (PRO, Plan("vip", "VIP", ("vip_monthly",)))
     with running(replace(config, plans=plans, billing_url="https://billing.example.com")) as app:
         assert is_code(click(app, body={"plan": "vip"}), 400, "unknown_plan")
@@ -641,7 +641,7 @@ def test_a_plan_whose_price_stripe_does_not_have_is_refused_and_nothing_made(con
         assert User.select().count() == 0
 
 
-def test_nothing_but_the_plan_in_the_body_counts(app, shop):
+def test_only_the_plan_is_read_from_the_body(app, shop):
     body = {
         "plan": "pro",
         "user": "eve",
@@ -663,14 +663,14 @@ def test_nothing_but_the_plan_in_the_body_counts(app, shop):
     assert "trial_period_days" not in asked.params["subscription_data"]
 
 
-def test_json_bodies_count_and_faulty_ones_are_refused(app):
+def test_json_bodies_are_read_and_invalid_ones_refused(app):
     headers = {"Content-Type": "application/json"}
     assert click(app, body=b'{"plan": "pro"}', **headers).status_code == 200
     for body in (b"[]", b'{"plan": 7}', b"{", b"\xff", b"[" * 9999):
         assert is_code(click(app, body=body, **headers), 400, "invalid_body")
 
 
-def test_a_body_is_json_only_when_its_type_says_so_exactly(app):
+def test_a_body_is_json_only_with_exactly_that_content_type(app):
     for kind in ("application/json", "Application/JSON \t; charset=utf-8"):
         assert click(app, body=b'{"plan": "pro"}', **{"Content-Type": kind}).status_code == 200
     for kind in (b"application/json\xa0", b"\xa0application/json", b"application/json\x85; charset=utf-8"):
@@ -698,7 +698,7 @@ def test_portal_before_any_purchase_is_refused_without_asking_stripe(app, shop):
         ("subscription_cancel", "Cancel"),
     ],
 )
-def test_the_portal_opens_at_the_flow_that_is_named(app, shop, flow, leads_to):
+def test_the_portal_opens_at_the_named_flow(app, shop, flow, leads_to):
     customer = shop.customer()
     shop.subscribe(customer)
     app.billing.service.converger.converge(customer, time.time())
@@ -712,7 +712,7 @@ def test_the_portal_opens_at_the_flow_that_is_named(app, shop, flow, leads_to):
 
 
 @pytest.mark.parametrize("flow", [None, "subscription_cancel", "payment_method_update"])
-def test_the_portal_is_that_of_the_customer_who_holds_the_subscription(app, shop, flow):
+def test_the_portal_opens_for_the_customer_with_the_subscription(app, shop, flow):
     first, second = shop.customer(), shop.customer()
     subscription = shop.subscribe(second)
     for customer in (first, second):
@@ -726,7 +726,7 @@ def test_the_portal_is_that_of_the_customer_who_holds_the_subscription(app, shop
 
 
 @pytest.mark.parametrize("path", ["/portal", "/checkout"])
-def test_no_more_than_the_slots_wait_for_stripe_and_then_again(app, shop, path, monkeypatch):
+def test_requests_beyond_the_stripe_slots_are_refused_until_one_is_free(app, shop, path, monkeypatch):
     monkeypatch.setattr("corkage.service.SLOT_SECONDS", 0.01)
     customer = shop.customer()
     app.billing.service.converger.converge(customer, time.time())
@@ -771,11 +771,11 @@ def test_a_user_cannot_open_anothers_portal(app, shop):
         {},
     ],
 )
-def test_our_own_pages_the_products_and_programs_pass(app, headers):
+def test_posts_from_our_pages_the_product_and_programs_pass(app, headers):
     assert click(app, **headers).status_code == 200
 
 
-def test_a_cookie_without_any_origin_is_refused(app):
+def test_a_cookie_without_origin_is_refused(app):
     token = mint_token(AUTH_SECRET, "ann", now=time.time(), lifetime_seconds=60)
     cookie = {"Cookie": f"__Host-corkage={token}"}
 
@@ -784,7 +784,7 @@ def test_a_cookie_without_any_origin_is_refused(app):
     assert requests.post(f"{app.url}/checkout", {"plan": "pro"}, headers=cookie, timeout=30).status_code == 200
 
 
-def test_nobody_signed_in_is_refused(app):
+def test_a_visitor_who_is_not_signed_in_is_refused(app):
     headers = {"Sec-Fetch-Site": "same-origin"}
     assert is_code(
         requests.post(f"{app.url}/checkout", {"plan": "pro"}, headers=headers, timeout=30), 401, "not_signed_in"
@@ -794,7 +794,7 @@ def test_nobody_signed_in_is_refused(app):
 @pytest.mark.parametrize(
     "stranger", ["https://evil.example", f"https://other.{APP}", f"https://evil-{APP}", f"{FRONTEND}.evil.example"]
 )
-def test_cors_is_for_the_products_pages_only(app, stranger):
+def test_cors_is_allowed_for_the_product_only(app, stranger):
     allowed = requests.options(f"{app.url}/checkout", headers={"Origin": FRONTEND}, timeout=30)
     hostile = requests.options(f"{app.url}/checkout", headers={"Origin": stranger}, timeout=30)
     answer = app.ask(Origin=FRONTEND)
@@ -810,7 +810,7 @@ def test_cors_is_for_the_products_pages_only(app, stranger):
     assert refused.headers["Access-Control-Expose-Headers"] == "Retry-After"
 
 
-def test_without_billing_url_a_foreign_host_header_leads_nowhere(config, shop):
+def test_without_billing_url_checkout_is_refused(config, shop):
     with running(replace(config, frontend_urls=(FRONTEND,))) as app:
         assert is_code(click(app, Host="evil.example"), 503, "not_configured")
         assert is_code(click(app, **{"X-Forwarded-Host": "evil.example"}), 503, "not_configured")
@@ -819,7 +819,7 @@ def test_without_billing_url_a_foreign_host_header_leads_nowhere(config, shop):
     assert shop.client.v1.customers.list().data == []
 
 
-def test_errors_are_pages_for_browsers_and_hold_no_details(app):
+def test_errors_are_pages_for_browsers_without_details(app):
     answer = click(app, body={"plan": "<script>alert(1)</script>\r\nX: y"}, Accept="text/html,*/*")
 
     assert answer.status_code == 400
@@ -829,7 +829,7 @@ def test_errors_are_pages_for_browsers_and_hold_no_details(app):
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
 
 
-def test_stripe_down_is_a_clear_503_and_nothing_is_lost(app, shop):
+def test_stripe_down_is_a_503_and_nothing_is_lost(app, shop):
     shop.simulator.stop()
 
     answer = click(app)

@@ -51,7 +51,7 @@ def ask(port, token):
     return requests.get(f"http://127.0.0.1:{port}/access", headers={"Authorization": f"Bearer {token}"}, timeout=30)
 
 
-def test_a_webhook_at_hand_is_answered_before_the_stop_and_stays(environ, tmp_path, shop):
+def test_a_webhook_in_flight_is_answered_and_stored_before_stopping(environ, tmp_path, shop):
     shop.subscribe(shop.customer())
     environ["BILLING_POLL_SECONDS"] = "0"
     with started(["serve", "--port", "0"], environ, tmp_path, "serving on") as (process, said):
@@ -75,7 +75,7 @@ def test_a_webhook_at_hand_is_answered_before_the_stop_and_stays(environ, tmp_pa
     file.close()
 
 
-def test_signals_that_come_again_cut_nobody_off_who_is_at_hand(environ, tmp_path, shop, simulator):
+def test_repeated_signals_do_not_cut_off_requests_in_flight(environ, tmp_path, shop, simulator):
     shop.subscribe(shop.customer())
     body = str(shop.event("customer.subscription.created"))
     signature = stripe.WebhookSignature.generate_signature_header(body, WEBHOOK_SECRET, int(time.time()))
@@ -97,7 +97,7 @@ def test_signals_that_come_again_cut_nobody_off_who_is_at_hand(environ, tmp_path
     assert "Traceback" not in said[-1]
 
 
-def test_serve_stops_at_sigterm_also_where_a_script_started_it_in_the_background(environ, tmp_path):
+def test_serve_stops_at_sigterm_when_a_script_runs_it_in_the_background(environ, tmp_path):
     # Without job control a shell starts what is in the background with SIGINT ignored.
     shell = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
     with started(["serve", "--port", "0"], environ, tmp_path, "serving on", shell) as (process, said):
@@ -107,7 +107,7 @@ def test_serve_stops_at_sigterm_also_where_a_script_started_it_in_the_background
     assert "".join(said).rstrip().endswith("stopped")
 
 
-def test_a_taken_port_is_said_plainly(corkage):
+def test_a_taken_port_is_a_clear_error(corkage):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -119,7 +119,7 @@ def test_a_taken_port_is_said_plainly(corkage):
     assert "Traceback" not in refused.stderr
 
 
-def test_a_wrong_configuration_stops_the_start_with_every_problem(corkage):
+def test_a_wrong_configuration_stops_startup_with_every_problem(corkage):
     refused = corkage("serve", STRIPE_SECRET_KEY="", FRONTEND_URL="", BILLING_WORKER="maybe")
 
     assert refused.returncode == 2
@@ -130,7 +130,7 @@ def test_a_wrong_configuration_stops_the_start_with_every_problem(corkage):
     ]
 
 
-def test_user_link_and_show_tell_the_answer_and_what_it_rests_on(corkage, shop):
+def test_user_link_and_show_print_the_answer_and_its_rows(corkage, shop):
     customer = shop.customer(user=None)
     subscription = shop.subscribe(customer, user=None)
 
@@ -148,7 +148,7 @@ def test_user_link_and_show_tell_the_answer_and_what_it_rests_on(corkage, shop):
     assert worked.stdout.startswith("ann: no, ended")
 
 
-def test_linking_a_typo_fails_with_a_sentence(corkage):
+def test_linking_a_mistyped_customer_fails_with_a_sentence(corkage):
     refused = corkage("user", "link", "ann", "cus_typo")
 
     assert refused.returncode == 1
@@ -156,7 +156,7 @@ def test_linking_a_typo_fails_with_a_sentence(corkage):
     assert "Traceback" not in refused.stderr
 
 
-def test_work_once_does_what_is_due(corkage, app, shop):
+def test_work_once_applies_what_is_due(corkage, app, shop):
     shop.subscribe(shop.customer())
     app.deliver(shop.event("customer.subscription.created"))
 
@@ -166,7 +166,7 @@ def test_work_once_does_what_is_due(corkage, app, shop):
     assert app.billing.access("ann").allowed
 
 
-def test_work_goes_on_until_it_is_stopped(environ, tmp_path, app, shop):
+def test_work_runs_until_it_is_stopped(environ, tmp_path, app, shop):
     environ = environ | {"BILLING_DATABASE": app.billing.config.database, "BILLING_LOG": "info"}
     shop.subscribe(shop.customer())
     app.deliver(shop.event("customer.subscription.created"))
@@ -180,7 +180,7 @@ def test_work_goes_on_until_it_is_stopped(environ, tmp_path, app, shop):
     assert app.billing.access("ann").allowed
 
 
-def test_work_refuses_the_key_of_another_account_at_the_start(corkage, app):
+def test_work_refuses_the_key_of_another_account_at_startup(corkage, app):
     remember_once("account", "acct_another")
 
     refused = corkage("work", BILLING_DATABASE=app.billing.config.database)
@@ -189,7 +189,7 @@ def test_work_refuses_the_key_of_another_account_at_the_start(corkage, app):
     assert "acct_another" in refused.stderr
 
 
-def test_a_setting_that_nobody_knows_is_warned_about(corkage):
+def test_an_unknown_setting_is_logged_as_a_warning(corkage):
     assert "BILLING_DATABSE is set" in corkage("user", "show", "ann", BILLING_DATABSE="x").stderr
 
 
@@ -201,7 +201,7 @@ def test_a_token_needs_a_secret(corkage):
 
 
 @pytest.mark.parametrize("wrong", [("",), ("x" * 201,), ("ann", "--seconds", "86401"), ("ann", "--seconds", "-1")])
-def test_no_token_is_minted_that_would_be_refused(wrong, monkeypatch, capsys):
+def test_the_token_command_refuses_what_the_server_would_refuse(wrong, monkeypatch, capsys):
     with pytest.raises(SystemExit) as refused:
         main(["token", *wrong])
 
@@ -210,7 +210,7 @@ def test_no_token_is_minted_that_would_be_refused(wrong, monkeypatch, capsys):
     assert "1 to" in said.err
 
 
-def test_the_simulator_runs_alone_and_tells_how_to_reach_it(environ, tmp_path):
+def test_the_simulator_runs_alone_and_prints_how_to_reach_it(environ, tmp_path):
     arguments = ["simulator", "--port", "0", "--webhook", "http://127.0.0.1:1/webhook", "--webhook-secret", "whsec_x"]
     with started(arguments, environ, tmp_path, "STRIPE_WEBHOOK_SECRET") as (process, said):
         text = "".join(said)
@@ -224,7 +224,7 @@ def test_the_simulator_runs_alone_and_tells_how_to_reach_it(environ, tmp_path):
     assert process.returncode == 0
 
 
-def test_the_file_billing_app_runs_the_command_line_too(environ, tmp_path):
+def test_running_billing_app_py_runs_the_command_line(environ, tmp_path):
     import corkage.billing_app
 
     shown = subprocess.run(

@@ -25,7 +25,7 @@ def polling(config):
 
 
 @pytest.mark.parametrize("ahead", [DAY, 300 * DAY])
-def test_polling_goes_on_across_a_restart(polling, config, shop, ahead):
+def test_polling_continues_after_a_restart(polling, config, shop, ahead):
     now = time.time()
     polling.work(now + ahead)
     polling.billing.close()
@@ -40,7 +40,7 @@ def test_polling_goes_on_across_a_restart(polling, config, shop, ahead):
         assert app.billing.service.worker.next_due_at(now) > now
 
 
-def test_a_poll_that_is_not_due_yet_waits_for_its_turn(polling, shop):
+def test_a_poll_waits_until_it_is_due(polling, shop):
     now = time.time()
     polling.work(now)
     shop.subscribe(shop.customer())
@@ -51,7 +51,7 @@ def test_a_poll_that_is_not_due_yet_waits_for_its_turn(polling, shop):
 
 
 @pytest.mark.parametrize("ahead", [2 * 3600, DAY])
-def test_an_event_that_failed_is_tried_again(app, shop, ahead):
+def test_a_failed_event_is_retried(app, shop, ahead):
     now = time.time()
     shop.subscribe(shop.customer())
     app.deliver(shop.event("customer.subscription.created"))
@@ -67,7 +67,7 @@ def test_an_event_that_failed_is_tried_again(app, shop, ahead):
     assert app.billing.access("ann").allowed
 
 
-def test_an_event_in_its_longest_pause_is_left_alone(app, shop):
+def test_an_event_in_its_longest_backoff_is_not_retried(app, shop):
     now = time.time()
     shop.subscribe(shop.customer())
     app.deliver(shop.event("customer.subscription.created"))
@@ -76,7 +76,7 @@ def test_an_event_in_its_longest_pause_is_left_alone(app, shop):
     assert not app.billing.access("ann").allowed
 
 
-def test_a_subscription_is_asked_about_within_an_hour(app, shop):
+def test_a_stale_subscription_is_fetched_within_an_hour(app, shop):
     shop.subscribe(shop.customer())
     app.deliver(shop.event("customer.subscription.created"))
     now = time.time()
@@ -93,7 +93,7 @@ def test_a_subscription_is_asked_about_within_an_hour(app, shop):
     assert abs(Subscription.get().ask_at - right) <= 3602
 
 
-def test_whatever_pause_an_over_period_has_is_no_pause_of_a_wrong_clock(app, shop):
+def test_a_backoff_of_a_stale_row_is_not_mistaken_for_a_wrong_clock(app, shop):
     shop.subscribe(shop.customer())
     app.deliver(shop.event("customer.subscription.created"))
     app.work()
@@ -107,7 +107,7 @@ def test_whatever_pause_an_over_period_has_is_no_pause_of_a_wrong_clock(app, sho
         assert stale.shorten_waits(now) == (over_for != -10 or 1), over_for
 
 
-def test_a_click_does_not_wait_for_a_claim_of_tomorrow(app, shop):
+def test_a_click_ignores_a_claim_dated_tomorrow(app, shop):
     app.work()
     identity = Identity("ann")
     app.billing.checkout_url(identity, "pro", billing_url=app.url)
@@ -127,7 +127,7 @@ def test_a_click_does_not_wait_for_a_claim_of_tomorrow(app, shop):
     assert CheckoutAttempt.select().count() == 0
 
 
-def test_an_operators_session_of_tomorrow_is_none_and_wrong_tokens_of_yesterday_shut_nobody_out(config):
+def test_admin_sessions_and_sign_in_limits_survive_a_clock_set_back(config):
     config = replace(config, admin_token="t" * 16 + "okenoftheoperator")
     now = time.time()
     ahead, right = (new_session(config, moment) for moment in (now + DAY, now))
@@ -157,7 +157,7 @@ class Receiver:
         return "taken"
 
 
-def test_notices_that_failed_are_sent_and_a_receiver_that_was_down_is_tried(app, shop):
+def test_failed_notices_are_sent_and_a_receiver_that_was_down_is_retried(app, shop):
     outbox.register("url", time.time())
     shop.subscribe(shop.customer())
     app.deliver(shop.event("customer.subscription.created"))
@@ -174,7 +174,7 @@ def test_notices_that_failed_are_sent_and_a_receiver_that_was_down_is_tried(app,
     assert receiver.got == ["access_granted"]
 
 
-def test_the_worker_sleeps_by_a_clock_that_nobody_sets(monkeypatch):
+def test_the_worker_sleeps_by_the_monotonic_clock(monkeypatch):
     wall, looks = SimpleNamespace(now=time.time() + DAY), []
     monkeypatch.setattr(threads, "time", SimpleNamespace(time=lambda: wall.now, monotonic=time.monotonic))
 

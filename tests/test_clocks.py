@@ -23,7 +23,7 @@ def work(app, simulator):
     return app.billing.access("ann")
 
 
-def test_a_year_is_played_in_a_moment_and_grace_ends_by_the_moved_clock(app, simulator, shop):
+def test_a_year_passes_on_a_test_clock_and_grace_ends_by_it(app, simulator, shop):
     customer = shop.customer()
     shop.subscribe(customer)
     simulator.rules.retry_days = (3, 5, 7, 21)
@@ -46,7 +46,7 @@ def clock_of(clock_id):
     return inbox.Subject(object_id=clock_id, is_clock=True)
 
 
-def test_only_the_ready_event_is_needed_to_follow(app, simulator, shop):
+def test_the_ready_event_alone_moves_the_test_clock(app, simulator, shop):
     customer = shop.customer()
     shop.subscribe(customer)
     work(app, simulator)
@@ -60,7 +60,7 @@ def test_only_the_ready_event_is_needed_to_follow(app, simulator, shop):
     assert abs(User.get().clock_ahead - 3 * DAY) <= 60
 
 
-def test_a_named_clock_of_stripes_is_followed_by_its_customers_and_no_others(app, simulator, shop):
+def test_a_test_clock_moves_time_only_for_its_customers(app, simulator, shop):
     v1 = shop.client.v1
     begin = int(time.time()) - 400 * DAY
     clock = v1.test_helpers.test_clocks.create(params={"frozen_time": begin}).id
@@ -81,7 +81,7 @@ def test_a_named_clock_of_stripes_is_followed_by_its_customers_and_no_others(app
     assert app.billing.access("bob")[1:3] == (True, "active")
 
 
-def test_a_clock_that_moves_while_its_customer_is_fetched_wins(app, simulator, shop, monkeypatch):
+def test_a_test_clock_that_moves_during_a_fetch_wins(app, simulator, shop, monkeypatch):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
     work(app, simulator)
@@ -102,7 +102,7 @@ def test_a_clock_that_moves_while_its_customer_is_fetched_wins(app, simulator, s
     assert abs(User.get().clock_ahead - 2 * DAY) <= 60
 
 
-def test_a_deleted_clock_is_no_error(app, simulator, shop):
+def test_a_deleted_test_clock_is_no_error(app, simulator, shop):
     v1 = shop.client.v1
     clock = v1.test_helpers.test_clocks.create(params={"frozen_time": 1_900_000_000}).id
     v1.test_helpers.test_clocks.advance(clock, params={"frozen_time": 1_900_086_400})
@@ -112,7 +112,7 @@ def test_a_deleted_clock_is_no_error(app, simulator, shop):
     assert app.billing.service.worker.work_once(time.time()).failed == 0
 
 
-def test_the_moment_of_the_next_change_is_by_our_own_clock(app, simulator, shop):
+def test_the_next_change_is_given_in_our_own_time(app, simulator, shop):
     customer = shop.customer()
     shop.subscribe(customer)
     shop.use_card(customer, "pm_card_chargeCustomerFail")
@@ -129,7 +129,7 @@ def test_the_moment_of_the_next_change_is_by_our_own_clock(app, simulator, shop)
     assert abs(user.next_change_at - moved.next_change_at - DAY) <= 60
 
 
-def test_when_a_clock_is_moved_again_stripe_is_asked_at_the_end_of_the_period_by_our_clock(app, simulator, shop):
+def test_a_clock_moved_again_reschedules_the_fetch_in_our_own_time(app, simulator, shop):
     shop.subscribe(shop.customer())
     work(app, simulator)
     calls = shop.calls()
@@ -144,7 +144,7 @@ def test_when_a_clock_is_moved_again_stripe_is_asked_at_the_end_of_the_period_by
     assert shop.calls() == calls
 
 
-def test_a_moved_clock_is_followed_for_the_unowned_too_and_touches_nobody_elses_row(app, simulator, shop):
+def test_a_moved_clock_covers_unowned_customers_and_no_other_rows(app, simulator, shop):
     v1 = shop.client.v1
     clock = v1.test_helpers.test_clocks.create(params={"frozen_time": int(time.time())}).id
     stranger = shop.customer(None, test_clock=clock)

@@ -95,7 +95,7 @@ def seconds_until_cut_off(connection, piece):
 # deadlines
 
 
-def test_headers_that_are_not_whole_at_their_deadline_are_cut_off_however_they_trickle(server, connect):
+def test_trickling_headers_are_cut_off_at_the_deadline(server, connect):
     trickling, idle = connect(b"GET /pricing HTTP/1.1\r\n"), connect()
     accepted(server, trickling, idle)
     server.header_seconds = 0.5
@@ -105,7 +105,7 @@ def test_headers_that_are_not_whole_at_their_deadline_are_cut_off_however_they_t
     assert read(idle)[0] == 200
 
 
-def test_slow_headers_before_their_deadline_are_answered(server, connect):
+def test_slow_headers_before_the_deadline_are_answered(server, connect):
     server.header_seconds = 30
     slow = connect()
     for byte in GET:
@@ -116,7 +116,7 @@ def test_slow_headers_before_their_deadline_are_answered(server, connect):
     assert is_open(server, slow)
 
 
-def test_the_deadline_counts_from_the_first_byte_not_from_the_connection(server, connect):
+def test_the_deadline_counts_from_the_first_byte_of_a_request(server, connect):
     server.header_seconds = 0.5
     waiting = connect()
     time.sleep(1.2)
@@ -127,7 +127,7 @@ def test_the_deadline_counts_from_the_first_byte_not_from_the_connection(server,
     assert read(waiting)[0] == 200
 
 
-def test_a_body_that_trickles_is_cut_off_at_its_deadline_and_a_slow_one_before_it_is_taken(server, connect, shop):
+def test_a_trickling_body_is_cut_off_and_a_slow_one_in_time_accepted(server, connect, shop):
     shop.subscribe(shop.customer())
     body, head = signed(shop)
     server.header_seconds = 0.2
@@ -142,7 +142,7 @@ def test_a_body_that_trickles_is_cut_off_at_its_deadline_and_a_slow_one_before_i
     assert StripeEvent.select().count() == 1
 
 
-def test_who_is_silent_or_sends_only_empty_lines_is_cut_off(server, connect):
+def test_a_silent_client_is_cut_off(server, connect):
     server.idle_seconds = server.request_seconds = 0.5
     silent = connect()
     assert is_cut_off(silent)
@@ -150,7 +150,7 @@ def test_who_is_silent_or_sends_only_empty_lines_is_cut_off(server, connect):
     assert 0.4 <= seconds_until_cut_off(connect(b"\r"), b"\n\r\n\r") < 30
 
 
-def test_who_does_not_take_the_answer_is_cut_off(server, connect):
+def test_a_client_that_does_not_read_the_response_is_cut_off(server, connect):
     server.answer_seconds = 0.5
     deaf = connect()
     accepted(server, deaf)
@@ -166,7 +166,7 @@ def test_who_does_not_take_the_answer_is_cut_off(server, connect):
 # how many
 
 
-def test_where_the_limit_is_reached_who_waits_the_longest_makes_room(server, connect, caplog):
+def test_at_the_limit_the_longest_idle_connection_is_closed(server, connect, caplog):
     server.limit, server.newcomer_seconds = 5, 0
     waiting = []
     for _ in range(5):
@@ -196,7 +196,7 @@ def answering(app, monkeypatch):
         go_on.set()
 
 
-def test_a_connection_that_is_being_answered_is_never_closed_for_others(app, server, connect, monkeypatch):
+def test_a_connection_with_a_request_in_progress_is_never_closed(app, server, connect, monkeypatch):
     server.limit, server.newcomer_seconds = 3, 0
     server.idle_seconds = server.header_seconds = server.request_seconds = 0.2
     with answering(app, monkeypatch) as (asked, go_on):
@@ -211,7 +211,7 @@ def test_a_connection_that_is_being_answered_is_never_closed_for_others(app, ser
     assert all(is_cut_off(each) for each in others)
 
 
-def test_where_nobody_can_make_room_newcomers_wait_to_be_accepted(server, connect):
+def test_new_connections_wait_when_none_can_be_closed(server, connect):
     server.limit, server.newcomer_seconds = 3, 60
     opened = [connect() for _ in range(50)]
     last = connect(GET)
@@ -224,7 +224,7 @@ def test_where_nobody_can_make_room_newcomers_wait_to_be_accepted(server, connec
     assert is_cut_off(opened[0])
 
 
-def test_an_address_that_is_no_proxys_has_a_limit_of_its_own(server, connect, caplog):
+def test_an_address_that_is_not_a_proxy_has_its_own_limit(server, connect, caplog):
     server.is_proxy, server.limit_of_address = (lambda address: str(address) == "127.0.0.1"), 3
     near = [connect() for _ in range(10)]
     stranger, other = [connect(source="127.0.0.2") for _ in range(5)], connect(source="127.0.0.3")
@@ -235,7 +235,7 @@ def test_an_address_that_is_no_proxys_has_a_limit_of_its_own(server, connect, ca
     assert caplog.text.count("127.0.0.2 has ") == 1
 
 
-def test_only_addresses_that_nobody_can_hide_behind_are_counted(server):
+def test_only_public_addresses_have_a_limit(server):
     proxies = (ipaddress.ip_network("8.8.8.0/24"),)
     near = ["127.0.0.1", "::1", "10.1.2.3", "192.168.0.1", "172.17.0.1", "100.64.0.1", "fd00::1", "8.8.8.8"]
     assert [each for each in near if not is_near(ipaddress.ip_address(each), proxies)] == []
@@ -249,7 +249,7 @@ def test_only_addresses_that_nobody_can_hide_behind_are_counted(server):
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ECONNRESET])
-def test_an_accept_that_fails_neither_spins_nor_fills_the_log_and_is_tried_again(server, connect, caplog, number):
+def test_a_failing_accept_is_retried_without_spinning_or_log_spam(server, connect, caplog, number):
     attempts, accept = [], server.accept
 
     def fail():
@@ -268,7 +268,7 @@ def test_an_accept_that_fails_neither_spins_nor_fills_the_log_and_is_tried_again
     assert "Traceback" not in caplog.text
 
 
-def test_where_files_run_out_those_that_wait_make_room(server, connect):
+def test_out_of_file_descriptors_idle_connections_are_closed(server, connect):
     server.pause_seconds = server.newcomer_seconds = 0
     waiting = [connect() for _ in range(40)]
     accepted(server, *waiting)
@@ -284,7 +284,7 @@ def test_where_files_run_out_those_that_wait_make_room(server, connect):
         assert read(connect(GET))[0] == 200
 
 
-def test_the_limit_leaves_files_for_the_database_and_stripe():
+def test_the_limit_leaves_descriptors_for_the_database_and_stripe():
     assert [connections_within(files) for files in (64, 256, 1024, 20_000)] == [32, 128, 896, 1000]
 
 
@@ -296,7 +296,7 @@ def headers_of(size):
     return start + b"x" * (size - len(start) - 4) + b"\r\n\r\n"
 
 
-def test_headers_of_32_kilobytes_are_read_and_one_byte_more_is_refused(connect):
+def test_headers_of_32_kilobytes_pass_and_one_byte_more_is_refused(connect):
     assert read(connect(headers_of(LARGEST_HEADERS)))[0] == 200
 
     status, body = read(connect(headers_of(LARGEST_HEADERS + 1)))
@@ -322,7 +322,7 @@ def chunked(size, piece=16_000):
 
 
 @pytest.mark.parametrize(("path", "limit"), ROUTES)
-def test_a_body_as_large_as_its_route_takes_is_read_and_one_byte_more_is_refused(connect, path, limit):
+def test_a_body_at_its_routes_limit_passes_and_one_byte_more_is_refused(connect, path, limit):
     def answer(size):
         plain = read(connect(request(path, b"x" * size, f"Content-Length: {size}")))
         in_chunks = read(connect(request(path, chunked(size), "Transfer-Encoding: chunked")))
@@ -335,7 +335,7 @@ def test_a_body_as_large_as_its_route_takes_is_read_and_one_byte_more_is_refused
     assert body["error"]["code"] == "body_too_large"
 
 
-def test_a_body_that_is_too_large_is_refused_before_it_is_sent(connect):
+def test_a_body_declared_too_large_is_refused_before_it_is_sent(connect):
     announced = connect(request("/webhook", b"", f"Content-Length: {10**12}"))
     assert read(announced)[0] == 413
     polite = connect(request("/webhook", b"", f"Content-Length: {10**7}", "Expect: 100-continue"))
@@ -344,17 +344,17 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_sent(connect):
     assert read(without_end)[0] == 413
 
 
-def test_sizes_of_chunks_without_end_are_refused(connect):
+def test_an_endless_chunk_size_is_refused(connect):
     assert read(connect(request("/checkout", b"1" * 100_000, "Transfer-Encoding: chunked")))[0] == 413
     assert read(connect(request("/checkout", chunked(2000, piece=1), "Transfer-Encoding: chunked")))[0] in (400, 401)
 
 
-def test_what_is_no_http_is_refused_in_our_words(connect):
+def test_malformed_http_is_refused_with_our_own_response(connect):
     status, body = read(connect(b"GET /pricing HTTP/1.1\r\nno header\r\n\r\n"))
     assert (status, body["error"]["code"]) == (400, "bad_request")
 
 
-def test_who_goes_on_sending_after_a_refusal_still_gets_it_and_is_cut_off_in_the_end(server, connect, monkeypatch):
+def test_a_client_that_keeps_sending_reads_the_refusal_then_is_cut_off(server, connect, monkeypatch):
     monkeypatch.setattr(connections, "LINGER_SECONDS", 0.5)
     sending = connect(request("/webhook", b"", f"Content-Length: {10**9}"))
     for _ in range(200):
@@ -363,7 +363,7 @@ def test_who_goes_on_sending_after_a_refusal_still_gets_it_and_is_cut_off_in_the
     until(lambda: not is_open(server, sending))
 
 
-def test_bodies_that_together_fill_the_memory_make_room_and_others_are_answered(server, connect, caplog):
+def test_bodies_over_the_memory_limit_are_dropped_and_others_answered(server, connect, caplog):
     server.most_bytes_held, server.next_channel_cleanup = 1_000_000, time.time() + 3600
     hoarding = [connect(request("/webhook", b"x" * 300_000, "Content-Length: 1000000")) for _ in range(10)]
     until(lambda: sum(each.bytes_held for each in list(server.active_channels.values())) > 500_000)
@@ -426,9 +426,7 @@ def trickle(connections):
 
 
 @pytest.mark.parametrize("files", [1024, 3000])
-def test_two_thousand_idle_and_three_hundred_trickling_connections_keep_nobody_out(
-    files, environ, tmp_path, shop, many_files
-):
+def test_idle_and_trickling_connections_by_the_thousand_block_nobody(files, environ, tmp_path, shop, many_files):
     shop.subscribe(shop.customer())
     (tmp_path / "served.py").write_text(SERVED)
     limited = ("bash", "-c", f'ulimit -n {files} && exec "$@"', "-")

@@ -28,7 +28,7 @@ def take(app, shop, *kinds):
     app.work()
 
 
-def test_subscription_created_before_any_other_word_of_the_customer_is_not_lost(app, shop):
+def test_a_subscription_event_before_its_customers_event_is_not_lost(app, shop):
     shop.subscribe(shop.customer())
 
     take(app, shop, "customer.subscription.created")
@@ -37,7 +37,7 @@ def test_subscription_created_before_any_other_word_of_the_customer_is_not_lost(
     assert User.get().stripe_customer_id == Customer.get().id
 
 
-def test_a_fetch_that_was_overtaken_is_repeated_and_never_written(app, shop):
+def test_an_overtaken_fetch_is_repeated_and_never_stored(app, shop):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
     converge(app, customer)
@@ -60,7 +60,7 @@ def test_a_fetch_that_was_overtaken_is_repeated_and_never_written(app, shop):
     assert Customer.get().revision == 3
 
 
-def test_an_event_that_comes_during_the_fetch_stays_pending(app, shop):
+def test_an_event_received_during_the_fetch_stays_pending(app, shop):
     customer = shop.customer()
     shop.subscribe(customer)
     gateway = app.billing.service.worker.gateway
@@ -80,7 +80,7 @@ def test_an_event_that_comes_during_the_fetch_stays_pending(app, shop):
     assert states == {"customer.subscription.created": True, "invoice.paid": False}
 
 
-def test_an_old_subscriptions_end_does_not_take_away_the_new_ones_access(app, shop):
+def test_the_end_of_an_old_subscription_keeps_the_new_ones_access(app, shop):
     customer = shop.customer()
     old = shop.subscribe(customer)
     new = shop.subscribe(customer)
@@ -93,7 +93,7 @@ def test_an_old_subscriptions_end_does_not_take_away_the_new_ones_access(app, sh
     assert Subscription.get_by_id(old).subscription_status == "canceled"
 
 
-def test_a_customer_deleted_at_stripe_ends_access_and_frees_the_user_for_a_new_one(app, shop):
+def test_deleting_a_customer_at_stripe_ends_access_and_frees_the_user(app, shop):
     customer = shop.customer()
     shop.subscribe(customer)
     take(app, shop, "customer.subscription.created")
@@ -111,7 +111,7 @@ def test_a_customer_deleted_at_stripe_ends_access_and_frees_the_user_for_a_new_o
     assert User.get().stripe_customer_id == second
 
 
-def test_when_one_of_two_customers_is_deleted_the_other_is_for_checkout_and_portal(app, shop):
+def test_after_one_of_two_customers_is_deleted_the_other_is_used(app, shop):
     first, second = shop.customer(), shop.customer()
     shop.subscribe(second)
     converge(app, first)
@@ -125,7 +125,7 @@ def test_when_one_of_two_customers_is_deleted_the_other_is_for_checkout_and_port
     assert app.billing.access("ann").allowed
 
 
-def test_a_deleted_customers_subscriptions_are_read_by_id_at_every_later_look(app, shop):
+def test_a_deleted_customers_subscriptions_are_always_fetched_by_id(app, shop):
     customer = shop.customer()
     shop.subscribe(customer)
     converge(app, customer)
@@ -141,7 +141,7 @@ def test_a_deleted_customers_subscriptions_are_read_by_id_at_every_later_look(ap
 
 
 @pytest.mark.parametrize("metadata", [{"corkage_app": APP}, {"corkage_app": APP, "corkage_user": "eve"}])
-def test_a_subscription_to_an_unknown_price_is_ours_only_when_it_names_this_very_user(app, shop, metadata):
+def test_an_unknown_price_is_ours_only_if_its_metadata_names_the_user(app, shop, metadata):
     customer = shop.customer()
     shop.subscribe(customer, price=shop.other_price, user=None, metadata=metadata)
 
@@ -155,7 +155,7 @@ def test_a_subscription_to_an_unknown_price_is_ours_only_when_it_names_this_very
     "order",
     [("customer.deleted", "customer.subscription.deleted"), ("customer.subscription.deleted", "customer.deleted")],
 )
-def test_a_deleted_customers_events_come_in_any_order_and_are_done_with(app, shop, order):
+def test_events_of_a_deleted_customer_are_applied_in_any_order(app, shop, order):
     customer = shop.customer()
     shop.subscribe(customer)
     shop.client.v1.customers.delete(customer)
@@ -178,7 +178,7 @@ def test_a_deleted_customers_events_come_in_any_order_and_are_done_with(app, sho
         {"corkage_app": "app.example.com", "corkage_user": "x" * 201},
     ],
 )
-def test_somebody_elses_customer_in_the_same_account_opens_nothing(app, shop, metadata):
+def test_another_products_customer_in_the_account_gives_no_access(app, shop, metadata):
     app.billing.access("ann")
     customer = shop.client.v1.customers.create(
         params={
@@ -204,7 +204,7 @@ def test_somebody_elses_customer_in_the_same_account_opens_nothing(app, shop, me
     assert StripeEvent.get().outcome == "unowned"
 
 
-def test_an_unowned_customers_next_event_costs_no_call(app, shop):
+def test_the_next_event_of_an_unowned_customer_costs_no_call(app, shop):
     customer = shop.customer(user=None)
     shop.subscribe(customer, user=None)
     take(app, shop, "customer.subscription.created")
@@ -220,7 +220,7 @@ def test_an_unowned_customers_next_event_costs_no_call(app, shop):
     assert inbox.backlog(time.time()).backlog == 0
 
 
-def test_an_unowned_customer_that_gets_our_metadata_is_linked(app, shop):
+def test_an_unowned_customer_is_linked_once_it_has_our_metadata(app, shop):
     customer = shop.customer(user=None)
     shop.subscribe(customer, user=None)
     take(app, shop, "customer.subscription.created")
@@ -246,7 +246,7 @@ def test_a_link_is_never_moved_by_metadata(app, shop):
     assert User.get_or_none(User.id == "eve") is None
 
 
-def test_linking_by_hand_opens_and_moving_the_link_closes(app, shop):
+def test_linking_by_hand_gives_access_and_moving_the_link_ends_it(app, shop):
     customer = shop.customer(user=None)
     shop.subscribe(customer, user=None)
     converger = app.billing.service.worker.converger
@@ -259,7 +259,7 @@ def test_linking_by_hand_opens_and_moving_the_link_closes(app, shop):
     assert not app.billing.access("ann").allowed
 
 
-def test_a_link_made_by_hand_during_a_fetch_is_not_undone_by_it(app, shop):
+def test_a_fetch_in_flight_does_not_undo_a_link_made_by_hand(app, shop):
     customer = shop.customer()
     shop.subscribe(customer)
     converge(app, customer)
@@ -282,7 +282,7 @@ def test_a_link_made_by_hand_during_a_fetch_is_not_undone_by_it(app, shop):
     assert not app.billing.access("ann").allowed
 
 
-def test_linking_a_customer_that_stripe_does_not_know_writes_nothing(app):
+def test_linking_a_customer_unknown_to_stripe_stores_nothing(app):
     with pytest.raises(UnknownCustomer):
         app.billing.service.worker.converger.link("ann", "cus_typo", time.time())
 
@@ -303,7 +303,7 @@ def test_two_customers_of_one_user_both_count(app, shop):
     assert User.get().stripe_customer_id == second
 
 
-def test_a_subscription_that_the_list_lacks_is_read_by_id_before_anything_is_concluded(app, shop):
+def test_a_subscription_missing_from_the_list_is_fetched_by_id(app, shop):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
     converge(app, customer)
@@ -315,7 +315,7 @@ def test_a_subscription_that_the_list_lacks_is_read_by_id_before_anything_is_con
     assert shop.calls(f"/v1/subscriptions/{subscription}") == 1
 
 
-def test_a_subscription_that_an_event_names_is_read_by_id_when_the_list_lags(app, shop):
+def test_a_subscription_named_by_an_event_is_fetched_if_the_list_lags(app, shop):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
     app.billing.service.worker.gateway.subscriptions_of = lambda _: Listed((), 0)
@@ -326,7 +326,7 @@ def test_a_subscription_that_an_event_names_is_read_by_id_when_the_list_lags(app
     assert shop.calls(f"/v1/subscriptions/{subscription}") == 1
 
 
-def test_a_subscription_that_stripe_no_longer_knows_by_id_is_ended(app, shop, simulator):
+def test_a_subscription_gone_at_stripe_is_ended(app, shop, simulator):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
     converge(app, customer)
@@ -337,7 +337,7 @@ def test_a_subscription_that_stripe_no_longer_knows_by_id_is_ended(app, shop, si
     assert app.billing.access("ann").reason == "ended"
 
 
-def test_a_customer_that_stripe_does_not_know_is_an_error_and_never_an_empty_list(app, shop, simulator):
+def test_a_customer_unknown_to_stripe_is_an_error_not_an_empty_list(app, shop, simulator):
     customer = shop.customer()
     shop.subscribe(customer)
     take(app, shop, "customer.subscription.created")
@@ -368,7 +368,7 @@ def test_a_poisoned_event_does_not_block_others(app, shop, simulator):
     assert inbox.backlog(time.time()).failing == 1
 
 
-def test_a_past_due_subscription_counts_its_grace_from_the_oldest_unpaid_invoice(config, tmp_path):
+def test_grace_counts_from_the_oldest_unpaid_invoice(config, tmp_path):
     from dataclasses import replace
 
     from harness import open_shop, running, sdk
@@ -403,7 +403,7 @@ def test_a_past_due_subscription_counts_its_grace_from_the_oldest_unpaid_invoice
             assert app.billing.access("ann").reason == "past_due"
 
 
-def test_an_ended_subscription_does_not_hide_an_older_one_that_goes_on(app, shop, simulator):
+def test_an_ended_subscription_does_not_hide_an_older_active_one(app, shop, simulator):
     customer = shop.customer()
     paused = shop.subscribe(customer)
     shop.client.v1.subscriptions.pause(paused, params={"type": "subscription"})
@@ -416,7 +416,7 @@ def test_an_ended_subscription_does_not_hide_an_older_one_that_goes_on(app, shop
     assert User.get().subscription_id == paused
 
 
-def test_both_styles_of_scheduled_cancellation_say_when_it_ends(app, shop):
+def test_both_kinds_of_scheduled_cancellation_give_the_end(app, shop):
     for user, params in (("ann", {"cancel_at_period_end": True}), ("bob", {"cancel_at": int(time.time()) + 5 * DAY})):
         customer = shop.customer(user)
         subscription = shop.subscribe(customer, user=user)
@@ -427,7 +427,7 @@ def test_both_styles_of_scheduled_cancellation_say_when_it_ends(app, shop):
         assert (access.allowed, access.reason, access.until, access.cancel_at) == (True, "canceling", ends, ends)
 
 
-def test_the_boolean_alone_means_the_end_of_the_period(app, shop, simulator):
+def test_cancel_at_period_end_alone_means_the_end_of_the_period(app, shop, simulator):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
     held = simulator.world.get("subscription", subscription)
@@ -438,7 +438,7 @@ def test_the_boolean_alone_means_the_end_of_the_period(app, shop, simulator):
     assert app.billing.access("ann").cancel_at == held["items"]["data"][0]["current_period_end"]
 
 
-def test_a_trial_is_told_and_remembered(app, shop):
+def test_a_trial_is_shown_and_remembered(app, shop):
     customer = shop.customer()
     shop.subscribe(customer, trial_period_days=14)
 
@@ -450,7 +450,7 @@ def test_a_trial_is_told_and_remembered(app, shop):
     assert User.get().trial_used_at == pytest.approx(time.time(), abs=60)
 
 
-def test_an_incomplete_first_payment_lets_nobody_in(app, shop):
+def test_an_incomplete_first_payment_gives_no_access(app, shop):
     customer = shop.customer(card="pm_card_chargeCustomerFail")
     shop.subscribe(customer)
 
@@ -469,7 +469,7 @@ def test_an_unknown_status_denies_and_does_not_crash(app, shop, simulator):
     assert (access.allowed, access.reason, access.status) == (False, "unknown_status", "hibernating")
 
 
-def test_a_delayed_first_payment_is_let_in_as_pending(app, shop, simulator):
+def test_a_delayed_first_payment_gives_access_as_pending(app, shop, simulator):
     customer = shop.customer()
     subscription = simulator.world.get("subscription", shop.subscribe(customer))
     simulator.world.get("invoice", subscription["latest_invoice"])["status"] = "open"
@@ -492,7 +492,7 @@ def test_the_quantity_and_the_item_with_a_plan_decide(app, shop):
     assert (access.plan, access.price_id, access.quantity) == ("pro", shop.price, 3)
 
 
-def test_an_email_changed_at_stripe_is_followed(app, shop):
+def test_an_email_changed_at_stripe_is_stored(app, shop):
     customer = shop.customer(email="old@example.com")
     shop.subscribe(customer)
     take(app, shop, "customer.subscription.created")
@@ -504,7 +504,7 @@ def test_an_email_changed_at_stripe_is_followed(app, shop):
     assert User.get().email == "new@example.com"
 
 
-def test_a_call_to_stripe_inside_a_transaction_would_fail_every_test(app, asked_inside_a_transaction):
+def test_a_call_to_stripe_inside_a_transaction_fails_the_test(app, asked_inside_a_transaction):
     with pytest.raises(UnknownCustomer), storage.writing():
         app.billing.service.worker.gateway.customer("cus_1")
 
@@ -531,7 +531,7 @@ def test_many_threads_converging_one_customer_end_equal_to_stripe(app, shop):
     assert Subscription.get().cancel_at == held.cancel_at
 
 
-def test_stripe_down_for_a_while_delays_and_loses_nothing(app, shop):
+def test_an_outage_of_stripe_delays_events_and_loses_none(app, shop):
     shop.subscribe(shop.customer())
     fetch = app.billing.service.worker.gateway.customer
 
@@ -570,7 +570,7 @@ STORY = (
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10**6), losses=st.sets(st.integers(0, 4), max_size=4), ends=st.booleans())
-def test_any_order_number_and_loss_of_events_ends_in_what_stripe_holds(app, shop, seed, losses, ends):
+def test_any_order_and_loss_of_events_ends_in_the_state_at_stripe(app, shop, seed, losses, ends):
     chance = random.Random(seed)
     user = f"user-{next(USERS)}"
     customer = shop.customer(user)
@@ -598,11 +598,11 @@ def test_any_order_number_and_loss_of_events_ends_in_what_stripe_holds(app, shop
     assert inbox.backlog(time.time()).backlog == 0
 
 
-def test_an_error_of_stripes_is_one_of_ours():
+def test_an_error_of_stripe_becomes_one_of_ours():
     assert issubclass(UnknownCustomer, StripeError)
 
 
-def test_a_link_made_by_hand_while_a_fetch_is_under_way_stands(app, shop):
+def test_a_link_made_by_hand_survives_a_fetch_in_flight(app, shop):
     customer = shop.customer("ann")
     shop.subscribe(customer)
     converger = app.billing.service.worker.converger
@@ -624,7 +624,7 @@ def test_a_link_made_by_hand_while_a_fetch_is_under_way_stands(app, shop):
     assert app.billing.access("bob").allowed
 
 
-def test_a_fetch_that_is_overtaken_every_time_is_given_up_unwritten_and_its_event_waits(app, shop):
+def test_a_fetch_always_overtaken_is_given_up_and_its_event_waits(app, shop):
     customer = shop.customer()
     shop.subscribe(customer)
     app.deliver(shop.event("customer.subscription.created"))
@@ -645,7 +645,7 @@ def test_a_fetch_that_is_overtaken_every_time_is_given_up_unwritten_and_its_even
     assert (waiting.applied_at, waiting.attempts, waiting.error.split(":")[0]) == (None, 1, "overtaken")
 
 
-def test_a_customer_whom_the_list_does_not_know_since_it_was_deleted_is_deleted_here_too(app, shop):
+def test_a_list_that_fails_for_a_deleted_customer_marks_it_deleted(app, shop):
     customer = shop.customer()
     shop.subscribe(customer)
     take(app, shop, "customer.subscription.created")
@@ -662,7 +662,7 @@ def test_a_customer_whom_the_list_does_not_know_since_it_was_deleted_is_deleted_
     assert (User.get().stripe_customer_id, inbox.backlog(time.time()).backlog) == (None, 0)
 
 
-def test_a_users_address_is_that_of_their_own_customer_and_not_of_a_second(app, shop):
+def test_a_users_email_comes_from_their_first_customer(app, shop):
     first, second = shop.customer(email="ann@example.com"), shop.customer(email="other@example.com", name="Other")
     converge(app, first)
     converge(app, second)
@@ -674,7 +674,7 @@ def test_a_users_address_is_that_of_their_own_customer_and_not_of_a_second(app, 
     assert (user.stripe_customer_id, user.email, user.name) == (first, "ann@example.com", None)
 
 
-def test_the_first_trial_is_remembered_and_no_later_one_moves_it(app, shop, simulator):
+def test_only_the_first_trial_is_remembered(app, shop, simulator):
     customer = shop.customer()
     shop.client.v1.subscriptions.cancel(shop.subscribe(customer, trial_period_days=14))
     converge(app, customer)
@@ -688,7 +688,7 @@ def test_the_first_trial_is_remembered_and_no_later_one_moves_it(app, shop, simu
     assert User.get().trial_used_at == first
 
 
-def test_a_trial_of_another_product_uses_up_none_of_ours(app, shop):
+def test_a_trial_of_another_product_does_not_use_up_ours(app, shop):
     customer = shop.customer()
     shop.subscribe(customer, price=shop.other_price, user=None, trial_period_days=14)
 
@@ -698,7 +698,7 @@ def test_a_trial_of_another_product_uses_up_none_of_ours(app, shop):
     assert User.get().trial_used_at is None
 
 
-def test_the_customer_that_takes_a_deleted_ones_place_is_the_users_own_and_the_one_seen_last(app, shop, simulator):
+def test_the_users_latest_customer_replaces_a_deleted_one(app, shop, simulator):
     first, old, last, deleted = (shop.customer() for _ in range(4))
     for customer in (first, old, last, deleted, shop.customer("bob")):
         converge(app, customer)
@@ -713,7 +713,7 @@ def test_the_customer_that_takes_a_deleted_ones_place_is_the_users_own_and_the_o
     assert User.get_by_id("bob").stripe_customer_id not in (None, first, old, last, deleted)
 
 
-def test_a_deleted_customers_place_is_never_taken_by_anothers(app, shop):
+def test_another_users_customer_never_replaces_a_deleted_one(app, shop):
     mine = shop.customer()
     for customer in (mine, shop.customer("bob"), shop.customer(None)):
         converge(app, customer)
@@ -724,7 +724,7 @@ def test_a_deleted_customers_place_is_never_taken_by_anothers(app, shop):
     assert User.get_by_id("ann").stripe_customer_id is None
 
 
-def test_a_renewal_that_is_on_its_way_is_no_first_payment(app, shop, simulator):
+def test_a_renewal_in_progress_is_not_a_first_payment(app, shop, simulator):
     customer = shop.customer()
     subscription = simulator.world.get("subscription", shop.subscribe(customer))
     invoice = simulator.world.get("invoice", subscription["latest_invoice"])

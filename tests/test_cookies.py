@@ -46,7 +46,7 @@ def admin(app, cookie):
 
 
 @pytest.mark.parametrize("blank", SENT_BY_BROWSERS, ids=ascii)
-def test_a_cookie_whose_name_only_looks_like_ours_is_nobodys(app, blank):
+def test_a_cookie_with_a_similar_name_signs_nobody_in(app, blank):
     for planted in (f"a=b; {blank}{NAME}={token()}", f"a=b; {NAME}{blank}={token()}", f"a=b; {NAME}={blank}{token()}"):
         answer = ask(app, planted)
         assert (answer.status_code, answer.json()["error"]["code"]) == (401, "not_signed_in")
@@ -54,7 +54,7 @@ def test_a_cookie_whose_name_only_looks_like_ours_is_nobodys(app, blank):
 
 
 @pytest.mark.parametrize("other", PRODUCTS_OWN)
-def test_the_products_own_cookies_lock_neither_users_nor_the_operator_out(app, settings, other):
+def test_the_products_cookies_lock_out_neither_users_nor_operator(app, settings, other):
     session = new_session(settings, time.time())
 
     for cookie in ("{other}; {ours}", "{ours}; {other}", "{other};{ours};{other}", ";;\t{other}\t;\t{ours}\t;"):
@@ -66,14 +66,14 @@ def test_the_products_own_cookies_lock_neither_users_nor_the_operator_out(app, s
 
 
 @pytest.mark.parametrize("blank", SENT_BY_BROWSERS, ids=ascii)
-def test_a_cookie_whose_name_only_looks_like_the_operators_opens_nothing(app, settings, blank):
+def test_a_cookie_with_a_name_like_the_admins_opens_nothing(app, settings, blank):
     session = new_session(settings, time.time())
 
     assert admin(app, f"a=b; {blank}{ADMIN}={session}").status_code == 401
     assert admin(app, f"{ADMIN}={session}").status_code == 200
 
 
-def test_a_planted_cookie_neither_opens_the_operators_page_nor_shuts_it(app, settings):
+def test_a_planted_cookie_neither_opens_nor_blocks_the_admin_page(app, settings):
     session = new_session(settings, time.time())
     ended = new_session(settings, time.time() - 9 * 3600)
 
@@ -86,7 +86,7 @@ def test_a_planted_cookie_neither_opens_the_operators_page_nor_shuts_it(app, set
 
 
 @pytest.mark.parametrize("blank", NOT_BLANKS, ids=ascii)
-def test_no_other_blanks_than_space_and_tab_are_trimmed(blank):
+def test_only_spaces_and_tabs_are_trimmed(blank):
     for planted in (f"{blank}n=v", f"n{blank}=v", f"n={blank}v", f"n=v{blank}", f" {blank} n=v"):
         assert values_of("n", {"HTTP_COOKIE": f"a=b; {planted}; c=d"}) == ()
     assert values_of("n", {"HTTP_COOKIE": "a=b;\t n=v \t; c=d"}) == ("v",)
@@ -115,21 +115,21 @@ headers = st.one_of(st.binary(max_size=200), st.lists(pieces, max_size=40).map(b
 
 @given(headers)
 @example(b" \tn=v\t ;n=w;n=v; n = v; n=\xa0v; \x85n=v; n=; n")
-def test_any_bytes_are_read_as_the_reference_reads_them(header):
+def test_any_cookie_header_is_parsed_like_the_reference(header):
     assert values_of("n", {"HTTP_COOKIE": header.decode("latin-1")}) == reference(b"n", header)
 
 
 @given(st.text(max_size=50))
-def test_a_header_that_no_server_hands_over_is_read_too(text):
+def test_a_cookie_header_beyond_latin_1_is_parsed_too(text):
     assert all(value.isascii() for value in values_of("n", {"HTTP_COOKIE": f"n={text}; n=v"}))
 
 
-def test_without_a_cookie_there_is_no_value():
+def test_without_the_cookie_the_value_is_none():
     assert values_of("n", {}) == ()
 
 
 @pytest.mark.parametrize("piece", ["\\", '"', ";", "=", "n=", "n=v;", " ", 'n="\\', "n=a\\", "\xa0n=", f"{ADMIN}=x;"])
-def test_a_megabyte_is_read_in_linear_time(settings, piece):
+def test_a_megabyte_of_cookies_is_parsed_in_linear_time(settings, piece):
     environ = {"HTTP_COOKIE": f'n="{piece * (1_000_000 // len(piece))}"', "wsgi.url_scheme": "https"}
 
     began = time.thread_time()

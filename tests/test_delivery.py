@@ -72,7 +72,7 @@ def told(app):
 # What a host sees
 
 
-def test_a_host_is_told_of_a_purchase_and_of_its_end(app, shop):
+def test_a_host_is_notified_of_a_purchase_and_its_end(app, shop):
     heard = []
     app.billing.on("access_granted", heard.append)
 
@@ -98,7 +98,7 @@ def test_a_host_is_told_of_a_purchase_and_of_its_end(app, shop):
     assert revoked is not None
 
 
-def test_an_unknown_kind_is_refused_at_once_with_what_there_is(app):
+def test_an_unknown_kind_is_refused_at_once_with_the_known_ones(app):
     with pytest.raises(ValueError, match=r"no notice is called 'acces_granted'; there are payment_failed, .* and '\*'"):
         app.billing.on("acces_granted")(print)
     with pytest.raises(TypeError, match="int cannot be"):
@@ -106,7 +106,7 @@ def test_an_unknown_kind_is_refused_at_once_with_what_there_is(app):
     assert NoticeReceiver.select().count() == 0
 
 
-def test_what_no_function_asked_for_holds_up_nobody_and_a_star_hears_all(app):
+def test_unhandled_kinds_block_nobody_and_a_star_receives_all(app):
     heard, all_of_them = [], []
     app.billing.on("access_revoked", heard.append)
     write_notice(kind="access_granted")
@@ -121,7 +121,7 @@ def test_what_no_function_asked_for_holds_up_nobody_and_a_star_hears_all(app):
     assert sorted(row.outcome for row in NoticeDelivery.select()) == ["called", "called", "no callback"]
 
 
-def test_a_hook_that_raises_is_logged_with_its_traceback_and_called_again(app, told, caplog, clock):
+def test_a_callback_that_raises_is_logged_and_retried(app, told, caplog, clock):
     told.refuses = lambda _: ZeroDivisionError("of the host") if len(told.got) == 1 else None
     message = write_notice()
     deliverer = Deliverer(told, clock)
@@ -137,7 +137,7 @@ def test_a_hook_that_raises_is_logged_with_its_traceback_and_called_again(app, t
     assert (NoticeDelivery.get().attempts, NoticeDelivery.get().error, pending_notices()) == (2, None, 0)
 
 
-def test_hooks_run_outside_any_transaction_and_may_ask_and_write(app, shop):
+def test_callbacks_run_outside_transactions_and_may_read_and_write(app, shop):
     seen = []
 
     def hook(notice):
@@ -152,7 +152,7 @@ def test_hooks_run_outside_any_transaction_and_may_ask_and_write(app, shop):
     assert seen == [(False, "no_subscription")]
 
 
-def test_a_slow_hook_delays_neither_webhooks_nor_access_nor_other_users(config, shop):
+def test_a_slow_callback_delays_no_webhook_no_access_no_other_user(config, shop):
     let_go, heard = threading.Event(), []
 
     def hook(notice):
@@ -182,7 +182,7 @@ def test_a_slow_hook_delays_neither_webhooks_nor_access_nor_other_users(config, 
     assert [kind for user, kind in heard if user == "slow"] == ["access_granted", "access_revoked"]
 
 
-def test_more_slow_ones_than_there_is_room_for_wait_their_turn_and_are_all_told(app, monkeypatch):
+def test_slow_callbacks_beyond_the_pool_wait_and_all_are_called(app, monkeypatch):
     monkeypatch.setattr("corkage.notices.delivery.MOST_AT_ONCE", 2)
     let_go, begun = threading.Event(), []
 
@@ -202,7 +202,7 @@ def test_more_slow_ones_than_there_is_room_for_wait_their_turn_and_are_all_told(
     assert len(set(begun)) == 5
 
 
-def test_a_notice_that_is_being_told_and_is_resent_meanwhile_is_not_told_beside_itself(app):
+def test_a_notice_resent_during_its_delivery_is_not_sent_twice_at_once(app):
     let_go, begun = threading.Event(), []
 
     def hook(notice):
@@ -221,7 +221,7 @@ def test_a_notice_that_is_being_told_and_is_resent_meanwhile_is_not_told_beside_
     assert begun == [message]
 
 
-def test_a_slow_hook_keeps_its_claim_and_closing_does_not_wait_for_it(config, monkeypatch):
+def test_a_slow_callback_keeps_its_claim_and_does_not_delay_closing(config, monkeypatch):
     monkeypatch.setattr(outbox, "LEASE_SECONDS", 0.4)
     monkeypatch.setattr("corkage.notices.delivery.STOP_SECONDS", 0.2)
     let_go, begun = threading.Event(), []
@@ -252,7 +252,7 @@ def test_a_slow_hook_keeps_its_claim_and_closing_does_not_wait_for_it(config, mo
 # Order, failures, receivers
 
 
-def test_a_failing_notice_holds_back_its_users_later_ones_and_nobody_elses(told, clock):
+def test_a_failing_notice_holds_back_only_its_users_later_ones(told, clock):
     told.refuses = lambda notice: NotTaken("no") if notice.kind == "payment_failed" else None
     write_notice("ann", "payment_failed")
     write_notice("ann", "access_revoked")
@@ -264,7 +264,7 @@ def test_a_failing_notice_holds_back_its_users_later_ones_and_nobody_elses(told,
     assert pending_notices() == 2
 
 
-def test_two_receivers_do_not_wait_for_each_other_nor_hear_twice(told, clock):
+def test_two_receivers_neither_wait_for_each_other_nor_get_duplicates(told, clock):
     other = Told("other")
     told.refuses = lambda _: NotTaken("no") if len(told.got) < 3 else None
     message = write_notice()
@@ -278,7 +278,7 @@ def test_two_receivers_do_not_wait_for_each_other_nor_hear_twice(told, clock):
     assert pending_notices() == 0
 
 
-def test_pauses_grow_to_an_hour_and_never_end(told, clock):
+def test_backoff_grows_to_an_hour_and_retries_never_stop(told, clock):
     told.refuses = lambda _: NotTaken("no")
     write_notice()
     pauses = []
@@ -293,7 +293,7 @@ def test_pauses_grow_to_an_hour_and_never_end(told, clock):
     assert len(told.got) == 14
 
 
-def test_a_receiver_that_is_down_is_left_in_peace_as_a_whole_for_growing_pauses(told, clock):
+def test_delivery_to_a_receiver_that_is_down_backs_off_as_a_whole(told, clock):
     told.refuses = lambda _: NotTaken("no answer", is_down=True)
     for number in range(50):
         write_notice(f"user{number}")
@@ -311,7 +311,7 @@ def test_a_receiver_that_is_down_is_left_in_peace_as_a_whole_for_growing_pauses(
     assert deliverer.deliver_due() >= 44
 
 
-def test_as_long_as_the_receiver_says_nothing_is_told(told, clock):
+def test_nothing_is_sent_before_retry_after_has_passed(told, clock):
     told.refuses = lambda _: NotTaken("busy", is_down=True, retry_after_seconds=600) if len(told.got) < 2 else None
     write_notice("ann")
     write_notice("bob")
@@ -334,7 +334,7 @@ def test_two_processes_claim_each_notice_once(told, clock):
     assert outbox.claim_next("told", clock.now + outbox.LEASE_SECONDS) is not None
 
 
-def test_a_claim_that_another_won_is_passed_over(told, clock, monkeypatch):
+def test_a_notice_claimed_by_another_process_is_skipped(told, clock, monkeypatch):
     write_notice("ann")
     write_notice("bob")
     move, lost = outbox._move, []
@@ -352,7 +352,7 @@ def test_a_claim_that_another_won_is_passed_over(told, clock, monkeypatch):
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_whatever_fails_each_users_order_holds_and_all_is_told(app, data):
+def test_every_users_notices_arrive_in_order_whatever_fails(app, data):
     """Three users' notices, of which any try may fail, be down, or be taken and not be written down."""
     with storage.writing():
         for table in (NoticeDelivery, NoticeRow, NoticeReceiver):
@@ -380,7 +380,7 @@ def test_whatever_fails_each_users_order_holds_and_all_is_told(app, data):
     assert {user: list(dict.fromkeys(ids)) for user, ids in heard.items()} == wanted
 
 
-def test_what_is_told_in_threads_is_in_order_for_each_user_although_some_are_slow(app):
+def test_slow_callbacks_in_threads_keep_each_users_order(app):
     chance, heard = random.Random(7), defaultdict(list)
 
     def hook(notice):
@@ -399,7 +399,7 @@ def test_what_is_told_in_threads_is_in_order_for_each_user_although_some_are_slo
 # Who is owed what
 
 
-def test_without_a_receiver_nothing_is_owed_and_a_later_one_hears_only_what_is_new(app, clock):
+def test_a_new_receiver_gets_only_new_notices(app, clock):
     write_notice("ann")
     assert pending_notices() == 0
 
@@ -411,7 +411,7 @@ def test_without_a_receiver_nothing_is_owed_and_a_later_one_hears_only_what_is_n
     assert NoticeRow.select().count() == 2
 
 
-def test_a_receiver_that_is_away_is_owed_for_a_week_and_what_is_left_after_that_is_passed_over(told, clock):
+def test_an_absent_receiver_keeps_its_notices_for_a_week(told, clock):
     began = clock.now
     NoticeReceiver.update(seen_at=began).execute()
     write_notice("ann", at=began + 7 * DAY - 1)
@@ -428,7 +428,7 @@ def test_a_receiver_that_is_away_is_owed_for_a_week_and_what_is_left_after_that_
     assert pending_notices() == 1
 
 
-def test_the_thread_goes_on_saying_that_the_receiver_is_there(told, clock):
+def test_the_thread_keeps_the_receiver_registered(told, clock):
     thread = DeliveryThread(Deliverer(told, clock))
     thread._turn()
     clock.now += 3 * DAY
@@ -437,7 +437,7 @@ def test_the_thread_goes_on_saying_that_the_receiver_is_there(told, clock):
     assert NoticeReceiver.get().seen_at == clock.now
 
 
-def test_a_process_without_the_callbacks_leaves_them_to_the_one_that_has_them(config, corkage):
+def test_a_process_without_callbacks_leaves_them_to_the_host(config, corkage):
     heard = []
     with running(config) as app:
         app.billing.on("*", heard.append)
@@ -451,7 +451,7 @@ def test_a_process_without_the_callbacks_leaves_them_to_the_one_that_has_them(co
         until(lambda: heard)
 
 
-def test_inline_the_webhook_is_answered_200_whatever_the_hook_does(config, shop):
+def test_inline_a_webhook_gets_200_whatever_the_callback_does(config, shop):
     heard = []
 
     def hook(notice):
@@ -466,7 +466,7 @@ def test_inline_the_webhook_is_answered_200_whatever_the_hook_does(config, shop)
         assert pending_notices() == 1
 
 
-def test_after_functions_were_given_a_moment_passes_before_the_first_call(app, monkeypatch):
+def test_the_first_call_waits_a_moment_after_callbacks_are_registered(app, monkeypatch):
     monkeypatch.setattr("corkage.notices.callbacks.QUIET_SECONDS", 0.6)
     heard = []
     app.billing.on("access_granted", lambda _: heard.append(time.monotonic()))
@@ -479,7 +479,7 @@ def test_after_functions_were_given_a_moment_passes_before_the_first_call(app, m
     assert heard[0] - given >= 0.55
 
 
-def test_what_is_older_than_events_are_kept_is_forgotten_taken_or_not(told, caplog):
+def test_notices_older_than_the_retention_are_deleted(told, caplog):
     caplog.set_level(logging.INFO)
     now = time.time()
     old, taken = write_notice("ann", at=now - 91 * DAY), write_notice("bob", at=now - 90.1 * DAY)
@@ -495,7 +495,7 @@ def test_what_is_older_than_events_are_kept_is_forgotten_taken_or_not(told, capl
     assert old != taken
 
 
-def test_who_buys_before_the_first_full_sync_is_told_of(config, shop, simulator):
+def test_a_purchase_before_the_first_full_sync_is_notified(config, shop, simulator):
     with running(replace(config, poll_seconds=3600)) as app:
         heard = []
         app.billing.on("access_granted", lambda notice: heard.append(notice.user_id))
@@ -504,7 +504,7 @@ def test_who_buys_before_the_first_full_sync_is_told_of(config, shop, simulator)
         until(lambda: heard == ["ann"])
 
 
-def test_a_rebuilt_file_tells_nothing_of_an_old_and_a_new_customer_of_one_user(config, shop):
+def test_a_rebuilt_database_sends_nothing_for_a_users_two_customers(config, shop):
     shop.client.v1.subscriptions.cancel(shop.subscribe(shop.customer()))
     shop.subscribe(shop.customer())
     with running(replace(config, poll_seconds=3600)) as app:
@@ -513,7 +513,7 @@ def test_a_rebuilt_file_tells_nothing_of_an_old_and_a_new_customer_of_one_user(c
         assert NoticeRow.select().count() == 0
 
 
-def test_in_a_forked_child_the_callbacks_are_called_by_a_thread_of_its_own(app):
+def test_a_forked_child_calls_callbacks_from_its_own_thread(app):
     heard = []
     app.billing.on("*", heard.append)
     parents = app.billing.service.receivers._threads["callbacks"]
@@ -528,7 +528,7 @@ def test_in_a_forked_child_the_callbacks_are_called_by_a_thread_of_its_own(app):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("error", [SystemExit, asyncio.CancelledError])
-def test_a_hook_that_ends_its_thread_is_called_again(app, error):
+def test_a_callback_that_ends_its_thread_is_retried(app, error):
     heard = []
 
     def hook(notice):
@@ -543,7 +543,7 @@ def test_a_hook_that_ends_its_thread_is_called_again(app, error):
     until(lambda: pending_notices() == 0)
 
 
-def test_a_rebuilt_file_tells_nobody_of_what_was_there_before_and_of_all_that_comes_after(config, shop, simulator):
+def test_a_rebuilt_database_notifies_only_of_later_changes(config, shop, simulator):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
     with running(replace(config, poll_seconds=3600)) as app:

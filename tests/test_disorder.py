@@ -364,7 +364,7 @@ def _stripe_is_asked_once(monkeypatch):
 
 
 @pytest.mark.parametrize("machine", [Disorder, DisorderOfTwoCustomers], ids=["one customer", "two customers"])
-def test_the_replica_ends_equal_to_stripe_and_the_notices_to_what_was_true(machine):
+def test_replica_and_notices_end_equal_to_the_history_at_stripe(machine):
     stories = int(os.environ.get("CORKAGE_STORIES", "0"))
     run_state_machine_as_test(
         machine,

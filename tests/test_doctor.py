@@ -25,7 +25,7 @@ def converge(app, customer):
     app.billing.service.worker.converger.converge(customer, time.time())
 
 
-def test_when_all_is_well_nothing_is_told(corkage, app, shop):
+def test_doctor_finds_nothing_when_all_is_well(corkage, app, shop):
     customer = shop.customer()
     shop.subscribe(customer)
     shop.client.v1.subscriptions.cancel(shop.subscribe(customer))
@@ -36,7 +36,7 @@ def test_when_all_is_well_nothing_is_told(corkage, app, shop):
     assert (well.returncode, well.stdout) == (0, "all is well\n")
 
 
-def test_a_user_who_pays_twice_is_told_with_the_subscription_to_cancel(app, shop, simulator, caplog):
+def test_doctor_reports_a_user_paying_twice_and_what_to_cancel(app, shop, simulator, caplog):
     customer = shop.customer()
     old = shop.subscribe(customer)
     converge(app, customer)
@@ -59,7 +59,7 @@ def test_a_user_who_pays_twice_is_told_with_the_subscription_to_cancel(app, shop
     assert "pays twice" not in caplog.text
 
 
-def test_doubles_over_two_customers_of_a_user_are_seen_and_another_products_are_none(app, shop, simulator):
+def test_doctor_sees_doubles_over_two_customers_of_this_product_only(app, shop, simulator):
     first, second = shop.customer(), shop.customer()
     old = shop.subscribe(first)
     simulator.advance(60)
@@ -71,7 +71,7 @@ def test_doubles_over_two_customers_of_a_user_are_seen_and_another_products_are_
     assert [each.mend for each in examine(app) if "twice" in each.what] == [f"stripe subscriptions cancel {old}"]
 
 
-def test_an_unowned_customer_who_pays_for_a_plan_is_told_with_the_link_that_mends_it(app, shop, corkage):
+def test_doctor_reports_an_unowned_paying_customer_and_how_to_link_it(app, shop, corkage):
     customer = shop.customer(None)
     shop.subscribe(customer, user=None)
     converge(app, customer)
@@ -85,7 +85,7 @@ def test_an_unowned_customer_who_pays_for_a_plan_is_told_with_the_link_that_mend
     assert examine(app) == []
 
 
-def test_another_products_customers_are_counted_and_nothing_is_wrong_with_them(app, shop, corkage):
+def test_doctor_counts_another_products_customers_without_complaint(app, shop, corkage):
     customer = shop.customer(None)
     shop.subscribe(customer, price=shop.other_price, user=None)
     converge(app, customer)
@@ -97,7 +97,7 @@ def test_another_products_customers_are_counted_and_nothing_is_wrong_with_them(a
     assert told.stdout.endswith("all is well\n")
 
 
-def test_an_unowned_customer_whose_subscription_ended_is_not_told(app, shop):
+def test_doctor_ignores_an_unowned_customer_after_its_subscription(app, shop):
     customer = shop.customer(None)
     shop.client.v1.subscriptions.cancel(shop.subscribe(customer, user=None))
     converge(app, customer)
@@ -105,7 +105,7 @@ def test_an_unowned_customer_whose_subscription_ended_is_not_told(app, shop):
     assert examine(app) == []
 
 
-def test_a_price_of_no_plan_that_a_user_pays_for_is_told_once(app, shop):
+def test_doctor_reports_a_price_without_plan_once(app, shop):
     for user in ("ann", "bob"):
         customer = shop.customer(user)
         shop.subscribe(customer, price=shop.other_price, user=user)
@@ -125,14 +125,14 @@ def record(event_id, due_at, **fields):
 
 
 @pytest.mark.parametrize(("late", "mend"), [(300, []), (301, ["corkage work --once"])])
-def test_events_that_nobody_applies_are_told_after_five_minutes(app, late, mend):
+def test_doctor_reports_unapplied_events_after_five_minutes(app, late, mend):
     now = time.time()
     record("evt_1", now - late)
 
     assert [each.mend for each in examine(app, now)] == mend
 
 
-def test_events_that_fail_are_told_and_one_that_is_to_come_is_not(app):
+def test_doctor_reports_failing_events_and_not_future_ones(app):
     now = time.time()
     record("evt_fails", now - 9000, attempts=2, error="stripe_failed", next_attempt_at=now + 60)
     record("evt_fresh", now)
@@ -142,7 +142,7 @@ def test_events_that_fail_are_told_and_one_that_is_to_come_is_not(app):
     ]
 
 
-def test_a_user_whose_access_drifted_is_told_and_nothing_is_written(app, shop):
+def test_doctor_reports_drifted_access_and_writes_nothing(app, shop):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
     converge(app, customer)
@@ -157,7 +157,7 @@ def test_a_user_whose_access_drifted_is_told_and_nothing_is_written(app, shop):
     assert app.billing.access("ann").allowed
 
 
-def test_a_drift_that_does_not_touch_access_is_told(app, shop):
+def test_doctor_reports_drift_that_does_not_change_access(app, shop):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
     shop.client.v1.subscriptions.cancel(subscription)
@@ -168,7 +168,7 @@ def test_a_drift_that_does_not_touch_access_is_told(app, shop):
     assert [each.what.split(";")[0] for each in examine(app)] == ["1 subscriptions are not as Stripe has them"]
 
 
-def test_whose_event_is_pending_is_no_drift(app, shop):
+def test_a_user_with_a_pending_event_has_not_drifted(app, shop):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
     converge(app, customer)
@@ -178,7 +178,7 @@ def test_whose_event_is_pending_is_no_drift(app, shop):
     assert examine(app) == []
 
 
-def test_no_more_than_a_sample_is_asked_about(app, shop):
+def test_doctor_fetches_no_more_than_a_sample(app, shop):
     for user in ("ann", "bob", "eve"):
         customer = shop.customer(user)
         shop.subscribe(customer, user=user)
@@ -190,7 +190,7 @@ def test_no_more_than_a_sample_is_asked_about(app, shop):
     assert shop.calls() - calls == 2
 
 
-def test_without_stripe_what_the_file_knows_is_told_nevertheless(app, shop, corkage):
+def test_doctor_reports_what_the_database_knows_without_stripe(app, shop, corkage):
     customer = shop.customer()
     for _ in range(2):
         shop.subscribe(customer)
@@ -204,7 +204,7 @@ def test_without_stripe_what_the_file_knows_is_told_nevertheless(app, shop, cork
     assert "Traceback" not in told.stderr
 
 
-def test_a_customer_that_stripe_does_not_know_is_told(app, shop):
+def test_doctor_reports_a_customer_unknown_to_stripe(app, shop):
     customer = shop.customer()
     shop.subscribe(customer)
     converge(app, customer)
@@ -216,7 +216,7 @@ def test_a_customer_that_stripe_does_not_know_is_told(app, shop):
     assert finding.what.startswith(f"{customer} cannot be compared with Stripe: unknown_customer")
 
 
-def test_a_sample_larger_than_all_there_are_is_all_there_are(app, shop):
+def test_a_sample_beyond_the_number_of_users_fetches_everyone(app, shop):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
     converge(app, customer)
@@ -226,7 +226,7 @@ def test_a_sample_larger_than_all_there_are_is_all_there_are(app, shop):
     assert examine(app, sample=0) == []
 
 
-def test_who_pays_for_what_no_plan_names_is_told_apart_from_who_pays_for_a_plan(app, shop):
+def test_doctor_distinguishes_unowned_payers_with_and_without_a_plan(app, shop):
     ours, theirs, both = shop.customer(None), shop.customer(None), shop.customer(None)
     for customer, price in ((ours, None), (theirs, shop.other_price), (both, None), (both, shop.other_price)):
         shop.subscribe(customer, price=price, user=None)
@@ -241,7 +241,7 @@ def test_who_pays_for_what_no_plan_names_is_told_apart_from_who_pays_for_a_plan(
     ]
 
 
-def test_when_nobody_can_be_asked_that_is_told_beside_what_the_file_knows(app, shop, simulator):
+def test_doctor_reports_an_unreachable_stripe_beside_other_findings(app, shop, simulator):
     customer = shop.customer(None)
     shop.subscribe(customer, user=None)
     converge(app, customer)

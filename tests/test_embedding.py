@@ -34,7 +34,7 @@ def host(config, shop):
     billing.close()
 
 
-def test_the_routes_stand_under_the_prefix_and_the_hosts_own_stay(host):
+def test_the_routes_are_below_the_prefix_and_the_hosts_own_stay(host):
     url, _ = host
 
     assert requests.get(f"{url}/webhook", timeout=30).text == "the host's own"
@@ -46,7 +46,7 @@ def test_the_routes_stand_under_the_prefix_and_the_hosts_own_stay(host):
     assert requests.get(f"{url}/pay/billing/access", timeout=30).json()["error"]["code"] == "not_signed_in"
 
 
-def test_checkout_leads_back_to_where_it_is_mounted(host, shop):
+def test_checkout_returns_to_the_mounted_path(host, shop):
     url, billing = host
     headers = {"X-User": "ann", "Sec-Fetch-Site": "same-origin", "Accept": "text/html"}
 
@@ -60,7 +60,7 @@ def test_checkout_leads_back_to_where_it_is_mounted(host, shop):
     assert billing.access("ann").allowed
 
 
-def test_python_may_ask_for_the_addresses_itself(host, shop):
+def test_a_host_can_get_the_urls_in_python(host, shop):
     _, billing = host
 
     with pytest.raises(NotConfigured, match="BILLING_URL"):

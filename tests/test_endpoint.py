@@ -98,7 +98,7 @@ def test_a_purchase_is_posted_signed_with_what_changed(told, shop, product):
     assert pending_notices() == 0
 
 
-def test_what_was_changed_on_the_way_or_signed_with_another_secret_does_not_verify(told, product):
+def test_a_changed_or_otherwise_signed_notice_does_not_verify(told, product):
     write_notice()
     deliver(told)
     (_, said, environ) = product.posts[0]
@@ -111,14 +111,14 @@ def test_what_was_changed_on_the_way_or_signed_with_another_secret_does_not_veri
 
 
 @pytest.mark.parametrize("known", [SECRET, NEXT_SECRET])
-def test_while_a_secret_is_rotated_both_verify(config, product, known):
+def test_during_rotation_both_secrets_verify(config, product, known):
     product.secret = known
     with running(replace(config, notify_url=product.url, notify_secrets=(SECRET, NEXT_SECRET))) as app:
         write_notice()
         assert deliver(app) == 1
 
 
-def test_any_2xx_takes_it_and_all_else_is_tried_again_with_the_same_id(told, product):
+def test_any_2xx_accepts_and_all_else_is_retried_with_the_same_id(told, product):
     refusals = ["500 Sorry", "404 Not Found", "400 Bad Request", "302 Found", "408 Request Timeout"]
     product.answers = [*refusals, "202 Accepted"]
     product.headers = {"Location": "/elsewhere"}
@@ -136,7 +136,7 @@ def test_any_2xx_takes_it_and_all_else_is_tried_again_with_the_same_id(told, pro
     assert {environ["PATH_INFO"] for _, _, environ in product.posts} == {"/hook"}
 
 
-def test_gone_and_retry_after_are_heeded_for_an_hour_at_most(told, product, caplog):
+def test_gone_and_retry_after_are_honored_for_an_hour_at_most(told, product, caplog):
     date = format_datetime(datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=300))
     cases = [("429 Slow", "120", 120), ("503 Later", date, 300), ("503 Later", "soon", 5), ("503 Later", "99999", 3600)]
     no_zone_is_so_far = "Mon, 01 Jan 2024 00:00:00 +99999999999999"
@@ -152,7 +152,7 @@ def test_gone_and_retry_after_are_heeded_for_an_hour_at_most(told, product, capl
     assert pending_notices() == 8
 
 
-def test_what_is_refused_for_one_notice_alone_waits_as_long_as_the_answer_says(told, product):
+def test_a_notice_refused_alone_waits_for_its_retry_after(told, product):
     product.answers, product.headers = ["409 Not Yet"], {"Retry-After": "900"}
     write_notice("ann")
     write_notice("bob")
@@ -163,9 +163,7 @@ def test_what_is_refused_for_one_notice_alone_waits_as_long_as_the_answer_says(t
     assert NoticeDelivery.get(NoticeDelivery.delivered_at.is_null()).next_attempt_at > time.time() + 890
 
 
-def test_an_endpoint_that_is_not_there_or_hangs_is_told_later_and_nothing_secret_is_logged(
-    config, product, monkeypatch, caplog
-):
+def test_an_absent_or_hanging_endpoint_is_retried_and_no_secret_logged(config, product, monkeypatch, caplog):
     caplog.set_level(logging.DEBUG)
     monkeypatch.setattr("corkage.notices.webhook.TIMEOUT_SECONDS", (0.3, 0.3))
     product.hangs = 1
@@ -183,7 +181,7 @@ def test_an_endpoint_that_is_not_there_or_hangs_is_told_later_and_nothing_secret
     assert "Connection refused" in "".join(ours)
 
 
-def test_a_netrc_of_the_operators_is_not_sent(told, product, tmp_path, monkeypatch):
+def test_the_operators_netrc_is_not_sent(told, product, tmp_path, monkeypatch):
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password secret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
     write_notice()
@@ -236,7 +234,7 @@ def working(setting, folder, *arguments):
             process.kill()
 
 
-def test_killed_between_commit_and_delivery_it_is_told_after_restart(setting, tmp_path, product, told):
+def test_a_notice_stored_before_a_kill_is_sent_after_restart(setting, tmp_path, product, told):
     """The notice is on disk, and the process ends by SIGKILL before anybody was told."""
     code = "import os, rows; from corkage import Billing, Config; b = Billing(Config.from_env()); "
     code += "rows.write_notice('bob'); os.kill(os.getpid(), 9)"
@@ -252,7 +250,7 @@ def test_killed_between_commit_and_delivery_it_is_told_after_restart(setting, tm
     assert pending_notices() == 0
 
 
-def test_killed_between_delivery_and_its_record_the_same_id_comes_again(setting, tmp_path, product, told):
+def test_a_notice_sent_before_a_kill_is_sent_again_with_the_same_id(setting, tmp_path, product, told):
     product.hangs = 1
     message = write_notice()
     with working(setting, tmp_path) as killed:
@@ -267,7 +265,7 @@ def test_killed_between_delivery_and_its_record_the_same_id_comes_again(setting,
     assert product.ids == [message, message]
 
 
-def test_two_workers_tell_each_notice_once(setting, tmp_path, product, told):
+def test_two_workers_send_each_notice_once(setting, tmp_path, product, told):
     wanted = [write_notice(f"user{number % 4}") for number in range(24)]
     with working(setting, tmp_path), working(setting, tmp_path):
         until(lambda: pending_notices() == 0)
@@ -289,7 +287,7 @@ def heard_by(host, options):
             process.kill()
 
 
-def test_a_host_that_is_killed_within_a_hook_hears_the_same_id_after_restart(setting, tmp_path, told):
+def test_a_host_killed_in_a_callback_gets_the_same_id_after_restart(setting, tmp_path, told):
     host = [sys.executable, str(HERE / "support/host_that_listens.py")]
     options = {"cwd": tmp_path, "env": setting | {"BILLING_WORKER": "off"}, "stdout": subprocess.PIPE, "text": True}
     with heard_by([*host, "100"], options) as first:
@@ -331,14 +329,14 @@ def read(tmp_path, url=None, secret=None):
         "http://app.internal/x",
     ],
 )
-def test_https_anywhere_and_http_nearby_is_taken(tmp_path, url):
+def test_https_anywhere_and_http_on_private_networks_is_accepted(tmp_path, url):
     config = read(tmp_path, url, f"{SECRET}, {NEXT_SECRET}")
 
     assert (config.notify_url, config.notify_secrets) == (url, (SECRET, NEXT_SECRET))
 
 
 @pytest.mark.parametrize("url", ["http://app.example.com/x", "http://8.8.8.8/x", "ftp://app/x", "https://me:pw@app/x"])
-def test_what_says_aloud_who_pays_is_refused_without_showing_what_is_secret(tmp_path, url):
+def test_an_unencrypted_notify_url_is_refused_without_showing_secrets(tmp_path, url):
     with pytest.raises(ConfigError, match="BILLING_NOTIFY_URL") as refused:
         read(tmp_path, url, SECRET)
 
@@ -355,13 +353,13 @@ def test_notices_are_never_posted_unsigned_or_with_a_weak_secret(tmp_path, secre
     assert not secret or len(secret) < 12 or secret not in str(refused.value)
 
 
-def test_nor_are_they_when_the_configuration_was_made_by_hand(config):
+def test_a_config_made_by_hand_cannot_send_unsigned_notices(config):
     with pytest.raises(ConfigError, match="BILLING_NOTIFY_SECRET"):
         Billing(replace(config, notify_url="https://app.example.com"))
     Billing(config).close()
 
 
-def test_without_the_address_none_of_the_libraries_is_loaded():
+def test_without_notify_url_its_libraries_are_not_loaded():
     names = ("stripe", "requests", "standardwebhooks")
     code = f"import sys, corkage; print([name for name in {names} if name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

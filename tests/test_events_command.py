@@ -27,7 +27,7 @@ def row(event_id):
     return StripeEvent.get_by_id(event_id)
 
 
-def test_events_are_listed_by_state_with_what_fails_first_and_why(corkage, app):
+def test_events_are_listed_by_state_failing_ones_first_with_reason(corkage, app):
     now = time.time()
     record("evt_waits", "cus_1", received_at=now - 7200)
     failed = {"attempts": 3, "error": "stripe_failed: HTTP 500", "next_attempt_at": now + 3.5 * 3600}
@@ -43,7 +43,7 @@ def test_events_are_listed_by_state_with_what_fails_first_and_why(corkage, app):
     ]
 
 
-def test_one_state_is_listed_alone_and_cut_at_the_limit(corkage, app):
+def test_one_state_can_be_listed_alone_up_to_the_limit(corkage, app):
     now = time.time()
     for number in range(3):
         record(f"evt_{number}", "cus_1", applied_at=now + number, outcome="converged")
@@ -57,7 +57,7 @@ def test_one_state_is_listed_alone_and_cut_at_the_limit(corkage, app):
     assert none == "no failing events\n"
 
 
-def test_a_lost_event_is_recorded_and_applied_by_its_id(corkage, app, shop):
+def test_a_lost_event_is_fetched_by_its_id_and_applied(corkage, app, shop):
     shop.subscribe(shop.customer())
     lost = shop.event("customer.subscription.created").id
 
@@ -69,7 +69,7 @@ def test_a_lost_event_is_recorded_and_applied_by_its_id(corkage, app, shop):
     assert app.billing.access("ann").allowed
 
 
-def test_an_event_that_was_applied_is_converged_again(corkage, app, shop):
+def test_replaying_an_applied_event_converges_again(corkage, app, shop):
     subscription = shop.subscribe(shop.customer())
     event = shop.event("customer.subscription.created")
     app.deliver(event)
@@ -83,7 +83,7 @@ def test_an_event_that_was_applied_is_converged_again(corkage, app, shop):
     assert (StripeEvent.select().count(), row(event.id).source) == (1, "webhook")
 
 
-def test_an_event_that_stripe_no_longer_keeps_is_replayed_from_the_file(corkage, app, shop):
+def test_an_event_gone_at_stripe_is_replayed_from_the_database(corkage, app, shop):
     customer = shop.customer()
     shop.subscribe(customer)
     record("evt_of_long_ago", customer, applied_at=time.time(), outcome="converged")
@@ -92,7 +92,7 @@ def test_an_event_that_stripe_no_longer_keeps_is_replayed_from_the_file(corkage,
     assert app.billing.access("ann").allowed
 
 
-def test_what_cannot_be_replayed_is_said_and_leaves_no_row(corkage, app, shop):
+def test_an_event_that_cannot_be_replayed_is_an_error_and_leaves_no_row(corkage, app, shop):
     shop.customer()
     unwanted = shop.event("customer.created").id
 
@@ -104,7 +104,7 @@ def test_what_cannot_be_replayed_is_said_and_leaves_no_row(corkage, app, shop):
     assert StripeEvent.select().count() == 0
 
 
-def test_a_replay_that_fails_stays_pending_and_says_why(corkage, app):
+def test_a_failed_replay_stays_pending_and_says_why(corkage, app):
     record("evt_of_nobody", "cus_nobody")
 
     replayed = corkage("events", "replay", "evt_of_nobody")
@@ -115,7 +115,7 @@ def test_a_replay_that_fails_stays_pending_and_says_why(corkage, app):
     assert (row("evt_of_nobody").applied_at, row("evt_of_nobody").attempts) == (None, 1)
 
 
-def test_all_that_failed_is_replayed_before_its_pause_is_over(corkage, app, shop):
+def test_all_failed_events_are_replayed_before_their_backoff_ends(corkage, app, shop):
     customer = shop.customer()
     shop.subscribe(customer)
     later = time.time() + 3000
@@ -132,7 +132,7 @@ def test_all_that_failed_is_replayed_before_its_pause_is_over(corkage, app, shop
     assert corkage("events", "replay", "--failed").stdout == "there is nothing to replay\n"
 
 
-def test_all_since_a_time_is_replayed_each_customer_once(corkage, app, shop, simulator):
+def test_replaying_since_a_time_converges_each_customer_once(corkage, app, shop, simulator):
     shop.subscribe(shop.customer())
     simulator.advance(2 * DAY)
     shop.subscribe(shop.customer("bob"), user="bob")
@@ -151,12 +151,12 @@ def simulator_time(simulator, seconds):
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(simulator.world.now + seconds))
 
 
-def test_what_is_older_than_stripe_tells_is_pointed_at_sync(corkage, app):
+def test_replaying_beyond_stripes_retention_points_to_sync(corkage, app):
     assert "corkage sync" in corkage("events", "replay", "--since", "31d").stderr
     assert corkage("events", "replay", "--since", "29d").stderr == ""
 
 
-def test_a_customer_that_fails_is_tried_once_for_all_its_events_which_wait_since_they_came(corkage, app):
+def test_a_failing_customer_is_tried_once_for_all_its_events(corkage, app):
     came = time.time() - 7200.5
     for event_id in ("evt_1", "evt_2"):
         record(event_id, "cus_nobody", received_at=came, attempts=4, error="stripe_failed: HTTP 500")
@@ -168,7 +168,7 @@ def test_a_customer_that_fails_is_tried_once_for_all_its_events_which_wait_since
     assert [(row(id_).attempts, row(id_).received_at) for id_ in ("evt_1", "evt_2")] == [(1, came)] * 2
 
 
-def test_a_time_that_is_none_is_refused_with_an_example(corkage):
+def test_an_invalid_time_is_refused_with_an_example(corkage):
     refused = corkage("events", "replay", "--since", "yesterday")
 
     assert refused.returncode == 2
@@ -198,7 +198,7 @@ def test_a_poisoned_event_never_blocks_others(app, shop):
     assert row("evt_2_poisoned").error == "bug: ZeroDivisionError"
 
 
-def test_the_pauses_grow_to_an_hour_with_jitter_and_never_end(app, shop):
+def test_event_backoff_grows_to_an_hour_with_jitter_and_never_stops(app, shop):
     record("evt_1", "cus_1")
     pauses = []
     for _ in range(20):
@@ -211,7 +211,7 @@ def test_the_pauses_grow_to_an_hour_with_jitter_and_never_end(app, shop):
 
 
 @pytest.mark.parametrize("keep_days", [31, 90])
-def test_events_are_kept_as_long_as_is_set_and_no_longer(config, keep_days):
+def test_events_are_kept_exactly_as_long_as_configured(config, keep_days):
     with running(replace(config, keep_events_days=keep_days)) as app:
         now = time.time()
         cut = now - keep_days * DAY
@@ -224,7 +224,7 @@ def test_events_are_kept_as_long_as_is_set_and_no_longer(config, keep_days):
         assert {each.id for each in StripeEvent.select()} == {"evt_on_the_day", "evt_pending"}
 
 
-def test_pruning_has_its_turn_once_a_day_for_all_processes_together(app):
+def test_pruning_runs_once_a_day_across_all_processes(app):
     now = time.time()
     app.work(now)
     record("evt_old", "cus_1", applied_at=now - 91 * DAY)
@@ -235,7 +235,7 @@ def test_pruning_has_its_turn_once_a_day_for_all_processes_together(app):
     assert StripeEvent.select().count() == 0
 
 
-def test_pruning_lets_others_write_in_between(app, config, monkeypatch):
+def test_other_writers_get_in_between_pruning_batches(app, config, monkeypatch):
     monkeypatch.setattr(jobs, "BATCH", 2)
     now, left = time.time(), []
     for number in range(5):
@@ -256,7 +256,7 @@ def test_pruning_lets_others_write_in_between(app, config, monkeypatch):
     assert StripeEvent.select().count() == 0
 
 
-def test_an_event_that_is_reopened_while_it_is_pruned_stays(app, monkeypatch):
+def test_an_event_reopened_during_pruning_is_kept(app, monkeypatch):
     now = time.time()
     record("evt_1", "cus_1", applied_at=now - 91 * DAY)
     column = storage.column
@@ -272,7 +272,7 @@ def test_an_event_that_is_reopened_while_it_is_pruned_stays(app, monkeypatch):
     assert row("evt_1").applied_at is None
 
 
-def test_a_replay_that_is_cut_is_resumed_by_the_worker(app, shop):
+def test_a_replay_that_is_killed_is_finished_by_the_worker(app, shop):
     shop.subscribe(shop.customer())
     worker, now = app.billing.service.worker, time.time()
     events = since(worker.gateway, now - 60, livemode=False)
@@ -291,7 +291,7 @@ def test_a_replay_that_is_cut_is_resumed_by_the_worker(app, shop):
     assert app.billing.access("ann").allowed
 
 
-def test_an_event_is_found_at_stripe_or_in_the_file_or_nowhere(app, shop):
+def test_an_event_is_found_at_stripe_or_in_the_database_or_nowhere(app, shop):
     subscription = shop.subscribe(shop.customer())
     told = shop.event("customer.subscription.created")
     record("evt_of_long_ago", "cus_1", received_at=1_700_000_000)
@@ -306,14 +306,14 @@ def test_an_event_is_found_at_stripe_or_in_the_file_or_nowhere(app, shop):
     assert find(gateway, "evt_typo") is None
 
 
-def test_an_event_is_not_taken_from_the_file_while_stripe_does_not_answer(app):
+def test_an_outage_of_stripe_does_not_replay_from_the_database(app):
     record("evt_1", "cus_1")
 
     with pytest.raises(StripeUnavailable):
         find(Gateway("sk_test_x", "http://127.0.0.1:1", retries=0), "evt_1")
 
 
-def test_only_what_was_tried_in_vain_is_failing(app):
+def test_only_events_that_were_tried_count_as_failing(app):
     record("evt_failed", "cus_1", attempts=1)
     record("evt_waits", "cus_1")
     record("evt_applied_at_last", "cus_1", attempts=3, applied_at=1.0)
@@ -322,7 +322,7 @@ def test_only_what_was_tried_in_vain_is_failing(app):
 
 
 @pytest.mark.parametrize("change", [{"livemode": True}, {"account": "acct_other"}, {"type": "charge.succeeded"}])
-def test_what_is_not_of_this_account_and_mode_or_says_nothing_does_not_count(change):
+def test_events_of_another_account_or_mode_do_not_count(change):
     event = events.EventRef("evt_1", "invoice.paid", 1, False, None, "cus_1", None)
 
     assert counts(event, livemode=False)

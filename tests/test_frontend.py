@@ -122,7 +122,7 @@ def buy(page):
 
 
 @pytest.mark.parametrize("way", ["cookie", "token"])
-def test_a_visitor_buys_and_manages_with_the_component_from_another_origin(product, page, tools, tmp_path, way):
+def test_the_component_sells_and_manages_from_another_origin(product, page, tools, tmp_path, way):
     host = {"cookie": "127.0.0.1", "token": "localhost"}[way]
     props = {"billingUrl": product.billing_url, "plans": PLANS, "signInUrl": "/sign-in"}
     product.script = bundle(tools, tmp_path, props | ({"tokenUrl": "/token"} if way == "token" else {}))
@@ -149,7 +149,7 @@ def test_a_visitor_buys_and_manages_with_the_component_from_another_origin(produ
     assert User.select().count() == 1
 
 
-def test_what_went_wrong_is_said_and_may_be_tried_again(product, page, tools, tmp_path):
+def test_an_error_is_shown_and_the_click_can_be_repeated(product, page, tools, tmp_path):
     gold = PLANS[0] | {"offers": [{"plan": "gold", "label": "$99 a month"}]}
     product.script = bundle(tools, tmp_path, {"billingUrl": product.billing_url, "plans": [gold]})
     page.goto(f"http://127.0.0.1:{product.port}/sign-in")
@@ -160,7 +160,7 @@ def test_what_went_wrong_is_said_and_may_be_tried_again(product, page, tools, tm
     expect(page.get_by_role("button", name="$99 a month")).to_be_enabled(timeout=30_000)
 
 
-def test_a_page_is_told_when_to_try_again(product, page):
+def test_a_page_can_read_retry_after(product, page):
     page.goto(f"http://127.0.0.1:{product.port}/sign-in")
     recipe = (DOCS / "react/billing.js").read_text().replace("export ", "")
     for _ in range(product.billing.service.stripe_slots):
@@ -174,7 +174,7 @@ def test_a_page_is_told_when_to_try_again(product, page):
     assert refused == [503, "busy", 2, "Many people are paying at the moment. Please try again shortly."]
 
 
-def test_a_strangers_page_can_neither_read_nor_buy_though_the_cookie_comes_along(product, page):
+def test_a_foreign_page_with_the_cookie_can_neither_read_nor_buy(product, page):
     """On the same host, so the browser sends the cookie: SameSite alone is no fence between ports or subdomains."""
     page.goto(f"http://127.0.0.1:{product.port}/sign-in")
     stranger = bottle.Bottle()
@@ -192,7 +192,7 @@ def test_a_strangers_page_can_neither_read_nor_buy_though_the_cookie_comes_along
     assert User.select().count() == CheckoutAttempt.select().count() == 0
 
 
-def test_the_document_shows_the_file_that_is_to_be_copied():
+def test_the_document_shows_the_component_exactly():
     shown = (DOCS / "frontend.md").read_text().split("<!-- fetch -->\n```js\n")[1].split("```\n")[0]
 
     assert shown == (DOCS / "react/billing.js").read_text()

@@ -74,7 +74,7 @@ def is_refused(problems, name, value):
     return problem.startswith(f"{name}: wanted ") and (len(secret) < 8 or secret not in problem)
 
 
-def test_what_is_printed_anywhere_is_collected():
+def test_every_secret_printed_in_the_repository_is_found():
     found = published()
 
     assert {"whsec_simulated", "only-for-trying-things-out-beside-the-simulator", "whsec_bench"} <= set(found)
@@ -83,7 +83,7 @@ def test_what_is_printed_anywhere_is_collected():
 
 @pytest.mark.parametrize("value", published())
 @pytest.mark.parametrize("name", SETTINGS)
-def test_a_secret_that_is_printed_in_this_repository_is_refused_beside_a_live_key(read, name, value):
+def test_a_published_secret_is_refused_with_a_live_key(read, name, value):
     assert is_refused(read(name, value), name, value)
 
 
@@ -104,7 +104,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "value"), CASES)
-def test_a_secret_that_can_be_guessed_is_refused_beside_a_live_key_alone(read, name, value):
+def test_a_guessable_secret_is_refused_only_with_a_live_key(read, name, value):
     problems = read(name, value)
 
     assert is_refused(problems, name, value)
@@ -121,7 +121,7 @@ def test_one_guessable_secret_among_several_is_refused(read, name):
     assert is_refused(read(name, f"{good},{bad}"), name, bad)
 
 
-def test_each_refusal_says_what_makes_a_new_one_and_that_works(read):
+def test_every_refusal_names_a_working_command_for_a_new_secret(read):
     for name, value in (*fitting("x" * 32)[:2], ("BILLING_NOTIFY_SECRET", in_base64(bytes(32)))):
         (problem,) = read(name, value)
         command = re.search(r'python -c "(.+?)" makes one', problem)[1]
@@ -131,7 +131,7 @@ def test_each_refusal_says_what_makes_a_new_one_and_that_works(read):
     assert "Dashboard" in problem
 
 
-def test_secrets_made_at_random_pass():
+def test_random_secrets_pass():
     chance = random.Random(7)
     for _ in range(2000):
         texts = [
@@ -144,5 +144,5 @@ def test_secrets_made_at_random_pass():
         assert not [text for text in texts if is_guessable(text)]
 
 
-def test_a_config_made_by_hand_is_taken_as_it_is(config):
+def test_a_config_made_by_hand_is_not_checked(config):
     assert Config(stripe_secret_key=LIVE, frontend_urls=(), plans=(), webhook_secrets=("whsec_simulated",)).livemode

@@ -54,7 +54,7 @@ def deliver(app, simulator, kind, object_id):
     assert app.deliver(body).status_code == 200
 
 
-def test_a_customer_whose_call_hangs_holds_up_nobody_else(app, shop, simulator, hang):
+def test_a_hanging_call_for_one_customer_delays_no_other(app, shop, simulator, hang):
     stuck = shop.customer("bob")
     hang(f"/v1/customers/{stuck}")
     deliver(app, simulator, "customer.subscription.created", shop.subscribe(stuck, user="bob"))
@@ -72,7 +72,7 @@ def test_a_customer_whose_call_hangs_holds_up_nobody_else(app, shop, simulator, 
 
 
 @pytest.mark.parametrize(("path", "key"), [("/v1/prices", "catalogue"), ("/v1/events", "poll")])
-def test_prices_and_polls_that_hang_hold_up_no_customer(app, shop, simulator, hang, path, key):
+def test_hanging_prices_and_polls_delay_no_customer(app, shop, simulator, hang, path, key):
     hang(path)
     deliver(app, simulator, "product.created", shop.client.v1.products.create(params={"name": "Another"}).id)
     until(lambda: is_running(app, key))
@@ -85,7 +85,7 @@ def test_prices_and_polls_that_hang_hold_up_no_customer(app, shop, simulator, ha
     until(lambda: StripeEvent.get(StripeEvent.type == "product.created").applied_at)
 
 
-def test_thin_events_of_two_subscriptions_that_hang_hold_up_no_customer(config, shop, simulator, hang):
+def test_hanging_thin_events_of_two_subscriptions_delay_no_customer(config, shop, simulator, hang):
     with running(replace(config, worker="thread")) as app:  # a poll would find the snapshot events first
         hang("/v1/subscriptions/")
         stuck = []
@@ -102,7 +102,7 @@ def test_thin_events_of_two_subscriptions_that_hang_hold_up_no_customer(config, 
         until(lambda: app.billing.access("bob").allowed and app.billing.access("eve").allowed)
 
 
-def test_what_hangs_is_not_asked_again_meanwhile(app, monkeypatch):
+def test_a_hanging_call_is_not_repeated_meanwhile(app, monkeypatch):
     asked, released = [], SimpleNamespace(is_set=False)
 
     def hang(*_):

@@ -76,7 +76,7 @@ def browser(request, environ, tmp_path, simulator):
         yield Browser(url)
 
 
-def test_a_host_sells_lets_in_shows_out_and_lets_in_again(browser, shop, simulator):
+def test_a_host_sells_gives_access_ends_it_and_gives_it_again(browser, shop, simulator):
     assert browser.may_export() == 401
     assert browser.get("/billing/access").status_code == 401
     browser.sign_in("ann")
@@ -115,7 +115,7 @@ def test_a_host_sells_lets_in_shows_out_and_lets_in_again(browser, shop, simulat
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
-def test_every_example_is_short_tried_and_found(path):
+def test_every_example_is_short_tested_and_documented(path):
     lines = [line.strip() for line in path.read_text().splitlines()]
     code = [line for line in lines if line and not line.startswith(("#", '"""'))]
 

@@ -39,14 +39,14 @@ def test_a_token_names_the_user():
     assert ask(f"bEaReR   {minted}") == Identity("ann", "ann@example.com", "Ann")
 
 
-def test_an_older_secret_still_counts_and_a_foreign_one_does_not():
+def test_an_older_secret_still_verifies_and_a_foreign_one_does_not():
     assert ask(f"Bearer {token(secret=OLD_SECRET)}") == Identity("ann")
     with pytest.raises(InvalidToken):
         ask(f"Bearer {token(secret='a-foreign-secret-of-thirty-two-bytes')}")
 
 
 @pytest.mark.parametrize("now", [NOW + 599, NOW + 600 - 86_400])
-def test_a_token_within_its_times_passes(now):
+def test_a_token_within_its_lifetime_passes(now):
     assert ask(f"Bearer {token()}", now=now)
 
 
@@ -102,7 +102,7 @@ def test_a_user_id_of_200_characters_passes():
     assert ask(f"Bearer {token(sub='x' * 200)}") == Identity("x" * 200)
 
 
-def test_an_audience_list_that_holds_ours_passes():
+def test_an_audience_list_with_ours_passes():
     assert ask(f"Bearer {token(aud=['other', 'corkage'])}") == Identity("ann")
 
 
@@ -127,30 +127,30 @@ def unsigned(header):
         token() + "x",
     ],
 )
-def test_a_forged_token_is_refused_and_not_repeated_in_the_log(forged):
+def test_a_forged_token_is_refused_and_not_logged(forged):
     with pytest.raises(InvalidToken) as refused:
         ask(f"Bearer {forged}")
     assert forged not in str(refused.value)
 
 
 @pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer ", "Basic YTpi", "Token x"])
-def test_no_token_is_nobody(authorization):
+def test_without_a_token_nobody_is_signed_in(authorization):
     assert ask(authorization) is None
 
 
-def test_the_cookie_counts_and_its_plain_name_only_on_plain_http():
+def test_the_cookie_signs_in_under_its_plain_name_only_on_plain_http():
     assert ask(cookie=f"a=b; __Host-corkage={token()}; c=d") == Identity("ann")
     assert ask(cookie=f"corkage={token()}", scheme="http") == Identity("ann")
     assert ask(cookie=f"corkage={token()}", scheme="https") is None
     assert ask(cookie=f'odd[name]="; x y"; __Host-corkage={token()}') == Identity("ann")
 
 
-def test_a_token_that_begins_now_passes():
+def test_a_token_valid_from_now_passes():
     assert ask(f"Bearer {token(nbf=NOW, iat=NOW)}") == Identity("ann")
 
 
 @pytest.mark.parametrize("scheme", ["https", "wss", ""])
-def test_the_plain_cookie_counts_on_plain_http_and_nowhere_else(scheme):
+def test_the_plain_cookie_signs_in_only_on_plain_http(scheme):
     assert ask(cookie=f"corkage={token()}", scheme=scheme) is None
 
 
@@ -162,7 +162,7 @@ def test_the_plain_cookie_counts_on_plain_http_and_nowhere_else(scheme):
         (("http://localhost:3000", "https://app.example.com"), None),
     ],
 )
-def test_behind_a_proxy_that_ends_tls_the_plain_cookie_is_nobody(config, frontend_urls, user):
+def test_behind_a_tls_proxy_the_plain_cookie_signs_nobody_in(config, frontend_urls, user):
     minted = mint_token(AUTH_SECRET, "ann", now=time.time())
     authenticate = authenticator(replace(config, frontend_urls=frontend_urls), None)
 
@@ -171,7 +171,7 @@ def test_behind_a_proxy_that_ends_tls_the_plain_cookie_is_nobody(config, fronten
 
 
 @pytest.mark.parametrize("name", ["__Host-corkage", "corkage"])
-def test_two_different_cookies_of_one_name_are_refused_whichever_comes_first(name):
+def test_two_different_cookies_of_one_name_are_refused_in_any_order(name):
     mine, planted = token(), token(sub="mallory")
 
     for first, second in ((mine, planted), (planted, mine)):
@@ -184,7 +184,7 @@ def test_the_host_cookie_wins_over_the_plain_one():
     assert ask(cookie=f"corkage={token(sub='bob')}; __Host-corkage={token()}", scheme="http") == Identity("ann")
 
 
-def test_what_a_stranger_wrote_into_a_tokens_header_stays_out_of_the_log():
+def test_the_header_of_a_forged_token_is_not_logged():
     forged = jwt.encode(CLAIMS, AUTH_SECRET, "HS256", headers={"crit": ["planted\nline"], "planted\nline": 1})
 
     with pytest.raises(InvalidToken) as refused:
@@ -192,12 +192,12 @@ def test_what_a_stranger_wrote_into_a_tokens_header_stays_out_of_the_log():
     assert "planted" not in str(refused.value)
 
 
-def test_a_bad_header_is_refused_though_the_cookie_is_good():
+def test_a_bad_header_is_refused_even_with_a_good_cookie():
     with pytest.raises(InvalidToken):
         ask("Bearer x.y.z", cookie=f"__Host-corkage={token()}")
 
 
-def test_no_token_is_minted_for_what_is_no_user_id():
+def test_no_token_is_minted_for_an_invalid_user_id():
     with pytest.raises(ValueError, match="1 to 200"):
         mint_token(AUTH_SECRET, "", now=NOW)
 
@@ -207,12 +207,12 @@ def test_the_header_wins_over_the_cookie():
 
 
 @pytest.mark.parametrize("user_id", ["", "x" * 201, "a\tb", 7, None, b"ann"])
-def test_an_identity_refuses_what_is_no_user_id(user_id):
+def test_an_identity_refuses_an_invalid_user_id(user_id):
     with pytest.raises(ValueError, match="1 to 200"):
         Identity(user_id)
 
 
-def test_without_a_way_to_tell_every_question_is_refused_with_the_settings_name(config):
+def test_without_sign_in_configured_requests_fail_naming_the_setting(config):
     nobody = authenticator(replace(config, auth_secrets=()), None)
 
     with pytest.raises(NotConfigured, match="BILLING_AUTH_SECRET"):
@@ -220,7 +220,7 @@ def test_without_a_way_to_tell_every_question_is_refused_with_the_settings_name(
 
 
 @pytest.mark.parametrize("ways", [("secret", "callback"), ("secret", "header"), ("callback", "header"), "all"])
-def test_several_ways_to_tell_stop_the_start(config, ways):
+def test_several_ways_to_sign_in_stop_startup(config, ways):
     def has(way):
         return way in ways or ways == "all"
 
@@ -233,14 +233,14 @@ def test_several_ways_to_tell_stop_the_start(config, ways):
         authenticator(replace(config, **changes), (lambda _: None) if has("callback") else None)
 
 
-def test_a_callback_that_returns_something_else_is_told_so(config):
+def test_an_authenticate_callback_with_a_wrong_result_raises(config):
     authenticate = authenticator(replace(config, auth_secrets=()), lambda _: {"user_id": "ann"})
 
     with pytest.raises(TypeError, match="wanted an Identity"):
         authenticate({})
 
 
-def test_over_http_nobody_gets_401_and_a_bad_token_gets_401(app):
+def test_over_http_no_token_and_a_bad_token_get_401(app):
     for headers, code in (({}, "not_signed_in"), ({"Authorization": "Bearer x.y.z"}, "invalid_token")):
         answer = requests.get(f"{app.url}/access", headers=headers, timeout=30)
         assert (answer.status_code, answer.json()["error"]["code"]) == (401, code)
@@ -253,7 +253,7 @@ def test_a_header_that_is_not_utf8_is_refused_without_a_crash(app):
     assert answer.status_code == 401
 
 
-def test_over_http_no_identity_configured_is_503_without_details(config):
+def test_over_http_no_sign_in_configured_is_503_without_details(config):
     with running(replace(config, auth_secrets=())) as app:
         answer = app.ask()
 
@@ -261,7 +261,7 @@ def test_over_http_no_identity_configured_is_503_without_details(config):
     assert "BILLING_AUTH_SECRET" not in answer.text
 
 
-def test_a_callback_tells_who_is_asking(config):
+def test_an_authenticate_callback_signs_the_user_in(config):
     with running(
         replace(config, auth_secrets=()), authenticate=lambda environ: Identity(environ["HTTP_X_TEST_USER"])
     ) as app:
@@ -271,7 +271,7 @@ def test_a_callback_tells_who_is_asking(config):
 
 
 @pytest.mark.parametrize(("length", "passes"), [(4096, True), (4097, False)])
-def test_a_token_of_up_to_4096_characters_is_read_and_no_longer_one(length, passes):
+def test_a_token_of_4096_characters_passes_and_a_longer_one_fails(length, passes):
     padded = (token(pad="x" * number) for number in range(2900, 3000))
     (long,) = (each for each in padded if len(each) == length)
 
@@ -283,7 +283,7 @@ def test_a_token_of_up_to_4096_characters_is_read_and_no_longer_one(length, pass
 
 
 @pytest.mark.parametrize("blank", ["\xa0", "\x85", "\x0b", "\x1f"], ids=ascii)
-def test_a_token_among_other_blanks_than_spaces_and_tabs_proves_nothing(blank):
+def test_a_token_surrounded_by_unicode_spaces_is_refused(blank):
     assert ask(f"\t Bearer \t {token()} \t") == Identity("ann")
     assert ask(f"{blank}Bearer {token()}") is None
     for authorization in (f"Bearer {blank}{token()}", f"Bearer {token()}{blank}", f"Bearer {blank}"):

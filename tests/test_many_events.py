@@ -61,7 +61,7 @@ def test_a_hundred_thousand_pending_events_of_every_kind_are_applied(app, shop, 
     assert len(asked) < 200  # so many events, and one look for each of what they are about
 
 
-def test_a_purchase_goes_before_what_is_old(app, shop):
+def test_a_purchase_is_applied_before_older_events(app, shop):
     now = time.time()
     old = [f"cus_{number}" for number in range(1000)]
     fill(app, [("customer.subscription.updated", customer, "sub_1", now - 3600) for customer in old])
@@ -72,7 +72,7 @@ def test_a_purchase_goes_before_what_is_old(app, shop):
     assert inbox.due_customers(time.time(), 3) == [buyer, "cus_0", "cus_1"]
 
 
-def test_a_thin_purchase_goes_before_what_is_old(app):
+def test_a_thin_purchase_event_is_applied_before_older_events(app):
     now = time.time()
     old = [("customer.subscription.updated", None, f"sub_{number}", now - 3600 + number) for number in range(1000)]
     fill(app, [*old, ("checkout.session.completed", None, "cs_1", now)])
@@ -85,7 +85,7 @@ def test_a_thin_purchase_goes_before_what_is_old(app):
     [inbox.Subject("cus_1"), inbox.Subject(object_id="sub_1"), inbox.CATALOGUE],
     ids=["customer", "object", "catalogue"],
 )
-def test_ten_thousand_events_that_fail_are_postponed_by_one_statement(app, subject):
+def test_ten_thousand_failed_events_are_postponed_by_one_statement(app, subject):
     now = time.time()
     kind = "price.updated" if subject == inbox.CATALOGUE else "customer.subscription.updated"
     fill(app, [(kind, subject.customer_id, subject.object_id or "price_1", now)] * 10_000)
@@ -106,7 +106,7 @@ def test_ten_thousand_events_that_fail_are_postponed_by_one_statement(app, subje
 
 
 @pytest.mark.parametrize("attempts", [19, 20, 21, 1_024, 5_000])
-def test_the_pause_after_very_many_attempts_is_an_hour(app, attempts):
+def test_backoff_after_very_many_attempts_is_an_hour(app, attempts):
     now = time.time()
     fill(app, [("invoice.paid", "cus_1", "sub_1", now)])
     StripeEvent.update(attempts=attempts).execute()
@@ -119,7 +119,7 @@ def test_the_pause_after_very_many_attempts_is_an_hour(app, attempts):
     assert 2700 <= StripeEvent.get().next_attempt_at - now <= 4500
 
 
-def test_events_that_came_while_the_others_failed_keep_their_turn(app, shop):
+def test_events_received_during_a_failure_stay_due(app, shop):
     customer = shop.customer()
     now = time.time()
     fill(app, [("invoice.paid", customer, "sub_1", now)])
@@ -137,7 +137,7 @@ def test_events_that_came_while_the_others_failed_keep_their_turn(app, shop):
     assert StripeEvent.get_by_id("evt_new").next_attempt_at == now + 2
 
 
-def test_a_customer_with_more_events_than_one_look_takes_gets_another_look(app, shop, monkeypatch):
+def test_a_customer_with_more_events_than_one_batch_gets_another(app, shop, monkeypatch):
     monkeypatch.setattr(inbox, "MOST_AT_ONCE", 4)
     customer = shop.customer()
     subscription = shop.subscribe(customer)
@@ -151,7 +151,7 @@ def test_a_customer_with_more_events_than_one_look_takes_gets_another_look(app, 
     assert shop.calls() == calls + 3
 
 
-def test_forty_thousand_prices_and_ended_subscriptions_are_no_statement_too_long(app):
+def test_forty_thousand_prices_fit_into_the_statements(app):
     ids = tuple(f"id_{number}" for number in range(40_000))
 
     app.billing.service.worker.converger.catalogue.apply_plans(time.time())

@@ -63,7 +63,7 @@ CANCELING = ACTIVE | {"reason": "canceling", "cancel_at": 9}
         (TRIAL | {"trial_ending": True}, ACTIVE, []),
     ],
 )
-def test_what_happened_is_named(before, after, kinds):
+def test_each_change_has_its_kind(before, after, kinds):
     assert kinds_of(before, after) == kinds
 
 
@@ -71,7 +71,7 @@ TRIALING = Access("ann", allowed=True, reason="trialing")
 
 
 @pytest.mark.parametrize(("early", "soon"), [(1, False), (0, True), (-1, True)])
-def test_a_trial_ends_soon_three_days_before_its_end_by_its_own_clock(early, soon):
+def test_trial_ending_comes_three_days_before_by_the_customers_clock(early, soon):
     user = User(trial_end=1_000_000, clock_ahead=500)
     now = 1_000_000 - TRIAL_ENDS_SOON_SECONDS - 500 - early
 
@@ -81,14 +81,14 @@ def test_a_trial_ends_soon_three_days_before_its_end_by_its_own_clock(early, soo
 
 
 @pytest.mark.parametrize("reason", ["active", "canceling", "grace"])
-def test_only_a_trial_that_goes_on_to_be_paid_is_warned_of(reason):
+def test_trial_ending_comes_only_if_the_trial_becomes_paid(reason):
     user = User(trial_end=1_000_000, clock_ahead=0)
 
     assert not _trial_ends_soon(user, TRIALING._replace(reason=reason), 999_999)
     assert not _trial_ends_soon(User(trial_end=None, clock_ahead=0), TRIALING, 999_999)
 
 
-def test_grace_changes_at_its_end_by_our_clock_and_never_after():
+def test_the_next_change_of_grace_is_its_end_in_our_time():
     user, access = User(clock_ahead=500), Access("ann", allowed=True, reason="grace", until=10_000)
 
     assert _next_change_at(user, access, 9_499) == 9_500

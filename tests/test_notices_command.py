@@ -30,7 +30,7 @@ def change(message, receiver, **fields):
     ).execute()
 
 
-def test_notices_are_listed_by_state_for_each_receiver_with_why_they_fail(corkage, receivers):
+def test_notices_are_listed_by_state_and_receiver_with_errors(corkage, receivers):
     now = time.time()
     message = write_notice("ann", at=now - 5.5 * 3600)
     change(message, "url", attempts=3, error="answered 500", next_attempt_at=now + 3.5 * 3600)
@@ -48,7 +48,7 @@ def test_notices_are_listed_by_state_for_each_receiver_with_why_they_fail(corkag
     assert delivered == [f"delivered  {message}  access_granted  ann  to callbacks  5 h ago  called"]
 
 
-def test_without_a_receiver_it_says_what_to_set(corkage, app):
+def test_without_a_receiver_the_command_says_what_to_set(corkage, app):
     write_notice()
 
     assert corkage("notices").stdout.splitlines() == [
@@ -61,7 +61,7 @@ def test_without_a_receiver_it_says_what_to_set(corkage, app):
     assert "no receiver" in refused.stderr
 
 
-def test_one_notice_or_all_since_a_time_are_told_again_also_to_a_receiver_that_came_later(corkage, app):
+def test_one_notice_or_all_since_a_time_are_resent_to_all_receivers(corkage, app):
     now = time.time()
     old, new = write_notice("ann", at=now - 2 * DAY), write_notice("bob", at=now - 60)
     assert pending_notices() == 0
@@ -79,7 +79,7 @@ def test_one_notice_or_all_since_a_time_are_told_again_also_to_a_receiver_that_c
     }
 
 
-def test_all_that_fails_is_due_at_once(corkage, receivers):
+def test_resending_failing_notices_makes_them_due_at_once(corkage, receivers):
     now = time.time()
     change(write_notice("ann"), "url", attempts=9, error="answered 500", next_attempt_at=now + 3600)
 
@@ -89,7 +89,7 @@ def test_all_that_fails_is_due_at_once(corkage, receivers):
 
 
 @pytest.mark.parametrize("asked", [("ntc_typo",), ("--since", "1h")])
-def test_what_there_is_not_is_said(corkage, receivers, asked):
+def test_resending_an_unknown_notice_says_so(corkage, receivers, asked):
     answer = corkage("notices", "resend", *asked)
 
     assert answer.returncode == 1
@@ -101,7 +101,7 @@ def test_a_process_with_the_setting_is_a_receiver_from_its_start(corkage, app):
     assert [row.name for row in NoticeReceiver.select()] == ["url"]
 
 
-def test_health_counts_what_is_not_taken(app, receivers):
+def test_health_counts_undelivered_notices(app, receivers):
     now = time.time()
     assert requests.get(f"{app.url}/health", timeout=30).json()["notices"] == {
         "pending": 0,
@@ -118,7 +118,7 @@ def test_health_counts_what_is_not_taken(app, receivers):
     assert 99 <= told.json()["notices"]["oldest_pending_seconds"] <= 130
 
 
-def test_the_doctor_tells_what_fails_and_whom_nobody_tells_and_not_who_waits_behind(app, receivers):
+def test_doctor_reports_failing_notices_and_absent_receivers(app, receivers):
     now = time.time()
     failing = write_notice("ann", at=now - 1000)
     change(failing, "url", attempts=4, error="answered 500", next_attempt_at=now + 60)

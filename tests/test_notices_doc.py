@@ -71,7 +71,7 @@ def command(language, folder):
 
 
 @pytest.mark.parametrize("language", ["python", "node"])
-def test_the_receiver_acts_once_and_refuses_what_is_not_ours(language, tmp_path):
+def test_the_documented_receiver_acts_once_and_refuses_forgeries(language, tmp_path):
     with receiver(command(language, tmp_path), tmp_path) as (url, process):
         assert Endpoint(url, (SECRET,)).tell(NOTICE) == "answered 204"
         assert Endpoint(url, (FORGED, SECRET)).tell(NOTICE) == "answered 204"
@@ -84,9 +84,9 @@ def test_the_receiver_acts_once_and_refuses_what_is_not_ours(language, tmp_path)
     assert heard == ["access_granted ann\n", "access_revoked ann\n"]
 
 
-def test_the_body_in_the_page_is_what_is_posted():
+def test_the_documented_body_is_the_posted_one():
     assert json.loads(block("body")) == json.loads(body_of(NOTICE))
 
 
-def test_every_kind_is_explained():
+def test_every_kind_of_notice_is_documented():
     assert sorted(re.findall(r"^\| `([a-z_]+)` \|", PAGE, re.MULTILINE)) == sorted(KINDS)

@@ -75,7 +75,7 @@ def events_in(path):
         return {name for (name,) in file.execute("SELECT id FROM corkage_stripe_event")}
 
 
-def test_a_file_that_is_deleted_is_not_made_anew_and_every_webhook_is_refused(serving):
+def test_a_deleted_database_is_not_recreated_and_webhooks_are_refused(serving):
     serve, folder = serving
     with serve() as served:
         assert served.deliver("evt_1").status_code == 200
@@ -90,7 +90,7 @@ def test_a_file_that_is_deleted_is_not_made_anew_and_every_webhook_is_refused(se
     assert "Traceback" not in log
 
 
-def test_a_file_that_is_put_back_is_used_again_and_holds_all_that_was_acknowledged(serving):
+def test_a_restored_database_is_used_and_holds_all_acknowledged_events(serving):
     serve, folder = serving
     with serve() as served:
         assert served.deliver("evt_1").status_code == 200
@@ -106,7 +106,7 @@ def test_a_file_that_is_put_back_is_used_again_and_holds_all_that_was_acknowledg
 
 
 @pytest.mark.parametrize("keeps", [True, False], ids=["moved aside", "overwritten"])
-def test_another_file_in_its_place_is_left_alone_until_a_restart_then_used(serving, keeps):
+def test_a_replaced_database_is_used_only_after_a_restart(serving, keeps):
     serve, folder = serving
     with serve() as served:
         assert served.deliver("evt_in_the_backup").status_code == 200
@@ -131,7 +131,7 @@ def test_another_file_in_its_place_is_left_alone_until_a_restart_then_used(servi
         assert events_in(folder / "aside.db") == {"evt_in_the_backup", "evt_later"}
 
 
-def test_another_file_that_nobody_noticed_before_the_stop_is_not_mixed_with_the_first(serving):
+def test_a_replaced_database_unnoticed_until_stop_is_not_mixed(serving):
     serve, folder = serving
     with serve() as served:
         with closing(sqlite3.connect(folder / "corkage.db")) as file:
@@ -146,7 +146,7 @@ def test_another_file_that_nobody_noticed_before_the_stop_is_not_mixed_with_the_
 
 
 @pytest.mark.parametrize("name", ["corkage.db-wal", "corkage.db-shm"])
-def test_a_companion_that_is_deleted_ends_writing_and_a_restart_finds_all_that_was_acknowledged(serving, name):
+def test_a_deleted_wal_or_shm_ends_writing_and_a_restart_loses_none(serving, name):
     serve, folder = serving
     with serve() as served:
         assert served.deliver("evt_1").status_code == 200
@@ -193,7 +193,7 @@ def new_folder(link, folder):
 
 
 @pytest.mark.parametrize("change", [repoint, new_folder])
-def test_what_the_path_leads_to_is_what_counts(config, tmp_path, change):
+def test_a_path_that_leads_to_another_database_is_detected(config, tmp_path, change):
     folder = tmp_path / "data"
     folder.mkdir()
     link = folder / "link.db"
@@ -212,7 +212,7 @@ def test_what_the_path_leads_to_is_what_counts(config, tmp_path, change):
     billing.close()
 
 
-def test_a_file_that_changes_within_a_transaction_takes_no_commit(config, tmp_path):
+def test_a_database_replaced_within_a_transaction_is_not_committed(config, tmp_path):
     billing = Billing(config)
     path = tmp_path / "corkage.db"
 
@@ -230,7 +230,7 @@ def test_a_file_that_changes_within_a_transaction_takes_no_commit(config, tmp_pa
     billing.close()
 
 
-def test_a_child_that_is_forked_later_knows_the_first_file(config, tmp_path):
+def test_a_child_forked_later_detects_the_replaced_database(config, tmp_path):
     billing = Billing(config)
     path = tmp_path / "corkage.db"
     shutil.copy(path, tmp_path / "other.db")
@@ -250,9 +250,7 @@ def test_a_child_that_is_forked_later_knows_the_first_file(config, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["corkage.db", "50% of it?mode=ro#1 é.db"])
-def test_a_path_is_where_it_was_at_the_start_whatever_it_is_called_and_wherever_the_host_goes(
-    config, tmp_path, monkeypatch, name
-):
+def test_a_relative_path_is_resolved_once_at_startup(config, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     billing = Billing(replace(config, database=name))
     (tmp_path / "elsewhere").mkdir()

@@ -55,7 +55,7 @@ def sqlite3_program():
     return shutil.which("sqlite3") or missing(INSTALL_SQLITE)
 
 
-def test_the_token_that_nodes_recipe_mints_names_its_user(app, node, tmp_path):
+def test_a_token_minted_by_the_node_recipe_signs_the_user_in(app, node, tmp_path):
     (tmp_path / "mint.mjs").write_text(recipe("sidecar.md", "token-node") + CLAIMS_NODE)
 
     minted = subprocess.check_output([node, "mint.mjs"], cwd=tmp_path, env={"SECRET": AUTH_SECRET}, text=True)
@@ -130,7 +130,7 @@ def test_the_sqlite3_program_reads_the_view_while_corkage_serves(app, shop, sqli
     assert row | {"features": tuple(json.loads(row["features"]))} == in_python(app)
 
 
-def test_a_reader_that_opens_the_file_as_documented_cannot_write(app, sqlite3_program, config):
+def test_a_reader_following_the_document_cannot_write(app, sqlite3_program, config):
     delete = [sqlite3_program, "-readonly", config.database, "DELETE FROM corkage_setting"]
 
     refused = subprocess.run(delete, capture_output=True, text=True)
@@ -140,7 +140,7 @@ def test_a_reader_that_opens_the_file_as_documented_cannot_write(app, sqlite3_pr
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
-def test_the_file_and_its_companions_are_not_for_the_whole_machine_to_read(config, shop, umask):
+def test_the_database_files_are_not_readable_by_everybody(config, shop, umask):
     before = os.umask(umask)
     try:
         with running(config) as app:
@@ -154,7 +154,7 @@ def test_the_file_and_its_companions_are_not_for_the_whole_machine_to_read(confi
     assert modes == dict.fromkeys(("corkage.db", "corkage.db-wal", "corkage.db-shm"), 0o640 & ~umask)
 
 
-def test_a_file_that_is_there_keeps_its_permissions(config):
+def test_an_existing_database_keeps_its_permissions(config):
     Path(config.database).touch(mode=0o600)
     with running(config):
         assert stat.S_IMODE(Path(config.database).stat().st_mode) == 0o600
@@ -173,7 +173,7 @@ def folder():
 
 
 @pytest.mark.parametrize(("groups", "reads"), [([A_GROUP], True), ([], False)], ids=["of the group", "a stranger"])
-def test_another_system_user_reads_the_file_by_its_group_alone(config, shop, sqlite3_program, folder, groups, reads):
+def test_another_system_user_reads_the_database_by_its_group_only(config, shop, sqlite3_program, folder, groups, reads):
     as_user = {"user": A_USER, "group": A_USER, "extra_groups": groups, "cwd": "/"}
     with running(replace(config, database=str(folder / "corkage.db"))) as app:
         subscribed(app, shop)
@@ -194,7 +194,7 @@ def test_the_document_names_the_columns_of_the_view_in_their_order():
     assert documented("columns") == list(Access._fields)
 
 
-def test_a_reader_can_tell_the_version_of_the_view_and_what_it_promises(app):
+def test_the_view_has_a_documented_version_and_its_columns(app):
     promised = "user_id allowed reason plan price_id quantity features until status cancel_at stale".split()
     (version,) = connection().execute(recipe("access-view.md", "version")).fetchone()
 

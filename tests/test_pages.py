@@ -70,7 +70,7 @@ def subscribe(app, shop, user="ann", price=None, card="pm_card_visa", **params):
     return customer, subscription
 
 
-def test_a_stranger_sees_every_plan_with_its_price_and_is_led_to_sign_in(app):
+def test_a_stranger_sees_every_plan_with_its_price_and_a_sign_in_link(app):
     page = look(app)
 
     assert page.status_code == 200
@@ -102,14 +102,14 @@ def test_a_stranger_sees_every_plan_with_its_price_and_is_led_to_sign_in(app):
         ("x" * 5000, "$9 per month", "en"),
     ],
 )
-def test_a_page_is_in_the_visitors_language(app, language, amount, tag):
+def test_a_page_is_in_the_language_of_the_visitor(app, language, amount, tag):
     page = look(app, language=language.encode())
 
     assert amount in text_of(page).replace("\u202f", " ").replace("\u00a0", " ")
     assert f'<html lang="{tag}">' in page.text
 
 
-def test_the_chosen_language_goes_before_the_browsers_and_stays_in_every_link(app):
+def test_a_chosen_language_overrides_the_browsers_and_stays_in_links(app):
     page = look(app, "/pricing?lang=fr", "ann", language="de")
 
     assert '<html lang="fr">' in page.text
@@ -118,7 +118,7 @@ def test_the_chosen_language_goes_before_the_browsers_and_stays_in_every_link(ap
     assert all("lang=fr" in link for link in links)
 
 
-def test_the_switch_shows_the_yearly_prices_and_what_they_save(app):
+def test_the_switch_shows_yearly_prices_and_the_savings(app):
     monthly, yearly = look(app), look(app, "/pricing?interval=year")
 
     assert '<a href="pricing?interval=year">Yearly</a>' in monthly.text
@@ -128,7 +128,7 @@ def test_the_switch_shows_the_yearly_prices_and_what_they_save(app):
     assert "$9 per month" in text_of(look(app, "/pricing?interval=<script>"))
 
 
-def test_a_plan_without_the_wanted_interval_is_shown_with_what_it_has(settings, prices):
+def test_a_plan_without_the_chosen_interval_shows_its_own(settings, prices):
     with running(replace(settings, plans=(replace(ALL_OF_PRO, prices=("pro_monthly",)), TEAM))) as app:
         shown = text_of(look(app, "/pricing?interval=year"))
 
@@ -136,7 +136,7 @@ def test_a_plan_without_the_wanted_interval_is_shown_with_what_it_has(settings, 
     assert "$290 per year" in shown
 
 
-def test_prices_in_two_currencies_are_told_apart_by_a_switch(settings, simulator, prices):
+def test_a_switch_separates_prices_in_two_currencies(settings, simulator, prices):
     simulator.add_price("pro_euro", 850, currency="eur")
     with running(replace(settings, plans=(replace(ALL_OF_PRO, prices=("pro_monthly", "pro_euro")),))) as app:
         assert "$9 per month" in text_of(look(app))
@@ -153,7 +153,7 @@ def test_a_user_without_a_plan_can_subscribe_to_each(app):
     assert "Do you have a plan already?" not in page.text
 
 
-def test_the_present_plan_is_marked_and_the_others_say_what_changing_does(app, shop):
+def test_the_current_plan_is_marked_and_others_explain_the_change(app, shop):
     subscribe(app, shop)
 
     page, yearly = look(app, user="ann"), look(app, "/pricing?interval=year", "ann")
@@ -166,13 +166,13 @@ def test_the_present_plan_is_marked_and_the_others_say_what_changing_does(app, s
     assert 'value="pro:pro_yearly"' in yearly.text
 
 
-def test_a_subscriber_sees_first_what_is_paid_as_often(app, shop, prices):
+def test_a_subscriber_first_sees_plans_of_the_same_interval(app, shop, prices):
     subscribe(app, shop, price=prices["team_yearly"])
 
     assert "Team Your plan $290 per year" in text_of(look(app, user="ann"))
 
 
-def test_a_subscriber_to_a_price_that_is_no_longer_sold_has_nothing_to_switch(settings, shop, simulator, prices):
+def test_a_subscriber_to_a_retired_price_sees_no_switch(settings, shop, simulator, prices):
     retired = simulator.add_price("pro_old", 500)["id"]
     with running(replace(settings, plans=(replace(ALL_OF_PRO, retired=(retired,)),))) as app:
         subscribe(app, shop, price=retired)
@@ -193,14 +193,14 @@ def test_a_trial_is_offered_once(app, shop, prices):
     assert "free" not in shown
 
 
-def test_a_price_without_a_fixed_amount_is_told_at_stripe(app, prices):
+def test_a_price_without_a_fixed_amount_is_left_to_stripe(app, prices):
     look(app)
     Price.update(unit_amount=None).where(Price.id == prices["pro_monthly"]).execute()
 
     assert "You see the price before you pay." in text_of(look(app))
 
 
-def test_with_stripe_down_the_plans_are_there_without_prices_and_it_is_not_asked_at_each_look(app, simulator):
+def test_with_stripe_down_plans_show_no_prices_and_calls_are_limited(app, simulator):
     simulator.api_faults.failure = "error"
     before = len(simulator.requests)
 
@@ -212,7 +212,7 @@ def test_with_stripe_down_the_plans_are_there_without_prices_and_it_is_not_asked
     assert 'name="plan" value="pro"' in pages[1].text
 
 
-def test_known_prices_are_shown_without_asking_stripe(app, simulator):
+def test_known_prices_are_shown_without_a_call(app, simulator):
     look(app)
     before = len(simulator.requests)
     app.billing.service._learn_prices_at = 0
@@ -221,7 +221,7 @@ def test_known_prices_are_shown_without_asking_stripe(app, simulator):
     assert len(simulator.requests) == before
 
 
-def test_an_expired_token_makes_a_stranger_of_a_visitor(app):
+def test_a_visitor_with_an_expired_token_is_a_stranger(app):
     expired = mint_token(AUTH_SECRET, "ann", now=time.time() - 9999, lifetime_seconds=60)
 
     page = look(app, Authorization=f"Bearer {expired}")
@@ -230,13 +230,13 @@ def test_an_expired_token_makes_a_stranger_of_a_visitor(app):
     assert "Do you have a plan already?" in page.text
 
 
-def test_without_a_way_to_tell_users_apart_the_plans_are_shown_all_the_same(settings, prices):
+def test_without_sign_in_configured_the_plans_are_shown(settings, prices):
     with running(replace(settings, auth_secrets=())) as app:
         assert look(app).status_code == 200
         assert look(app, "/account").status_code == 503
 
 
-def test_nobody_is_asked_to_sign_in_and_led_back(settings, prices):
+def test_a_stranger_is_sent_to_sign_in_and_back(settings, prices):
     with running(replace(settings, sign_in_url="https://app.example.com/login?next={next}")) as app:
         page = look(app, "/account")
 
@@ -245,7 +245,7 @@ def test_nobody_is_asked_to_sign_in_and_led_back(settings, prices):
     assert 'href="https://app.example.com/login?next=https%3A%2F%2Fbilling.example.com%2Faccount"' in page.text
 
 
-def test_an_active_users_account_says_when_is_paid_next_and_what_can_be_done(app, shop):
+def test_an_active_account_shows_the_next_payment_and_the_actions(app, shop):
     _, subscription = subscribe(app, shop)
     renews = shop.client.v1.subscriptions.retrieve(subscription)["items"].data[0].current_period_end
     day = time.strftime("%B %-d, %Y", time.gmtime(renews))
@@ -264,7 +264,7 @@ def test_an_active_users_account_says_when_is_paid_next_and_what_can_be_done(app
     assert set(page.headers["Vary"].split(", ")) == {"Accept-Language", "Cookie", "Authorization", "Origin"}
 
 
-def test_in_grace_the_account_says_until_when_by_the_clock_at_stripe(app, shop, simulator):
+def test_in_grace_the_account_shows_its_end_by_the_test_clock(app, shop, simulator):
     customer, _ = subscribe(app, shop)
     shop.use_card(customer, "pm_card_chargeCustomerFail")
     simulator.advance_to("renewal")
@@ -281,7 +281,7 @@ def test_in_grace_the_account_says_until_when_by_the_clock_at_stripe(app, shop, 
     assert page.text.index("payment_method_update") < page.text.index("subscription_cancel")
 
 
-def test_who_has_canceled_can_keep_the_plan(app, shop):
+def test_a_user_who_canceled_can_keep_the_plan(app, shop):
     customer, subscription = subscribe(app, shop)
     shop.client.v1.subscriptions.update(subscription, params={"cancel_at_period_end": True})
     converge(app, customer)
@@ -293,7 +293,7 @@ def test_who_has_canceled_can_keep_the_plan(app, shop):
     assert "Cancel plan" not in shown
 
 
-def test_who_comes_back_from_the_portal_sees_what_changed_there_before_any_webhook(app, shop):
+def test_returning_from_the_portal_shows_changes_before_any_webhook(app, shop):
     _, subscription = subscribe(app, shop)
     shop.client.v1.subscriptions.cancel(subscription)
 
@@ -301,7 +301,7 @@ def test_who_comes_back_from_the_portal_sees_what_changed_there_before_any_webho
     assert "Your plan ended on" in text_of(look(app, "/account?from=portal", "ann"))
 
 
-def test_who_never_bought_is_shown_the_way_to_the_plans_and_stripe_is_not_asked(app, simulator):
+def test_an_account_without_purchase_links_to_the_plans_without_a_call(app, simulator):
     before = len(simulator.requests)
 
     page = look(app, "/account", "ann")
@@ -321,7 +321,7 @@ def test_an_unfinished_first_payment_can_be_finished(app, shop):
     assert '<input type="hidden" name="plan" value="pro">' in page.text
 
 
-def test_invoices_cost_one_call_and_the_account_comes_without_them_when_stripe_is_down(app, shop, simulator):
+def test_invoices_cost_one_call_and_are_left_out_if_stripe_is_down(app, shop, simulator):
     subscribe(app, shop)
     before = len(simulator.requests)
     look(app, "/account", "ann")
@@ -337,7 +337,7 @@ def test_invoices_cost_one_call_and_the_account_comes_without_them_when_stripe_i
     assert "Your invoices cannot be shown at the moment." in text_of(page)
 
 
-def test_the_account_comes_without_invoices_when_too_many_wait_for_stripe(app, shop):
+def test_invoices_are_left_out_when_all_stripe_slots_are_taken(app, shop):
     subscribe(app, shop)
     for _ in range(app.billing.service.stripe_slots):
         app.billing.service._slots.acquire()
@@ -349,14 +349,14 @@ def test_the_account_comes_without_invoices_when_too_many_wait_for_stripe(app, s
     assert "nvoices" not in text_of(without_any)
 
 
-def test_a_draft_is_no_invoice_yet(app, shop):
+def test_a_draft_invoice_is_not_listed(app, shop):
     customer, _ = subscribe(app, shop)
     shop.client.v1.invoices.create(params={"customer": customer})
 
     assert look(app, "/account", "ann").text.count('<span class="sum">') == 1
 
 
-def test_of_a_period_that_is_over_unheard_no_payment_is_foretold(app, shop):
+def test_a_stale_period_shows_no_next_payment(app, shop):
     subscribe(app, shop)
     User.update(current_period_end=1_780_531_200).execute()
 
@@ -366,7 +366,7 @@ def test_of_a_period_that_is_over_unheard_no_payment_is_foretold(app, shop):
     assert "Next payment" not in shown
 
 
-def test_what_a_user_is_called_is_shown_as_it_is_and_never_run(app):
+def test_a_user_id_with_markup_is_escaped(app):
     page = look(app, "/account", "<script>alert(1)</script>")
 
     assert "Signed in as &lt;script&gt;alert(1)&lt;/script&gt;" in page.text
@@ -379,7 +379,7 @@ def click(app, path, user="ann", **fields):
     return requests.post(f"{app.url}{path}", fields, headers=headers, allow_redirects=False, timeout=30)
 
 
-def test_who_leaves_checkout_comes_back_to_where_it_began(app, simulator):
+def test_leaving_checkout_returns_to_where_it_began(app, simulator):
     def cancel_url():
         return simulator.world.get("checkout.session", CheckoutAttempt.get().session_id)["cancel_url"]
 
@@ -391,7 +391,7 @@ def test_who_leaves_checkout_comes_back_to_where_it_began(app, simulator):
     assert cancel_url() == FRONTEND
 
 
-def test_who_leaves_the_portal_comes_back_to_where_it_began(app, shop, simulator):
+def test_leaving_the_portal_returns_to_where_it_began(app, shop, simulator):
     subscribe(app, shop)
 
     def return_url(path, **fields):
@@ -404,7 +404,7 @@ def test_who_leaves_the_portal_comes_back_to_where_it_began(app, shop, simulator
     assert return_url("/checkout", plan="team") == FRONTEND
 
 
-def test_who_did_not_buy_is_told_so_and_sees_the_plans_again(app):
+def test_the_cancel_page_says_nothing_was_bought_and_shows_the_plans(app):
     page = look(app, "/cancel")
 
     assert page.status_code == 200
@@ -425,7 +425,7 @@ def denying(settings, prices):
         yield served
 
 
-def test_a_payment_on_its_way_is_told_on_a_page_that_looks_again_until_the_product_is_open(denying, simulator):
+def test_a_pending_payment_shows_a_page_that_refreshes_until_access(denying, simulator):
     page = look(denying, bought(denying, simulator, "pro"), "ann")
 
     assert page.status_code == 200
@@ -442,7 +442,7 @@ def test_a_payment_on_its_way_is_told_on_a_page_that_looks_again_until_the_produ
     assert (led_on.status_code, led_on.headers["Location"]) == (303, FRONTEND)
 
 
-def test_who_is_let_in_while_the_payment_is_on_its_way_is_told_so_once_and_led_on(app, simulator):
+def test_access_during_a_pending_payment_is_explained_once(app, simulator):
     page = look(app, bought(app, simulator, "pro"), "ann")
 
     assert "you can use your plan already. We take you back to Notes" in text_of(page)
@@ -451,7 +451,7 @@ def test_who_is_let_in_while_the_payment_is_on_its_way_is_told_so_once_and_led_o
     assert look(app, "/return?again=1", "ann").headers["Location"] == FRONTEND
 
 
-def test_the_page_stops_looking_by_itself_and_never_holds_anybody(denying, simulator):
+def test_the_waiting_page_stops_refreshing_and_always_has_a_way_out(denying, simulator):
     look(denying, bought(denying, simulator, "pro"), "ann")
 
     late = look(denying, "/return?again=10", "ann")
@@ -463,7 +463,7 @@ def test_the_page_stops_looking_by_itself_and_never_holds_anybody(denying, simul
         assert look(denying, f"/return?again={again}", "ann").status_code == 200
 
 
-def test_who_returns_while_stripe_is_down_is_asked_to_wait_a_moment(app, simulator):
+def test_returning_while_stripe_is_down_shows_the_waiting_page(app, simulator):
     back = bought(app, simulator, "pro", "pm_card_visa")
     simulator.stop()
 
@@ -473,7 +473,7 @@ def test_who_returns_while_stripe_is_down_is_asked_to_wait_a_moment(app, simulat
     assert page.headers["Refresh"].startswith("3;")
 
 
-def test_who_returns_while_the_file_refuses_is_led_to_the_product(app, simulator, monkeypatch):
+def test_returning_while_the_database_fails_leads_to_the_product(app, simulator, monkeypatch):
     back = bought(app, simulator, "pro", "pm_card_visa")
 
     def refuse(*_):
@@ -486,7 +486,7 @@ def test_who_returns_while_the_file_refuses_is_led_to_the_product(app, simulator
     assert (answer.status_code, answer.headers["Location"]) == (303, FRONTEND)
 
 
-def test_who_is_not_signed_in_where_stripe_sends_them_is_led_on_at_the_second_look(denying, simulator):
+def test_a_return_without_sign_in_redirects_at_the_second_look(denying, simulator):
     first = look(denying, bought(denying, simulator, "pro"))
     second = look(denying, "/return?again=1")
 
@@ -494,19 +494,19 @@ def test_who_is_not_signed_in_where_stripe_sends_them_is_led_on_at_the_second_lo
     assert (second.status_code, second.headers["Location"]) == (303, FRONTEND)
 
 
-def test_who_has_paid_is_led_to_the_product_at_once(app, simulator):
+def test_a_paid_return_leads_to_the_product_at_once(app, simulator):
     answer = look(app, bought(app, simulator, "pro", "pm_card_visa"), "ann")
 
     assert (answer.status_code, answer.headers["Location"]) == (303, FRONTEND)
 
 
-def test_a_program_that_comes_back_is_always_led_on(denying, simulator):
+def test_a_returning_program_is_always_redirected(denying, simulator):
     answer = look(denying, bought(denying, simulator, "pro"), "ann", Accept="*/*")
 
     assert (answer.status_code, answer.headers["Location"]) == (303, FRONTEND)
 
 
-def test_a_session_that_is_still_open_says_nothing_of_a_payment(app):
+def test_returning_from_an_open_session_mentions_no_payment(app):
     click(app, "/checkout", plan="pro")
 
     answer = look(app, f"/return?session_id={CheckoutAttempt.get().session_id}", "ann")
@@ -521,7 +521,7 @@ def again_of(page, seconds):
     return f"/{address}"
 
 
-def test_who_returned_before_paying_is_let_in_by_the_page_that_looks_again(app, simulator, monkeypatch):
+def test_the_waiting_page_gives_access_to_a_user_who_paid_later(app, simulator, monkeypatch):
     url = click(app, "/checkout", plan="pro").headers["Location"]
     back = f"/return?session_id={CheckoutAttempt.get().session_id}"
     monkeypatch.setattr("corkage.selling.checkout.RETURN_PAUSE_SECONDS", 3600)
@@ -538,7 +538,7 @@ def test_who_returned_before_paying_is_let_in_by_the_page_that_looks_again(app, 
     assert app.billing.access("ann").allowed
 
 
-def test_who_returned_while_stripe_failed_is_let_in_by_the_page_that_looks_again(app, simulator, monkeypatch):
+def test_the_waiting_page_gives_access_once_stripe_answers_again(app, simulator, monkeypatch):
     monkeypatch.setattr("corkage.selling.checkout.RETURN_PAUSE_SECONDS", 0)
     back = bought(app, simulator, "pro", "pm_card_visa")
     simulator.api_faults = ApiFaults(failure="error")
@@ -553,7 +553,7 @@ def test_who_returned_while_stripe_failed_is_let_in_by_the_page_that_looks_again
     assert app.billing.access("ann").allowed
 
 
-def test_the_page_stops_looking_at_a_session_that_turns_out_to_be_open(app, simulator, monkeypatch):
+def test_the_waiting_page_stops_for_a_session_still_open(app, simulator, monkeypatch):
     monkeypatch.setattr("corkage.selling.checkout.RETURN_PAUSE_SECONDS", 0)
     click(app, "/checkout", plan="pro")
     simulator.api_faults = ApiFaults(failure="error")
@@ -566,14 +566,14 @@ def test_the_page_stops_looking_at_a_session_that_turns_out_to_be_open(app, simu
     assert not app.billing.access("ann").allowed
 
 
-def test_the_page_names_no_session_that_we_did_not_make(denying):
+def test_the_waiting_page_names_no_session_that_is_not_ours(denying):
     page = look(denying, "/return?again=1&session_id=cs_test_of_a_stranger", "ann")
 
     assert page.status_code == 200
     assert "stranger" not in page.text + str(page.headers)
 
 
-def test_a_stripe_account_with_a_domain_of_its_own_is_led_to_by_a_page(app, simulator):
+def test_a_custom_checkout_domain_is_reached_through_a_page(app, simulator):
     assert click(app, "/checkout", plan="pro").status_code == 303
     simulator.world.base_url = simulator.url.replace("127.0.0.1", "localhost")
 
@@ -586,7 +586,7 @@ def test_a_stripe_account_with_a_domain_of_its_own_is_led_to_by_a_page(app, simu
     assert f'href="{url}"' in page.text
 
 
-def test_an_error_is_a_page_in_the_visitors_language_and_json_stays_english(app):
+def test_an_error_page_is_translated_and_json_stays_english(app):
     page = look(app, "/nothing", language="ja")
     told = requests.get(f"{app.url}/nothing", headers={"Accept-Language": "ja"}, timeout=30).json()["error"]
 
@@ -598,7 +598,7 @@ def test_an_error_is_a_page_in_the_visitors_language_and_json_stays_english(app)
     assert told == {"code": "not_found", "message": "There is nothing at this address."}
 
 
-def test_what_is_missing_is_one_click_away(app):
+def test_an_error_page_links_to_what_is_missing(app):
     unknown, nothing_yet = click(app, "/checkout", plan="none"), click(app, "/portal")
 
     for page, status in ((unknown, 400), (nothing_yet, 409)):
@@ -607,7 +607,7 @@ def test_what_is_missing_is_one_click_away(app):
         assert "See plans" in text_of(page)
 
 
-def test_a_page_that_a_host_shows_for_an_error_of_its_own_route_leads_to_ours(app):
+def test_a_hosts_own_error_page_links_to_our_pages(app):
     class NeedsPlan(BillingError):
         http_status = 402
         sentence = "Exporting is for subscribers."
@@ -622,7 +622,7 @@ def test_a_page_that_a_host_shows_for_an_error_of_its_own_route_leads_to_ours(ap
     assert "This needs a plan" in page.body
 
 
-def test_a_page_at_the_mount_point_itself_finds_its_stylesheet(app):
+def test_a_page_at_the_mount_point_finds_its_stylesheet(app):
     asked = environ(PATH_INFO="", SCRIPT_NAME="/pay/billing", REQUEST_METHOD="GET", HTTP_ACCEPT="text/html")
 
     body = b"".join(app.billing.wsgi(asked, lambda *_: None)).decode()
@@ -642,7 +642,7 @@ def every_page(app, shop):
         yield look(app, path)
 
 
-def test_no_page_needs_or_allows_a_script_or_a_style_of_its_own(app, shop, simulator):
+def test_no_page_needs_or_allows_inline_scripts_or_styles(app, shop, simulator):
     pages = [page for page in every_page(app, shop) if page.status_code != 303]
 
     assert len(pages) == 10
@@ -660,7 +660,7 @@ def test_no_page_needs_or_allows_a_script_or_a_style_of_its_own(app, shop, simul
     ("logo", "source"),
     [("https://cdn.example.com/a/logo.svg", "https://cdn.example.com"), ("/logo.svg", "'self'")],
 )
-def test_a_logo_is_let_in_from_its_own_origin_only(settings, prices, logo, source):
+def test_a_logo_is_allowed_from_its_own_origin_only(settings, prices, logo, source):
     with running(replace(settings, logo_url=logo)) as app:
         page = look(app)
 
@@ -668,7 +668,7 @@ def test_a_logo_is_let_in_from_its_own_origin_only(settings, prices, logo, sourc
     assert f'<img src="{logo}" alt="Notes">' in page.text
 
 
-def test_the_stylesheet_is_kept_for_ever_under_its_version_and_for_minutes_under_another(app):
+def test_the_stylesheet_is_cached_for_ever_only_under_its_version(app):
     (address,) = re.findall(r'href="(style\.css\?v=\w+)"', look(app).text)
 
     pinned, other = look(app, f"/{address}"), look(app, "/style.css?v=old")
@@ -681,7 +681,7 @@ def test_the_stylesheet_is_kept_for_ever_under_its_version_and_for_minutes_under
     assert not re.search(r"url\(|@import", pinned.text)
 
 
-def test_reading_access_and_an_ordinary_start_load_no_babel():
+def test_neither_reading_access_nor_startup_imports_babel():
     program = (
         "import sys, corkage.cli, corkage.handlers.pages, corkage.handlers.responses, corkage.server.serve; "
         "sys.exit(any(name.split('.')[0] in ('babel', 'stripe') for name in sys.modules))"
@@ -697,7 +697,7 @@ def folder(tmp_path):
     return made
 
 
-def test_a_view_of_ones_own_wins_and_the_others_stay(settings, prices, folder):
+def test_a_custom_template_replaces_ours_and_the_others_stay(settings, prices, folder):
     (folder / "layout.html").write_text("<title>{{name}}</title><main>{{!content}}</main> of the shop")
     with running(replace(settings, views=str(folder))) as app:
         page = look(app)
@@ -707,7 +707,7 @@ def test_a_view_of_ones_own_wins_and_the_others_stay(settings, prices, folder):
     assert "Choose your plan" in text_of(page)
 
 
-def test_a_stylesheet_of_ones_own_is_added_and_changes_the_version(settings, prices, folder):
+def test_a_custom_stylesheet_is_added_and_changes_the_version(settings, prices, folder):
     with running(settings) as app:
         before = look(app, "/style.css").text
         version = re.search(r"v=(\w+)", look(app).text)[1]
@@ -720,7 +720,7 @@ def test_a_stylesheet_of_ones_own_is_added_and_changes_the_version(settings, pri
 PO = 'msgid ""\nmsgstr "Content-Type: text/plain; charset=utf-8\\n"\n\nmsgid "{}"\nmsgstr "{}"\n'
 
 
-def test_words_of_ones_own_win_and_may_be_of_another_language(settings, prices, folder):
+def test_custom_translations_win_and_may_add_a_language(settings, prices, folder):
     (folder / "de.po").write_text(PO.format("Choose your plan", "Was darf es sein?"))
     (folder / "it.po").write_text(PO.format("For one.", "Per una persona."))
     with running(replace(settings, views=str(folder))) as app:
@@ -732,13 +732,13 @@ def test_words_of_ones_own_win_and_may_be_of_another_language(settings, prices, 
     assert '<html lang="it">' in italian.text
 
 
-def test_a_slip_in_a_translation_of_ones_own_does_not_break_the_page(settings, prices, folder):
+def test_a_mistake_in_a_custom_translation_does_not_break_the_page(settings, prices, folder):
     (folder / "de.po").write_text(PO.format("Signed in as %(who)s", "Hallo %(wer)s"))
     with running(replace(settings, views=str(folder))) as app:
         assert "Signed in as ann" in text_of(look(app, "/account", "ann", language="de"))
 
 
-def test_broken_views_and_catalogues_stop_the_start_all_at_once(settings, folder):
+def test_broken_templates_and_catalogues_stop_startup_together(settings, folder):
     (folder / "error.html").write_text("{{ 1 + }}")
     (folder / "pricing.html").write_bytes(b"\xff")
     (folder / "style.css").write_bytes(b"\xff")
@@ -755,7 +755,7 @@ def test_broken_views_and_catalogues_stop_the_start_all_at_once(settings, folder
     ]
 
 
-def test_an_error_is_told_even_when_the_hosts_own_view_of_errors_fails(settings, prices, folder):
+def test_an_error_is_shown_even_when_the_custom_error_template_fails(settings, prices, folder):
     (folder / "error.html").write_text("{{ 1 / 0 }}")
     with running(replace(settings, views=str(folder))) as app:
         page = look(app, "/nothing")
@@ -778,7 +778,7 @@ def embedded(settings, prices):
         yield served.billing
 
 
-def test_a_host_puts_the_plans_into_a_page_of_its_own(embedded):
+def test_a_host_embeds_the_plans_in_its_own_page(embedded):
     inside = embedded.fragment("pricing", environ(HTTP_X_USER="ann", QUERY_STRING="interval=year"), base="/billing")
 
     assert inside.startswith('<div class="corkage view-pricing" lang="en">')
@@ -789,12 +789,12 @@ def test_a_host_puts_the_plans_into_a_page_of_its_own(embedded):
     assert 'name="from"' not in inside
 
 
-def test_a_host_puts_the_account_into_a_page_of_its_own(embedded):
+def test_a_host_embeds_the_account_in_its_own_page(embedded):
     assert "You have no plan yet." in embedded.fragment("account", environ(HTTP_X_USER="ann"), base="/billing/")
     assert 'href="/billing/pricing"' in embedded.fragment("account", environ(HTTP_X_USER="ann"), base="/billing/")
 
 
-def test_a_fragment_that_cannot_be_made_says_why(embedded):
+def test_a_fragment_that_cannot_be_rendered_says_why(embedded):
     with pytest.raises(NotSignedIn):
         embedded.fragment("account", environ(), base="/billing")
     with pytest.raises(NotFound, match="there are pricing, account"):

@@ -170,7 +170,7 @@ def looks(looker, shot):
 
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.usefixtures("axe_is_there")
-def test_the_plans_and_the_account_can_be_read_by_everybody_in_every_state(looker, state):
+def test_plans_and_account_are_accessible_in_every_state(looker, state):
     looker.sign_in(state)
     for view in ("pricing", "account"):
         answer = looker.open(view)
@@ -182,7 +182,7 @@ def test_the_plans_and_the_account_can_be_read_by_everybody_in_every_state(looke
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_nothing_is_cut_in_any_language(looker, language):
+def test_no_text_is_cut_off_in_any_language(looker, language):
     for state in ("nobody", "trial", "canceling", "grace", "pending"):
         looker.sign_in(state)
         for path in ("pricing?interval=year&", "account?", "return?again=1&"):
@@ -204,7 +204,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("name", OTHERS)
 @pytest.mark.usefixtures("axe_is_there")
-def test_the_other_pages_can_be_read_by_everybody(looker, name):
+def test_the_other_pages_are_accessible(looker, name):
     user, path, status = OTHERS[name]
     looker.sign_in(user)
 
@@ -254,7 +254,7 @@ REACHED = {
 
 
 @pytest.mark.parametrize(("state", "view"), REACHED)
-def test_the_keyboard_reaches_all_there_is_to_do_and_one_sees_where_it_is(looker, state, view):
+def test_the_keyboard_reaches_every_action_with_visible_focus(looker, state, view):
     looker.sign_in(state)
     looker.open(view, with_axe=False)
 
@@ -279,7 +279,7 @@ OPERATORS = {
 
 
 @pytest.mark.usefixtures("axe_is_there")
-def test_the_operators_pages_can_be_read_by_everybody(looker):
+def test_the_admin_pages_are_accessible(looker):
     looker.page.context.clear_cookies()
     assert looker.open("admin").status == 401
     looks(looker, "admin-sign-in")
@@ -295,14 +295,14 @@ def test_the_operators_pages_can_be_read_by_everybody(looker):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_nothing_of_the_operators_pages_is_cut_in_any_language(looker, language):
+def test_no_text_of_the_admin_pages_is_cut_off_in_any_language(looker, language):
     looker.sign_in_as_operator()
     for name in ("users", "user", "events", "health", "link"):
         looker.open(f"admin{OPERATORS[name] or '?'}&lang={language}", with_axe=False)
         looker.look(360, "light", f"{language}-admin-{name}")
 
 
-def test_the_keyboard_reaches_all_that_an_operator_may_do(looker):
+def test_the_keyboard_reaches_every_action_of_the_operator(looker):
     looker.sign_in_as_operator("?user=grace")
 
     found = stops(looker)
@@ -344,7 +344,7 @@ def pay_by_card(page):
     page.get_by_label("CVC").press("Enter")
 
 
-def test_the_whole_way_by_keyboard_with_scripts_off_and_under_the_policy(without_scripts, host):
+def test_a_purchase_works_by_keyboard_without_scripts_under_the_csp(without_scripts, host):
     page = without_scripts
     page.goto(f"{host.url}/billing/pricing")
     press(page, "Start free trial")
@@ -381,7 +381,7 @@ def test_the_whole_way_by_keyboard_with_scripts_off_and_under_the_policy(without
     page.get_by_text("Simulation, not Stripe.").wait_for()
 
 
-def test_a_payment_on_its_way_is_waited_for_without_scripts_until_the_product_opens(without_scripts, host):
+def test_a_pending_payment_is_awaited_without_scripts(without_scripts, host):
     page, client = without_scripts, host.shop.client
     now = host.simulator.world.now
     clock = client.v1.test_helpers.test_clocks.create(params={"frozen_time": now})  # the others' time stands still
@@ -402,7 +402,7 @@ def test_a_payment_on_its_way_is_waited_for_without_scripts_until_the_product_op
     page.get_by_text("The product").wait_for()
 
 
-def test_the_policy_lets_a_form_lead_to_a_domain_of_stripes_that_it_does_not_name(without_scripts, host):
+def test_the_csp_allows_forms_to_reach_a_custom_checkout_domain(without_scripts, host):
     page = without_scripts
     goes_on_as(page, host, "domainer")
     page.goto(f"{host.url}/billing/pricing")
@@ -419,7 +419,7 @@ def test_the_policy_lets_a_form_lead_to_a_domain_of_stripes_that_it_does_not_nam
     assert page.url.startswith("http://localhost:")
 
 
-def test_an_operator_finds_a_user_and_mends_what_differs_by_keyboard_with_scripts_off(without_scripts, host):
+def test_an_operator_repairs_a_user_by_keyboard_without_scripts(without_scripts, host):
     page, client = without_scripts, host.shop.client
     customer = host.shop.customer("mended", email="mended@example.com")
     subscription = host.shop.subscribe(customer, host.prices["team_monthly"], "mended")

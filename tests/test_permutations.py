@@ -72,7 +72,7 @@ def rows():
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_every_order_of_one_storys_events_ends_in_the_same_rows_also_with_each_told_twice(app, told, part):
+def test_every_order_of_events_even_doubled_ends_in_the_same_rows(app, told, part):
     assert math.factorial(len(told)) == 5_040
     chance, now = random.Random(part), time.time()
     expected = play(app, told, chance, now)

@@ -85,7 +85,7 @@ def ann_has_pro(billing, shop):
     assert billing.access("ann").plan == "pro"
 
 
-def test_installing_mounts_the_routes_and_the_hosts_own_stay(host):
+def test_installing_mounts_our_routes_and_keeps_the_hosts(host):
     host.route("/<path:path>", lambda path: f"the host's own {path}")
 
     assert host.get("/billing/health").json()["status"] == "ok"
@@ -95,7 +95,7 @@ def test_installing_mounts_the_routes_and_the_hosts_own_stay(host):
     assert host.get("/health").text == "the host's own health"
 
 
-def test_a_handler_that_names_access_is_given_the_callers(host, ann_has_pro):
+def test_a_handler_with_an_access_argument_gets_the_callers(host, ann_has_pro):
     host.route("/page", host.noting)
 
     assert host.get("/page", "ann").text == "ann: active"
@@ -103,7 +103,7 @@ def test_a_handler_that_names_access_is_given_the_callers(host, ann_has_pro):
 
 
 @pytest.mark.parametrize("user", ["", "forged"])
-def test_to_a_handler_for_everybody_a_visitor_is_nobody_and_not_let_in(host, user):
+def test_an_open_handler_gets_a_visitor_without_access(host, user):
     host.route("/page", host.noting)
 
     assert host.get("/page", user).text == "visitor: not_signed_in"
@@ -111,7 +111,7 @@ def test_to_a_handler_for_everybody_a_visitor_is_nobody_and_not_let_in(host, use
     assert (access.user_id, access.allowed, access.features) == ("", False, ())
 
 
-def test_a_handler_is_given_access_through_decorators_and_never_from_the_address(host, ann_has_pro):
+def test_access_reaches_handlers_through_decorators_never_from_the_url(host, ann_has_pro):
     host.route("/loud", loud(host.noting)).route("/plain", lambda: "plain").route("/<access>/page", host.noting)
     host.route("/type", str)
 
@@ -135,14 +135,14 @@ def test_a_handler_is_given_access_through_decorators_and_never_from_the_address
         (("team",), "exports", 402),
     ],
 )
-def test_a_guarded_handler_lets_in_who_has_paid_for_it(host, ann_has_pro, plans, feature, status):
+def test_a_guarded_handler_admits_users_who_paid_for_it(host, ann_has_pro, plans, feature, status):
     host.route("/paid", host.billing.requires(*plans, feature=feature)(host.noting))
 
     assert [host.get("/paid", user).status_code for user in ("", "forged", "bob", "ann")] == [401, 401, 402, status]
     assert [access.user_id for access in host.ran] == (["ann"] if status == 200 else [])
 
 
-def test_a_guarded_handler_need_not_name_access_nor_be_of_an_app_with_the_plugin(billing, ann_has_pro):
+def test_a_guard_works_without_the_argument_and_without_the_plugin(billing, ann_has_pro):
     host = Host(billing, bottle.Bottle())
     host.route("/plain", billing.requires("pro")(lambda: "plain")).route("/paid", billing.requires()(host.noting))
 
@@ -152,7 +152,7 @@ def test_a_guarded_handler_need_not_name_access_nor_be_of_an_app_with_the_plugin
         assert host.get("/plain", "bob").status_code == 402
 
 
-def test_a_refusal_is_json_to_programs_and_a_page_to_browsers_and_leads_on(host):
+def test_a_refusal_is_json_for_programs_and_a_linked_page_for_browsers(host):
     host.route("/paid", host.billing.requires("pro")(host.noting))
 
     told = host.get("/paid", "bob")
@@ -166,7 +166,7 @@ def test_a_refusal_is_json_to_programs_and_a_page_to_browsers_and_leads_on(host)
     assert "Please sign in" in stranger.text
 
 
-def test_who_has_not_paid_is_led_to_our_pricing_page_or_while_its_address_is_unknown_to_the_product(config):
+def test_a_refusal_links_to_pricing_or_without_its_url_to_the_product(config):
     product, address = config.frontend_url, "https://app.example.com/pay"
 
     def led_to(install=False, **changes):
@@ -190,7 +190,7 @@ def test_who_has_not_paid_is_led_to_our_pricing_page_or_while_its_address_is_unk
         ((len,), None, "no plan is called <built-in function len>"),
     ],
 )
-def test_a_name_that_no_plan_has_is_refused_when_the_host_is_imported(billing, plans, feature, said):
+def test_a_guard_with_an_unknown_name_fails_at_import(billing, plans, feature, said):
     with pytest.raises(ConfigError, match=said):
         billing.requires(*plans, feature=feature)
     with pytest.raises(ConfigError, match=said):
@@ -211,7 +211,7 @@ def test_a_mounted_route_takes_as_large_a_body_as_its_own(host):
     assert forms == {16_000: 400, 17_000: 413}
 
 
-def test_without_a_database_nobody_is_let_in_and_no_handler_runs(host, ann_has_pro, caplog):
+def test_without_a_database_no_guarded_handler_runs(host, ann_has_pro, caplog):
     host.route("/paid", host.billing.requires("pro")(host.noting)).route("/page", host.noting)
     storage.release()
     with open(host.billing.config.database, "r+b") as file:
@@ -225,13 +225,13 @@ def test_without_a_database_nobody_is_let_in_and_no_handler_runs(host, ann_has_p
     assert "file is not a database" in caplog.text
 
 
-def test_what_corkage_raises_in_a_handler_becomes_its_answer(host):
+def test_an_error_of_corkage_in_a_handler_becomes_the_response(host):
     host.route("/manage", lambda: bottle.redirect(host.billing.portal_url("ann")))
 
     assert (host.get("/manage").status_code, host.get("/manage").json()["error"]["code"]) == (409, "no_billing_account")
 
 
-def test_python_asks_the_same_of_any_host(billing, ann_has_pro):
+def test_any_host_can_check_access_in_python(billing, ann_has_pro):
     assert billing.admit("ann", "pro", feature="exports") == billing.access("ann")
     with pytest.raises(PaymentRequired, match="'bob' has no_subscription"):
         billing.admit("bob")
@@ -240,7 +240,7 @@ def test_python_asks_the_same_of_any_host(billing, ann_has_pro):
             billing.admit(nobody, "pro")
 
 
-def test_the_hosts_plugins_do_not_reach_the_routes(host):
+def test_the_hosts_plugins_do_not_apply_to_our_routes(host):
     host.app.install(Breaking())
     host.route("/own", lambda: "own")
 
@@ -260,7 +260,7 @@ def test_the_routes_are_mounted_at_the_path_of_billing_url(config):
     billing.close()
 
 
-def test_an_address_without_a_path_is_no_place_to_mount_at(config):
+def test_a_billing_url_without_a_path_cannot_be_mounted(config):
     billing = Billing(replace(config, billing_url="https://billing.example.com"), authenticate=signed_in)
     app = bottle.Bottle()
 
@@ -273,7 +273,7 @@ def test_an_address_without_a_path_is_no_place_to_mount_at(config):
     billing.close()
 
 
-def test_installing_twice_is_refused_and_routes_mounted_by_hand_stay_where_they_are(billing):
+def test_installing_twice_is_refused_and_manual_mounts_stay(billing):
     host = Host(billing, bottle.Bottle())
     host.app.mount("/by/hand/", billing.wsgi)
     host.app.install(billing)
@@ -286,7 +286,7 @@ def test_installing_twice_is_refused_and_routes_mounted_by_hand_stay_where_they_
         assert host.get("/billing/health").status_code == 404
 
 
-def test_one_billing_serves_two_apps_of_a_host_and_ends_with_either(billing):
+def test_one_billing_serves_two_apps_and_closes_with_either(billing):
     apps = bottle.Bottle(), bottle.Bottle()
     for app in apps:
         app.install(billing)
@@ -299,7 +299,7 @@ def test_one_billing_serves_two_apps_of_a_host_and_ends_with_either(billing):
         billing.access("ann")
 
 
-def test_the_middleware_takes_what_lies_below_its_path_and_nothing_else(billing):
+def test_the_middleware_takes_only_requests_below_its_path(billing):
     def product(environ, start_response):
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [f"{environ['SCRIPT_NAME']}|{environ['PATH_INFO']}".encode()]

@@ -24,7 +24,7 @@ def polls(shop):
     return shop.calls("/v1/events")
 
 
-def test_without_any_webhook_a_purchase_and_its_end_are_seen_at_the_next_poll(app, shop):
+def test_without_webhooks_a_purchase_and_its_end_arrive_by_polling(app, shop):
     now = time.time()
     app.work(now)
     subscription = shop.subscribe(shop.customer())
@@ -40,7 +40,7 @@ def test_without_any_webhook_a_purchase_and_its_end_are_seen_at_the_next_poll(ap
     assert {event.source for event in StripeEvent.select()} == {"poll"}
 
 
-def test_an_event_seen_again_in_the_overlap_is_not_recorded_twice_and_costs_no_call(app, shop):
+def test_an_event_polled_again_is_neither_stored_twice_nor_fetched(app, shop):
     now = time.time()
     shop.subscribe(shop.customer())
     app.work(now)
@@ -85,14 +85,14 @@ def test_several_processes_poll_once(app, shop):
     assert polls(shop) - before == 1
 
 
-def test_zero_means_never(config, shop):
+def test_zero_poll_seconds_means_never(config, shop):
     with running(replace(config, poll_seconds=0)) as app:
         app.work(time.time() + DAY)
 
     assert polls(shop) == 0
 
 
-def test_the_types_fit_into_one_call():
+def test_the_polled_types_fit_into_one_call():
     assert len(poll.TYPES) == len(set(poll.TYPES)) <= 20
 
 
@@ -111,7 +111,7 @@ def test_the_first_poll_of_an_empty_file_fetches_everything(app, shop, simulator
     assert polled(app, shop) == (1, 1)
 
 
-def test_down_for_forty_days_is_healed_by_one_start(config, shop, simulator):
+def test_a_start_after_forty_days_of_downtime_resyncs_everything(config, shop, simulator):
     now = time.time()
     subscription = shop.subscribe(shop.customer())
     with running(replace(config, poll_seconds=300)) as app:
@@ -131,7 +131,7 @@ def test_down_for_forty_days_is_healed_by_one_start(config, shop, simulator):
 
 
 @pytest.mark.parametrize(("days", "pages"), [(29, 0), (30, 1)])
-def test_what_stripe_still_tells_is_not_fetched_whole(app, shop, days, pages):
+def test_a_start_within_stripes_retention_does_not_resync(app, shop, days, pages):
     now = time.time()
     app.work(now)
     position = Cursor.get_by_id("poll").position
@@ -142,14 +142,14 @@ def test_what_stripe_still_tells_is_not_fetched_whole(app, shop, days, pages):
     assert shop.calls() - before == pages
 
 
-def test_the_position_is_in_stripes_time(app, shop, simulator):
+def test_the_poll_position_is_in_stripes_time(app, shop, simulator):
     simulator.advance(100 * DAY)
     app.work()
 
     assert abs(Cursor.get_by_id("poll").position - simulator.world.now) <= 5
 
 
-def test_webhooks_lost_for_an_hour_are_healed_by_the_next_poll(config, shop, simulator):
+def test_webhooks_lost_for_an_hour_are_made_up_by_the_next_poll(config, shop, simulator):
     with running(replace(config, poll_seconds=300)) as app:
         now = time.time()
         app.work(now)
@@ -163,7 +163,7 @@ def test_webhooks_lost_for_an_hour_are_healed_by_the_next_poll(config, shop, sim
         assert app.billing.access("ann").reason == "canceling"
 
 
-def test_a_worker_that_is_to_stop_breaks_off_fetching_everything_and_goes_on_with_it_later(app, shop):
+def test_a_stopping_worker_interrupts_a_full_sync_and_resumes_it_later(app, shop):
     shop.subscribe(shop.customer())
     now = time.time()
 
@@ -174,7 +174,7 @@ def test_a_worker_that_is_to_stop_breaks_off_fetching_everything_and_goes_on_wit
     assert app.billing.access("ann").allowed
 
 
-def test_a_worker_that_is_to_stop_claims_nobody_any_more(app, shop):
+def test_a_stopping_worker_claims_no_customer(app, shop):
     app.work()
     shop.subscribe(shop.customer())
     app.work(time.time() + 10)
@@ -188,7 +188,7 @@ def test_a_worker_that_is_to_stop_claims_nobody_any_more(app, shop):
     assert Subscription.get().subscription_status == "active"
 
 
-def test_what_cannot_be_fetched_of_one_customer_is_told_and_does_not_hold_up_the_others(app, shop, caplog, monkeypatch):
+def test_a_customer_that_fails_is_logged_and_blocks_no_other(app, shop, caplog, monkeypatch):
     shop.subscribe(shop.customer())
     shop.subscribe(shop.customer("bob"), user="bob")
     write = Converger.compare_and_set
@@ -206,7 +206,7 @@ def test_what_cannot_be_fetched_of_one_customer_is_told_and_does_not_hold_up_the
     assert Cursor.get_by_id("poll").position
 
 
-def test_what_happened_in_another_account_or_mode_is_passed_over(app, shop):
+def test_polling_skips_events_of_another_account_or_mode(app, shop):
     app.work()
     customer = shop.customer()
     shop.subscribe(customer)
@@ -223,7 +223,7 @@ def test_what_happened_in_another_account_or_mode_is_passed_over(app, shop):
     assert not recorded & {"evt_1", "evt_2"}
 
 
-def test_every_kind_of_event_that_counts_is_asked_for():
+def test_every_handled_event_type_is_polled():
     assert set(poll.TYPES) == {
         "checkout.session.completed",
         "checkout.session.async_payment_succeeded",
@@ -247,7 +247,7 @@ def test_every_kind_of_event_that_counts_is_asked_for():
     }
 
 
-def test_where_stripe_does_not_say_what_time_it_is_the_position_is_ours(app):
+def test_without_a_date_header_the_position_is_in_our_time(app):
     gateway = app.billing.service.worker.gateway
     gateway.events_since = lambda *_: Listed((), 0)
     now = time.time()
@@ -257,7 +257,7 @@ def test_where_stripe_does_not_say_what_time_it_is_the_position_is_ours(app):
     assert Cursor.get_by_id("poll").position == int(now)
 
 
-def test_a_poll_that_fails_is_counted(app):
+def test_a_failed_poll_is_counted(app):
     app.work()
 
     def refuse(since, types):

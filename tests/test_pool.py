@@ -29,7 +29,7 @@ def test_each_job_is_run_once(count):
     assert sorted(ran) == list(range(count))
 
 
-def test_so_many_run_at_once_and_the_next_is_taken_when_one_has_ended():
+def test_the_pool_runs_its_size_and_takes_the_next_when_one_ends():
     pool, together, taken = Pool(5), threading.Barrier(5), []
 
     def note_taken():
@@ -42,7 +42,7 @@ def test_so_many_run_at_once_and_the_next_is_taken_when_one_has_ended():
     assert len(taken) == 10
 
 
-def test_one_that_hangs_takes_one_place_and_the_others_go_on():
+def test_a_hanging_job_takes_one_place_and_the_others_run():
     pool, hanging, ran = Pool(2), threading.Event(), []
     begun = pool.run(jobs(20, lambda number: hanging.wait(30) and None if number == 0 else ran.append(number)), never)
     until(lambda: len(ran) == 19)
@@ -71,7 +71,7 @@ def test_threads_are_kept_and_each_closes_what_is_its_own_when_it_ends():
     pool.close()
 
 
-def test_while_every_place_is_taken_nothing_is_claimed_and_a_stop_is_noticed():
+def test_a_full_pool_claims_nothing_and_notices_a_stop():
     pool, hanging, stopping, taken = Pool(1), threading.Event(), threading.Event(), []
 
     def note_taken():
@@ -91,7 +91,7 @@ def test_while_every_place_is_taken_nothing_is_claimed_and_a_stop_is_noticed():
 
 
 @pytest.mark.parametrize("failure", [OSError("the disk is gone"), SystemExit(1)], ids=repr)
-def test_what_a_job_raises_reaches_who_waits_and_its_place_is_free_again(failure):
+def test_an_error_of_a_job_is_raised_and_frees_its_place(failure):
     def act(_):
         raise failure
 
@@ -102,7 +102,7 @@ def test_what_a_job_raises_reaches_who_waits_and_its_place_is_free_again(failure
     assert len(ended) == 3
 
 
-def test_a_claim_that_fails_leaves_its_place_free():
+def test_a_failed_claim_frees_its_place():
     def claims():
         raise OSError("the disk is gone")
         yield
@@ -121,7 +121,7 @@ def many(shop):
     return users
 
 
-def test_a_slow_stripe_is_asked_of_several_customers_at_once(config, shop, simulator, many, monkeypatch):
+def test_several_customers_are_fetched_at_once_from_a_slow_stripe(config, shop, simulator, many, monkeypatch):
     at_once, most, lock = [0], [0], threading.Lock()
     with running(replace(config, settle_seconds=0)) as app:
         for event in simulator.world.all("event"):
@@ -148,7 +148,7 @@ def test_a_slow_stripe_is_asked_of_several_customers_at_once(config, shop, simul
         assert inbox.backlog(time.time()).backlog == 0
 
 
-def test_the_worker_keeps_below_stripes_limit(config, shop, simulator, many, monkeypatch):
+def test_the_worker_stays_below_stripes_rate_limit(config, shop, simulator, many, monkeypatch):
     monkeypatch.setattr(worker, "CALLS_PER_SECOND", 50)
     simulator.api_faults = ApiFaults(requests_per_second=55)
     with running(replace(config, settle_seconds=0, worker="thread", poll_seconds=3600)) as app:

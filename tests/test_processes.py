@@ -39,7 +39,7 @@ def work_in_a_process(environ, folder):
     return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=90)
 
 
-def test_processes_beside_each_other_do_everything_once(buyers, environ, tmp_path, shop, simulator):
+def test_concurrent_processes_apply_everything_once(buyers, environ, tmp_path, shop, simulator):
     environ = environ | {"BILLING_POLL_SECONDS": "0", "BILLING_DATABASE": str(tmp_path / "corkage.db")}
     calls = shop.calls()
     with ThreadPoolExecutor(4) as pool:
@@ -55,7 +55,7 @@ def test_processes_beside_each_other_do_everything_once(buyers, environ, tmp_pat
     assert Notice.select().count() == USERS - USERS // 3
 
 
-def test_a_process_that_is_killed_leaves_all_that_waits_to_the_next(buyers, environ, tmp_path, simulator):
+def test_a_killed_process_leaves_its_events_to_the_next(buyers, environ, tmp_path, simulator):
     environ = environ | {"BILLING_POLL_SECONDS": "0", "BILLING_DATABASE": str(tmp_path / "corkage.db")}
     simulator.api_faults.latency_seconds = 0.2
     killed = subprocess.Popen([sys.executable, "-m", "corkage.cli", "work"], cwd=tmp_path, env=environ)

@@ -50,7 +50,7 @@ def deliver_at_once(url, bodies):
 
 
 @pytest.mark.parametrize("kind", ["--worker-class=sync", "--threads=4"])
-def test_three_forked_workers_take_two_hundred_webhooks_at_once(
+def test_three_forked_workers_accept_two_hundred_concurrent_webhooks(
     kind, app, webhooks, shop, simulator, environ, tmp_path
 ):
     (tmp_path / "host.py").write_text(SERVED)
@@ -138,9 +138,9 @@ def run(program, environ, folder):
 
 
 @pytest.mark.parametrize("program", [BEFORE_A_FORK, IN_USE], ids=["made before a fork", "in use at a fork"])
-def test_each_process_opens_and_starts_what_it_uses_itself(program, environ, tmp_path):
+def test_each_forked_process_opens_its_own_files_and_threads(program, environ, tmp_path):
     run(program, environ, tmp_path)
 
 
-def test_a_process_that_ends_lets_its_worker_finish_the_customer_at_hand(environ, tmp_path):
+def test_an_exiting_process_lets_its_worker_finish_the_customer(environ, tmp_path):
     assert run(UNCLOSED, environ, tmp_path) == "finished\n"

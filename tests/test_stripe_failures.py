@@ -56,7 +56,7 @@ def error(kind, message="No.", **more):
     ],
     ids=str,
 )
-def test_every_answer_becomes_one_of_our_errors_without_the_key(gateway, stripe_says, status, body, expected):
+def test_every_error_of_stripe_becomes_one_of_ours_without_the_key(gateway, stripe_says, status, body, expected):
     options = {"json": body} if isinstance(body, dict) else {"body": body}
     stripe_says.get(f"{BASE}/v1/subscriptions", status=status, **options)
 
@@ -79,20 +79,20 @@ def test_a_cut_or_slow_connection_is_unavailable(gateway, stripe_says, failure):
         gateway.subscriptions_of("cus_1")
 
 
-def test_a_restricted_key_that_may_not_read_the_account_is_no_error(gateway, stripe_says):
+def test_a_restricted_key_without_account_permission_is_no_error(gateway, stripe_says):
     stripe_says.get(f"{BASE}/v1/account", status=403, json=error("invalid_request_error"))
 
     assert gateway.account_id() is None
 
 
-def test_a_wrong_key_is_an_error_also_when_asked_for_the_account(gateway, stripe_says):
+def test_a_wrong_key_is_an_error_when_reading_the_account(gateway, stripe_says):
     stripe_says.get(f"{BASE}/v1/account", status=401, json=error("invalid_request_error"))
 
     with pytest.raises(StripeRefused):
         gateway.account_id()
 
 
-def test_all_pages_are_read(shop, monkeypatch):
+def test_every_page_of_a_list_is_fetched(shop, monkeypatch):
     monkeypatch.setattr(gateway_module, "PAGE", 2)
     customer = shop.customer()
     bought = {shop.subscribe(customer) for _ in range(5)}
@@ -104,7 +104,7 @@ def test_all_pages_are_read(shop, monkeypatch):
 
 
 @pytest.mark.parametrize("status", [401, 402, 404, 409, 429, 500])
-def test_an_event_waits_while_stripe_refuses_and_nothing_is_written(config, shop, status, monkeypatch):
+def test_an_event_waits_and_nothing_is_stored_while_stripe_refuses(config, shop, status, monkeypatch):
     monkeypatch.setattr(gateway_module, "RETRIES", 0)
     shop.subscribe(shop.customer())
     event = shop.event("customer.subscription.created")
@@ -151,7 +151,7 @@ MISSING = error("invalid_request_error", "No such thing.", code="resource_missin
     ],
     ids=["subscription", "event", "price", "test clock"],
 )
-def test_what_stripe_has_not_is_none_and_what_it_refuses_to_tell_is_an_error(gateway, stripe_says, ask, path):
+def test_a_missing_object_is_none_and_a_refused_one_an_error(gateway, stripe_says, ask, path):
     stripe_says.get(f"{BASE}{path}", json=MISSING, status=404)
     assert ask(gateway) is None
 
@@ -178,7 +178,7 @@ def test_a_created_price_is_found_by_its_lookup_key(shop):
 
 
 @pytest.mark.parametrize("key", ["sk_live_x", "sk_test_x"])
-def test_in_live_mode_nothing_is_asked_of_test_clocks(stripe_says, key):
+def test_live_mode_never_fetches_test_clocks(stripe_says, key):
     stripe_says.get(f"{BASE}/v1/subscriptions", json={"object": "list", "data": [], "has_more": False})
 
     Gateway(key, BASE).subscriptions_of("cus_1")
@@ -186,7 +186,7 @@ def test_in_live_mode_nothing_is_asked_of_test_clocks(stripe_says, key):
     assert ("test_clock" in stripe_says.calls[0].request.url) is (key == "sk_test_x")
 
 
-def test_an_open_invoice_of_no_subscription_does_not_count(shop):
+def test_an_open_invoice_without_subscription_does_not_count(shop):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
     world = shop.simulator.world
@@ -208,7 +208,7 @@ def test_an_open_invoice_of_no_subscription_does_not_count(shop):
     [({"status": "paid", "created": 5}, 5), ({"status": "paid", "created": 5, "due_date": 9}, 9), (None, 1)],
     ids=["by its latest invoice", "by that one's due date", "by its own age"],
 )
-def test_past_due_without_any_open_invoice_is_counted_all_the_same(shop, invoice, since):
+def test_past_due_counts_even_without_an_open_invoice(shop, invoice, since):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
     world = shop.simulator.world
@@ -228,7 +228,7 @@ def test_past_due_without_any_open_invoice_is_counted_all_the_same(shop, invoice
 
 
 @pytest.mark.parametrize(("email", "name"), [("ann@example.com", "Ann"), (None, None)])
-def test_a_created_customer_is_marked_as_ours_and_has_what_is_known_of_the_user(shop, email, name):
+def test_a_created_customer_has_our_metadata_and_the_users_fields(shop, email, name):
     gateway = Gateway(shop.simulator.api_key, shop.simulator.url)
 
     made = gateway.customer(gateway.create_customer("app.example.com", "ann", email, name, "key"))

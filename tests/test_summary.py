@@ -42,7 +42,7 @@ def deciding():
 
 
 @pytest.mark.parametrize(("good", "bad"), BETTER)
-def test_the_better_status_decides_whichever_is_newer(good, bad):
+def test_the_better_status_wins_whichever_is_newer(good, bad):
     hold("sub_good", good, created=1)
     hold("sub_bad", bad, created=2)
 
@@ -52,7 +52,7 @@ def test_the_better_status_decides_whichever_is_newer(good, bad):
 
 
 @pytest.mark.parametrize(("one", "other"), EQUAL)
-def test_of_equals_the_newest_decides_and_of_those_always_the_same(one, other):
+def test_among_equals_the_newest_wins_and_ties_are_stable(one, other):
     hold("sub_a", one, created=1)
     hold("sub_b", other, created=2)
 
@@ -61,7 +61,7 @@ def test_of_equals_the_newest_decides_and_of_those_always_the_same(one, other):
     assert deciding() == "sub_a"
 
 
-def test_what_opens_nothing_never_hides_what_opens_something():
+def test_a_subscription_without_access_never_hides_one_with_access():
     hold("sub_foreign", "active", created=9, price="price_foreign")
     hold("sub_unnamed", "active", created=8, price=None)
     hold("sub_plan", "unpaid", created=1)
@@ -70,7 +70,7 @@ def test_what_opens_nothing_never_hides_what_opens_something():
     assert User.get_by_id("ann").stripe_price_id == "price_pro"
 
 
-def test_ours_opens_without_a_plan():
+def test_our_price_without_a_plan_gives_access():
     hold("sub_foreign", "active", created=9, price="price_foreign")
     hold("sub_ours", "active", created=1, price="price_foreign", ours=True)
 
@@ -78,7 +78,7 @@ def test_ours_opens_without_a_plan():
     assert read_access("ann").allowed
 
 
-def test_without_any_subscription_nothing_is_left_of_the_one_before():
+def test_losing_the_last_subscription_clears_the_users_status():
     hold("sub_1", "active", created=1, quantity=3, current_period_end=5)
     assert deciding() == "sub_1"
     Subscription.delete().execute()
@@ -89,13 +89,13 @@ def test_without_any_subscription_nothing_is_left_of_the_one_before():
     assert read_access("ann").reason == "no_subscription"
 
 
-def test_another_users_subscription_decides_nothing():
+def test_another_users_subscription_does_not_count():
     hold("sub_bobs", "active", created=1, customer="cus_bobs")
 
     assert deciding() is None
 
 
-def test_a_price_that_changed_counts_for_its_subscribers_alone_and_the_unowned_are_passed_over():
+def test_a_changed_price_updates_only_its_own_subscribers():
     hold("sub_anns", "active", created=1)
     hold("sub_bobs", "active", created=1, price="price_foreign", customer="cus_bobs")
     hold("sub_nobodys", "active", created=1, customer="cus_nobodys")

@@ -49,7 +49,7 @@ def api_calls(shop):
     return len(shop.simulator.requests)
 
 
-def test_a_lost_database_is_rebuilt_and_answers_the_same(config, shop, simulator):
+def test_a_lost_database_is_rebuilt_with_the_same_answers(config, shop, simulator):
     ann = shop.customer(email="ann@example.com")
     shop.client.v1.subscriptions.cancel(shop.subscribe(ann))
     shop.subscribe(ann, trial_period_days=14)
@@ -77,7 +77,7 @@ def test_a_lost_database_is_rebuilt_and_answers_the_same(config, shop, simulator
     assert sorted(report.access) == ["ann", "bob"]
 
 
-def test_what_webhooks_lost_is_mended_and_told_and_the_second_run_finds_nothing(app, shop):
+def test_sync_repairs_and_reports_lost_changes_once(app, shop):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
     converge(app, customer)
@@ -93,7 +93,7 @@ def test_what_webhooks_lost_is_mended_and_told_and_the_second_run_finds_nothing(
     assert (again.new, again.changed, again.access, again.failed) == (0, 0, {}, {})
 
 
-def test_a_dry_run_tells_the_same_and_writes_nothing(app, shop):
+def test_a_dry_run_reports_the_same_and_writes_nothing(app, shop):
     known, unknown = shop.customer(), shop.customer("bob")
     subscription = shop.subscribe(known)
     shop.subscribe(unknown, user="bob")
@@ -110,7 +110,7 @@ def test_a_dry_run_tells_the_same_and_writes_nothing(app, shop):
     assert app.billing.access("bob").allowed
 
 
-def test_a_dry_run_fetches_singly_what_the_list_lacks_and_still_writes_nothing(app, shop):
+def test_a_dry_run_fetches_what_the_list_lacks_and_writes_nothing(app, shop):
     clock = shop.client.v1.test_helpers.test_clocks.create(params={"frozen_time": int(time.time())}).id
     customer = shop.customer(test_clock=clock)
     subscription = shop.subscribe(customer)
@@ -125,7 +125,7 @@ def test_a_dry_run_fetches_singly_what_the_list_lacks_and_still_writes_nothing(a
     assert report.access["ann"][1].reason == "ended"
 
 
-def test_a_subscription_that_the_list_lacks_is_fetched_singly_and_not_concluded_gone(app, shop):
+def test_sync_fetches_a_subscription_missing_from_the_list(app, shop):
     clock = shop.client.v1.test_helpers.test_clocks.create(params={"frozen_time": int(time.time())}).id
     hidden = shop.customer(test_clock=clock)
     shop.subscribe(hidden)
@@ -137,7 +137,7 @@ def test_a_subscription_that_the_list_lacks_is_fetched_singly_and_not_concluded_
     assert app.billing.access("ann").allowed
 
 
-def test_whoever_is_overtaken_is_fetched_singly_and_nobody_else(app, shop):
+def test_only_an_overtaken_customer_is_fetched_alone(app, shop):
     customers = [shop.customer(user) for user in ("ann", "bob", "eve")]
     subscriptions = [
         shop.subscribe(each, user=user) for each, user in zip(customers, ("ann", "bob", "eve"), strict=True)
@@ -161,7 +161,7 @@ def test_whoever_is_overtaken_is_fetched_singly_and_nobody_else(app, shop):
     assert shop.calls() - calls == 3  # the list, the one who overtook, and the one who was overtaken
 
 
-def test_a_link_made_by_hand_during_the_run_stands(app, shop):
+def test_a_link_made_by_hand_during_sync_is_kept(app, shop):
     customer = shop.customer("ann")
     shop.subscribe(customer)
     gateway = app.billing.service.worker.gateway
@@ -178,7 +178,7 @@ def test_a_link_made_by_hand_during_the_run_stands(app, shop):
     assert not app.billing.access("ann").allowed
 
 
-def test_subscriptions_of_one_customer_on_two_pages_are_put_together(app, shop, monkeypatch):
+def test_a_customers_subscriptions_on_two_pages_are_merged(app, shop, monkeypatch):
     monkeypatch.setattr("corkage.sync.gateway.PAGE", 1)
     customer = shop.customer()
     old = shop.subscribe(customer)
@@ -193,7 +193,7 @@ def test_subscriptions_of_one_customer_on_two_pages_are_put_together(app, shop, 
     assert report.access["ann"][0].reason == "no_subscription"
 
 
-def test_an_unowned_customer_is_remembered_and_given_to_nobody(app, shop):
+def test_sync_stores_an_unowned_customer_without_user(app, shop):
     theirs = shop.customer("ann", app="another.example.com")
     shop.subscribe(theirs)
 
@@ -204,7 +204,7 @@ def test_an_unowned_customer_is_remembered_and_given_to_nobody(app, shop):
     assert User.select().count() == 0
 
 
-def test_a_customer_deleted_at_stripe_is_seen(app, shop):
+def test_sync_sees_a_customer_deleted_at_stripe(app, shop):
     customer = shop.customer()
     shop.subscribe(customer)
     converge(app, customer)
@@ -217,7 +217,7 @@ def test_a_customer_deleted_at_stripe_is_seen(app, shop):
     assert User.get().stripe_customer_id is None
 
 
-def test_the_oldest_of_the_open_invoices_counts_and_they_are_listed_once(app, shop, simulator):
+def test_grace_uses_the_oldest_open_invoice_and_lists_them_once(app, shop, simulator):
     simulator.rules.after_retries = "past_due"
     for user in ("ann", "bob", "eve"):
         customer = shop.customer(user)
@@ -238,7 +238,7 @@ def test_the_oldest_of_the_open_invoices_counts_and_they_are_listed_once(app, sh
     assert max(since.values()) < simulator.world.now - 35 * DAY
 
 
-def test_without_anybody_past_due_no_invoice_is_asked_for(app, shop):
+def test_without_past_due_subscriptions_no_invoices_are_listed(app, shop):
     shop.subscribe(shop.customer())
     invoices = shop.calls("/v1/invoices")
 
@@ -247,7 +247,7 @@ def test_without_anybody_past_due_no_invoice_is_asked_for(app, shop):
     assert shop.calls("/v1/invoices") == invoices
 
 
-def test_a_thousand_subscriptions_cost_a_call_for_each_hundred_and_one_for_the_open_invoices(app, shop, simulator):
+def test_syncing_a_thousand_subscriptions_costs_eleven_calls(app, shop, simulator):
     customer = shop.customer()
     first = shop.subscribe(customer)
     fill(simulator, customer, first, 999)
@@ -271,7 +271,7 @@ def fill(simulator, customer, subscription, count):
         world.add("subscription", held | {"id": f"sub_{number}", "customer": copied["id"]} | status)
 
 
-def test_calls_are_kept_apart(app, shop, monkeypatch):
+def test_sync_spaces_its_calls(app, shop, monkeypatch):
     monkeypatch.setattr(resync_module, "CALLS_PER_SECOND", 10)
     monkeypatch.setattr("corkage.sync.gateway.PAGE", 1)
     customer = shop.customer()
@@ -284,7 +284,7 @@ def test_calls_are_kept_apart(app, shop, monkeypatch):
     assert time.monotonic() - began >= 0.3
 
 
-def test_a_run_that_breaks_off_between_pages_has_written_nothing(app, shop, monkeypatch):
+def test_a_sync_interrupted_between_pages_has_written_nothing(app, shop, monkeypatch):
     monkeypatch.setattr("corkage.sync.gateway.PAGE", 1)
     customer = shop.customer()
     shop.subscribe(customer)
@@ -331,14 +331,14 @@ def break_at(app, count):
     return lambda: setattr(gateway, "subscriptions_of", fetch)
 
 
-def test_a_run_that_broke_off_an_hour_ago_is_gone_on_with_and_not_an_older_one(app):
+def test_a_sync_resumes_within_an_hour_and_then_starts_over(app):
     jobs.save_position("sync", 1_000_000)
 
     assert resync_module._began(1_000_000 + 3600) == 1_000_000
     assert resync_module._began(1_000_000 + 3601) == 1_000_000 + 3601
 
 
-def test_a_run_that_broke_off_is_gone_on_with(app, shop, simulator):
+def test_an_interrupted_sync_is_resumed(app, shop, simulator):
     customers = hidden_customers(app, shop, ("ann", "bob", "eve"))
     Customer.update(fetched_at=0).execute()
     mend, now = break_at(app, 2), time.time()
@@ -356,7 +356,7 @@ def test_a_run_that_broke_off_is_gone_on_with(app, shop, simulator):
     assert sync(app, now + 3).done_before == 0
 
 
-def test_what_stripe_refuses_of_one_customer_is_told_and_stops_nobody_else(app, shop):
+def test_sync_reports_a_customer_stripe_refuses_and_continues(app, shop):
     hidden_customers(app, shop, ("ann", "bob"))
     gateway = app.billing.service.worker.gateway
     fetch, first = gateway.subscriptions_of, min(each.id for each in Customer.select())
@@ -373,7 +373,7 @@ def test_what_stripe_refuses_of_one_customer_is_told_and_stops_nobody_else(app, 
     assert [row.customer_id == first for row in Subscription.select() if row.subscription_status == "active"] == [True]
 
 
-def test_pending_events_stay_for_the_worker(app, shop):
+def test_sync_leaves_pending_events_to_the_worker(app, shop):
     shop.subscribe(shop.customer())
     app.deliver(shop.event("customer.subscription.created"))
 
@@ -382,7 +382,7 @@ def test_pending_events_stay_for_the_worker(app, shop):
     assert StripeEvent.get().applied_at is None
 
 
-def test_the_command_tells_whose_access_changed_and_then_that_nothing_is_different(corkage, app, shop):
+def test_the_command_lists_changed_access_then_no_difference(corkage, app, shop):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
     converge(app, customer)
@@ -406,7 +406,7 @@ def test_the_command_tells_whose_access_changed_and_then_that_nothing_is_differe
     assert app.billing.access("bob").allowed
 
 
-def test_the_bar_is_drawn_on_a_terminal_and_nowhere_else(corkage, environ, tmp_path, shop):
+def test_the_progress_bar_is_drawn_only_on_a_terminal(corkage, environ, tmp_path, shop):
     shop.subscribe(shop.customer())
     environ["BILLING_LOG"] = "warning"
     terminal, end = pty.openpty()
@@ -423,7 +423,7 @@ def test_the_bar_is_drawn_on_a_terminal_and_nowhere_else(corkage, environ, tmp_p
     assert corkage("sync").stderr == ""
 
 
-def test_a_run_that_stripe_breaks_off_fails_with_a_sentence(corkage):
+def test_a_sync_that_stripe_interrupts_fails_with_a_sentence(corkage):
     refused = corkage("sync", STRIPE_API_BASE="http://127.0.0.1:1")
 
     assert refused.returncode == 1
@@ -431,7 +431,7 @@ def test_a_run_that_stripe_breaks_off_fails_with_a_sentence(corkage):
     assert "Traceback" not in refused.stderr
 
 
-def test_ctrl_c_says_how_to_go_on(environ, tmp_path, shop, simulator):
+def test_ctrl_c_says_how_to_resume(environ, tmp_path, shop, simulator):
     customer = shop.customer()
     fill(simulator, customer, shop.subscribe(customer), 2000)
     process = subprocess.Popen(
@@ -458,7 +458,7 @@ def until(condition, seconds):
         time.sleep(0.02)
 
 
-def test_an_unowned_customers_subscription_that_the_list_lacks_is_followed_too(app, shop):
+def test_an_unowned_subscription_missing_from_the_list_is_fetched_too(app, shop):
     clock = shop.client.v1.test_helpers.test_clocks.create(params={"frozen_time": int(time.time())}).id
     stranger = shop.customer(None, test_clock=clock)
     subscription = shop.subscribe(stranger, user=None)
@@ -471,7 +471,7 @@ def test_an_unowned_customers_subscription_that_the_list_lacks_is_followed_too(a
     assert Subscription.get().subscription_status == "canceled"
 
 
-def test_how_far_a_test_clock_is_ahead_is_mended_and_is_no_difference(app, shop):
+def test_sync_corrects_a_test_clocks_lead_without_reporting_it(app, shop):
     customer = shop.customer()
     shop.subscribe(customer)
     converge(app, customer)
@@ -483,7 +483,7 @@ def test_how_far_a_test_clock_is_ahead_is_mended_and_is_no_difference(app, shop)
     assert abs(Subscription.get().clock_ahead) < 60
 
 
-def test_a_user_with_two_customers_is_told_once_from_the_first_answer_to_the_last(app, shop, simulator):
+def test_a_user_with_two_customers_is_reported_once(app, shop, simulator):
     shop.client.v1.subscriptions.cancel(shop.subscribe(shop.customer()))
     simulator.advance(60)
     shop.subscribe(shop.customer())
@@ -495,7 +495,7 @@ def test_a_user_with_two_customers_is_told_once_from_the_first_answer_to_the_las
     assert (before.reason, after.reason) == ("no_subscription", "active")
 
 
-def test_an_access_that_ends_as_it_began_is_not_told(app, shop):
+def test_access_that_ends_as_it_began_is_not_reported(app, shop):
     old, new = shop.customer(), shop.customer()
     shop.subscribe(old)
     held = shop.subscribe(new)
@@ -511,7 +511,7 @@ def test_an_access_that_ends_as_it_began_is_not_told(app, shop):
     assert mending.report.access == {}
 
 
-def test_the_earliest_due_date_counts_whatever_the_order_of_the_invoices(app, shop, simulator):
+def test_the_earliest_due_date_counts_in_any_order_of_invoices(app, shop, simulator):
     simulator.rules.after_retries = "past_due"
     customer = shop.customer()
     subscription = shop.subscribe(customer)
@@ -526,7 +526,7 @@ def test_the_earliest_due_date_counts_whatever_the_order_of_the_invoices(app, sh
     assert Subscription.get().past_due_since == newest.created
 
 
-def test_a_listed_customer_that_was_done_or_is_fetched_singly_is_written_once(app, shop, simulator):
+def test_a_customer_listed_twice_or_fetched_alone_is_stored_once(app, shop, simulator):
     clock = shop.client.v1.test_helpers.test_clocks.create(params={"frozen_time": int(time.time())}).id
     done, hidden = shop.customer(), shop.customer("bob", test_clock=clock)
     shop.subscribe(done)
@@ -547,7 +547,7 @@ def test_a_listed_customer_that_was_done_or_is_fetched_singly_is_written_once(ap
     assert {row.id: row.revision - revisions[row.id] for row in Customer.select()} == {done: 0, hidden: 1}
 
 
-def test_a_bug_that_one_customer_brings_to_light_is_told_and_stops_nobody_else(app, shop, monkeypatch):
+def test_sync_reports_a_bug_in_one_customer_and_continues(app, shop, monkeypatch):
     poisoned = shop.customer()
     shop.subscribe(poisoned)
     shop.subscribe(shop.customer("bob"), user="bob")
@@ -566,7 +566,7 @@ def test_a_bug_that_one_customer_brings_to_light_is_told_and_stops_nobody_else(a
     assert not app.billing.access("ann").allowed
 
 
-def test_a_file_that_cannot_be_written_ends_the_run_and_fails_nobody(app, shop, config, monkeypatch):
+def test_an_unwritable_database_ends_the_sync_and_blames_no_customer(app, shop, config, monkeypatch):
     monkeypatch.setattr("corkage.storage.sqlite.BUSY_SECONDS", 0)
     shop.subscribe(shop.customer())
     storage.connection().execute("PRAGMA busy_timeout = 0")

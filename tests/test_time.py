@@ -66,9 +66,7 @@ def fail_the_renewal(app, shop, simulator):
     hear(app, shop, simulator, "invoice.payment_failed")
 
 
-def test_grace_that_is_over_is_noticed_once_at_its_second_without_any_word_of_stripes(
-    app, shop, simulator, subscription
-):
+def test_the_end_of_grace_is_notified_once_without_an_event(app, shop, simulator, subscription):
     fail_the_renewal(app, shop, simulator)
     user = User.get()
     end = user.past_due_since + 7 * DAY - user.clock_ahead
@@ -86,7 +84,7 @@ def test_grace_that_is_over_is_noticed_once_at_its_second_without_any_word_of_st
     assert shop.calls() == calls
 
 
-def test_a_trial_that_ends_soon_is_noticed_once_three_days_before(app, shop, simulator):
+def test_trial_ending_is_notified_once_three_days_before(app, shop, simulator):
     shop.subscribe(shop.customer(), trial_period_days=10)
     hear(app, shop, simulator)
     user = User.get()
@@ -100,7 +98,7 @@ def test_a_trial_that_ends_soon_is_noticed_once_three_days_before(app, shop, sim
     assert kinds() == ["access_granted", "trial_ending"]
 
 
-def test_the_worker_knows_when_time_alone_will_change_an_answer(app, shop, simulator):
+def test_the_worker_knows_when_time_alone_changes_access(app, shop, simulator):
     shop.subscribe(shop.customer(), trial_period_days=10)
     hear(app, shop, simulator)
     Subscription.update(ask_at=None).execute()
@@ -111,7 +109,7 @@ def test_the_worker_knows_when_time_alone_will_change_an_answer(app, shop, simul
     assert work.next_due_at == warning
 
 
-def test_a_period_that_is_over_unheard_is_asked_about_within_two_minutes(app, shop, simulator, subscription):
+def test_a_stale_period_is_fetched_within_two_minutes(app, shop, simulator, subscription):
     end = end_of(subscription)
     simulator.advance(end - simulator.world.now + 2 * 3600)
     calls = shop.calls()
@@ -137,7 +135,7 @@ def test_until_stripe_answers_access_is_unchanged_and_stale(app, simulator, subs
     assert access.access_at("ann", end_of(subscription) - 1).stale is False
 
 
-def test_asking_is_repeated_in_a_minute_when_stripe_was_down(app, shop, simulator, subscription, monkeypatch):
+def test_a_stale_fetch_is_retried_in_a_minute_when_stripe_was_down(app, shop, simulator, subscription, monkeypatch):
     end, later = end_of(subscription), asked_at()
     monkeypatch.setattr(simulator.world, "get", None)
     app.work(later)
@@ -151,7 +149,7 @@ def test_asking_is_repeated_in_a_minute_when_stripe_was_down(app, shop, simulato
     assert end_of(subscription) > end
 
 
-def test_while_stripe_says_the_same_the_pauses_grow_to_a_day(app, subscription):
+def test_backoff_of_an_unchanged_stale_row_grows_to_a_day(app, subscription):
     state = app.billing.service.worker.gateway.subscription(subscription)
     asked = [float(state.current_period_end)]
     while asked[-1] < state.current_period_end + 10 * DAY:
@@ -163,7 +161,7 @@ def test_while_stripe_says_the_same_the_pauses_grow_to_a_day(app, subscription):
     assert len(pauses) < 24
 
 
-def test_a_worker_that_is_to_stop_asks_about_nobody_any_more(app, shop, subscription):
+def test_a_stopping_worker_fetches_no_stale_row(app, shop, subscription):
     later, calls = asked_at(), shop.calls()
 
     app.billing.service.worker.work_once(later, lambda: True)
@@ -172,7 +170,7 @@ def test_a_worker_that_is_to_stop_asks_about_nobody_any_more(app, shop, subscrip
     assert stale.customers(later, 50)
 
 
-def test_several_workers_ask_once(app, subscription):
+def test_several_workers_fetch_a_stale_row_once(app, subscription):
     later = asked_at()
 
     (customer,) = stale.customers(later, 50)
@@ -181,7 +179,7 @@ def test_several_workers_ask_once(app, subscription):
     assert stale.customers(later, 50) == []
 
 
-def test_who_is_overdue_and_heard_of_at_once_is_asked_about_once(app, shop, simulator, subscription):
+def test_a_stale_customer_with_a_due_event_is_fetched_once(app, shop, simulator, subscription):
     shop.subscribe(shop.customer("bob"), user="bob")
     hear(app, shop, simulator)
     simulator.advance_to("renewal")
@@ -197,7 +195,7 @@ def test_who_is_overdue_and_heard_of_at_once_is_asked_about_once(app, shop, simu
 
 
 @pytest.mark.parametrize("ends", ["trial", "cancel_at"])
-def test_a_trial_or_a_cancellation_that_is_due_is_asked_about_too(app, shop, simulator, ends):
+def test_an_ended_trial_or_due_cancellation_is_fetched_too(app, shop, simulator, ends):
     at = simulator.world.now + 5 * DAY
     shop.subscribe(shop.customer(), **({"trial_end": at} if ends == "trial" else {"cancel_at": at}))
     hear(app, shop, simulator)
@@ -209,7 +207,7 @@ def test_a_trial_or_a_cancellation_that_is_due_is_asked_about_too(app, shop, sim
     assert Subscription.get().subscription_status == ("active" if ends == "trial" else "canceled")
 
 
-def test_an_ended_or_unowned_subscription_is_never_asked_about(app, shop, simulator, subscription):
+def test_an_ended_or_unowned_subscription_never_counts_as_stale(app, shop, simulator, subscription):
     shop.client.v1.subscriptions.cancel(subscription)
     hear(app, shop, simulator, "customer.subscription.deleted")
     shop.subscribe(shop.customer(user=None), user=None)
@@ -222,7 +220,7 @@ def test_an_ended_or_unowned_subscription_is_never_asked_about(app, shop, simula
     assert shop.calls() == calls
 
 
-def test_access_at_a_moment_follows_the_view(app, subscription):
+def test_access_at_a_time_agrees_with_the_view(app, subscription):
     assert access.access_at("ann", time.time()) == access.read_access("ann")
     assert access.access_at("nobody", time.time()) == access.read_access("nobody")
 
@@ -230,7 +228,7 @@ def test_access_at_a_moment_follows_the_view(app, subscription):
 class TestNotices:
     """Once per transition, in order, with what was and what is."""
 
-    def test_a_life_is_told_step_by_step(self, app, shop, simulator, subscription):
+    def test_a_subscription_sends_a_notice_at_each_step(self, app, shop, simulator, subscription):
         v1 = shop.client.v1
         steps = [
             ({"cancel_at_period_end": True}, "cancellation_scheduled"),
@@ -248,7 +246,7 @@ class TestNotices:
 
         assert kinds() == ["access_granted", *(kind for _, kind in steps), "access_revoked"]
 
-    def test_each_begins_where_the_one_before_ended(self, app, shop, simulator, subscription):
+    def test_each_notice_begins_with_the_access_of_the_one_before(self, app, shop, simulator, subscription):
         shop.client.v1.subscriptions.cancel(subscription)
         hear(app, shop, simulator, "customer.subscription.deleted")
 
@@ -258,7 +256,7 @@ class TestNotices:
         assert changes._before(User.get()) == json.loads(revoked.after)
         assert granted.message_id != revoked.message_id
 
-    def test_a_failed_payment_and_its_recovery(self, app, shop, simulator, subscription):
+    def test_a_failed_payment_and_its_recovery_are_notified(self, app, shop, simulator, subscription):
         fail_the_renewal(app, shop, simulator)
         hear(app, shop, simulator, "invoice.payment_failed")
         customer = shop.client.v1.customers.list().data[0].id
@@ -268,21 +266,21 @@ class TestNotices:
 
         assert kinds() == ["access_granted", "payment_failed", "payment_recovered"]
 
-    def test_an_event_that_changes_nothing_makes_none(self, app, shop, simulator, subscription):
+    def test_an_event_that_changes_nothing_makes_no_notice(self, app, shop, simulator, subscription):
         shop.client.v1.subscriptions.update(subscription, params={"metadata": {"colour": "blue"}})
         hear(app, shop, simulator, "customer.subscription.updated")
 
         assert kinds() == ["access_granted"]
 
 
-def test_a_subscription_that_goes_on_and_of_which_stripe_tells_no_end_is_never_asked_about(app, subscription):
+def test_a_live_subscription_without_an_end_is_never_fetched_as_stale(app, subscription):
     state = app.billing.service.worker.gateway.subscription(subscription)
 
     assert stale.ask_at(replace(state, current_period_end=None), 0, time.time()) is None
     assert stale.ask_at(state, 0, time.time()) is not None
 
 
-def test_the_worker_wakes_for_the_first_who_is_to_be_asked_about(app, shop, simulator, subscription):
+def test_the_worker_wakes_for_the_first_stale_row(app, shop, simulator, subscription):
     assert stale.next_ask_at() == asked_at()
     for user in ("bob", "eve"):
         shop.subscribe(shop.customer(user), user=user)
@@ -296,7 +294,7 @@ def test_the_worker_wakes_for_the_first_who_is_to_be_asked_about(app, shop, simu
     assert stale.next_ask_at() is None
 
 
-def test_a_live_subscription_of_which_no_end_is_told_is_not_stale_also_for_readers_of_the_view(app, subscription):
+def test_a_live_subscription_without_an_end_is_not_stale_in_the_view(app, subscription):
     User.update(current_period_end=None).execute()
 
     (stale,) = storage.connection().execute("SELECT stale FROM corkage_access").fetchone()
@@ -309,7 +307,7 @@ def test_a_live_subscription_of_which_no_end_is_told_is_not_stale_also_for_reade
     ("status", "column"),
     [("active", "current_period_end"), ("active", "cancel_at"), ("trialing", "trial_end"), ("past_due", "cancel_at")],
 )
-def test_the_second_in_which_it_ends_is_stale_and_the_one_before_is_not(app, subscription, status, column):
+def test_a_subscription_is_stale_from_the_second_of_its_end(app, subscription, status, column):
     far = {"current_period_end": 2_000_000_000, "cancel_at": None, "trial_end": None}
     User.update(far | {"subscription_status": status, "clock_ahead": 0, column: 1_900_000_000}).execute()
 
@@ -317,14 +315,14 @@ def test_the_second_in_which_it_ends_is_stale_and_the_one_before_is_not(app, sub
     assert access.access_at("ann", 1_899_999_999).stale is False
 
 
-def test_an_end_that_is_scheduled_is_until_when_and_not_the_period_or_the_trial(app, subscription):
+def test_a_scheduled_end_is_until_rather_than_period_or_trial(app, subscription):
     ends = {"cancel_at": 1_900_000_000, "current_period_end": 2_000_000_000, "trial_end": 2_100_000_000}
     for status in ("active", "trialing"):
         User.update(ends | {"subscription_status": status}).execute()
         assert (app.billing.access("ann").reason, app.billing.access("ann").until) == ("canceling", 1_900_000_000)
 
 
-def test_the_view_has_a_row_for_every_user_also_without_any_price(app, subscription):
+def test_the_view_has_a_row_for_every_user_even_without_a_price(app, subscription):
     User.create(id="bob", created_at=1)
 
     rows = storage.connection().execute("SELECT user_id, allowed, reason, features, stale FROM corkage_access")

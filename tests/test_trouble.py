@@ -51,7 +51,7 @@ def locked(config, begin="BEGIN EXCLUSIVE"):
 
 
 @pytest.mark.parametrize("begin", ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"])
-def test_a_foreign_lock_shows_before_anything_was_written_and_is_over_with_it(app, config, begin):
+def test_health_shows_a_foreign_lock_while_it_lasts(app, config, begin):
     assert health(app.url) == []
 
     with locked(config, begin):
@@ -64,13 +64,13 @@ def test_a_foreign_lock_shows_before_anything_was_written_and_is_over_with_it(ap
     assert storage.connection().execute("PRAGMA busy_timeout").fetchone() == (50,)
 
 
-def test_looking_at_the_health_leaves_every_row_as_it_was(app):
+def test_health_leaves_every_row_unchanged(app):
     before = list(Setting.select().tuples())
     health(app.url)
     assert list(Setting.select().tuples()) == before
 
 
-def test_a_database_without_room_shows_until_there_is_some(app, event):
+def test_health_shows_a_full_database_until_there_is_room(app, event):
     pages = storage.connection().execute("PRAGMA page_count").fetchone()[0]
     for connection in storage.current().open_connections():
         connection.execute(f"PRAGMA max_page_count={pages}")
@@ -84,7 +84,7 @@ def test_a_database_without_room_shows_until_there_is_some(app, event):
     assert app.deliver(event).status_code == 200
 
 
-def test_a_served_file_on_a_full_disk_shows_in_health_and_once_in_the_log_and_heals(environ, tmp_path, event):
+def test_a_full_disk_shows_in_health_once_in_the_log_and_recovers(environ, tmp_path, event):
     environ |= {"BILLING_POLL_SECONDS": "0", "BILLING_SETTLE_SECONDS": "60"}
     with started(["serve", "--port", "0"], environ, tmp_path, "serving on") as (process, said):
         url = re.search(r"http://127\.0\.0\.1:\d+", said[-1])[0]
@@ -102,7 +102,7 @@ def test_a_served_file_on_a_full_disk_shows_in_health_and_once_in_the_log_and_he
     assert log.count("the database is available again") == 1
 
 
-def test_a_lock_that_lasts_is_logged_once_by_all_who_meet_it_and_its_end_once(app, config, event, caplog):
+def test_a_lasting_lock_and_its_end_are_each_logged_once(app, config, event, caplog):
     thread = WorkerThread(lambda: app.billing.service.worker)
     with locked(config):
         for _ in range(3):
@@ -119,7 +119,7 @@ def test_a_lock_that_lasts_is_logged_once_by_all_who_meet_it_and_its_end_once(ap
     assert said[1][1].startswith("the database is available again, after ")
 
 
-def test_the_doctor_tells_a_foreign_lock_and_who_has_it(app, config, corkage):
+def test_doctor_reports_a_foreign_lock_and_its_holder(app, config, corkage):
     with locked(config):
         told = corkage("doctor", BILLING_DATABASE=config.database)
 
@@ -135,7 +135,7 @@ LIMITED = (
 )
 
 
-def test_the_doctor_tells_a_full_disk_and_how_to_see_it(app, environ, tmp_path):
+def test_doctor_reports_a_full_disk_and_how_to_check_it(app, environ, tmp_path):
     command = [sys.executable, "-c", LIMITED, "-m", "corkage.cli", "doctor"]
     told = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60)
 
@@ -153,7 +153,7 @@ def warnings(caplog):
     return [each.message for each in caplog.records if each.name == "corkage.webhook" and each.levelname == "WARNING"]
 
 
-def test_a_wrong_secret_shows_from_the_third_webhook_on_and_is_over_with_the_first_that_fits(app, event, caplog):
+def test_health_shows_a_wrong_secret_from_the_third_webhook_on(app, event, caplog):
     refused(app, event, 2)
     assert health(app.url) == []
     assert warnings(caplog) == []
@@ -172,14 +172,14 @@ def test_a_wrong_secret_shows_from_the_third_webhook_on_and_is_over_with_the_fir
 
 
 @pytest.mark.parametrize("header", ["", "t=1,v1=0", "garbage", f"t=1900000000,v0={'0' * 64}"])
-def test_what_is_nothing_like_stripes_is_no_trouble(app, header):
+def test_requests_unlike_stripes_do_not_affect_health(app, header):
     for _ in range(5):
         assert requests.post(f"{app.url}/webhook", b"{}", headers={"Stripe-Signature": header}, timeout=30).status_code
     assert health(app.url) == []
     assert requests.get(f"{app.url}/health", timeout=30).json()["last_refused_webhook"] is None
 
 
-def test_a_stranger_cannot_make_a_server_ill_that_stripe_reaches_and_stripe_itself_can(app, event):
+def test_only_stripes_own_refused_webhooks_make_health_fail(app, event):
     assert app.deliver(event).status_code == 200
     forged = str(event).replace(event.id, "evt_not_yet_known").encode()
 
@@ -191,7 +191,7 @@ def test_a_stranger_cannot_make_a_server_ill_that_stripe_reaches_and_stripe_itse
     assert len(health(app.url)) == 1
 
 
-def test_refusals_are_forgotten_after_an_hour_and_trusted_acceptance_after_a_day(app, event):
+def test_refusals_expire_after_an_hour_and_acceptance_after_a_day(app, event):
     refused(app, event, 3)
     refusals = app.billing.service.refusals
     at = refusals.last[0]
@@ -205,7 +205,7 @@ def test_refusals_are_forgotten_after_an_hour_and_trusted_acceptance_after_a_day
     assert refusals.problem(time.time())
 
 
-def test_what_another_process_accepted_counts(app, event):
+def test_a_webhook_accepted_by_another_process_counts(app, event):
     refused(app, event, 3)
     assert len(health(app.url)) == 1
 
@@ -214,13 +214,13 @@ def test_what_another_process_accepted_counts(app, event):
     assert health(app.url) == []
 
 
-def test_a_clock_that_is_wrong_shows_with_its_reason(app, event):
+def test_health_explains_a_wrong_clock(app, event):
     for _ in range(3):
         assert app.deliver(event, at=time.time() - 1000).status_code == 400
     assert "s old" in health(app.url)[0]
 
 
-def test_the_doctor_tells_refused_webhooks_until_one_is_accepted(app, event, config, corkage):
+def test_doctor_reports_refused_webhooks_until_one_is_accepted(app, event, config, corkage):
     refused(app, event, 2)
     assert corkage("doctor").stdout == "all is well\n"
     refused(app, event, 1)
@@ -243,7 +243,7 @@ def test_strangers_cause_one_write_a_minute(app, event, config):
         assert other.execute("PRAGMA data_version").fetchone() == before
 
 
-def test_after_a_restart_the_first_webhook_that_fits_clears_what_was_written_down(app, event, config):
+def test_after_a_restart_the_first_good_webhook_clears_the_problem(app, event, config):
     refused(app, event, 3)
     app.billing.close()
     with running(config) as again:

@@ -34,7 +34,7 @@ def deliver(app, shop, kind):
     assert app.deliver(shop.event(kind)).status_code == 200
 
 
-def test_an_update_that_failed_is_tried_again_though_its_event_is_known(app, shop):
+def test_a_failed_update_is_retried_although_its_event_is_stored(app, shop):
     pay(subscribe_url(app))
     gateway = app.billing.service.worker.gateway
     fetch, tries = gateway.subscriptions_of, []
@@ -66,7 +66,7 @@ def test_subscription_created_before_checkout_completed_is_not_lost(app, shop):
     assert app.billing.access("ann").allowed
 
 
-def test_user_and_price_come_from_the_sign_in_and_the_plan_never_from_the_body(app, shop):
+def test_user_and_price_never_come_from_the_body(app, shop):
     pay(subscribe_url(app, user_id="eve", client_reference_id="eve", price_id=shop.other_price, price=shop.other_price))
     deliver(app, shop, "customer.subscription.created")
     app.work()
@@ -75,7 +75,7 @@ def test_user_and_price_come_from_the_sign_in_and_the_plan_never_from_the_body(a
     assert not app.billing.access("eve").allowed
 
 
-def test_one_user_has_one_customer_however_often_they_try_and_one_address_may_be_of_many(app, shop):
+def test_a_user_has_one_customer_and_an_email_may_be_shared(app, shop):
     for _ in range(3):
         subscribe_url(app)
     subscribe_url(app, user="bob")
@@ -87,7 +87,7 @@ def test_one_user_has_one_customer_however_often_they_try_and_one_address_may_be
     assert all("customer_email" not in each.params for each in asked)
 
 
-def test_the_period_is_read_from_the_items_where_it_is_today(app, shop):
+def test_the_period_is_read_from_the_items(app, shop):
     pay(subscribe_url(app))
     deliver(app, shop, "customer.subscription.created")
     app.work()
@@ -97,7 +97,7 @@ def test_the_period_is_read_from_the_items_where_it_is_today(app, shop):
     assert app.billing.access("ann").until == subscription["items"].data[0].current_period_end
 
 
-def test_a_checkout_that_is_not_paid_yet_is_told_apart_from_one_that_is(app, shop, simulator):
+def test_an_unpaid_checkout_is_distinguished_from_a_paid_one(app, shop, simulator):
     pay(subscribe_url(app))
     held = next(iter(simulator.world.all("subscription")))
     invoice = simulator.world.get("invoice", held["latest_invoice"])
@@ -114,7 +114,7 @@ def test_a_checkout_that_is_not_paid_yet_is_told_apart_from_one_that_is(app, sho
     assert not app.billing.access("ann").allowed
 
 
-def test_a_missed_webhook_is_repaired_by_polling(config, shop):
+def test_a_missed_webhook_is_made_up_by_polling(config, shop):
     with running(replace(config, billing_url="https://billing.example.com", poll_seconds=300)) as app:
         now = time.time()
         app.work(now)
@@ -126,7 +126,7 @@ def test_a_missed_webhook_is_repaired_by_polling(config, shop):
         assert {each.source for each in StripeEvent.select()} == {"poll"}
 
 
-def test_an_old_subscriptions_end_leaves_the_new_ones_access(app, shop):
+def test_the_end_of_an_old_subscription_leaves_the_new_ones_access(app, shop):
     pay(subscribe_url(app))
     (old,) = shop.client.v1.subscriptions.list().data
     shop.client.v1.subscriptions.cancel(old.id)

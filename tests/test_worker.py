@@ -53,7 +53,7 @@ def test_a_burst_of_events_costs_one_call(config, shop):
     assert shop.calls() - before == 1
 
 
-def test_an_event_is_due_after_it_settled_and_not_before(config, shop):
+def test_an_event_is_due_exactly_after_the_debounce(config, shop):
     with running(replace(config, settle_seconds=2)) as app:
         shop.subscribe(shop.customer())
         app.deliver(shop.event("customer.subscription.created"))
@@ -65,7 +65,7 @@ def test_an_event_is_due_after_it_settled_and_not_before(config, shop):
         assert app.billing.access("ann").allowed
 
 
-def test_a_leased_customer_is_left_alone_until_the_lease_is_over(app, shop):
+def test_a_leased_customer_is_skipped_until_the_lease_ends(app, shop):
     shop.subscribe(shop.customer())
     app.deliver(shop.event("customer.subscription.created"))
     event, now = StripeEvent.get(), time.time()
@@ -78,7 +78,7 @@ def test_a_leased_customer_is_left_alone_until_the_lease_is_over(app, shop):
     assert app.billing.access("ann").allowed
 
 
-def test_the_thread_applies_what_the_webhooks_bring(config, shop, simulator):
+def test_the_thread_applies_webhooks(config, shop, simulator):
     with running(replace(config, worker="thread")) as app:
         simulator.add_webhook_endpoint(f"{app.url}/webhook", secret=WEBHOOK_SECRET)
         customer = shop.customer()
@@ -91,7 +91,7 @@ def test_the_thread_applies_what_the_webhooks_bring(config, shop, simulator):
         assert requests.get(f"{app.url}/health", timeout=30).json()["worker"] == "thread"
 
 
-def test_what_is_pending_at_the_stop_is_applied_after_the_next_start(config, shop):
+def test_events_pending_at_the_stop_are_applied_after_the_next_start(config, shop):
     shop.subscribe(shop.customer())
     with running(config) as app:
         app.deliver(shop.event("customer.subscription.created"))
@@ -100,7 +100,7 @@ def test_what_is_pending_at_the_stop_is_applied_after_the_next_start(config, sho
         until(lambda: app.billing.access("ann").allowed)
 
 
-def test_inline_applies_before_the_answer(config, shop):
+def test_inline_applies_before_the_response(config, shop):
     with running(replace(config, worker="inline", settle_seconds=9)) as app:
         shop.subscribe(shop.customer())
         assert app.deliver(shop.event("customer.subscription.created")).status_code == 200
@@ -108,7 +108,7 @@ def test_inline_applies_before_the_answer(config, shop):
         assert app.billing.access("ann").allowed
 
 
-def test_inline_answers_503_while_stripe_is_down_and_the_redelivery_resumes(config, shop, simulator):
+def test_inline_returns_503_while_stripe_is_down_and_then_recovers(config, shop, simulator):
     shop.subscribe(shop.customer())
     event = shop.event("customer.subscription.created")
     with running(replace(config, worker="inline", stripe_api_base="http://127.0.0.1:1")) as app:
@@ -124,7 +124,7 @@ def test_inline_answers_503_while_stripe_is_down_and_the_redelivery_resumes(conf
         assert shop.calls() == before
 
 
-def test_off_leaves_the_work_to_another(app, shop):
+def test_worker_off_leaves_events_to_another_process(app, shop):
     shop.subscribe(shop.customer())
     app.deliver(shop.event("customer.subscription.created"))
     time.sleep(0.3)
@@ -133,7 +133,7 @@ def test_off_leaves_the_work_to_another(app, shop):
     assert requests.get(f"{app.url}/health", timeout=30).json()["worker"] == "off"
 
 
-def test_health_tells_the_backlog_and_503_when_the_thread_died(config, shop):
+def test_health_shows_the_backlog_and_503_when_the_thread_died(config, shop):
     with running(replace(config, worker="thread", settle_seconds=60)) as app:
         shop.subscribe(shop.customer())
         app.deliver(shop.event("customer.subscription.created"))
@@ -145,7 +145,7 @@ def test_health_tells_the_backlog_and_503_when_the_thread_died(config, shop):
     assert (ill.status_code, ill.json()["status"]) == (503, "failing")
 
 
-def test_a_bug_that_one_customer_brings_to_light_does_not_stop_the_others(app, shop):
+def test_a_bug_in_one_customer_does_not_stop_the_others(app, shop):
     shop.subscribe(shop.customer("bob"), user="bob")
     app.deliver(shop.event("customer.subscription.created"))
     shop.subscribe(shop.customer("ann"))
@@ -165,7 +165,7 @@ def test_a_bug_that_one_customer_brings_to_light_does_not_stop_the_others(app, s
     assert StripeEvent.get(StripeEvent.customer_id == bobs).error == "bug: ZeroDivisionError"
 
 
-def test_the_thread_outlives_a_database_that_cannot_be_written(config, shop, caplog, monkeypatch):
+def test_the_thread_survives_a_database_that_cannot_be_written(config, shop, caplog, monkeypatch):
     monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.1)
     with running(replace(config, worker="thread", settle_seconds=1)) as app:
         file = sqlite3.connect(config.database, isolation_level=None)
@@ -181,7 +181,7 @@ def test_the_thread_outlives_a_database_that_cannot_be_written(config, shop, cap
         until(lambda: app.billing.access("ann").allowed)
 
 
-def test_a_statement_that_is_wrong_is_a_bug_and_no_database_that_is_unavailable(app, caplog):
+def test_a_wrong_statement_is_a_bug_not_an_unavailable_database(app, caplog):
     storage.execute("ALTER TABLE corkage_cursor RENAME TO away")
     with pytest.raises(peewee.OperationalError, match="no such table"):
         app.work()
@@ -192,7 +192,7 @@ def test_a_statement_that_is_wrong_is_a_bug_and_no_database_that_is_unavailable(
     assert "unavailable" not in caplog.text
 
 
-def test_the_thread_outlives_a_bug(config, shop, caplog, monkeypatch):
+def test_the_thread_survives_a_bug(config, shop, caplog, monkeypatch):
     monkeypatch.setattr("corkage.sync.threads.AFTER_A_BUG_SECONDS", 0.05)
     with running(replace(config, worker="thread", poll_seconds=3600)) as app:
         events_since = app.billing.service.worker.gateway.events_since
@@ -231,7 +231,7 @@ def test_price_events_refresh_the_prices(app, shop):
     assert StripeEvent.get().outcome == "refreshed"
 
 
-def test_a_price_whose_lookup_key_moved_on_is_still_honoured(app, shop):
+def test_a_price_that_lost_its_lookup_key_still_counts(app, shop):
     customer = shop.customer()
     shop.subscribe(customer)
     test_price_events_refresh_the_prices(app, shop)
@@ -241,7 +241,7 @@ def test_a_price_whose_lookup_key_moved_on_is_still_honoured(app, shop):
     assert app.billing.access("ann").plan == "pro"
 
 
-def test_an_unnamed_price_of_a_plans_product_is_that_plan(app, shop):
+def test_an_unnamed_price_of_a_plans_product_counts_as_that_plan(app, shop):
     app.work()
     unnamed = shop.client.v1.prices.create(
         params={
@@ -258,7 +258,7 @@ def test_an_unnamed_price_of_a_plans_product_is_that_plan(app, shop):
     assert (app.billing.access("ann").plan, Price.get_by_id(unnamed).sold) == ("pro", False)
 
 
-def test_a_paid_price_of_ours_that_no_plan_names_is_let_in_without_features(app, shop):
+def test_our_paid_price_without_a_plan_gives_access_without_features(app, shop):
     customer = shop.customer()
     shop.subscribe(customer, price=shop.other_price)
     app.billing.service.worker.converger.converge(customer, time.time())
@@ -267,7 +267,7 @@ def test_a_paid_price_of_ours_that_no_plan_names_is_let_in_without_features(app,
     assert (access.allowed, access.plan, access.features) == (True, None, ())
 
 
-def test_a_price_named_later_counts_from_the_next_refresh_on(app, shop, config):
+def test_a_price_named_later_counts_from_the_next_refresh(app, shop, config):
     customer = shop.customer()
     shop.subscribe(customer, price=shop.other_price)
     app.billing.service.worker.converger.converge(customer, time.time())
@@ -279,7 +279,7 @@ def test_a_price_named_later_counts_from_the_next_refresh_on(app, shop, config):
         assert app.billing.access("ann").features == ("more",)
 
 
-def test_features_and_grace_of_plans_toml_count_at_start_without_asking_stripe(app, shop, config):
+def test_plans_toml_applies_at_startup_without_a_call(app, shop, config):
     customer = shop.customer()
     shop.subscribe(customer)
     app.billing.service.worker.converger.converge(customer, time.time())
@@ -292,7 +292,7 @@ def test_features_and_grace_of_plans_toml_count_at_start_without_asking_stripe(a
     assert len(shop.simulator.requests) == before
 
 
-def test_an_old_foreign_subscription_does_not_hide_a_plan_that_opens(app, shop):
+def test_an_old_foreign_subscription_does_not_hide_a_plan_of_ours(app, shop):
     customer = shop.customer()
     paid = shop.subscribe(customer)
     shop.subscribe(customer, price=shop.other_price, user=None)
@@ -302,7 +302,7 @@ def test_an_old_foreign_subscription_does_not_hide_a_plan_that_opens(app, shop):
     assert Subscription.select().count() == 2
 
 
-def test_one_price_for_two_plans_is_told(app, shop, config):
+def test_one_price_in_two_plans_is_logged(app, shop, config):
     app.billing.close()
     plans = (PRO, Plan("plus", "Plus", (shop.price,)))
     with running(replace(config, plans=plans)) as app, pytest.raises(ConfigError, match="one price, one plan"):
@@ -338,7 +338,7 @@ def locked_from(config, gateway, call):
 
 
 @pytest.mark.parametrize("call", ["subscriptions_of", "prices_by_lookup_key", "events_since"])
-def test_a_file_that_is_locked_while_stripe_is_asked_is_nobodys_failure(config, shop, call, monkeypatch):
+def test_a_database_locked_during_a_fetch_fails_no_event(config, shop, call, monkeypatch):
     monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.1)
     with running(replace(config, poll_seconds=10)) as app:
         shop.subscribe(shop.customer())
@@ -354,7 +354,7 @@ def test_a_file_that_is_locked_while_stripe_is_asked_is_nobodys_failure(config, 
         assert app.billing.access("ann").allowed
 
 
-def test_work_on_demand_polls_before_its_turn_and_applies_what_still_settles(config, shop):
+def test_work_on_demand_polls_at_once_and_skips_the_debounce(config, shop):
     with running(replace(config, poll_seconds=3600, settle_seconds=3600)) as app:
         app.work()
         shop.subscribe(shop.customer())
@@ -368,7 +368,7 @@ def test_work_on_demand_polls_before_its_turn_and_applies_what_still_settles(con
         assert did.next_due_at > time.time() + 60
 
 
-def test_inline_answers_503_when_it_cannot_be_told_whose_event_it_is(config, shop, simulator):
+def test_inline_returns_503_when_the_events_customer_is_unknown(config, shop, simulator):
     with running(replace(config, worker="inline")) as app:
         app.work()
         shop.subscribe(shop.customer())
@@ -381,7 +381,7 @@ def test_inline_answers_503_when_it_cannot_be_told_whose_event_it_is(config, sho
         assert not app.billing.access("ann").allowed
 
 
-def test_the_thread_goes_on_saying_so_when_the_key_is_of_another_account(config, shop, caplog):
+def test_the_thread_runs_on_and_logs_a_key_of_another_account(config, shop, caplog):
     with running(config):
         remember_once("account", "acct_another")
     with running(replace(config, worker="thread")) as app:
@@ -395,7 +395,7 @@ def test_the_thread_goes_on_saying_so_when_the_key_is_of_another_account(config,
         assert not app.billing.access("ann").allowed
 
 
-def test_a_worker_that_is_to_stop_asks_about_nobody_any_more(app, shop):
+def test_a_stopping_worker_fetches_no_stale_row(app, shop):
     customer = shop.customer()
     shop.subscribe(customer)
     app.billing.service.worker.converger.converge(customer, time.time())
@@ -411,7 +411,7 @@ def test_a_worker_that_is_to_stop_asks_about_nobody_any_more(app, shop):
     assert shop.calls() == calls + 1
 
 
-def test_a_retired_price_is_its_plans_and_not_sold(config, shop):
+def test_a_retired_price_counts_for_its_plan_and_is_not_sold(config, shop):
     with running(replace(config, plans=(replace(PRO, retired=(shop.other_price,)),))) as app:
         app.billing.service.worker.catalogue.refresh(app.billing.service.worker.gateway, time.time())
 
@@ -421,7 +421,7 @@ def test_a_retired_price_is_its_plans_and_not_sold(config, shop):
         }
 
 
-def test_when_stop_returns_the_thread_has_ended(config, shop):
+def test_the_thread_has_ended_when_stop_returns(config, shop):
     asked = threading.Event()
 
     def slow():
@@ -439,7 +439,7 @@ def test_when_stop_returns_the_thread_has_ended(config, shop):
     assert not thread.is_alive()
 
 
-def test_whoever_read_the_cursor_before_another_moved_it_has_not_claimed(app):
+def test_a_cursor_moved_by_another_worker_cannot_be_claimed(app):
     jobs.claim("poll", 100, 10)
     as_read = Cursor.get_by_id("poll")
 
@@ -448,7 +448,7 @@ def test_whoever_read_the_cursor_before_another_moved_it_has_not_claimed(app):
     assert jobs.next_run_at("poll", 195, 10) == 200
 
 
-def test_prices_that_cannot_be_refreshed_are_tried_again_soon_and_their_event_waits(app, shop):
+def test_a_failed_price_refresh_is_retried_soon_and_its_event_waits(app, shop):
     now = time.time()
     app.work(now)
     shop.client.v1.prices.update(shop.price, params={"nickname": "new"})
@@ -469,7 +469,7 @@ def test_prices_that_cannot_be_refreshed_are_tried_again_soon_and_their_event_wa
     assert StripeEvent.get().outcome == "refreshed"
 
 
-def test_prices_that_cannot_be_refreshed_in_their_hour_are_tried_again_soon(app):
+def test_a_failed_hourly_price_refresh_is_retried_soon(app):
     now = time.time()
     fetch = app.billing.service.worker.gateway.prices_by_lookup_key
 
@@ -485,7 +485,7 @@ def test_prices_that_cannot_be_refreshed_in_their_hour_are_tried_again_soon(app)
     assert jobs.next_run_at("prices", now + 60, 3600) == now + PRICES_AGAIN_SECONDS + 3600
 
 
-def test_a_wake_for_later_than_the_next_look_changes_nothing_and_for_earlier_is_kept():
+def test_only_a_wake_before_the_next_look_changes_the_wait():
     looks, rounds = [], threading.Event()
 
     class Idle:
