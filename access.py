@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from . import storage
 
-# The rule of access, and the only place where it stands: `allowed` decides, `reason` says it in a word. It must work in
+# The rule of access, in its only place: `allowed` decides, `reason` says why in a word. It must work in
 # a reader's SQLite of ten years ago. Its form is for speed: SQLite writes an inner expression out in each outer one of
 # its name, and makes a table in memory for each IN of more than two.
 _RULE = """

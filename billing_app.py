@@ -24,7 +24,7 @@ from .access import Access
 from .config import Config
 from .errors import ConfigError
 from .identity import Authenticate, Identity, authenticator
-from .notices.delivery import Telling
+from .notices.delivery import Receivers
 from .notices.notice import Notice
 from .plans import Requirement
 from .service import Service
@@ -70,7 +70,7 @@ class Billing:
             _refuse_other_mode(config)
             catalogue = Catalogue(config.plans)
             catalogue.apply_plans(time.time())
-            receivers = Telling(_endpoint(config), time.time())
+            receivers = Receivers(_endpoint(config), time.time())
             storage.release()
             undo.pop_all()
         self.service = Service(config, identify, catalogue, receivers, stripe_slots)
@@ -210,7 +210,7 @@ class Billing:
         """
         if callback is None:
             return functools.partial(self.on, kind)
-        self.service.receivers.add_hook(kind, callback, time.time())
+        self.service.receivers.add_callback(kind, callback, time.time())
         if not self.service.is_started:
             storage.release()  # a process that forks now must not have connections open
         return callback

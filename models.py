@@ -1,4 +1,4 @@
-"""The replica: its tables, the view that answers who may in, and how an older file is brought up to date."""
+"""The replica: its tables, and how an older database is upgraded."""
 
 from collections.abc import Callable
 
@@ -29,7 +29,7 @@ class Table(Model):
 
 
 class Standing(Table):
-    """What decides about access, as Stripe says it. A subscription has one; a user's is that of the best subscription.
+    """The columns that decide about access, as Stripe has them: of a subscription, and of a user's best one.
 
     Units   times are Unix seconds, UTC, in Stripe's time (a test clock's, where there is one);
             clock_ahead is how many seconds that clock is ahead of ours, always 0 in live mode
@@ -60,7 +60,7 @@ class User(Standing):
     subscription_id = CharField(null=True)
     trial_used_at = IntegerField(null=True)
     next_change_at = IntegerField(null=True)
-    told = TextField(null=True)
+    notified = TextField(null=True)
     created_at = IntegerField()
 
     class Meta:
@@ -87,7 +87,7 @@ class Customer(Table):
 
 
 class Subscription(Standing):
-    """A subscription as Stripe last told it, ended ones too. It is whose its customer is.
+    """A subscription as last fetched from Stripe, ended ones included. Belongs to its customer's user.
 
     Units   ask_at in Unix seconds of our clock: when Stripe is asked, should nothing have been heard by then
     """
@@ -133,7 +133,7 @@ class StripeEvent(Table):
 
 
 class Price(Table):
-    """A Stripe price that was met, and the plan it stands for (null: none that plans.toml names)."""
+    """A known Stripe price, and its plan (null: none that plans.toml names)."""
 
     id = CharField(primary_key=True)
     product_id = CharField()
@@ -174,8 +174,8 @@ class CheckoutAttempt(Table):
         table_name = "corkage_checkout_attempt"
 
 
-class Notice(Table):
-    """A change of access. message_id is what receivers know it by: no other has it, even after a restore."""
+class NoticeRow(Table):
+    """A notice of changed access. message_id is its id for receivers, unique even after a restore."""
 
     id = AutoField()
     message_id = CharField(unique=True)
@@ -191,7 +191,7 @@ class Notice(Table):
 
 
 class NoticeReceiver(Table):
-    """Who is told of changes: the host's callbacks, the address. seen_at: when a process that has it last said so."""
+    """A receiver of notices: the host's callbacks, the address. seen_at: when a process last registered it."""
 
     name = CharField(primary_key=True)
     seen_at = FloatField()
@@ -204,7 +204,7 @@ class NoticeDelivery(Table):
     """A notice that a receiver is owed; pending until delivered_at is set. One for each receiver, so none waits for
     another's failures."""
 
-    notice = ForeignKeyField(Notice)
+    notice = ForeignKeyField(NoticeRow)
     notice_id: int
     receiver = CharField()
     user_id = CharField(USER_ID_LENGTH)
@@ -231,7 +231,7 @@ class Cursor(Table):
 
 
 class Setting(Table):
-    """What the file remembers of itself: schema version, mode, Stripe account."""
+    """What the database stores about itself: schema version, mode, Stripe account."""
 
     name = CharField(primary_key=True)
     value = CharField()
@@ -247,7 +247,7 @@ TABLES = (
     StripeEvent,
     Price,
     CheckoutAttempt,
-    Notice,
+    NoticeRow,
     NoticeReceiver,
     NoticeDelivery,
     Cursor,

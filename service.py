@@ -31,7 +31,7 @@ from .health.refusals import Refusals
 from .health.writable import Writable
 from .identity import Authenticate, Identity
 from .models import CheckoutAttempt
-from .notices.delivery import Telling
+from .notices.delivery import Receivers
 from .plans import Requirement
 from .rate_limit import RateLimit
 from .sync.account import Account
@@ -65,7 +65,7 @@ class Service:
     """
 
     def __init__(
-        self, config: Config, identify: Authenticate, catalogue: Catalogue, receivers: Telling, stripe_slots: int
+        self, config: Config, identify: Authenticate, catalogue: Catalogue, receivers: Receivers, stripe_slots: int
     ) -> None:
         self.config, self.catalogue, self.receivers = config, catalogue, receivers
         self.mounted_at: str | None = None

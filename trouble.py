@@ -1,4 +1,4 @@
-"""Log a state that lasts once when it begins and once when it is over, however often it is met in between."""
+"""Log a lasting problem once when it begins and once when it is over, however often it is met in between."""
 
 import logging
 import threading
@@ -6,7 +6,7 @@ import time
 
 
 class Trouble:
-    """One thing that can be wrong for a while; what is wrong with it now, and what was last.
+    """One thing that can be wrong for a while: the present reason, and the last one.
 
     Shape   began, over: texts for the log, with a place for the reason and for the seconds that it lasted;
             reason is empty while all is well; last: when it was last met, in Unix seconds, and its reason then

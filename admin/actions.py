@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..access import Access
 from ..errors import BillingError
 from ..identity import Identity
-from ..models import Notice
+from ..models import NoticeRow
 from ..notices import outbox
 from ..service import Service
 
@@ -74,7 +74,7 @@ def _resend(_service: Service, to: dict[str, str], words: "Words") -> Outcome:
     now = time.time()
     if not outbox.present_receivers(now):
         return Outcome(False, words.gettext("There is nobody to be told of changes."))
-    if not outbox.resend(Notice.message_id == to["notice"], now):
+    if not outbox.resend(NoticeRow.message_id == to["notice"], now):
         return Outcome(False, words.gettext("There is no such notice."))
     return Outcome(True, words.gettext("It is told again in a moment."))
 

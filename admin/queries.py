@@ -7,7 +7,7 @@ from peewee import JOIN
 
 from .. import storage
 from ..access import Access, read_access
-from ..models import Customer, Notice, NoticeDelivery, StripeEvent, Subscription, User
+from ..models import Customer, NoticeDelivery, NoticeRow, StripeEvent, Subscription, User
 
 PAGE = 50
 MOST_SCANNED = 100_000  # rows that one page looks through, a tenth of a second; the next goes on from there
@@ -99,8 +99,8 @@ def events_of(customer_ids: Collection[str], limit: int) -> list[StripeEvent]:
 def notices_of(user_id: str, limit: int) -> list[Any]:
     """Read the latest notices about the user, once for each receiver; of none, where there was nobody to be told."""
     query = (
-        Notice.select(Notice, NoticeDelivery)
-        .join(NoticeDelivery, JOIN.LEFT_OUTER, on=(NoticeDelivery.notice == Notice.id), attr="delivery")
-        .where(Notice.user == user_id)
+        NoticeRow.select(NoticeRow, NoticeDelivery)
+        .join(NoticeDelivery, JOIN.LEFT_OUTER, on=(NoticeDelivery.notice == NoticeRow.id), attr="delivery")
+        .where(NoticeRow.user == user_id)
     )
-    return list(query.order_by(Notice.id.desc(), NoticeDelivery.receiver).limit(limit))
+    return list(query.order_by(NoticeRow.id.desc(), NoticeDelivery.receiver).limit(limit))

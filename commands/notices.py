@@ -5,7 +5,7 @@ import sys
 import time
 from typing import Any
 
-from ..models import Notice
+from ..models import NoticeRow
 from ..notices import outbox
 from . import FAILED, OK, opened, print_state, span
 
@@ -33,7 +33,7 @@ def resend(options: argparse.Namespace) -> int:
         if not outbox.present_receivers(now):
             print("no receiver: set BILLING_NOTIFY_URL, or register a callback with billing.on()", file=sys.stderr)
             return FAILED
-        wanted = Notice.message_id == options.id if options.since is None else Notice.created_at >= options.since
+        wanted = NoticeRow.message_id == options.id if options.since is None else NoticeRow.created_at >= options.since
         count = outbox.resend(wanted, now)
     if not count:
         print("there is no such notice", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The doctor: what is not as it should be, each with the command that mends it."""
+"""The doctor: what is wrong, each with the command that mends it."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -70,7 +70,7 @@ def _doubles() -> Iterator[Finding]:
 
 
 def _unowned() -> Iterator[Finding]:
-    """Whoever pays for a plan of ours, and is nobody's, was not let in. Who pays for something else is not ours."""
+    """Customers who pay for a plan of ours and have no user are not let in. Other unowned customers are not ours."""
     query = _paying(Subscription.customer, Price.plan).where(Customer.user.is_null()).distinct()
     ours = {customer_id: plan for customer_id, plan in _rows(query) if plan}
     others = {customer_id for customer_id, _ in _rows(query)} - ours.keys()
@@ -110,13 +110,13 @@ def _notices(now: float) -> Iterator[Finding]:
             f"{failing} notices are not taken, `corkage notices` says why", "corkage notices resend --failing"
         )
     for row in outbox.waiting_since(now - PATIENCE_SECONDS):
-        whose = "a process that has the callbacks" if row.receiver == "callbacks" else "a worker"
-        told = f"notices to {row.receiver} wait, the first has been due for {now - row.next_attempt_at:.0f} s"
-        yield Finding(f"{told}: does {whose} run?", "start it; `corkage notices` lists them")
+        needed = "a process that has the callbacks" if row.receiver == "callbacks" else "a worker"
+        what = f"notices to {row.receiver} wait, the first has been due for {now - row.next_attempt_at:.0f} s"
+        yield Finding(f"{what}: does {needed} run?", "start it; `corkage notices` lists them")
 
 
 def _drift(worker: Worker, now: float, sample: int) -> Iterator[Finding]:
-    """Compare some users' customers with Stripe; not those of whom events are pending, which are told of above."""
+    """Compare some users' customers with Stripe; except those with pending events, which are reported above."""
     known = _quiet_customers()
     mending = Mending(worker.converger, writes=False)
     try:
@@ -127,8 +127,8 @@ def _drift(worker: Worker, now: float, sample: int) -> Iterator[Finding]:
     report = mending.report
     for user_id, (before, after) in report.access.items():
         other = ", ".join(name for name in before._fields if getattr(before, name) != getattr(after, name))
-        told = f"we say {before.reason}, and by Stripe it is {after.reason}; other than it should be: {other}"
-        yield Finding(f"user {user_id}: {told}", "corkage sync")
+        what = f"we say {before.reason}, and by Stripe it is {after.reason}; other than it should be: {other}"
+        yield Finding(f"user {user_id}: {what}", "corkage sync")
     differ = report.new + report.changed
     if differ and not report.access:
         yield Finding(f"{differ} subscriptions are not as Stripe has them; access is not touched by it", "corkage sync")

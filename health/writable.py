@@ -1,4 +1,4 @@
-"""Whether the database can be written: tried, as who seldom writes does not hear of a full disk or a foreign lock."""
+"""Whether the database can be written, found by writing: a quiet process would not notice a full disk or a lock."""
 
 import time
 
@@ -12,7 +12,7 @@ TRY_EVERY_SECONDS = 5.0  # anybody may ask /health, and each try is an fsync
 MENDS = {
     "is locked": "fuser -v {path}, which shows who has it open: end whoever holds the lock",
     "is full": "df -h {folder}, and make room",
-    "disk I/O error": "df -h {folder} and dmesg, which tell of a full or failing disk",
+    "disk I/O error": "df -h {folder} and dmesg, which show a full or failing disk",
     "readonly": "ls -l {path}: it belongs to, or is not writable for, the user that runs this",
     "malformed": 'sqlite3 {path} "PRAGMA integrity_check", and restore a backup',
 }

@@ -1,4 +1,4 @@
-"""Changes of access, for the host to be told: written in the transaction that makes them, once each, in their order."""
+"""Notices of changed access, each stored once, in order, in the transaction that makes the change."""
 
 import json
 import uuid
@@ -6,17 +6,17 @@ from typing import Any
 
 from .. import storage
 from ..access import Access, access_at
-from ..models import Notice, User
+from ..models import NoticeRow, User
 from . import outbox
 
 TRIAL_ENDS_SOON_SECONDS = 3 * 86_400  # as early as Stripe's own trial_will_end
 OWING = ("past_due", "unpaid")
 BOUGHT = ("plan", "price_id", "quantity")
 OF_ACCESS = ("allowed", "reason", "status", *BOUGHT, "cancel_at")
-TOLD = (*OF_ACCESS, "trial_ending")
+FIELDS = (*OF_ACCESS, "trial_ending")
 
-Told = dict[str, Any]
-"""What a notice says of a user's access: the fields of Access that matter, and whether a trial ends soon."""
+Summary = dict[str, Any]
+"""A user's access in a notice: the fields of Access that matter, and whether a trial ends soon."""
 
 
 KINDS = (
@@ -31,25 +31,25 @@ KINDS = (
 )
 
 
-def note(user_id: str, now: float, *, tells: bool = True) -> None:
-    """Write what changed for the user since the last notice, and when time alone will change more.
+def note(user_id: str, now: float, *, notifies: bool = True) -> None:
+    """Store notices of what changed for the user since the last one, and when time alone will change more.
 
-    To be called inside a writing transaction, after the user's standing was written.
+    To be called inside a writing transaction, after the user's row was updated.
 
-    Shape   tells: whether the host is to hear of it; else it counts as told
+    Shape   notifies: False stores the new state without a notice
     """
     user = User.get_by_id(user_id)
     access = access_at(user_id, now)
-    before, after = _before(user), _told(user, access, now)
-    for kind in kinds_of(before, after) if tells else ():
+    before, after = _before(user), _summary(user, access, now)
+    for kind in kinds_of(before, after) if notifies else ():
         _write(user_id, kind, json.dumps(before), json.dumps(after), now)
-    User.update(told=_packed(after), next_change_at=_next_change_at(user, access, now)).where(
+    User.update(notified=_packed(after), next_change_at=_next_change_at(user, access, now)).where(
         User.id == user_id
     ).execute()
 
 
-def kinds_of(before: Told, after: Told) -> list[str]:
-    """Name what happened between two answers, in the order in which a host should hear it."""
+def kinds_of(before: Summary, after: Summary) -> list[str]:
+    """Return the kinds of notices between two states, in the order in which a host receives them."""
     is_kept = before["allowed"] and after["allowed"]
     happened = {
         "payment_failed": before["status"] not in OWING and after["status"] in OWING,
@@ -66,19 +66,19 @@ def kinds_of(before: Told, after: Told) -> list[str]:
 
 def _write(user_id: str, kind: str, before: str, after: str, now: float) -> None:
     values = {"user": user_id, "kind": kind, "before": before, "after": after, "created_at": now}
-    notice_id = Notice.insert(message_id=f"ntc_{uuid.uuid4().hex}", **values).execute()
+    notice_id = NoticeRow.insert(message_id=f"ntc_{uuid.uuid4().hex}", **values).execute()
     outbox.owe([(notice_id, user_id)], now)
 
 
 def note_what_time_changed(now: float, limit: int) -> None:
-    """Write the notices of what time alone has changed, such as a grace that is over."""
+    """Store the notices of what time alone has changed, such as the end of a grace period."""
     for user_id in storage.column(_by_time(User.id).where(User.next_change_at <= now).limit(limit)):
         with storage.writing():
             note(user_id, now)
 
 
 def next_note_at() -> int | None:
-    """Tell when time alone will change an answer; None when it will not."""
+    """Return when time alone will change somebody's access; None when it will not."""
     moment: int | None = next(iter(storage.column(_by_time(User.next_change_at).limit(1))), None)
     return moment
 
@@ -87,19 +87,19 @@ def _by_time(column: Any) -> Any:
     return User.select(column).where(User.next_change_at.is_null(False)).order_by(User.next_change_at)
 
 
-def _before(user: User) -> Told:
-    return NOTHING_TOLD | dict(zip(TOLD, json.loads(user.told or "[]"), strict=False))
+def _before(user: User) -> Summary:
+    return NOTHING | dict(zip(FIELDS, json.loads(user.notified or "[]"), strict=False))
 
 
-def _packed(told: Told) -> str:
-    """Write what was told without its names, and without what is nothing at its end: it stands in every user's row."""
-    values = [told[name] for name in TOLD]
-    while values and values[-1] is NOTHING_TOLD[TOLD[len(values) - 1]]:
+def _packed(summary: Summary) -> str:
+    """Return it as a JSON list without names and without empty values at its end: every user's row holds one."""
+    values = [summary[name] for name in FIELDS]
+    while values and values[-1] is NOTHING[FIELDS[len(values) - 1]]:
         values.pop()
     return json.dumps(values, separators=(",", ":"))
 
 
-def _told(user: User, access: Access, now: float) -> Told:
+def _summary(user: User, access: Access, now: float) -> Summary:
     return {name: getattr(access, name) for name in OF_ACCESS} | {"trial_ending": _trial_ends_soon(user, access, now)}
 
 
@@ -109,13 +109,13 @@ def _trial_ends_soon(user: User, access: Access, now: float) -> bool:
 
 
 def _trial_warning_at(user: User, access: Access) -> int | None:
-    """When, by our clock, a trial that goes on to be paid has three days left."""
+    """Return when, by our clock, a trial that will be paid for has three days left."""
     if access.reason != "trialing" or user.trial_end is None:
         return None
     return user.trial_end - TRIAL_ENDS_SOON_SECONDS - user.clock_ahead
 
 
-NOTHING_TOLD = _told(User(), Access("", allowed=False, reason=""), 0)
+NOTHING = _summary(User(), Access("", allowed=False, reason=""), 0)
 
 
 def _next_change_at(user: User, access: Access, now: float) -> int | None:

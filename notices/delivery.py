@@ -1,4 +1,4 @@
-"""Delivery of notices: to one receiver, by a thread for each, for the whole process."""
+"""Delivery of notices: one receiver's, its thread, and all receivers of the process."""
 
 import contextlib
 import json
@@ -12,16 +12,16 @@ from .. import storage
 from ..errors import DatabaseUnavailable
 from ..pauses import backoff, is_due
 from . import outbox
-from .callbacks import QUIET_SECONDS, Hook, Hooks
-from .notice import Notice, NotTaken, Receiver, Told
+from .callbacks import QUIET_SECONDS, Callback, Callbacks
+from .notice import AccessSummary, NotDelivered, Notice, Receiver
 from .outbox import Held
 
 DOWN_SECONDS, LONGEST_DOWN_SECONDS = 5.0, 60.0
 LONGEST_RETRY_AFTER_SECONDS = 3600.0
 
-PATIENCE_SECONDS = 1.0  # what takes longer is left running
+PATIENCE_SECONDS = 1.0  # a slower delivery goes on in its own thread
 MOST_AT_ONCE = 8
-LOOK_EVERY_SECONDS = 1.0  # other processes write notices, too
+LOOK_EVERY_SECONDS = 1.0  # other processes store notices, too
 AFTER_A_BUG_SECONDS = 10.0
 STOP_SECONDS = 5.0
 
@@ -29,18 +29,18 @@ log = logging.getLogger("corkage.notices")
 
 
 def value_of(held: Held) -> Notice:
-    """Read a notice as the host gets it."""
+    """Return a stored notice as hosts receive it."""
     row = held.notice
-    return Notice(row.message_id, row.kind, row.user_id, row.created_at, _told(row.before), _told(row.after))
+    return Notice(row.message_id, row.kind, row.user_id, row.created_at, _summary(row.before), _summary(row.after))
 
 
-def _told(text: str) -> Told:
+def _summary(text: str) -> AccessSummary:
     said = json.loads(text)
-    return Told(**{name: said[name] for name in Told._fields if name in said})
+    return AccessSummary(**{name: said[name] for name in AccessSummary._fields if name in said})
 
 
 class Deliverer:
-    """Tells one receiver what it is owed. Any number may do so, in threads and processes: what is told is claimed."""
+    """Delivers the notices that one receiver is owed. Each notice is claimed, so any number may do so."""
 
     def __init__(self, receiver: Receiver, clock: Callable[[], float] = time.time) -> None:
         self.receiver = receiver
@@ -49,34 +49,36 @@ class Deliverer:
         self._times_down = 0
 
     def deliver_due(self, seconds: float = float("inf")) -> int:
-        """Tell all that is due, one after another, here and now; return how many were taken.
+        """Deliver all that is due, one after another, here and now; return how many were delivered.
 
-        Shape   seconds: after so many no other is begun
+        Shape   seconds: after that time no other is begun
         Errors  DatabaseUnavailable
         """
         ends, taken = time.monotonic() + seconds, 0
         while time.monotonic() < ends and (held := self.claim()):
-            taken += self.settle(held, self.tell(held))
+            taken += self.store_outcome(held, self.deliver(held))
         return taken
 
     def claim(self, besides: tuple[int, ...] = ()) -> Held | None:
-        """Claim what is to be told next; None when nothing is due, or the receiver is down."""
+        """Claim the next notice; None when nothing is due, or the receiver is down."""
         now = self.clock()
         is_up = is_due(self.paused_until, now, LONGEST_RETRY_AFTER_SECONDS)
         return outbox.claim_next(self.receiver.name, now, besides) if is_up else None
 
-    def tell(self, held: Held) -> str | NotTaken:
-        """Tell it; return what became of it, whatever that is."""
+    def deliver(self, held: Held) -> str | NotDelivered:
+        """Deliver it; return the outcome, or the error."""
         try:
-            return self.receiver.tell(value_of(held))
-        except NotTaken as error:
+            return self.receiver.notify(value_of(held))
+        except NotDelivered as error:
             return error
-        except (Exception, SystemExit) as error:  # a host's hook may raise whatever it likes
-            log.exception("%s (%s) was told to %s in vain", held.notice.message_id, held.notice.kind, held.receiver)
-            return NotTaken(f"{type(error).__name__}: {error}")
+        except (Exception, SystemExit) as error:  # a host's callback may raise anything
+            log.exception(
+                "%s (%s) could not be delivered to %s", held.notice.message_id, held.notice.kind, held.receiver
+            )
+            return NotDelivered(f"{type(error).__name__}: {error}")
 
-    def settle(self, held: Held, became: str | NotTaken) -> bool:
-        """Write down what became of it; return whether it was taken."""
+    def store_outcome(self, held: Held, became: str | NotDelivered) -> bool:
+        """Store the outcome; return whether the notice was delivered."""
         now, notice = self.clock(), held.notice
         if isinstance(became, str):
             outbox.mark_delivered(held, became, now)
@@ -86,7 +88,7 @@ class Deliverer:
         outbox.postpone(held, str(became), now, became.retry_after_seconds)
         self._pause(became, now)
         log.warning(
-            "%s (%s) was not taken by %s, try %d: %s",
+            "%s (%s) could not be delivered to %s, try %d: %s",
             notice.message_id,
             notice.kind,
             held.receiver,
@@ -95,8 +97,8 @@ class Deliverer:
         )
         return False
 
-    def _pause(self, became: NotTaken, now: float) -> None:
-        """Leave a receiver that is down in peace, for growing pauses; what one user's notice does is no sign of it."""
+    def _pause(self, became: NotDelivered, now: float) -> None:
+        """Back off while the receiver is down. The failure of one user's notice does not mean that."""
         if not became.is_down:
             self._times_down = 0
             return
@@ -106,12 +108,12 @@ class Deliverer:
 
 
 class DeliveryThread:
-    """Tells one receiver, for as long as the process lives."""
+    """Delivers to one receiver, for as long as the process lives. A slow notice does not hold up other users'."""
 
     def __init__(self, deliverer: Deliverer) -> None:
         self._deliverer = deliverer
         self._in_hand: dict[int, tuple[Held, float]] = {}
-        self._became: queue.SimpleQueue[tuple[Held, str | NotTaken]] = queue.SimpleQueue()
+        self._became: queue.SimpleQueue[tuple[Held, str | NotDelivered]] = queue.SimpleQueue()
         self._registered_at = 0.0
         self._stopped = threading.Event()
         name = f"corkage-notices-{deliverer.receiver.name}"
@@ -125,7 +127,7 @@ class DeliveryThread:
         self._stopped.set()
 
     def join(self) -> None:
-        """Give what is being told a moment to finish. What does not is told again after the next start."""
+        """Give deliveries that are under way a moment to finish. The others are repeated after the next start."""
         if self._thread is not threading.current_thread():
             self._thread.join()
 
@@ -144,8 +146,8 @@ class DeliveryThread:
         except DatabaseUnavailable as error:
             storage.note(error)
             return LOOK_EVERY_SECONDS
-        except Exception:  # a dead thread would tell nothing any more, and nobody of it
-            log.exception("telling %s stumbled over a bug, going on", self._deliverer.receiver.name)
+        except Exception:  # a dead thread would deliver nothing any more, silently
+            log.exception("delivering to %s met a bug, continuing", self._deliverer.receiver.name)
             return AFTER_A_BUG_SECONDS
 
     def _turn(self) -> float:
@@ -169,43 +171,43 @@ class DeliveryThread:
             self._registered_at = now
 
     def _begin(self, held: Held, now: float) -> None:
-        """Tell it in a thread of its own, and wait for that a little."""
-        threading.Thread(target=self._tell, args=(held,), name="corkage-notice", daemon=True).start()
+        """Deliver it in a thread of its own, and wait a little for that."""
+        threading.Thread(target=self._deliver, args=(held,), name="corkage-notice", daemon=True).start()
         self._in_hand[held.notice.id] = held, now
         self._collect(PATIENCE_SECONDS)
 
-    def _tell(self, held: Held) -> None:
-        became: str | NotTaken = NotTaken("it ended the thread that it was told in")
+    def _deliver(self, held: Held) -> None:
+        became: str | NotDelivered = NotDelivered("the callback ended its thread")
         try:
-            became = self._deliverer.tell(held)
-        finally:  # whatever a hook raises: what is in hand must be settled, or nobody tells it again
+            became = self._deliverer.deliver(held)
+        finally:  # whatever a callback raises: without an outcome it would never be repeated
             self._became.put((held, became))
 
     def _collect(self, seconds: float) -> None:
-        """Wait until one that is being told is done, and write down what became of it and of all others that are."""
+        """Wait until a delivery ends, and store its outcome and those of all others that have ended."""
         with contextlib.suppress(queue.Empty):
             while self._in_hand:
                 held, became = self._became.get(timeout=seconds)
                 del self._in_hand[held.notice.id]
-                self._deliverer.settle(held, became)
+                self._deliverer.store_outcome(held, became)
                 seconds = 0
 
     def _renew(self, now: float) -> None:
-        """Keep the claim on what takes long."""
+        """Renew the claims of slow deliveries."""
         for notice_id, (held, renewed_at) in self._in_hand.items():
             if is_due(renewed_at + outbox.LEASE_SECONDS / 2, now, outbox.LEASE_SECONDS / 2):
                 outbox.renew(held, now)
                 self._in_hand[notice_id] = held, now
 
 
-class Telling:
-    """The receivers that this process has. Each is told by itself: none waits for another.
+class Receivers:
+    """The receivers of this process. None waits for another.
 
-    Only a process that has the host's functions can call them. The address may be told by any that has the setting.
+    Only a process with the host's callbacks can call them. Any process that has the address can deliver to it.
     """
 
     def __init__(self, endpoint: Receiver | None, now: float) -> None:
-        self._hooks = Hooks()
+        self._callbacks = Callbacks()
         self._deliverers: dict[str, Deliverer] = {}
         self._threads: dict[str, DeliveryThread] = {}
         self._started: tuple[str, ...] = ()
@@ -213,14 +215,14 @@ class Telling:
         if endpoint is not None:
             self._add(endpoint, now)
 
-    def add_hook(self, kind: str, hook: Hook, now: float) -> None:
-        """Call this function with notices of this kind, of what happens from now on.
+    def add_callback(self, kind: str, hook: Callback, now: float) -> None:
+        """Call this function with the notices of this kind, from now on.
 
         Errors  ValueError when there is no such kind
         """
-        self._hooks.add(kind, hook)
+        self._callbacks.add(kind, hook)
         with self._lock:
-            self._add(self._hooks, now)
+            self._add(self._callbacks, now)
             self._start_threads()
 
     def _add(self, receiver: Receiver, now: float) -> None:
@@ -228,7 +230,7 @@ class Telling:
         self._deliverers.setdefault(receiver.name, Deliverer(receiver))
 
     def start(self, *receivers: str) -> None:
-        """Go on telling these receivers, as soon as there are any, in threads of this process."""
+        """Deliver to these receivers, as soon as they exist, in threads of this process."""
         with self._lock:
             self._started = receivers
             self._start_threads()
@@ -240,11 +242,11 @@ class Telling:
                 self._threads[name].start()
 
     def begin_anew(self) -> None:
-        """In a forked child: the parent's threads did not come along."""
+        """Forget the parent's threads, in a forked child."""
         self._threads, self._started, self._lock = {}, (), threading.RLock()
 
     def stop(self) -> None:
-        """Stop the threads; what is not told yet stays pending."""
+        """Stop the threads. Notices that are not delivered stay pending."""
         with self._lock:
             threads, self._threads, self._started = self._threads, {}, ()
         for thread in threads.values():
@@ -253,7 +255,7 @@ class Telling:
             thread.join()
 
     def deliver_due(self, seconds: float = float("inf")) -> int:
-        """Tell what is due, here and now; return how much was taken.
+        """Deliver what is due, here and now; return how many notices were delivered.
 
         Errors  DatabaseUnavailable
         """

@@ -3,8 +3,8 @@
 from typing import NamedTuple, Protocol
 
 
-class Told(NamedTuple):
-    """What a notice says of a user's access, before and after: fields of Access, and whether a trial ends soon."""
+class AccessSummary(NamedTuple):
+    """A user's access in a notice, before or after: fields of Access, and whether a trial ends soon."""
 
     allowed: bool
     reason: str
@@ -17,7 +17,7 @@ class Told(NamedTuple):
 
 
 class Notice(NamedTuple):
-    """A change of a user's access. The same id is the same change, should it be told twice.
+    """A change of a user's access. One that is delivered twice has the same id both times.
 
     Shape   kind is one of KINDS
     Units   created_at in Unix seconds, UTC
@@ -27,14 +27,14 @@ class Notice(NamedTuple):
     kind: str
     user_id: str
     created_at: float
-    before: Told
-    after: Told
+    before: AccessSummary
+    after: AccessSummary
 
 
-class NotTaken(Exception):
-    """The receiver did not take the notice.
+class NotDelivered(Exception):
+    """The receiver did not accept the notice.
 
-    Shape   is_down: no notice would be taken now, so all of them wait;
+    Shape   is_down: it would accept no notice now, so all of them wait;
             retry_after_seconds: for how long at least, as the receiver said
     """
 
@@ -45,13 +45,13 @@ class NotTaken(Exception):
 
 
 class Receiver(Protocol):
-    """Who is told. ready_at: when telling may begin, in Unix seconds."""
+    """Something that receives notices. ready_at: when deliveries may begin, in Unix seconds."""
 
     name: str
     ready_at: float
 
-    def tell(self, notice: Notice) -> str:
-        """Tell of a change, and return what became of it, in a word.
+    def notify(self, notice: Notice) -> str:
+        """Deliver a notice, and return the outcome in a word.
 
-        Errors  NotTaken; any other is logged with its traceback, and counts as the same
+        Errors  NotDelivered; any other is logged with its traceback, and counts as the same
         """

@@ -1,4 +1,4 @@
-"""The outbox: which receiver is owed which notice, in their order for each user, until it has taken it."""
+"""The outbox: which receiver is owed which notice, in order for each user, until it is delivered."""
 
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
@@ -6,29 +6,29 @@ from typing import Any, NamedTuple
 from peewee import fn
 
 from .. import storage
-from ..models import Notice, NoticeDelivery, NoticeReceiver
+from ..models import NoticeDelivery, NoticeReceiver, NoticeRow
 from ..pauses import LONGEST_WITH_JITTER_SECONDS, backoff, is_due, with_jitter
 
 AWAY_SECONDS = 7 * 86_400
 SEEN_EVERY_SECONDS = 3600
 LEASE_SECONDS = 60.0
-CANDIDATES = 8  # read at once, so that a claim which another process won costs no second look
+CANDIDATES = 8  # read at once, so that a claim lost to another process costs no second query
 
 Delivery: Any = NoticeDelivery  # or the checker takes its nullable columns for their values
 
 
 class Held(NamedTuple):
-    """A notice that was claimed, to be told to one receiver."""
+    """A notice that is claimed for delivery to one receiver."""
 
     receiver: str
-    notice: Notice
+    notice: NoticeRow
     attempts: int
 
 
 def register(name: str, now: float) -> None:
-    """Have the receiver owed every notice from now on. To be said again, at least once a week.
+    """Register a receiver: it is owed every notice from now on. To be repeated at least once a week.
 
-    One that was away for a week is not told what was left: by now it may be another, and the news is old.
+    A receiver that was away for a week does not get the old notices: it may be another program by now.
 
     Errors  DatabaseUnavailable
     """
@@ -42,11 +42,11 @@ def register(name: str, now: float) -> None:
 
 
 def owe(notices: Sequence[tuple[int, str]], now: float, *, again: bool = False) -> None:
-    """Owe these notices (ids, with their users) to every receiver there is.
+    """Owe these notices (ids, with their users) to every registered receiver.
 
     To be called inside a writing transaction.
 
-    Shape   again: those that were taken before, too; the pauses after failures begin anew
+    Shape   again: also those that were delivered before; pauses after failures start over
     """
     receivers = present_receivers(now)
     fresh = {"next_attempt_at": now, "attempts": 0, "error": None, "delivered_at": None, "outcome": None}
@@ -64,13 +64,14 @@ def _pending(receiver: str) -> tuple[Any, ...]:
 def claim_next(receiver: str, now: float, besides: Collection[int] = ()) -> Held | None:
     """Claim the notice that is due the longest, against other processes; None when none is due.
 
-    A user's notice is due once all before it were taken, so the order holds, and who fails holds up nobody else.
+    A user's notice is due once all earlier ones of that user are delivered. So the order holds, and a notice that fails
+    does not delay other users'.
 
-    Shape   besides: ids of notices that are being told already
+    Shape   besides: ids of notices that are being delivered
     """
     due = (
-        Delivery.select(Delivery, Notice)
-        .join(Notice)
+        Delivery.select(Delivery, NoticeRow)
+        .join(NoticeRow)
         .where(*_pending(receiver), _is_due(now), Delivery.notice.not_in(list(besides)))
         .where(_is_first())
         .order_by(Delivery.next_attempt_at, Delivery.notice)
@@ -84,7 +85,7 @@ def _is_due(now: float) -> Any:
 
 
 def _is_first() -> Any:
-    """Whether nothing earlier is owed to the same receiver about the same user."""
+    """Return the condition that nothing earlier is owed to the same receiver about the same user."""
     earlier: Any = NoticeDelivery.alias()
     is_behind = earlier.select().where(
         earlier.receiver == Delivery.receiver,
@@ -106,20 +107,20 @@ def _row(receiver: str, notice_id: int) -> tuple[Any, ...]:
 
 
 def renew(held: Held, now: float) -> None:
-    """Keep the claim on a notice that takes long to be told."""
+    """Renew the claim on a notice while its delivery takes long."""
     with storage.writing():
         Delivery.update(next_attempt_at=now + LEASE_SECONDS).where(*_row(held.receiver, held.notice.id)).execute()
 
 
 def mark_delivered(held: Held, outcome: str, now: float) -> None:
-    """Note that the receiver has taken it."""
-    taken = {"delivered_at": now, "outcome": outcome, "error": None, "attempts": held.attempts + 1}
+    """Mark a notice delivered."""
+    values = {"delivered_at": now, "outcome": outcome, "error": None, "attempts": held.attempts + 1}
     with storage.writing():
-        Delivery.update(taken).where(*_row(held.receiver, held.notice.id)).execute()
+        Delivery.update(values).where(*_row(held.receiver, held.notice.id)).execute()
 
 
 def postpone(held: Held, error: str, now: float, at_least_seconds: float = 0) -> None:
-    """Note a failed attempt, and try again later, with growing pauses, until it is taken or pruned."""
+    """Store a failed attempt. The next ones follow with growing pauses, until the notice is delivered or pruned."""
     pause = with_jitter(backoff(held.attempts))
     failed = {"attempts": held.attempts + 1, "error": error[:500]}
     with storage.writing():
@@ -129,22 +130,22 @@ def postpone(held: Held, error: str, now: float, at_least_seconds: float = 0) ->
 
 
 def next_due_at(receiver: str) -> float | None:
-    """Tell when the receiver is next to be told something; None when nothing is pending."""
+    """Return when the receiver's next notice is due; None when nothing is pending."""
     earliest: float | None = storage.column(
         Delivery.select(fn.MIN(Delivery.next_attempt_at)).where(*_pending(receiver))
     )[0]
     return earliest
 
 
-class Backlog(NamedTuple):
-    """How many notices are owed to a receiver, how many of them were told in vain, how long the oldest waits."""
+class Undelivered(NamedTuple):
+    """How many notices are owed, how many of them failed at least once, and how long the oldest waits."""
 
     pending: int
     failing: int
     oldest_pending_seconds: int
 
 
-def backlog(now: float) -> Backlog:
+def backlog(now: float) -> Undelivered:
     """Count what is owed, to all receivers together.
 
     Errors  DatabaseUnavailable when the file cannot be read
@@ -153,21 +154,21 @@ def backlog(now: float) -> Backlog:
         Delivery.select(
             fn.COUNT(Delivery.notice),
             fn.COALESCE(fn.SUM(Delivery.attempts > 0), 0),
-            fn.COALESCE(fn.MIN(Notice.created_at), now),
+            fn.COALESCE(fn.MIN(NoticeRow.created_at), now),
         )
-        .join(Notice)
+        .join(NoticeRow)
         .where(Delivery.delivered_at.is_null())
     )
     with storage.reading():
         pending, failing, oldest = query.tuples().get()
-    return Backlog(pending, failing, max(0, int(now - oldest)))
+    return Undelivered(pending, failing, max(0, int(now - oldest)))
 
 
 STATES = ("failing", "pending", "delivered")
 
 
 def in_state(state: str, limit: int) -> list[Any]:
-    """List what is owed: "failing" was told in vain, "pending" waits for its first turn; the longest waiting first.
+    """Return notices that are "pending" (not tried yet) or "failing" (tried at least once), the longest waiting first.
 
     Shape   "delivered" ones the latest first
     """
@@ -178,12 +179,16 @@ def in_state(state: str, limit: int) -> list[Any]:
         "delivered": ((~is_pending,), Delivery.delivered_at.desc()),
     }[state]
     return list(
-        Delivery.select(Delivery, Notice).join(Notice).where(*where).order_by(order, Delivery.receiver).limit(limit)
+        Delivery.select(Delivery, NoticeRow)
+        .join(NoticeRow)
+        .where(*where)
+        .order_by(order, Delivery.receiver)
+        .limit(limit)
     )
 
 
 def waiting_since(moment: float) -> list[Any]:
-    """List, for each receiver, when the notice was due that waits the longest for its first turn, since this moment."""
+    """Return, for each receiver, when its oldest untried notice was due, if that was before this moment."""
     query = (
         Delivery.select(Delivery.receiver, fn.MIN(Delivery.next_attempt_at).alias("next_attempt_at"))
         .where(Delivery.delivered_at.is_null(), Delivery.attempts == 0, Delivery.next_attempt_at < moment, _is_first())
@@ -193,15 +198,15 @@ def waiting_since(moment: float) -> list[Any]:
 
 
 def resend(wanted: Any, now: float) -> int:
-    """Owe the notices that this condition on Notice chooses to every receiver, once more; tell how many there are."""
+    """Owe the notices of this condition on NoticeRow to every receiver again; return how many there are."""
     with storage.writing():
-        chosen: Any = list(Notice.select(Notice.id, Notice.user).where(wanted).tuples())
+        chosen: Any = list(NoticeRow.select(NoticeRow.id, NoticeRow.user).where(wanted).tuples())
         owe(chosen, now, again=True)
     return len(chosen)
 
 
 def retry(now: float) -> int:
-    """Have all that was told in vain due now, its pauses forgotten; tell how many there are."""
+    """Make all failing notices due now; return how many there are."""
     failing = (Delivery.delivered_at.is_null(), Delivery.attempts > 0)
     with storage.writing():
         changed: int = Delivery.update(attempts=0, next_attempt_at=now).where(*failing).execute()
@@ -209,26 +214,26 @@ def retry(now: float) -> int:
 
 
 def present_receivers(now: float) -> list[str]:
-    """Tell who is owed what changes now."""
+    """Return the receivers that are owed notices now."""
     return storage.column(NoticeReceiver.select(NoticeReceiver.name).where(NoticeReceiver.seen_at > now - AWAY_SECONDS))
 
 
 def withdraw(user_id: str) -> None:
-    """Forget what was to be told, and was told, of a user. To be called inside a writing transaction."""
+    """Delete all notices about a user. To be called inside a writing transaction."""
     Delivery.delete().where(Delivery.user_id == user_id).execute()
-    Notice.delete().where(Notice.user == user_id).execute()
+    NoticeRow.delete().where(NoticeRow.user == user_id).execute()
 
 
 def older_than(moment: float, limit: int) -> list[int]:
     """Return the ids of notices that are older, delivered or not."""
-    return storage.column(Notice.select(Notice.id).where(Notice.created_at < moment).limit(limit))
+    return storage.column(NoticeRow.select(NoticeRow.id).where(NoticeRow.created_at < moment).limit(limit))
 
 
 def forget(numbers: Sequence[int]) -> int:
-    """Forget these notices; tell how many times one of them was never taken."""
+    """Delete these notices; return how many deliveries were still owed."""
     chosen = Delivery.notice.in_(numbers)
     with storage.writing():
-        untaken: int = Delivery.select().where(chosen, Delivery.delivered_at.is_null()).count()
+        undelivered: int = Delivery.select().where(chosen, Delivery.delivered_at.is_null()).count()
         Delivery.delete().where(chosen).execute()
-        Notice.delete().where(Notice.id.in_(numbers)).execute()
-    return untaken
+        NoticeRow.delete().where(NoticeRow.id.in_(numbers)).execute()
+    return undelivered

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..cookies import BLANKS
 from .delivery import LONGEST_RETRY_AFTER_SECONDS
-from .notice import Notice, NotTaken
+from .notice import NotDelivered, Notice
 
 TIMEOUT_SECONDS = (5, 15)
 DOWN = (429, 502, 503, 504)
@@ -21,7 +21,7 @@ log = logging.getLogger("corkage.notices")
 
 
 class Endpoint:
-    """The receiver that an address is.
+    """The receiver behind an address.
 
     Shape   secrets: "whsec_" and base64; each signs, so that the receiver may change from one to the next
     Source  github.com/standard-webhooks/standard-webhooks, the specification, version 1.0.0
@@ -34,12 +34,12 @@ class Endpoint:
         self._url = url
         self._secrets = secrets
 
-    def tell(self, notice: Notice) -> str:
-        """Post it. 2xx takes it; redirects are not followed; 410 Gone has everything wait for an hour.
+    def notify(self, notice: Notice) -> str:
+        """Post it. 2xx accepts it; redirects are not followed; after 410 Gone everything waits for an hour.
 
-        Errors  NotTaken
+        Errors  NotDelivered
         """
-        import requests  # here, as below: with no address set, nobody pays for it
+        import requests  # not needed without an address; the same below
 
         body = body_of(notice)
         headers = self._headers(notice.id, body, datetime.datetime.now(datetime.UTC))
@@ -55,7 +55,7 @@ class Endpoint:
             ) as answer:
                 return _judged(answer)
         except requests.RequestException as error:
-            raise NotTaken(_told(error), is_down=True) from None  # its own text may hold the address, and what is in it
+            raise NotDelivered(_reason_of(error), is_down=True) from None  # its own text may hold the address
 
     def _headers(self, message_id: str, body: str, at: datetime.datetime) -> dict[str, str]:
         from standardwebhooks import Webhook
@@ -71,7 +71,7 @@ class Endpoint:
 
 
 def body_of(notice: Notice) -> str:
-    """Write a notice as it is posted: type, timestamp, and data with the user and what holds before and after."""
+    """Return the JSON body: type, timestamp, and data with the user and the access before and after."""
     at = datetime.datetime.fromtimestamp(notice.created_at, datetime.UTC).isoformat(timespec="milliseconds")
     data = {"user_id": notice.user_id, "before": notice.before._asdict(), "after": notice.after._asdict()}
     said = {"type": notice.kind, "timestamp": at.replace("+00:00", "Z"), "data": data}
@@ -79,7 +79,7 @@ def body_of(notice: Notice) -> str:
 
 
 def _as_it_is(request: Any) -> Any:
-    """Or requests would look for a password in a .netrc file."""
+    """Add nothing: without an auth, requests would look for a password in a .netrc file."""
     return request
 
 
@@ -89,14 +89,14 @@ def _judged(answer: Any) -> str:
         return f"answered {status}"
     if status == GONE:
         log.error("BILLING_NOTIFY_URL answered 410 Gone: nothing is sent for an hour; if it is meant, unset it")
-        raise NotTaken("answered 410 Gone", is_down=True, retry_after_seconds=GONE_SECONDS)
+        raise NotDelivered("answered 410 Gone", is_down=True, retry_after_seconds=GONE_SECONDS)
     if 300 <= status < 400:
-        raise NotTaken(f"answered {status}: redirects are not followed, set BILLING_NOTIFY_URL to where it leads")
-    raise NotTaken(f"answered {status}", is_down=status in DOWN, retry_after_seconds=_retry_after(answer.headers))
+        raise NotDelivered(f"answered {status}: redirects are not followed, set BILLING_NOTIFY_URL to where it leads")
+    raise NotDelivered(f"answered {status}", is_down=status in DOWN, retry_after_seconds=_retry_after(answer.headers))
 
 
 def _retry_after(headers: Any) -> float:
-    """Read how long to wait: seconds, or an HTTP date; an hour at most, 0 when it is neither."""
+    """Return how long to wait, from seconds or an HTTP date: an hour at most, 0 for anything else."""
     said = headers.get("Retry-After", "").strip(BLANKS)
     if re.fullmatch("[0-9]+", said):
         return min(float(said), LONGEST_RETRY_AFTER_SECONDS)
@@ -108,8 +108,8 @@ def _retry_after(headers: Any) -> float:
     return min(max(0, seconds), LONGEST_RETRY_AFTER_SECONDS)
 
 
-def _told(error: BaseException) -> str:
-    """Tell what went wrong on the way: the kind of error, and the system's own word for it where there is one."""
+def _reason_of(error: BaseException) -> str:
+    """Return what went wrong: the kind of error, and the system's word for it, where there is one."""
     reasons = [each.strerror for each in _causes(error) if isinstance(each, OSError) and each.strerror]
     return ": ".join([type(error).__name__, *map(str, reasons[-1:])])
 

@@ -1,4 +1,4 @@
-"""Whose key it is: one file mirrors one Stripe account."""
+"""Which account the key belongs to: one database mirrors one Stripe account."""
 
 import hashlib
 from collections.abc import Callable
@@ -15,11 +15,11 @@ class Account:
     """The account that the key belongs to, for ever: of a key that the file has seen Stripe is not asked again."""
 
     def __init__(self, secret_key: str) -> None:
-        self._key_id = hashlib.sha256(secret_key.encode()).hexdigest()  # which nobody can turn back into the key
+        self._key_id = hashlib.sha256(secret_key.encode()).hexdigest()  # nobody can turn it back into the key
         self._is_checked = False
 
     def check(self, gateway: "Callable[[], Gateway]") -> None:
-        """Make sure that the file mirrors the key's account, where the key may tell.
+        """Check that the database mirrors the key's account, where the key may read it.
 
         Shape   gateway: called only when Stripe has to be asked
         Errors  ConfigError when it is another; StripeError as the gateway's

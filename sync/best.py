@@ -19,12 +19,12 @@ PAYING = ("active", "trialing", "past_due")
 log = logging.getLogger("corkage.best")
 
 
-def summarize(user_id: str, now: float, *, tells: bool = True) -> None:
-    """Write the user's deciding subscription, computed from all of them, and the notices of what that changes.
+def summarize(user_id: str, now: float, *, notifies: bool = True) -> None:
+    """Store the user's deciding subscription, computed from all of them, and notices of what that changes.
 
     To be called inside a writing transaction.
 
-    Shape   tells: whether the host is to hear of that
+    Shape   notifies: False stores the change without a notice
     """
     subscriptions = list(
         Subscription.select(Subscription, Price)
@@ -34,7 +34,7 @@ def summarize(user_id: str, now: float, *, tells: bool = True) -> None:
     best = min(subscriptions, key=_order, default=None)
     standing = {name: getattr(best or Subscription(), name) for name in STANDING}
     User.update(standing, subscription_id=best.id if best else None).where(User.id == user_id).execute()
-    note(user_id, now, tells=tells)
+    note(user_id, now, notifies=notifies)
 
 
 def summarize_users_of_prices(price_ids: Sequence[str], now: float) -> None:
@@ -53,8 +53,7 @@ def users_of(customers: Any) -> list[str]:
 
 
 def _order(subscription: Subscription) -> tuple[bool, int, int, str]:
-    """What opens something goes before what opens nothing; then the better status; then the newest; then any, always
-    the same."""
+    """Sort what opens something first; then the better status; then the newest; then by id, so that it is stable."""
     price = getattr(subscription, "price", None)
     opens_nothing = not subscription.ours and (price is None or price.plan is None)
     status = subscription.subscription_status or ""
@@ -63,7 +62,7 @@ def _order(subscription: Subscription) -> tuple[bool, int, int, str]:
 
 
 def doubles(*only: Any) -> dict[str, list[str]]:
-    """Tell which users pay twice, and for which subscriptions beside the one that decides, oldest first.
+    """Return the users who pay twice, with the subscriptions beside the one that decides, oldest first.
 
     Shape   only: conditions on User; what neither is ours nor opens anything is another product's, no double
     """

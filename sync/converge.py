@@ -20,15 +20,15 @@ log = logging.getLogger("corkage.converge")
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What Stripe said of one customer. `customer` is None where there was no reason to read it.
+    """What Stripe returned about one customer. `customer` is None where it was not fetched.
 
     Shape   gone: ids of subscriptions that we hold as going on, and that Stripe no longer knows by id;
-            told_at: what happened at Stripe before this time is in it, None where Stripe was not asked
+            as_of: everything that happened at Stripe before this time is in it; None where Stripe was not asked
     """
 
     customer: CustomerState | None
     subscriptions: tuple[SubscriptionState, ...]
-    told_at: int | None
+    as_of: int | None
     gone: tuple[str, ...] = ()
 
 
@@ -39,12 +39,12 @@ class Converger:
         self.gateway = gateway
         self.catalogue = catalogue
         self.app = app
-        self.tells = True
+        self.notifies = True
 
     def converge(
         self, customer_id: str, now: float, *, reads_customer: bool = False, also: tuple[str, ...] = ()
     ) -> str:
-        """Fetch the customer's present state and write it; start over when overtaken. Tell the outcome in a word.
+        """Fetch the customer's present state and store it; start over when overtaken. Return the outcome in a word.
 
         Shape   reads_customer: look whether the customer itself is still there, too;
                 also: ids of subscriptions that must not be missed, should the list lag behind;
@@ -63,7 +63,7 @@ class Converger:
         raise Overtaken(f"{customer_id} was overtaken {MOST_OVERTAKINGS} times in a row")
 
     def converge_user(self, user_id: str, now: float) -> None:
-        """Converge every customer of the user's that is not deleted; a user without any asks nobody.
+        """Converge every customer of the user's that is not deleted. A user without any costs no call.
 
         Errors  as converge()
         """
@@ -99,16 +99,16 @@ class Converger:
         named = also | {each.object_id for each in pending if each.object_id and each.object_id.startswith("sub_")}
         is_news = row.fetched_at is None or any(_is_about_customer(event) for event in pending)
         if row.user_id is None and not (is_news or reads_customer):
-            return Fetched(None, (), None)  # known to belong to nobody: its event costs nothing
+            return Fetched(None, (), None)  # known to be unowned: its event costs no call
         reads_customer = reads_customer or is_news or row.deleted_at is not None
         customer = self.gateway.customer(row.id) if reads_customer else None
         if customer and customer.deleted:
-            return self._read_by_id(row.id, customer, Listed((), customer.told_at), named)
+            return self._read_by_id(row.id, customer, Listed((), customer.as_of), named)
         try:
             listed = self.gateway.subscriptions_of(row.id)
         except UnknownCustomer:
             customer = self.gateway.customer(row.id)
-            listed = Listed((), customer.told_at)
+            listed = Listed((), customer.as_of)
         return self._read_by_id(row.id, customer, listed, named)
 
     def _read_by_id(
@@ -118,7 +118,7 @@ class Converger:
         listed: Listed[SubscriptionState],
         named: set[str],
     ) -> Fetched:
-        """Read what the list lacks though an event names it or we hold it as going on: absence alone means nothing."""
+        """Fetch by id what the list lacks though an event names it, or we hold it as live: absence proves nothing."""
         held = {
             row.id
             for row in Subscription.select(Subscription.id).where(
@@ -130,14 +130,14 @@ class Converger:
         found = tuple(each for each in read.values() if each and each.customer_id == customer_id)
         subscriptions = listed.items + found
         gone = held - {each.id for each in subscriptions}
-        return Fetched(customer, subscriptions, listed.told_at, gone=tuple(sorted(gone)))
+        return Fetched(customer, subscriptions, listed.as_of, gone=tuple(sorted(gone)))
 
     def _write(self, row: Customer, fetched: Fetched, event_ids: Sequence[str], now: float) -> str | None:
         with storage.writing():
             return self.compare_and_set(row, fetched, event_ids, now)
 
     def compare_and_set(self, row: Customer, fetched: Fetched, event_ids: Sequence[str], now: float) -> str | None:
-        """Write what was fetched, unless somebody wrote since the revision was read; then return None.
+        """Store what was fetched, unless another writer came since the revision was read; then return None.
 
         To be called inside a writing transaction.
         """
@@ -156,7 +156,7 @@ class Converger:
                 Subscription.id.in_(gone)
             ).execute()
         if user_id is not None:
-            summarize(user_id, now, tells=self.tells)
+            summarize(user_id, now, notifies=self.notifies)
             warn_of_doubles(user_id)
         outcome = "converged" if user_id is not None else "unowned"
         inbox.mark_applied(event_ids, outcome, now)
@@ -177,7 +177,7 @@ class Converger:
         return user_id
 
     def owner_of(self, row: Customer, customer: CustomerState) -> str | None:
-        """Tell whose customer this is: the row's user, else what our own metadata says. Never by e-mail."""
+        """Return the customer's user: the row's, else the one in our own metadata. E-mail is never proof."""
         if row.user_id is not None:
             return row.user_id
         is_ours = customer.app == self.app and customer.user_id and len(customer.user_id) <= USER_ID_LENGTH
@@ -211,11 +211,11 @@ class Converger:
 
 
 def _seen_until(row: Customer, fetched: Fetched) -> int | None:
-    """Until when all that happened is in the replica; on a test clock by that clock, which stands still and may lag."""
+    """Return the time before which everything is in the replica; on a test clock, which may lag, by that clock."""
     clocks = [state.test_clock[1] for state in fetched.subscriptions if state.test_clock]
-    if clocks and fetched.told_at is not None:
-        return min(fetched.told_at, *clocks)
-    return max((each for each in (row.fetched_at, fetched.told_at) if each is not None), default=None)
+    if clocks and fetched.as_of is not None:
+        return min(fetched.as_of, *clocks)
+    return max((each for each in (row.fetched_at, fetched.as_of) if each is not None), default=None)
 
 
 def _is_about_customer(event: inbox.Pending) -> bool:
@@ -241,7 +241,7 @@ def _assign(customer_id: str, user_id: str, now: float) -> None:
 
 
 def _overtake(customer_id: str) -> None:
-    """Have fetches that are under way start over: they know the customer's user of before."""
+    """Discard fetches in flight: they hold the old user."""
     Customer.update(revision=Customer.revision + 1).where(Customer.id == customer_id).execute()
 
 

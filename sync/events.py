@@ -1,4 +1,4 @@
-"""Events of Stripe: which are listened to and why, and what each points at."""
+"""Stripe's events: which are listened to, why, and what each one points at."""
 
 import datetime
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ CUSTOMER_EVENTS = (
     "invoice.paid",  # a renewal, a recovery
     "invoice.payment_failed",  # the beginning of past_due, or one more try
 )
-CUSTOMER_PREFIXES = ("customer.subscription.",)  # everything that happens to a subscription, what is yet to come too
-LEADS_TO_CUSTOMER = ("sub_", "cs_")  # what a thin event may name in a customer's place
-CLOCK_EVENT = "test_helpers.test_clock.ready"  # a test clock was moved, and those who live by it with it
+CUSTOMER_PREFIXES = ("customer.subscription.",)  # every event of a subscription, future kinds included
+LEADS_TO_CUSTOMER = ("sub_", "cs_")  # ids that a thin event may name in place of a customer
+CLOCK_EVENT = "test_helpers.test_clock.ready"  # a test clock was moved, and its customers with it
 CATALOGUE_PREFIXES = ("price.", "product.")  # what a plan's lookup key stands for may have moved
 
 ABOUT_CUSTOMER = ("customer.updated", "customer.deleted")
@@ -27,11 +27,11 @@ LONGEST_ID = 255
 
 @dataclass(frozen=True, slots=True)
 class EventRef:
-    """What an event tells us to look at. Its account of what happened is not read at all.
+    """What an event points at. What it says about the change itself is not read.
 
     Shape   customer_id is None for prices, products and test clocks, and where a thin event names no customer;
             object_id is the subscription's id where one is named;
-            account: whose event it is, where that is another account than the endpoint's
+            account: the account of the event, where it is not the endpoint's own
     """
 
     id: str
@@ -109,7 +109,7 @@ def _text(payload: dict[str, Any], name: str) -> str:
 
 
 def _is_id(value: object) -> bool:
-    """Tell what may be an id: it is written to the file and to the log, where half a surrogate or a newline harms."""
+    """Return whether it can be an id. It is stored and logged, where half a surrogate or a newline does harm."""
     return isinstance(value, str) and 0 < len(value) <= LONGEST_ID and value.isprintable()
 
 

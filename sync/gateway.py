@@ -48,7 +48,7 @@ class Gateway:
         retries: int | None = None,
     ) -> None:
         stripe.enable_telemetry = False
-        # A subscription on a test clock is told with the clock's time, in the same call; in live mode there is none.
+        # The same call fetches a test clock's time; in live mode there are no test clocks.
         self._expanded = ["latest_invoice"] if "_live_" in secret_key else ["latest_invoice", "test_clock"]
         self._timeout_seconds = timeout_seconds
         self._make_client = functools.partial(
@@ -90,7 +90,7 @@ class Gateway:
         began = time.monotonic()
         with _translated(customer_id):
             customer = self._client.v1.customers.retrieve(customer_id)
-            return _customer(customer, _told_at(customer, began))
+            return _customer(customer, _as_of(customer, began))
 
     def subscriptions_of(self, customer_id: str) -> Listed[SubscriptionState]:
         """Fetch every subscription the customer has or had, as Stripe holds them now.
@@ -109,8 +109,8 @@ class Gateway:
                     "expand": [f"data.{name}" for name in self._expanded],
                 }
             )
-            told_at = _told_at(page, began)
-            return Listed(tuple(self._subscription(each) for each in page.auto_paging_iter()), told_at)
+            as_of = _as_of(page, began)
+            return Listed(tuple(self._subscription(each) for each in page.auto_paging_iter()), as_of)
 
     def every_subscription(self) -> Iterator[Listed[tuple[CustomerState, SubscriptionState]]]:
         """Fetch every subscription of the account, ended ones too, with its customer, a page at a time, newest first.
@@ -131,12 +131,12 @@ class Gateway:
             began = time.monotonic()
             with _translated():
                 page = self._client.v1.subscriptions.list(params=params)
-                told_at = _told_at(page, began)
-                told = tuple(
-                    (_customer(each.customer, told_at), self._subscription(each, lambda id_: unpaid_since().get(id_)))
+                as_of = _as_of(page, began)
+                found = tuple(
+                    (_customer(each.customer, as_of), self._subscription(each, lambda id_: unpaid_since().get(id_)))
                     for each in page.data
                 )
-            yield Listed(told, told_at)
+            yield Listed(found, as_of)
             if not page.has_more:
                 return
             params["starting_after"] = page.data[-1].id
@@ -161,15 +161,15 @@ class Gateway:
         return _unless_missing(lambda: self._client.v1.test_helpers.test_clocks.retrieve(clock_id).frozen_time)
 
     def events_since(self, since: int, types: tuple[str, ...]) -> Listed[EventRef]:
-        """Fetch what happened since a time, of these types, all pages, newest first. Stripe tells 30 days.
+        """Fetch what happened since a time, of these types, all pages, newest first. Stripe keeps 30 days.
 
         Source  docs.stripe.com/api/events/list
         """
         began = time.monotonic()
         with _translated():
             page = self._client.v1.events.list(params={"created": {"gte": since}, "types": list(types), "limit": PAGE})
-            told_at = _told_at(page, began)
-            return Listed(tuple(read_event(each.to_dict()) for each in page.auto_paging_iter()), told_at)
+            as_of = _as_of(page, began)
+            return Listed(tuple(read_event(each.to_dict()) for each in page.auto_paging_iter()), as_of)
 
     def event(self, event_id: str) -> EventRef | None:
         """Fetch one event by its id; None when Stripe has none of this id, or no longer: it keeps them for 30 days.
@@ -293,9 +293,9 @@ class Gateway:
                 StripeRefused when the portal's configuration does not offer the wanted flow
         Source  docs.stripe.com/api/customer_portal/sessions/create
         """
-        told = cast("stripe.params.billing_portal.SessionCreateParams", {"customer": customer_id, **params})
+        request = cast("stripe.params.billing_portal.SessionCreateParams", {"customer": customer_id, **params})
         with _translated(customer_id):
-            return self._client.v1.billing_portal.sessions.create(params=told).url
+            return self._client.v1.billing_portal.sessions.create(params=request).url
 
     def invoices_of(self, customer_id: str, most: int = 12) -> tuple[InvoiceState, ...]:
         """Fetch the customer's latest invoices, newest first, without drafts. One call.
@@ -378,15 +378,15 @@ def _translated(customer_id: str | None = None) -> Iterator[None]:
     try:
         yield
     except (stripe.APIConnectionError, stripe.RateLimitError) as error:
-        raise StripeUnavailable(_told(error)) from error
+        raise StripeUnavailable(_reason_of(error)) from error
     except stripe.InvalidRequestError as error:
         if customer_id and _is_missing(error) and error.param in OF_CUSTOMER:
             raise UnknownCustomer(f"Stripe knows no customer {customer_id} in this account and mode") from error
-        raise StripeRefused(_told(error)) from error
+        raise StripeRefused(_reason_of(error)) from error
     except stripe.StripeError as error:
         status = error.http_status or 0
         kind = StripeFailed if status >= 500 else StripeUnavailable if status in (409, 429) else StripeRefused
-        raise (kind if status >= 400 else StripeError)(_told(error)) from error
+        raise (kind if status >= 400 else StripeError)(_reason_of(error)) from error
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise StripeError(f"Stripe's answer has not the expected shape: {error!r}") from error
 
@@ -402,14 +402,14 @@ def _unless_missing(fetch: Callable[[], _Found]) -> _Found | None:
         raise
 
 
-def _told(error: stripe.StripeError) -> str:
-    """Tell what Stripe said, without the part of a wrong key that Stripe repeats in its sentence."""
+def _reason_of(error: stripe.StripeError) -> str:
+    """Return Stripe's message, without the part of a wrong key that it repeats."""
     request = f", {error.request_id}" if error.request_id else ""
     text = type(error).__name__ if isinstance(error, stripe.AuthenticationError) else (error.user_message or str(error))
     return f"HTTP {error.http_status or 'none'}{request}: {' '.join(text.split())}"
 
 
-def _told_at(answered: Any, began: float) -> int:
+def _as_of(answered: Any, began: float) -> int:
     """When Stripe looked, by its own clock: at the answer's Date, less all the time that the answer took."""
     date = answered.last_response.headers.get("Date", "")
     if not date:
@@ -430,11 +430,11 @@ def _owner(metadata: Any) -> tuple[str | None, str | None]:
     return known.get("corkage_app"), known.get("corkage_user")
 
 
-def _customer(customer: Any, told_at: int) -> CustomerState:
+def _customer(customer: Any, as_of: int) -> CustomerState:
     if getattr(customer, "deleted", False):
-        return CustomerState(customer.id, deleted=True, told_at=told_at)
+        return CustomerState(customer.id, deleted=True, as_of=as_of)
     app, user_id = _owner(customer.metadata)
-    return CustomerState(customer.id, customer.email, customer.name, app, user_id, told_at=told_at)
+    return CustomerState(customer.id, customer.email, customer.name, app, user_id, as_of=as_of)
 
 
 def _due(invoice: stripe.Invoice) -> int:

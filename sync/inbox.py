@@ -17,8 +17,8 @@ LONGEST_ERROR = 500
 MOST_AT_ONCE = 10_000  # events that one look answers; more of one customer wait for its next look
 
 # One statement and no ORM: a webhook costs this and the commit, and nothing can happen between question and answer.
-# Not old news is what tells of the customer itself, which is not always fetched; of a subscription that a list may have
-# lacked; and what happens on a test clock that is behind, whose events may be older than they look.
+# Never skipped: events of the customer itself, which is not always fetched; of a subscription that a list may have
+# lacked; and of a lagging test clock, which may be newer than they look.
 _RECORD = f"""
 INSERT INTO corkage_stripe_event
     (id, type, customer_id, object_id, created, source, received_at, next_attempt_at, attempts, applied_at, outcome)
@@ -51,14 +51,14 @@ FROM (
             ? AS is_about_customer, ? AS names_subscription,
             coalesce(?, (SELECT s.customer_id FROM corkage_subscription AS s WHERE s.id = ?)) AS customer_id
     ) AS named
-) AS told
+) AS event
 WHERE true
 ON CONFLICT DO NOTHING
 """  # noqa: S608 -- SURELY_SEEN_SECONDS, a constant above; no input
 
 
 def record(event: EventRef, source: str, now: float, due_at: float) -> bool:
-    """Put the event on disk, once; tell whether it is new, which is not known yet inside database.together().
+    """Store the event, once; return whether it is new, which is not known yet inside storage.together().
 
     What happened before its customer was last fetched, by Stripe's own clock, says nothing new: it is recorded as
     applied. So the thin, the snapshot and the polled event of one change cost one look. Whose a subscription is, the
@@ -178,7 +178,7 @@ def pending_of(subject: Subject) -> list[Pending]:
 
 
 class Backlog(NamedTuple):
-    """How many events wait to be applied, how many of them were tried in vain, how long the oldest waits."""
+    """How many events wait to be applied, how many of them failed at least once, how long the oldest waits."""
 
     backlog: int
     failing: int
@@ -210,8 +210,7 @@ def lease(subject: Subject, now: float, until: float) -> bool:
 
 
 def make_due(now: float, event_id: str | None = None) -> bool:
-    """Have everything that is pending due by now, or one event, whether it was to settle or to be tried again later;
-    tell whether there was any."""
+    """Make everything pending due now, or one event, whatever it waits for; return whether there was any."""
     chosen = (StripeEvent.id == event_id,) if event_id else ()
     with storage.writing():
         changed = StripeEvent.update(next_attempt_at=now).where(StripeEvent.applied_at.is_null(), *chosen).execute()
@@ -255,7 +254,7 @@ STATES = ("failing", "pending", "applied")
 
 
 def in_state(state: str, limit: int) -> list[StripeEvent]:
-    """List events: "failing" were tried in vain, "pending" wait for their first turn; the longest waiting first.
+    """Return events: "failing" ones were tried, "pending" ones not yet; the longest waiting first.
 
     Shape   "applied" ones the latest first
     """

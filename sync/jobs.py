@@ -9,7 +9,7 @@ from ..notices import outbox
 from ..pauses import is_due
 
 DAY_SECONDS = 86_400
-BATCH = 500  # some milliseconds: nobody who records an event meanwhile waits for longer
+BATCH = 500  # takes some milliseconds, for which other writers wait
 
 log = logging.getLogger("corkage.jobs")
 
@@ -40,7 +40,7 @@ def next_run_at(name: str, now: float, every_seconds: float) -> float:
 
 
 def position(name: str) -> int:
-    """Tell how far the work has come; 0 when it never began."""
+    """Return how far the work has come; 0 when it never began."""
     cursor = Cursor.get_or_none(Cursor.name == name)
     return 0 if cursor is None else cursor.position
 
@@ -66,7 +66,7 @@ def _move(cursor: Cursor, next_run_at: float) -> bool:
 def prune(now: float, keep_days: int) -> None:
     """Forget events that were applied, and notices that were written, more than `keep_days` ago.
 
-    An event that is pending is never forgotten; a notice is, taken or not: so old, it misleads. Stripe tells an event
+    A pending event is never forgotten. A notice is, delivered or not: so old, it would mislead. Stripe lists an event
     for 30 days: one forgotten earlier would be met again as new, so the configuration takes no fewer than 31.
 
     Errors  DatabaseUnavailable; what was forgotten is, and the rest has its turn tomorrow
@@ -91,10 +91,12 @@ def _ids_after(last: str) -> Any:
 
 
 def _prune_notices(now: float, keep_days: int) -> None:
-    count = untaken = 0
+    count = undelivered = 0
     while old := outbox.older_than(now - keep_days * DAY_SECONDS, BATCH):
-        untaken += outbox.forget(old)
+        undelivered += outbox.forget(old)
         count += len(old)
     if count:
-        level = logging.ERROR if untaken else logging.INFO
-        log.log(level, "%d notices, over %d days old, are forgotten, %d of them untaken", count, keep_days, untaken)
+        level = logging.ERROR if undelivered else logging.INFO
+        log.log(
+            level, "%d notices, over %d days old, are forgotten, %d of them undelivered", count, keep_days, undelivered
+        )

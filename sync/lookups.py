@@ -1,4 +1,4 @@
-"""What an event leaves out is fetched from Stripe: a customer, a test clock's time."""
+"""Fetch what an event leaves out: its customer, a test clock's time."""
 
 import logging
 
@@ -56,4 +56,4 @@ def follow(gateway: Gateway, subject: inbox.Subject, now: float) -> None:
             for user_id in users_of(customers):
                 summarize(user_id, now)
         inbox.mark_applied(event_ids, "gone" if moment is None else "followed", now)
-    log.info("the test clock %s %s", clock_id, "is gone" if moment is None else f"stands at {moment}")
+    log.info("the test clock %s %s", clock_id, "is gone" if moment is None else f"is at {moment}")

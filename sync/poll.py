@@ -1,4 +1,4 @@
-"""Polling: Stripe's own list of events, for those whose webhook was lost, or that have no webhook at all."""
+"""Polling: fetch Stripe's own list of events, for lost webhooks, or where there is no webhook at all."""
 
 import logging
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from . import events, inbox, jobs
 from .converge import Converger
 from .resync import resync
 
-STRIPE_TELLS_SECONDS = 29 * 86_400  # it is thirty days; clocks differ
+LISTED_SECONDS = 29 * 86_400  # it is thirty days; clocks differ
 OVERLAP_SECONDS = 300  # events become visible late, and clocks differ
 # Stripe takes at most twenty types a call, and no wildcards among them.
 TYPES = (
@@ -31,14 +31,14 @@ def poll(
     Errors  StripeError as the gateway's; DatabaseUnavailable; InterruptedError when the worker is to stop
     """
     position = jobs.position("poll")
-    has_gap = now - position > STRIPE_TELLS_SECONDS
+    has_gap = now - position > LISTED_SECONDS
     since = max(0, (int(now) if has_gap else position) - OVERLAP_SECONDS)
     found = converger.gateway.events_since(since, TYPES)
     if has_gap:
         _fetch_everything(converger, now, is_stopping)
     wanted = [each for each in found.items if each.livemode == livemode and not each.account]
     new = sum(inbox.record(each, "poll", now, now + settle_seconds) for each in wanted if each.is_wanted)
-    jobs.save_position("poll", found.told_at or int(now))
+    jobs.save_position("poll", found.as_of or int(now))
     level = logging.INFO if new else logging.DEBUG
     log.log(level, "polled %d events since %d, %d of them new", len(found.items), since, new)
     return new

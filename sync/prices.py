@@ -1,4 +1,4 @@
-"""Which plan a Stripe price stands for: plans.toml, resolved against Stripe and remembered."""
+"""Which plan a Stripe price belongs to: plans.toml, resolved against Stripe and stored."""
 
 import json
 import logging
@@ -32,7 +32,7 @@ class Catalogue:
         self._named = {name: plan for plan in self.plans.values() for name in (*plan.prices, *plan.retired)}
 
     def apply_plans(self, now: float) -> None:
-        """Make the remembered prices say what plans.toml says now; asks nobody."""
+        """Update the stored prices to what plans.toml says now, without asking Stripe."""
         with storage.writing():
             changed = [row.id for row in Price.select() if self._store(row, self._plan_of(row))]
             summarize_users_of_prices(changed, now)
@@ -53,7 +53,7 @@ class Catalogue:
             summarize_users_of_prices(changed, now)
 
     def store_price(self, price: "PriceState") -> None:
-        """Remember a price and the plan it stands for. To be called inside a writing transaction."""
+        """Store a price and its plan. To be called inside a writing transaction."""
         row = Price.get_or_none(Price.id == price.id) or Price(id=price.id)
         is_new = row.product_id is None
         row.product_id = price.product_id
@@ -68,7 +68,7 @@ class Catalogue:
         return tuple(Price.select().where(Price.sold))
 
     def lacks_prices(self) -> bool:
-        """Tell whether a plan lists a price that was not met yet, or that Stripe has no longer."""
+        """Return whether a plan lists a price that is unknown yet, or that Stripe no longer has."""
         known = {name for price in self.sold() for name in (price.id, price.lookup_key)}
         return any(name not in known for plan in self.plans.values() for name in plan.prices)
 
@@ -81,7 +81,7 @@ class Catalogue:
         plan = self.plans.get(key)
         if plan is None or (name and name not in plan.prices):
             raise UnknownPlan(f"{offer!r} is not on offer")
-        named = name or plan.prices[0]  # by its name: what was sold when plans.toml was another is not on offer now
+        named = name or plan.prices[0]  # by its name: prices of an earlier plans.toml are not on offer
         wanted = (Price.plan == key, Price.sold, (Price.id == named) | (Price.lookup_key == named))
         found = Price.get_or_none(*wanted)
         if found is None:
@@ -92,7 +92,7 @@ class Catalogue:
         return found
 
     def deciding_item(self, items: "tuple[ItemState, ...]") -> "ItemState | None":
-        """Choose the item that stands for the subscription: the first whose price is a plan's, else the first.
+        """Return the item that decides: the first one with a plan's price, else the first.
 
         The items' prices must have been stored.
         """
@@ -138,7 +138,7 @@ class Catalogue:
         return plans[0] if len(plans) == 1 else None
 
     def _store(self, row: Price, plan_key: str | None) -> bool:
-        """Write what the plan says beside its price; tell whether that changed anything."""
+        """Store what the plan gives beside its price; return whether that changed anything."""
         said: dict[str, object] = {"plan": plan_key}
         if plan := self.plans.get(plan_key or ""):
             said |= {

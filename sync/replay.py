@@ -23,12 +23,12 @@ def find(gateway: Gateway, event_id: str) -> EventRef | None:
 
 
 def failing(limit: int) -> list[EventRef]:
-    """List the events that were tried in vain."""
+    """Return the events that failed at least once."""
     return [_ref(row) for row in inbox.in_state("failing", limit)]
 
 
 def since(gateway: Gateway, at: float, livemode: bool) -> list[EventRef]:
-    """List the events of Stripe's that count, from this time on, the newest first; Stripe tells 30 days.
+    """Fetch the events that count from this time on, the newest first; Stripe keeps 30 days.
 
     Errors  StripeError as the gateway's
     """
@@ -36,12 +36,12 @@ def since(gateway: Gateway, at: float, livemode: bool) -> list[EventRef]:
 
 
 def counts(event: EventRef, livemode: bool) -> bool:
-    """Tell whether the event is of this account and mode, and says "look" at something that we hold."""
+    """Return whether the event is of this account and mode, and concerns something that we hold."""
     return event.livemode == livemode and not is_left(event)
 
 
 def is_left(event: EventRef) -> bool:
-    """Tell what changes nothing: it says nothing about anything that we hold, or is another account's."""
+    """Return whether the event changes nothing: it concerns nothing that we hold, or is another account's."""
     return bool(event.account) or not event.is_wanted
 
 

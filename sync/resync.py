@@ -16,17 +16,17 @@ from .converge import Converger, Fetched
 from .gateway import Gateway
 from .states import CustomerState, SubscriptionState
 
-CALLS_PER_SECOND = 20  # Stripe allows 25, to one address or, in a sandbox, to all: the rest is for those who serve
+CALLS_PER_SECOND = 20  # Stripe allows 25, in a sandbox for all addresses together: the rest is for requests
 RESUME_SECONDS = 3600
 CARRIED_THROUGH = "first_synced_at"
 
 Progress = Callable[[str, int, int | None], None]
-"""Is told what is being done, how much of it is done, and of how much, where that is known."""
+"""Called with what is being done, how much of it is done, and of how much, where that is known."""
 
 log = logging.getLogger("corkage.resync")
 
 
-def _tell_nobody(_doing: str, _done: int, _of: int | None) -> None:
+def _no_progress(_doing: str, _done: int, _of: int | None) -> None:
     pass
 
 
@@ -51,7 +51,7 @@ class Report:
 
 
 def resync(converger: Converger, now: float, *, writes: bool = True, progress: Progress | None = None) -> Report:
-    """Make the replica equal to all that Stripe lists, whoever else writes meanwhile; tell what was different.
+    """Make the replica equal to all that Stripe lists, beside other writers; return what was different.
 
     Revisions are read before the first page and nothing is written before the last, since a customer's subscriptions
     straddle pages. Then each customer is compared and set whole. Fetched singly are those who were overtaken, and those
@@ -61,25 +61,25 @@ def resync(converger: Converger, now: float, *, writes: bool = True, progress: P
     lists again, and leaves alone whoever was fetched since that run began.
 
     The first that is carried through finds who was there before the file was: a lost one is rebuilt, or billing moves
-    to Corkage. They are no news, so the host is not told of users that were unknown. Who bought through us is known.
+    to Corkage. These users are no news, so the host gets no notices about them. Users who bought through us are known.
 
     Shape   writes: without it everything is only tried, and taken back
     Errors  StripeError when the list breaks off, or Stripe no longer answers; DatabaseUnavailable
     """
     mending = Mending(converger, writes=writes)
-    report, tell = mending.report, progress or _tell_nobody
+    report, progress = mending.report, progress or _no_progress
     rows = {row.id: row for row in Customer.select()}
     going_on = _going_on()
-    listed, told_at = _list(mending.gateway, tell)
-    began = _began(told_at) if writes else told_at
+    listed, as_of = _list(mending.gateway, progress)
+    began = _began(as_of) if writes else as_of
     ids = {state.id for fetched in listed.values() for state in fetched.subscriptions}
-    done = {row.id for row in rows.values() if began < told_at and (row.fetched_at or 0) >= began}
+    done = {row.id for row in rows.values() if began < as_of and (row.fetched_at or 0) >= began}
     lacking = {customer_id for subscription_id, customer_id in going_on.items() if subscription_id not in ids}
     report.subscriptions, report.customers = len(ids), len(listed.keys() | lacking)
     report.done_before = len(done & (listed.keys() | lacking))
     whole = {id_: fetched for id_, fetched in listed.items() if id_ not in done | lacking}
-    overtaken = mending.set_all(whole, rows, now, tell)
-    mending.converge_all([*sorted(lacking - done), *overtaken], now, tell)
+    overtaken = mending.set_all(whole, rows, now, progress)
+    mending.converge_all([*sorted(lacking - done), *overtaken], now, progress)
     if writes:
         jobs.save_position("sync", 0)
         remember_once(CARRIED_THROUGH, str(int(now)))
@@ -87,7 +87,7 @@ def resync(converger: Converger, now: float, *, writes: bool = True, progress: P
 
 
 class Mending(Converger):
-    """Converges as ever, and notes what each write changed; where it is not to write, it takes the write back."""
+    """Converges, and notes what each write changed. A dry run takes each write back."""
 
     def __init__(self, converger: Converger, *, writes: bool) -> None:
         super().__init__(converger.gateway.paced(CALLS_PER_SECOND), converger.catalogue, converger.app)
@@ -97,19 +97,19 @@ class Mending(Converger):
         self._newcomers: set[str | None] = set()
 
     def set_all(
-        self, listed: dict[str, Fetched], rows: dict[str, Customer], now: float, tell: Progress = _tell_nobody
+        self, listed: dict[str, Fetched], rows: dict[str, Customer], now: float, progress: Progress = _no_progress
     ) -> list[str]:
-        """Write what was listed of each customer, by the revisions read before; return those who were overtaken."""
+        """Store what was listed of each customer, by the revisions read before; return the overtaken ones."""
         overtaken = []
         for count, (customer_id, fetched) in enumerate(listed.items(), 1):
             row = rows.get(customer_id) or Customer(id=customer_id, revision=0)
             with self._one(customer_id):
                 if self._write(row, fetched, (), now) is None:
                     overtaken.append(customer_id)
-            tell("compared", count, len(listed))
+            progress("compared", count, len(listed))
         return overtaken
 
-    def converge_all(self, customer_ids: Sequence[str], now: float, tell: Progress = _tell_nobody) -> None:
+    def converge_all(self, customer_ids: Sequence[str], now: float, progress: Progress = _no_progress) -> None:
         """Fetch and write these customers one by one.
 
         Errors  StripeUnavailable when Stripe no longer answers; what it refuses of one customer is noted
@@ -118,11 +118,11 @@ class Mending(Converger):
             with self._one(customer_id):
                 self.converge(customer_id, now, reads_customer=True)
             self.report.singly += 1
-            tell("fetched singly", count, len(customer_ids))
+            progress("fetched singly", count, len(customer_ids))
 
     @contextmanager
     def _one(self, customer_id: str) -> Iterator[None]:
-        """Have what fails for one customer noted, and not stop the others."""
+        """Note what fails for one customer, so that it does not stop the others."""
         try:
             yield
         except DatabaseUnavailable:
@@ -141,7 +141,7 @@ class Mending(Converger):
             Customer.insert(id=row.id).on_conflict_ignore().execute()
             held = _held(row.id)
             access = read_access(user_id) if user_id else None
-            self.tells = not self._is_no_news(user_id)
+            self.notifies = not self._is_no_news(user_id)
             outcome = self.compare_and_set(row, fetched, event_ids, now)
             if outcome:
                 self._note(held, _held(row.id))
@@ -167,18 +167,18 @@ class Mending(Converger):
             self.report.access[before.user_id] = (first, after)
 
 
-def _began(told_at: int) -> int:
-    """Tell when, by Stripe's clock, the run began that this one belongs to: now, or within the hour, and broke off."""
+def _began(as_of: int) -> int:
+    """Return when, by Stripe's clock, this run began: now or, when it continues one that broke off, within the hour."""
     unfinished = jobs.position("sync")
-    if not 0 <= told_at - unfinished <= RESUME_SECONDS:
-        jobs.save_position("sync", told_at)
-        return told_at
-    log.info("going on with the run that broke off")
+    if not 0 <= as_of - unfinished <= RESUME_SECONDS:
+        jobs.save_position("sync", as_of)
+        return as_of
+    log.info("continuing the run that broke off")
     return unfinished
 
 
 def _going_on() -> dict[str, str]:
-    """Tell what we hold as not ended: subscriptions, with their customers."""
+    """Return the subscriptions that have not ended here, with their customers."""
     query: Any = Subscription.select(Subscription.id, Subscription.customer).where(
         Subscription.subscription_status.not_in(ENDED)
     )
@@ -186,25 +186,23 @@ def _going_on() -> dict[str, str]:
         return dict(query.tuples())
 
 
-def _list(gateway: Gateway, tell: Progress) -> tuple[dict[str, Fetched], int]:
-    """Collect every page, and put together what is one customer's; tell also when Stripe looked, for the first page."""
+def _list(gateway: Gateway, progress: Progress) -> tuple[dict[str, Fetched], int]:
+    """Fetch every page and group it by customer; return also the time of Stripe's first answer."""
     customers: dict[str, CustomerState] = {}
     subscriptions: dict[str, dict[str, SubscriptionState]] = {}
-    count, told_at = 0, None
+    count, as_of = 0, None
     for page in gateway.every_subscription():
-        told_at = page.told_at if told_at is None else told_at
+        as_of = page.as_of if as_of is None else as_of
         for customer, state in page.items:
             customers[customer.id] = customer
             subscriptions.setdefault(customer.id, {})[state.id] = state
         count += len(page.items)
-        tell("listed", count, None)
-    listed = {
-        id_: Fetched(customer, tuple(subscriptions[id_].values()), told_at) for id_, customer in customers.items()
-    }
-    return listed, told_at or 0
+        progress("listed", count, None)
+    listed = {id_: Fetched(customer, tuple(subscriptions[id_].values()), as_of) for id_, customer in customers.items()}
+    return listed, as_of or 0
 
 
 def _held(customer_id: str) -> dict[str, dict[str, Any]]:
-    """Read the customer's rows, to compare them, without what changes by the second."""
+    """Return the customer's rows for comparison, without what changes by the second."""
     query: Any = Subscription.select().where(Subscription.customer == customer_id)
     return {row["id"]: row | {"clock_ahead": 0, "ask_at": None} for row in query.dicts()}

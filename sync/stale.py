@@ -1,4 +1,4 @@
-"""Subscriptions whose period is over and of which nothing was heard: Stripe is asked, and access stays meanwhile."""
+"""Stale subscriptions: the period is over, and nothing was heard. Stripe is asked, and access stays meanwhile."""
 
 from peewee import fn
 
@@ -12,7 +12,7 @@ LONGEST_PAUSE_SECONDS = 86_400
 
 
 def ask_at(state: SubscriptionState, clock_ahead: int, now: float) -> float | None:
-    """Tell when to ask, should nothing be heard by then; growing pauses while Stripe says that it is over, too."""
+    """Return when to ask Stripe, if nothing is heard by then. The pauses grow while Stripe has nothing new."""
     if state.status not in LIVE:
         return None
     ends = (state.current_period_end, state.cancel_at, state.trial_end if state.status == "trialing" else None)
@@ -25,14 +25,14 @@ def ask_at(state: SubscriptionState, clock_ahead: int, now: float) -> float | No
 
 
 def customers(now: float, limit: int) -> list[str]:
-    """List the customers that are to be asked about, the longest overdue first."""
+    """Return the customers to ask about, the longest overdue first."""
     overdue = Subscription.ask_at <= now
     query = Subscription.select(Subscription.customer).where(overdue).order_by(Subscription.ask_at).limit(limit)
     return list(dict.fromkeys(storage.column(query)))
 
 
 def claim(customer_id: str, now: float) -> bool:
-    """Claim a customer that is to be asked about; should asking fail, it is due again in a minute."""
+    """Claim a customer to ask about. If asking fails, it is due again in a minute."""
     with storage.writing():
         claimed = (
             Subscription.update(ask_at=now + GRANTED_SECONDS)
@@ -57,6 +57,6 @@ def shorten_waits(now: float) -> int:
 
 
 def next_ask_at() -> float | None:
-    """Tell when Stripe is next to be asked about a subscription; None when never."""
+    """Return when Stripe must next be asked about a subscription; None when never."""
     query = Subscription.select(Subscription.ask_at).where(Subscription.ask_at.is_null(False))
     return next(iter(storage.column(query.order_by(Subscription.ask_at).limit(1))), None)

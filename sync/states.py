@@ -8,13 +8,13 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True, slots=True)
 class Listed(Generic[_Item]):
-    """All that a list of Stripe's held. What happened at Stripe before `told_at` is in it.
+    """Everything in a list of Stripe's. What happened at Stripe before `as_of` is in it.
 
-    Units   told_at in Unix seconds of Stripe's clock, rounded down; 0 when Stripe did not say
+    Units   as_of in Unix seconds of Stripe's clock, rounded down; 0 when Stripe did not say
     """
 
     items: tuple[_Item, ...]
-    told_at: int
+    as_of: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class PriceState:
 
 @dataclass(frozen=True, slots=True)
 class CustomerState:
-    """A customer as Stripe holds it; of a deleted one only the id is left. told_at is as a Listed's."""
+    """A customer as Stripe holds it; of a deleted one only the id is left. as_of as in Listed."""
 
     id: str
     email: str | None = None
@@ -40,7 +40,7 @@ class CustomerState:
     app: str | None = None
     user_id: str | None = None
     deleted: bool = False
-    told_at: int = 0
+    as_of: int = 0
 
 
 @dataclass(frozen=True, slots=True)

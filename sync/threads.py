@@ -1,4 +1,4 @@
-"""The thread that goes on calling the worker. Starting it costs nothing: what the worker needs, it imports itself."""
+"""The thread that runs the worker. It imports what the worker needs, so that starting it costs nothing."""
 
 import atexit
 import logging
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 LONGEST_SLEEP_SECONDS = 30.0
 AFTER_A_BUG_SECONDS = 10.0
-SHORTEST_SLEEP_SECONDS = 0.2  # what is due, and was not done, another process has claimed
-AT_EXIT_SECONDS = 2.0  # a customer left in mid-air is safe, but leased: for minutes nobody would look at it
+SHORTEST_SLEEP_SECONDS = 0.2  # something due that is not begun is claimed by another process
+AT_EXIT_SECONDS = 2.0  # an interrupted customer is safe, but leased: nobody would try it again for minutes
 
 log = logging.getLogger("corkage.worker")
 
@@ -65,7 +65,7 @@ class WorkerThread:
         return self._thread.is_alive()
 
     def run(self) -> None:
-        """Go on until stopped; what start() has the thread do."""
+        """Run until stopped."""
         while not self._stopping:
             self._looks_at = float("inf")
             self.wake(self._pause())
@@ -86,7 +86,7 @@ class WorkerThread:
             log.error("the worker cannot work with this configuration: %s", error)
             return LONGEST_SLEEP_SECONDS
         except Exception:  # a dead thread would apply nothing any more, and only /health would show it
-            log.exception("the worker stumbled over a bug, going on")
+            log.exception("the worker met a bug, continuing")
             return AFTER_A_BUG_SECONDS
 
     def _begin_due(self) -> float:

@@ -56,7 +56,7 @@ class _Recurring(NamedTuple):
 
 
 class Worker:
-    """Applies what is pending. Any number of them may run, in threads and processes, on one file."""
+    """Applies what is pending. Any number of them may run, in threads and processes, on one database."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Worker:
         self._pool = Pool(JOBS_AT_ONCE, gateway.close)
 
     def check_account(self) -> None:
-        """Make sure that the key still belongs to the Stripe account that the file mirrors, where the key may tell.
+        """Check that the key belongs to the Stripe account that the database mirrors, where the key may read it.
 
         Errors  ConfigError when it is another; StripeError as the gateway's
         """
@@ -86,7 +86,7 @@ class Worker:
         """Do all that is due at `now`, and wait for it. What fails is postponed and does not stop the rest.
 
         Shape   is_stopping: asked between one customer and the next; what is left then stays due
-        Errors  ConfigError when the file mirrors another account; DatabaseUnavailable: nothing is lost, call again
+        Errors  ConfigError when the database mirrors another account; DatabaseUnavailable: nothing is lost, call again
         """
         converged = failed = 0
         pool = Pool(JOBS_AT_ONCE, self.gateway.close)
@@ -183,7 +183,7 @@ class Worker:
             lookups.find_customer(self.gateway, subject, now)
 
     def _jobs(self, pool: Pool, now: float, is_stopping: Callable[[], bool]) -> Iterator[Job]:
-        """Claim what is due: first what recurs, then what events are about, then what nothing was heard of."""
+        """Claim what is due: recurring work, then the subjects of events, then stale subscriptions."""
         for name, every_seconds, act in self._recurring():
             if not pool.is_running(name) and jobs.claim(name, now, every_seconds):
                 yield Job(name, functools.partial(act, now, is_stopping))

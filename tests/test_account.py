@@ -15,9 +15,9 @@ from corkage.models import (
     TABLES,
     CheckoutAttempt,
     Customer,
-    Notice,
     NoticeDelivery,
     NoticeReceiver,
+    NoticeRow,
     Setting,
     StripeEvent,
     Subscription,
@@ -398,7 +398,7 @@ def test_deleting_an_unknown_user_calls_nobody_and_the_id_can_return(app, custom
     converge(app, new)
     assert app.billing.access("ann").allowed
     assert Subscription.select().join(Customer).where(Customer.user == "ann").count() == 1
-    assert Notice.select().where(Notice.user == "ann").count() == 1
+    assert NoticeRow.select().where(NoticeRow.user == "ann").count() == 1
     assert Setting.select().count() > 0
 
 

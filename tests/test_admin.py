@@ -17,7 +17,7 @@ from corkage.admin import queries
 from corkage.admin.session import form_token, new_session, session_of
 from corkage.config import Config
 from corkage.errors import ConfigError, TooManyGuesses
-from corkage.models import Customer, Notice, NoticeDelivery, StripeEvent, Subscription, User
+from corkage.models import Customer, NoticeDelivery, NoticeRow, StripeEvent, Subscription, User
 from corkage.notices import outbox
 from corkage.rate_limit import RateLimit
 from corkage.sync import events, inbox
@@ -101,7 +101,7 @@ def record(event_id, customer, received_at=1.0, due_at=1.0):
 
 
 def rows():
-    return [model.select().count() for model in (User, Customer, Subscription, StripeEvent, Notice, NoticeDelivery)]
+    return [model.select().count() for model in (User, Customer, Subscription, StripeEvent, NoticeRow, NoticeDelivery)]
 
 
 def test_without_an_admin_token_there_is_no_admin_page(config):
@@ -612,7 +612,7 @@ def test_resending_a_notice_needs_confirmation(app, shop, signed_in):
     outbox.register("url", time.time())
     subscribe(app, shop)
     NoticeDelivery.update(delivered_at=time.time(), outcome="200").execute()
-    notice = Notice.get().message_id
+    notice = NoticeRow.get().message_id
 
     done, unknown = signed_in.act("resend", notice=notice), signed_in.act("resend", notice="ntc_no")
 
@@ -625,7 +625,7 @@ def test_resending_a_notice_without_receivers_says_so(app, shop, signed_in):
     subscribe(app, shop)
 
     assert "nobody told" in text_of(signed_in.get("?user=ann"))
-    assert "There is nobody to be told" in text_of(signed_in.act("resend", notice=Notice.get().message_id))
+    assert "There is nobody to be told" in text_of(signed_in.act("resend", notice=NoticeRow.get().message_id))
 
 
 @pytest.mark.parametrize("what", ["forget", "", "sync", "link"])

@@ -14,7 +14,7 @@ from corkage.identity import Identity
 from corkage.models import CheckoutAttempt, Cursor, NoticeDelivery, StripeEvent, Subscription
 from corkage.notices import outbox
 from corkage.notices.delivery import Deliverer
-from corkage.notices.notice import NotTaken
+from corkage.notices.notice import NotDelivered
 from corkage.sync import stale, threads
 
 
@@ -150,9 +150,9 @@ class Receiver:
     def __init__(self):
         self.got, self.is_down = [], True
 
-    def tell(self, notice):
+    def notify(self, notice):
         if self.is_down:
-            raise NotTaken("down", is_down=True)
+            raise NotDelivered("down", is_down=True)
         self.got.append(notice.kind)
         return "taken"
 

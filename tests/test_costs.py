@@ -114,7 +114,7 @@ def test_a_user_with_a_subscription_takes_at_most_640_bytes(app):
                 name="Some Body",
                 stripe_customer_id=customer,
                 subscription_id=subscription,
-                told=told,
+                notified=told,
                 created_at=1_790_000_000,
                 **standing,
             ).execute()

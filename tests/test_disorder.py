@@ -33,7 +33,7 @@ from corkage import storage
 from corkage.access import access_at
 from corkage.billing_app import Billing
 from corkage.config import Config
-from corkage.models import Customer, Notice, StripeEvent, Subscription, User
+from corkage.models import Customer, NoticeRow, StripeEvent, Subscription, User
 from corkage.simulator import Simulator
 from corkage.sync import gateway as gateway_module
 
@@ -235,8 +235,8 @@ class Disorder(RuleBasedStateMachine):
         self.compare_notices(access)
 
     def compare_notices(self, access):
-        notices = list(Notice.select().order_by(Notice.id))
-        assert json.loads(User.get().told)[0] == access.allowed
+        notices = list(NoticeRow.select().order_by(NoticeRow.id))
+        assert json.loads(User.get().notified)[0] == access.allowed
         before = {"allowed": False}
         for notice in notices:
             told, after = json.loads(notice.before), json.loads(notice.after)

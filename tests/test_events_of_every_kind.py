@@ -78,8 +78,8 @@ def test_a_thin_event_of_our_checkout_finds_what_the_list_lacks(app, shop, simul
     app.billing.service.worker.converger.converge(session["customer"], time.time())
     assert not app.billing.access("ann").allowed
 
-    told_at = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - 60))
-    app.deliver(thin("checkout.session.completed", "checkout.session", session["id"], created=told_at))
+    as_of = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - 60))
+    app.deliver(thin("checkout.session.completed", "checkout.session", session["id"], created=as_of))
     app.work()
 
     assert app.billing.access("ann").allowed
@@ -293,9 +293,9 @@ class TestOldNews:
 
         simulator.world.get = slow
         began = time.time()
-        told_at = app.billing.service.worker.gateway.customer(customer).told_at
+        as_of = app.billing.service.worker.gateway.customer(customer).as_of
 
-        assert told_at <= began
+        assert as_of <= began
 
 
 def test_several_thin_events_each_reach_their_own_customer(app, shop):

@@ -18,7 +18,7 @@ from harness import until
 import corkage
 from corkage import Notice
 from corkage.notices.changes import KINDS
-from corkage.notices.notice import NotTaken, Told
+from corkage.notices.notice import NotDelivered, Told
 from corkage.notices.webhook import Endpoint, body_of
 
 PAGE = (Path(corkage.__file__).parent / "docs/notices.md").read_text()
@@ -73,12 +73,12 @@ def command(language, folder):
 @pytest.mark.parametrize("language", ["python", "node"])
 def test_the_documented_receiver_acts_once_and_refuses_forgeries(language, tmp_path):
     with receiver(command(language, tmp_path), tmp_path) as (url, process):
-        assert Endpoint(url, (SECRET,)).tell(NOTICE) == "answered 204"
-        assert Endpoint(url, (FORGED, SECRET)).tell(NOTICE) == "answered 204"
-        with pytest.raises(NotTaken, match="answered 400"):
-            Endpoint(url, (FORGED,)).tell(NOTICE)
+        assert Endpoint(url, (SECRET,)).notify(NOTICE) == "answered 204"
+        assert Endpoint(url, (FORGED, SECRET)).notify(NOTICE) == "answered 204"
+        with pytest.raises(NotDelivered, match="answered 400"):
+            Endpoint(url, (FORGED,)).notify(NOTICE)
         assert requests.post(url, body_of(NOTICE), timeout=30).status_code == 400
-        Endpoint(url, (SECRET,)).tell(NOTICE._replace(id="ntc_2", kind="access_revoked"))
+        Endpoint(url, (SECRET,)).notify(NOTICE._replace(id="ntc_2", kind="access_revoked"))
         heard = [process.stdout.readline() for _ in range(2)]
 
     assert heard == ["access_granted ann\n", "access_revoked ann\n"]

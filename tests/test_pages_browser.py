@@ -12,7 +12,7 @@ from harness import DAY, fail
 from pages_host import LONG_NAMED, PRO, SCRIPT, TEAM, bring_into_every_state, hosted
 
 from corkage import storage
-from corkage.models import Customer, Notice
+from corkage.models import Customer, NoticeRow
 from corkage.notices import outbox
 from corkage.sync import events, inbox
 
@@ -75,7 +75,7 @@ def give_the_operator_something_to_read(host):
         inbox.mark_applied([f"evt_of_{customers[1]}"], "converged", now)
     outbox.register("url", now)
     with storage.writing():
-        outbox.owe([(row.id, row.user_id) for row in Notice.select().limit(3)], now)
+        outbox.owe([(row.id, row.user_id) for row in NoticeRow.select().limit(3)], now)
 
 
 class Looker:

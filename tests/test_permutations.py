@@ -13,7 +13,7 @@ import pytest
 from harness import running
 
 from corkage import storage
-from corkage.models import STANDING, TABLES, Notice, StripeEvent, Subscription, User
+from corkage.models import STANDING, TABLES, NoticeRow, StripeEvent, Subscription, User
 from corkage.sync import inbox
 from corkage.sync.events import read_event
 
@@ -66,7 +66,7 @@ def rows():
     return (
         [getattr(user, name) for name in (*names, "id", "email", "stripe_customer_id", "subscription_id", "told")],
         [getattr(subscription, name) for name in (*names, "id", "customer_id", "ended_at")],
-        [(notice.kind, notice.after) for notice in Notice.select()],
+        [(notice.kind, notice.after) for notice in NoticeRow.select()],
         sorted(event.id for event in StripeEvent.select()),
     )
 

@@ -214,7 +214,7 @@ def test_polling_skips_events_of_another_account_or_mode(app, shop):
     listed = gateway.events_since
     ours = EventRef("evt_ours", "invoice.paid", int(time.time()), False, None, customer, None)
     others = (replace(ours, id="evt_1", account="acct_x"), replace(ours, id="evt_2", livemode=True))
-    gateway.events_since = lambda since, types: Listed((*others, ours), listed(since, types).told_at)
+    gateway.events_since = lambda since, types: Listed((*others, ours), listed(since, types).as_of)
 
     app.work(time.time() + 10)
 

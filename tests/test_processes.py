@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from corkage.models import Notice, StripeEvent, Subscription, User
+from corkage.models import NoticeRow, StripeEvent, Subscription, User
 from corkage.sync import inbox
 from corkage.sync.events import read_event
 
@@ -52,7 +52,7 @@ def test_concurrent_processes_apply_everything_once(buyers, environ, tmp_path, s
     there = {each["id"]: each["status"] for each in simulator.world.all("subscription")}
     assert {row.id: row.subscription_status for row in Subscription.select()} == there
     assert User.select().where(User.subscription_status == "canceled").count() == USERS // 3
-    assert Notice.select().count() == USERS - USERS // 3
+    assert NoticeRow.select().count() == USERS - USERS // 3
 
 
 def test_a_killed_process_leaves_its_events_to_the_next(buyers, environ, tmp_path, simulator):

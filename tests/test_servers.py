@@ -13,7 +13,7 @@ import requests
 from harness import WEBHOOK_SECRET, started, until
 from stripe import WebhookSignature
 
-from corkage.models import Notice, StripeEvent, Subscription
+from corkage.models import NoticeRow, StripeEvent, Subscription
 from corkage.sync.events import read_event
 
 pytestmark = pytest.mark.slow
@@ -68,7 +68,7 @@ def test_three_forked_workers_accept_two_hundred_concurrent_webhooks(
     there = {each["id"]: each["status"] for each in simulator.world.all("subscription")}
     assert {row.id: row.subscription_status for row in Subscription.select()} == there
     assert all(app.billing.access(f"user{number}").allowed for number in range(USERS))
-    assert sorted(row.user_id for row in Notice.select()) == sorted(f"user{number}" for number in range(USERS))
+    assert sorted(row.user_id for row in NoticeRow.select()) == sorted(f"user{number}" for number in range(USERS))
     assert process.returncode == 0
     assert not re.search("locked|unavailable|Traceback", "".join(said))
 

@@ -100,7 +100,7 @@ def test_every_page_of_a_list_is_fetched(shop, monkeypatch):
     found = Gateway(shop.simulator.api_key, shop.simulator.url).subscriptions_of(customer)
 
     assert sorted(state.id for state in found.items) == sorted(bought)
-    assert abs(found.told_at - time.time()) <= 3
+    assert abs(found.as_of - time.time()) <= 3
 
 
 @pytest.mark.parametrize("status", [401, 402, 404, 409, 429, 500])

@@ -9,7 +9,7 @@ import pytest
 from harness import DAY, running
 
 from corkage import access, storage
-from corkage.models import Customer, Notice, Subscription, User
+from corkage.models import Customer, NoticeRow, Subscription, User
 from corkage.notices import changes
 from corkage.simulator import ApiFaults, Simulator
 from corkage.sync import stale
@@ -55,7 +55,7 @@ def asked_at():
 
 
 def kinds():
-    return [notice.kind for notice in Notice.select().order_by(Notice.id)]
+    return [notice.kind for notice in NoticeRow.select().order_by(NoticeRow.id)]
 
 
 def fail_the_renewal(app, shop, simulator):
@@ -250,7 +250,7 @@ class TestNotices:
         shop.client.v1.subscriptions.cancel(subscription)
         hear(app, shop, simulator, "customer.subscription.deleted")
 
-        granted, revoked = Notice.select().order_by(Notice.id)
+        granted, revoked = NoticeRow.select().order_by(NoticeRow.id)
         assert json.loads(granted.before)["allowed"] is False
         assert granted.after == revoked.before
         assert changes._before(User.get()) == json.loads(revoked.after)

@@ -3,7 +3,7 @@
 import time
 
 from corkage import storage
-from corkage.models import Notice, NoticeDelivery, User
+from corkage.models import NoticeDelivery, NoticeRow, User
 from corkage.notices import changes
 
 
@@ -14,7 +14,7 @@ def write_notice(user="ann", kind="access_granted", at=None):
         User.insert(id=user, created_at=0).on_conflict_ignore().execute()
         answer = '{"allowed": true, "reason": "active", "status": "active", "a_later_versions": 1}'
         changes._write(user, kind, answer, answer, at)
-    return Notice.select().order_by(Notice.id.desc()).get().message_id
+    return NoticeRow.select().order_by(NoticeRow.id.desc()).get().message_id
 
 
 def pending_notices():
