@@ -1,11 +1,10 @@
-"""Corkage under waitress as it comes: each of its threads commits each event by itself, one after the other."""
+"""Corkage with a commit for each event, which its threads wait for one after the other."""
 
-import logging
+import sys
 
-from plain import serve
-
-from corkage import Billing, Config
+from corkage import cli
+from corkage.storage import group_commit
 
 if __name__ == "__main__":
-    logging.disable()
-    serve(Billing(Config.from_env()).wsgi)
+    group_commit.LARGEST_GROUP = 1
+    sys.exit(cli.main(["serve", "--port", "0"]))

@@ -94,7 +94,7 @@ def stripe(folder: Path) -> Iterator[Server]:
 
 @contextmanager
 def one_by_one(folder: Path, stripe_url: str) -> Iterator[Server]:
-    """Serve Corkage without its way of taking webhooks together."""
+    """Serve Corkage with a commit for each event."""
     environ = environ_of_corkage(stripe_url) | {
         "BILLING_DATABASE": str(folder / "one_by_one.db"),
         "BILLING_PLANS": str(folder / "plans.toml"),

@@ -39,7 +39,7 @@ def measure(quick: bool) -> Result:
 
 
 def _round(at: tuple[servers.Server, ...], prefix: str, connections: int, count: int) -> tuple[Outcome, ...]:
-    """Post to the empty handler, to Corkage, the same to Corkage again, and to the one without groups."""
+    """Post to the empty handler, to Corkage, the same to Corkage again, and to the one without group commit."""
     requests = distinct(prefix, count)
     empty, ours, one_by_one = at
     outcomes = tuple(

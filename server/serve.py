@@ -12,10 +12,9 @@ import threading
 import time
 from typing import Any
 
-from .. import storage
 from ..billing_app import Billing
 from ..handlers.responses import largest_body
-from . import connections, lanes
+from . import connections
 
 THREADS = 8  # twice the slots for waiting on Stripe
 DRAIN_SECONDS = 10.0
@@ -37,7 +36,7 @@ def serve(billing: Billing, host: str, port: int) -> None:
     billing.start()
     signal.signal(signal.SIGTERM, lambda *_: _stop(server))
     # The stop ends by it, and a shell script starts what is in the background with it ignored.
-    signal.signal(signal.SIGINT, lambda *_: _end(server))
+    signal.signal(signal.SIGINT, _end)
     with contextlib.suppress(KeyboardInterrupt):  # run() takes it, unless it comes before
         log.info("serving on http://%s:%s, database %s", host, server.effective_port, billing.config.database)
         server.run()
@@ -57,8 +56,7 @@ def make_server(billing: Billing, host: str, port: int) -> Any:
         threads=THREADS,
         ident="corkage",
     )
-    lanes.add_lanes(server, _lanes(billing), at_once=("/access",))
-    if billing.config.auth_secrets:  # which the first token would load, with everybody waiting in the loop
+    if billing.config.auth_secrets:  # or the first token would load it
         importlib.import_module("jwt")
     return server
 
@@ -69,17 +67,11 @@ def _address_of(host: str, port: int) -> str:
     return str(min(found, key=lambda each: each[0] != socket.AF_INET)[4][0])
 
 
-def _lanes(billing: Billing) -> dict[str, lanes.Lane]:
-    if billing.config.worker == "inline":  # an event is applied before its answer, and so on disk by itself
-        return {}
-    return {"/webhook": lanes.Lane(storage.together, billing.service.work_soon)}
-
-
-def _end(server: Any) -> None:
+def _end(*_: object) -> None:
     """End waitress's loop, once: a second interrupt would close the file in the midst of the worker's writing."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    lanes.end_loop(server)
+    raise KeyboardInterrupt
 
 
 def _stop(server: Any) -> None:
@@ -99,4 +91,4 @@ def _drain(server: Any) -> None:
 
 def _is_busy(server: Any) -> bool:
     unsent = any(channel.total_outbufs_len for channel in list(server.active_channels.values()))
-    return bool(unsent or server.task_dispatcher.is_busy())
+    return bool(unsent or server.task_dispatcher.active_count or server.task_dispatcher.queue)

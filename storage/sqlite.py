@@ -1,4 +1,4 @@
-"""The database file: its connections, its one writer at a time, its life across forks."""
+"""SQLite: one file in WAL mode, a connection for each thread, one writer at a time."""
 
 import logging
 import os
@@ -6,14 +6,15 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
-from typing import Any, TypeVar
+from contextlib import closing, contextmanager, suppress
+from typing import Any
 
 import peewee
 
 from ..errors import ConfigError, DatabaseUnavailable
 from ..trouble import Trouble
-from .opened_file import OpenedFile
+from .file import OpenedFile
+from .group_commit import GroupCommit, Statement
 
 BUSY_SECONDS = 5.0
 PASSING = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)  # no fault of the configuration
@@ -27,11 +28,9 @@ OF_STATEMENT = (
     sqlite3.SQLITE_RANGE,
 )
 PEEWEES_OF_STATEMENT = (peewee.IntegrityError, peewee.ProgrammingError)
+NESTED = "a writing transaction is open in this thread already; they must not nest"
 
 log = logging.getLogger("corkage.database")
-
-_Statement = tuple[str, tuple[object, ...]]
-_Value = TypeVar("_Value")
 
 
 class _Connection(sqlite3.Connection):
@@ -51,9 +50,9 @@ class Database(peewee.SqliteDatabase):
         )
         self._opened: weakref.WeakSet[_Connection] = weakref.WeakSet()
         self._write_lock = threading.RLock()  # a write that fails may have the -wal emptied while it is held
+        self._group_commit = GroupCommit(self._write_lock, self._commit)
         self._opening_lock = threading.Lock()
         self._writing_connection: _Connection | None = None
-        self._of_thread = threading.local()
         super().__init__(
             file.uri,
             uri=True,
@@ -62,6 +61,25 @@ class Database(peewee.SqliteDatabase):
             factory=_Connection,
             check_same_thread=False,  # only so that close_all() may close what other threads opened
         )
+
+    @classmethod
+    def open_file(cls, path: str) -> "Database":
+        """Open the file at the path, or make it.
+
+        Errors  ConfigError when it cannot be opened; DatabaseUnavailable when it is locked, or the disk is full
+        """
+        _make_private(path)
+        try:
+            opened = cls(OpenedFile(path))
+            _use_wal(opened.file)
+            opened.connect()
+        except (OSError, *FILE_ERRORS) as error:
+            raise ConfigError([f"BILLING_DATABASE: {path} cannot be opened as an SQLite file: {error}"]) from error
+        return opened
+
+    def of_child(self) -> "Database":
+        """Return the same database for a process that was forked, with connections of its own."""
+        return Database(self.file.of_child())
 
     @property
     def path(self) -> str:
@@ -86,7 +104,7 @@ class Database(peewee.SqliteDatabase):
         return writer
 
     def execute_sql(self, sql: str, params: Any = None) -> Any:
-        """Execute as Peewee has it; where the file itself refuses, the error is ours, whoever asked.
+        """Execute as Peewee does; where the file itself refuses, the error is ours.
 
         Errors  DatabaseUnavailable
         """
@@ -99,7 +117,7 @@ class Database(peewee.SqliteDatabase):
         return found
 
     def open_connections(self) -> list[_Connection]:
-        """List the connections that are open in any thread of this process."""
+        """Return the connections that are open in any thread of this process."""
         return list(self._opened)
 
     def close_all(self) -> None:
@@ -125,6 +143,30 @@ class Database(peewee.SqliteDatabase):
             connection = self._free_connection()
             with self._write_lock, reading(), self._immediate(connection):
                 yield
+
+    def write(self, sql: str, values: tuple[object, ...]) -> int:
+        """Execute one statement, in one commit with those of other threads that wait; return how many rows it wrote.
+
+        Errors  as `writing`
+        """
+        if not self.is_closed() and self.of_thread().in_transaction:
+            raise RuntimeError(NESTED)
+        return self._group_commit.write(sql, values)
+
+    def _commit(self, group: Sequence[Statement]) -> None:
+        """Execute the statements in one transaction. One that fails for its own reasons undoes only itself.
+
+        Errors  as `writing`
+        """
+        with self._noting(), reading():
+            writer = self._writer()
+            if len(group) == 1:  # which is a transaction by itself, and quicker
+                self.file.check()
+                group[0].rows = writer.execute(group[0].sql, group[0].values).rowcount
+                return
+            with self._immediate(writer):
+                for statement in group:
+                    _execute_in_group(writer, statement)
 
     def test_write(self, seconds: float) -> bool:
         """Write, durably, what leaves every row as it was, and wait no longer for other writers; return whether it was
@@ -152,45 +194,6 @@ class Database(peewee.SqliteDatabase):
                 writer.execute("DELETE FROM corkage_setting WHERE name = 'test_write'")
         finally:
             writer.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
-
-    def write(self, sql: str, values: tuple[object, ...]) -> int | None:
-        """Execute one statement, durably; return how many rows it wrote. Inside `together` it is put off until the end
-        of that, and the answer is None.
-
-        Errors  as `writing`
-        """
-        put_off: list[_Statement] | None = getattr(self._of_thread, "put_off", None)
-        if put_off is not None:
-            put_off.append((sql, values))
-            return None
-        return self._commit([(sql, values)])
-
-    @contextmanager
-    def together(self) -> Iterator[None]:
-        """Put what this thread `write`s in here on disk at the end of it: all or nothing, by one fsync.
-
-        Errors  as `writing`
-        """
-        statements: list[_Statement] = []
-        self._of_thread.put_off = statements
-        try:
-            yield
-        finally:
-            self._of_thread.put_off = None
-        if statements:
-            self._commit(statements)
-
-    def _commit(self, statements: list[_Statement]) -> int:
-        """Execute them in one transaction; return how many rows the last one wrote."""
-        with self._noting():
-            self._free_connection()
-            with reading(), self._write_lock:
-                writer = self._writer()
-                if len(statements) == 1:  # which is a transaction by itself, and quicker
-                    self.file.check()
-                    return int(writer.execute(*statements[0]).rowcount)
-                with self._immediate(writer):
-                    return [writer.execute(*statement).rowcount for statement in statements][-1]
 
     @contextmanager
     def _noting(self) -> Iterator[None]:
@@ -233,7 +236,7 @@ class Database(peewee.SqliteDatabase):
         with reading():
             connection = self.of_thread()
         if connection.in_transaction:
-            raise RuntimeError("a writing transaction is open in this thread already; they must not nest")
+            raise RuntimeError(NESTED)
         return connection
 
     def _writer(self) -> sqlite3.Connection:
@@ -265,91 +268,14 @@ def _is_of_statement(error: BaseException) -> bool:
     return isinstance(error, (*PEEWEES_OF_STATEMENT, sqlite3.ProgrammingError))
 
 
-def pieces(values: Sequence[_Value], size: int = 500) -> Iterator[Sequence[_Value]]:
-    """Cut a list for IN (...) into pieces: SQLite takes a limited number of values in one statement."""
-    for start in range(0, len(values), size):
-        yield values[start : start + size]
-
-
-def column(query: Any) -> list[Any]:
-    """Read a query of one column into a list."""
-    with reading():
-        return [value for (value,) in query.tuples()]
-
-
-proxy = peewee.DatabaseProxy()
-"""What the tables are declared on: they are one set per process, so one file is open at a time."""
-
-
-def current() -> Database:
-    """Return the open database; RuntimeError when there is none."""
-    if proxy.obj is None:
-        raise RuntimeError("no database is open: create a Billing first")
-    opened: Database = proxy.obj
-    return opened
-
-
-def connection() -> sqlite3.Connection:
-    """Return this thread's connection to the open database, for reading without the ORM."""
-    return current().of_thread()
-
-
-def execute(sql: str) -> None:
-    """Execute a statement that Peewee has no words for."""
-    current().execute_sql(sql)
-
-
-def writing() -> AbstractContextManager[None]:
-    """Write to the open database; see Database.writing."""
-    return current().writing()
-
-
-def write(sql: str, values: tuple[object, ...]) -> int | None:
-    """Execute one statement as a transaction of its own; see Database.write."""
-    return current().write(sql, values)
-
-
-def together() -> AbstractContextManager[None]:
-    """Commit at once what this thread writes one by one; see Database.together."""
-    return current().together()
-
-
-def note(error: DatabaseUnavailable) -> None:
-    """Note an error of the open database where it is answered or survived: the log has it once, and /health knows."""
-    if proxy.obj is not None:
-        current().trouble.begin(str(error))
-
-
-class _TakenBack(Exception):
-    """Ends a transaction that was only tried."""
-
-
-@contextmanager
-def trying() -> Iterator[None]:
-    """Write as `writing` does, and take all of it back at the end."""
-    with suppress(_TakenBack), writing():
-        yield
-        raise _TakenBack
-
-
-def open_file(path: str) -> None:
-    """Open the database file and make it the one the tables live in.
-
-    Errors  ConfigError when the file cannot be opened, or another is open in this process;
-            DatabaseUnavailable when it is locked, or the disk is full
-    """
-    if proxy.obj is not None:
-        raise ConfigError(
-            [f"this process already has the database {current().path} open: close that Billing before making another"]
-        )
-    _make_private(path)
+def _execute_in_group(writer: sqlite3.Connection, statement: Statement) -> None:
     try:
-        opened = Database(OpenedFile(path))
-        _use_wal(opened.file)
-        opened.connect()
-    except (OSError, *FILE_ERRORS) as error:
-        raise ConfigError([f"BILLING_DATABASE: {path} cannot be opened as an SQLite file: {error}"]) from error
-    proxy.initialize(opened)
+        statement.rows = writer.execute(statement.sql, statement.values).rowcount
+    except Exception as error:
+        is_of_file = isinstance(error, FILE_ERRORS) and not _is_of_statement(error)
+        if is_of_file or not writer.in_transaction:  # SQLite has rolled back the others, too
+            raise
+        statement.error = error
 
 
 def _use_wal(file: OpenedFile) -> None:
@@ -363,42 +289,9 @@ def _use_wal(file: OpenedFile) -> None:
             raise
 
 
-def release() -> None:
-    """Close every connection, and keep the file for whoever asks next, in this process or in one forked from it."""
-    current().close_all()
-
-
 def _make_private(path: str) -> None:
     """Make a file that is not there yet before SQLite does, which would let all users of the machine read it: it holds
     e-mails. The owner's group may read. SQLite gives its companions -wal and -shm the same permissions.
     """
     with suppress(OSError):  # there already; or it cannot be made, and who opens it says why
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640))
-
-
-def close_file() -> None:
-    """Close the open database, if any."""
-    if proxy.obj is not None:
-        current().close_all()
-        proxy.initialize(None)
-
-
-# A fork copies connections that belong to the parent. The child must neither use nor close them, since closing drops
-# the parent's locks: it keeps them for ever, and opens its own.
-_kept: list[object] = []
-
-
-def _before_fork() -> None:
-    _kept.append(None if proxy.obj is None else (proxy.obj, current().open_connections()))
-
-
-def _after_fork_in_parent() -> None:
-    _kept.pop()
-
-
-def _after_fork_in_child() -> None:
-    if proxy.obj is not None:
-        proxy.initialize(Database(current().file.of_child()))
-
-
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

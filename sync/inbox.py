@@ -58,12 +58,12 @@ ON CONFLICT DO NOTHING
 
 
 def record(event: EventRef, source: str, now: float, due_at: float) -> bool:
-    """Store the event, once; return whether it is new, which is not known yet inside storage.together().
+    """Store the event, once, and return, when it is on disk, whether it is new.
 
-    What happened before its customer was last fetched, by Stripe's own clock, says nothing new: it is recorded as
-    applied. So the thin, the snapshot and the polled event of one change cost one look. Whose a subscription is, the
-    replica may know where the event does not say; a Checkout Session that names no customer is asked for: it tells the
-    subscription, too, which a list may still lack.
+    What happened before its customer was last fetched, by Stripe's own clock, says nothing new: it is stored as
+    applied. So the thin, the snapshot and the polled event of one change cost one converge. Where the event names no
+    customer, the replica may know the customer of its subscription; a Checkout Session that names no customer is
+    fetched: it names the subscription, too, which a list may still lack.
 
     Errors  DatabaseUnavailable when the disk does not take it
     """

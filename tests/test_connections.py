@@ -92,6 +92,26 @@ def seconds_until_cut_off(connection, piece):
     return time.monotonic() - began
 
 
+def test_head_and_body_of_an_answer_leave_by_one_send(server, connect, monkeypatch):
+    sent, send = [], connections.Channel.send
+
+    def counted(channel, data, **options):
+        sent.append(bytes(data))
+        return send(channel, data, **options)
+
+    monkeypatch.setattr(connections.Channel, "send", counted)
+    assert read(connect(b"GET /access HTTP/1.1\r\nHost: x\r\n\r\n"))[0] == 401
+    assert [each.count(b"HTTP/1.1 401") for each in sent] == [1]
+    assert sent[0].endswith(b"}")
+
+
+def test_answers_to_head_and_without_a_body_stay_as_http_wants_them(app):
+    head = requests.head(f"{app.url}/pricing", timeout=30)
+    assert (head.status_code, head.content) == (200, b"")
+    away = requests.get(f"{app.url}/return", allow_redirects=False, timeout=30)
+    assert away.status_code == 303
+
+
 # deadlines
 
 

@@ -14,17 +14,27 @@ from corkage.sync import events, inbox
 EVENTS, USERS = 2_000, 2_000
 
 
-@contextmanager
-def statements():
-    """Tell which statements reach SQLite, on every connection that is open."""
-    seen, connections = [], storage.current().open_connections()
-    for connection in connections:
+@pytest.fixture
+def statements(monkeypatch):
+    """Note which statements reach SQLite, on every connection: a thread may open its own meanwhile."""
+    seen, opening = [], storage.Database._open
+
+    def traced(database):
+        connection = opening(database)
         connection.set_trace_callback(seen.append)
-    try:
-        yield seen
-    finally:
-        for connection in connections:
-            connection.set_trace_callback(None)
+        return connection
+
+    @contextmanager
+    def noted():
+        with monkeypatch.context() as patched:
+            patched.setattr(storage.Database, "_open", traced)
+            for connection in storage.current().open_connections():
+                connection.set_trace_callback(seen.append)
+            yield seen
+            for connection in storage.current().open_connections():
+                connection.set_trace_callback(None)
+
+    return noted
 
 
 @pytest.fixture
@@ -37,7 +47,7 @@ def renamed(event, name):
     return json.dumps(json.loads(str(event)) | {"id": name}).encode()
 
 
-def test_a_question_of_access_is_one_statement(app):
+def test_a_question_of_access_is_one_statement(app, statements):
     app.ask()
     with statements() as seen:
         assert app.ask().status_code == 200
@@ -46,7 +56,7 @@ def test_a_question_of_access_is_one_statement(app):
     assert set(Access._fields) <= set(seen[0].replace(",", "").split())
 
 
-def test_a_webhook_is_one_statement_which_is_its_commit(app, event):
+def test_a_webhook_is_one_statement_which_is_its_commit(app, event, statements):
     app.deliver(renamed(event, "evt_first"))
     with statements() as seen:
         assert app.deliver(renamed(event, "evt_second")).status_code == 200
@@ -62,7 +72,7 @@ def test_a_webhook_delivered_again_writes_nothing(app, event):
         assert other.execute("PRAGMA data_version").fetchone() == before
 
 
-def test_an_event_that_is_not_kept_reaches_no_table(app, event):
+def test_an_event_that_is_not_kept_reaches_no_table(app, event, statements):
     app.deliver(event)
     payload = json.loads(str(event)) | {"type": "charge.succeeded", "id": "evt_other"}
     with statements() as seen:

@@ -1,0 +1,69 @@
+"""Group commit: the statements of many threads share one commit, and so one fsync.
+
+A thread queues its statement, then asks for the write lock. While one thread holds the lock to commit, the statements
+of others queue up. Whoever gets the lock next commits all of them; the others then find theirs done. So there is no
+thread to start, stop or fork, and no delay: a statement that comes alone is committed at once.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from ..errors import DatabaseUnavailable
+
+LARGEST_GROUP = 64  # some milliseconds of work, which whoever else wants the write lock waits for
+
+
+class Statement:
+    """A statement and, once it is done, what came of it: the number of rows that it wrote, or an error."""
+
+    def __init__(self, sql: str, values: tuple[object, ...]) -> None:
+        self.sql, self.values = sql, values
+        self.rows = 0
+        self.error: Exception | None = None
+        self.is_done = False
+
+
+class GroupCommit:
+    """Commits what threads write.
+
+    Shape   write_lock: held by whoever writes; commit: executes statements in one transaction, and sets the rows or the
+            error of each; when it raises, nothing was written
+    """
+
+    def __init__(self, write_lock: AbstractContextManager[Any], commit: Callable[[Sequence[Statement]], None]) -> None:
+        self._write_lock, self._commit = write_lock, commit
+        self._waiting: deque[Statement] = deque()
+
+    def write(self, sql: str, values: tuple[object, ...]) -> int:
+        """Execute the statement; return, once it is committed, how many rows it wrote.
+
+        Errors  what the statement raises; what the commit raises, to all of the group
+        """
+        statement = Statement(sql, values)
+        self._waiting.append(statement)
+        with self._write_lock:
+            while not statement.is_done:
+                self._commit_group()
+        if statement.error is not None:
+            raise statement.error
+        return statement.rows
+
+    def _commit_group(self) -> None:
+        group = [self._waiting.popleft() for _ in range(min(len(self._waiting), LARGEST_GROUP))]
+        try:
+            self._commit(group)
+        except Exception as error:
+            _fail(group, error)
+        except BaseException:  # this thread is asked to end: the others must neither end with it nor wait for ever
+            _fail(group, DatabaseUnavailable("the commit was interrupted"))
+            raise
+        finally:
+            for statement in group:
+                statement.is_done = True
+
+
+def _fail(group: Sequence[Statement], error: Exception) -> None:
+    for statement in group:
+        statement.error = error

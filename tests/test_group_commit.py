@@ -1,0 +1,364 @@
+"""Group commit: threads that write at once share a commit. Nobody gets an answer before it, and each gets their own."""
+
+import http.client
+import json
+import os
+import socketserver
+import sqlite3
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from urllib.parse import urlsplit
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import pytest
+import stripe
+from harness import WEBHOOK_SECRET, serving, until
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from corkage import storage
+from corkage.errors import DatabaseUnavailable
+from corkage.models import StripeEvent, User
+from corkage.server.serve import THREADS
+from corkage.storage.group_commit import LARGEST_GROUP, GroupCommit
+from corkage.sync import events, inbox
+
+ADD = "INSERT INTO corkage_user (id, created_at) VALUES (?, ?) ON CONFLICT DO NOTHING"
+ADD_TWO = "INSERT INTO corkage_user (id, created_at) VALUES (?, 1), (?, 1)"
+CAREFREE = "INSERT INTO corkage_user (id, created_at) VALUES (?, ?)"
+
+
+@pytest.fixture
+def event(shop):
+    shop.subscribe(shop.customer())
+    return json.loads(str(shop.event("customer.subscription.created")))
+
+
+@pytest.fixture
+def post(app, event):
+    """Send a webhook over a connection of its own; its answer is read later."""
+    opened = []
+
+    def send(name, url=app.url, signature=None):
+        body = json.dumps(event | {"id": name})
+        signature = signature or stripe.WebhookSignature.generate_signature_header(
+            body, WEBHOOK_SECRET, int(time.time())
+        )
+        sent = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
+        opened.append(sent)
+        sent.request("POST", "/webhook", body, {"Stripe-Signature": signature})
+        return sent
+
+    yield send
+    for sent in opened:
+        sent.close()
+
+
+def answer(sent):
+    """The status of the answer, and its body."""
+    with sent.getresponse() as got:
+        return got.status, json.loads(got.read())
+
+
+def statuses(sent):
+    return [answer(each)[0] for each in sent]
+
+
+def held():
+    """Have everybody who writes wait, as while another writes."""
+    return storage.current()._write_lock
+
+
+def wait_for(count):
+    """Wait until so many statements wait for a commit."""
+    until(lambda: len(storage.current()._group_commit._waiting) == count)
+
+
+@contextmanager
+def traced():
+    """The statements that reach SQLite by the writing connection."""
+    seen, writer = [], storage.current()._writer()
+    writer.set_trace_callback(lambda sql: seen.append(sql.split()[0]))
+    try:
+        yield seen
+    finally:
+        writer.set_trace_callback(None)
+
+
+def in_threads(statements):
+    """Write each statement in a thread of its own, all while the write lock is held; return what each got."""
+    with ThreadPoolExecutor(max(len(statements), 1)) as pool:
+        with held():
+            written = [pool.submit(storage.write, *statement) for statement in statements]
+            wait_for(len(statements))
+        return [each.exception(30) or each.result() for each in written]
+
+
+def users():
+    return sorted(user.id for user in User.select())
+
+
+def test_all_threads_that_wait_share_one_commit(app):
+    with traced() as seen:
+        written = in_threads([(ADD, (f"user_{number}", 1)) for number in range(LARGEST_GROUP)])
+
+    assert written == [1] * LARGEST_GROUP
+    assert seen == ["BEGIN", *["INSERT"] * LARGEST_GROUP, "COMMIT"]
+    assert User.select().count() == LARGEST_GROUP
+
+
+def test_more_than_the_largest_group_are_several_commits(app):
+    with traced() as seen:
+        written = in_threads([(ADD, (f"user_{number}", 1)) for number in range(LARGEST_GROUP + 2)])
+
+    assert written == [1] * (LARGEST_GROUP + 2)
+    assert [seen.count(name) for name in ("BEGIN", "INSERT", "COMMIT")] == [2, LARGEST_GROUP + 2, 2]
+
+
+def test_a_statement_that_comes_alone_is_its_own_commit(app):
+    with traced() as seen:
+        assert storage.write(ADD, ("ann", 1)) == 1
+        assert storage.write(ADD, ("ann", 1)) == 0
+
+    assert seen == ["INSERT", "INSERT"]
+
+
+def test_webhooks_that_wait_share_one_commit_and_each_is_answered(app, post):
+    with traced() as seen:
+        with held():
+            sent = [post(f"evt_{number}") for number in range(THREADS)]
+            wait_for(THREADS)
+        assert statuses(sent) == [200] * THREADS
+
+    assert seen == ["BEGIN", *["INSERT"] * THREADS, "COMMIT"]
+    assert StripeEvent.select().count() == THREADS
+
+
+class ThreadForEach(socketserver.ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+
+class Quiet(WSGIRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def by_wsgiref(app):
+    server = make_server("127.0.0.1", 0, app, ThreadForEach, Quiet)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.mark.parametrize(("serve", "threads"), [(serving, 4), (by_wsgiref, 20)], ids=["waitress", "wsgiref"])
+def test_under_a_hosts_own_server_they_share_a_commit_too(app, post, serve, threads):
+    with serve(app.billing.wsgi) as url, traced() as seen:
+        with held():
+            sent = [post(f"evt_{number}", url) for number in range(threads)]
+            wait_for(threads)
+        assert statuses(sent) == [200] * threads
+
+    assert seen == ["BEGIN", *["INSERT"] * threads, "COMMIT"]
+
+
+def test_no_webhook_is_answered_before_its_commit_and_reading_goes_on(app, post, config):
+    with held():
+        sent = post("evt_held")
+        wait_for(1)
+
+        assert app.ask().json()["reason"] == "no_subscription"
+        sent.sock.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            sent.sock.recv(1)
+        with sqlite3.connect(config.database) as other:
+            assert other.execute("SELECT count(*) FROM corkage_stripe_event").fetchone() == (0,)
+
+    sent.sock.settimeout(30)
+    assert answer(sent)[0] == 200
+    assert StripeEvent.get().id == "evt_held"
+
+
+def test_when_the_file_is_gone_all_that_wait_get_503_and_none_is_stored(app, post, tmp_path):
+    path = tmp_path / "corkage.db"
+    with held():
+        sent = [post(f"evt_{number}") for number in range(5)]
+        wait_for(5)
+        path.rename(tmp_path / "away.db")
+
+    answers = [answer(each) for each in sent]
+    (tmp_path / "away.db").rename(path)
+    assert [(status, told["error"]["code"]) for status, told in answers] == [(503, "database_unavailable")] * 5
+    assert StripeEvent.select().count() == 0
+    assert answer(post("evt_next"))[0] == 200
+    assert StripeEvent.get().id == "evt_next"
+
+
+def test_when_the_disk_is_full_in_the_midst_of_a_group_none_of_it_is_written(app):
+    writer = storage.current()._writer()
+    pages = writer.execute("PRAGMA page_count").fetchone()[0]
+    writer.execute(f"PRAGMA max_page_count = {pages + 10}")
+    written = in_threads([(ADD, ("small", 1)), (ADD, ("x" * 4096 * 20, 1)), (ADD, ("tiny", 1))])
+    writer.execute("PRAGMA max_page_count = 1000000")
+
+    assert [type(each) for each in written] == [DatabaseUnavailable] * 3
+    assert "full" in str(written[0])
+    assert users() == []
+    assert storage.current().trouble.reason
+    assert storage.write(ADD, ("later", 1)) == 1
+    assert not storage.current().trouble.reason
+
+
+def test_a_locked_file_refuses_all_that_wait(app, config):
+    storage.current()._writer().execute("PRAGMA busy_timeout = 50")
+    other = sqlite3.connect(config.database, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    written = in_threads([(ADD, (f"user_{number}", 1)) for number in range(3)])
+    other.execute("ROLLBACK")
+    other.close()
+
+    assert [type(each) for each in written] == [DatabaseUnavailable] * 3
+    assert users() == []
+
+
+def test_a_request_that_is_refused_does_not_hurt_the_others(app, post):
+    with held():
+        good, bad = post("evt_good"), post("evt_bad", signature="t=1,v1=0")
+        assert answer(bad)[0] == 400
+        wait_for(1)
+
+    assert answer(good)[0] == 200
+    assert [row.id for row in StripeEvent.select()] == ["evt_good"]
+
+
+def test_a_bug_in_the_commit_reaches_all_that_wait_and_the_next_write_works(app, monkeypatch):
+    monkeypatch.setattr(storage.current().file, "check", lambda: 1 / 0)
+    written = in_threads([(ADD, (f"user_{number}", 1)) for number in range(3)])
+    monkeypatch.undo()
+
+    assert [type(each) for each in written] == [ZeroDivisionError] * 3
+    assert users() == []
+    assert storage.write(ADD, ("ann", 1)) == 1
+
+
+# What each statement gets, by itself or in a group: the number of rows, or an error of its own.
+KINDS = {
+    "new": (lambda number: (ADD, (f"new_{number}", 1)), 1),
+    "duplicate": (lambda _: (ADD, ("there", 1)), 0),
+    "many rows": (
+        lambda number: (f"{ADD.split('VALUES')[0]} SELECT '{number}a', ? UNION SELECT '{number}b', 1", (1,)),
+        2,
+    ),
+    "constraint": (lambda _: (CAREFREE, ("there", 1)), sqlite3.IntegrityError),
+    "null": (lambda number: (CAREFREE, (f"null_{number}", None)), sqlite3.IntegrityError),
+    "syntax": (lambda _: ("INSERT INTO nowhere VALUES (?)", (1,)), sqlite3.OperationalError),
+    "too few values": (lambda _: (ADD, ("one",)), sqlite3.ProgrammingError),
+    # Python may raise the connection's last error in place of these.
+    "no type of SQLite's": (lambda _: (ADD, (object(), 1)), Exception),
+    "too large": (lambda number: (ADD, (f"large_{number}", 2**70)), Exception),
+    "no text": (lambda _: (ADD, ("\ud800", 1)), Exception),
+}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kinds=st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=8))
+def test_a_bug_in_one_statement_hurts_no_other_of_its_group(app, kinds):
+    with storage.writing():
+        User.delete().execute()
+        User.insert(id="there", created_at=1).execute()
+
+    written = in_threads([KINDS[kind][0](number) for number, kind in enumerate(kinds)])
+
+    for kind, got in zip(kinds, written, strict=True):
+        wanted = KINDS[kind][1]
+        assert got == wanted if isinstance(wanted, int) else isinstance(got, wanted), (kind, got)
+    new = [f"new_{number}" for number, kind in enumerate(kinds) if kind == "new"]
+    several = [f"{number}{each}" for number, kind in enumerate(kinds) if kind == "many rows" for each in "ab"]
+    assert users() == sorted(["there", *new, *several])
+    assert not storage.current().trouble.reason
+
+
+def test_of_one_event_many_times_at_once_exactly_one_is_new(app, event):
+    given = events.read_event(event)
+    with ThreadPoolExecutor(16) as pool:
+        with held():
+            recorded = [pool.submit(inbox.record, given, "webhook", 1.0, 1.0) for _ in range(16)]
+            wait_for(16)
+        assert sorted(each.result(30) for each in recorded) == [False] * 15 + [True]
+
+    assert StripeEvent.select().count() == 1
+
+
+def test_transactions_and_single_statements_take_turns_and_none_is_lost(app):
+    def work(number):
+        for each in range(20):
+            if (number + each) % 2:
+                assert storage.write(ADD, (f"{number}-{each}", 1)) == 1
+            else:
+                with storage.writing():
+                    User.insert(id=f"{number}-{each}", created_at=1).execute()
+
+    with ThreadPoolExecutor(8) as pool:
+        for each in [pool.submit(work, number) for number in range(8)]:
+            each.result(60)
+
+    assert User.select().count() == 160
+
+
+def test_a_single_statement_within_a_transaction_is_refused(app):
+    def nest():
+        with storage.writing():
+            User.insert(id="ann", created_at=1).execute()
+            storage.write(ADD, ("bob", 1))
+
+    with pytest.raises(RuntimeError, match="must not nest"):
+        nest()
+
+    assert users() == []
+    assert storage.write(ADD, ("bob", 1)) == 1
+
+
+def test_a_child_forked_while_others_wait_writes_its_own_and_not_theirs(app):
+    with ThreadPoolExecutor(3) as pool:
+        with held():
+            written = [pool.submit(storage.write, ADD, (f"parents_{number}", 1)) for number in range(3)]
+            wait_for(3)
+            child = os.fork()
+            if child == 0:
+                with suppress(BaseException):
+                    os._exit(7 if storage.write(ADD, ("childs", 1)) == 1 else 1)
+                os._exit(2)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+            assert users() == ["childs"]
+        assert [each.result(30) for each in written] == [1] * 3
+
+    assert users() == ["childs", "parents_0", "parents_1", "parents_2"]
+
+
+def test_an_interrupt_ends_the_thread_that_commits_and_refuses_the_others():
+    lock, is_first = threading.RLock(), threading.Event()
+
+    def commit(group):
+        if not is_first.is_set():
+            is_first.set()
+            raise KeyboardInterrupt
+        for each in group:
+            each.rows = 1
+
+    group_commit = GroupCommit(lock, commit)
+    with ThreadPoolExecutor(3) as pool:
+        with lock:
+            written = [pool.submit(group_commit.write, "", ()) for _ in range(3)]
+            until(lambda: len(group_commit._waiting) == 3)
+        raised = [type(each.exception(30)) for each in written]
+
+    assert sorted(each.__name__ for each in raised) == ["DatabaseUnavailable"] * 2 + ["KeyboardInterrupt"]
+    assert group_commit.write("", ()) == 1
