@@ -1,1 +1,1 @@
-"""The pages people see: words, amounts, states and offers, put into views. Asks neither Stripe nor who is there."""
+"""The pages that visitors see: what they show, in their language. Calls neither Stripe nor the identity check."""
