@@ -80,7 +80,7 @@ class InvalidBody(RequestRefused):
     """The body is not what this route takes."""
 
     code = "invalid_body"
-    sentence = "The body of this request is not what this address takes."
+    sentence = "This address does not accept the body of this request."
 
 
 class BodyTooLarge(RequestRefused):
@@ -126,7 +126,7 @@ class UntrustedProxy(RequestRefused):
 
     http_status = 403
     code = "untrusted_proxy"
-    sentence = "This request names a user, and did not come through the sign-in that may."
+    sentence = "This request names a user, but did not come through the sign-in that may name one."
 
 
 class ReturnAddressNamed(RequestRefused):
@@ -221,7 +221,7 @@ class NotConfigured(BillingError):
 
     http_status = 503
     code = "not_configured"
-    sentence = "This part of billing is not set up yet. The operator finds what to set in the log."
+    sentence = "This part of billing is not set up yet. The log says which setting is missing."
 
 
 class DatabaseUnavailable(BillingError):

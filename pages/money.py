@@ -3,7 +3,8 @@
 import copy
 from decimal import Decimal
 
-from .words import N_, Words
+from . import N_
+from .words import Words
 
 ZERO_DECIMAL = frozenset("BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF VND VUV XAF XOF XPF".split())
 THREE_DECIMAL = frozenset("BHD JOD KWD OMR TND".split())

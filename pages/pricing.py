@@ -6,8 +6,9 @@ from typing import NamedTuple
 from ..access import Access
 from ..models import Price, User
 from ..plans import Plan
+from . import N_
 from .money import money, period
-from .words import N_, Words
+from .words import Words
 
 MONTHS = {"day": 12 / 365, "week": 84 / 365, "month": 1.0, "year": 12.0}
 INTERVALS = {("month", 1): N_("Monthly"), ("year", 1): N_("Yearly")}

@@ -3,7 +3,8 @@
 from typing import NamedTuple
 
 from ..access import Access
-from .words import N_, Words
+from . import N_
+from .words import Words
 
 
 class State(NamedTuple):

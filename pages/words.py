@@ -23,9 +23,6 @@ SOURCE = "en"  # the language that the messages themselves are in
 MOST_TAGS = 20
 QUALITY = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")  # as RFC 9110 has it: no "nan", no "1e9"
 
-N_ = str
-"""Marks a message that is translated where it is used, so that the tool that collects messages finds it."""
-
 log = logging.getLogger("corkage.pages")
 
 

@@ -213,7 +213,7 @@ def test_what_a_request_says_is_trimmed_and_counted_in_ascii(path):
 
 
 NO_HEADERS = {
-    ("admin/handlers.py", "self.asked[name]"),  # pasted into a field by the operator, whatever blanks came with it
+    ("admin/handlers.py", "self.query[name]"),  # pasted into a field by the operator, whatever blanks came with it
     ("sync/gateway.py", "text"),  # a sentence of Stripe's, for the log
 }
 
