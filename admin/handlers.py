@@ -96,7 +96,7 @@ def _sign_in(request: AdminRequest, token: str) -> bottle.HTTPResponse:
     config, address = request.service.config, str(request.environ.get("REMOTE_ADDR", ""))
     request.service.sign_in_limit.note(address, time.monotonic())
     if not is_token(config, token):
-        log.warning("a sign-in from %s with another token than the operator's", address or "no address")
+        log.warning("%s sent another token than the operator's", address or "no address")
         return request.sign_in(request.words.gettext("That is not the token."))
     log.info("the operator signed in from %s", address or "no address")
     request.service.sign_in_limit.forget(address)
