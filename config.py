@@ -9,9 +9,8 @@ from urllib.parse import urlsplit
 
 from . import settings
 from .errors import ConfigError
-from .guessable import is_guessable
 from .plans import Plan
-from .settings import InvalidValue, Network, Setting, masked, one_of, whole_number
+from .settings import InvalidValue, Network, Setting, is_guessable, masked, one_of, whole_number
 
 POLL_SECONDS, POLL_SECONDS_WITHOUT_WEBHOOKS = 300, 10
 POLL_AS_WEBHOOKS_ALLOW = -1
