@@ -280,7 +280,7 @@ def _refuse_other_mode(config: Config) -> None:
 def _refuse_broken_views(config: Config) -> None:
     if not config.views:
         return
-    from .pages.rendering import problems_of  # loads Bottle and Babel
+    from .pages.page import problems_of  # loads Bottle and Babel
 
     if problems := list(problems_of(Path(config.views))):
         raise ConfigError(problems)

@@ -9,9 +9,8 @@ from urllib.parse import urlsplit
 
 from . import settings
 from .errors import ConfigError
-from .guessable import is_guessable
 from .plans import Plan
-from .settings import InvalidValue, Network, Setting, masked, one_of, whole_number
+from .settings import InvalidValue, Network, Setting, is_guessable, masked, one_of, whole_number
 
 POLL_SECONDS, POLL_SECONDS_WITHOUT_WEBHOOKS = 300, 10
 POLL_AS_WEBHOOKS_ALLOW = -1
@@ -122,8 +121,7 @@ class Config:
         metadata=_setting(
             "BILLING_DATABASE",
             settings.parse_database,
-            "the database file; stop Corkage before you move, restore or delete it: else it answers webhooks with 503 "
-            "until that file is back, or until it is restarted",
+            "the database file; stop Corkage before you move, restore or delete it",
             "The database file. Stop Corkage before you move, restore or delete it.",
             heading="Files",
         ),
@@ -197,10 +195,9 @@ class Config:
         metadata=_setting(
             "BILLING_NOTIFY_URL",
             settings.parse_notify_url,
-            "your product's address for [notices](notices.md) of changes of access, signed POSTs; https, or http on "
-            "this machine or a private network",
-            "Your product's address for notices of changes of access, signed POSTs. https, or http on this machine or "
-            "a private network.",
+            "your product's address for [notices](notices.md); https, or http on this machine or a private network",
+            "Your product's address for notices of changes of access; https, or http on this machine or a private "
+            "network.",
             heading="Notices",
         ),
     )
@@ -280,17 +277,15 @@ class Config:
     )
     color: str = field(
         default="#1d6b52",
-        metadata=_setting(
-            "BILLING_COLOR", settings.parse_color, "the one colour of the pages", "The one colour of the pages."
-        ),
+        metadata=_setting("BILLING_COLOR", settings.parse_color, "the colour of the pages", "The colour of the pages."),
     )
     views: str = field(
         default="",
         metadata=_setting(
             "BILLING_VIEWS",
             settings.parse_folder,
-            "a folder with templates, style and translations of your own",
-            "A folder with templates, style and translations of your own.",
+            "a folder of your own [templates, style and texts](pages.md)",
+            "A folder of your own templates, style and translations.",
         ),
     )
     sign_in_url: str = field(

@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as one tree.
+"""The tree of errors.
 
 BillingError                      500 internal_error
 ├── ConfigError                       stops the start; lists every problem at once
@@ -31,15 +31,15 @@ BillingError                      500 internal_error
     ├── StripeRefused             502 stripe_refused
     └── UnknownCustomer           502 unknown_customer
 
-A class says what a caller may see: an HTTP status, a code for programs and a sentence that is safe to show. The
-message given to the constructor is for the log, and may name ids and causes; it never holds a secret.
+A class has what a caller may see: an HTTP status, a code for programs and a sentence that is safe to show. The
+message of an instance is for the log. It may name ids and causes, and never holds a secret.
 """
 
 from typing import ClassVar
 
 
 class BillingError(Exception):
-    """Base of every error that Corkage raises on purpose; as it stands, a bug: a 500 that explains nothing."""
+    """The base of every error that Corkage raises. Itself it stands for a bug: a 500 without an explanation."""
 
     http_status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
@@ -47,12 +47,12 @@ class BillingError(Exception):
     retry_after_seconds: ClassVar[int | None] = None
 
     def to_dict(self) -> dict[str, dict[str, str]]:
-        """Tell a program: `{"error": {"code", "message"}}`, in words that are safe to show."""
+        """Return `{"error": {"code", "message"}}`, the response for programs. It is safe to show."""
         return {"error": {"code": self.code, "message": self.sentence}}
 
 
 class ConfigError(BillingError):
-    """The configuration cannot be used. `problems` holds one sentence for each fault, all of them."""
+    """The configuration is wrong. `problems` has a sentence for each fault."""
 
     code = "config_error"
 
@@ -62,7 +62,7 @@ class ConfigError(BillingError):
 
 
 class RequestRefused(BillingError):
-    """What the caller sent cannot be accepted; sending the same again will not help."""
+    """The request is not acceptable; sending it again will not help."""
 
     http_status = 400
     code = "bad_request"
@@ -70,17 +70,17 @@ class RequestRefused(BillingError):
 
 
 class InvalidSignature(RequestRefused):
-    """The webhook was not signed with a secret of ours, or too long ago, or too far ahead."""
+    """The webhook's signature is missing, made with another secret, too old, or from the future."""
 
     code = "invalid_signature"
     sentence = "The Stripe-Signature header does not match this body and this endpoint's secret, or is too old."
 
 
 class InvalidBody(RequestRefused):
-    """The body is not what this route takes."""
+    """The body is not of the form that this route accepts."""
 
     code = "invalid_body"
-    sentence = "The body of this request is not what this address takes."
+    sentence = "This address does not accept the body of this request."
 
 
 class BodyTooLarge(RequestRefused):
@@ -92,7 +92,7 @@ class BodyTooLarge(RequestRefused):
 
 
 class HeadersTooLarge(RequestRefused):
-    """The request line and the headers are longer than the server reads."""
+    """The request line and the headers are longer than the server accepts."""
 
     http_status = 431
     code = "headers_too_large"
@@ -100,14 +100,14 @@ class HeadersTooLarge(RequestRefused):
 
 
 class UnknownPlan(RequestRefused):
-    """The request names no plan that is sold."""
+    """The request names a plan that is not on sale."""
 
     code = "unknown_plan"
     sentence = "There is no such plan. Please choose one of those on offer."
 
 
 class UnknownFlow(RequestRefused):
-    """The request names a part of the portal that there is not."""
+    """The request names a flow of the portal that does not exist."""
 
     code = "unknown_flow"
     sentence = "There is no such part of the billing portal."
@@ -122,22 +122,22 @@ class CrossSite(RequestRefused):
 
 
 class UntrustedProxy(RequestRefused):
-    """The request names a user in the proxy's header, and does not come from the proxy."""
+    """The request has the proxy's user header, and does not come from the proxy's address."""
 
     http_status = 403
     code = "untrusted_proxy"
-    sentence = "This request names a user, and did not come through the sign-in that may."
+    sentence = "This request names a user, but did not come through the sign-in that may name one."
 
 
 class ReturnAddressNamed(RequestRefused):
-    """The body says where to send the visitor afterwards; that is the operator's to say, or it leads to strangers."""
+    """The body has an address to return to. Only the operator sets it: others could send visitors anywhere."""
 
     code = "return_address_named"
     sentence = "A request cannot say where visitors return to. They return to the product's own address."
 
 
 class NoBillingAccount(RequestRefused):
-    """The user has never begun to buy anything, so there is no portal to open."""
+    """The user has no customer at Stripe yet, so there is no portal to open."""
 
     http_status = 409
     code = "no_billing_account"
@@ -145,7 +145,7 @@ class NoBillingAccount(RequestRefused):
 
 
 class CheckoutInProgress(RequestRefused):
-    """Another click of the same user is being carried out."""
+    """Another request of the same user is preparing a checkout."""
 
     http_status = 409
     code = "checkout_in_progress"
@@ -162,14 +162,14 @@ class NotSignedIn(RequestRefused):
 
 
 class InvalidToken(NotSignedIn):
-    """The request carries a token that proves nothing: forged, expired, or not made for us."""
+    """The request's token is forged, expired, or made for another program."""
 
     code = "invalid_token"
     sentence = "Your sign-in is not valid here, or no longer. Please sign in again."
 
 
 class PaymentRequired(RequestRefused):
-    """The user is signed in, and has not paid for this. `pricing_url` is where that can be changed."""
+    """The user is signed in, and has not paid for this. `pricing_url` is the address of the plans."""
 
     http_status = 402
     code = "payment_required"
@@ -180,12 +180,12 @@ class PaymentRequired(RequestRefused):
         self.pricing_url = pricing_url
 
     def to_dict(self) -> dict[str, dict[str, str]]:
-        """Tell a program, and where it can lead: `{"error": {"code", "message", "pricing_url"}}`."""
+        """Return `{"error": {"code", "message", "pricing_url"}}`, the response for programs."""
         return {"error": {**super().to_dict()["error"], "pricing_url": self.pricing_url}}
 
 
 class InvalidUserHeader(NotSignedIn):
-    """The proxy's header does not name one user: it was sent twice, or holds what is no user id."""
+    """The proxy's header does not name one user: it was sent twice, or its value is not a user id."""
 
     code = "invalid_user_header"
     sentence = "Your sign-in did not reach us in a form that we can use. Please sign in again."
@@ -200,7 +200,7 @@ class NotFound(RequestRefused):
 
 
 class MethodNotAllowed(RequestRefused):
-    """The address exists, and does not take this method."""
+    """The address exists, and does not accept this method."""
 
     http_status = 405
     code = "method_not_allowed"
@@ -208,7 +208,7 @@ class MethodNotAllowed(RequestRefused):
 
 
 class TooManyGuesses(RequestRefused):
-    """Somebody tries one operator's token after the other."""
+    """Too many wrong operator's tokens were tried."""
 
     http_status = 429
     code = "too_many_guesses"
@@ -217,15 +217,15 @@ class TooManyGuesses(RequestRefused):
 
 
 class NotConfigured(BillingError):
-    """The route needs a setting that the operator has not made; the log names it."""
+    """The route needs a setting that is not set; the log names it."""
 
     http_status = 503
     code = "not_configured"
-    sentence = "This part of billing is not set up yet. The operator finds what to set in the log."
+    sentence = "This part of billing is not set up yet. The log says which setting is missing."
 
 
 class DatabaseUnavailable(BillingError):
-    """The database did not take a read or a write: locked, full, or gone. Nothing was half done."""
+    """The database refused a read or a write: it is locked, full, or gone. Nothing was half written."""
 
     http_status = 503
     code = "database_unavailable"
@@ -234,7 +234,7 @@ class DatabaseUnavailable(BillingError):
 
 
 class Overtaken(BillingError):
-    """Others kept writing what this was about to write; their word stands, and this is worth repeating."""
+    """Others wrote the same rows first, several times. Their data stands; a retry may succeed."""
 
     http_status = 503
     code = "overtaken"
@@ -243,7 +243,7 @@ class Overtaken(BillingError):
 
 
 class Busy(BillingError):
-    """As many requests wait for Stripe as may; this one would hold up those that need not."""
+    """As many requests as allowed wait for Stripe already; one more would slow down those that need no Stripe."""
 
     http_status = 503
     code = "busy"
@@ -252,7 +252,7 @@ class Busy(BillingError):
 
 
 class StripeError(BillingError):
-    """Stripe answered something that we cannot use."""
+    """Stripe's response was an error or not usable."""
 
     http_status = 502
     code = "stripe_error"
@@ -260,7 +260,7 @@ class StripeError(BillingError):
 
 
 class StripeUnavailable(StripeError):
-    """Stripe did not answer in time, is overloaded, limits our rate, or failed on its side: worth repeating."""
+    """Stripe did not answer in time, is overloaded, limits our rate, or failed: a retry may succeed."""
 
     http_status = 503
     code = "stripe_unavailable"
@@ -269,18 +269,18 @@ class StripeUnavailable(StripeError):
 
 
 class StripeFailed(StripeUnavailable):
-    """Stripe answered that it failed. With the same idempotency key it would say so again."""
+    """Stripe answered with an error of its own. The same idempotency key would return it again."""
 
     code = "stripe_failed"
 
 
 class StripeRefused(StripeError):
-    """Stripe does not accept our key or our request: the operator has something to mend."""
+    """Stripe does not accept our key or our request: the operator must correct something."""
 
     code = "stripe_refused"
 
 
 class UnknownCustomer(StripeError):
-    """This Stripe account has no such customer: another account's key, another mode, or erased test data."""
+    """This Stripe account has no such customer: the key is of another account or mode, or test data was deleted."""
 
     code = "unknown_customer"

@@ -1,4 +1,4 @@
-"""plans.toml: what the product sells. Stripe holds the amounts; this file says what they stand for."""
+"""plans.toml: the plans on sale. The amounts are at Stripe; the file maps prices to plans and their features."""
 
 import re
 import tomllib
@@ -17,11 +17,11 @@ Lines = Mapping[tuple[str, ...], int]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A plan: the Stripe prices that stand for it, and what it gives.
+    """A plan: its prices at Stripe, its features, and its texts on the pages.
 
-    Shape   key is the table's name in plans.toml; prices are lookup keys or price ids, the first is the default;
-            retired prices are no longer sold and still honoured; pending says whether a first payment that is on its
-            way lets in ("allow") or not ("deny"); description and points are what the pages say of it
+    Shape   key: the table's name in plans.toml; prices: lookup keys or price ids, the first is the default;
+            retired: prices that are no longer sold and still honoured; pending: "allow" or "deny" access while the
+            first payment is on its way; description and points: texts for the pages
     """
 
     key: str
@@ -37,8 +37,8 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What a key of plans.toml must hold: in words, as a check, and as the value the plan keeps."""
+class _Key:
+    """A key of plans.toml: what is wanted, in words, the check, and how the value is stored."""
 
     words: str
     fits: Callable[[Any], bool]
@@ -49,8 +49,8 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and value != "" and value == value.strip() and value.isprintable()
 
 
-def _texts(least: int) -> _Wanted:
-    return _Wanted(
+def _texts(least: int) -> _Key:
+    return _Key(
         f"a list of {'at least one text' if least else 'texts'}, without doubles, none with blanks around it",
         lambda value: (
             isinstance(value, list)
@@ -62,26 +62,26 @@ def _texts(least: int) -> _Wanted:
     )
 
 
-def _days(most: int) -> _Wanted:
-    return _Wanted(f"a whole number from 0 to {most}", lambda value: type(value) is int and 0 <= value <= most, int)
+def _days(most: int) -> _Key:
+    return _Key(f"a whole number from 0 to {most}", lambda value: type(value) is int and 0 <= value <= most, int)
 
 
 WANTED = {
-    "name": _Wanted("a text", _is_text, str),
+    "name": _Key("a text", _is_text, str),
     "prices": _texts(least=1),
     "features": _texts(least=0),
     "trial_days": _days(730),
     "grace_days": _days(365),
     "retired": _texts(least=0),
-    "description": _Wanted("a text", _is_text, str),
+    "description": _Key("a text", _is_text, str),
     "points": _texts(least=0),
-    "pending": _Wanted('"allow" or "deny"', lambda value: value in ("allow", "deny"), str),
+    "pending": _Key('"allow" or "deny"', lambda value: value in ("allow", "deny"), str),
 }
 REQUIRED = ("name", "prices")
 
 
 def read_plans(path: Path) -> tuple[Plan, ...]:
-    """Read plans.toml.
+    """Return the plans of plans.toml.
 
     Errors  ConfigError with every problem at once, each with its line and what was wanted
     """
@@ -91,7 +91,7 @@ def read_plans(path: Path) -> tuple[Plan, ...]:
     except OSError as error:
         wanted = "wanted a file of plans, as in plans.example.toml"
         raise ConfigError([f"BILLING_PLANS: {path} cannot be read ({error.strerror}); {wanted}"]) from error
-    except ValueError as error:  # what is not TOML, and what is not UTF-8
+    except ValueError as error:  # invalid TOML or invalid UTF-8
         raise ConfigError([f"{path}: wanted TOML in UTF-8: {error}"]) from error
     problems = [f"{path}, line 1: wanted at least one plan, such as [pro]"] if not tables else []
     problems += [f"{path}, line {line}: {problem}" for line, problem in sorted(_problems(_lines(text), tables))]
@@ -137,10 +137,10 @@ def _prices_used_twice(lines: Lines, tables: dict[str, Any]) -> Iterator[tuple[i
 
 
 def _lines(text: str) -> Lines:
-    """Tell on which line each table, and each key in it, begins.
+    """Return the line on which each table, and each key in it, begins.
 
-    tomllib does not say. It does say whether the text up to the end of a line is whole: then what is new in it began
-    after the last line for which that was so.
+    tomllib has no line numbers. So this parses the first line, the first two, and so on: a key that is new began after
+    the last line up to which the text was valid.
     """
     found: dict[tuple[str, ...], int] = {}
     lines, begins = text.split("\n"), 1
@@ -162,15 +162,15 @@ def _paths(tables: dict[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 class Requirement(NamedTuple):
-    """Any of these plans, where some are named, and this feature, where one is."""
+    """What `requires` asks for: one of these plans, if any are named, and this feature, if one is."""
 
     plans: tuple[str, ...]
     feature: str | None
 
     def check(self, known: tuple[Plan, ...]) -> None:
-        """Refuse names that no plan has: a slip of the pen would else shut everybody out, or say nothing at all.
+        """Raise for names that plans.toml does not have: a misspelt one would lock every user out.
 
-        Errors  ConfigError that says what there is
+        Errors  ConfigError that lists the names that exist
         """
         keys = [plan.key for plan in known]
         features = sorted({feature for plan in known for feature in plan.features})
@@ -183,7 +183,7 @@ class Requirement(NamedTuple):
             raise ConfigError(problems)
 
     def is_met_by(self, access: Access) -> bool:
-        """Tell whether this answer is enough."""
+        """Return whether this access meets the requirement."""
         has_plan = not self.plans or access.plan in self.plans
         has_feature = self.feature is None or self.feature in access.features
         return access.allowed and has_plan and has_feature

@@ -1,4 +1,4 @@
-"""How a setting is described and parsed. The settings themselves are the fields of Config."""
+"""What a setting is: its texts, its parser and its checks. The settings themselves are the fields of Config."""
 
 import base64
 import binascii
@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urlsplit
@@ -32,6 +33,18 @@ HOW_TO_MAKE_A_KEY = (
 WANTED_NOTIFY_SECRET = (
     f"whsec_ and 24 to 64 bytes in base64, to sign notices with ({HOW_TO_MAKE_A_KEY}), or several, separated by commas"
 )
+
+PUBLISHED = frozenset(
+    """
+    simulated bench of_the_comparison of_somebody_else test_of_the_tests
+    only-for-trying-things-out-beside-the-simulator
+    a-secret-of-at-least-thirty-two-bytes
+    an-operators-token-of-at-least-32-characters
+    a-string-secret-at-least-256-bits-long
+    """.split()  # without whsec_; the last is the example of jwt.io
+)
+LEAST_VARIETY = 8  # one in 30 million strings of 32 random hexadecimal digits, the weakest good secrets, has less
+SHORTEST_KEY = 24
 
 Network = IPv4Network | IPv6Network
 
@@ -245,3 +258,27 @@ def whole_number(least: int, most: int, unit: str) -> Callable[[str], int]:
 
 def parse_plans(text: str) -> tuple[Plan, ...]:
     return read_plans(Path(text))
+
+
+def is_guessable(secret: str) -> bool:
+    """Return whether others can guess this secret. A random one is practically never reported."""
+    text = secret.removeprefix("whsec_")
+    return text in PUBLISHED or _is_monotonous([*map(ord, text)]) or _is_monotonous([*_key(text)])
+
+
+def _key(text: str) -> bytes:
+    """Return the key that a text encodes in base64; empty when it encodes none."""
+    try:
+        key = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+    return key if len(key) >= SHORTEST_KEY else b""
+
+
+def _is_monotonous(codes: list[int]) -> bool:
+    """Return whether there are few characters, a repeated pattern, or regular steps such as the alphabet's."""
+    if not codes:
+        return False
+    steps = {after - before for before, after in pairwise(codes)}
+    repeats = any(codes[length:] == codes[:-length] for length in range(1, len(codes) // 2 + 1))
+    return len(set(codes)) < LEAST_VARIETY or len(steps) < LEAST_VARIETY or repeats

@@ -1,99 +1,132 @@
-"""What an operator may do on the page: fetch a user, link a customer, replay an event, tell of a change again."""
+"""What an operator may do on the page: fetch a user, link a customer, replay an event, send a notice again."""
 
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ..access import Access
 from ..errors import BillingError
 from ..identity import Identity
 from ..models import NoticeRow
 from ..notices import outbox
+from ..pages import N_
 from ..service import Service
 
-if TYPE_CHECKING:
-    from ..pages.words import Words
+Translate = Callable[..., str]
+Target = dict[str, str]
 
 log = logging.getLogger("corkage.admin")
 
 
 class Outcome(NamedTuple):
-    """What came of it, in a sentence; reason: what the log says, where it did not work."""
+    """What an action did, in a sentence; reason: why it failed, for the log."""
 
     is_done: bool
     sentence: str
     reason: str = ""
 
 
-def repair(service: Service, what: str, to: dict[str, str], words: "Words") -> Outcome:
-    """Do it, and tell what came of it. What Stripe or we refuse is an outcome as well, and is logged."""
-    log.info("the operator asks for %s of %s", what, to)
+class Action(NamedTuple):
+    """An action: the question before it, its meaning, its button, the fields that name its target, and its function."""
+
+    title: str
+    meaning: str
+    button: str
+    fields: tuple[str, ...]
+    run: Callable[[Service, Target, Translate], Outcome]
+
+
+def perform(service: Service, name: str, target: Target, translate: Translate) -> Outcome:
+    """Run an action and return its outcome. A refusal by Stripe or by us is an outcome, too, and is logged."""
+    log.info("the operator asks for %s of %s", name, target)
     try:
-        outcome = REPAIRS[what](service, to, words)
+        outcome = ACTIONS[name].run(service, target, translate)
     except BillingError as error:
-        outcome = Outcome(False, words.gettext(error.sentence), f"{error.code}: {error}")
-    log.info("%s of %s: %s", what, to, "done" if outcome.is_done else outcome.reason or "in vain")
+        outcome = Outcome(False, translate(error.sentence), f"{error.code}: {error}")
+    log.info("%s of %s: %s", name, target, "done" if outcome.is_done else outcome.reason or "failed")
     return outcome
 
 
-def _sync(service: Service, to: dict[str, str], words: "Words") -> Outcome:
-    before = service.access(to["user"])
-    return _compared(before, service.sync(to["user"]), words)
+def _sync(service: Service, target: Target, _: Translate) -> Outcome:
+    before = service.access(target["user"])
+    return _compared(before, service.sync(target["user"]), _)
 
 
-def _link(service: Service, to: dict[str, str], words: "Words") -> Outcome:
+def _link(service: Service, target: Target, _: Translate) -> Outcome:
     try:
-        user_id = Identity(to["user"]).user_id
+        user_id = Identity(target["user"]).user_id
     except ValueError as error:
-        return Outcome(False, words.gettext("There can be no such user."), str(error))
+        return Outcome(False, _("That is not a valid user id."), str(error))
     before = service.access(user_id)
     with service.stripe_slot():
-        service.converger.link(user_id, to["customer"], time.time())
-    return _compared(before, service.access(user_id), words)
+        service.converger.link(user_id, target["customer"], time.time())
+    return _compared(before, service.access(user_id), _)
 
 
-def _replay(service: Service, to: dict[str, str], words: "Words") -> Outcome:
-    from ..sync.replay import find, is_left, replay
+def _replay(service: Service, target: Target, _: Translate) -> Outcome:
+    from ..sync.replay import find, is_left, replay  # loads Stripe's SDK
 
     with service.stripe_slot():
-        found = find(service.gateway, to["event"])
+        found = find(service.gateway, target["event"])
         if found is None:
-            return Outcome(False, words.gettext("Neither Stripe, which tells 30 days, nor this file knows the event."))
+            return Outcome(False, _("Neither Stripe, which lists 30 days, nor this database knows the event."))
         if is_left(found):
-            return Outcome(False, words.gettext("The event says nothing about anything that is held here."))
+            return Outcome(False, _("The event concerns nothing that is stored here."))
         (row,) = replay(service.worker, [found], time.time())
     if row.applied_at is None:
-        return Outcome(
-            False, words.gettext("It could not be applied yet, and is tried again by itself."), row.error or ""
-        )
-    return Outcome(True, words.gettext("The event is applied: %(outcome)s.", outcome=row.outcome))
+        return Outcome(False, _("It could not be applied yet. Corkage tries again by itself."), row.error or "")
+    return Outcome(True, _("The event is applied: %(outcome)s.", outcome=row.outcome))
 
 
-def _resend(_service: Service, to: dict[str, str], words: "Words") -> Outcome:
+def _resend(_service: Service, target: Target, _: Translate) -> Outcome:
     now = time.time()
     if not outbox.present_receivers(now):
-        return Outcome(False, words.gettext("There is nobody to be told of changes."))
-    if not outbox.resend(NoticeRow.message_id == to["notice"], now):
-        return Outcome(False, words.gettext("There is no such notice."))
-    return Outcome(True, words.gettext("It is told again in a moment."))
+        return Outcome(False, _("There is no receiver of notices."))
+    if not outbox.resend(NoticeRow.message_id == target["notice"], now):
+        return Outcome(False, _("There is no such notice."))
+    return Outcome(True, _("It will be sent again in a moment."))
 
 
-def _compared(before: Access, after: Access, words: "Words") -> Outcome:
+def _compared(before: Access, after: Access, _: Translate) -> Outcome:
     if before == after:
-        sentence = words.gettext("Nothing was different. Access: %(access)s.", access=_short(after))
-        return Outcome(True, sentence)
+        return Outcome(True, _("Nothing was different. Access: %(access)s.", access=_short(after)))
     was, now = _short(before), _short(after)
-    return Outcome(True, words.gettext("Access was %(before)s, and now is %(after)s.", before=was, after=now))
+    return Outcome(True, _("Access was %(before)s, and now is %(after)s.", before=was, after=now))
 
 
 def _short(access: Access) -> str:
     return f"{access.reason} ({access.plan})" if access.plan else access.reason
 
 
-REPAIRS: dict[str, Callable[[Service, dict[str, str], "Words"], Outcome]] = {
-    "sync": _sync,
-    "link": _link,
-    "replay": _replay,
-    "resend": _resend,
+ACTIONS = {
+    "sync": Action(
+        N_("Fetch this user from Stripe?"),
+        N_("Corkage fetches everything that Stripe has of this user, and corrects what differs here."),
+        N_("Fetch from Stripe"),
+        ("user",),
+        _sync,
+    ),
+    "link": Action(
+        N_("Give this customer to this user?"),
+        N_("The customer's payments then count for this user, and for nobody else."),
+        N_("Link a customer"),
+        ("user", "customer"),
+        _link,
+    ),
+    "replay": Action(
+        N_("Apply this event again?"),
+        N_("An event only says where to look: Corkage fetches the present state from Stripe."),
+        N_("Replay"),
+        ("event",),
+        _replay,
+    ),
+    "resend": Action(
+        N_("Send this notice again?"),
+        N_("Every receiver gets this notice once more, with the same id."),
+        N_("Send again"),
+        ("notice",),
+        _resend,
+    ),
 }
+FIELDS = {"user": N_("User"), "customer": N_("Stripe customer"), "event": N_("Event"), "notice": N_("Notice")}

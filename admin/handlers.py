@@ -1,4 +1,4 @@
-"""GET and POST /admin: the operator's page. It reads, and repairs what the operator has said yes to."""
+"""GET and POST /admin: the operator's page. It shows the data, and runs the actions that the operator confirms."""
 
 import logging
 import time
@@ -18,23 +18,23 @@ from ..notices import outbox
 from ..service import Service
 from ..sync import inbox
 from . import queries
-from .actions import REPAIRS, repair
+from .actions import ACTIONS, FIELDS, perform
 from .session import check_form, cookie_header, form_token, is_token, new_session, session_of, shows_session
 
 LIMIT = 50
 LONGEST_QUERY = 4000
-KEPT = ("user", "q", "reason", "after", "show", "state", "do", "event", "customer", "notice")
-TYPED = ("q", "event", "customer", "notice")  # may come with blanks around; a user's id may hold some of its own
-STATES = ("applied", "delivered")  # beside what waits and fails, which is always shown
+QUERY_NAMES = ("user", "q", "reason", "after", "show", "state", "do", "event", "customer", "notice")
+TRIMMED = ("q", "event", "customer", "notice")  # typed by hand; a user's id may begin or end with a blank
+STATES = ("applied", "delivered")  # shown on request; what waits or fails is always shown
 
 log = logging.getLogger("corkage.admin")
 
 
-class Desk:
-    """What a request to the operator's page is about, and how it is answered."""
+class AdminRequest:
+    """A request to the operator's page: its query and session, and the responses that every route shares."""
 
     def __init__(self, service: Service) -> None:
-        from .rows import Describer
+        from .rows import Describer  # loads Babel
 
         self.service, self.environ, self.now = service, bottle.request.environ, time.time()
         self.visit = service.pages.visit(self.environ)
@@ -42,104 +42,104 @@ class Desk:
         self.describe = Describer(self.visit, service.config.livemode, self.now)
         self.session = session_of(service.config, self.environ, self.now)
         asked = parse_qs(self.environ.get("QUERY_STRING", "")[:LONGEST_QUERY])
-        self.asked = {name: asked[name][0] for name in KEPT if name in asked}
-        self.asked |= {name: self.asked[name].strip() for name in TYPED if name in self.asked}
+        self.query = {name: asked[name][0] for name in QUERY_NAMES if name in asked}
+        self.query |= {name: self.query[name].strip() for name in TRIMMED if name in self.query}
 
-    def page(self, view: str, title: str, status: int = 200, **values: Any) -> bottle.HTTPResponse:
-        """Answer with one of the views, with what all of them use."""
-        secret = form_token(self.service.config, self.session) if self.session else ""
-        all_of_them = {"form_token": secret, "asked": self.asked, "part": ""}
-        return self.service.pages.private_page(f"admin-{view}", self.visit, all_of_them | values, title, status)
+    def page(self, template: str, title: str, status: int = 200, **values: Any) -> bottle.HTTPResponse:
+        """Return a page made of an admin template."""
+        token = form_token(self.service.config, self.session) if self.session else ""
+        shared = {"form_token": token, "asked": self.query, "part": ""}
+        return self.service.pages.private_page(f"admin-{template}", self.visit, shared | values, title, status)
 
     def sign_in(self, note: str = "") -> bottle.HTTPResponse:
-        """Answer with the form to sign in, which leads to what was asked for."""
+        """Return the sign-in form. Its query leads to the page that was asked for."""
         return self.page("sign-in", self.words.gettext("Operator"), 401, note=note)
 
-    def lead_to(self, address: str, session: str) -> bottle.HTTPResponse:
-        """Lead there with the session in a cookie or, when it is empty, without one."""
+    def redirect(self, address: str, session: str) -> bottle.HTTPResponse:
+        """Return a redirect that sets the session's cookie, or deletes it when the session is empty."""
         cookie = cookie_header(self.service.config, self.environ, session)
         return bottle.HTTPResponse("", 303, {"Location": address, "Cache-Control": "no-store", "Set-Cookie": cookie})
 
 
 def show_admin(service: Service) -> bottle.HTTPResponse:
-    """Show users, one user's story, events or health, or ask before something is done; to the operator alone.
+    """Show users, one user, events or health, or ask before an action. Without a session: the sign-in form.
 
     Errors  DatabaseUnavailable, NotFound
     """
-    desk = Desk(service)
-    if desk.session is None:
-        had_one = shows_session(service.config, desk.environ)
-        return desk.sign_in(desk.words.gettext("Your sign-in has ended.") if had_one else "")
+    request = AdminRequest(service)
+    if request.session is None:
+        had_one = shows_session(service.config, request.environ)
+        return request.sign_in(request.words.gettext("Your sign-in has ended.") if had_one else "")
     for name, show in (("do", _ask), ("user", _show_user)):
-        if name in desk.asked:
-            return show(desk)
-    return SHOWN.get(desk.asked.get("show", ""), _show_users)(desk)
+        if name in request.query:
+            return show(request)
+    return SHOWN.get(request.query.get("show", ""), _show_users)(request)
 
 
 def act_as_admin(service: Service) -> bottle.HTTPResponse:
-    """Sign the operator in or out, examine, or do what was asked for and said yes to.
+    """Sign the operator in or out, run the doctor, or perform a confirmed action.
 
     Errors  CrossSite, InvalidBody, BodyTooLarge, TooManyGuesses, NotFound, DatabaseUnavailable
     """
-    desk = Desk(service)
-    refuse_all_but_own_page(desk.environ, service.config)
+    request = AdminRequest(service)
+    refuse_all_but_own_page(request.environ, service.config)
     form = read_form()
     if form.get("do") == "sign_in":
-        return _sign_in(desk, form.get("token", ""))
-    if desk.session is None:
-        return desk.sign_in(desk.words.gettext("Your sign-in has ended. Nothing was done."))
-    check_form(service.config, desk.session, form.get("form_token", ""))
-    return POSTED.get(form.get("do", ""), _act)(desk, form)
+        return _sign_in(request, form.get("token", ""))
+    if request.session is None:
+        return request.sign_in(request.words.gettext("Your sign-in has ended. Nothing was done."))
+    check_form(service.config, request.session, form.get("form_token", ""))
+    return POSTED.get(form.get("do", ""), _act)(request, form)
 
 
-def _sign_in(desk: Desk, token: str) -> bottle.HTTPResponse:
-    config, address = desk.service.config, str(desk.environ.get("REMOTE_ADDR", ""))
-    desk.service.sign_in_limit.note(address, time.monotonic())
+def _sign_in(request: AdminRequest, token: str) -> bottle.HTTPResponse:
+    config, address = request.service.config, str(request.environ.get("REMOTE_ADDR", ""))
+    request.service.sign_in_limit.note(address, time.monotonic())
     if not is_token(config, token):
-        log.warning("somebody at %s showed another token than the operator's", address or "no address")
-        return desk.sign_in(desk.words.gettext("That is not the token."))
+        log.warning("%s sent another token than the operator's", address or "no address")
+        return request.sign_in(request.words.gettext("That is not the token."))
     log.info("the operator signed in from %s", address or "no address")
-    desk.service.sign_in_limit.forget(address)
-    return desk.lead_to(desk.visit.link("admin", **desk.asked), new_session(config, desk.now))
+    request.service.sign_in_limit.forget(address)
+    return request.redirect(request.visit.link("admin", **request.query), new_session(config, request.now))
 
 
-def _sign_out(desk: Desk, _form: dict[str, str]) -> bottle.HTTPResponse:
-    return desk.lead_to(desk.visit.link("admin"), "")
+def _sign_out(request: AdminRequest, _form: dict[str, str]) -> bottle.HTTPResponse:
+    return request.redirect(request.visit.link("admin"), "")
 
 
-def _show_users(desk: Desk) -> bottle.HTTPResponse:
-    wanted, reason = desk.asked.get("q", ""), desk.asked.get("reason", "")
-    found = queries.find_users(wanted, reason if reason in REASONS else "", desk.asked.get("after", ""))
+def _show_users(request: AdminRequest) -> bottle.HTTPResponse:
+    wanted, reason = request.query.get("q", ""), request.query.get("reason", "")
+    found = queries.find_users(wanted, reason if reason in REASONS else "", request.query.get("after", ""))
     counts = queries.count_by_reason()
     kept = {name: value for name, value in (("q", wanted), ("reason", reason)) if value}
-    return desk.page(
+    return request.page(
         "users",
-        desk.words.gettext("Users"),
+        request.words.gettext("Users"),
         part="",
-        lines=[desk.describe.user(access, email) for access, email in found.users],
+        lines=[request.describe.user(access, email) for access, email in found.users],
         counts=counts,
         total=sum(counts.values()),
-        next_url=desk.visit.link("admin", **kept, after=found.after) if found.after else "",
-        first_url=desk.visit.link("admin", **kept) if "after" in desk.asked else "",
+        next_url=request.visit.link("admin", **kept, after=found.after) if found.after else "",
+        first_url=request.visit.link("admin", **kept) if "after" in request.query else "",
         unowned=_unowned(wanted),
     )
 
 
 def _unowned(wanted: str) -> str:
-    """Tell the customer that was looked for, when it belongs to nobody."""
+    """Return the id of the customer that was looked for, when it belongs to no user."""
     found = Customer.get_or_none(Customer.id == wanted, Customer.user.is_null())
     return found.id if found else ""
 
 
-def _show_user(desk: Desk) -> bottle.HTTPResponse:
-    from ..pages.state import state_of
+def _show_user(request: AdminRequest) -> bottle.HTTPResponse:
+    from ..pages.state import state_of  # loads Babel
 
-    user_id = desk.asked["user"]
-    access, user = desk.service.access(user_id), User.get_or_none(User.id == user_id)
+    user_id = request.query["user"]
+    access, user = request.service.access(user_id), User.get_or_none(User.id == user_id)
     held = queries.customers_of(user_id)
     ended = [row.ended_at for _, rows in held for row in rows if user and row.id == user.subscription_id]
-    tone, sentence = state_of(access, ended[0] if ended else None, desk.words)
-    return desk.page(
+    tone, sentence = state_of(access, ended[0] if ended else None, request.words)
+    return request.page(
         "user",
         user_id,
         200 if user else 404,
@@ -147,108 +147,108 @@ def _show_user(desk: Desk) -> bottle.HTTPResponse:
         is_known=user is not None,
         tone=tone,
         sentence=sentence,
-        meaning=desk.describe.meaning(access),
-        facts=desk.describe.facts(access, user),
-        customers=_customers(desk, held, user),
-        events=[desk.describe.event(row) for row in queries.events_of([each.id for each, _ in held], LIMIT)],
-        notices=[_notice_line(desk, row) for row in queries.notices_of(user_id, LIMIT)],
+        meaning=request.describe.meaning(access),
+        facts=request.describe.facts(access, user),
+        customers=_customers(request, held, user),
+        events=[request.describe.event(row) for row in queries.events_of([each.id for each, _ in held], LIMIT)],
+        notices=[_notice_line(request, row) for row in queries.notices_of(user_id, LIMIT)],
     )
 
 
-def _customers(desk: Desk, held: list[Any], user: Any) -> list[Any]:
-    """Describe customers, each with its subscriptions."""
+def _customers(request: AdminRequest, held: list[Any], user: Any) -> list[Any]:
+    """Return a line for each customer, with lines for its subscriptions."""
     prices = {price.id: price for price in Price.select()}
     return [
         (
-            desk.describe.customer(customer, user is not None and user.stripe_customer_id == customer.id),
-            [desk.describe.subscription(row, prices.get(row.stripe_price_id or "")) for row in rows],
+            request.describe.customer(customer, user is not None and user.stripe_customer_id == customer.id),
+            [request.describe.subscription(row, prices.get(row.stripe_price_id or "")) for row in rows],
         )
         for customer, rows in held
     ]
 
 
-def _notice_line(desk: Desk, row: Any) -> Any:
+def _notice_line(request: AdminRequest, row: Any) -> Any:
     delivery = getattr(row, "delivery", None)
-    return desk.describe.notice(row, delivery if delivery is not None and delivery.receiver else None)
+    return request.describe.notice(row, delivery if delivery is not None and delivery.receiver else None)
 
 
-def _show_events(desk: Desk) -> bottle.HTTPResponse:
-    more = desk.asked.get("state", "")
+def _show_events(request: AdminRequest) -> bottle.HTTPResponse:
+    more = request.query.get("state", "")
     states = ("failing", "pending", *([more] if more in STATES else []))
     events = [row for state in states if state in inbox.STATES for row in inbox.in_state(state, LIMIT)]
     notices = [row for state in states if state in outbox.STATES for row in outbox.in_state(state, LIMIT)]
     owners: dict[str | None, str | None] = {
         row.id: row.user_id for row in Customer.select().where(Customer.id.in_({e.customer_id for e in events}))
     }
-    return desk.page(
+    return request.page(
         "events",
-        desk.words.gettext("Events and notices"),
+        request.words.gettext("Events and notices"),
         part="events",
         limit=LIMIT,
-        events=[desk.describe.event(row, owners.get(row.customer_id)) for row in events],
-        notices=[desk.describe.notice(row.notice, row, row.notice.user_id) for row in notices],
+        events=[request.describe.event(row, owners.get(row.customer_id)) for row in events],
+        notices=[request.describe.notice(row.notice, row, row.notice.user_id) for row in notices],
     )
 
 
-def _show_health(desk: Desk) -> bottle.HTTPResponse:
-    return _health(desk, None)
+def _show_health(request: AdminRequest) -> bottle.HTTPResponse:
+    return _health(request, None)
 
 
-def _examine(desk: Desk, _form: dict[str, str]) -> bottle.HTTPResponse:
-    """Have the doctor look, who asks Stripe; what it finds is told in the words of the command."""
-    from ..health import doctor
+def _examine(request: AdminRequest, _form: dict[str, str]) -> bottle.HTTPResponse:
+    """Run the doctor, which calls Stripe. Its findings are in English, as `corkage doctor` prints them."""
+    from ..health import doctor  # loads Stripe's SDK
 
     try:
-        with desk.service.stripe_slot():
-            return _health(desk, doctor.examine(desk.service.worker, desk.now))
+        with request.service.stripe_slot():
+            return _health(request, doctor.examine(request.service.worker, request.now))
     except BillingError as error:
-        return _health(desk, [doctor.Finding(f"{error.code}: {error}", "corkage doctor")])
+        return _health(request, [doctor.Finding(f"{error.code}: {error}", "corkage doctor")])
 
 
-def _health(desk: Desk, findings: list[Any] | None) -> bottle.HTTPResponse:
-    facts = health_of(desk.service, desk.now)
-    return desk.page(
+def _health(request: AdminRequest, findings: list[Any] | None) -> bottle.HTTPResponse:
+    facts = health_of(request.service, request.now)
+    return request.page(
         "health",
-        desk.words.gettext("Health"),
+        request.words.gettext("Health"),
         part="health",
         is_well=facts["status"] == "ok" and not facts["failing"] and not facts["notices"]["failing"],
         problems=facts["problems"],
-        facts=desk.describe.health(facts),
+        facts=request.describe.health(facts),
         findings=findings,
     )
 
 
-def _ask(desk: Desk) -> bottle.HTTPResponse:
-    """Ask before something is done; first for what it is to be done to, where that was not said."""
-    from .rows import ACTS, FIELDS
-
-    what = desk.asked["do"]
-    if what not in REPAIRS:
-        raise NotFound(f"the operator's page does no {what!r}")
-    act, _ = ACTS[what], desk.words.gettext
-    customer = Customer.get_or_none(Customer.id == desk.asked.get("customer", ""))
-    return desk.page(
+def _ask(request: AdminRequest) -> bottle.HTTPResponse:
+    """Ask before an action, and first for its target where the query lacks it."""
+    name, _ = request.query["do"], request.words.gettext
+    if name not in ACTIONS:
+        raise NotFound(f"the operator's page has no action {name!r}")
+    action = ACTIONS[name]
+    customer = Customer.get_or_none(Customer.id == request.query.get("customer", ""))
+    return request.page(
         "ask",
-        _(act.title),
-        what=what,
-        meaning=_(act.meaning),
-        button=_(act.button),
-        fields=[(name, _(FIELDS[name]), desk.asked.get(name, "")) for name in act.fields],
-        is_whole=all(desk.asked.get(name) for name in act.fields),
+        _(action.title),
+        what=name,
+        meaning=_(action.meaning),
+        button=_(action.button),
+        fields=[(field, _(FIELDS[field]), request.query.get(field, "")) for field in action.fields],
+        is_whole=all(request.query.get(field) for field in action.fields),
         owner=customer.user_id or "" if customer else "",
     )
 
 
-def _act(desk: Desk, form: dict[str, str]) -> bottle.HTTPResponse:
-    from .rows import ACTS
+def _act(request: AdminRequest, form: dict[str, str]) -> bottle.HTTPResponse:
+    name = form.get("do", "")
+    if name not in ACTIONS or not all(form.get(field) for field in ACTIONS[name].fields):
+        raise NotFound(f"the operator's page has no action {name!r} with this target")
+    target = {field: form[field] for field in ACTIONS[name].fields}
+    outcome = perform(request.service, name, target, request.words.gettext)
+    title = request.words.gettext("Done") if outcome.is_done else request.words.gettext("That did not work")
+    return request.page("done", title, outcome=outcome, user=form.get("user", ""))
 
-    what = form.get("do", "")
-    if what not in REPAIRS or not all(form.get(name) for name in ACTS[what].fields):
-        raise NotFound(f"the operator's page does no {what!r} to nothing")
-    outcome = repair(desk.service, what, {name: form[name] for name in ACTS[what].fields}, desk.words)
-    title = desk.words.gettext("Done") if outcome.is_done else desk.words.gettext("That did not work")
-    return desk.page("done", title, outcome=outcome, user=form.get("user", ""))
 
-
-SHOWN: dict[str, Callable[[Desk], bottle.HTTPResponse]] = {"events": _show_events, "health": _show_health}
-POSTED: dict[str, Callable[[Desk, dict[str, str]], bottle.HTTPResponse]] = {"sign_out": _sign_out, "examine": _examine}
+SHOWN: dict[str, Callable[[AdminRequest], bottle.HTTPResponse]] = {"events": _show_events, "health": _show_health}
+POSTED: dict[str, Callable[[AdminRequest, dict[str, str]], bottle.HTTPResponse]] = {
+    "sign_out": _sign_out,
+    "examine": _examine,
+}

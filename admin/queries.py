@@ -1,4 +1,4 @@
-"""What the operator looks up: users by state or by words, and one user's customers, events and notices."""
+"""What the operator looks up: users by reason or by text, and one user's customers, events and notices."""
 
 from collections.abc import Collection
 from typing import Any, NamedTuple
@@ -10,9 +10,9 @@ from ..access import Access, read_access
 from ..models import Customer, NoticeDelivery, NoticeRow, StripeEvent, Subscription, User
 
 PAGE = 50
-MOST_SCANNED = 100_000  # rows that one page looks through, a tenth of a second; the next goes on from there
+MOST_SCANNED = 100_000  # rows that one page looks through in a tenth of a second; the next page goes on from there
 
-# A user's own words have no index, which every sign-up would pay for: so the rows are looked through in their order.
+# E-mails and names have no index, which would slow every sign-up down: the rows are scanned in their order.
 _FIND = """
 SELECT u.id, u.email
 FROM (SELECT id, email, name FROM corkage_user WHERE id > :after ORDER BY id LIMIT :scanned) AS u
@@ -25,15 +25,15 @@ LIMIT :limit
 _LAST_SCANNED = "SELECT id FROM corkage_user WHERE id > ? ORDER BY id LIMIT 1 OFFSET ?"
 
 
-class Roll(NamedTuple):
-    """One page of users, with the e-mail of each; `after` is where the next begins, None when there is none."""
+class UserPage(NamedTuple):
+    """A page of users with their e-mails; `after`: where the next page begins, or None."""
 
     users: list[tuple[Access, str | None]]
     after: str | None
 
 
 def count_by_reason() -> dict[str, int]:
-    """Count the users by what their access rests on, the most frequent first.
+    """Return the number of users by reason, the most frequent first.
 
     Errors  DatabaseUnavailable
     """
@@ -42,16 +42,16 @@ def count_by_reason() -> dict[str, int]:
         return dict(storage.connection().execute(query).fetchall())
 
 
-def find_users(wanted: str, reason: str = "", after: str = "") -> Roll:
-    """List users: the one that has just this id, or whose customer or subscription has; else those who have it in their
-    id, e-mail or name.
+def find_users(wanted: str, reason: str = "", after: str = "") -> UserPage:
+    """Return the user with exactly this id, or with a customer or subscription of this id; else all that contain the
+    text in their id, e-mail or name.
 
-    Shape   after: the user id that the page before ended with; reason: one of access.REASONS, or none
+    Shape   after: the last user id of the page before; reason: one of access.REASONS, or empty
     Errors  DatabaseUnavailable
     """
-    named = [] if reason or after else _named(wanted)
+    named = [] if reason or after else _with_id(wanted)
     if named:
-        return Roll([(read_access(user.id), user.email) for user in named], None)
+        return UserPage([(read_access(user.id), user.email) for user in named], None)
     words = "".join(f"!{letter}" if letter in "!%_" else letter for letter in wanted)
     values = {
         "after": after,
@@ -63,11 +63,11 @@ def find_users(wanted: str, reason: str = "", after: str = "") -> Roll:
     with storage.reading():
         rows = storage.connection().execute(_FIND, values).fetchall()
     users = [(read_access(user_id), email) for user_id, email in rows[:PAGE]]
-    return Roll(users, rows[PAGE - 1][0] if len(rows) > PAGE else _last_scanned(after))
+    return UserPage(users, rows[PAGE - 1][0] if len(rows) > PAGE else _last_scanned(after))
 
 
-def _named(wanted: str) -> list[User]:
-    """Find whom an id names, by the indexes."""
+def _with_id(wanted: str) -> list[User]:
+    """Return the users with exactly this id of a user, customer or subscription."""
     if not wanted:
         return []
     customer = Customer.select(Customer.user).where(Customer.id == wanted)
@@ -82,7 +82,7 @@ def _last_scanned(after: str) -> str | None:
 
 
 def customers_of(user_id: str) -> list[tuple[Customer, list[Subscription]]]:
-    """Read the user's customers, each with every subscription it has or had, the newest first."""
+    """Return the user's customers, each with all its subscriptions, the newest first."""
     newest = Subscription.select().order_by(Subscription.created.desc())
     return [
         (customer, list(newest.where(Subscription.customer == customer.id)))
@@ -91,13 +91,13 @@ def customers_of(user_id: str) -> list[tuple[Customer, list[Subscription]]]:
 
 
 def events_of(customer_ids: Collection[str], limit: int) -> list[StripeEvent]:
-    """Read the latest events of these customers. The inbox has no index for it, which each webhook would pay for."""
+    """Return the latest events of these customers. There is no index for it, which would slow every webhook down."""
     query = StripeEvent.select().where(StripeEvent.customer_id.in_(customer_ids))
     return list(query.order_by(StripeEvent.received_at.desc(), StripeEvent.created.desc()).limit(limit))
 
 
 def notices_of(user_id: str, limit: int) -> list[Any]:
-    """Read the latest notices about the user, once for each receiver; of none, where there was nobody to be told."""
+    """Return the latest notices about the user, once for each receiver; a notice without receivers comes once."""
     query = (
         NoticeRow.select(NoticeRow, NoticeDelivery)
         .join(NoticeDelivery, JOIN.LEFT_OUTER, on=(NoticeDelivery.notice == NoticeRow.id), attr="delivery")

@@ -1,4 +1,4 @@
-"""The operator: signed in with BILLING_ADMIN_TOKEN, known by a cookie that is derived from it, and slow to guess."""
+"""The operator's session: a sign-in with BILLING_ADMIN_TOKEN, and a cookie that is signed with it."""
 
 import hmac
 import re
@@ -16,54 +16,55 @@ SESSION = re.compile(r"([0-9]{1,12})\.[0-9a-f]{32}\.[0-9a-f]{64}")  # what new_s
 
 
 def is_token(config: Config, shown: str) -> bool:
-    """Compare what was shown with the token, in a time that tells nothing of either."""
-    return _are_same(shown, config.admin_token)
+    """Return whether this is the operator's token. The comparison takes constant time."""
+    return _is_same(shown, config.admin_token)
 
 
 def new_session(config: Config, now: float) -> str:
-    """Make a session: when it ends, a number of its own, and the proof that we made it."""
-    begun = f"{int(now) + LASTS_SECONDS}.{secrets.token_hex(16)}"
-    return f"{begun}.{_proof(config, 'session', begun)}"
+    """Return a new session: its end, a random number, and a signature."""
+    unsigned = f"{int(now) + LASTS_SECONDS}.{secrets.token_hex(16)}"
+    return f"{unsigned}.{_signature(config, 'session', unsigned)}"
 
 
 def session_of(config: Config, environ: dict[str, Any], now: float) -> str | None:
-    """Return the request's session; None when it is over, or when we did not make it.
+    """Return the request's session; None when it has ended or its signature is wrong.
 
-    Of several cookies of this name any may be the session: a planted one has no proof, and shuts nobody out.
+    Of several cookies of this name any may be the session: one planted by another site must not lock the operator out.
     """
     shown = values_of(_cookie_name(config, environ), environ)
     return next((each for each in shown if _is_session(config, each, now)), None)
 
 
 def shows_session(config: Config, environ: dict[str, Any]) -> bool:
-    """Return whether the request shows a session, be it over or forged."""
+    """Return whether the request has a session's cookie, even one that has ended or is forged."""
     return bool(values_of(_cookie_name(config, environ), environ))
 
 
 def _is_session(config: Config, shown: str, now: float) -> bool:
-    begun, _, proof = shown.rpartition(".")
-    is_ours = (found := SESSION.fullmatch(shown)) and _are_same(proof, _proof(config, "session", begun))
-    return bool(found and is_ours and now < int(found[1]) <= now + LASTS_SECONDS)  # longer: of a clock that ran ahead
+    unsigned, _, signature = shown.rpartition(".")
+    is_ours = (found := SESSION.fullmatch(shown)) and _is_same(signature, _signature(config, "session", unsigned))
+    # one that lasts longer was made while the clock ran ahead
+    return bool(found and is_ours and now < int(found[1]) <= now + LASTS_SECONDS)
 
 
 def form_token(config: Config, session: str) -> str:
-    """Tell what a form of this session holds, and no other page knows."""
-    return _proof(config, "form", session)
+    """Return the secret field of this session's forms, which protects them from CSRF."""
+    return _signature(config, "form", session)
 
 
 def check_form(config: Config, session: str, token: str) -> None:
-    """Refuse a form that is not of a page which this session was shown.
+    """Raise for a form without this session's token.
 
     Errors  CrossSite
     """
-    if not _are_same(token, form_token(config, session)):
+    if not _is_same(token, form_token(config, session)):
         raise CrossSite("the form's token is not of this session")
 
 
 def cookie_header(config: Config, environ: dict[str, Any], session: str) -> str:
-    """Write the header that has the browser keep the session, or forget it when it is empty.
+    """Return the Set-Cookie header that stores the session or, when it is empty, deletes it.
 
-    Without a path the cookie is of the folder that the page is in, wherever that is mounted; the name on https wants /.
+    Without a path the cookie belongs to the folder of the page, wherever that is mounted; a __Host- cookie needs "/".
     """
     name = _cookie_name(config, environ)
     lasts = LASTS_SECONDS if session else 0
@@ -72,15 +73,15 @@ def cookie_header(config: Config, environ: dict[str, Any], session: str) -> str:
 
 
 def _cookie_name(config: Config, environ: dict[str, Any]) -> str:
-    """Behind a proxy that ends TLS all requests look plain: what is said to be on https counts as that."""
-    is_said_plain = (config.billing_url or config.frontend_url).lower().startswith("http://")
-    is_plain = environ.get("wsgi.url_scheme") == "http" and is_said_plain
+    """Behind a proxy that ends TLS all requests look plain, so the configured address decides as well."""
+    is_configured_plain = (config.billing_url or config.frontend_url).lower().startswith("http://")
+    is_plain = environ.get("wsgi.url_scheme") == "http" and is_configured_plain
     return COOKIE_ON_PLAIN_HTTP if is_plain else COOKIE
 
 
-def _are_same(shown: str, wanted: str) -> bool:
+def _is_same(shown: str, wanted: str) -> bool:
     return hmac.compare_digest(shown.encode("utf-8", "replace"), wanted.encode())
 
 
-def _proof(config: Config, purpose: str, text: str) -> str:
+def _signature(config: Config, purpose: str, text: str) -> str:
     return hmac.new(config.admin_token.encode(), f"corkage {purpose} {text}".encode(), "sha256").hexdigest()

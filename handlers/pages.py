@@ -71,7 +71,7 @@ def _show(service: Service, view: str, **more: object) -> bottle.HTTPResponse:
 
 
 def _pricing(service: Service, visit: "Visit", environ: dict[str, Any]) -> dict[str, Any]:
-    from ..pages.offers import PriceList, visitor_of  # loads Babel
+    from ..pages.pricing import PriceList, visitor_of  # loads Babel
 
     service.learn_prices()
     identity = service.visitor(environ)

@@ -1,18 +1,17 @@
-"""What the account page shows a user: the plan, how it stands, and what can be done about it."""
+"""The account page: the user's plan, its state, the actions on offer, and the latest invoices."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ..access import Access
 from ..models import Price, Subscription, User
 from ..plans import Plan
+from ..sync.states import InvoiceState
+from . import N_
 from .money import money, period
-from .offers import features_in_words, points_of
+from .pricing import feature_labels, points_of
 from .state import state_of
-from .words import N_, Words
-
-if TYPE_CHECKING:
-    from ..sync.states import InvoiceState
+from .words import Words
 
 CARD = "payment_method_update"
 CHANGE = "subscription_update"
@@ -57,7 +56,7 @@ STATUSES = {
 
 
 class Action(NamedTuple):
-    """A button: a link to `plans`, or a form to `checkout` or `portal` with one field."""
+    """A button: a link to `pricing`, or a form that posts one field to `checkout` or `portal`."""
 
     label: str
     route: str
@@ -77,13 +76,13 @@ class Account(NamedTuple):
 
 
 def describe_account(access: Access, plans: tuple[Plan, ...], words: Words) -> Account:
-    """Put a user's standing in words; asks nobody."""
+    """Return what the page shows of a user's access. Reads the database only."""
     user = User.get_or_none(User.id == access.user_id)
     held = Subscription.get_or_none(Subscription.id == user.subscription_id) if user else None
     plan = next((each for each in plans if each.key == access.plan), None)
     tone, sentence = state_of(access, held.ended_at if held else None, words)
     has_customer = user is not None and (user.stripe_customer_id is not None or held is not None)
-    points = points_of(plan) if plan and access.allowed else features_in_words(access.features)
+    points = points_of(plan) if plan and access.allowed else feature_labels(access.features)
     return Account(
         plan=_name(access, plan, words),
         tone=tone,
@@ -102,7 +101,7 @@ def _name(access: Access, plan: Plan | None, words: Words) -> str:
 
 
 def _facts(access: Access, user: User | None, words: Words) -> tuple[tuple[str, str], ...]:
-    """What there is to know in figures, while the subscription goes on."""
+    """Return labels and figures, while the subscription goes on."""
     facts = []
     price = Price.get_or_none(Price.id == access.price_id)
     if user is None or price is None or access.reason in ("ended", "no_subscription"):
@@ -124,19 +123,19 @@ def _facts(access: Access, user: User | None, words: Words) -> tuple[tuple[str, 
 
 
 def _actions(access: Access, plan: Plan | None, has_customer: bool, words: Words) -> tuple[Action, ...]:
-    found: list[Action] = []
+    actions: list[Action] = []
     for name in ACTIONS.get(access.reason, (WITHOUT_FLOW,)):
         if name == FINISH and plan is None:
             continue
         if name in (PLANS, FINISH) or has_customer:
-            is_main = not found and access.reason in URGENT
-            found.append(_action(name, access, words, is_main=is_main))
-    return tuple(found)
+            is_main = not actions and access.reason in URGENT
+            actions.append(_action(name, access, words, is_main=is_main))
+    return tuple(actions)
 
 
 def _action(name: str, access: Access, words: Words, *, is_main: bool) -> Action:
-    is_undoing = name == WITHOUT_FLOW and access.reason == "canceling"
-    label = words.gettext(KEEP if is_undoing else LABELS[name])
+    can_keep = name == WITHOUT_FLOW and access.reason == "canceling"  # the portal's home offers that
+    label = words.gettext(KEEP if can_keep else LABELS[name])
     if name == PLANS:
         return Action(label, "pricing", "", "", is_main)
     if name == FINISH:
@@ -153,8 +152,8 @@ class Invoice(NamedTuple):
     is_open: bool
 
 
-def describe_invoices(invoices: Iterable["InvoiceState"], words: Words) -> tuple[Invoice, ...]:
-    """Put invoices in words; only addresses of the web become links."""
+def describe_invoices(invoices: Iterable[InvoiceState], words: Words) -> tuple[Invoice, ...]:
+    """Return invoices in the visitor's language. The links are those that Stripe's API returned."""
     return tuple(
         Invoice(
             date=words.date(each.created, "medium"),

@@ -1,36 +1,36 @@
-"""The product's one colour, made readable: on light and on dark, as a ground for text and as text."""
+"""The product's colour, adjusted for contrast: as text and as a background, on light and on dark pages."""
 
-LIGHT, DARK = "#ffffff", "#1b1d1b"  # what the views' own colours stand on; held to style.css by a test
-TEXT_CONTRAST = 4.6  # WCAG asks 4.5; the rest is for rounding, and the slightly darker ground around the cards
+LIGHT, DARK = "#ffffff", "#1b1d1b"  # the pages' backgrounds; a test compares them with style.css
+TEXT_CONTRAST = 4.6  # WCAG asks for 4.5; the rest is for rounding, and for the slightly darker background around cards
 SHAPE_CONTRAST = 2.0
 STEPS = 50
 
 
 def color_rules(color: str) -> str:
-    """Write the CSS that sets a brand's colour, "#rrggbb". Of no weight, so that any rule of a host's wins."""
-    light, dark = (f":where(.corkage){{{_tokens(color, ground)}}}" for ground in (LIGHT, DARK))
+    """Return the CSS that sets a colour, "#rrggbb". It has no specificity, so that any rule of a host's wins."""
+    light, dark = (f":where(.corkage){{{_variables(color, background)}}}" for background in (LIGHT, DARK))
     return f"{light}\n@media(prefers-color-scheme:dark){{{dark}}}\n"
 
 
-def _tokens(color: str, ground: str) -> str:
-    shape = _until(color, ground, SHAPE_CONTRAST)
+def _variables(color: str, background: str) -> str:
+    shape = _with_contrast(color, background, SHAPE_CONTRAST)
     on_shape = max("#ffffff", "#000000", key=lambda text: contrast(text, shape))
-    text = _until(color, ground, TEXT_CONTRAST)
+    text = _with_contrast(color, background, TEXT_CONTRAST)
     return f"--accent:{shape};--on-accent:{on_shape};--accent-ink:{text}"
 
 
-def _until(color: str, ground: str, wanted: float) -> str:
-    """Move a colour away from the ground, towards black or white, no further than the contrast wants."""
-    end = max("#ffffff", "#000000", key=lambda each: contrast(each, ground))
+def _with_contrast(color: str, background: str, wanted: float) -> str:
+    """Return the colour, mixed with as little black or white as gives it this contrast with the background."""
+    end = max("#ffffff", "#000000", key=lambda each: contrast(each, background))
     for step in range(STEPS + 1):
         mixed = _mix(color, end, step / STEPS)
-        if contrast(mixed, ground) >= wanted:
+        if contrast(mixed, background) >= wanted:
             return mixed
     return end
 
 
 def contrast(one: str, other: str) -> float:
-    """Tell the contrast ratio of two colours, 1 to 21.
+    """Return the contrast ratio of two colours, 1 to 21.
 
     Source  w3.org/TR/WCAG22/#dfn-contrast-ratio
     """

@@ -1,9 +1,10 @@
-"""Amounts as people read them, of the minor units that Stripe counts in."""
+"""Amounts and intervals, in the visitor's language."""
 
 import copy
 from decimal import Decimal
 
-from .words import N_, Words
+from . import N_
+from .words import Words
 
 ZERO_DECIMAL = frozenset("BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF VND VUV XAF XOF XPF".split())
 THREE_DECIMAL = frozenset("BHD JOD KWD OMR TND".split())
@@ -19,7 +20,7 @@ EVERY = {
 
 
 def money(words: Words, amount: int, currency: str, *, is_short: bool = False) -> str:
-    """Write an amount in the visitor's language; short leaves out decimals that are all zero.
+    """Return an amount in the visitor's language; short leaves out decimals that are all zero.
 
     Units   amount in Stripe's minor units of the currency, any case
     Source  docs.stripe.com/currencies: Stripe's decimals are not always those of ISO 4217 or CLDR
@@ -36,7 +37,7 @@ def money(words: Words, amount: int, currency: str, *, is_short: bool = False) -
 
 
 def period(words: Words, interval: str, count: int) -> str:
-    """Say how often a price is paid: "per month", "every 3 months"."""
+    """Return how often a price is paid: "per month", "every 3 months". Empty for an unknown interval."""
     if interval not in PER:
         return ""
     return words.gettext(PER[interval]) if count == 1 else EVERY[interval](words, count)

@@ -1,6 +1,8 @@
-"""A page: a view in the layout, in the visitor's language, with the headers that keep it safe."""
+"""A page: a template in the layout, in the visitor's language, with the headers that keep it safe."""
 
+import hashlib
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,15 @@ import bottle
 
 from ..config import Config, origin_of
 from ..errors import BillingError
-from .rendering import Templates
-from .words import N_, Words, choose
+from . import N_
+from .colors import color_rules
+from .words import Words, choose, read_translations
 
 STRIPE_PAGES = ("https://checkout.stripe.com", "https://billing.stripe.com", "https://invoice.stripe.com")
 VARY = "Accept-Language, Cookie, Authorization"
 LONGEST_QUERY = 1000
+TEMPLATES = Path(__file__).parent / "templates"
+STYLE = "style.css"
 
 TITLES = {
     "pricing": N_("Plans"),
@@ -35,10 +40,10 @@ log = logging.getLogger("corkage.pages")
 
 @dataclass(frozen=True)
 class Visit:
-    """Who looks, in which language, and from where our other routes are reached.
+    """A request for a page: its language, its query, and how to link from it to our routes.
 
-    Shape   base: what goes before a route's name in a link; wanted: the query, each name's first value;
-            is_whole: a page of ours, and not a fragment in one of the host's
+    Shape   base: precedes a route's name in a link; wanted: the query, each name's first value;
+            is_whole: whether it is a page of ours, or a fragment of a host's page
     """
 
     words: Words
@@ -47,17 +52,38 @@ class Visit:
     is_whole: bool = True
 
     def link(self, route: str, **query: str) -> str:
-        """Write the address of a route, in the language that the visitor chose."""
+        """Return the address of a route, with the language that the visitor chose."""
         return self.base + route + self.here(**query)
 
     def here(self, **query: str) -> str:
-        """Write the address of the page at hand with another query, whosever page it is."""
+        """Return the address of the present page, ours or the host's, with another query."""
         chosen = {"lang": self.wanted["lang"]} if "lang" in self.wanted else {}
         return f"?{urlencode(query | chosen)}" if query or chosen else ""
 
 
+class Templates:
+    """Renders the host's templates or, where it has none of that name, ours.
+
+    Shape   folder: the host's own; its style.css is added to ours, so that it may hold just a rule or two
+    """
+
+    def __init__(self, folder: Path | None, color: str) -> None:
+        self._lookup = [str(path) for path in (folder, TEMPLATES) if path]
+        self._loaded: dict[str, bottle.SimpleTemplate] = {}
+        own = folder / STYLE if folder else None
+        styles = [color_rules(color), (TEMPLATES / STYLE).read_text("utf-8")]
+        self.style = "\n".join([*styles, own.read_text("utf-8")] if own and own.is_file() else styles)
+        self.style_version = hashlib.sha256(self.style.encode()).hexdigest()[:12]
+
+    def render(self, name: str, values: dict[str, Any]) -> str:
+        """Return a template, filled in. What stands in {{ }} is escaped."""
+        if name not in self._loaded:
+            self._loaded[name] = bottle.SimpleTemplate(name=f"{name}.html", lookup=self._lookup)
+        return str(self._loaded[name].render(values))
+
+
 class Pages:
-    """Makes every page and every fragment of one product."""
+    """Renders every page and every fragment."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -75,7 +101,7 @@ class Pages:
         }
 
     def visit(self, environ: dict[str, Any], base: str | None = None, *, is_whole: bool = True) -> Visit:
-        """Read from a request what a page needs to know.
+        """Return what a page needs of a request.
 
         Shape   base: where our routes are, for a request to one of the host's own
         """
@@ -86,35 +112,37 @@ class Pages:
         return Visit(words, lead, wanted, is_whole)
 
     def page(
-        self, view: str, visit: Visit, values: dict[str, Any], status: int = 200, title: str | None = None
+        self, template: str, visit: Visit, values: dict[str, Any], status: int = 200, title: str | None = None
     ) -> bottle.HTTPResponse:
-        """Answer with a view in the layout; kept by nobody."""
-        title = title or visit.words.gettext(TITLES[view])
-        content = self.content(view, visit, {"title": title, **values})
-        body = self.templates.render("layout", self._values(visit) | {"title": title, "view": view, "content": content})
+        """Return the response with a template in the layout, which no cache stores."""
+        title = title or visit.words.gettext(TITLES[template])
+        content = self.content(template, visit, {"title": title, **values})
+        body = self.templates.render(
+            "layout", self._values(visit) | {"title": title, "view": template, "content": content}
+        )
         return bottle.HTTPResponse(body, status, self.headers | {"Cache-Control": "no-store"})
 
     def private_page(
-        self, view: str, visit: Visit, values: dict[str, Any], title: str, status: int = 200
+        self, template: str, visit: Visit, values: dict[str, Any], title: str, status: int = 200
     ) -> bottle.HTTPResponse:
-        """Answer with a page for the operator alone: its forms lead nowhere but here, and no search engine lists it."""
-        page = self.page(view, visit, values, status, title)
+        """Return a page for the operator: its forms post to this server only, and no search engine lists it."""
+        page = self.page(template, visit, values, status, title)
         page.set_header("Content-Security-Policy", self.private_policy)
         page.set_header("X-Robots-Tag", "noindex, nofollow")
         return page
 
-    def fragment(self, view: str, visit: Visit, values: dict[str, Any]) -> str:
-        """Make a view without the layout, for a page of the host's that links style.css."""
-        content = self.content(view, visit, {"title": visit.words.gettext(TITLES[view]), **values})
-        return self.templates.render("fragment", self._values(visit) | {"view": view, "content": content})
+    def fragment(self, template: str, visit: Visit, values: dict[str, Any]) -> str:
+        """Return a template without the layout, for a page of the host's that links style.css."""
+        content = self.content(template, visit, {"title": visit.words.gettext(TITLES[template]), **values})
+        return self.templates.render("fragment", self._values(visit) | {"view": template, "content": content})
 
-    def content(self, view: str, visit: Visit, values: dict[str, Any]) -> str:
-        return self.templates.render(view, self._values(visit) | values)
+    def content(self, template: str, visit: Visit, values: dict[str, Any]) -> str:
+        return self.templates.render(template, self._values(visit) | values)
 
     def error(
         self, error: BillingError, environ: dict[str, Any], sign_in_url: str, base: str | None = None
     ) -> bottle.HTTPResponse:
-        """Answer with the page of an error; a host's own view that fails itself must not hide the error.
+        """Return the page of an error, as plain text where the host's own template fails.
 
         Shape   base: where our routes are, for a request to one of the host's own
         """
@@ -123,13 +151,13 @@ class Pages:
         values = {"error": error, "sentence": visit.words.gettext(error.sentence), "sign_in_url": sign_in_url}
         try:
             return self.page("error", visit, values, error.http_status, title)
-        except Exception:  # a host's view may raise anything
-            log.exception("the view of errors failed")
+        except Exception:  # a host's template may raise anything
+            log.exception("the template of the error page failed")
             headers = self.headers | {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
             return bottle.HTTPResponse(values["sentence"], error.http_status, headers)
 
     def style(self, version: str) -> bottle.HTTPResponse:
-        """Answer with the stylesheet; for ever, when it is asked for by its version."""
+        """Return the stylesheet. It may be cached for ever when the request names its version."""
         is_pinned = version == self.templates.style_version
         headers = {
             "Content-Type": "text/css; charset=utf-8",
@@ -139,7 +167,7 @@ class Pages:
         return bottle.HTTPResponse(self.templates.style, 200, headers)
 
     def _values(self, visit: Visit) -> dict[str, Any]:
-        """What every view may use."""
+        """Return what every template may use."""
         level = 1 if visit.is_whole else 2
         return {
             "_": visit.words.gettext,
@@ -156,9 +184,9 @@ class Pages:
 
 
 def _relative_base(environ: dict[str, Any]) -> str:
-    """Lead from the request's path to the mount point, whatever a proxy has put before it.
+    """Return the relative address of the mount point, which holds behind a proxy that adds to the path, too.
 
-    Bottle merges a Bottle app that it mounts into the host's: then only the route tells what of the path is before us.
+    Bottle merges the routes of a mounted Bottle app into the host's, so the mount point is known from the route only.
     """
     path = str(environ.get("PATH_INFO", ""))
     if not path:
@@ -169,7 +197,7 @@ def _relative_base(environ: dict[str, Any]) -> str:
 
 
 def _security_policy(config: Config, at_stripe: list[str]) -> str:
-    """Write what a page may load and where its forms may lead. Browsers hold a form's redirects to it as well."""
+    """Return the Content-Security-Policy. Browsers apply form-action to a form's redirects, too."""
     forms = " ".join(["'self'", *at_stripe])
     image = f"; img-src {_image_source(config.logo_url)}" if config.logo_url else ""
     return f"default-src 'none'; style-src 'self'{image}; form-action {forms}; base-uri 'none'; frame-ancestors 'none'"
@@ -177,3 +205,23 @@ def _security_policy(config: Config, at_stripe: list[str]) -> str:
 
 def _image_source(url: str) -> str:
     return "'self'" if url.startswith("/") else origin_of(url)
+
+
+def problems_of(folder: Path) -> Iterator[str]:
+    """Yield the faults of a host's own templates and translations."""
+    for path in sorted(folder.glob("*.html")):
+        try:
+            compile(bottle.SimpleTemplate(path.read_text("utf-8") or " ").code, path.name, "exec")
+        except (SyntaxError, UnicodeError, bottle.TemplateError) as error:
+            yield f"BILLING_VIEWS: {path} is no SimpleTemplate in UTF-8: {error}"
+    with_style = [folder / STYLE] if (folder / STYLE).exists() else []
+    for path in with_style:
+        try:
+            path.read_text("utf-8")
+        except (UnicodeError, OSError) as error:
+            yield f"BILLING_VIEWS: {path} cannot be read as UTF-8: {error}"
+    for path in sorted(folder.glob("*.po")):
+        try:
+            read_translations(path)
+        except (ValueError, OSError) as error:
+            yield f"BILLING_VIEWS: {path} is no gettext catalogue: {error}"

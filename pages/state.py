@@ -1,15 +1,16 @@
-"""What an answer about access means to the user whom it is about, in a sentence for each reason."""
+"""What each reason of an access answer means to the user, in a sentence."""
 
 from typing import NamedTuple
 
 from ..access import Access
-from .words import N_, Words
+from . import N_
+from .words import Words
 
 
 class State(NamedTuple):
-    """How a reason is put.
+    """The sentence for a reason.
 
-    Shape   tone: "good", "note" or "bad"; dated: the sentence where the date is known; plain: the one without
+    Shape   tone: "good", "note" or "bad"; dated: the sentence when a date is known; plain: the one without
     """
 
     tone: str
@@ -53,7 +54,7 @@ STATES = {
     "unknown_status": State("note", "", N_("We cannot tell the state of your plan at the moment.")),
 }
 NEVER_BEGAN = State("note", "", N_("Your first payment did not go through in time, so your plan never began."))
-UNHEARD = State(
+STALE = State(
     "note",
     N_(
         "Your plan was due to change on %(date)s. We are waiting for word from our payment provider; "
@@ -64,7 +65,7 @@ UNHEARD = State(
 
 
 def state_of(access: Access, ended_at: int | None, words: Words) -> tuple[str, str]:
-    """Say how things stand: the tone, and the sentence.
+    """Return the tone and the sentence for an answer.
 
     Units   ended_at in Unix seconds: when the subscription ended, if it did
     """
@@ -80,5 +81,5 @@ def _state(access: Access) -> State:
     if access.status == "incomplete_expired":
         return NEVER_BEGAN
     if access.allowed and access.stale and access.reason in ("active", "trialing", "canceling"):
-        return UNHEARD
+        return STALE
     return STATES.get(access.reason, STATES["unknown_status"])

@@ -1,4 +1,4 @@
-"""The words of the pages in the visitor's language, and dates and numbers as they are written there."""
+"""The visitor's language: translations, dates and numbers."""
 
 import functools
 import gettext
@@ -23,14 +23,11 @@ SOURCE = "en"  # the language that the messages themselves are in
 MOST_TAGS = 20
 QUALITY = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")  # as RFC 9110 has it: no "nan", no "1e9"
 
-N_ = str
-"""Marks a message that is translated elsewhere, so that it is found for the catalogue."""
-
 log = logging.getLogger("corkage.pages")
 
 
 class Words:
-    """One language, with the region's way to write dates and numbers."""
+    """A language, with a region's formats of dates and numbers."""
 
     def __init__(self, locale: Locale, translations: gettext.NullTranslations) -> None:
         self.locale = locale
@@ -42,24 +39,24 @@ class Words:
         return "-".join(filter(None, (self.locale.language, self.locale.script, self.locale.territory)))
 
     def gettext(self, message: str, **values: object) -> str:
-        """Say it in this language, with the values filled in; what the catalogue lacks, as it stands."""
+        """Return the translation, with the values filled in; the message itself where there is none."""
         return _filled(self._translations.gettext(message), message, values) if message else ""
 
     def ngettext(self, one: str, many: str, count: int, **values: object) -> str:
-        """Say it as this language counts; `count` is among the values."""
+        """Return the translation for a number; `count` is among the values."""
         original = one if count == 1 else many
         return _filled(self._translations.ngettext(one, many, count), original, {"count": count, **values})
 
     def date(self, moment: int, length: Literal["medium", "long"] = "long") -> str:
-        """Write the day, in UTC, of a moment in Unix seconds."""
+        """Return the day, in UTC, of a moment in Unix seconds."""
         return format_date(datetime.fromtimestamp(moment, UTC), length, locale=self.locale)
 
     def moment(self, moment: float) -> str:
-        """Write a day and a time, in UTC."""
+        """Return the day and the time, in UTC, of a moment in Unix seconds."""
         return f"{format_datetime(datetime.fromtimestamp(moment, UTC), 'medium', locale=self.locale)} UTC"
 
     def ago(self, seconds: float) -> str:
-        """Write how long ago something was or, below zero, how long it is until then."""
+        """Return how long ago something was or, below zero, how long it is until then."""
         return format_timedelta(-timedelta(seconds=seconds), add_direction=True, locale=self.locale)
 
     def percent(self, share: float) -> str:
@@ -69,25 +66,25 @@ class Words:
 def _filled(translated: str, original: str, values: dict[str, Any]) -> str:
     try:
         return translated % values if values else translated
-    except (KeyError, TypeError, ValueError):  # a host's own translation, with a slip in it
+    except (KeyError, TypeError, ValueError):  # a fault in a host's own translation
         log.warning("a translation of %r cannot be filled in: %r", original, translated)
         return original % values
 
 
 def choose(wanted: str | None, accepted: str, folder: Path | None = None) -> Words:
-    """Choose the words for a visitor: the wanted language, else the first accepted one that there is, else English.
+    """Return the language for a visitor: the wanted one, else the first accepted one that exists, else English.
 
-    Shape   wanted: a language tag; accepted: an Accept-Language header; folder: where a host's own catalogues are
+    Shape   wanted: a language tag; accepted: an Accept-Language header; folder: a host's own translations
     """
     for tag in filter(None, [wanted, *_accepted(accepted)]):
         locale = _locale(tag)
-        if locale and (locale.language == SOURCE or _catalogues(locale.language, folder)):
+        if locale and (locale.language == SOURCE or _po_files(locale.language, folder)):
             return Words(locale, _translations(locale.language, folder))
     return Words(Locale(SOURCE), _translations(SOURCE, folder))
 
 
 def _accepted(header: str) -> list[str]:
-    """List the languages of an Accept-Language header, the most wanted first."""
+    """Return the languages of an Accept-Language header, the most wanted first."""
     weighed = []
     for part in header.split(",")[:MOST_TAGS]:
         tag, _, parameters = part.partition(";")
@@ -98,7 +95,7 @@ def _accepted(header: str) -> list[str]:
 
 
 def _locale(tag: str) -> Locale | None:
-    """Find what Babel knows of a tag; of a region that it does not know, the language."""
+    """Return the locale of a tag; of its language alone where Babel does not know the region."""
     for name in (tag, tag.partition("-")[0]):
         try:
             return Locale.parse(name, sep="-")
@@ -107,8 +104,8 @@ def _locale(tag: str) -> Locale | None:
     return None
 
 
-def _catalogues(language: str, folder: Path | None) -> list[Path]:
-    """List the catalogues of a language: a host's own goes first, message by message."""
+def _po_files(language: str, folder: Path | None) -> list[Path]:
+    """Return the .po files of a language. A host's own comes first, and wins message by message."""
     places = [path / f"{language}.po" for path in (folder, LOCALE) if path]
     return [path for path in places if path.is_file()]
 
@@ -116,17 +113,17 @@ def _catalogues(language: str, folder: Path | None) -> list[Path]:
 @functools.lru_cache(maxsize=64)
 def _translations(language: str, folder: Path | None) -> gettext.NullTranslations:
     found: gettext.NullTranslations = gettext.NullTranslations()
-    for path in reversed(_catalogues(language, folder)):
-        above = read_catalogue(path)
+    for path in reversed(_po_files(language, folder)):
+        above = read_translations(path)
         above.add_fallback(found)
         found = above
     return found
 
 
-def read_catalogue(path: Path) -> gettext.GNUTranslations:
-    """Read a .po file as it is: nothing has to be compiled beforehand, and what is read is what was written.
+def read_translations(path: Path) -> gettext.GNUTranslations:
+    """Return the translations of a .po file. It is compiled in memory, so that no .mo file can be out of date.
 
-    Errors  ValueError for what is no such file, or of no language that there is; OSError
+    Errors  ValueError when the file is no .po file, or is not named after a language; OSError
     """
     compiled = io.BytesIO()
     try:
@@ -139,6 +136,6 @@ def read_catalogue(path: Path) -> gettext.GNUTranslations:
 
 
 def languages() -> Iterator[str]:
-    """The languages that come with Corkage."""
+    """Yield the languages that come with Corkage."""
     yield SOURCE
     yield from sorted(path.stem for path in LOCALE.glob("*.po"))

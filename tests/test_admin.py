@@ -176,7 +176,7 @@ def test_a_wrong_token_opens_nothing_and_is_not_echoed(app, caplog, token):
     assert answer.status_code == 401
     assert "That is not the token." in answer.text
     assert "Set-Cookie" not in answer.headers
-    assert "somebody at 127.0.0.1 showed another token" in caplog.text
+    assert "127.0.0.1 sent another token" in caplog.text
     assert not token or token not in answer.text + caplog.text.replace("another token than the operator's", "")
     assert someone.get().status_code == 401
 
@@ -577,7 +577,7 @@ def test_a_customer_unknown_to_stripe_is_not_linked(app, signed_in):
 
     assert "That did not work" in text_of(done)
     assert "unknown_customer: " in text_of(done)
-    assert "There can be no such user." in text_of(odd)
+    assert "That is not a valid user id." in text_of(odd)
     assert rows() == before
 
 
@@ -602,9 +602,9 @@ def test_an_impossible_replay_says_so_and_a_failed_one_stays_pending(app, shop, 
     left = signed_in.act("replay", event=shop.event("customer.created").id)
     failed = signed_in.act("replay", event="evt_of_nobody")
 
-    assert "nor this file knows the event." in text_of(unknown)
-    assert "says nothing about anything that is held here." in text_of(left)
-    assert "It could not be applied yet, and is tried again by itself. unknown_customer" in text_of(failed)
+    assert "nor this database knows the event." in text_of(unknown)
+    assert "The event concerns nothing that is stored here." in text_of(left)
+    assert "It could not be applied yet. Corkage tries again by itself. unknown_customer" in text_of(failed)
     assert [(row.id, row.applied_at) for row in StripeEvent.select()] == [("evt_of_nobody", None)]
 
 
@@ -616,7 +616,7 @@ def test_resending_a_notice_needs_confirmation(app, shop, signed_in):
 
     done, unknown = signed_in.act("resend", notice=notice), signed_in.act("resend", notice="ntc_no")
 
-    assert "It is told again in a moment." in text_of(done)
+    assert "It will be sent again in a moment." in text_of(done)
     assert "There is no such notice." in text_of(unknown)
     assert [row.delivered_at for row in NoticeDelivery.select()] == [None]
 
@@ -624,8 +624,8 @@ def test_resending_a_notice_needs_confirmation(app, shop, signed_in):
 def test_resending_a_notice_without_receivers_says_so(app, shop, signed_in):
     subscribe(app, shop)
 
-    assert "nobody told" in text_of(signed_in.get("?user=ann"))
-    assert "There is nobody to be told" in text_of(signed_in.act("resend", notice=NoticeRow.get().message_id))
+    assert "no receiver" in text_of(signed_in.get("?user=ann"))
+    assert "There is no receiver" in text_of(signed_in.act("resend", notice=NoticeRow.get().message_id))
 
 
 @pytest.mark.parametrize("what", ["forget", "", "sync", "link"])

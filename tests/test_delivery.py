@@ -370,7 +370,9 @@ def test_every_users_notices_arrive_in_order_whatever_fails(app, data):
             if fate in ("taken", "lost"):
                 heard[held.notice.user_id].append(held.notice.message_id)
             if fate != "lost":
-                deliverer.store_outcome(held, "taken" if fate == "taken" else NotDelivered(fate, is_down=fate == "down"))
+                deliverer.store_outcome(
+                    held, "taken" if fate == "taken" else NotDelivered(fate, is_down=fate == "down")
+                )
         clock.now += 3600
         if not pending_notices():
             break

@@ -14,7 +14,7 @@ from test_repo import ROOT, tracked
 
 from corkage.config import Config
 from corkage.errors import ConfigError
-from corkage.guessable import is_guessable
+from corkage.settings import is_guessable
 
 PLANS = '[pro]\nname = "Pro"\nprices = ["pro_monthly"]\n'
 LIVE, TEST = "sk_live_4eC39HqLyjWDarjtT1zdp7dc", "sk_test_4eC39HqLyjWDarjtT1zdp7dc"

@@ -311,7 +311,7 @@ def test_the_keyboard_reaches_every_action_of_the_operator(looker):
     top = ["Notes", "Users", "Events", "Health", "Sign out", "Fetch from Stripe", "Link a customer"]
     assert reached[:7] == top
     assert [text[:4] for text in reached[7:9]] == ["cus_", "sub_"]
-    assert reached[9:] == ["customer.updated", "Replay", "Tell again", "Tell again"]
+    assert reached[9:] == ["customer.updated", "Replay", "Send again", "Send again"]
     assert all(seen for _, seen in found)
 
 

@@ -1,4 +1,4 @@
-"""What the pricing page shows: the plans at one interval and currency, each with what this visitor can do about it."""
+"""The pricing page: the plans at one interval and currency, each with a button for this visitor."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -6,8 +6,9 @@ from typing import NamedTuple
 from ..access import Access
 from ..models import Price, User
 from ..plans import Plan
+from . import N_
 from .money import money, period
-from .words import N_, Words
+from .words import Words
 
 MONTHS = {"day": 12 / 365, "week": 84 / 365, "month": 1.0, "year": 12.0}
 INTERVALS = {("month", 1): N_("Monthly"), ("year", 1): N_("Yearly")}
@@ -16,7 +17,7 @@ HOLDS_NOTHING = ("no_subscription", "ended", "unknown_price")
 
 
 class Switch(NamedTuple):
-    """One choice of an interval or a currency, as a link's query."""
+    """A link that chooses an interval or a currency: the query of its address."""
 
     label: str
     query: dict[str, str]
@@ -24,7 +25,7 @@ class Switch(NamedTuple):
 
 
 class Offer(NamedTuple):
-    """A plan as it is offered. What is not to be shown is empty.
+    """A plan on the page. An empty text is not shown.
 
     Shape   action: "checkout" with `value` for its `plan`, "sign_in", or "account" for the present plan
     """
@@ -49,29 +50,29 @@ class Pricing(NamedTuple):
 
 
 class Visitor(NamedTuple):
-    """Who looks at the prices: nobody we know, or a user with what they have."""
+    """The visitor: somebody who is not signed in, or a user with their access."""
 
     access: Access | None
     had_trial: bool
 
 
 def visitor_of(access: Access | None) -> Visitor:
-    """Read what the offers need to know of a user; None is a visitor who is not signed in."""
+    """Return the visitor with this access; None is a visitor who is not signed in."""
     user = None if access is None else User.get_or_none(User.id == access.user_id)
     return Visitor(access, had_trial=user is not None and user.trial_used_at is not None)
 
 
 def points_of(plan: Plan) -> tuple[str, ...]:
-    """List what speaks for a plan: its points or, where it names none, its features by their names."""
-    return plan.points or features_in_words(plan.features)
+    """Return a plan's selling points or, where it has none, its features."""
+    return plan.points or feature_labels(plan.features)
 
 
-def features_in_words(features: Iterable[str]) -> tuple[str, ...]:
+def feature_labels(features: Iterable[str]) -> tuple[str, ...]:
     return tuple(feature[:1].upper() + feature[1:].replace("_", " ") for feature in features)
 
 
 class PriceList:
-    """The prices that are sold, as plans.toml orders them; of several at one interval and currency the first."""
+    """The prices on sale, in the order of plans.toml. A plan shows its first price at an interval and currency."""
 
     def __init__(self, plans: Iterable[Plan], sold: Iterable[Price]) -> None:
         rows = list(sold)
@@ -83,7 +84,7 @@ class PriceList:
         self.rows = [row for plan in self.plans for _, row in self._named[plan.key] if row.interval]
 
     def describe(self, visitor: Visitor, wanted: dict[str, str], words: Words) -> Pricing:
-        """Put it in words for a visitor who wants an "interval" and a "currency", should there be such."""
+        """Return the page for a visitor. `wanted` may name an "interval" and a "currency"; unknown ones are ignored."""
         intervals = list(dict.fromkeys(_interval(row) for row in self.rows))
         currencies = list(dict.fromkeys(row.currency or "" for row in self.rows))
         held = next((row for row in self.rows if visitor.access and row.id == visitor.access.price_id), None)
@@ -94,7 +95,7 @@ class PriceList:
             currency = (held.currency or "") if held else next(iter(currencies), "")
         return Pricing(
             tuple(
-                Switch(_named(each, words), _query(each, currency, currencies), each == interval)
+                Switch(_interval_label(each, words), _query(each, currency, currencies), each == interval)
                 for each in sorted(intervals, key=_months)
             ),
             tuple(Switch(each.upper(), _query(interval, each, currencies), each == currency) for each in currencies),
@@ -105,7 +106,7 @@ class PriceList:
         self, plan: Plan, interval: tuple[str, int] | None, currency: str, visitor: Visitor, words: Words
     ) -> Offer:
         name, row = self._chosen(plan, interval, currency)
-        trial = plan.trial_days if _may_try(visitor) else 0
+        trial = plan.trial_days if _may_have_trial(visitor) else 0
         action, button = _action(plan, row, visitor, trial, words)
         amount = row.unit_amount if row else None
         return Offer(
@@ -123,14 +124,14 @@ class PriceList:
         )
 
     def _chosen(self, plan: Plan, interval: tuple[str, int] | None, currency: str) -> tuple[str, Price | None]:
-        """Find the plan's price at this interval and currency, at this interval, or its first."""
+        """Return the plan's price at this interval and currency, else at this interval, else its first."""
         named = self._named[plan.key]
         fitting = [each for each in named if each[1].interval and _interval(each[1]) == interval]
         exact = [each for each in fitting if each[1].currency == currency]
         return next(iter([*exact, *fitting, *named]), ("", None))
 
     def _saving(self, plan: Plan, row: Price | None, words: Words) -> str:
-        """Say how much less it is than the plan's dearest at a shorter interval, from one percent."""
+        """Return what is saved against the plan's dearest price at a shorter interval, from one percent."""
         if row is None or not row.unit_amount:
             return ""
         others = [
@@ -164,7 +165,7 @@ def _query(interval: tuple[str, int] | None, currency: str, currencies: list[str
     return query | ({"currency": currency} if len(currencies) > 1 else {})
 
 
-def _named(interval: tuple[str, int], words: Words) -> str:
+def _interval_label(interval: tuple[str, int], words: Words) -> str:
     if interval in INTERVALS:
         return words.gettext(INTERVALS[interval])
     written = period(words, *interval)
@@ -176,12 +177,12 @@ def _holds(visitor: Visitor, plan: Plan) -> bool:
     return access is not None and access.plan == plan.key and access.reason not in HOLDS_NOTHING
 
 
-def _may_try(visitor: Visitor) -> bool:
+def _may_have_trial(visitor: Visitor) -> bool:
     return not visitor.had_trial and (visitor.access is None or visitor.access.reason in HOLDS_NOTHING)
 
 
 def _action(plan: Plan, row: Price | None, visitor: Visitor, trial: int, words: Words) -> tuple[str, str]:
-    """Choose what the button does, and what it says."""
+    """Return the button's action and its text."""
     access = visitor.access
     if access is None:
         return "sign_in", words.gettext("Start free trial") if trial else words.gettext("Subscribe")
@@ -189,12 +190,12 @@ def _action(plan: Plan, row: Price | None, visitor: Visitor, trial: int, words: 
         return "checkout", words.gettext("Start free trial") if trial else words.gettext("Subscribe")
     if access.plan != plan.key:
         return "checkout", words.gettext("Change to %(plan)s", plan=words.gettext(plan.name))
-    if row is None or row.id == access.price_id or _interval(row) not in SWITCHES or _is_like_held(row, access):
+    if row is None or row.id == access.price_id or _interval(row) not in SWITCHES or _has_present_interval(row, access):
         return "account", words.gettext("Manage plan")
     return "checkout", words.gettext(SWITCHES[_interval(row)])
 
 
-def _is_like_held(row: Price, access: Access) -> bool:
-    """Tell whether the price held, which may be no longer sold, is paid as often: then there is nothing to switch."""
+def _has_present_interval(row: Price, access: Access) -> bool:
+    """Return whether the present price, which may be off sale, has this interval: then there is nothing to switch."""
     held = Price.get_or_none(Price.id == access.price_id)
     return held is not None and _interval(held) == _interval(row)
