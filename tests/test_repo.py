@@ -34,6 +34,7 @@ def tracked(pattern="*.py"):
     return [Path(name) for name in names]
 
 
+SMALL = {"__init__", "cookies", "guessable", "pauses", "rate_limit", "trouble"}  # one question each: not in the picture
 SOURCES = [path for path in tracked() if path.parts[0] not in ("tests", "bench", "docs")]
 
 
@@ -256,6 +257,14 @@ def test_the_readme_is_short_and_has_each_page_of_the_docs():
 
     assert len(README.splitlines()) <= 150
     assert pages <= set(re.findall(r"\]\(([^)#]+)\)", README))
+
+
+def test_the_architecture_page_draws_the_tree_as_it_is():
+    drawn = (ROOT / "docs/architecture.md").read_text().split("<!-- tree -->")[1].split("\n\n")[0]
+    names = {name.removesuffix(".py") for name in re.findall(r"[\w.]+(?=/)|\w+\.py", drawn)}
+    below = {"templates", "locale"}  # folders of pages/
+
+    assert names - below == {path.parts[0].removesuffix(".py") for path in SOURCES} - SMALL
 
 
 def test_the_readmes_picture_is_there():
