@@ -2,9 +2,9 @@
 
 import json
 import sqlite3
-from contextlib import contextmanager
 
 import pytest
+from sql import statements
 
 from corkage import storage
 from corkage.access import Access
@@ -12,19 +12,6 @@ from corkage.models import Customer, StripeEvent, Subscription, User
 from corkage.sync import events, inbox
 
 EVENTS, USERS = 2_000, 2_000
-
-
-@contextmanager
-def statements():
-    """Tell which statements reach SQLite, on every connection that is open."""
-    seen, connections = [], storage.current().open_connections()
-    for connection in connections:
-        connection.set_trace_callback(seen.append)
-    try:
-        yield seen
-    finally:
-        for connection in connections:
-            connection.set_trace_callback(None)
 
 
 @pytest.fixture
