@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import requests
 import stripe
-from chromium import launched
 from contract import problems
 from harness import APP, AUTH_SECRET, PRO, WEBHOOK_SECRET, App, Receiver, Shop, open_shop, receiving, running, sdk
+from programs import launched
 
 from corkage import storage
 from corkage.config import Config
@@ -47,6 +47,13 @@ def shop(simulator: Simulator, client: stripe.StripeClient) -> Shop:
 def receiver() -> Iterator[Receiver]:
     with receiving() as started:
         yield started
+
+
+@pytest.fixture
+def event(shop: Shop) -> stripe.Event:
+    """The event of a subscription that was just bought."""
+    shop.subscribe(shop.customer())
+    return shop.event("customer.subscription.created")
 
 
 @pytest.fixture
@@ -113,9 +120,10 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(autouse=True)
-def _nobody_is_spared(monkeypatch: pytest.MonkeyPatch) -> None:
+def _calls_are_not_spaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """The Stripe at the other end is ours, and allows any number of calls."""
     monkeypatch.setattr("corkage.sync.worker.CALLS_PER_SECOND", 10_000)
+    monkeypatch.setattr("corkage.sync.resync.CALLS_PER_SECOND", 10_000)
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ from ipaddress import ip_network
 import jwt
 import pytest
 import requests
+from buying import bearer
 from harness import APP, AUTH_SECRET, running
 
 from corkage.models import TABLES
@@ -49,10 +50,6 @@ def app(served, shop, caplog):
 def token(secret=AUTH_SECRET, algorithm="HS256", **changes):
     claims = {"sub": "ann", "aud": "corkage", "exp": int(time.time()) + 600} | changes
     return jwt.encode(claims, secret, algorithm)
-
-
-def bearer(minted):
-    return {"Authorization": f"Bearer {minted}"}
 
 
 def cookie(minted):

@@ -28,16 +28,12 @@ from corkage.sync.resync import resync
 DOWN = "http://127.0.0.1:1"
 
 
-def converge(app, customer):
-    app.billing.service.converger.converge(customer, time.time())
-
-
 @pytest.fixture
 def customer(app, shop):
     """Ann's, who pays."""
     customer = shop.customer(email="ann@example.com", name="Ann")
     shop.subscribe(customer)
-    converge(app, customer)
+    app.converge(customer)
     return customer
 
 
@@ -56,8 +52,8 @@ def traces_of(user):
 
 def test_sync_fetches_the_user_now_and_returns_access(app, shop):
     first, second = shop.customer(), shop.customer()
-    converge(app, first)
-    converge(app, second)
+    app.converge(first)
+    app.converge(second)
     shop.subscribe(second)
     assert not app.billing.access("ann").allowed
 
@@ -110,7 +106,7 @@ def test_email_and_name_reach_stripe_with_the_first_purchase(app, shop, simulato
 
 def test_an_update_changes_every_customer_except_deleted_ones(app, customer, shop):
     other = shop.customer(email="old@example.com")
-    converge(app, other)
+    app.converge(other)
     shop.client.v1.customers.delete(customer)
 
     app.billing.update_user("ann", email="new@example.com")
@@ -194,7 +190,7 @@ def test_late_events_and_syncs_do_not_restore_a_deleted_user(config, shop, simul
         app.billing.work()
         app.billing.work()
         resync(app.billing.service.converger, time.time())
-        converge(app, customer)
+        app.converge(customer)
 
         assert traces_of("ann") == []
         assert StripeEvent.select().where(StripeEvent.applied_at.is_null()).count() == 0
@@ -202,7 +198,7 @@ def test_late_events_and_syncs_do_not_restore_a_deleted_user(config, shop, simul
 
 
 def test_a_fetch_in_flight_does_not_restore_a_deleted_user(app, customer, monkeypatch):
-    gateway = app.billing.service.gateway
+    gateway = app.billing.service.worker.gateway
     fetch, fetched = gateway.subscriptions_of, []
 
     def forget_meanwhile(customer_id):
@@ -213,8 +209,9 @@ def test_a_fetch_in_flight_does_not_restore_a_deleted_user(app, customer, monkey
         return found
 
     monkeypatch.setattr(gateway, "subscriptions_of", forget_meanwhile)
-    converge(app, customer)
+    app.converge(customer)
 
+    assert fetched == [customer]
     assert traces_of("ann") == []
 
 
@@ -250,7 +247,7 @@ def test_a_fetch_begun_during_a_deletion_is_discarded(app, customer, monkeypatch
 def test_a_customer_created_during_a_deletion_is_deleted_too(app, customer, shop, monkeypatch):
     other = shop.customer()
     shop.subscribe(other)
-    meanwhile(app, monkeypatch, lambda _: converge(app, other))
+    meanwhile(app, monkeypatch, lambda _: app.converge(other))
 
     app.billing.forget("ann")
 
@@ -280,7 +277,7 @@ def test_a_deletion_killed_at_any_step_is_finished_by_a_second_call(app, shop):
         user = f"user{step}"
         customer = shop.customer(user)
         shop.subscribe(customer, user=user)
-        converge(app, customer)
+        app.converge(customer)
         url = app.billing.checkout_url(Identity(user), "pro", billing_url="https://a.example")
         assert url
         try:
@@ -322,7 +319,7 @@ def test_a_deletion_with_a_lost_response_is_finished_by_a_second_call(app, custo
 def test_a_deletion_ends_every_customer_of_the_user(app, customer, shop):
     other = shop.customer()
     shop.subscribe(other)
-    converge(app, other)
+    app.converge(other)
 
     app.billing.forget("ann")
 
@@ -332,7 +329,7 @@ def test_a_deletion_ends_every_customer_of_the_user(app, customer, shop):
 
 def test_a_deletion_keeps_another_products_part_of_a_shared_customer(app, customer, shop, caplog):
     theirs = shop.subscribe(customer, price=shop.other_price, user=None)
-    converge(app, customer)
+    app.converge(customer)
 
     app.billing.forget("ann")
 
@@ -395,7 +392,7 @@ def test_deleting_an_unknown_user_calls_nobody_and_the_id_can_return(app, custom
 
     new = shop.customer("ann")
     shop.subscribe(new)
-    converge(app, new)
+    app.converge(new)
     assert app.billing.access("ann").allowed
     assert Subscription.select().join(Customer).where(Customer.user == "ann").count() == 1
     assert NoticeRow.select().where(NoticeRow.user == "ann").count() == 1

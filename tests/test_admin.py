@@ -10,7 +10,8 @@ from urllib.parse import urlencode
 import bottle
 import pytest
 import requests
-from harness import APP, fail, running, serving
+from harness import ADMIN_TOKEN, APP, running, serving
+from rows import fail, record_event
 
 from corkage import Billing, Identity, storage
 from corkage.admin import queries
@@ -20,16 +21,15 @@ from corkage.errors import ConfigError, TooManyGuesses
 from corkage.models import Customer, NoticeDelivery, NoticeRow, StripeEvent, Subscription, User
 from corkage.notices import outbox
 from corkage.rate_limit import RateLimit
-from corkage.sync import events, inbox
+from corkage.sync import inbox
 
-TOKEN = "an-operators-token-of-at-least-32-characters"
 SCRIPT = "<script>alert(1)</script>"
 OUR_PAGE = {"Sec-Fetch-Site": "same-origin"}
 
 
 @pytest.fixture
 def settings(config):
-    return replace(config, admin_token=TOKEN)
+    return replace(config, admin_token=ADMIN_TOKEN)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ class Operator:
             self.cookie = answer.headers["Set-Cookie"].split(";")[0]
         return answer
 
-    def sign_in(self, token=TOKEN, query=""):
+    def sign_in(self, token=ADMIN_TOKEN, query=""):
         return self.post({"do": "sign_in", "token": token}, query)
 
     def act(self, what, **to):
@@ -87,17 +87,8 @@ def signed_in(app):
 def subscribe(app, shop, user="ann", **params):
     customer = shop.customer(user, **params)
     subscription = shop.subscribe(customer, user=user)
-    app.billing.service.worker.converger.converge(customer, time.time())
+    app.converge(customer)
     return customer, subscription
-
-
-def record(event_id, customer, received_at=1.0, due_at=1.0):
-    inbox.record(
-        events.EventRef(event_id, "customer.updated", 1, False, None, customer, customer),
-        "webhook",
-        received_at,
-        due_at,
-    )
 
 
 def rows():
@@ -153,7 +144,7 @@ def test_the_right_token_redirects_to_the_page_and_sets_a_narrow_cookie(app):
     assert re.fullmatch(
         r"__Host-corkage-admin=[0-9a-f.]+; Max-Age=28800; Path=/; Secure; HttpOnly; SameSite=Strict", cookie
     )
-    assert TOKEN not in cookie
+    assert ADMIN_TOKEN not in cookie
     assert "Nutzer" in operator_.get("?lang=de").text
 
 
@@ -167,7 +158,7 @@ def test_on_plain_http_browsers_accept_the_cookie(settings, billing_url, is_plai
         assert someone.get().status_code == 200
 
 
-@pytest.mark.parametrize("token", ["", "wrong", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "\u00e9"])
+@pytest.mark.parametrize("token", ["", "wrong", ADMIN_TOKEN[:-1], ADMIN_TOKEN + "x", ADMIN_TOKEN.upper(), "\u00e9"])
 def test_a_wrong_token_opens_nothing_and_is_not_echoed(app, caplog, token):
     someone = Operator(app.url)
 
@@ -217,7 +208,7 @@ def test_a_session_ends_after_eight_hours_or_when_the_token_changes(settings):
 
     assert is_read(settings, 1000 + 8 * 3600 - 1)
     assert not is_read(settings, 1000 + 8 * 3600)
-    assert not is_read(replace(settings, admin_token=TOKEN[::-1]), 1001)
+    assert not is_read(replace(settings, admin_token=ADMIN_TOKEN[::-1]), 1001)
     begun, nonce, proof = session.split(".")
     for forged in (
         "",
@@ -262,7 +253,7 @@ def test_a_post_from_any_other_page_even_the_products_does_nothing(app, shop, si
     subscribe(app, shop)
     before, token = shop.calls(), fields_of(signed_in.get("?do=sync&user=ann"))
 
-    for form in (token | {"do": "sync"}, {"do": "sign_in", "token": TOKEN}, token | {"do": "sign_out"}):
+    for form in (token | {"do": "sync"}, {"do": "sign_in", "token": ADMIN_TOKEN}, token | {"do": "sign_out"}):
         answer = signed_in.post(form, **headers)
         assert answer.status_code == 403
         assert "Set-Cookie" not in answer.headers
@@ -276,14 +267,14 @@ def test_a_post_without_the_sessions_csrf_token_does_nothing(app, shop, signed_i
     other.sign_in()
     before, foreign = shop.calls(), fields_of(other.get("?do=sync&user=ann"))["form_token"]
 
-    for token in ("", "x", foreign, TOKEN):
+    for token in ("", "x", foreign, ADMIN_TOKEN):
         assert signed_in.post({"do": "sync", "user": "ann", "form_token": token}).status_code == 403
     assert shop.calls() == before
 
 
 def test_the_origin_header_alone_identifies_our_page_in_old_browsers(app):
     someone = Operator(app.url)
-    form = {"do": "sign_in", "token": TOKEN}
+    form = {"do": "sign_in", "token": ADMIN_TOKEN}
 
     assert someone.post(form, **{"Sec-Fetch-Site": None, "Origin": app.url}).status_code == 303
 
@@ -310,7 +301,7 @@ def test_every_page_is_uncached_unindexed_and_has_a_strict_policy(app, shop, sig
         )
         assert "Access-Control-Allow-Origin" not in page.headers
         assert "<script" not in page.text
-        assert not [secret for secret in (TOKEN, app.billing.config.stripe_secret_key) if secret in page.text]
+        assert not [secret for secret in (ADMIN_TOKEN, app.billing.config.stripe_secret_key) if secret in page.text]
 
 
 def test_users_are_counted_by_reason_and_found_by_any_known_field(app, shop, signed_in):
@@ -337,7 +328,7 @@ def test_users_are_counted_by_reason_and_found_by_any_known_field(app, shop, sig
 
 def test_search_finds_an_unowned_customer_and_offers_to_link_it(app, shop, signed_in):
     customer = shop.customer(None)
-    app.billing.service.worker.converger.converge(customer, time.time())
+    app.converge(customer)
 
     page = signed_in.get(f"?q={customer}")
 
@@ -470,7 +461,7 @@ def test_failing_and_pending_events_are_listed_applied_ones_on_demand(app, shop,
     customer, _ = subscribe(app, shop)
     now = time.time()
     for id_ in ("evt_fails", "evt_waits", "evt_done"):
-        record(id_, customer, now - 600, now + 600)
+        record_event(id_, customer, now - 600, "customer.updated", next_attempt_at=now + 600)
     fail("evt_fails", "stripe_unavailable: no answer", now)
     with storage.writing():
         inbox.mark_applied(["evt_done"], "converged", now)
@@ -487,7 +478,7 @@ def test_failing_and_pending_events_are_listed_applied_ones_on_demand(app, shop,
 
 def test_the_health_page_matches_the_route_and_runs_doctor_on_demand(app, shop, signed_in):
     _, subscription = subscribe(app, shop)
-    record("evt_1", "cus_x")
+    record_event("evt_1", "cus_x", received_at=1.0)
     Subscription.update(subscription_status="canceled").where(Subscription.id == subscription).execute()
     User.update(subscription_status="canceled").where(User.id == "ann").execute()
     before = shop.calls()
@@ -553,7 +544,7 @@ def test_linking_a_customer_names_both_and_needs_confirmation(app, shop, signed_
     caplog.set_level("INFO")
     customer = shop.customer(None)
     shop.subscribe(customer, user=None)
-    app.billing.service.worker.converger.converge(customer, time.time())
+    app.converge(customer)
 
     first = signed_in.get("?do=link&user=zoe")
     asked = signed_in.get(f"?do=link&user=zoe&customer={customer}")
@@ -596,7 +587,7 @@ def test_replaying_an_event_needs_confirmation(app, shop, signed_in):
 
 def test_an_impossible_replay_says_so_and_a_failed_one_stays_pending(app, shop, signed_in):
     shop.customer()
-    record("evt_of_nobody", "cus_nobody")
+    record_event("evt_of_nobody", "cus_nobody", received_at=1.0)
 
     unknown = signed_in.act("replay", event="evt_typo")
     left = signed_in.act("replay", event=shop.event("customer.created").id)

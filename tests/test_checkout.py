@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 import requests
-from harness import APP, AUTH_SECRET, PRO, running
+from buying import CARD, click, pay, url_of
+from harness import APP, AUTH_SECRET, PRO, is_error, running
 
 from corkage.errors import StripeFailed, StripeRefused, StripeUnavailable
 from corkage.identity import mint_token
@@ -20,7 +21,6 @@ from corkage.sync.states import Listed
 FRONTEND = f"https://{APP}"
 TEAM = Plan("team", "Team", ("team_monthly",))
 TRIAL = replace(PRO, trial_days=14)
-CARD = {"number": "4242 4242 4242 4242", "expiry": "12/40", "cvc": "123"}
 DECLINED = CARD | {"number": "4000000000000002"}
 
 
@@ -43,32 +43,12 @@ def app(config, shop, team_price):
         yield served
 
 
-def click(app, path="/checkout", user="ann", body=None, **headers):
-    token = mint_token(AUTH_SECRET, user, email=f"{user}@example.com", now=time.time(), lifetime_seconds=60)
-    headers = {"Authorization": f"Bearer {token}"} | headers
-    body = {"plan": "pro"} if body is None and path == "/checkout" else body
-    return requests.post(f"{app.url}{path}", data=body, headers=headers, allow_redirects=False, timeout=30)
-
-
-def url_of(answer):
-    assert answer.status_code == 200, answer.text
-    return answer.json()["url"]
-
-
-def pay(url, card=CARD):
-    return requests.post(url, data=card, allow_redirects=False, timeout=30)
-
-
 def sessions(shop, **params):
     return shop.client.v1.checkout.sessions.list(params=params).data
 
 
 def live_subscriptions(shop):
     return [each.id for each in shop.client.v1.subscriptions.list().data]
-
-
-def is_code(answer, status, code):
-    return (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
 
 def test_checkout_sends_every_field_and_names_the_user_everywhere(app, shop):
@@ -372,7 +352,7 @@ def test_a_lost_response_is_retried_with_the_same_key(app, shop):
         return made
 
     gateway.create_checkout_session = create_and_cut
-    assert is_code(click(app), 503, "stripe_unavailable")
+    assert is_error(click(app), 503, "stripe_unavailable")
     url = url_of(click(app))
 
     assert keys[0] == keys[1]
@@ -412,7 +392,7 @@ def test_a_500_stored_under_the_key_leads_to_a_new_key(app, shop):
         return create(params, key)
 
     gateway.create_checkout_session = fail_once
-    assert is_code(click(app), 503, "stripe_failed")
+    assert is_error(click(app), 503, "stripe_failed")
     url_of(click(app))
 
     assert keys[0] != keys[1]
@@ -425,7 +405,7 @@ def test_a_click_during_another_ones_claim_gets_a_retry_response(app, shop, monk
 
     answer = click(app)
 
-    assert is_code(answer, 409, "checkout_in_progress")
+    assert is_error(answer, 409, "checkout_in_progress")
     assert answer.headers["Retry-After"] == "2"
 
 
@@ -460,7 +440,7 @@ def test_an_open_session_that_cannot_expire_prevents_a_second(app, shop):
 
     app.billing.service.gateway.expire_checkout_session = refuse
 
-    assert is_code(click(app, body={"plan": "team"}), 409, "checkout_in_progress")
+    assert is_error(click(app, body={"plan": "team"}), 409, "checkout_in_progress")
     assert [each.status for each in sessions(shop)] == ["open"]
 
 
@@ -481,7 +461,7 @@ def test_an_open_session_that_cannot_expire_prevents_a_second(app, shop):
 def test_the_state_decides_where_a_click_leads(app, shop, simulator, status, leads_to):
     customer = shop.customer()
     simulator.world.get("subscription", shop.subscribe(customer))["status"] = status
-    app.billing.service.converger.converge(customer, time.time())
+    app.converge(customer)
 
     url = url_of(click(app, body={"plan": "team"}))
 
@@ -505,20 +485,20 @@ def where(url):
 def test_an_incomplete_subscription_leads_to_its_open_invoice(app, shop):
     shop.subscribe(shop.customer(card="pm_card_chargeCustomerFail"))
     customer = shop.client.v1.customers.list().data[0].id
-    app.billing.service.converger.converge(customer, time.time())
+    app.converge(customer)
 
     url = url_of(click(app))
 
     assert where(url) == "invoice"
     assert requests.post(url, data=CARD, timeout=30).status_code == 200
-    app.billing.service.converger.converge(customer, time.time())
+    app.converge(customer)
     assert app.billing.access("ann").allowed
 
 
 def test_several_items_or_the_current_price_lead_to_the_plain_portal(app, shop, team_price):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
-    app.billing.service.converger.converge(customer, time.time())
+    app.converge(customer)
     assert where(url_of(click(app))) == "plain"
 
     shop.client.v1.subscriptions.update(subscription, params={"items": [{"price": team_price}]})
@@ -528,7 +508,7 @@ def test_several_items_or_the_current_price_lead_to_the_plain_portal(app, shop, 
 def test_a_change_of_plan_keeps_the_quantity(app, shop):
     customer = shop.customer()
     shop.subscribe(customer, items=[{"price": shop.price, "quantity": 3}])
-    app.billing.service.converger.converge(customer, time.time())
+    app.converge(customer)
 
     url_of(click(app, body={"plan": "team"}))
 
@@ -545,7 +525,7 @@ def test_a_portal_without_the_product_opens_without_a_flow(app, shop):
     )
     customer = shop.customer()
     shop.subscribe(customer)
-    app.billing.service.converger.converge(customer, time.time())
+    app.converge(customer)
 
     assert where(url_of(click(app, body={"plan": "team"}))) == "plain"
 
@@ -628,7 +608,7 @@ def test_a_changed_plans_toml_sells_its_new_price_from_the_first_click(
 
 @pytest.mark.parametrize("plan", ["", "none", "pro:none", "pro:team_monthly", "PRO", "price_1", "a" * 9999])
 def test_an_unknown_plan_is_refused_and_creates_nothing(app, shop, plan):
-    assert is_code(click(app, body={"plan": plan}), 400, "unknown_plan")
+    assert is_error(click(app, body={"plan": plan}), 400, "unknown_plan")
     assert shop.client.v1.customers.list().data == []
     assert User.select().count() == 0
 
@@ -636,7 +616,7 @@ def test_an_unknown_plan_is_refused_and_creates_nothing(app, shop, plan):
 def test_a_plan_without_a_price_at_stripe_is_refused_and_creates_nothing(config, shop):
     plans = (PRO, Plan("vip", "VIP", ("vip_monthly",)))
     with running(replace(config, plans=plans, billing_url="https://billing.example.com")) as app:
-        assert is_code(click(app, body={"plan": "vip"}), 400, "unknown_plan")
+        assert is_error(click(app, body={"plan": "vip"}), 400, "unknown_plan")
         assert shop.client.v1.customers.list().data == []
         assert User.select().count() == 0
 
@@ -667,25 +647,25 @@ def test_json_bodies_are_read_and_invalid_ones_refused(app):
     headers = {"Content-Type": "application/json"}
     assert click(app, body=b'{"plan": "pro"}', **headers).status_code == 200
     for body in (b"[]", b'{"plan": 7}', b"{", b"\xff", b"[" * 9999):
-        assert is_code(click(app, body=body, **headers), 400, "invalid_body")
+        assert is_error(click(app, body=body, **headers), 400, "invalid_body")
 
 
 def test_a_body_is_json_only_with_exactly_that_content_type(app):
     for kind in ("application/json", "Application/JSON \t; charset=utf-8"):
         assert click(app, body=b'{"plan": "pro"}', **{"Content-Type": kind}).status_code == 200
     for kind in (b"application/json\xa0", b"\xa0application/json", b"application/json\x85; charset=utf-8"):
-        assert is_code(click(app, body=b'{"plan": "pro"}', **{"Content-Type": kind}), 400, "unknown_plan")
+        assert is_error(click(app, body=b'{"plan": "pro"}', **{"Content-Type": kind}), 400, "unknown_plan")
 
 
 def test_a_form_of_two_mebibytes_is_refused(app, shop):
-    assert is_code(click(app, body={"plan": "x" * 2 * 1024 * 1024}), 413, "body_too_large")
+    assert is_error(click(app, body={"plan": "x" * 2 * 1024 * 1024}), 413, "body_too_large")
     assert shop.client.v1.customers.list().data == []
 
 
 def test_portal_before_any_purchase_is_refused_without_asking_stripe(app, shop):
     before = len(shop.simulator.requests)
 
-    assert is_code(click(app, "/portal"), 409, "no_billing_account")
+    assert is_error(click(app, "/portal"), 409, "no_billing_account")
     assert len(shop.simulator.requests) == before
 
 
@@ -701,7 +681,7 @@ def test_portal_before_any_purchase_is_refused_without_asking_stripe(app, shop):
 def test_the_portal_opens_at_the_named_flow(app, shop, flow, leads_to):
     customer = shop.customer()
     shop.subscribe(customer)
-    app.billing.service.converger.converge(customer, time.time())
+    app.converge(customer)
 
     url = url_of(click(app, "/portal", body={"flow": flow} if flow else {}))
 
@@ -716,7 +696,7 @@ def test_the_portal_opens_for_the_customer_with_the_subscription(app, shop, flow
     first, second = shop.customer(), shop.customer()
     subscription = shop.subscribe(second)
     for customer in (first, second):
-        app.billing.service.converger.converge(customer, time.time())
+        app.converge(customer)
     assert User.get().stripe_customer_id == first
 
     url_of(click(app, "/portal", body={"flow": flow} if flow else {}))
@@ -729,14 +709,14 @@ def test_the_portal_opens_for_the_customer_with_the_subscription(app, shop, flow
 def test_requests_beyond_the_stripe_slots_are_refused_until_one_is_free(app, shop, path, monkeypatch):
     monkeypatch.setattr("corkage.service.SLOT_SECONDS", 0.01)
     customer = shop.customer()
-    app.billing.service.converger.converge(customer, time.time())
+    app.converge(customer)
     calls = len(shop.simulator.requests)
     for _ in range(app.billing.service.stripe_slots):
         assert app.billing.service._slots.acquire(blocking=False)
 
     busy = click(app, path)
 
-    assert is_code(busy, 503, "busy")
+    assert is_error(busy, 503, "busy")
     assert busy.headers["Retry-After"]
     assert len(shop.simulator.requests) == calls
     app.billing.service._slots.release()
@@ -746,19 +726,19 @@ def test_requests_beyond_the_stripe_slots_are_refused_until_one_is_free(app, sho
 
 def test_an_unknown_flow_is_refused(app, shop):
     customer = shop.customer()
-    app.billing.service.converger.converge(customer, time.time())
+    app.converge(customer)
 
-    assert is_code(click(app, "/portal", body={"flow": "everything"}), 400, "unknown_flow")
+    assert is_error(click(app, "/portal", body={"flow": "everything"}), 400, "unknown_flow")
 
 
 def test_a_user_cannot_open_anothers_portal(app, shop):
     customer = shop.customer("ann")
     shop.subscribe(customer)
-    app.billing.service.converger.converge(customer, time.time())
+    app.converge(customer)
 
     answer = click(app, "/portal", user="eve", body={"user": "ann", "customer": customer})
 
-    assert is_code(answer, 409, "no_billing_account")
+    assert is_error(answer, 409, "no_billing_account")
     assert not [each for each in shop.simulator.requests if each.path == "/v1/billing_portal/sessions"]
 
 
@@ -779,14 +759,16 @@ def test_a_cookie_without_origin_is_refused(app):
     token = mint_token(AUTH_SECRET, "ann", now=time.time(), lifetime_seconds=60)
     cookie = {"Cookie": f"__Host-corkage={token}"}
 
-    assert is_code(requests.post(f"{app.url}/checkout", {"plan": "pro"}, headers=cookie, timeout=30), 403, "cross_site")
+    assert is_error(
+        requests.post(f"{app.url}/checkout", {"plan": "pro"}, headers=cookie, timeout=30), 403, "cross_site"
+    )
     cookie["Origin"] = FRONTEND
     assert requests.post(f"{app.url}/checkout", {"plan": "pro"}, headers=cookie, timeout=30).status_code == 200
 
 
 def test_a_visitor_who_is_not_signed_in_is_refused(app):
     headers = {"Sec-Fetch-Site": "same-origin"}
-    assert is_code(
+    assert is_error(
         requests.post(f"{app.url}/checkout", {"plan": "pro"}, headers=headers, timeout=30), 401, "not_signed_in"
     )
 
@@ -812,10 +794,10 @@ def test_cors_is_allowed_for_the_product_only(app, stranger):
 
 def test_without_billing_url_checkout_is_refused(config, shop):
     with running(replace(config, frontend_urls=(FRONTEND,))) as app:
-        assert is_code(click(app, Host="evil.example"), 503, "not_configured")
-        assert is_code(click(app, **{"X-Forwarded-Host": "evil.example"}), 503, "not_configured")
+        assert is_error(click(app, Host="evil.example"), 503, "not_configured")
+        assert is_error(click(app, **{"X-Forwarded-Host": "evil.example"}), 503, "not_configured")
     with running(replace(config, frontend_urls=("http://127.0.0.1",))) as app:
-        assert is_code(click(app), 503, "not_configured")
+        assert is_error(click(app), 503, "not_configured")
     assert shop.client.v1.customers.list().data == []
 
 

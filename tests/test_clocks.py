@@ -97,7 +97,7 @@ def test_a_test_clock_that_moves_during_a_fetch_wins(app, simulator, shop, monke
         return found
 
     monkeypatch.setattr(gateway, "subscriptions_of", moved_meanwhile)
-    app.billing.service.worker.converger.converge(customer, time.time())
+    app.converge(customer)
 
     assert abs(User.get().clock_ahead - 2 * DAY) <= 60
 

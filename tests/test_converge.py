@@ -17,10 +17,6 @@ from corkage.sync.converge import MOST_OVERTAKINGS, Converger
 from corkage.sync.states import Listed
 
 
-def converge(app, customer):
-    return app.billing.service.worker.converger.converge(customer, time.time())
-
-
 def take(app, shop, *kinds):
     """Deliver the newest event of each kind, and work."""
     for kind in kinds:
@@ -40,7 +36,7 @@ def test_a_subscription_event_before_its_customers_event_is_not_lost(app, shop):
 def test_an_overtaken_fetch_is_repeated_and_never_stored(app, shop):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
-    converge(app, customer)
+    app.converge(customer)
     gateway = app.billing.service.worker.gateway
     fetch, overtakings = gateway.subscriptions_of, []
 
@@ -49,11 +45,11 @@ def test_an_overtaken_fetch_is_repeated_and_never_stored(app, shop):
         if not overtakings:
             overtakings.append("once")
             shop.client.v1.subscriptions.cancel(subscription)
-            converge(app, customer)
+            app.converge(customer)
         return stale
 
     gateway.subscriptions_of = fetch_and_be_overtaken
-    converge(app, customer)
+    app.converge(customer)
 
     assert Subscription.get().subscription_status == "canceled"
     assert not app.billing.access("ann").allowed
@@ -74,7 +70,7 @@ def test_an_event_received_during_the_fetch_stays_pending(app, shop):
 
     app.deliver(shop.event("customer.subscription.created"))
     gateway.subscriptions_of = fetch_while_an_event_comes
-    converge(app, customer)
+    app.converge(customer)
 
     states = {event.type: event.applied_at is not None for event in StripeEvent.select()}
     assert states == {"customer.subscription.created": True, "invoice.paid": False}
@@ -114,8 +110,8 @@ def test_deleting_a_customer_at_stripe_ends_access_and_frees_the_user(app, shop)
 def test_after_one_of_two_customers_is_deleted_the_other_is_used(app, shop):
     first, second = shop.customer(), shop.customer()
     shop.subscribe(second)
-    converge(app, first)
-    converge(app, second)
+    app.converge(first)
+    app.converge(second)
     assert User.get().stripe_customer_id == first
 
     shop.client.v1.customers.delete(first)
@@ -128,7 +124,7 @@ def test_after_one_of_two_customers_is_deleted_the_other_is_used(app, shop):
 def test_a_deleted_customers_subscriptions_are_always_fetched_by_id(app, shop):
     customer = shop.customer()
     shop.subscribe(customer)
-    converge(app, customer)
+    app.converge(customer)
     shop.client.v1.customers.delete(customer)
     take(app, shop, "customer.deleted")
     lists = shop.calls()
@@ -145,7 +141,7 @@ def test_an_unknown_price_is_ours_only_if_its_metadata_names_the_user(app, shop,
     customer = shop.customer()
     shop.subscribe(customer, price=shop.other_price, user=None, metadata=metadata)
 
-    converge(app, customer)
+    app.converge(customer)
 
     assert app.billing.access("ann").reason == "unknown_price"
     assert not app.billing.access("ann").allowed
@@ -262,7 +258,7 @@ def test_linking_by_hand_gives_access_and_moving_the_link_ends_it(app, shop):
 def test_a_fetch_in_flight_does_not_undo_a_link_made_by_hand(app, shop):
     customer = shop.customer()
     shop.subscribe(customer)
-    converge(app, customer)
+    app.converge(customer)
     converger = app.billing.service.worker.converger
     operators = Converger(converger.gateway, converger.catalogue, APP)
     operators.converge = lambda *_: "only later"
@@ -293,11 +289,11 @@ def test_two_customers_of_one_user_both_count(app, shop):
     first, second = shop.customer(), shop.customer()
     ending = shop.subscribe(first)
     shop.subscribe(second)
-    converge(app, second)
-    converge(app, first)
+    app.converge(second)
+    app.converge(first)
     shop.client.v1.subscriptions.cancel(ending)
 
-    converge(app, first)
+    app.converge(first)
 
     assert app.billing.access("ann").allowed
     assert User.get().stripe_customer_id == second
@@ -306,10 +302,10 @@ def test_two_customers_of_one_user_both_count(app, shop):
 def test_a_subscription_missing_from_the_list_is_fetched_by_id(app, shop):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
-    converge(app, customer)
+    app.converge(customer)
     app.billing.service.worker.gateway.subscriptions_of = lambda _: Listed((), 0)
 
-    converge(app, customer)
+    app.converge(customer)
 
     assert app.billing.access("ann").allowed
     assert shop.calls(f"/v1/subscriptions/{subscription}") == 1
@@ -329,10 +325,10 @@ def test_a_subscription_named_by_an_event_is_fetched_if_the_list_lags(app, shop)
 def test_a_subscription_gone_at_stripe_is_ended(app, shop, simulator):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
-    converge(app, customer)
+    app.converge(customer)
     simulator.world.remove("subscription", subscription)
 
-    converge(app, customer)
+    app.converge(customer)
 
     assert app.billing.access("ann").reason == "ended"
 
@@ -393,7 +389,7 @@ def test_grace_counts_from_the_oldest_unpaid_invoice(config, tmp_path):
         simulator.advance(20 * DAY)
         with running(replace(config, stripe_api_base=simulator.url)) as app:
             app.work()
-            converge(app, customer)
+            app.converge(customer)
             user = User.get()
             assert user.subscription_status == "past_due"
             unpaid = shop.client.v1.invoices.list(params={"status": "open"}).data
@@ -410,7 +406,7 @@ def test_an_ended_subscription_does_not_hide_an_older_active_one(app, shop, simu
     simulator.advance(60)
     shop.client.v1.subscriptions.cancel(shop.subscribe(customer))
 
-    converge(app, customer)
+    app.converge(customer)
 
     assert app.billing.access("ann").reason == "paused"
     assert User.get().subscription_id == paused
@@ -421,7 +417,7 @@ def test_both_kinds_of_scheduled_cancellation_give_the_end(app, shop):
         customer = shop.customer(user)
         subscription = shop.subscribe(customer, user=user)
         shop.client.v1.subscriptions.update(subscription, params=params)
-        converge(app, customer)
+        app.converge(customer)
         access = app.billing.access(user)
         ends = shop.client.v1.subscriptions.retrieve(subscription).cancel_at
         assert (access.allowed, access.reason, access.until, access.cancel_at) == (True, "canceling", ends, ends)
@@ -433,7 +429,7 @@ def test_cancel_at_period_end_alone_means_the_end_of_the_period(app, shop, simul
     held = simulator.world.get("subscription", subscription)
     held |= {"cancel_at_period_end": True, "cancel_at": None}
 
-    converge(app, customer)
+    app.converge(customer)
 
     assert app.billing.access("ann").cancel_at == held["items"]["data"][0]["current_period_end"]
 
@@ -442,7 +438,7 @@ def test_a_trial_is_shown_and_remembered(app, shop):
     customer = shop.customer()
     shop.subscribe(customer, trial_period_days=14)
 
-    converge(app, customer)
+    app.converge(customer)
 
     access = app.billing.access("ann")
     assert (access.allowed, access.reason) == (True, "trialing")
@@ -454,7 +450,7 @@ def test_an_incomplete_first_payment_gives_no_access(app, shop):
     customer = shop.customer(card="pm_card_chargeCustomerFail")
     shop.subscribe(customer)
 
-    converge(app, customer)
+    app.converge(customer)
 
     assert (app.billing.access("ann").allowed, app.billing.access("ann").reason) == (False, "incomplete")
 
@@ -463,7 +459,7 @@ def test_an_unknown_status_denies_and_does_not_crash(app, shop, simulator):
     customer = shop.customer()
     simulator.world.get("subscription", shop.subscribe(customer))["status"] = "hibernating"
 
-    converge(app, customer)
+    app.converge(customer)
 
     access = app.billing.access("ann")
     assert (access.allowed, access.reason, access.status) == (False, "unknown_status", "hibernating")
@@ -474,7 +470,7 @@ def test_a_delayed_first_payment_gives_access_as_pending(app, shop, simulator):
     subscription = simulator.world.get("subscription", shop.subscribe(customer))
     simulator.world.get("invoice", subscription["latest_invoice"])["status"] = "open"
 
-    converge(app, customer)
+    app.converge(customer)
 
     access = app.billing.access("ann")
     assert (access.allowed, access.reason) == (True, "payment_pending")
@@ -486,7 +482,7 @@ def test_the_quantity_and_the_item_with_a_plan_decide(app, shop):
     items = [{"price": shop.other_price}, {"price": shop.price, "quantity": 3}]
     shop.subscribe(customer, items=items)
 
-    converge(app, customer)
+    app.converge(customer)
 
     access = app.billing.access("ann")
     assert (access.plan, access.price_id, access.quantity) == ("pro", shop.price, 3)
@@ -521,11 +517,11 @@ def test_many_threads_converging_one_customer_end_equal_to_stripe(app, shop):
     def change_and_converge(number):
         if number % 3 == 0:
             shop.client.v1.subscriptions.update(subscription, params={"cancel_at_period_end": number % 2 == 0})
-        converge(app, customer)
+        app.converge(customer)
 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(change_and_converge, range(18)))
-    converge(app, customer)
+    app.converge(customer)
 
     held = shop.client.v1.subscriptions.retrieve(subscription)
     assert Subscription.get().cancel_at == held.cancel_at
@@ -617,7 +613,7 @@ def test_a_link_made_by_hand_survives_a_fetch_in_flight(app, shop):
         return found
 
     gateway.subscriptions_of = fetch_while_somebody_links
-    converge(app, customer)
+    app.converge(customer)
 
     assert Customer.get().user_id == "bob"
     assert not app.billing.access("ann").allowed
@@ -664,8 +660,8 @@ def test_a_list_that_fails_for_a_deleted_customer_marks_it_deleted(app, shop):
 
 def test_a_users_email_comes_from_their_first_customer(app, shop):
     first, second = shop.customer(email="ann@example.com"), shop.customer(email="other@example.com", name="Other")
-    converge(app, first)
-    converge(app, second)
+    app.converge(first)
+    app.converge(second)
 
     shop.client.v1.customers.update(second, params={"email": "changed@example.com"})
     take(app, shop, "customer.updated")
@@ -677,12 +673,12 @@ def test_a_users_email_comes_from_their_first_customer(app, shop):
 def test_only_the_first_trial_is_remembered(app, shop, simulator):
     customer = shop.customer()
     shop.client.v1.subscriptions.cancel(shop.subscribe(customer, trial_period_days=14))
-    converge(app, customer)
+    app.converge(customer)
     first = User.get().trial_used_at
     simulator.advance(10 * DAY)
     shop.subscribe(customer, trial_period_days=14)
 
-    converge(app, customer)
+    app.converge(customer)
 
     assert app.billing.access("ann").reason == "trialing"
     assert User.get().trial_used_at == first
@@ -692,7 +688,7 @@ def test_a_trial_of_another_product_does_not_use_up_ours(app, shop):
     customer = shop.customer()
     shop.subscribe(customer, price=shop.other_price, user=None, trial_period_days=14)
 
-    converge(app, customer)
+    app.converge(customer)
 
     assert Subscription.get().trial_end is not None
     assert User.get().trial_used_at is None
@@ -701,7 +697,7 @@ def test_a_trial_of_another_product_does_not_use_up_ours(app, shop):
 def test_the_users_latest_customer_replaces_a_deleted_one(app, shop, simulator):
     first, old, last, deleted = (shop.customer() for _ in range(4))
     for customer in (first, old, last, deleted, shop.customer("bob")):
-        converge(app, customer)
+        app.converge(customer)
     for customer, fetched_at in ((old, 1), (last, 2), (deleted, 3)):
         Customer.update(fetched_at=fetched_at).where(Customer.id == customer).execute()
     Customer.update(deleted_at=1).where(Customer.id == deleted).execute()
@@ -716,7 +712,7 @@ def test_the_users_latest_customer_replaces_a_deleted_one(app, shop, simulator):
 def test_another_users_customer_never_replaces_a_deleted_one(app, shop):
     mine = shop.customer()
     for customer in (mine, shop.customer("bob"), shop.customer(None)):
-        converge(app, customer)
+        app.converge(customer)
     shop.client.v1.customers.delete(mine)
 
     take(app, shop, "customer.deleted")
@@ -730,6 +726,6 @@ def test_a_renewal_in_progress_is_not_a_first_payment(app, shop, simulator):
     invoice = simulator.world.get("invoice", subscription["latest_invoice"])
     invoice |= {"status": "open", "billing_reason": "subscription_cycle"}
 
-    converge(app, customer)
+    app.converge(customer)
 
     assert app.billing.access("ann").reason == "active"

@@ -5,17 +5,16 @@ from dataclasses import replace
 
 import pytest
 import requests
-from harness import AUTH_SECRET, running
+from buying import token
+from harness import ADMIN_TOKEN, running
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from corkage.admin.session import new_session, session_of
 from corkage.cookies import values_of
-from corkage.identity import mint_token
 
 NAME = "__Host-corkage"
 ADMIN = "__Host-corkage-admin"
-TOKEN = "an-operators-token-of-at-least-32-characters"
 SENT_BY_BROWSERS = ["\xa0", "\x85"]  # blanks to str.strip(), not to browsers
 NOT_BLANKS = [*SENT_BY_BROWSERS, "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x1f"]  # the others waitress refuses
 PRODUCTS_OWN = ['theme={"theme":"dark"}', "name=José", "flag", 'a="', "\\" * 1000, "=", "a=b=c", "$Version=1", "x y=z"]
@@ -23,17 +22,13 @@ PRODUCTS_OWN = ['theme={"theme":"dark"}', "name=José", "flag", 'a="', "\\" * 10
 
 @pytest.fixture
 def settings(config):
-    return replace(config, admin_token=TOKEN)
+    return replace(config, admin_token=ADMIN_TOKEN)
 
 
 @pytest.fixture
 def app(settings):
     with running(settings) as served:
         yield served
-
-
-def token(user="ann"):
-    return mint_token(AUTH_SECRET, user, now=time.time(), lifetime_seconds=600)
 
 
 def ask(app, cookie, path="/access", **headers):

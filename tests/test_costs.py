@@ -2,9 +2,9 @@
 
 import json
 import sqlite3
-from contextlib import contextmanager
 
 import pytest
+from sql import statements
 
 from corkage import storage
 from corkage.access import Access
@@ -12,29 +12,6 @@ from corkage.models import Customer, StripeEvent, Subscription, User
 from corkage.sync import events, inbox
 
 EVENTS, USERS = 2_000, 2_000
-
-
-@pytest.fixture
-def statements(monkeypatch):
-    """Note which statements reach SQLite, on every connection: a thread may open its own meanwhile."""
-    seen, opening = [], storage.Database._open
-
-    def traced(database):
-        connection = opening(database)
-        connection.set_trace_callback(seen.append)
-        return connection
-
-    @contextmanager
-    def noted():
-        with monkeypatch.context() as patched:
-            patched.setattr(storage.Database, "_open", traced)
-            for connection in storage.current().open_connections():
-                connection.set_trace_callback(seen.append)
-            yield seen
-            for connection in storage.current().open_connections():
-                connection.set_trace_callback(None)
-
-    return noted
 
 
 @pytest.fixture
@@ -47,7 +24,7 @@ def renamed(event, name):
     return json.dumps(json.loads(str(event)) | {"id": name}).encode()
 
 
-def test_a_question_of_access_is_one_statement(app, statements):
+def test_a_question_of_access_is_one_statement(app):
     app.ask()
     with statements() as seen:
         assert app.ask().status_code == 200
@@ -56,7 +33,7 @@ def test_a_question_of_access_is_one_statement(app, statements):
     assert set(Access._fields) <= set(seen[0].replace(",", "").split())
 
 
-def test_a_webhook_is_one_statement_which_is_its_commit(app, event, statements):
+def test_a_webhook_is_one_statement_which_is_its_commit(app, event):
     app.deliver(renamed(event, "evt_first"))
     with statements() as seen:
         assert app.deliver(renamed(event, "evt_second")).status_code == 200
@@ -72,7 +49,7 @@ def test_a_webhook_delivered_again_writes_nothing(app, event):
         assert other.execute("PRAGMA data_version").fetchone() == before
 
 
-def test_an_event_that_is_not_kept_reaches_no_table(app, event, statements):
+def test_an_event_that_is_not_kept_reaches_no_table(app, event):
     app.deliver(event)
     payload = json.loads(str(event)) | {"type": "charge.succeeded", "id": "evt_other"}
     with statements() as seen:

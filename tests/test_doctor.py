@@ -3,33 +3,23 @@
 import time
 
 import pytest
+from rows import record_event
 
 from corkage.health import doctor
 from corkage.health.doctor import Finding
-from corkage.models import StripeEvent, Subscription
-from corkage.sync import events, inbox
-from corkage.sync import resync as resync_module
+from corkage.models import Subscription
 from corkage.sync.gateway import Gateway
-
-
-@pytest.fixture(autouse=True)
-def _unhurried(monkeypatch):
-    monkeypatch.setattr(resync_module, "CALLS_PER_SECOND", 10_000)
 
 
 def examine(app, now=None, **options):
     return doctor.examine(app.billing.service.worker, time.time() if now is None else now, **options)
 
 
-def converge(app, customer):
-    app.billing.service.worker.converger.converge(customer, time.time())
-
-
 def test_doctor_finds_nothing_when_all_is_well(corkage, app, shop):
     customer = shop.customer()
     shop.subscribe(customer)
     shop.client.v1.subscriptions.cancel(shop.subscribe(customer))
-    converge(app, customer)
+    app.converge(customer)
 
     well = corkage("doctor")
 
@@ -39,12 +29,12 @@ def test_doctor_finds_nothing_when_all_is_well(corkage, app, shop):
 def test_doctor_reports_a_user_paying_twice_and_what_to_cancel(app, shop, simulator, caplog):
     customer = shop.customer()
     old = shop.subscribe(customer)
-    converge(app, customer)
+    app.converge(customer)
     assert "pays twice" not in caplog.text
     simulator.advance(60)
     shop.subscribe(customer)
 
-    converge(app, customer)
+    app.converge(customer)
 
     assert f"user ann pays twice: for {old} beside" in caplog.text
     assert examine(app) == [
@@ -54,7 +44,7 @@ def test_doctor_reports_a_user_paying_twice_and_what_to_cancel(app, shop, simula
     ]
     caplog.clear()
     shop.client.v1.subscriptions.cancel(old)
-    converge(app, customer)
+    app.converge(customer)
     assert examine(app) == []
     assert "pays twice" not in caplog.text
 
@@ -66,7 +56,7 @@ def test_doctor_sees_doubles_over_two_customers_of_this_product_only(app, shop, 
     shop.subscribe(second)
     shop.subscribe(second, price=shop.other_price, user=None)
     for customer in (first, second):
-        converge(app, customer)
+        app.converge(customer)
 
     assert [each.mend for each in examine(app) if "twice" in each.what] == [f"stripe subscriptions cancel {old}"]
 
@@ -74,7 +64,7 @@ def test_doctor_sees_doubles_over_two_customers_of_this_product_only(app, shop, 
 def test_doctor_reports_an_unowned_paying_customer_and_how_to_link_it(app, shop, corkage):
     customer = shop.customer(None)
     shop.subscribe(customer, user=None)
-    converge(app, customer)
+    app.converge(customer)
 
     told = corkage("doctor")
 
@@ -88,7 +78,7 @@ def test_doctor_reports_an_unowned_paying_customer_and_how_to_link_it(app, shop,
 def test_doctor_counts_another_products_customers_without_complaint(app, shop, corkage):
     customer = shop.customer(None)
     shop.subscribe(customer, price=shop.other_price, user=None)
-    converge(app, customer)
+    app.converge(customer)
 
     told = corkage("doctor")
 
@@ -100,7 +90,7 @@ def test_doctor_counts_another_products_customers_without_complaint(app, shop, c
 def test_doctor_ignores_an_unowned_customer_after_its_subscription(app, shop):
     customer = shop.customer(None)
     shop.client.v1.subscriptions.cancel(shop.subscribe(customer, user=None))
-    converge(app, customer)
+    app.converge(customer)
 
     assert examine(app) == []
 
@@ -109,7 +99,7 @@ def test_doctor_reports_a_price_without_plan_once(app, shop):
     for user in ("ann", "bob"):
         customer = shop.customer(user)
         shop.subscribe(customer, price=shop.other_price, user=user)
-        converge(app, customer)
+        app.converge(customer)
 
     (finding,) = examine(app)
 
@@ -117,25 +107,18 @@ def test_doctor_reports_a_price_without_plan_once(app, shop):
     assert f'retired = ["{shop.other_price}"]' in finding.mend
 
 
-def record(event_id, due_at, **fields):
-    event = events.EventRef(event_id, "customer.subscription.updated", int(due_at), False, None, "cus_1", None)
-    inbox.record(event, "webhook", due_at, due_at)
-    if fields:
-        StripeEvent.update(fields).where(StripeEvent.id == event_id).execute()
-
-
 @pytest.mark.parametrize(("late", "mend"), [(300, []), (301, ["corkage work --once"])])
 def test_doctor_reports_unapplied_events_after_five_minutes(app, late, mend):
     now = time.time()
-    record("evt_1", now - late)
+    record_event("evt_1", "cus_1", now - late)
 
     assert [each.mend for each in examine(app, now)] == mend
 
 
 def test_doctor_reports_failing_events_and_not_future_ones(app):
     now = time.time()
-    record("evt_fails", now - 9000, attempts=2, error="stripe_failed", next_attempt_at=now + 60)
-    record("evt_fresh", now)
+    record_event("evt_fails", "cus_1", now - 9000, attempts=2, error="stripe_failed", next_attempt_at=now + 60)
+    record_event("evt_fresh", "cus_1", now)
 
     assert examine(app, now) == [
         Finding("1 events fail, `corkage events` says why", "corkage events replay --failed"),
@@ -145,7 +128,7 @@ def test_doctor_reports_failing_events_and_not_future_ones(app):
 def test_doctor_reports_drifted_access_and_writes_nothing(app, shop):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
-    converge(app, customer)
+    app.converge(customer)
     shop.client.v1.subscriptions.cancel(subscription)
 
     (finding,) = examine(app)
@@ -162,7 +145,7 @@ def test_doctor_reports_drift_that_does_not_change_access(app, shop):
     subscription = shop.subscribe(customer)
     shop.client.v1.subscriptions.cancel(subscription)
     shop.subscribe(customer)
-    converge(app, customer)
+    app.converge(customer)
     Subscription.update(ended_at=1).where(Subscription.id == subscription).execute()
 
     assert [each.what.split(";")[0] for each in examine(app)] == ["1 subscriptions are not as Stripe has them"]
@@ -171,7 +154,7 @@ def test_doctor_reports_drift_that_does_not_change_access(app, shop):
 def test_a_user_with_a_pending_event_has_not_drifted(app, shop):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
-    converge(app, customer)
+    app.converge(customer)
     shop.client.v1.subscriptions.cancel(subscription)
     app.deliver(shop.event("customer.subscription.deleted"))
 
@@ -182,7 +165,7 @@ def test_doctor_fetches_no_more_than_a_sample(app, shop):
     for user in ("ann", "bob", "eve"):
         customer = shop.customer(user)
         shop.subscribe(customer, user=user)
-        converge(app, customer)
+        app.converge(customer)
     calls = shop.calls()
 
     examine(app, sample=2)
@@ -194,7 +177,7 @@ def test_doctor_reports_what_the_database_knows_without_stripe(app, shop, corkag
     customer = shop.customer()
     for _ in range(2):
         shop.subscribe(customer)
-    converge(app, customer)
+    app.converge(customer)
 
     told = corkage("doctor", STRIPE_API_BASE="http://127.0.0.1:1")
 
@@ -207,7 +190,7 @@ def test_doctor_reports_what_the_database_knows_without_stripe(app, shop, corkag
 def test_doctor_reports_a_customer_unknown_to_stripe(app, shop):
     customer = shop.customer()
     shop.subscribe(customer)
-    converge(app, customer)
+    app.converge(customer)
     with shop.simulator.world.lock:
         shop.simulator.world.remove("customer", customer)
 
@@ -219,7 +202,7 @@ def test_doctor_reports_a_customer_unknown_to_stripe(app, shop):
 def test_a_sample_beyond_the_number_of_users_fetches_everyone(app, shop):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
-    converge(app, customer)
+    app.converge(customer)
     shop.client.v1.subscriptions.cancel(subscription)
 
     assert [each.mend for each in examine(app, sample=1000)] == ["corkage sync"]
@@ -230,7 +213,7 @@ def test_doctor_distinguishes_unowned_payers_with_and_without_a_plan(app, shop):
     ours, theirs, both = shop.customer(None), shop.customer(None), shop.customer(None)
     for customer, price in ((ours, None), (theirs, shop.other_price), (both, None), (both, shop.other_price)):
         shop.subscribe(customer, price=price, user=None)
-        converge(app, customer)
+        app.converge(customer)
 
     told = examine(app)
 
@@ -244,7 +227,7 @@ def test_doctor_distinguishes_unowned_payers_with_and_without_a_plan(app, shop):
 def test_doctor_reports_an_unreachable_stripe_beside_other_findings(app, shop, simulator):
     customer = shop.customer(None)
     shop.subscribe(customer, user=None)
-    converge(app, customer)
+    app.converge(customer)
     simulator.stop()
     app.billing.service.worker.gateway = Gateway(simulator.api_key, "http://127.0.0.1:1", retries=0)
 

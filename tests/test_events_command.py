@@ -5,7 +5,8 @@ import time
 from dataclasses import replace
 
 import pytest
-from harness import DAY, fail, running
+from harness import DAY, running
+from rows import event_row, fail, record_event
 
 from corkage import storage
 from corkage.errors import StripeUnavailable
@@ -15,24 +16,12 @@ from corkage.sync.gateway import Gateway
 from corkage.sync.replay import counts, failing, find, replay, since
 
 
-def record(event_id, customer=None, kind="customer.subscription.updated", received_at=None, **fields):
-    at = time.time() if received_at is None else received_at
-    event = events.EventRef(event_id, kind, int(at), False, None, customer, None)
-    inbox.record(event, "webhook", at, at)
-    if fields:
-        StripeEvent.update(fields).where(StripeEvent.id == event_id).execute()
-
-
-def row(event_id):
-    return StripeEvent.get_by_id(event_id)
-
-
 def test_events_are_listed_by_state_failing_ones_first_with_reason(corkage, app):
     now = time.time()
-    record("evt_waits", "cus_1", received_at=now - 7200)
+    record_event("evt_waits", "cus_1", received_at=now - 7200)
     failed = {"attempts": 3, "error": "stripe_failed: HTTP 500", "next_attempt_at": now + 3.5 * 3600}
-    record("evt_fails", "cus_2", received_at=now - 5.5 * 3600, **failed)
-    record("evt_done", "cus_3", applied_at=now, outcome="converged")
+    record_event("evt_fails", "cus_2", received_at=now - 5.5 * 3600, **failed)
+    record_event("evt_done", "cus_3", applied_at=now, outcome="converged")
 
     listed = corkage("events").stdout.splitlines()
 
@@ -46,7 +35,7 @@ def test_events_are_listed_by_state_failing_ones_first_with_reason(corkage, app)
 def test_one_state_can_be_listed_alone_up_to_the_limit(corkage, app):
     now = time.time()
     for number in range(3):
-        record(f"evt_{number}", "cus_1", applied_at=now + number, outcome="converged")
+        record_event(f"evt_{number}", "cus_1", applied_at=now + number, outcome="converged")
 
     listed = corkage("events", "--state", "applied", "--limit", "2").stdout.splitlines()
     none = corkage("events", "--state", "failing").stdout
@@ -65,7 +54,7 @@ def test_a_lost_event_is_fetched_by_its_id_and_applied(corkage, app, shop):
 
     assert replayed.returncode == 0
     assert replayed.stdout.startswith(f"applied  {lost}  customer.subscription.created")
-    assert (row(lost).source, row(lost).outcome) == ("replay", "converged")
+    assert (event_row(lost).source, event_row(lost).outcome) == ("replay", "converged")
     assert app.billing.access("ann").allowed
 
 
@@ -80,13 +69,13 @@ def test_replaying_an_applied_event_converges_again(corkage, app, shop):
     assert corkage("events", "replay", event.id).returncode == 0
 
     assert app.billing.access("ann").reason == "ended"
-    assert (StripeEvent.select().count(), row(event.id).source) == (1, "webhook")
+    assert (StripeEvent.select().count(), event_row(event.id).source) == (1, "webhook")
 
 
 def test_an_event_gone_at_stripe_is_replayed_from_the_database(corkage, app, shop):
     customer = shop.customer()
     shop.subscribe(customer)
-    record("evt_of_long_ago", customer, applied_at=time.time(), outcome="converged")
+    record_event("evt_of_long_ago", customer, applied_at=time.time(), outcome="converged")
 
     assert corkage("events", "replay", "evt_of_long_ago").returncode == 0
     assert app.billing.access("ann").allowed
@@ -105,14 +94,14 @@ def test_an_event_that_cannot_be_replayed_is_an_error_and_leaves_no_row(corkage,
 
 
 def test_a_failed_replay_stays_pending_and_says_why(corkage, app):
-    record("evt_of_nobody", "cus_nobody")
+    record_event("evt_of_nobody", "cus_nobody")
 
     replayed = corkage("events", "replay", "evt_of_nobody")
 
     assert replayed.returncode == 1
     assert replayed.stdout.startswith("failing  evt_of_nobody")
     assert "unknown_customer" in replayed.stdout
-    assert (row("evt_of_nobody").applied_at, row("evt_of_nobody").attempts) == (None, 1)
+    assert (event_row("evt_of_nobody").applied_at, event_row("evt_of_nobody").attempts) == (None, 1)
 
 
 def test_all_failed_events_are_replayed_before_their_backoff_ends(corkage, app, shop):
@@ -120,15 +109,15 @@ def test_all_failed_events_are_replayed_before_their_backoff_ends(corkage, app, 
     shop.subscribe(customer)
     later = time.time() + 3000
     for event_id in ("evt_1", "evt_2"):
-        record(event_id, customer, attempts=9, error="stripe_failed: HTTP 500", next_attempt_at=later)
-    record("evt_of_another", "cus_other", next_attempt_at=later)
+        record_event(event_id, customer, attempts=9, error="stripe_failed: HTTP 500", next_attempt_at=later)
+    record_event("evt_of_another", "cus_other", next_attempt_at=later)
     calls = shop.calls()
 
     replayed = corkage("events", "replay", "--failed")
 
     assert [line.split()[:2] for line in replayed.stdout.splitlines()] == [["applied", "evt_1"], ["applied", "evt_2"]]
     assert shop.calls() - calls == 1
-    assert row("evt_of_another").applied_at is None
+    assert event_row("evt_of_another").applied_at is None
     assert corkage("events", "replay", "--failed").stdout == "there is nothing to replay\n"
 
 
@@ -159,13 +148,13 @@ def test_replaying_beyond_stripes_retention_points_to_sync(corkage, app):
 def test_a_failing_customer_is_tried_once_for_all_its_events(corkage, app):
     came = time.time() - 7200.5
     for event_id in ("evt_1", "evt_2"):
-        record(event_id, "cus_nobody", received_at=came, attempts=4, error="stripe_failed: HTTP 500")
+        record_event(event_id, "cus_nobody", received_at=came, attempts=4, error="stripe_failed: HTTP 500")
 
     replayed = corkage("events", "replay", "--failed")
 
     assert replayed.returncode == 1
     assert replayed.stdout.count("2 h ago  1 tries") == 2
-    assert [(row(id_).attempts, row(id_).received_at) for id_ in ("evt_1", "evt_2")] == [(1, came)] * 2
+    assert [(event_row(id_).attempts, event_row(id_).received_at) for id_ in ("evt_1", "evt_2")] == [(1, came)] * 2
 
 
 def test_an_invalid_time_is_refused_with_an_example(corkage):
@@ -179,9 +168,9 @@ def test_a_poisoned_event_never_blocks_others(app, shop):
     good, poisoned = shop.customer(), shop.customer("eve")
     shop.subscribe(good)
     now = time.time()
-    record("evt_1_refused", "cus_unknown", received_at=now - 60)
-    record("evt_2_poisoned", poisoned, received_at=now - 30)
-    record("evt_3_good", good, received_at=now)
+    record_event("evt_1_refused", "cus_unknown", received_at=now - 60)
+    record_event("evt_2_poisoned", poisoned, received_at=now - 30)
+    record_event("evt_3_good", good, received_at=now)
     fetch = app.billing.service.worker.gateway.subscriptions_of
 
     def choke(customer_id):
@@ -192,18 +181,18 @@ def test_a_poisoned_event_never_blocks_others(app, shop):
     app.billing.service.worker.gateway.subscriptions_of = choke
     app.work(now + 1)
 
-    assert row("evt_3_good").applied_at is not None
+    assert event_row("evt_3_good").applied_at is not None
     assert app.billing.access("ann").allowed
-    assert [row(id_).attempts for id_ in ("evt_1_refused", "evt_2_poisoned")] == [1, 1]
-    assert row("evt_2_poisoned").error == "bug: ZeroDivisionError"
+    assert [event_row(id_).attempts for id_ in ("evt_1_refused", "evt_2_poisoned")] == [1, 1]
+    assert event_row("evt_2_poisoned").error == "bug: ZeroDivisionError"
 
 
 def test_event_backoff_grows_to_an_hour_with_jitter_and_never_stops(app, shop):
-    record("evt_1", "cus_1")
+    record_event("evt_1", "cus_1")
     pauses = []
     for _ in range(20):
         fail("evt_1", "stripe_failed", 1000.0)
-        pauses.append(row("evt_1").next_attempt_at - 1000.0)
+        pauses.append(event_row("evt_1").next_attempt_at - 1000.0)
 
     for tries, pause in enumerate(pauses):
         assert 0.75 <= pause / min(5 * 2**tries, 3600) <= 1.25
@@ -215,9 +204,9 @@ def test_events_are_kept_exactly_as_long_as_configured(config, keep_days):
     with running(replace(config, keep_events_days=keep_days)) as app:
         now = time.time()
         cut = now - keep_days * DAY
-        record("evt_on_the_day", "cus_1", received_at=cut, applied_at=cut)
-        record("evt_over", "cus_1", received_at=cut, applied_at=cut - 0.001)
-        record("evt_pending", "cus_1", received_at=cut - 999 * DAY, next_attempt_at=now + DAY)
+        record_event("evt_on_the_day", "cus_1", received_at=cut, applied_at=cut)
+        record_event("evt_over", "cus_1", received_at=cut, applied_at=cut - 0.001)
+        record_event("evt_pending", "cus_1", received_at=cut - 999 * DAY, next_attempt_at=now + DAY)
 
         app.work(now)
 
@@ -227,7 +216,7 @@ def test_events_are_kept_exactly_as_long_as_configured(config, keep_days):
 def test_pruning_runs_once_a_day_across_all_processes(app):
     now = time.time()
     app.work(now)
-    record("evt_old", "cus_1", applied_at=now - 91 * DAY)
+    record_event("evt_old", "cus_1", applied_at=now - 91 * DAY)
 
     app.work(now + DAY - 1)
     assert StripeEvent.select().count() == 1
@@ -239,7 +228,7 @@ def test_other_writers_get_in_between_pruning_batches(app, config, monkeypatch):
     monkeypatch.setattr(jobs, "BATCH", 2)
     now, left = time.time(), []
     for number in range(5):
-        record(f"evt_{number}", "cus_1", applied_at=now - 91 * DAY)
+        record_event(f"evt_{number}", "cus_1", applied_at=now - 91 * DAY)
     writing = storage.writing
 
     def write_and_look():
@@ -258,7 +247,7 @@ def test_other_writers_get_in_between_pruning_batches(app, config, monkeypatch):
 
 def test_an_event_reopened_during_pruning_is_kept(app, monkeypatch):
     now = time.time()
-    record("evt_1", "cus_1", applied_at=now - 91 * DAY)
+    record_event("evt_1", "cus_1", applied_at=now - 91 * DAY)
     column = storage.column
 
     def list_and_reopen(query):
@@ -269,7 +258,7 @@ def test_an_event_reopened_during_pruning_is_kept(app, monkeypatch):
     monkeypatch.setattr(jobs.storage, "column", list_and_reopen)
     jobs.prune(now, 90)
 
-    assert row("evt_1").applied_at is None
+    assert event_row("evt_1").applied_at is None
 
 
 def test_a_replay_that_is_killed_is_finished_by_the_worker(app, shop):
@@ -294,8 +283,8 @@ def test_a_replay_that_is_killed_is_finished_by_the_worker(app, shop):
 def test_an_event_is_found_at_stripe_or_in_the_database_or_nowhere(app, shop):
     subscription = shop.subscribe(shop.customer())
     told = shop.event("customer.subscription.created")
-    record("evt_of_long_ago", "cus_1", received_at=1_700_000_000)
-    record("evt_thin", kind="customer.subscription.updated")
+    record_event("evt_of_long_ago", "cus_1", received_at=1_700_000_000)
+    record_event("evt_thin", kind="customer.subscription.updated")
     gateway = app.billing.service.worker.gateway
 
     at_stripe, held, thin = (find(gateway, each) for each in (told.id, "evt_of_long_ago", "evt_thin"))
@@ -307,16 +296,16 @@ def test_an_event_is_found_at_stripe_or_in_the_database_or_nowhere(app, shop):
 
 
 def test_an_outage_of_stripe_does_not_replay_from_the_database(app):
-    record("evt_1", "cus_1")
+    record_event("evt_1", "cus_1")
 
     with pytest.raises(StripeUnavailable):
         find(Gateway("sk_test_x", "http://127.0.0.1:1", retries=0), "evt_1")
 
 
 def test_only_events_that_were_tried_count_as_failing(app):
-    record("evt_failed", "cus_1", attempts=1)
-    record("evt_waits", "cus_1")
-    record("evt_applied_at_last", "cus_1", attempts=3, applied_at=1.0)
+    record_event("evt_failed", "cus_1", attempts=1)
+    record_event("evt_waits", "cus_1")
+    record_event("evt_applied_at_last", "cus_1", attempts=3, applied_at=1.0)
 
     assert [each.id for each in failing(10)] == ["evt_failed"]
 

@@ -75,7 +75,7 @@ def test_a_thin_event_of_our_checkout_finds_what_the_list_lacks(app, shop, simul
     url = app.billing.checkout_url(Identity("ann"), "pro", billing_url="https://app.example.com/billing")
     session = simulator.buy(url)
     simulator.api_faults.list_lag_seconds = 3600
-    app.billing.service.worker.converger.converge(session["customer"], time.time())
+    app.converge(session["customer"])
     assert not app.billing.access("ann").allowed
 
     as_of = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - 60))

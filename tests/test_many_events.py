@@ -4,7 +4,7 @@ import sqlite3
 import time
 
 import pytest
-from test_costs import statements
+from sql import statements
 
 from corkage.errors import StripeUnavailable
 from corkage.models import StripeEvent, Subscription

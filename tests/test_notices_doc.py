@@ -9,27 +9,21 @@ import socket
 import subprocess
 import sys
 from contextlib import closing, contextmanager
-from pathlib import Path
 
 import pytest
 import requests
 from harness import until
+from repository import ROOT, block
 
-import corkage
 from corkage import Notice
 from corkage.notices.changes import KINDS
 from corkage.notices.notice import NotDelivered, Told
 from corkage.notices.webhook import Endpoint, body_of
 
-PAGE = (Path(corkage.__file__).parent / "docs/notices.md").read_text()
 SECRET, FORGED = ("whsec_" + base64.b64encode(bytes(range(at, at + 32))).decode() for at in (0, 100))
 BEFORE = Told(allowed=False, reason="")
 AFTER = Told(True, "active", "active", "pro", "price_1", 1)
 NOTICE = Notice("ntc_1", "access_granted", "ann", 1795514400.0, BEFORE, AFTER)
-
-
-def block(marker):
-    return PAGE.split(f"<!-- {marker} -->\n```")[1].split("\n", 1)[1].split("\n```")[0]
 
 
 def free_port():
@@ -61,12 +55,12 @@ def answers(url):
 
 def command(language, folder):
     if language == "python":
-        (folder / "receiver.py").write_text(block("receiver-python"))
+        (folder / "receiver.py").write_text(block("docs/notices.md", "receiver-python"))
         return [sys.executable, "receiver.py"]
     if not shutil.which("node"):
         assert not os.environ.get("CI"), "node is wanted"
         pytest.skip("Node is not here: install nodejs to run the Node receiver")
-    (folder / "receiver.mjs").write_text(block("receiver-node"))
+    (folder / "receiver.mjs").write_text(block("docs/notices.md", "receiver-node"))
     return ["node", "receiver.mjs"]
 
 
@@ -85,8 +79,10 @@ def test_the_documented_receiver_acts_once_and_refuses_forgeries(language, tmp_p
 
 
 def test_the_documented_body_is_the_posted_one():
-    assert json.loads(block("body")) == json.loads(body_of(NOTICE))
+    assert json.loads(block("docs/notices.md", "body")) == json.loads(body_of(NOTICE))
 
 
 def test_every_kind_of_notice_is_documented():
-    assert sorted(re.findall(r"^\| `([a-z_]+)` \|", PAGE, re.MULTILINE)) == sorted(KINDS)
+    assert sorted(re.findall(r"^\| `([a-z_]+)` \|", (ROOT / "docs/notices.md").read_text(), re.MULTILINE)) == sorted(
+        KINDS
+    )

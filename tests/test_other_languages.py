@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import requests
 from harness import AUTH_SECRET, running
+from programs import missing
+from repository import block
 
 import corkage
 from corkage.access import ACCESS_VERSION, Access
@@ -32,15 +34,6 @@ ANSWER_NODE = (
 )
 
 
-def recipe(document, marker):
-    """The fenced block after a marker of a document."""
-    return (DOCS / document).read_text().split(f"<!-- {marker} -->\n```")[1].split("\n", 1)[1].split("\n```")[0] + "\n"
-
-
-def missing(how_to_install):
-    (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(how_to_install)
-
-
 @pytest.fixture(scope="session")
 def node():
     found = os.environ.get("NODE") or shutil.which("node")
@@ -56,7 +49,7 @@ def sqlite3_program():
 
 
 def test_a_token_minted_by_the_node_recipe_signs_the_user_in(app, node, tmp_path):
-    (tmp_path / "mint.mjs").write_text(recipe("sidecar.md", "token-node") + CLAIMS_NODE)
+    (tmp_path / "mint.mjs").write_text(block("docs/sidecar.md", "token-node") + CLAIMS_NODE)
 
     minted = subprocess.check_output([node, "mint.mjs"], cwd=tmp_path, env={"SECRET": AUTH_SECRET}, text=True)
 
@@ -68,7 +61,7 @@ def test_a_token_minted_by_the_node_recipe_signs_the_user_in(app, node, tmp_path
 @contextmanager
 def a_reader(node, folder, database):
     """Run Node's recipe as a product's process, and ask it again and again."""
-    program = recipe("access-view.md", "view-node").replace("/var/lib/corkage/corkage.db", str(database))
+    program = block("docs/access-view.md", "view-node").replace("/var/lib/corkage/corkage.db", str(database))
     (folder / "ask.mjs").write_text(program + ANSWER_NODE)
     process = subprocess.Popen(
         [node, "ask.mjs"], cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -113,7 +106,11 @@ def test_node_reads_the_view_while_corkage_serves_and_writes(app, shop, node, co
 
 def shell(database):
     """The sqlite3 shell's recipe as arguments, for a file."""
-    return ["sh", "-c", recipe("access-view.md", "view-shell").replace("/var/lib/corkage/corkage.db", str(database))]
+    return [
+        "sh",
+        "-c",
+        block("docs/access-view.md", "view-shell").replace("/var/lib/corkage/corkage.db", str(database)),
+    ]
 
 
 def subscribed(app, shop):
@@ -196,7 +193,7 @@ def test_the_document_names_the_columns_of_the_view_in_their_order():
 
 def test_the_view_has_a_documented_version_and_its_columns(app):
     promised = "user_id allowed reason plan price_id quantity features until status cancel_at stale".split()
-    (version,) = connection().execute(recipe("access-view.md", "version")).fetchone()
+    (version,) = connection().execute(block("docs/access-view.md", "version")).fetchone()
 
     assert version == str(ACCESS_VERSION) == "1"
     assert list(Access._fields)[: len(promised)] == promised  # what is added comes after these

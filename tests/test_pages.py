@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import requests
+from buying import bearer, submit, token
 from harness import APP, AUTH_SECRET, DAY, PRO, running
 
 from corkage import Identity
@@ -48,8 +49,7 @@ def app(settings, prices):
 
 
 def look(app, path="/pricing", user=None, language="en", **headers):
-    token = {"Authorization": f"Bearer {mint_token(AUTH_SECRET, user, now=time.time())}"} if user else {}
-    asked = {"Accept": "text/html", "Accept-Language": language} | token | headers
+    asked = {"Accept": "text/html", "Accept-Language": language} | (bearer(token(user)) if user else {}) | headers
     return requests.get(f"{app.url}{path}", headers=asked, allow_redirects=False, timeout=30)
 
 
@@ -59,14 +59,10 @@ def text_of(answer):
     return " ".join(re.sub(r"<[^>]+>", " ", body).split())
 
 
-def converge(app, customer):
-    app.billing.service.worker.converger.converge(customer, time.time())
-
-
 def subscribe(app, shop, user="ann", price=None, card="pm_card_visa", **params):
     customer = shop.customer(user, card=card)
     subscription = shop.subscribe(customer, price, user, **params)
-    converge(app, customer)
+    app.converge(customer)
     return customer, subscription
 
 
@@ -185,7 +181,7 @@ def test_a_subscriber_to_a_retired_price_sees_no_switch(settings, shop, simulato
 def test_a_trial_is_offered_once(app, shop, prices):
     customer, subscription = subscribe(app, shop, price=prices["team_monthly"], trial_period_days=14)
     shop.client.v1.subscriptions.cancel(subscription)
-    converge(app, customer)
+    app.converge(customer)
 
     assert "14 days free" in text_of(look(app, user="bob"))
     shown = text_of(look(app, user="ann"))
@@ -268,7 +264,7 @@ def test_in_grace_the_account_shows_its_end_by_the_test_clock(app, shop, simulat
     customer, _ = subscribe(app, shop)
     shop.use_card(customer, "pm_card_chargeCustomerFail")
     simulator.advance_to("renewal")
-    converge(app, customer)
+    app.converge(customer)
     ends = app.billing.access("ann").until
 
     page = look(app, "/account", "ann", language="de")
@@ -284,7 +280,7 @@ def test_in_grace_the_account_shows_its_end_by_the_test_clock(app, shop, simulat
 def test_a_user_who_canceled_can_keep_the_plan(app, shop):
     customer, subscription = subscribe(app, shop)
     shop.client.v1.subscriptions.update(subscription, params={"cancel_at_period_end": True})
-    converge(app, customer)
+    app.converge(customer)
 
     shown = text_of(look(app, "/account", "ann"))
 
@@ -373,21 +369,15 @@ def test_a_user_id_with_markup_is_escaped(app):
     assert "<script" not in page.text
 
 
-def click(app, path, user="ann", **fields):
-    token = mint_token(AUTH_SECRET, user, now=time.time())
-    headers = {"Authorization": f"Bearer {token}", "Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
-    return requests.post(f"{app.url}{path}", fields, headers=headers, allow_redirects=False, timeout=30)
-
-
 def test_leaving_checkout_returns_to_where_it_began(app, simulator):
     def cancel_url():
         return simulator.world.get("checkout.session", CheckoutAttempt.get().session_id)["cancel_url"]
 
-    click(app, "/checkout", plan="pro:pro_monthly", **{"from": "pages"})
+    submit(app, "/checkout", plan="pro:pro_monthly", **{"from": "pages"})
     assert cancel_url() == f"{OURS}/cancel"
-    click(app, "/checkout", plan="pro:pro_monthly")
+    submit(app, "/checkout", plan="pro:pro_monthly")
     assert cancel_url() == FRONTEND
-    click(app, "/checkout", plan="pro:pro_monthly", **{"from": "https://evil.example"})
+    submit(app, "/checkout", plan="pro:pro_monthly", **{"from": "https://evil.example"})
     assert cancel_url() == FRONTEND
 
 
@@ -395,7 +385,7 @@ def test_leaving_the_portal_returns_to_where_it_began(app, shop, simulator):
     subscribe(app, shop)
 
     def return_url(path, **fields):
-        click(app, path, **fields)
+        submit(app, path, **fields)
         return simulator.world.all("billing_portal.session")[0]["return_url"]
 
     assert return_url("/portal", **{"from": "pages"}) == f"{OURS}/account?from=portal"
@@ -413,7 +403,7 @@ def test_the_cancel_page_says_nothing_was_bought_and_shows_the_plans(app):
 
 def bought(app, simulator, plan, card="pm_usBankAccount_success"):
     """Buy, and return the way back, under the address where the app is."""
-    url = click(app, "/checkout", plan=plan).headers["Location"]
+    url = submit(app, "/checkout", plan=plan).headers["Location"]
     session = simulator.buy(url, card)
     return f"/return?session_id={session['id']}"
 
@@ -436,7 +426,7 @@ def test_a_pending_payment_shows_a_page_that_refreshes_until_access(denying, sim
     assert again.headers["Refresh"] == "3; url=return?again=2"
 
     simulator.advance(5 * DAY)
-    converge(denying, User.get_by_id("ann").stripe_customer_id)
+    denying.converge(User.get_by_id("ann").stripe_customer_id)
     led_on = look(denying, "/return?again=2", "ann")
 
     assert (led_on.status_code, led_on.headers["Location"]) == (303, FRONTEND)
@@ -507,7 +497,7 @@ def test_a_returning_program_is_always_redirected(denying, simulator):
 
 
 def test_returning_from_an_open_session_mentions_no_payment(app):
-    click(app, "/checkout", plan="pro")
+    submit(app, "/checkout", plan="pro")
 
     answer = look(app, f"/return?session_id={CheckoutAttempt.get().session_id}", "ann")
 
@@ -522,7 +512,7 @@ def again_of(page, seconds):
 
 
 def test_the_waiting_page_gives_access_to_a_user_who_paid_later(app, simulator, monkeypatch):
-    url = click(app, "/checkout", plan="pro").headers["Location"]
+    url = submit(app, "/checkout", plan="pro").headers["Location"]
     back = f"/return?session_id={CheckoutAttempt.get().session_id}"
     monkeypatch.setattr("corkage.selling.checkout.RETURN_PAUSE_SECONDS", 3600)
     assert look(app, back).status_code == 303
@@ -555,7 +545,7 @@ def test_the_waiting_page_gives_access_once_stripe_answers_again(app, simulator,
 
 def test_the_waiting_page_stops_for_a_session_still_open(app, simulator, monkeypatch):
     monkeypatch.setattr("corkage.selling.checkout.RETURN_PAUSE_SECONDS", 0)
-    click(app, "/checkout", plan="pro")
+    submit(app, "/checkout", plan="pro")
     simulator.api_faults = ApiFaults(failure="error")
     page = look(app, f"/return?session_id={CheckoutAttempt.get().session_id}", "ann")
     simulator.api_faults = ApiFaults()
@@ -574,10 +564,10 @@ def test_the_waiting_page_names_no_session_that_is_not_ours(denying):
 
 
 def test_a_custom_checkout_domain_is_reached_through_a_page(app, simulator):
-    assert click(app, "/checkout", plan="pro").status_code == 303
+    assert submit(app, "/checkout", plan="pro").status_code == 303
     simulator.world.base_url = simulator.url.replace("127.0.0.1", "localhost")
 
-    page = click(app, "/checkout", user="bob", plan="pro")
+    page = submit(app, "/checkout", user="bob", plan="pro")
 
     url = CheckoutAttempt.get(CheckoutAttempt.user == "bob").url
     assert page.status_code == 200
@@ -599,7 +589,7 @@ def test_an_error_page_is_translated_and_json_stays_english(app):
 
 
 def test_an_error_page_links_to_what_is_missing(app):
-    unknown, nothing_yet = click(app, "/checkout", plan="none"), click(app, "/portal")
+    unknown, nothing_yet = submit(app, "/checkout", plan="none"), submit(app, "/portal")
 
     for page, status in ((unknown, 400), (nothing_yet, 409)):
         assert page.status_code == status

@@ -7,9 +7,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from chromium import launched, missing
-from harness import DAY, fail
+from harness import DAY
 from pages_host import LONG_NAMED, PRO, SCRIPT, TEAM, bring_into_every_state, hosted
+from programs import launched, missing
+from rows import fail
 
 from corkage import storage
 from corkage.models import Customer, NoticeRow

@@ -11,27 +11,18 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from repository import ROOT, block, tracked
 
-import corkage
 from corkage import cli, config, errors, routes
 from corkage.access import REASONS
 from corkage.sync import poll
 
-ROOT = Path(corkage.__file__).parent
 README = (ROOT / "README.md").read_text()
 REFERENCE = (ROOT / "docs/reference.md").read_text()
 LAYERS = """
 cli demo server commands billing_app routes admin handlers service pages identity users selling health sync
 notices config settings plans models access storage rate_limit cookies pauses trouble errors
 """.split()
-
-
-def tracked(pattern="*.py"):
-    listed = subprocess.run(["git", "ls-files", pattern], cwd=ROOT, capture_output=True, text=True)
-    names = listed.stdout.split() if listed.returncode == 0 else [
-        str(path.relative_to(ROOT)) for path in ROOT.rglob(pattern) if ".venv" not in path.parts
-    ]  # fmt: skip
-    return [Path(name) for name in names]
 
 
 SMALL = {"__init__", "cookies", "guessable", "pauses", "rate_limit", "trouble"}  # one question each: not in the picture
@@ -233,13 +224,8 @@ def test_nothing_in_the_tree_names_a_machine(path):
     assert not re.search(r"/(?:work|farm|root)/[a-z.]|index-url|registry\.npmjs", text)
 
 
-def block(marker):
-    """The fenced block after a marker of the README."""
-    return README.split(f"<!-- {marker} -->\n```")[1].split("\n", 1)[1].split("\n```")[0]
-
-
 def test_the_readmes_example_is_the_samples_own_code():
-    shown = [line for line in block("embedding").splitlines() if line]
+    shown = [line for line in block("README.md", "embedding").splitlines() if line]
     sample = [line for line in textwrap.dedent((ROOT / "demo/notes.py").read_text()).splitlines() if line]
 
     starts = [number for number, line in enumerate(sample) if line.strip() == shown[0]]

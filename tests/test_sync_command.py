@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from harness import APP, DAY, running
+from harness import APP, DAY, running, until
 
 from corkage import storage
 from corkage.errors import DatabaseUnavailable, StripeFailed, StripeUnavailable
@@ -21,17 +21,8 @@ from corkage.sync.converge import Converger
 from corkage.sync.resync import resync
 
 
-@pytest.fixture(autouse=True)
-def _unhurried(monkeypatch):
-    monkeypatch.setattr(resync_module, "CALLS_PER_SECOND", 10_000)
-
-
 def sync(app, now=None, **options):
     return resync(app.billing.service.worker.converger, time.time() if now is None else now, **options)
-
-
-def converge(app, customer):
-    app.billing.service.worker.converger.converge(customer, time.time())
 
 
 def everything(app):
@@ -61,7 +52,7 @@ def test_a_lost_database_is_rebuilt_with_the_same_answers(config, shop, simulato
     simulator.advance(32 * DAY)
     with running(config) as app:
         for customer in (ann, bob, stranger):
-            converge(app, customer)
+            app.converge(customer)
         before = everything(app)
     for suffix in ("", "-wal", "-shm"):
         if os.path.exists(config.database + suffix):
@@ -80,7 +71,7 @@ def test_a_lost_database_is_rebuilt_with_the_same_answers(config, shop, simulato
 def test_sync_repairs_and_reports_lost_changes_once(app, shop):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
-    converge(app, customer)
+    app.converge(customer)
     shop.client.v1.subscriptions.cancel(subscription)
 
     report = sync(app)
@@ -97,7 +88,7 @@ def test_a_dry_run_reports_the_same_and_writes_nothing(app, shop):
     known, unknown = shop.customer(), shop.customer("bob")
     subscription = shop.subscribe(known)
     shop.subscribe(unknown, user="bob")
-    converge(app, known)
+    app.converge(known)
     shop.client.v1.subscriptions.cancel(subscription)
     held = everything(app), Cursor.select().count()
 
@@ -114,7 +105,7 @@ def test_a_dry_run_fetches_what_the_list_lacks_and_writes_nothing(app, shop):
     clock = shop.client.v1.test_helpers.test_clocks.create(params={"frozen_time": int(time.time())}).id
     customer = shop.customer(test_clock=clock)
     subscription = shop.subscribe(customer)
-    converge(app, customer)
+    app.converge(customer)
     shop.client.v1.subscriptions.cancel(subscription)
     held = everything(app)
 
@@ -129,7 +120,7 @@ def test_sync_fetches_a_subscription_missing_from_the_list(app, shop):
     clock = shop.client.v1.test_helpers.test_clocks.create(params={"frozen_time": int(time.time())}).id
     hidden = shop.customer(test_clock=clock)
     shop.subscribe(hidden)
-    converge(app, hidden)
+    app.converge(hidden)
 
     report = sync(app)
 
@@ -148,7 +139,7 @@ def test_only_an_overtaken_customer_is_fetched_alone(app, shop):
     def list_and_be_overtaken():
         yield from listing()
         shop.client.v1.subscriptions.cancel(subscriptions[0])
-        converge(app, customers[0])
+        app.converge(customers[0])
 
     gateway.every_subscription = list_and_be_overtaken
     calls = shop.calls()
@@ -207,7 +198,7 @@ def test_sync_stores_an_unowned_customer_without_user(app, shop):
 def test_sync_sees_a_customer_deleted_at_stripe(app, shop):
     customer = shop.customer()
     shop.subscribe(customer)
-    converge(app, customer)
+    app.converge(customer)
     shop.client.v1.customers.delete(customer)
 
     report = sync(app)
@@ -232,7 +223,7 @@ def test_grace_uses_the_oldest_open_invoice_and_lists_them_once(app, shop, simul
     rows = list(Subscription.select())
     since = {row.id: row.past_due_since for row in rows}
     for row in rows:
-        converge(app, row.customer_id)
+        app.converge(row.customer_id)
     assert {row.id: row.past_due_since for row in Subscription.select()} == since
     assert len(since) == 3
     assert max(since.values()) < simulator.world.now - 35 * DAY
@@ -311,7 +302,7 @@ def hidden_customers(app, shop, users):
     customers = [shop.customer(user, test_clock=clock) for user in users]
     for customer, user in zip(customers, users, strict=True):
         shop.client.v1.subscriptions.cancel(shop.subscribe(customer, user=user))
-        converge(app, customer)
+        app.converge(customer)
     Subscription.update(subscription_status="active").execute()
     return customers
 
@@ -385,7 +376,7 @@ def test_sync_leaves_pending_events_to_the_worker(app, shop):
 def test_the_command_lists_changed_access_then_no_difference(corkage, app, shop):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
-    converge(app, customer)
+    app.converge(customer)
     shop.client.v1.subscriptions.cancel(subscription)
     shop.subscribe(shop.customer("bob"), user="bob")
 
@@ -451,18 +442,11 @@ def test_ctrl_c_says_how_to_resume(environ, tmp_path, shop, simulator):
     assert "Traceback" not in said
 
 
-def until(condition, seconds):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
-
-
 def test_an_unowned_subscription_missing_from_the_list_is_fetched_too(app, shop):
     clock = shop.client.v1.test_helpers.test_clocks.create(params={"frozen_time": int(time.time())}).id
     stranger = shop.customer(None, test_clock=clock)
     subscription = shop.subscribe(stranger, user=None)
-    converge(app, stranger)
+    app.converge(stranger)
     shop.client.v1.subscriptions.cancel(subscription)
 
     report = sync(app)
@@ -474,7 +458,7 @@ def test_an_unowned_subscription_missing_from_the_list_is_fetched_too(app, shop)
 def test_sync_corrects_a_test_clocks_lead_without_reporting_it(app, shop):
     customer = shop.customer()
     shop.subscribe(customer)
-    converge(app, customer)
+    app.converge(customer)
     Subscription.update(clock_ahead=5000).execute()
 
     report = sync(app)
@@ -500,7 +484,7 @@ def test_access_that_ends_as_it_began_is_not_reported(app, shop):
     shop.subscribe(old)
     held = shop.subscribe(new)
     for customer in (old, new):
-        converge(app, customer)
+        app.converge(customer)
     Subscription.update(quantity=2).where(Subscription.id == held).execute()
     mending = resync_module.Mending(app.billing.service.worker.converger, writes=False)
     access = app.billing.access("ann")
@@ -532,7 +516,7 @@ def test_a_customer_listed_twice_or_fetched_alone_is_stored_once(app, shop, simu
     shop.subscribe(done)
     shop.subscribe(hidden, user="bob")
     now = time.time()
-    converge(app, hidden)
+    app.converge(hidden)
     mend = break_at(app, 1)
     with pytest.raises(StripeUnavailable):
         sync(app, now - 2)

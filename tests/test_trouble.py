@@ -26,12 +26,6 @@ def _impatient(monkeypatch):
     monkeypatch.setattr("corkage.health.writable.TRY_EVERY_SECONDS", 0)
 
 
-@pytest.fixture
-def event(shop):
-    shop.subscribe(shop.customer())
-    return shop.event("customer.subscription.created")
-
-
 def health(url):
     """The problems that /health tells, with the status held to them."""
     answer = requests.get(f"{url}/health", timeout=30)

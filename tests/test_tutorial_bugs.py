@@ -5,11 +5,10 @@ import time
 from dataclasses import replace
 
 import pytest
-import requests
-from harness import APP, AUTH_SECRET, running
+from buying import click, pay, url_of
+from harness import APP, running
 
 from corkage.errors import StripeUnavailable
-from corkage.identity import mint_token
 from corkage.models import StripeEvent, Subscription, User
 
 
@@ -19,23 +18,12 @@ def app(config):
         yield served
 
 
-def subscribe_url(app, user="ann", **body):
-    token = mint_token(AUTH_SECRET, user, email="same@example.com", now=time.time(), lifetime_seconds=60)
-    headers = {"Authorization": f"Bearer {token}"}
-    return requests.post(f"{app.url}/checkout", {"plan": "pro"} | body, headers=headers, timeout=30).json()["url"]
-
-
-def pay(url):
-    card = {"number": "4242424242424242", "expiry": "12/40", "cvc": "123"}
-    assert requests.post(url, card, allow_redirects=False, timeout=30).status_code == 303
-
-
 def deliver(app, shop, kind):
     assert app.deliver(shop.event(kind)).status_code == 200
 
 
 def test_a_failed_update_is_retried_although_its_event_is_stored(app, shop):
-    pay(subscribe_url(app))
+    pay(url_of(click(app)))
     gateway = app.billing.service.worker.gateway
     fetch, tries = gateway.subscriptions_of, []
 
@@ -56,7 +44,7 @@ def test_a_failed_update_is_retried_although_its_event_is_stored(app, shop):
 
 
 def test_subscription_created_before_checkout_completed_is_not_lost(app, shop):
-    pay(subscribe_url(app))
+    pay(url_of(click(app)))
 
     deliver(app, shop, "customer.subscription.created")
     app.work()
@@ -67,7 +55,8 @@ def test_subscription_created_before_checkout_completed_is_not_lost(app, shop):
 
 
 def test_user_and_price_never_come_from_the_body(app, shop):
-    pay(subscribe_url(app, user_id="eve", client_reference_id="eve", price_id=shop.other_price, price=shop.other_price))
+    body = {"plan": "pro", "user_id": "eve", "client_reference_id": "eve"}
+    pay(url_of(click(app, body=body | {"price_id": shop.other_price, "price": shop.other_price})))
     deliver(app, shop, "customer.subscription.created")
     app.work()
 
@@ -77,8 +66,8 @@ def test_user_and_price_never_come_from_the_body(app, shop):
 
 def test_a_user_has_one_customer_and_an_email_may_be_shared(app, shop):
     for _ in range(3):
-        subscribe_url(app)
-    subscribe_url(app, user="bob")
+        url_of(click(app, email="same@example.com"))
+    url_of(click(app, user="bob", email="same@example.com"))
 
     customers = shop.client.v1.customers.list().data
     assert sorted(each.metadata.to_dict()["corkage_user"] for each in customers) == ["ann", "bob"]
@@ -88,7 +77,7 @@ def test_a_user_has_one_customer_and_an_email_may_be_shared(app, shop):
 
 
 def test_the_period_is_read_from_the_items(app, shop):
-    pay(subscribe_url(app))
+    pay(url_of(click(app)))
     deliver(app, shop, "customer.subscription.created")
     app.work()
 
@@ -98,7 +87,7 @@ def test_the_period_is_read_from_the_items(app, shop):
 
 
 def test_an_unpaid_checkout_is_distinguished_from_a_paid_one(app, shop, simulator):
-    pay(subscribe_url(app))
+    pay(url_of(click(app)))
     held = next(iter(simulator.world.all("subscription")))
     invoice = simulator.world.get("invoice", held["latest_invoice"])
     invoice["status"] = "open"
@@ -118,7 +107,7 @@ def test_a_missed_webhook_is_made_up_by_polling(config, shop):
     with running(replace(config, billing_url="https://billing.example.com", poll_seconds=300)) as app:
         now = time.time()
         app.work(now)
-        pay(subscribe_url(app))
+        pay(url_of(click(app)))
 
         app.work(now + 301)
 
@@ -127,11 +116,11 @@ def test_a_missed_webhook_is_made_up_by_polling(config, shop):
 
 
 def test_the_end_of_an_old_subscription_leaves_the_new_ones_access(app, shop):
-    pay(subscribe_url(app))
+    pay(url_of(click(app)))
     (old,) = shop.client.v1.subscriptions.list().data
     shop.client.v1.subscriptions.cancel(old.id)
     canceled = shop.event("customer.subscription.deleted")
-    pay(subscribe_url(app))
+    pay(url_of(click(app)))
 
     app.deliver(canceled)
     app.work()

@@ -24,12 +24,6 @@ from corkage.sync.signature import verify_signature
 GENTLE = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@pytest.fixture
-def event(shop):
-    shop.subscribe(shop.customer())
-    return shop.event("customer.subscription.created")
-
-
 def assert_nothing_kept():
     assert [table.select().count() for table in (StripeEvent, Customer, User, Subscription)] == [0, 0, 0, 0]
 

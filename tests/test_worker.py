@@ -9,7 +9,7 @@ from dataclasses import replace
 import peewee
 import pytest
 import requests
-from harness import PRO, WEBHOOK_SECRET, running
+from harness import PRO, WEBHOOK_SECRET, running, until
 from sabotage import thin
 
 from corkage import storage
@@ -21,13 +21,6 @@ from corkage.sync import inbox, jobs
 from corkage.sync.gateway import Gateway
 from corkage.sync.threads import WorkerThread
 from corkage.sync.worker import LEASE_SECONDS, PRICES_AGAIN_SECONDS
-
-
-def until(condition, seconds=30.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def deliver_all(app, shop, customer):
@@ -236,7 +229,7 @@ def test_a_price_that_lost_its_lookup_key_still_counts(app, shop):
     shop.subscribe(customer)
     test_price_events_refresh_the_prices(app, shop)
 
-    app.billing.service.worker.converger.converge(customer, time.time())
+    app.converge(customer)
 
     assert app.billing.access("ann").plan == "pro"
 
@@ -253,7 +246,7 @@ def test_an_unnamed_price_of_a_plans_product_counts_as_that_plan(app, shop):
     ).id
     customer = shop.customer()
     shop.subscribe(customer, price=unnamed)
-    app.billing.service.worker.converger.converge(customer, time.time())
+    app.converge(customer)
 
     assert (app.billing.access("ann").plan, Price.get_by_id(unnamed).sold) == ("pro", False)
 
@@ -261,7 +254,7 @@ def test_an_unnamed_price_of_a_plans_product_counts_as_that_plan(app, shop):
 def test_our_paid_price_without_a_plan_gives_access_without_features(app, shop):
     customer = shop.customer()
     shop.subscribe(customer, price=shop.other_price)
-    app.billing.service.worker.converger.converge(customer, time.time())
+    app.converge(customer)
 
     access = app.billing.access("ann")
     assert (access.allowed, access.plan, access.features) == (True, None, ())
@@ -270,7 +263,7 @@ def test_our_paid_price_without_a_plan_gives_access_without_features(app, shop):
 def test_a_price_named_later_counts_from_the_next_refresh(app, shop, config):
     customer = shop.customer()
     shop.subscribe(customer, price=shop.other_price)
-    app.billing.service.worker.converger.converge(customer, time.time())
+    app.converge(customer)
     app.billing.close()
 
     plans = (PRO, Plan("plus", "Plus", (shop.other_price,), features=("more",)))
@@ -282,7 +275,7 @@ def test_a_price_named_later_counts_from_the_next_refresh(app, shop, config):
 def test_plans_toml_applies_at_startup_without_a_call(app, shop, config):
     customer = shop.customer()
     shop.subscribe(customer)
-    app.billing.service.worker.converger.converge(customer, time.time())
+    app.converge(customer)
     app.billing.close()
     before = len(shop.simulator.requests)
 
@@ -296,7 +289,7 @@ def test_an_old_foreign_subscription_does_not_hide_a_plan_of_ours(app, shop):
     customer = shop.customer()
     paid = shop.subscribe(customer)
     shop.subscribe(customer, price=shop.other_price, user=None)
-    app.billing.service.worker.converger.converge(customer, time.time())
+    app.converge(customer)
 
     assert User.get().subscription_id == paid
     assert Subscription.select().count() == 2
@@ -398,7 +391,7 @@ def test_the_thread_runs_on_and_logs_a_key_of_another_account(config, shop, capl
 def test_a_stopping_worker_fetches_no_stale_row(app, shop):
     customer = shop.customer()
     shop.subscribe(customer)
-    app.billing.service.worker.converger.converge(customer, time.time())
+    app.converge(customer)
     app.work()
     Subscription.update(ask_at=0).execute()
     calls = shop.calls()

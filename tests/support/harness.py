@@ -20,14 +20,13 @@ from waitress.server import create_server
 from corkage.billing_app import Billing
 from corkage.config import Config
 from corkage.identity import mint_token
-from corkage.models import StripeEvent
 from corkage.plans import Plan
 from corkage.server.serve import make_server
 from corkage.simulator import Simulator
-from corkage.sync import inbox
 
 WEBHOOK_SECRET = "whsec_test_of_the_tests"
 AUTH_SECRET = "a-secret-of-at-least-thirty-two-bytes"
+ADMIN_TOKEN = "an-operators-token-of-at-least-32-characters"
 APP = "app.example.com"
 DAY = 86_400
 PRO = Plan("pro", "Pro", ("pro_monthly",), features=("exports", "api"), grace_days=7)
@@ -120,6 +119,10 @@ class App:
         token = mint_token(AUTH_SECRET, user, now=time.time(), lifetime_seconds=600)
         return requests.get(f"{self.url}/access", headers={"Authorization": f"Bearer {token}"} | headers, timeout=30)
 
+    def converge(self, customer: str) -> Any:
+        """Fetch a customer from Stripe now and make the replica equal to it."""
+        return self.billing.service.worker.converger.converge(customer, time.time())
+
     def work(self, now: float | None = None) -> None:
         self.billing.service.worker.work_once(time.time() if now is None else now)
 
@@ -129,16 +132,12 @@ def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
+        time.sleep(0.02)
 
 
-def fail(event_id: str, error: str, now: float) -> None:
-    """Have a recorded event tried now, and in vain."""
-    StripeEvent.update(next_attempt_at=now).where(StripeEvent.id == event_id).execute()
-    subject = inbox.subject_of(event_id)
-    assert subject is not None
-    assert inbox.lease(subject, now, now + 1)
-    inbox.postpone(subject, now + 1, error, now)
+def is_error(response: requests.Response, status: int, code: str) -> bool:
+    """Return whether a response is this error."""
+    return (response.status_code, response.json()["error"]["code"]) == (status, code)
 
 
 class Receiver:

@@ -3,8 +3,9 @@
 import time
 
 from corkage import storage
-from corkage.models import NoticeDelivery, NoticeRow, User
+from corkage.models import NoticeDelivery, NoticeRow, StripeEvent, User
 from corkage.notices import changes
+from corkage.sync import events, inbox
 
 
 def write_notice(user="ann", kind="access_granted", at=None):
@@ -19,3 +20,25 @@ def write_notice(user="ann", kind="access_granted", at=None):
 
 def pending_notices():
     return NoticeDelivery.select().where(NoticeDelivery.delivered_at.is_null()).count()
+
+
+def record_event(event_id, customer=None, received_at=None, kind="customer.subscription.updated", **fields):
+    """Store a pending event, due when it was received; fields are columns to be set besides."""
+    at = time.time() if received_at is None else received_at
+    event = events.EventRef(event_id, kind, int(at), False, None, customer, None)
+    inbox.record(event, "webhook", at, at)
+    if fields:
+        StripeEvent.update(fields).where(StripeEvent.id == event_id).execute()
+
+
+def event_row(event_id):
+    return StripeEvent.get_by_id(event_id)
+
+
+def fail(event_id, error, now):
+    """Have a stored event attempted now, and fail."""
+    StripeEvent.update(next_attempt_at=now).where(StripeEvent.id == event_id).execute()
+    subject = inbox.subject_of(event_id)
+    assert subject is not None
+    assert inbox.lease(subject, now, now + 1)
+    inbox.postpone(subject, now + 1, error, now)
