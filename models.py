@@ -21,6 +21,12 @@ from .errors import ConfigError
 
 USER_ID_LENGTH = 200
 
+# Stripe's statuses of a subscription, by what they mean here.
+OPENING = ("active", "trialing")
+LIVE = (*OPENING, "past_due")
+OWING = ("past_due", "unpaid")
+ENDED = ("canceled", "incomplete_expired")
+
 
 class Table(Model):
     class Meta:
@@ -150,6 +156,10 @@ class Price(Table):
 
     class Meta:
         table_name = "corkage_price"
+
+
+COVERED = Subscription.ours | Price.plan.is_null(False)
+"""Whether a subscription opens something here: we sold it, or its price is a plan's. A condition on both tables."""
 
 
 class CheckoutAttempt(Table):

@@ -8,10 +8,10 @@ from peewee import JOIN, fn
 
 from .. import storage
 from ..errors import StripeError
-from ..models import Customer, Price, StripeEvent, Subscription
+from ..models import LIVE, Customer, Price, StripeEvent, Subscription
 from ..notices import outbox
 from ..sync import inbox
-from ..sync.best import PAYING, doubles
+from ..sync.best import doubles
 from ..sync.resync import Mending
 from ..sync.worker import Worker
 from . import refusals, writable
@@ -156,7 +156,7 @@ def _paying(*columns: Any) -> Any:
         Subscription.select(*columns)
         .join(Customer, on=(Subscription.customer == Customer.id))
         .join(Price, JOIN.LEFT_OUTER, on=(Subscription.stripe_price_id == Price.id))
-        .where(Subscription.subscription_status.in_(PAYING))
+        .where(Subscription.subscription_status.in_(LIVE))
     )
 
 

@@ -6,11 +6,10 @@ from typing import Any
 
 from .. import storage
 from ..access import Access, access_at
-from ..models import NoticeRow, User
+from ..models import OPENING, OWING, NoticeRow, User
 from . import outbox
 
 TRIAL_ENDS_SOON_SECONDS = 3 * 86_400  # as early as Stripe's own trial_will_end
-OWING = ("past_due", "unpaid")
 BOUGHT = ("plan", "price_id", "quantity")
 OF_ACCESS = ("allowed", "reason", "status", *BOUGHT, "cancel_at")
 FIELDS = (*OF_ACCESS, "trial_ending")
@@ -53,7 +52,7 @@ def kinds_of(before: Summary, after: Summary) -> list[str]:
     is_kept = before["allowed"] and after["allowed"]
     happened = {
         "payment_failed": before["status"] not in OWING and after["status"] in OWING,
-        "payment_recovered": before["status"] in OWING and after["status"] in ("active", "trialing"),
+        "payment_recovered": before["status"] in OWING and after["status"] in OPENING,
         "access_granted": after["allowed"] and not before["allowed"],
         "access_revoked": before["allowed"] and not after["allowed"],
         "plan_changed": is_kept and any(before[name] != after[name] for name in BOUGHT),

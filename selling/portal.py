@@ -3,8 +3,7 @@
 import logging
 
 from ..errors import NoBillingAccount, StripeRefused, UnknownFlow
-from ..models import Subscription, User
-from ..sync.best import ENDED
+from ..models import ENDED, Subscription, User
 from ..sync.gateway import Gateway
 from ..sync.states import InvoiceState
 

@@ -7,14 +7,12 @@ from typing import Any
 from peewee import JOIN
 
 from .. import storage
-from ..models import STANDING, Customer, Price, Subscription, User
+from ..models import COVERED, ENDED, LIVE, OPENING, STANDING, Customer, Price, Subscription, User
 from ..notices.changes import note
 
-ENDED = ("canceled", "incomplete_expired")
-_OPENING_RANK = {"active": 0, "trialing": 0, "past_due": 1}
-_LIVE_RANK, _ENDED_RANK = 2, 3
+_OPENING_RANK = dict.fromkeys(OPENING, 0) | {"past_due": 1}
+_OTHER_RANK, _ENDED_RANK = 2, 3
 
-PAYING = ("active", "trialing", "past_due")
 
 log = logging.getLogger("corkage.best")
 
@@ -57,7 +55,7 @@ def _order(subscription: Subscription) -> tuple[bool, int, int, str]:
     price = getattr(subscription, "price", None)
     opens_nothing = not subscription.ours and (price is None or price.plan is None)
     status = subscription.subscription_status or ""
-    rank = _OPENING_RANK.get(status, _ENDED_RANK if status in ENDED else _LIVE_RANK)
+    rank = _OPENING_RANK.get(status, _ENDED_RANK if status in ENDED else _OTHER_RANK)
     return opens_nothing, rank, -subscription.created, subscription.id
 
 
@@ -72,9 +70,9 @@ def doubles(*only: Any) -> dict[str, list[str]]:
         .join(User, on=(Customer.user == User.id))
         .join(Price, JOIN.LEFT_OUTER, on=(Subscription.stripe_price_id == Price.id))
         .where(
-            Subscription.subscription_status.in_(PAYING),
+            Subscription.subscription_status.in_(LIVE),
             Subscription.id != User.subscription_id,
-            Subscription.ours | Price.plan.is_null(False),
+            COVERED,
             *only,
         )
         .order_by(Subscription.created)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from .. import storage
 from ..errors import Overtaken, UnknownCustomer
-from ..models import STANDING, USER_ID_LENGTH, Customer, Subscription, User
+from ..models import ENDED, STANDING, USER_ID_LENGTH, Customer, Subscription, User
 from . import events, inbox, stale
-from .best import ENDED, summarize, warn_of_doubles
+from .best import summarize, warn_of_doubles
 from .gateway import Gateway
 from .prices import Catalogue
 from .states import CustomerState, Listed, SubscriptionState

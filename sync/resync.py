@@ -9,9 +9,8 @@ from typing import Any
 from .. import storage
 from ..access import Access, read_access
 from ..errors import BillingError, DatabaseUnavailable, StripeFailed, StripeUnavailable
-from ..models import Customer, Subscription, User, remember_once, setting
+from ..models import ENDED, Customer, Subscription, User, remember_once, setting
 from . import jobs
-from .best import ENDED
 from .converge import Converger, Fetched
 from .gateway import Gateway
 from .states import CustomerState, SubscriptionState

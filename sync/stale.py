@@ -3,10 +3,9 @@
 from peewee import fn
 
 from .. import storage
-from ..models import Subscription
+from ..models import LIVE, Subscription
 from .states import SubscriptionState
 
-LIVE = ("active", "trialing", "past_due")
 GRANTED_SECONDS = 60  # Stripe renews at the end of a period, and its events take a moment
 LONGEST_PAUSE_SECONDS = 86_400
 

@@ -7,10 +7,9 @@ from peewee import JOIN
 
 from .. import storage
 from ..errors import CheckoutInProgress, StripeRefused
-from ..models import CheckoutAttempt, Customer, Price, Subscription, User
+from ..models import COVERED, ENDED, CheckoutAttempt, Customer, Price, Subscription, User
 from ..notices import outbox
 from ..selling.checkout import is_claimed
-from ..sync.best import ENDED
 from ..sync.converge import Converger
 from ..sync.gateway import Gateway
 
@@ -78,7 +77,7 @@ def _end(converger: Converger, customer_id: str, now: float) -> None:
 def _going_on(customer_id: str) -> dict[str, bool]:
     """Return the subscriptions that have not ended, with whether each is ours: sold by us, or to a plan's price."""
     query: Any = (
-        Subscription.select(Subscription.id, Subscription.ours | Price.plan.is_null(False))
+        Subscription.select(Subscription.id, COVERED)
         .join(Price, JOIN.LEFT_OUTER, on=(Subscription.stripe_price_id == Price.id))
         .where(Subscription.customer == customer_id, Subscription.subscription_status.not_in(ENDED))
     )
