@@ -10,8 +10,8 @@ from .config import Config
 from .errors import MethodNotAllowed, NotFound
 from .handlers.access import show_access
 from .handlers.clicks import open_portal, start_checkout
-from .handlers.csrf import ADMIN, PREFLIGHT
 from .handlers.health import show_health
+from .handlers.origins import ADMIN, PREFLIGHT
 from .handlers.pages import show_account, show_cancel, show_pricing, show_style
 from .handlers.responses import ErrorsToResponses
 from .handlers.returning import come_back

@@ -10,8 +10,8 @@ import bottle
 
 from ..access import REASONS
 from ..errors import BillingError, NotFound
-from ..handlers.csrf import refuse_all_but_own_page
 from ..handlers.health import health_of
+from ..handlers.origins import refuse_all_but_own_page
 from ..handlers.responses import read_form
 from ..models import Customer, Price, User
 from ..notices import outbox

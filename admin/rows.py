@@ -6,9 +6,9 @@ from urllib.parse import quote
 from ..access import REASONS, Access
 from ..models import Customer, Price, StripeEvent, Subscription
 from ..pages import N_
-from ..pages.money import money, period
 from ..pages.page import Visit
 from ..pages.state import STATES
+from ..pages.words import money, period
 from .actions import ACTIONS
 
 DASHBOARD = "https://dashboard.stripe.com/"

@@ -4,9 +4,8 @@ import bottle
 
 from ..errors import UnknownPlan
 from ..service import Service
-from .csrf import refuse_cross_site
+from .origins import own_url, refuse_cross_site
 from .responses import OUR_PAGES, lead_to, read_form
-from .urls import own_url
 
 
 def start_checkout(service: Service) -> bottle.HTTPResponse:

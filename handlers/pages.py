@@ -7,7 +7,7 @@ import bottle
 
 from ..errors import BillingError, NotConfigured, NotFound
 from ..service import Service
-from .urls import own_url, sign_in_url
+from .origins import own_url, sign_in_url
 
 if TYPE_CHECKING:
     from ..pages.page import Visit

@@ -22,8 +22,7 @@ from ..errors import (
     UntrustedProxy,
 )
 from ..service import Service
-from .csrf import ADMIN, cors_headers
-from .urls import sign_in_url
+from .origins import ADMIN, cors_headers, sign_in_url
 
 LARGEST_FORM = 16 * 1024
 LARGEST_BODIES = {"/webhook": 1024 * 1024, "/checkout": LARGEST_FORM, "/portal": LARGEST_FORM, ADMIN: LARGEST_FORM}

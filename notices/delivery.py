@@ -12,8 +12,7 @@ from .. import storage
 from ..errors import DatabaseUnavailable
 from ..pauses import backoff, is_due
 from . import outbox
-from .callbacks import QUIET_SECONDS, Callback, Callbacks
-from .notice import AccessSummary, NotDelivered, Notice, Receiver
+from .notice import QUIET_SECONDS, AccessSummary, Callback, Callbacks, NotDelivered, Notice, Receiver
 from .outbox import Held
 
 DOWN_SECONDS, LONGEST_DOWN_SECONDS = 5.0, 60.0

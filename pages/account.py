@@ -8,10 +8,9 @@ from ..models import Price, Subscription, User
 from ..plans import Plan
 from ..sync.states import InvoiceState
 from . import N_
-from .money import money, period
 from .pricing import feature_labels, points_of
 from .state import state_of
-from .words import Words
+from .words import Words, money, period
 
 CARD = "payment_method_update"
 CHANGE = "subscription_update"

@@ -7,8 +7,7 @@ from ..access import Access
 from ..models import Price, User
 from ..plans import Plan
 from . import N_
-from .money import money, period
-from .words import Words
+from .words import Words, money, period
 
 MONTHS = {"day": 12 / 365, "week": 84 / 365, "month": 1.0, "year": 12.0}
 INTERVALS = {("month", 1): N_("Monthly"), ("year", 1): N_("Yearly")}

@@ -13,7 +13,7 @@ import corkage
 from corkage.access import REASONS, Access
 from corkage.pages import colors, state, words
 from corkage.pages.account import ACTIONS
-from corkage.pages.money import ALWAYS_00, THREE_DECIMAL, ZERO_DECIMAL, money, period
+from corkage.pages.words import ALWAYS_00, THREE_DECIMAL, ZERO_DECIMAL, money, period
 
 
 def loaded(path):

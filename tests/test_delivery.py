@@ -26,7 +26,7 @@ from corkage.notices.notice import NotDelivered
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch):
-    monkeypatch.setattr("corkage.notices.callbacks.QUIET_SECONDS", 0)
+    monkeypatch.setattr("corkage.notices.notice.QUIET_SECONDS", 0)
     monkeypatch.setattr("corkage.notices.delivery.LOOK_EVERY_SECONDS", 0.05)
     monkeypatch.setattr("corkage.notices.delivery.PATIENCE_SECONDS", 0.1)
 
@@ -468,7 +468,7 @@ def test_inline_a_webhook_gets_200_whatever_the_callback_does(config, shop):
 
 
 def test_the_first_call_waits_a_moment_after_callbacks_are_registered(app, monkeypatch):
-    monkeypatch.setattr("corkage.notices.callbacks.QUIET_SECONDS", 0.6)
+    monkeypatch.setattr("corkage.notices.notice.QUIET_SECONDS", 0.6)
     heard = []
     app.billing.on("access_granted", lambda _: heard.append(time.monotonic()))
     write_notice()

@@ -191,7 +191,7 @@ def test_the_operators_netrc_is_not_sent(told, product, tmp_path, monkeypatch):
 
 
 def test_a_hanging_endpoint_delays_no_callback(config, product, monkeypatch):
-    monkeypatch.setattr("corkage.notices.callbacks.QUIET_SECONDS", 0)
+    monkeypatch.setattr("corkage.notices.notice.QUIET_SECONDS", 0)
     product.hangs = 1
     heard = []
     config = replace(config, worker="thread", notify_url=product.url, notify_secrets=(SECRET,))

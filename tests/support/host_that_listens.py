@@ -4,7 +4,7 @@ import sys
 import time
 
 from corkage import Billing, Config
-from corkage.notices import callbacks
+from corkage.notices import notice
 
 
 def say(text):
@@ -12,7 +12,7 @@ def say(text):
     sys.stdout.flush()
 
 
-callbacks.QUIET_SECONDS = 0
+notice.QUIET_SECONDS = 0
 billing = Billing(Config.from_env())
 
 
