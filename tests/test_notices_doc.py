@@ -1,4 +1,4 @@
-"""docs/notices.md: the receivers in it verify, act once on what comes twice, and refuse what is forged."""
+"""docs/notices.md: its receivers verify, act once on duplicates, and refuse forgeries."""
 
 import base64
 import json
