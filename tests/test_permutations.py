@@ -64,7 +64,7 @@ def rows():
     names = [name for name in STANDING if name != "clock_ahead"]
     user, subscription = User.get(), Subscription.get()
     return (
-        [getattr(user, name) for name in (*names, "id", "email", "stripe_customer_id", "subscription_id", "told")],
+        [getattr(user, name) for name in (*names, "id", "email", "stripe_customer_id", "subscription_id", "notified")],
         [getattr(subscription, name) for name in (*names, "id", "customer_id", "ended_at")],
         [(notice.kind, notice.after) for notice in NoticeRow.select()],
         sorted(event.id for event in StripeEvent.select()),
