@@ -1,4 +1,4 @@
-"""What every test stands on: a simulated Stripe, a database file of one's own, and the app over real HTTP."""
+"""Fixtures: a simulated Stripe, a database file per test, and the app over real HTTP."""
 
 import os
 import subprocess
@@ -29,7 +29,8 @@ def simulator() -> Iterator[Simulator]:
     with Simulator(retry_seconds=(0.05,) * 100) as started:
         yield started
     events = started.world.all("event")
-    assert [problem for event in events for told in (event, thin.full_event(event)) for problem in problems(told)] == []
+    renderings = [each for event in events for each in (event, thin.full_event(event))]
+    assert [problem for each in renderings for problem in problems(each)] == []
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture
 def served(config, shop):
-    """A Corkage whose ann has a subscription, so that there is something to take."""
+    """A Corkage where ann has a subscription, so that there is something to steal."""
     with running(replace(config, billing_url="https://billing.example.com")) as app:
         shop.subscribe(shop.customer())
         app.deliver(shop.event("customer.subscription.created"))

@@ -1,4 +1,4 @@
-"""The rule of access: every cell of status x time x grace x whose price, by name."""
+"""The rule of access: every combination of status, time, grace and price, by name."""
 
 import itertools
 import json

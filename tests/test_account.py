@@ -1,4 +1,4 @@
-"""What a host says of one user: fetch them now, their e-mail changed, their account is deleted."""
+"""What a host does for one user: sync, a changed e-mail, deletion."""
 
 import itertools
 import time
@@ -81,13 +81,13 @@ def test_sync_calls_stripe_only_for_customers_and_raises_if_it_is_down(app, conf
 
 def test_a_changed_email_and_name_reach_stripe_and_the_row(app, customer, shop):
     app.billing.update_user("ann", email="new@example.com")
-    told = shop.client.v1.customers.retrieve(customer)
-    assert (told.email, told.name) == ("new@example.com", "Ann")
+    at_stripe = shop.client.v1.customers.retrieve(customer)
+    assert (at_stripe.email, at_stripe.name) == ("new@example.com", "Ann")
 
     app.billing.update_user("ann", name="")
-    told = shop.client.v1.customers.retrieve(customer)
+    at_stripe = shop.client.v1.customers.retrieve(customer)
     user = User.get_by_id("ann")
-    assert (told.email, told.name or None) == ("new@example.com", None)
+    assert (at_stripe.email, at_stripe.name or None) == ("new@example.com", None)
     assert (user.email, user.name) == ("new@example.com", None)
     assert app.billing.access("ann").allowed
 
@@ -100,8 +100,8 @@ def test_email_and_name_reach_stripe_with_the_first_purchase(app, shop, simulato
 
     app.billing.checkout_url(Identity("bob"), "pro", billing_url="https://a.example")
 
-    told = shop.client.v1.customers.retrieve(User.get_by_id("bob").stripe_customer_id)
-    assert (told.email, told.name) == ("bob@example.com", "Bob")
+    at_stripe = shop.client.v1.customers.retrieve(User.get_by_id("bob").stripe_customer_id)
+    assert (at_stripe.email, at_stripe.name) == ("bob@example.com", "Bob")
 
 
 def test_an_update_changes_every_customer_except_deleted_ones(app, customer, shop):
@@ -238,9 +238,9 @@ def test_a_fetch_begun_during_a_deletion_is_discarded(app, customer, monkeypatch
     meanwhile(app, monkeypatch, fetch)
     app.billing.forget("ann")
 
-    ((row, told),) = fetched
-    assert (row.user_id, told.customer.user_id) == ("ann", "ann")
-    assert converger._write(row, told, [], time.time()) is None
+    ((row, state),) = fetched
+    assert (row.user_id, state.customer.user_id) == ("ann", "ann")
+    assert converger._write(row, state, [], time.time()) is None
     assert traces_of("ann") == []
 
 
@@ -334,10 +334,10 @@ def test_a_deletion_keeps_another_products_part_of_a_shared_customer(app, custom
     app.billing.forget("ann")
 
     kept = shop.client.v1.subscriptions.retrieve(theirs)
-    told = shop.client.v1.customers.retrieve(customer)
+    at_stripe = shop.client.v1.customers.retrieve(customer)
     statuses = {each.id: each.status for each in shop.client.v1.subscriptions.list(params={"customer": customer}).data}
     assert (kept.status, statuses) == ("active", {theirs: "active"})
-    assert "corkage_user" not in told.metadata.to_dict()
+    assert "corkage_user" not in at_stripe.metadata.to_dict()
     assert "has subscriptions of another product, too" in caplog.text
     assert traces_of("ann") == []
     app.deliver(shop.event("customer.updated"))

@@ -22,7 +22,7 @@ BURST_SECONDS = 1.5
 
 @pytest.fixture
 def simulator():
-    """A Stripe whose time stands still, but when a test moves it."""
+    """A Stripe with a frozen clock that only the test moves."""
     with Simulator(now=int(time.time())) as started:
         yield started
 
@@ -42,21 +42,21 @@ def customers(simulator, shop):
 
 
 def renew(simulator):
-    """Let everybody renew, each change told under two event ids; return each customer's events of it, oldest first."""
+    """Let everybody renew, each change sent as two events; return each customer's events of it, oldest first."""
     simulator.deliveries.faults.twin_events = True
     before = len(simulator.world.all("event"))
     simulator.advance_to("renewal")
     new = simulator.world.all("event")[: len(simulator.world.all("event")) - before]
-    told = {}
+    events_of = {}
     for event in reversed(new):
         if event["data"]["object"].get("customer"):
-            told.setdefault(event["data"]["object"]["customer"], []).append(event)
-    return told
+            events_of.setdefault(event["data"]["object"]["customer"], []).append(event)
+    return events_of
 
 
-def arrivals(told, began):
+def arrivals(events_of, began):
     """When which event arrives: each customer's within a second and a half, made at Stripe in the same moments."""
-    for events in told.values():
+    for events in events_of.values():
         for position, event in enumerate(events):
             after = BURST_SECONDS * position / (len(events) - 1)
             event["created"] = began + int(after)
@@ -69,11 +69,11 @@ def test_a_renewal_burst_costs_at_most_a_third_call_more_per_customer(config, si
         worker = app.billing.service.worker
         for customer in customers:
             worker.converger.converge(customer, time.time())
-        told = renew(simulator)
-        assert {len(events) for events in told.values()} == {10}
+        events_of = renew(simulator)
+        assert {len(events) for events in events_of.values()} == {10}
         Subscription.update(ask_at=None).execute()  # nobody is overdue: the hour of the invoice's draft was skipped
         began, asked_before = simulator.world.now, len(simulator.requests)
-        coming = sorted(arrivals(told, began), key=lambda each: each[0])
+        coming = sorted(arrivals(events_of, began), key=lambda each: each[0])
 
         for tenth in range(100):
             present = began + tenth / 10

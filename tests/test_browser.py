@@ -42,8 +42,8 @@ def start_demo(folder):
         return start_demo(folder)
     assert f"Open http://127.0.0.1:{port} " in said
     control = process.stdout.readline().removeprefix("Stripe's side, with its clock: ").strip()
-    told = re.fullmatch(r"The operator's page: (\S+) \(token: (\S+)\)\n", process.stdout.readline())
-    return process, Demo(f"http://127.0.0.1:{port}", control, *told.groups())
+    printed = re.fullmatch(r"The operator's page: (\S+) \(token: (\S+)\)\n", process.stdout.readline())
+    return process, Demo(f"http://127.0.0.1:{port}", control, *printed.groups())
 
 
 @pytest.fixture

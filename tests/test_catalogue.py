@@ -1,4 +1,4 @@
-"""The words of the pages: in one catalogue, complete in every language, with sums and dates as each writes them."""
+"""Translations: one catalogue, complete in every language, with amounts and dates in local form."""
 
 import re
 from importlib.machinery import SourceFileLoader

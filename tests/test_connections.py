@@ -29,7 +29,7 @@ GET = b"GET /pricing HTTP/1.1\r\nHost: x\r\n\r\n"
 
 @pytest.fixture
 def server(app):
-    """The app's server, whose loop looks for what is overdue as often as it turns."""
+    """The app's server, which looks for overdue connections at every turn of its loop."""
     app.server.adj.cleanup_interval = 0.01
     return app.server
 

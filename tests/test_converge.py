@@ -574,12 +574,12 @@ def test_any_order_and_loss_of_events_ends_in_the_state_at_stripe(app, shop, see
     shop.client.v1.subscriptions.update(subscription, params={"cancel_at_period_end": True})
     if ends:
         shop.client.v1.subscriptions.cancel(subscription)
-    told = [
+    events = [
         each
         for each in shop.client.v1.events.list(params={"types": list(STORY), "limit": 100}).data
         if customer in str(each)
     ]
-    kept = [each for number, each in enumerate(told) if number not in losses] or told[:1]
+    kept = [each for number, each in enumerate(events) if number not in losses] or events[:1]
     deliveries = kept + chance.choices(kept, k=3)
     chance.shuffle(deliveries)
 

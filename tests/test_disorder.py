@@ -139,7 +139,7 @@ class Disorder(RuleBasedStateMachine):
         """Stripe's time, and not ours."""
         self.simulator.advance(seconds)
 
-    # What comes of the word that Stripe sends of it: told twice, late, in any order, or not at all.
+    # Delivery of the events: twice, late, in any order, or not at all.
 
     @precondition(lambda self: self.simulator.world.all("event"))
     @rule(which=st.lists(CHOICE, min_size=1, max_size=6), is_thin=st.booleans(), step=st.none() | STEPS)
@@ -147,8 +147,8 @@ class Disorder(RuleBasedStateMachine):
         events = self.simulator.world.all("event")
         for each in which:
             event = stripe.Event.construct_from(events[each % min(len(events), 40)], None)
-            told = thin(event) if is_thin else str(event).encode()
-            self.attempt(functools.partial(self.deliver, told), step, cut)
+            body = thin(event) if is_thin else str(event).encode()
+            self.attempt(functools.partial(self.deliver, body), step, cut)
 
     @rule(step=st.none() | STEPS, happens=st.sampled_from([cut, kill]))
     def work(self, step=None, happens=cut):
@@ -239,21 +239,21 @@ class Disorder(RuleBasedStateMachine):
         assert json.loads(User.get().notified)[0] == access.allowed
         before = {"allowed": False}
         for notice in notices:
-            told, after = json.loads(notice.before), json.loads(notice.after)
-            assert told["allowed"] == before["allowed"]
-            before = told if is_same_change(notice, notices) else after
+            earlier, after = json.loads(notice.before), json.loads(notice.after)
+            assert earlier["allowed"] == before["allowed"]
+            before = earlier if is_same_change(notice, notices) else after
         assert sum((notice.kind == "access_granted") - (notice.kind == "access_revoked") for notice in notices) == int(
             access.allowed
         )
         if self.promises_order:
             assert self.are_true([json.loads(notice.after) for notice in notices])
 
-    def are_true(self, told):
+    def are_true(self, notices):
         """Whether all of this was once so at Stripe, in this order."""
         truths = iter(self.truths)
         names = ("allowed", "status", "cancel_at")
         seen = None
-        for each in told:
+        for each in notices:
             said = {name: each[name] for name in names}
             if said != seen and not any(truth == said for truth in truths):
                 return False
@@ -261,7 +261,7 @@ class Disorder(RuleBasedStateMachine):
         return True
 
     def held(self):
-        """The user's subscriptions. Whose a customer was that was deleted before we heard of it, nobody can tell."""
+        """The user's subscriptions; without customers deleted before their first fetch, which have no known owner."""
         world = self.simulator.world
         linked = {row.id for row in Customer.select().where(Customer.user == "ann")}
         is_deleted = {each["id"]: each.get("deleted", False) for each in world.all("customer")}
@@ -270,7 +270,7 @@ class Disorder(RuleBasedStateMachine):
         ]
 
     def truth(self):
-        """What the answer should be, told from Stripe's own state without any code of ours."""
+        """Return the expected answer, derived from Stripe's own state without our code."""
         now = self.simulator.world.now
         held = [facts(self.simulator.world, each) for each in self.held()]
         ranks = {"active": 0, "trialing": 0, "past_due": 1, "canceled": 3, "incomplete_expired": 3}

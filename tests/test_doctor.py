@@ -1,4 +1,4 @@
-"""corkage doctor: each thing that goes wrong is told with what mends it, and nothing that is as it should be."""
+"""corkage doctor: it reports each problem with its repair, and nothing that is in order."""
 
 import time
 
@@ -66,11 +66,11 @@ def test_doctor_reports_an_unowned_paying_customer_and_how_to_link_it(app, shop,
     shop.subscribe(customer, user=None)
     app.converge(customer)
 
-    told = corkage("doctor")
+    result = corkage("doctor")
 
-    assert told.returncode == 1
-    assert f"- {customer} pays for pro and belongs to no user\n    corkage user link USER {customer}\n" in told.stdout
-    assert told.stdout.endswith("1 things to mend\n")
+    assert result.returncode == 1
+    assert f"- {customer} pays for pro and belongs to no user\n    corkage user link USER {customer}\n" in result.stdout
+    assert result.stdout.endswith("1 things to mend\n")
     app.billing.service.worker.converger.link("ann", customer, time.time())
     assert examine(app) == []
 
@@ -80,11 +80,11 @@ def test_doctor_counts_another_products_customers_without_complaint(app, shop, c
     shop.subscribe(customer, price=shop.other_price, user=None)
     app.converge(customer)
 
-    told = corkage("doctor")
+    result = corkage("doctor")
 
-    assert told.returncode == 0
-    assert "1 customers pay for what no plan names" in told.stdout
-    assert told.stdout.endswith("all is well\n")
+    assert result.returncode == 0
+    assert "1 customers pay for what no plan names" in result.stdout
+    assert result.stdout.endswith("all is well\n")
 
 
 def test_doctor_ignores_an_unowned_customer_after_its_subscription(app, shop):
@@ -179,12 +179,12 @@ def test_doctor_reports_what_the_database_knows_without_stripe(app, shop, corkag
         shop.subscribe(customer)
     app.converge(customer)
 
-    told = corkage("doctor", STRIPE_API_BASE="http://127.0.0.1:1")
+    result = corkage("doctor", STRIPE_API_BASE="http://127.0.0.1:1")
 
-    assert told.returncode == 1
-    assert "pays twice" in told.stdout
-    assert "nobody can be compared with Stripe: stripe_unavailable" in told.stdout
-    assert "Traceback" not in told.stderr
+    assert result.returncode == 1
+    assert "pays twice" in result.stdout
+    assert "nobody can be compared with Stripe: stripe_unavailable" in result.stdout
+    assert "Traceback" not in result.stderr
 
 
 def test_doctor_reports_a_customer_unknown_to_stripe(app, shop):
@@ -215,11 +215,11 @@ def test_doctor_distinguishes_unowned_payers_with_and_without_a_plan(app, shop):
         shop.subscribe(customer, price=price, user=None)
         app.converge(customer)
 
-    told = examine(app)
+    findings = examine(app)
 
     links = {f"corkage user link USER {each}" for each in (ours, both)}
-    assert {each.mend for each in told} == links | {None}
-    assert [each.what for each in told if each.mend is None] == [
+    assert {each.mend for each in findings} == links | {None}
+    assert [each.what for each in findings if each.mend is None] == [
         "1 customers pay for what no plan names, and belong to another product"
     ]
 

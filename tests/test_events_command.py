@@ -1,4 +1,4 @@
-"""corkage events: what waits and fails is told, is replayed, stops nobody else, and is forgotten once it is old."""
+"""corkage events: pending and failing events are listed, replayed, isolated, and pruned when old."""
 
 import sqlite3
 import time
@@ -282,14 +282,14 @@ def test_a_replay_that_is_killed_is_finished_by_the_worker(app, shop):
 
 def test_an_event_is_found_at_stripe_or_in_the_database_or_nowhere(app, shop):
     subscription = shop.subscribe(shop.customer())
-    told = shop.event("customer.subscription.created")
+    event = shop.event("customer.subscription.created")
     record_event("evt_of_long_ago", "cus_1", received_at=1_700_000_000)
     record_event("evt_thin", kind="customer.subscription.updated")
     gateway = app.billing.service.worker.gateway
 
-    at_stripe, held, thin = (find(gateway, each) for each in (told.id, "evt_of_long_ago", "evt_thin"))
+    at_stripe, held, thin = (find(gateway, each) for each in (event.id, "evt_of_long_ago", "evt_thin"))
 
-    assert (at_stripe.type, at_stripe.object_id, at_stripe.is_thin) == (told.type, subscription, False)
+    assert (at_stripe.type, at_stripe.object_id, at_stripe.is_thin) == (event.type, subscription, False)
     assert (held.created, held.customer_id, held.is_thin, held.is_wanted) == (1_700_000_000, "cus_1", False, True)
     assert (thin.customer_id, thin.is_thin) == (None, True)
     assert find(gateway, "evt_typo") is None

@@ -203,7 +203,7 @@ def test_an_event_that_names_our_account_is_ours(app, shop):
 
 
 class TestOldNews:
-    """What happened well before the customer was last fetched is known, whoever tells it again."""
+    """An event created well before its customer was last fetched is stored as applied."""
 
     @pytest.fixture
     def customer(self, app, shop):
@@ -214,47 +214,47 @@ class TestOldNews:
         return customer
 
     @pytest.fixture
-    def told(self, shop, customer):
-        """Tell of the customer's event, as if it were this much older than the last fetch."""
+    def outcome_of(self, shop, customer):
+        """Record an event of the customer, created this long before the last fetch, and return its outcome."""
 
-        def tell(seconds, source="poll", **changes):
+        def record_older(seconds, source="poll", **changes):
             event = events.read_event(json.loads(str(shop.event("customer.subscription.created"))))
             at = Customer.get_by_id(customer).fetched_at - seconds
             event = replace(event, id="evt_told_again", created=at, **changes)
             inbox.record(event, source, time.time(), time.time())
             return StripeEvent.get_by_id("evt_told_again").outcome
 
-        return tell
+        return record_older
 
-    def test_created_two_seconds_before_the_fetch_costs_no_call(self, app, shop, told):
+    def test_created_two_seconds_before_the_fetch_costs_no_call(self, app, shop, outcome_of):
         calls = shop.calls()
 
-        assert told(2) == "known"
+        assert outcome_of(2) == "known"
         app.work()
 
         assert shop.calls() == calls
 
-    def test_created_one_second_before_the_fetch_is_fetched(self, told):
-        assert told(1) is None
+    def test_created_one_second_before_the_fetch_is_fetched(self, outcome_of):
+        assert outcome_of(1) is None
 
-    def test_of_a_subscription_missing_from_the_list_is_fetched(self, told):
-        assert told(600, object_id="sub_new") is None
+    def test_of_a_subscription_missing_from_the_list_is_fetched(self, outcome_of):
+        assert outcome_of(600, object_id="sub_new") is None
 
-    def test_of_an_unknown_subscription_is_fetched(self, told):
+    def test_of_an_unknown_subscription_is_fetched(self, outcome_of):
         Subscription.delete().execute()
 
-        assert told(600) is None
+        assert outcome_of(600) is None
 
-    def test_of_the_customer_itself_is_fetched(self, told):
-        assert told(600, type="customer.updated") is None
+    def test_of_the_customer_itself_is_fetched(self, outcome_of):
+        assert outcome_of(600, type="customer.updated") is None
 
-    def test_of_a_customer_never_fetched_is_fetched(self, told):
-        assert told(600, customer_id="cus_new") is None
+    def test_of_a_customer_never_fetched_is_fetched(self, outcome_of):
+        assert outcome_of(600, customer_id="cus_new") is None
 
-    def test_on_a_lagging_test_clock_is_fetched(self, told):
+    def test_on_a_lagging_test_clock_is_fetched(self, outcome_of):
         Subscription.update(clock_ahead=-DAY).execute()
 
-        assert told(600) is None
+        assert outcome_of(600) is None
 
     @pytest.mark.parametrize("late", [0, 60], ids=["at once", "late in a long round of work"])
     def test_on_a_frozen_test_clock_a_later_event_is_fetched(self, app, shop, late):

@@ -66,7 +66,7 @@ def bundle(tools, folder, props):
 
 
 class Product:
-    """A product's pages, whose visitors are signed in as the test says."""
+    """A product's pages; the test chooses the signed-in user."""
 
     def __init__(self):
         self.app, self.user, self.script, self.form = bottle.Bottle(), "ann", "", ""

@@ -1,4 +1,4 @@
-"""Beside a live key no secret counts that anybody can read in this repository, or guess."""
+"""With a live key, secrets that are published or guessable are refused."""
 
 import base64
 import random

@@ -1,4 +1,4 @@
-"""Corkage in the hosts of docs/embedding, and in one whose modules are called as ours: one story, the same in each."""
+"""The hosts of docs/embedding, and one with modules named like ours: the same story in each."""
 
 import re
 from pathlib import Path

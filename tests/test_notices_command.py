@@ -1,4 +1,4 @@
-"""corkage notices: what is owed to whom, and why it is not taken; and told again. /health and the doctor count it."""
+"""corkage notices: what is pending for each receiver and why, and resending. /health and the doctor count it."""
 
 import time
 
@@ -110,12 +110,12 @@ def test_health_counts_undelivered_notices(app, receivers):
     }
     change(write_notice("ann", at=now - 100), "url", attempts=1)
 
-    told = requests.get(f"{app.url}/health", timeout=30)
+    health = requests.get(f"{app.url}/health", timeout=30)
 
-    assert told.status_code == 200
-    assert told.json()["notices"]["pending"] == 2
-    assert told.json()["notices"]["failing"] == 1
-    assert 99 <= told.json()["notices"]["oldest_pending_seconds"] <= 130
+    assert health.status_code == 200
+    assert health.json()["notices"]["pending"] == 2
+    assert health.json()["notices"]["failing"] == 1
+    assert 99 <= health.json()["notices"]["oldest_pending_seconds"] <= 130
 
 
 def test_doctor_reports_failing_notices_and_absent_receivers(app, receivers):
@@ -131,8 +131,8 @@ def test_doctor_reports_failing_notices_and_absent_receivers(app, receivers):
     )
 
     write_notice("bob", at=now - 302)
-    told = [each.what for each in doctor.examine(app.billing.service.worker, now)[1:]]
-    assert told == [
+    findings = [each.what for each in doctor.examine(app.billing.service.worker, now)[1:]]
+    assert findings == [
         "notices to callbacks wait, the first has been due for 302 s: does a process that has the callbacks run?",
         "notices to url wait, the first has been due for 302 s: does a worker run?",
     ]

@@ -1,4 +1,4 @@
-"""docs/notices.md: the receivers in it verify, act once on what comes twice, and refuse what is forged."""
+"""docs/notices.md: its receivers verify, act once on duplicates, and refuse forgeries."""
 
 import base64
 import json
@@ -17,12 +17,12 @@ from repository import ROOT, block
 
 from corkage import Notice
 from corkage.notices.changes import KINDS
-from corkage.notices.notice import NotDelivered, Told
+from corkage.notices.notice import AccessSummary, NotDelivered
 from corkage.notices.webhook import Endpoint, body_of
 
 SECRET, FORGED = ("whsec_" + base64.b64encode(bytes(range(at, at + 32))).decode() for at in (0, 100))
-BEFORE = Told(allowed=False, reason="")
-AFTER = Told(True, "active", "active", "pro", "price_1", 1)
+BEFORE = AccessSummary(allowed=False, reason="")
+AFTER = AccessSummary(True, "active", "active", "pro", "price_1", 1)
 NOTICE = Notice("ntc_1", "access_granted", "ann", 1795514400.0, BEFORE, AFTER)
 
 

@@ -1,4 +1,4 @@
-"""Products that are not Python: the documents' own recipes, run against a Corkage that serves and writes."""
+"""Products that are not Python: the documents' own recipes, run against a running Corkage."""
 
 import json
 import os

@@ -578,14 +578,14 @@ def test_a_custom_checkout_domain_is_reached_through_a_page(app, simulator):
 
 def test_an_error_page_is_translated_and_json_stays_english(app):
     page = look(app, "/nothing", language="ja")
-    told = requests.get(f"{app.url}/nothing", headers={"Accept-Language": "ja"}, timeout=30).json()["error"]
+    error = requests.get(f"{app.url}/nothing", headers={"Accept-Language": "ja"}, timeout=30).json()["error"]
 
     assert page.status_code == 404
     assert (
         "\u3053\u306e\u30a2\u30c9\u30ec\u30b9\u306b\u306f\u4f55\u3082\u3042\u308a\u307e\u305b\u3093\u3002"
         in text_of(page)
     )
-    assert told == {"code": "not_found", "message": "There is nothing at this address."}
+    assert error == {"code": "not_found", "message": "There is nothing at this address."}
 
 
 def test_an_error_page_links_to_what_is_missing(app):

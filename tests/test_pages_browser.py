@@ -318,7 +318,7 @@ def test_the_keyboard_reaches_every_action_of_the_operator(looker):
 
 @pytest.fixture
 def without_scripts(browser, host):
-    """A browser whose owner lets no script run."""
+    """A browser with scripts off."""
     context = browser.new_context(java_script_enabled=False)
     context.set_default_timeout(30_000)
     page = context.new_page()

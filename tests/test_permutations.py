@@ -1,4 +1,4 @@
-"""Every order of one story's events, each told once and twice, ends in the same rows.
+"""Every order of one story's events, each delivered once and twice, ends in the same rows.
 
 All 5,040 orders with CI=true, which takes minutes; elsewhere every twentieth.
 """
@@ -22,8 +22,8 @@ EVERY = 1 if os.environ.get("CI") == "true" else 20
 
 
 @pytest.fixture
-def told(simulator, shop):
-    """A purchase, a renewal, an upgrade, a cancellation: the events of them that count."""
+def events(simulator, shop):
+    """The handled events of a purchase, a renewal, an upgrade and a cancellation."""
     customer = shop.customer()
     subscription = shop.subscribe(customer)
     simulator.advance_to("renewal")
@@ -45,7 +45,7 @@ def app(config):
 
 
 def play(app, orders, chance, now):
-    """Tell the events in this order to an empty file, with the worker at work at moments of its own."""
+    """Deliver the events in this order to an empty database, with the worker at random moments."""
     with storage.writing():
         for table in reversed(TABLES):
             if table.__name__ not in ("Setting", "Cursor", "Price"):
@@ -64,7 +64,7 @@ def rows():
     names = [name for name in STANDING if name != "clock_ahead"]
     user, subscription = User.get(), Subscription.get()
     return (
-        [getattr(user, name) for name in (*names, "id", "email", "stripe_customer_id", "subscription_id", "told")],
+        [getattr(user, name) for name in (*names, "id", "email", "stripe_customer_id", "subscription_id", "notified")],
         [getattr(subscription, name) for name in (*names, "id", "customer_id", "ended_at")],
         [(notice.kind, notice.after) for notice in NoticeRow.select()],
         sorted(event.id for event in StripeEvent.select()),
@@ -72,12 +72,12 @@ def rows():
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_every_order_of_events_even_doubled_ends_in_the_same_rows(app, told, part):
-    assert math.factorial(len(told)) == 5_040
+def test_every_order_of_events_even_doubled_ends_in_the_same_rows(app, events, part):
+    assert math.factorial(len(events)) == 5_040
     chance, now = random.Random(part), time.time()
-    expected = play(app, told, chance, now)
+    expected = play(app, events, chance, now)
     assert expected[0][:2] == [Subscription.get().stripe_price_id, "canceled"]
 
-    for order in itertools.islice(itertools.permutations(told), part, None, PARTS * EVERY):
+    for order in itertools.islice(itertools.permutations(events), part, None, PARTS * EVERY):
         assert play(app, order, chance, now) == expected
         assert play(app, chance.sample(order * 2, len(order) * 2), chance, now) == expected

@@ -155,11 +155,11 @@ def test_a_guard_works_without_the_argument_and_without_the_plugin(billing, ann_
 def test_a_refusal_is_json_for_programs_and_a_linked_page_for_browsers(host):
     host.route("/paid", host.billing.requires("pro")(host.noting))
 
-    told = host.get("/paid", "bob")
+    refused = host.get("/paid", "bob")
     page, stranger = (host.get("/paid", user, Accept="text/html") for user in ("bob", ""))
 
-    assert told.json()["error"]["code"] == "payment_required"
-    assert told.json()["error"]["pricing_url"] == host.billing.pricing_url
+    assert refused.json()["error"]["code"] == "payment_required"
+    assert refused.json()["error"]["pricing_url"] == host.billing.pricing_url
     assert (page.status_code, stranger.status_code) == (402, 401)
     assert f'<a class="button main" href="{host.billing.pricing_url}">See plans</a>' in page.text
     assert "bob" not in page.text

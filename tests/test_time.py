@@ -17,7 +17,7 @@ from corkage.sync import stale
 
 @pytest.fixture
 def simulator():
-    """A Stripe whose time stands still, but when a test moves it: here it is ours, too."""
+    """A Stripe with a frozen clock that only the test moves."""
     with Simulator(now=int(time.time())) as started:
         yield started
 

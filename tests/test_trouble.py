@@ -27,7 +27,7 @@ def _impatient(monkeypatch):
 
 
 def health(url):
-    """The problems that /health tells, with the status held to them."""
+    """Return the problems that /health reports; its status must agree with them."""
     answer = requests.get(f"{url}/health", timeout=30)
     facts = answer.json()
     expected = (503, "failing") if facts["problems"] else (200, "ok")
@@ -115,12 +115,12 @@ def test_a_lasting_lock_and_its_end_are_each_logged_once(app, config, event, cap
 
 def test_doctor_reports_a_foreign_lock_and_its_holder(app, config, corkage):
     with locked(config):
-        told = corkage("doctor", BILLING_DATABASE=config.database)
+        result = corkage("doctor", BILLING_DATABASE=config.database)
 
-    assert told.returncode == 1
-    assert "- nothing can be written to the database: database is locked\n    fuser -v " in told.stdout
-    assert "all is well" not in told.stdout
-    assert "Traceback" not in told.stderr
+    assert result.returncode == 1
+    assert "- nothing can be written to the database: database is locked\n    fuser -v " in result.stdout
+    assert "all is well" not in result.stdout
+    assert "Traceback" not in result.stderr
 
 
 LIMITED = (
@@ -131,11 +131,11 @@ LIMITED = (
 
 def test_doctor_reports_a_full_disk_and_how_to_check_it(app, environ, tmp_path):
     command = [sys.executable, "-c", LIMITED, "-m", "corkage.cli", "doctor"]
-    told = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60)
 
-    assert told.returncode == 1
-    assert f"- nothing can be written to the database: disk I/O error\n    df -h {tmp_path}" in told.stdout
-    assert "Traceback" not in told.stderr
+    assert result.returncode == 1
+    assert f"- nothing can be written to the database: disk I/O error\n    df -h {tmp_path}" in result.stdout
+    assert "Traceback" not in result.stderr
 
 
 def refused(app, event, times):
@@ -219,11 +219,11 @@ def test_doctor_reports_refused_webhooks_until_one_is_accepted(app, event, confi
     assert corkage("doctor").stdout == "all is well\n"
     refused(app, event, 1)
 
-    told = corkage("doctor")
+    result = corkage("doctor")
 
-    assert told.returncode == 1
-    assert "- webhooks are refused, " in told.stdout
-    assert "none of the 1 webhook secrets made this signature\n    set STRIPE_WEBHOOK_SECRET" in told.stdout
+    assert result.returncode == 1
+    assert "- webhooks are refused, " in result.stdout
+    assert "none of the 1 webhook secrets made this signature\n    set STRIPE_WEBHOOK_SECRET" in result.stdout
     assert app.deliver(event).status_code == 200
     app.work()
     assert corkage("doctor").stdout == "all is well\n"

@@ -1,4 +1,4 @@
-"""POST /webhook: what is signed and of use is on disk before the 200; all else is told so, and changes nothing."""
+"""POST /webhook: a signed, handled event is on disk before the 200; anything else changes nothing."""
 
 import io
 import json
@@ -306,9 +306,9 @@ def test_a_truncated_body_is_refused_even_if_the_rest_is_signed(app, event):
     answered = []
 
     def deliver(announced):
-        told = environ | {"CONTENT_LENGTH": str(announced), "wsgi.input": io.BytesIO(body)}
-        setup_testing_defaults(told)
-        return json.loads(b"".join(app.billing.wsgi(told, lambda status, *_: answered.append(status))))
+        request = environ | {"CONTENT_LENGTH": str(announced), "wsgi.input": io.BytesIO(body)}
+        setup_testing_defaults(request)
+        return json.loads(b"".join(app.billing.wsgi(request, lambda status, *_: answered.append(status))))
 
     assert deliver(len(body) + 1)["error"]["code"] == "invalid_body"
     assert_nothing_kept()

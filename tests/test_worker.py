@@ -314,7 +314,7 @@ def test_recurring_work_is_claimed_once(app):
 
 @contextmanager
 def locked_from(config, gateway, call):
-    """Have another process lock the file while Stripe is asked; tell how often it was asked."""
+    """Have another process lock the file while Stripe is asked; yield the calls."""
     other = sqlite3.connect(config.database, isolation_level=None, check_same_thread=False)
     ask, asked = getattr(gateway, call), []
 

@@ -1,4 +1,4 @@
-"""What may be answered: the SDK's own classes, generated from Stripe's specification, held against a JSON object."""
+"""What Stripe may return: the SDK's classes, generated from Stripe's specification, checked against a JSON object."""
 
 import ast
 import inspect
@@ -131,7 +131,7 @@ def _any_of(hints: tuple[Any, ...]) -> Check:
 
 
 def _may_be(value: Any, hint: Any) -> bool:
-    """Tell an object from an id and from objects of other kinds, so that it is judged as what it means to be."""
+    """Return whether a value is the kind of object that a class describes; an id or another kind is not."""
     if not isinstance(value, dict):
         return True
     return hint not in PLAIN and getattr(hint, "OBJECT_NAME", value.get("object")) == value.get("object")

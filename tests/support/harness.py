@@ -1,4 +1,4 @@
-"""A shop at the simulated Stripe, and a running Corkage, for the tests to hold."""
+"""A shop at the simulated Stripe, and a running Corkage."""
 
 import json
 import signal
@@ -33,7 +33,7 @@ PRO = Plan("pro", "Pro", ("pro_monthly",), features=("exports", "api"), grace_da
 
 
 class HoldingToContract(stripe.RequestsClient):
-    """Fails the test that is given an answer which Stripe, by its SDK's own classes, could not give."""
+    """Fail the test when a response does not fit the SDK's own classes."""
 
     def request(self, method: str, url: str, headers: Any, post_data: Any = None) -> tuple[bytes, int, Any]:
         body, status, answered = super().request(method, url, headers, post_data)
@@ -128,7 +128,7 @@ class App:
 
 
 def until(condition: Callable[[], Any], seconds: float = 30.0) -> None:
-    """Wait for it; fail when it does not come."""
+    """Wait until the condition holds, and fail when it never does: a generous limit, not a measurement."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
@@ -141,7 +141,7 @@ def is_error(response: requests.Response, status: int, code: str) -> bool:
 
 
 class Receiver:
-    """A webhook endpoint that notes what it gets, and answers as told."""
+    """A webhook endpoint that records requests and answers as configured."""
 
     url = ""
 
@@ -189,7 +189,7 @@ def stop(server: Any, thread: threading.Thread) -> None:
 
 @contextmanager
 def serving(app: Any) -> Iterator[str]:
-    """Serve a WSGI app on a free port, and tell its address."""
+    """Serve a WSGI app on a free port, and yield its address."""
     server: Any = create_server(app, host="127.0.0.1", port=0)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -1,4 +1,4 @@
-"""A host of the tests' own, that is told of changes by callback: it writes each id it hears on a line, and can hang."""
+"""A host with callbacks: it prints the id of each notice, and can hang in the callback."""
 
 import sys
 import time

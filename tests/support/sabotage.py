@@ -1,4 +1,4 @@
-"""What can go wrong at any moment between us, Stripe and the disk: made to happen at a step of one's choice."""
+"""Failures between us, Stripe and the disk, injected at a chosen step."""
 
 import contextlib
 import datetime
@@ -63,7 +63,7 @@ def at_step(step: int, happens: Callable[[], None]) -> Iterator[None]:
 
 
 def thin(event: stripe.Event) -> bytes:
-    """The thin event that tells of the same change as a snapshot event."""
+    """Return the thin event of the same change as a snapshot event."""
     subject = event.data.object
     kinds = {"customer": "customer", "subscription": "subscription", "checkout.session": "checkout.session"}
     if subject.object not in kinds:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 from corkage import storage
 
@@ -13,17 +14,16 @@ def statements() -> Iterator[list[str]]:
     seen: list[str] = []
     opening = storage.Database._open
 
-    def traced(database: storage.Database) -> Any:
+    def traced(database: Any) -> Any:
         connection = opening(database)
         connection.set_trace_callback(seen.append)
         return connection
 
-    storage.Database._open = traced  # type: ignore[method-assign]
-    try:
+    with mock.patch.object(storage.Database, "_open", traced):
         for connection in storage.current().open_connections():
             connection.set_trace_callback(seen.append)
-        yield seen
-    finally:
-        storage.Database._open = opening  # type: ignore[method-assign]
-        for connection in storage.current().open_connections():
-            connection.set_trace_callback(None)
+        try:
+            yield seen
+        finally:
+            for connection in storage.current().open_connections():
+                connection.set_trace_callback(None)
