@@ -564,6 +564,7 @@ STORY = (
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10**6), losses=st.sets(st.integers(0, 4), max_size=4), ends=st.booleans())
 def test_any_order_and_loss_of_events_ends_in_the_state_at_stripe(app, shop, seed, losses, ends):

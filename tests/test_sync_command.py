@@ -238,6 +238,7 @@ def test_without_past_due_subscriptions_no_invoices_are_listed(app, shop):
     assert shop.calls("/v1/invoices") == invoices
 
 
+@pytest.mark.slow
 def test_syncing_a_thousand_subscriptions_costs_eleven_calls(app, shop, simulator):
     customer = shop.customer()
     first = shop.subscribe(customer)
@@ -422,6 +423,7 @@ def test_a_sync_that_stripe_interrupts_fails_with_a_sentence(corkage):
     assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_says_how_to_resume(environ, tmp_path, shop, simulator):
     customer = shop.customer()
     fill(simulator, customer, shop.subscribe(customer), 2000)
