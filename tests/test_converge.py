@@ -508,6 +508,7 @@ def test_a_call_to_stripe_inside_a_transaction_fails_the_test(app, asked_inside_
     asked_inside_a_transaction.clear()
 
 
+@pytest.mark.slow
 def test_many_threads_converging_one_customer_end_equal_to_stripe(app, shop):
     from concurrent.futures import ThreadPoolExecutor
 

@@ -267,6 +267,7 @@ def test_a_notice_sent_before_a_kill_is_sent_again_with_the_same_id(setting, tmp
     assert product.ids == [message, message]
 
 
+@pytest.mark.slow
 def test_two_workers_send_each_notice_once(setting, tmp_path, product, told):
     wanted = [write_notice(f"user{number % 4}") for number in range(24)]
     with working(setting, tmp_path), working(setting, tmp_path):

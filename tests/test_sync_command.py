@@ -40,6 +40,7 @@ def api_calls(shop):
     return len(shop.simulator.requests)
 
 
+@pytest.mark.slow
 def test_a_lost_database_is_rebuilt_with_the_same_answers(config, shop, simulator):
     ann = shop.customer(email="ann@example.com")
     shop.client.v1.subscriptions.cancel(shop.subscribe(ann))
@@ -374,6 +375,7 @@ def test_sync_leaves_pending_events_to_the_worker(app, shop):
     assert StripeEvent.get().applied_at is None
 
 
+@pytest.mark.slow
 def test_the_command_lists_changed_access_then_no_difference(corkage, app, shop):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
