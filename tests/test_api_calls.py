@@ -16,6 +16,8 @@ from corkage.simulator.api.subscriptions import create_subscription
 from corkage.sync import inbox
 from corkage.sync.events import read_event
 
+pytestmark = pytest.mark.slow
+
 CUSTOMERS = 500
 BURST_SECONDS = 1.5
 

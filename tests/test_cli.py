@@ -18,6 +18,8 @@ from corkage.cli import main
 from corkage.models import remember_once
 from corkage.simulator import ApiFaults
 
+pytestmark = pytest.mark.slow
+
 
 def port_in(said):
     """The port that a server says it took: one that is picked here may be somebody else's by then."""

@@ -445,6 +445,7 @@ def trickle(connections):
     return taken
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("files", [1024, 3000])
 def test_idle_and_trickling_connections_by_the_thousand_block_nobody(files, environ, tmp_path, shop, many_files):
     shop.subscribe(shop.customer())

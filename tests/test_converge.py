@@ -508,6 +508,7 @@ def test_a_call_to_stripe_inside_a_transaction_fails_the_test(app, asked_inside_
     asked_inside_a_transaction.clear()
 
 
+@pytest.mark.slow
 def test_many_threads_converging_one_customer_end_equal_to_stripe(app, shop):
     from concurrent.futures import ThreadPoolExecutor
 
@@ -564,6 +565,7 @@ STORY = (
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10**6), losses=st.sets(st.integers(0, 4), max_size=4), ends=st.booleans())
 def test_any_order_and_loss_of_events_ends_in_the_state_at_stripe(app, shop, seed, losses, ends):

@@ -108,12 +108,14 @@ pieces = st.sampled_from([b"n", b"=", b";", b" ", b"\t", b"\xa0", b"\\", b'"', b
 headers = st.one_of(st.binary(max_size=200), st.lists(pieces, max_size=40).map(b"".join))
 
 
+@pytest.mark.slow
 @given(headers)
 @example(b" \tn=v\t ;n=w;n=v; n = v; n=\xa0v; \x85n=v; n=; n")
 def test_any_cookie_header_is_parsed_like_the_reference(header):
     assert values_of("n", {"HTTP_COOKIE": header.decode("latin-1")}) == reference(b"n", header)
 
 
+@pytest.mark.slow
 @given(st.text(max_size=50))
 def test_a_cookie_header_beyond_latin_1_is_parsed_too(text):
     assert all(value.isascii() for value in values_of("n", {"HTTP_COOKIE": f"n={text}; n=v"}))

@@ -57,6 +57,7 @@ def test_an_event_that_is_not_kept_reaches_no_table(app, event):
     assert seen == []
 
 
+@pytest.mark.slow
 def test_an_event_takes_at_most_400_bytes(app):
     before = size()
     for number in range(EVENTS):
@@ -78,6 +79,7 @@ def test_an_event_takes_at_most_400_bytes(app):
     assert size() - before <= 400 * EVENTS
 
 
+@pytest.mark.slow
 def test_a_user_with_a_subscription_takes_at_most_640_bytes(app):
     before = size()
     told = '[true,"active","active","pro","price_1NG8Du2eZvKYlo2CUI79vXWy",1]'

@@ -349,6 +349,7 @@ def test_a_notice_claimed_by_another_process_is_skipped(told, clock, monkeypatch
     assert lost == ["ann"]
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_every_users_notices_arrive_in_order_whatever_fails(app, data):
@@ -438,6 +439,7 @@ def test_the_thread_keeps_the_receiver_registered(told, clock):
     assert NoticeReceiver.get().seen_at == clock.now
 
 
+@pytest.mark.slow
 def test_a_process_without_callbacks_leaves_them_to_the_host(config, corkage):
     heard = []
     with running(config) as app:

@@ -37,6 +37,8 @@ from corkage.models import Customer, NoticeRow, StripeEvent, Subscription, User
 from corkage.simulator import Simulator
 from corkage.sync import gateway as gateway_module
 
+pytestmark = pytest.mark.slow
+
 LIVE = ("active", "trialing", "past_due", "unpaid", "paused", "incomplete")
 STEPS = st.integers(0, 25)
 CHOICE = st.integers(0, 1000)

@@ -10,6 +10,8 @@ from corkage.health.doctor import Finding
 from corkage.models import Subscription
 from corkage.sync.gateway import Gateway
 
+pytestmark = pytest.mark.slow
+
 
 def examine(app, now=None, **options):
     return doctor.examine(app.billing.service.worker, time.time() if now is None else now, **options)

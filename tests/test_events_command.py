@@ -15,6 +15,8 @@ from corkage.sync import events, inbox, jobs
 from corkage.sync.gateway import Gateway
 from corkage.sync.replay import counts, failing, find, replay, since
 
+pytestmark = pytest.mark.slow
+
 
 def test_events_are_listed_by_state_failing_ones_first_with_reason(corkage, app):
     now = time.time()

@@ -21,6 +21,8 @@ from corkage.billing_app import Billing
 from corkage.errors import DatabaseUnavailable
 from corkage.models import StripeEvent, User
 
+pytestmark = pytest.mark.slow
+
 SENTENCE = "We cannot reach our records at the moment. Please try again shortly."
 
 

@@ -11,6 +11,8 @@ from corkage.health import doctor
 from corkage.models import NoticeDelivery, NoticeReceiver
 from corkage.notices import outbox
 
+pytestmark = pytest.mark.slow
+
 ADDRESS = {
     "BILLING_NOTIFY_URL": "http://127.0.0.1:1/hook",
     "BILLING_NOTIFY_SECRET": "whsec_" + "A" * 40,

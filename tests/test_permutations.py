@@ -17,6 +17,8 @@ from corkage.models import STANDING, TABLES, NoticeRow, StripeEvent, Subscriptio
 from corkage.sync import inbox
 from corkage.sync.events import read_event
 
+pytestmark = pytest.mark.slow
+
 PARTS = 8  # for several processes to share
 EVERY = 1 if os.environ.get("CI") == "true" else 20
 

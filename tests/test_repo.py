@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import functools
 import graphlib
 import re
 import subprocess
@@ -29,9 +30,14 @@ SMALL = {"__init__", "cookies", "guessable", "pauses", "rate_limit", "trouble"} 
 SOURCES = [path for path in tracked() if path.parts[0] not in ("tests", "bench", "docs")]
 
 
+@functools.cache  # each file is parsed once, and asked about by many tests
+def parsed(path):
+    return ast.parse((ROOT / path).read_text())
+
+
 def imports_of(path):
     """The modules a file imports, absolute, our own without the package's name."""
-    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -181,14 +187,14 @@ TYPED = ("cli.py", "commands", "config.py", "settings.py", "plans.py")  # what p
 
 def calls_of(path):
     """The calls of methods in a file, each with its receiver's and its own source, and the number of arguments."""
-    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             yield ast.unparse(node.func.value), node.func.attr, len(node.args)
 
 
 @pytest.mark.parametrize("path", CORE, ids=str)
 def test_cookies_are_read_in_one_place(path):
-    tree = ast.parse((ROOT / path).read_text())
+    tree = parsed(path)
 
     assert not {each.attr for each in ast.walk(tree) if isinstance(each, ast.Attribute)} & {"get_cookie", "cookies"}
     assert not [name for name in imports_of(path) if name.split(".")[0] == "http" and "cookie" in name.lower()]

@@ -18,6 +18,8 @@ from corkage.models import Setting, StripeEvent
 from corkage.sync import events, inbox
 from corkage.sync.threads import WorkerThread
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):

@@ -85,6 +85,7 @@ def test_a_failing_database_is_a_503_and_the_redelivery_is_applied(app, shop, ev
         assert slow_to_give_up.billing.access("ann").allowed
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_a_503_loses_nothing_and_recovers(app, event):
     app.deliver(event)
     limit_pages(storage.connection().execute("PRAGMA page_count").fetchone()[0])
@@ -263,6 +264,7 @@ def test_without_a_webhook_secret_the_route_returns_503(app, event, config):
         assert_refused(unconfigured.deliver(event), 503, "not_configured")
 
 
+@pytest.mark.slow
 @GENTLE
 @given(
     body=st.binary(max_size=300), header=st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=80)

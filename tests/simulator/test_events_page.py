@@ -3,6 +3,7 @@
 import html
 import re
 
+import pytest
 import requests
 
 
@@ -85,6 +86,7 @@ def test_send_again_refuses_an_unknown_event(simulator, receiver):
     assert receiver.got == []
 
 
+@pytest.mark.slow
 def test_ten_thousand_events_come_in_pages(simulator, client):
     product = client.v1.products.create(params={"name": "Pro"}).id
     with simulator.world.lock:

@@ -31,6 +31,7 @@ def run_pytest(folder, *arguments):
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
 
 
+@pytest.mark.slow
 def test_the_documented_test_of_a_host_runs_as_it_stands(tmp_path):
     (tmp_path / "test_host.py").write_text(example())
 

@@ -276,6 +276,7 @@ def test_without_a_file_nothing_is_written(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_command_keeps_its_file_and_one_endpoint(file, tmp_path):
     arguments = ["simulator", "--port", "0", "--file", str(file), "--webhook", "http://127.0.0.1:1/webhook"]
     secrets, made = [], []
