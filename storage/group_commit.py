@@ -1,10 +1,11 @@
 """Group commit: the statements of many threads share one commit, and so one fsync.
 
-A thread queues its statement, then asks for the write lock. While one thread holds the lock to commit, the statements
-of others queue up. Whoever gets the lock next commits all of them; the others then find theirs done. So there is no
+A thread queues its statement. Where no commit is under way, it leads: it takes the write lock and commits all that
+wait, its own among them. Meanwhile the statements of other threads queue up, and one of them leads next. So there is no
 thread to start, stop or fork, and no delay: a statement that comes alone is committed at once.
 """
 
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -35,6 +36,8 @@ class GroupCommit:
     def __init__(self, write_lock: AbstractContextManager[Any], commit: Callable[[Sequence[Statement]], None]) -> None:
         self._write_lock, self._commit = write_lock, commit
         self._waiting: deque[Statement] = deque()
+        self._changed = threading.Condition()
+        self._has_leader = False
 
     def write(self, sql: str, values: tuple[object, ...]) -> int:
         """Execute the statement; return, once it is committed, how many rows it wrote.
@@ -42,18 +45,31 @@ class GroupCommit:
         Errors  what the statement raises; what the commit raises, to all of the group
         """
         statement = Statement(sql, values)
-        self._waiting.append(statement)
-        with self._write_lock:
+        leads = False
+        try:
+            with self._changed:
+                self._waiting.append(statement)
+                while self._has_leader and not statement.is_done:
+                    self._changed.wait()
+                if not statement.is_done:
+                    leads = self._has_leader = True
             while not statement.is_done:
                 self._commit_group()
+        finally:
+            if leads:
+                with self._changed:
+                    self._has_leader = False
+                    self._changed.notify_all()
         if statement.error is not None:
             raise statement.error
         return statement.rows
 
     def _commit_group(self) -> None:
-        group = [self._waiting.popleft() for _ in range(min(len(self._waiting), LARGEST_GROUP))]
+        group: list[Statement] = []
         try:
-            self._commit(group)
+            with self._write_lock:
+                group += [self._waiting.popleft() for _ in range(min(len(self._waiting), LARGEST_GROUP))]
+                self._commit(group)
         except Exception as error:
             _fail(group, error)
         except BaseException:  # this thread is asked to end: the others must neither end with it nor wait for ever

@@ -362,3 +362,21 @@ def test_an_interrupt_ends_the_thread_that_commits_and_refuses_the_others():
 
     assert sorted(each.__name__ for each in raised) == ["DatabaseUnavailable"] * 2 + ["KeyboardInterrupt"]
     assert group_commit.write("", ()) == 1
+
+
+def test_who_is_committed_does_not_wait_for_those_who_write_next():
+    lock, written = threading.RLock(), []
+
+    def commit(group):
+        lock.acquire()  # never released: another writes from now on
+        for each in group:
+            each.rows = 1
+
+    group_commit = GroupCommit(lock, commit)
+    threads = [threading.Thread(target=lambda: written.append(group_commit.write("", ())), daemon=True) for _ in "abc"]
+    with lock:
+        for thread in threads:
+            thread.start()
+        until(lambda: len(group_commit._waiting) == 3)
+
+    until(lambda: written == [1] * 3, seconds=5)
