@@ -182,7 +182,7 @@ def test_a_returning_visitor_is_redirected_even_when_stripe_is_down(app, shop):
 
     started = time.monotonic()
     assert requests.get(back, allow_redirects=False, timeout=30).status_code == 303
-    assert time.monotonic() - started < 6
+    assert time.monotonic() - started < 15  # an ordinary call is tried for half a minute
 
 
 @pytest.mark.parametrize("plans", [("pro", "pro"), ("pro", "team")])

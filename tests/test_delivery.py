@@ -167,7 +167,7 @@ def test_a_slow_callback_delays_no_webhook_no_access_no_other_user(config, shop)
         shop.subscribe(shop.customer())
         began = time.monotonic()
         assert app.deliver(shop.event("customer.subscription.created")).status_code == 200
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15  # the callback hangs for 30
         until(lambda: app.billing.access("ann").allowed)
         for number in range(5):
             write_notice(f"user{number}")

@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from harness import until
 
 from corkage.models import NoticeRow, StripeEvent, Subscription, User
 from corkage.sync import inbox
@@ -59,10 +60,7 @@ def test_a_killed_process_leaves_its_events_to_the_next(buyers, environ, tmp_pat
     environ = environ | {"BILLING_POLL_SECONDS": "0", "BILLING_DATABASE": str(tmp_path / "corkage.db")}
     simulator.api_faults.latency_seconds = 0.2
     killed = subprocess.Popen([sys.executable, "-m", "corkage.cli", "work"], cwd=tmp_path, env=environ)
-    deadline = time.monotonic() + 60
-    while not Subscription.select().count():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: Subscription.select().count(), seconds=60)
     killed.kill()
     killed.wait()
     simulator.api_faults.latency_seconds = 0

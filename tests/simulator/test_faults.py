@@ -1,12 +1,11 @@
 """Faults of the API on demand: what stripe-python raises, and which requests were executed."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
 import stripe
-from harness import sdk
+from harness import sdk, until
 
 from corkage.simulator import ApiFaults, Simulator
 from corkage.simulator.http.faults import FaultInjector
@@ -130,24 +129,17 @@ def test_stopping_releases_hanging_requests():
     with Simulator() as simulator, ThreadPoolExecutor(1) as pool:
         simulator.api_faults.failure = "hang"
         hanging = pool.submit(create_or_error, patient(simulator, 25))
-        wait_for(lambda: simulator.requests)
+        until(lambda: simulator.requests)
         simulator.stop()
 
         assert hanging.result(timeout=20) is stripe.APIConnectionError
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + 15
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_slow_request_does_not_delay_others(simulator, client):
     simulator.api_faults = ApiFaults(latency_seconds=25, requests=1)
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(create_or_error, sdk(simulator))
-        wait_for(lambda: simulator.api_faults.requests == 0)
+        until(lambda: simulator.api_faults.requests == 0)
 
         assert create(client, "Bob").name == "Bob"
         assert not slow.done()

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 import stripe
-from harness import DAY, open_shop, sdk, started
+from harness import DAY, open_shop, sdk, started, until
 
 from corkage.simulator import ApiFaults, Rules, Simulator, UnusableFile
 from corkage.simulator.state_file import StateFile
@@ -30,13 +30,6 @@ def subscribe(simulator, **params):
 def everything(simulator):
     kinds = [kind for kind in simulator.world._objects if simulator.world.all(kind)]
     return {kind: simulator.world.all(kind) for kind in kinds}
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + 15
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_restart_keeps_the_objects_and_the_renewal_still_happens(file):
@@ -173,9 +166,9 @@ def test_a_restart_sends_only_undelivered_events(file):
 def test_changes_are_on_disk_while_it_runs(file):
     with Simulator(file=file) as simulator:
         made = sdk(simulator).v1.customers.create().id
-        wait_for(lambda: made in file.read_text())
+        until(lambda: made in file.read_text())
 
-        wait_for(lambda: [each.name for each in file.parent.iterdir()] == [file.name])
+        until(lambda: [each.name for each in file.parent.iterdir()] == [file.name])
 
 
 @pytest.fixture

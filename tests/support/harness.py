@@ -161,10 +161,7 @@ class Receiver:
 
     def has_got(self, count: int) -> None:
         """Wait until so many have come; fail when they do not."""
-        deadline = time.monotonic() + 15
-        while len(self.got) < count:
-            assert time.monotonic() < deadline, f"{len(self.got)} webhooks came, not {count}"
-            time.sleep(0.01)
+        until(lambda: len(self.got) >= count)
 
 
 @contextmanager
