@@ -1,4 +1,4 @@
-"""Access: the rule that decides, as one SQL view, and the answer as it is read."""
+"""Access: may this user in, and why. The rule is one SQL view; its rows are the answers."""
 
 import json
 from functools import lru_cache
@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from . import storage
 
-# The rule of access, in its only place: `allowed` decides, `reason` says why in a word. It must work in
-# a reader's SQLite of ten years ago. Its form is for speed: SQLite writes an inner expression out in each outer one of
-# its name, and makes a table in memory for each IN of more than two.
+# The rule of access is written here only: `allowed` decides, `reason` says why. It must run in readers' SQLite of ten
+# years ago. It is written for speed: SQLite repeats an inner expression wherever its name is used, and makes a table in
+# memory for each IN with more than two values.
 _RULE = """
 SELECT
     user_id,
@@ -75,7 +75,7 @@ FROM (
 )
 """
 _PRESENT = "CAST(strftime('%s', 'now') AS INTEGER)"
-ACCESS_VERSION = 1  # of the view, for its readers in other languages: new columns leave it, any other change raises it
+ACCESS_VERSION = 1  # for readers of the view in other languages: raised by every change but a new column
 ACCESS_VIEW = f"CREATE VIEW corkage_access AS {_RULE.format(present=_PRESENT)}"
 
 REASONS = {
@@ -96,7 +96,7 @@ REASONS = {
 
 
 class Access(NamedTuple):
-    """May this user in, and why? A row of the view corkage_access.
+    """Whether a user may in, and why: a row of the view corkage_access.
 
     Shape   reason is one of REASONS or, for a visitor, not_signed_in; features are empty unless allowed
     Units   until and cancel_at are Unix seconds, UTC; until is when the answer may change, None when it will not
@@ -121,17 +121,17 @@ ACCESS_AT_QUERY = f"SELECT {_COLUMNS} FROM ({_RULE.format(present='?')}) WHERE u
 
 
 def read_access(user_id: str) -> Access:
-    """Answer from the local row: one SELECT, no network, no ORM.
+    """Return the user's access: one local SELECT, no network, no ORM.
 
-    Errors  DatabaseUnavailable when the file cannot be read
+    Errors  DatabaseUnavailable when the database cannot be read
     """
     return _answer(user_id, ACCESS_QUERY, (user_id,))
 
 
 def access_at(user_id: str, now: float) -> Access:
-    """Answer as the view would at this moment, by the same rule.
+    """Return the user's access at this moment, by the same rule as the view.
 
-    Errors  DatabaseUnavailable when the file cannot be read
+    Errors  DatabaseUnavailable when the database cannot be read
     """
     return _answer(user_id, ACCESS_AT_QUERY, (int(now), user_id))
 
@@ -140,7 +140,7 @@ def _answer(user_id: str, query: str, values: tuple[object, ...]) -> Access:
     try:
         row = storage.connection().execute(query, values).fetchone()
     except storage.FILE_ERRORS:
-        with storage.reading():  # only now: entering it costs as much as half a look-up
+        with storage.reading():  # translates the error; entering it for every read would cost half as much again
             raise
     if row is None:
         return Access(user_id, allowed=False, reason="no_subscription")

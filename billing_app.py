@@ -25,7 +25,7 @@ from .config import Config
 from .errors import ConfigError
 from .identity import Authenticate, Identity, authenticator
 from .notices.delivery import Receivers
-from .notices.notice import Notice
+from .notices.notice import NoticeCallback
 from .plans import Requirement
 from .service import Service
 from .sync.prices import Catalogue
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("corkage")
 
-Hook = TypeVar("Hook", bound=Callable[[Notice], object])
+AnyCallback = TypeVar("AnyCallback", bound=NoticeCallback)
 
 
 class Billing:
@@ -195,9 +195,9 @@ class Billing:
         return fragment(self.service, view, environ, base)
 
     @overload
-    def on(self, kind: str) -> Callable[[Hook], Hook]: ...
+    def on(self, kind: str) -> Callable[[AnyCallback], AnyCallback]: ...
     @overload
-    def on(self, kind: str, callback: Hook) -> Hook: ...
+    def on(self, kind: str, callback: AnyCallback) -> AnyCallback: ...
     def on(self, kind: str, callback: Any = None) -> Any:
         """Register a function that is called with the Notice of each change of this kind, or of every kind for "*".
 

@@ -1,4 +1,4 @@
-"""The replica: its tables, and how an older database is upgraded."""
+"""The tables of the replica, and the steps that upgrade an older database."""
 
 from collections.abc import Callable
 
@@ -21,11 +21,11 @@ from .errors import ConfigError
 
 USER_ID_LENGTH = 200
 
-# Stripe's statuses of a subscription, by what they mean here.
-OPENING = ("active", "trialing")
-LIVE = (*OPENING, "past_due")
+# Stripe's statuses of a subscription, in groups. A status that is unknown is in none of them.
+CURRENT = ("active", "trialing")  # nothing is owed
+LIVE = (*CURRENT, "past_due")  # the only ones that can let a user in
 OWING = ("past_due", "unpaid")
-ENDED = ("canceled", "incomplete_expired")
+ENDED = ("canceled", "incomplete_expired")  # for ever
 
 
 class Table(Model):
@@ -34,11 +34,11 @@ class Table(Model):
         legacy_table_names = False
 
 
-class Standing(Table):
-    """The columns that decide about access, as Stripe has them: of a subscription, and of a user's best one.
+class RuleColumns(Table):
+    """The columns that the access rule reads: of a subscription, and copied from the best one to its user.
 
-    Units   times are Unix seconds, UTC, in Stripe's time (a test clock's, where there is one);
-            clock_ahead is how many seconds that clock is ahead of ours, always 0 in live mode
+    Units   times are Unix seconds, UTC, by Stripe's clock, or by the test clock of the subscription;
+            clock_ahead: how many seconds that clock is ahead of ours, always 0 in live mode
     """
 
     stripe_price_id = CharField(null=True)
@@ -53,11 +53,14 @@ class Standing(Table):
     clock_ahead = IntegerField(default=0, constraints=[SQL("DEFAULT 0")])
 
 
-STANDING = tuple(name for name in Standing._meta.sorted_field_names if name != "id")
+RULE_COLUMNS = tuple(name for name in RuleColumns._meta.sorted_field_names if name != "id")
 
 
-class User(Standing):
-    """The host's user, with the standing of the subscription that decides: one row answers."""
+class User(RuleColumns):
+    """The host's user, with the columns of the subscription that decides: the access rule reads one row.
+
+    Shape   notified: the AccessSummary of the last notice, packed; see notices/changes.py
+    """
 
     id = CharField(USER_ID_LENGTH, primary_key=True)
     email = CharField(null=True)
@@ -74,10 +77,10 @@ class User(Standing):
 
 
 class Customer(Table):
-    """Stripe's Customer. Without a user it is unowned: another product's, or one to link by hand.
+    """Stripe's Customer. One without a user belongs to another product, or is to be linked by hand.
 
-    Units   fetched_at in Unix seconds of Stripe's clock, or of the test clock it is on, if that is earlier: what
-            happened before it is in the replica
+    Units   fetched_at in Unix seconds by Stripe's clock, or by the customer's test clock if that is earlier:
+            everything that happened before this time is in the replica
     """
 
     id = CharField(primary_key=True)
@@ -89,13 +92,13 @@ class Customer(Table):
 
     class Meta:
         table_name = "corkage_customer"
-        without_rowid = True  # its key is most of it
+        without_rowid = True  # the key is most of a row
 
 
-class Subscription(Standing):
+class Subscription(RuleColumns):
     """A subscription as last fetched from Stripe, ended ones included. Belongs to its customer's user.
 
-    Units   ask_at in Unix seconds of our clock: when Stripe is asked, should nothing have been heard by then
+    Units   ask_at in Unix seconds by our clock: when to fetch it again if no event comes before
     """
 
     id = CharField(primary_key=True)
@@ -113,12 +116,12 @@ class Subscription(Standing):
 IS_PURCHASE = """
 type IN ('checkout.session.completed', 'checkout.session.async_payment_succeeded', 'customer.subscription.created')
 """.strip()
-"""Whether an event says that somebody bought something: they wait for it, so it is applied before older ones.
-Written out, as the index that finds these rows has it: SQLite uses that index only for the same words."""
+"""Whether an event says that somebody bought something. They are waiting, so it is applied before older events.
+As text, because SQLite uses the index on these rows only for the same expression."""
 
 
 class StripeEvent(Table):
-    """The inbox: an event of Stripe's that was received; pending until applied_at is set. No payload is kept."""
+    """The inbox: an event received from Stripe, pending until applied_at is set. The payload is not stored."""
 
     id = CharField(primary_key=True)
     type = CharField()
@@ -135,7 +138,7 @@ class StripeEvent(Table):
 
     class Meta:
         table_name = "corkage_stripe_event"
-        without_rowid = True  # its key is its order: one tree to write to instead of two, and a third less on disk
+        without_rowid = True  # one tree to write instead of two, and a third less on disk
 
 
 class Price(Table):
@@ -159,13 +162,13 @@ class Price(Table):
 
 
 COVERED = Subscription.ours | Price.plan.is_null(False)
-"""Whether a subscription opens something here: we sold it, or its price is a plan's. A condition on both tables."""
+"""Whether a subscription, joined with its price, was sold by us or is of a plan: nothing else lets anybody in."""
 
 
 class CheckoutAttempt(Table):
-    """A user's open attempt to buy; idempotency keys are made of its nonce.
+    """A user's open attempt to buy. Idempotency keys are made of its nonce.
 
-    returned_at: when the session was last looked at for a visitor who came back from it.
+    Shape   returned_at: when the session was last fetched for a visitor who returned from it
     """
 
     user = ForeignKeyField(User, primary_key=True)
@@ -211,8 +214,7 @@ class NoticeReceiver(Table):
 
 
 class NoticeDelivery(Table):
-    """A notice that a receiver is owed; pending until delivered_at is set. One for each receiver, so none waits for
-    another's failures."""
+    """A notice that is owed to one receiver, pending until delivered_at is set. So no receiver waits for another."""
 
     notice = ForeignKeyField(NoticeRow)
     notice_id: int
@@ -230,7 +232,7 @@ class NoticeDelivery(Table):
 
 
 class Cursor(Table):
-    """Recurring work: how far it has come, and when it is next due. Claimed by compare-and-set on next_run_at."""
+    """A recurring job: its position, and when it is next due. Claimed by compare-and-set on next_run_at."""
 
     name = CharField(primary_key=True)
     position = IntegerField(default=0)
@@ -267,7 +269,7 @@ TABLES = (
 
 def _create_everything() -> None:
     storage.current().create_tables(TABLES)
-    # What has an index is written once more; these hold only the few rows that are looked for.
+    # An index costs a write for each row, so these hold only the few rows that are searched for.
     storage.execute(
         "CREATE INDEX corkage_event_pending ON corkage_stripe_event (customer_id, next_attempt_at) "
         "WHERE applied_at IS NULL"
@@ -293,13 +295,13 @@ def _create_everything() -> None:
 
 
 UPGRADES: tuple[Callable[[], None], ...] = (_create_everything,)
-"""Step n brings a file of schema version n to version n + 1. Steps that were released are never edited."""
+"""Step n upgrades schema version n to n + 1. A released step is never edited."""
 
 
 def bring_up_to_date() -> None:
-    """Create or upgrade the open file, in one transaction; the view is made anew whenever a step was taken.
+    """Create or upgrade the tables in one transaction. After an upgrade the view is created again.
 
-    Errors  ConfigError when the file was written by a newer Corkage
+    Errors  ConfigError when a newer Corkage wrote the database
     """
     with storage.writing():
         version = _schema_version()
@@ -326,13 +328,13 @@ def _schema_version() -> int:
 
 
 def setting(name: str) -> str | None:
-    """Read what the file remembers under this name."""
+    """Return the value that is remembered under this name, or None."""
     row = Setting.get_or_none(Setting.name == name)
     return None if row is None else row.value
 
 
 def remember(name: str, value: str) -> None:
-    """Remember the value, whatever there was."""
+    """Remember the value in place of an earlier one."""
     with storage.writing():
         _remember(name, value)
 
@@ -342,7 +344,7 @@ def _remember(name: str, value: str) -> None:
 
 
 def remember_once(name: str, value: str) -> str:
-    """Remember the value unless there is one already; return the one that stands."""
+    """Remember the value unless there is one already; return the remembered value."""
     with storage.writing():
         Setting.insert(name=name, value=value).on_conflict_ignore().execute()
     return setting(name) or value

@@ -1,11 +1,11 @@
-"""Pauses: how long to wait before the next try, and when a stored wait is over."""
+"""Pauses between retries: how long each is, and when a stored one is over."""
 
 import random
 from typing import Any
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, 3600.0
 JITTER = 0.25
-DOUBLINGS = 20  # more would overflow a float some day, and every pause has reached its limit by then
+DOUBLINGS = 20  # by then every pause has reached its limit; over a thousand would overflow a float
 
 
 def backoff(attempts: int, first: float = FIRST_PAUSE_SECONDS, longest: float = LONGEST_PAUSE_SECONDS) -> float:
@@ -22,10 +22,10 @@ LONGEST_WITH_JITTER_SECONDS = LONGEST_PAUSE_SECONDS * (1 + JITTER)
 
 
 def is_due(moment: Any, now: float, longest_seconds: float) -> Any:
-    """Return whether a stored moment has come. Takes a column or a number.
+    """Return whether a stored moment, a column or a number, has come.
 
-    A moment that lies further ahead than the longest pause was stored by a clock that has been set back since. Waiting
-    for it could take days, so it counts as due.
+    A moment further ahead than the longest pause was stored before the clock was set back. Waiting for it could take
+    days, so it counts as due.
 
     Units   moment and now in Unix seconds
     """

@@ -20,7 +20,7 @@ class Trouble:
         self.last: tuple[float, str] | None = None
 
     def begin(self, reason: str) -> None:
-        """Note that it is met; log it unless it was met with the same reason before, and is not over."""
+        """Note that the problem was met. Log it as a warning only if the reason is new."""
         with self._lock:
             is_news = reason != self.reason
             self.last = (time.time(), reason)
@@ -30,7 +30,7 @@ class Trouble:
         self._log.log(self._level if is_news else logging.DEBUG, self._began, reason)
 
     def end(self) -> None:
-        """Note that all is well; log it if it was not."""
+        """Note that all is well. Log it if it was not."""
         if not self.reason:
             return
         with self._lock:

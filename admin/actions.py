@@ -65,13 +65,13 @@ def _link(service: Service, target: Target, _: Translate) -> Outcome:
 
 
 def _replay(service: Service, target: Target, _: Translate) -> Outcome:
-    from ..sync.replay import find, is_left, replay  # loads Stripe's SDK
+    from ..sync.replay import find, is_ignored, replay  # loads Stripe's SDK
 
     with service.stripe_slot():
         found = find(service.gateway, target["event"])
         if found is None:
             return Outcome(False, _("Neither Stripe, which lists 30 days, nor this database knows the event."))
-        if is_left(found):
+        if is_ignored(found):
             return Outcome(False, _("The event concerns nothing that is stored here."))
         (row,) = replay(service.worker, [found], time.time())
     if row.applied_at is None:

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from ..access import REASONS, Access
-from ..models import Customer, Price, StripeEvent, Subscription
+from ..models import CURRENT, OWING, Customer, Price, StripeEvent, Subscription
 from ..pages import N_
 from ..pages.page import Visit
 from ..pages.state import STATES
@@ -91,7 +91,7 @@ class Describer:
 
     def subscription(self, row: Subscription, price: Price | None) -> Line:
         status = row.subscription_status or ""
-        tone = "good" if status in ("active", "trialing") else "bad" if status in ("past_due", "unpaid") else "note"
+        tone = "good" if status in CURRENT else "bad" if status in OWING else "note"
         about = _plain(self._price(row, price), *self._dates(row))
         return Line(row.id, self.at_stripe("subscriptions", row.id), status, tone, about)
 

@@ -18,11 +18,11 @@ def examine(_options: argparse.Namespace) -> int:
             findings = doctor.examine(service.worker, time.time())
     except DatabaseUnavailable as error:  # opening it writes
         findings = [doctor.unavailable(str(error), path)]
-    wrong = [each for each in findings if each.mend]
+    wrong = [each for each in findings if each.repair]
     for finding in wrong:
-        print(f"- {finding.what}\n    {finding.mend}")
+        print(f"- {finding.what}\n    {finding.repair}")
     for finding in findings:
-        if finding.mend is None:
+        if finding.repair is None:
             print(f"  (note: {finding.what})")
     print(f"{len(wrong)} things to mend" if wrong else "all is well")
     return FAILED if wrong else OK

@@ -71,12 +71,12 @@ def _asked_for(options: argparse.Namespace, worker: "Worker", now: float) -> "li
 
 
 def _one(event_id: str, worker: "Worker") -> "list[EventRef] | None":
-    from ..sync.replay import find, is_left  # loads Stripe's library
+    from ..sync.replay import find, is_ignored  # loads Stripe's library
 
     found = find(worker.gateway, event_id)
     if found is None:
         print(f"{event_id} is known neither to Stripe (which keeps 30 days) nor to this database", file=sys.stderr)
-    elif is_left(found):
+    elif is_ignored(found):
         print(f"{event_id} ({found.type}) concerns nothing that Corkage holds", file=sys.stderr)
     else:
         return [found]

@@ -1,4 +1,4 @@
-"""The doctor: what is wrong, each with the command that mends it."""
+"""The doctor: finds what is wrong, and names the command that repairs it."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -12,23 +12,23 @@ from ..models import LIVE, Customer, Price, StripeEvent, Subscription
 from ..notices import outbox
 from ..sync import inbox
 from ..sync.best import doubles
-from ..sync.resync import Mending
+from ..sync.resync import ReportingConverger
 from ..sync.worker import Worker
 from . import refusals, writable
 
 SAMPLE = 20
-PATIENCE_SECONDS = 300  # pending for longer means that nobody applies events
+PATIENCE_SECONDS = 300  # if events are pending for longer, no worker runs
 
 
 class Finding(NamedTuple):
-    """What is wrong, and the command that mends it. Without a command it is worth knowing, and nothing is wrong."""
+    """What is wrong, and the command that repairs it. A finding without a command is only for information."""
 
     what: str
-    mend: str | None
+    repair: str | None
 
 
 def examine(worker: Worker, now: float, sample: int = SAMPLE) -> list[Finding]:
-    """Look for all that is known to go wrong; a sample of users is compared with Stripe. No row is changed.
+    """Run every check; one compares a sample of users with Stripe. No row is changed.
 
     Errors  DatabaseUnavailable
     """
@@ -46,8 +46,8 @@ def examine(worker: Worker, now: float, sample: int = SAMPLE) -> list[Finding]:
 
 
 def unavailable(reason: str, path: str) -> Finding:
-    """Return what is wrong with a database that cannot be used."""
-    return Finding(f"nothing can be written to the database: {reason}", writable.mend(reason, path))
+    """Return the finding for a database that cannot be used."""
+    return Finding(f"nothing can be written to the database: {reason}", writable.repair(reason, path))
 
 
 def _writing() -> Iterator[Finding]:
@@ -57,7 +57,7 @@ def _writing() -> Iterator[Finding]:
 
 def _refused(now: float) -> Iterator[Finding]:
     if found := refusals.stored_problem(now):
-        yield Finding(found, refusals.MEND)
+        yield Finding(found, refusals.REPAIR)
 
 
 def _doubles() -> Iterator[Finding]:
@@ -70,14 +70,14 @@ def _doubles() -> Iterator[Finding]:
 
 
 def _unowned() -> Iterator[Finding]:
-    """Customers who pay for a plan of ours and have no user are not let in. Other unowned customers are not ours."""
+    """Customers without a user who pay for a plan have no access. Those who pay for anything else are not ours."""
     query = _paying(Subscription.customer, Price.plan).where(Customer.user.is_null()).distinct()
     ours = {customer_id: plan for customer_id, plan in _rows(query) if plan}
     others = {customer_id for customer_id, _ in _rows(query)} - ours.keys()
     for customer_id, plan in ours.items():
         yield Finding(f"{customer_id} pays for {plan} and belongs to no user", f"corkage user link USER {customer_id}")
     if others:
-        yield Finding(f"{len(others)} customers pay for what no plan names, and belong to another product", None)
+        yield Finding(f"{len(others)} customers pay for prices of no plan: they belong to another product", None)
 
 
 def _unknown_prices() -> Iterator[Finding]:
@@ -86,7 +86,7 @@ def _unknown_prices() -> Iterator[Finding]:
     )
     for price_id, count in _rows(query.group_by(Subscription.stripe_price_id)):
         yield Finding(
-            f"{price_id} stands in no plan, and {count} subscriptions of users are to it: they get no features",
+            f"no plan names {price_id}, and {count} subscriptions of users have it: they get no features",
             f'name it in plans.toml (retired = ["{price_id}"] when it is no longer sold), and restart',
         )
 
@@ -107,40 +107,40 @@ def _notices(now: float) -> Iterator[Finding]:
     failing = outbox.backlog(now).failing
     if failing:
         yield Finding(
-            f"{failing} notices are not taken, `corkage notices` says why", "corkage notices resend --failing"
+            f"{failing} notices are not delivered, `corkage notices` says why", "corkage notices resend --failing"
         )
     for row in outbox.waiting_since(now - PATIENCE_SECONDS):
-        needed = "a process that has the callbacks" if row.receiver == "callbacks" else "a worker"
+        process = "a process that has the callbacks" if row.receiver == "callbacks" else "a worker"
         what = f"notices to {row.receiver} wait, the first has been due for {now - row.next_attempt_at:.0f} s"
-        yield Finding(f"{what}: does {needed} run?", "start it; `corkage notices` lists them")
+        yield Finding(f"{what}: does {process} run?", "start it; `corkage notices` lists them")
 
 
 def _drift(worker: Worker, now: float, sample: int) -> Iterator[Finding]:
-    """Compare some users' customers with Stripe; except those with pending events, which are reported above."""
-    known = _quiet_customers()
-    mending = Mending(worker.converger, writes=False)
+    """Compare some users' customers with Stripe, but not those with pending events, which other checks report."""
+    customers = _customers_without_pending_events()
+    reporting = ReportingConverger(worker.converger, writes=False)
     try:
         worker.check_account()
-        mending.converge_all(_sample(known, sample), now)
+        reporting.converge_all(_sample(customers, sample), now)
     except StripeError as error:
-        yield Finding(f"nobody can be compared with Stripe: {error.code}: {error}", "corkage doctor, again")
-    report = mending.report
+        yield Finding(f"the comparison with Stripe failed: {error.code}: {error}", "corkage doctor, again")
+    report = reporting.report
     for user_id, (before, after) in report.access.items():
         other = ", ".join(name for name in before._fields if getattr(before, name) != getattr(after, name))
-        what = f"we say {before.reason}, and by Stripe it is {after.reason}; other than it should be: {other}"
+        what = f"the replica says {before.reason}, Stripe says {after.reason}; different: {other}"
         yield Finding(f"user {user_id}: {what}", "corkage sync")
     differ = report.new + report.changed
     if differ and not report.access:
-        yield Finding(f"{differ} subscriptions are not as Stripe has them; access is not touched by it", "corkage sync")
+        yield Finding(f"{differ} subscriptions differ from Stripe; access is not affected", "corkage sync")
     for customer_id, reason in report.failed.items():
         yield Finding(f"{customer_id} cannot be compared with Stripe: {reason}", "corkage sync")
 
 
-def _sample(known: list[str], size: int) -> list[str]:
-    return random.sample(known, min(size, len(known)))
+def _sample(customers: list[str], size: int) -> list[str]:
+    return random.sample(customers, min(size, len(customers)))
 
 
-def _quiet_customers() -> list[str]:
+def _customers_without_pending_events() -> list[str]:
     pending = StripeEvent.select(StripeEvent.customer_id).where(
         StripeEvent.applied_at.is_null(), StripeEvent.customer_id.is_null(False)
     )

@@ -1,15 +1,15 @@
-"""Webhooks whose signature does not fit: whether Stripe itself is refused, or only strangers are.
+"""Refused webhooks: is Stripe itself refused, because the secret is wrong, or only a stranger?
 
-Anybody can post a body with a signature that looks like Stripe's, so a refusal alone proves nothing, and a stranger
-must not be able to turn /health to 503, by which a load balancer takes us away. What counts as trouble, then, is that
-at least MOST_IN_A_ROW were refused in the last hour with none accepted in between, and that one of these holds:
+Anybody can post a body with a signature that looks like Stripe's. So a refusal alone proves nothing, and a stranger
+must not be able to turn /health to 503, after which a load balancer would stop sending requests. It is a problem if at
+least MOST_IN_A_ROW webhooks were refused in the last hour, with none accepted in between, and one of these is true:
 
-- Stripe itself says that it sent one of them: polling brought the same event. Strangers do not know its id.
-- None was accepted since this process read its secrets, or for a day. While one was, the secrets are right, unless they
-  were rolled at Stripe: then polling proves it, or the day does. A stranger can pretend this only to who gets no
-  webhooks, for an hour, and until the first genuine one.
+- Polling returned one of the refused events. So Stripe sent it: a stranger does not know its id.
+- No webhook was accepted since this process started, or for a day. As long as one was, the secrets are right, unless
+  the secret was changed at Stripe: then polling or the day shows it. Where no webhooks come at all, a stranger can
+  cause a false alarm, for an hour, or until the first genuine webhook.
 
-The doctor, which changes nothing by what it says, goes by the row alone that is left for it in the file.
+The doctor reports what is stored in the database, without these conditions: it has no load balancer behind it.
 """
 
 import json
@@ -26,11 +26,11 @@ from ..trouble import Trouble
 
 MOST_IN_A_ROW = 3
 LATELY_SECONDS, A_DAY = 3600.0, 86_400.0
-STORE_EVERY_SECONDS = 60.0  # anybody may cause it
+STORE_EVERY_SECONDS = 60.0  # a stranger can cause these writes
 REMEMBERED_IDS = 20
 STORED = "refused_webhooks"
 LONGEST_REASON = 120
-MEND = "set STRIPE_WEBHOOK_SECRET to the signing secret that Stripe shows for this endpoint, and restart"
+REPAIR = "set STRIPE_WEBHOOK_SECRET to the signing secret that Stripe shows for this endpoint, and restart"
 
 _SIGNATURE = re.compile(r"t=\d{1,15}(?:,v\d=[0-9a-f]{64})+")
 _EVENT_ID = re.compile(rb'"id"\s*:\s*"(evt_\w{1,250})"')
@@ -41,7 +41,7 @@ log = logging.getLogger("corkage.webhook")
 
 
 class Refusals:
-    """What this process refused since it last accepted a webhook."""
+    """The webhooks that this process refused since it last accepted one."""
 
     def __init__(self, started_at: float) -> None:
         self._started_at = started_at
@@ -54,13 +54,13 @@ class Refusals:
         self._trouble = Trouble(
             log,
             logging.WARNING,
-            f"webhooks are refused, {MOST_IN_A_ROW} in a row by now: %s. If Stripe sends them, {MEND}",
+            f"webhooks are refused, {MOST_IN_A_ROW} in a row by now: %s. If Stripe sends them, {REPAIR}",
             "a webhook is accepted again, after %.0f s",
         )
         self.last: tuple[float, str] | None = None
 
     def refuse(self, header: str | None, body: bytes, reason: str, now: float) -> None:
-        """Note a webhook whose signature does not fit; one whose header is nothing like Stripe's is noise."""
+        """Note a webhook with a wrong signature. Ignore it if the header does not look like Stripe's."""
         if not header or not _SIGNATURE.fullmatch(header) or ",v1=" not in header:
             return
         with self._lock:
@@ -68,15 +68,15 @@ class Refusals:
             self._in_a_row += 1
             if found := _EVENT_ID.search(body):
                 self._event_ids = [*self._event_ids, found[1].decode()][-REMEMBERED_IDS:]
-            is_to_be_stored = self._in_a_row >= MOST_IN_A_ROW and now >= self._stored_at + STORE_EVERY_SECONDS
-            self._stored_at = now if is_to_be_stored else self._stored_at
+            stores = self._in_a_row >= MOST_IN_A_ROW and now >= self._stored_at + STORE_EVERY_SECONDS
+            self._stored_at = now if stores else self._stored_at
         if self._in_a_row >= MOST_IN_A_ROW and not self._trouble.reason:
             self._trouble.begin(reason)
-        if is_to_be_stored:
+        if stores:
             self._store(now, reason)
 
     def accept(self, now: float) -> None:
-        """Note a webhook whose signature fits.
+        """Note a webhook with a right signature.
 
         Errors  DatabaseUnavailable
         """
@@ -88,7 +88,7 @@ class Refusals:
             storage.write(_CLEAR, (STORED,))
 
     def problem(self, now: float) -> str | None:
-        """Return what is wrong, when it is Stripe whose webhooks are refused; see above.
+        """Return the problem if Stripe's own webhooks are refused, as described above; else None.
 
         Errors  DatabaseUnavailable
         """
@@ -97,39 +97,39 @@ class Refusals:
         accepted_at = max(self._accepted_at, _accepted_at())
         if accepted_at > self.last[0]:  # by another process
             return None
-        is_new_to_it = accepted_at < max(self._started_at, now - A_DAY)
-        if not is_new_to_it and not _were_polled(self._event_ids):
+        is_unproved = accepted_at < max(self._started_at, now - A_DAY)
+        if not is_unproved and not _were_polled(self._event_ids):
             return None
-        return f"every webhook is refused, the last {self._in_a_row} in a row: {self.last[1]}; {MEND}"
+        return f"every webhook is refused, the last {self._in_a_row} in a row: {self.last[1]}; {REPAIR}"
 
     def _store(self, now: float, reason: str) -> None:
-        said = {"at": int(now), "reason": reason[:LONGEST_REASON]}
+        row = {"at": int(now), "reason": reason[:LONGEST_REASON]}
         self._is_clear = False
         try:
-            storage.write(_STORE, (STORED, json.dumps(said)))
+            storage.write(_STORE, (STORED, json.dumps(row)))
         except DatabaseUnavailable as error:  # this webhook is refused in any case
-            log.debug("refused webhooks are not written down for the doctor: %s", error)
+            log.debug("the refused webhook could not be stored for the doctor: %s", error)
 
 
 def stored_problem(now: float) -> str | None:
-    """Return what any process wrote down within a day, unless a webhook was accepted since.
+    """Return the problem that any process stored within a day, unless a webhook was accepted since.
 
     Errors  DatabaseUnavailable
     """
     row = setting(STORED)
-    said = json.loads(row) if row else None
-    if said is None or said["at"] < now - A_DAY or _accepted_at() > said["at"]:
+    stored = json.loads(row) if row else None
+    if stored is None or stored["at"] < now - A_DAY or _accepted_at() > stored["at"]:
         return None
-    return f"webhooks are refused, the last {max(0.0, now - said['at']):.0f} s ago or later: {said['reason']}"
+    return f"webhooks are refused, the last {max(0.0, now - stored['at']):.0f} s ago or later: {stored['reason']}"
 
 
 def _accepted_at() -> float:
-    """Return when any process last accepted a webhook that is in the file; 0 when none is."""
+    """Return when any process last accepted a webhook that is stored; 0 when none is."""
     query = StripeEvent.select(fn.MAX(StripeEvent.received_at)).where(StripeEvent.source == "webhook")
     return next(iter(storage.column(query)), None) or 0.0
 
 
 def _were_polled(event_ids: list[str]) -> bool:
-    """Return whether Stripe's own list has brought one of these events."""
+    """Return whether polling returned one of these events."""
     polled = StripeEvent.select(StripeEvent.id).where(StripeEvent.id.in_(event_ids), StripeEvent.source == "poll")
     return bool(storage.column(polled.limit(1)))

@@ -1,41 +1,41 @@
-"""Whether the database can be written, found by writing: a quiet process would not notice a full disk or a lock."""
+"""Whether the database can be written. Tested by a write, because a process that seldom writes would not notice."""
 
 import time
 
 from .. import storage
 from ..errors import DatabaseUnavailable
 
-WAIT_SECONDS = 1.0  # for other writers; a health check is not to hang as long as a write may
-TRY_EVERY_SECONDS = 5.0  # anybody may ask /health, and each try is an fsync
+WAIT_SECONDS = 1.0  # for other writers; a health check must not wait as long as a write may
+TRY_EVERY_SECONDS = 5.0  # anybody may call /health, and each test is an fsync
 
-# What SQLite says, and the command that shows more of it; the path and the folder of the file are put in.
-MENDS = {
-    "is locked": "fuser -v {path}, which shows who has it open: end whoever holds the lock",
+# SQLite's error, and the command that shows more.
+REPAIRS = {
+    "is locked": "fuser -v {path}, which lists the processes that have it open: end the one that holds the lock",
     "is full": "df -h {folder}, and make room",
     "disk I/O error": "df -h {folder} and dmesg, which show a full or failing disk",
-    "readonly": "ls -l {path}: it belongs to, or is not writable for, the user that runs this",
+    "readonly": "ls -l {path}: the user that runs this may not write to it",
     "malformed": 'sqlite3 {path} "PRAGMA integrity_check", and restore a backup',
 }
-ELSE = "ls -l {path}, and the log of whoever serves it"
+OTHERWISE = "ls -l {path}, and the log of the server"
 
 
 class Writable:
-    """What this process knows of it; asked often, it tries now and then."""
+    """Whether this process can write. Asked often, it tests once in five seconds."""
 
     def __init__(self) -> None:
         self._next_try_at = 0.0
 
     def problem(self) -> str | None:
-        """Return why nothing can be written now, None when all is well."""
+        """Return why the database cannot be written, or None."""
         if time.monotonic() >= self._next_try_at:
-            self._next_try_at = time.monotonic() + TRY_EVERY_SECONDS  # before: others who ask meanwhile do not wait
+            self._next_try_at = time.monotonic() + TRY_EVERY_SECONDS  # set first, so that other requests do not wait
             return try_to_write()
         reason = storage.current().trouble.reason
         return reason or _reason_of_file()
 
 
 def try_to_write() -> str | None:
-    """Write to the open database, and return why that failed; None when it did not."""
+    """Write to the open database; return why that failed, or None."""
     known = storage.current().trouble
     try:
         is_tried = storage.current().test_write(WAIT_SECONDS)
@@ -44,9 +44,9 @@ def try_to_write() -> str | None:
     return None if is_tried else known.reason or None
 
 
-def mend(reason: str, path: str) -> str:
-    """Return the command that shows more of it."""
-    found = next((each for said, each in MENDS.items() if said in reason), ELSE)
+def repair(reason: str, path: str) -> str:
+    """Return the command that shows more about this reason."""
+    found = next((command for error, command in REPAIRS.items() if error in reason), OTHERWISE)
     return found.format(path=path, folder=path.rpartition("/")[0] or ".")
 
 

@@ -6,28 +6,11 @@ from typing import Any
 
 from .. import storage
 from ..access import Access, access_at
-from ..models import OPENING, OWING, NoticeRow, User
+from ..models import CURRENT, OWING, NoticeRow, User
 from . import outbox
+from .notice import AccessSummary
 
 TRIAL_ENDS_SOON_SECONDS = 3 * 86_400  # as early as Stripe's own trial_will_end
-BOUGHT = ("plan", "price_id", "quantity")
-OF_ACCESS = ("allowed", "reason", "status", *BOUGHT, "cancel_at")
-FIELDS = (*OF_ACCESS, "trial_ending")
-
-Summary = dict[str, Any]
-"""A user's access in a notice: the fields of Access that matter, and whether a trial ends soon."""
-
-
-KINDS = (
-    "payment_failed",
-    "payment_recovered",
-    "access_granted",
-    "access_revoked",
-    "plan_changed",
-    "cancellation_scheduled",
-    "cancellation_undone",
-    "trial_ending",
-)
 
 
 def note(user_id: str, now: float, *, notifies: bool = True) -> None:
@@ -39,26 +22,26 @@ def note(user_id: str, now: float, *, notifies: bool = True) -> None:
     """
     user = User.get_by_id(user_id)
     access = access_at(user_id, now)
-    before, after = _before(user), _summary(user, access, now)
+    before, after = _unpacked(user.notified), _summary(user, access, now)
     for kind in kinds_of(before, after) if notifies else ():
-        _write(user_id, kind, json.dumps(before), json.dumps(after), now)
+        _write(user_id, kind, json.dumps(before._asdict()), json.dumps(after._asdict()), now)
     User.update(notified=_packed(after), next_change_at=_next_change_at(user, access, now)).where(
         User.id == user_id
     ).execute()
 
 
-def kinds_of(before: Summary, after: Summary) -> list[str]:
-    """Return the kinds of notices between two states, in the order in which a host receives them."""
-    is_kept = before["allowed"] and after["allowed"]
+def kinds_of(before: AccessSummary, after: AccessSummary) -> list[str]:
+    """Return the kinds of change between two states, in the order of their notices."""
+    stays_in = before.allowed and after.allowed
     happened = {
-        "payment_failed": before["status"] not in OWING and after["status"] in OWING,
-        "payment_recovered": before["status"] in OWING and after["status"] in OPENING,
-        "access_granted": after["allowed"] and not before["allowed"],
-        "access_revoked": before["allowed"] and not after["allowed"],
-        "plan_changed": is_kept and any(before[name] != after[name] for name in BOUGHT),
-        "cancellation_scheduled": after["allowed"] and before["cancel_at"] is None and after["cancel_at"] is not None,
-        "cancellation_undone": is_kept and before["cancel_at"] is not None and after["cancel_at"] is None,
-        "trial_ending": after["trial_ending"] and not before["trial_ending"],
+        "payment_failed": before.status not in OWING and after.status in OWING,
+        "payment_recovered": before.status in OWING and after.status in CURRENT,
+        "access_granted": after.allowed and not before.allowed,
+        "access_revoked": before.allowed and not after.allowed,
+        "plan_changed": stays_in and before.bought != after.bought,
+        "cancellation_scheduled": after.allowed and before.cancel_at is None and after.cancel_at is not None,
+        "cancellation_undone": stays_in and before.cancel_at is not None and after.cancel_at is None,
+        "trial_ending": after.trial_ending and not before.trial_ending,
     }
     return [kind for kind, has_happened in happened.items() if has_happened]
 
@@ -86,20 +69,21 @@ def _by_time(column: Any) -> Any:
     return User.select(column).where(User.next_change_at.is_null(False)).order_by(User.next_change_at)
 
 
-def _before(user: User) -> Summary:
-    return NOTHING | dict(zip(FIELDS, json.loads(user.notified or "[]"), strict=False))
+def _unpacked(text: str | None) -> AccessSummary:
+    return AccessSummary(*json.loads(text or "[]")[: len(AccessSummary._fields)])
 
 
-def _packed(summary: Summary) -> str:
-    """Return it as a JSON list without names and without empty values at its end: every user's row holds one."""
-    values = [summary[name] for name in FIELDS]
-    while values and values[-1] is NOTHING[FIELDS[len(values) - 1]]:
+def _packed(summary: AccessSummary) -> str:
+    """Return the values as a JSON list without the defaults at its end: every user's row holds one."""
+    values, defaults = list(summary), list(AccessSummary())
+    while values and values[-1] == defaults[len(values) - 1]:
         values.pop()
     return json.dumps(values, separators=(",", ":"))
 
 
-def _summary(user: User, access: Access, now: float) -> Summary:
-    return {name: getattr(access, name) for name in OF_ACCESS} | {"trial_ending": _trial_ends_soon(user, access, now)}
+def _summary(user: User, access: Access, now: float) -> AccessSummary:
+    fields = {name: getattr(access, name) for name in AccessSummary._fields if name != "trial_ending"}
+    return AccessSummary(**fields, trial_ending=_trial_ends_soon(user, access, now))
 
 
 def _trial_ends_soon(user: User, access: Access, now: float) -> bool:
@@ -112,9 +96,6 @@ def _trial_warning_at(user: User, access: Access) -> int | None:
     if access.reason != "trialing" or user.trial_end is None:
         return None
     return user.trial_end - TRIAL_ENDS_SOON_SECONDS - user.clock_ahead
-
-
-NOTHING = _summary(User(), Access("", allowed=False, reason=""), 0)
 
 
 def _next_change_at(user: User, access: Access, now: float) -> int | None:

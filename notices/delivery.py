@@ -1,4 +1,4 @@
-"""Delivery of notices: one receiver's, its thread, and all receivers of the process."""
+"""Delivery of notices: a thread for each receiver, so that none waits for another."""
 
 import contextlib
 import json
@@ -12,7 +12,7 @@ from .. import storage
 from ..errors import DatabaseUnavailable
 from ..pauses import backoff, is_due
 from . import outbox
-from .notice import QUIET_SECONDS, AccessSummary, Callback, Callbacks, NotDelivered, Notice, Receiver
+from .notice import QUIET_SECONDS, AccessSummary, Callbacks, NotDelivered, Notice, NoticeCallback, Receiver
 from .outbox import Held
 
 DOWN_SECONDS, LONGEST_DOWN_SECONDS = 5.0, 60.0
@@ -34,8 +34,8 @@ def value_of(held: Held) -> Notice:
 
 
 def _summary(text: str) -> AccessSummary:
-    said = json.loads(text)
-    return AccessSummary(**{name: said[name] for name in AccessSummary._fields if name in said})
+    stored = json.loads(text)
+    return AccessSummary(**{name: stored[name] for name in AccessSummary._fields if name in stored})
 
 
 class Deliverer:
@@ -53,10 +53,10 @@ class Deliverer:
         Shape   seconds: after that time no other is begun
         Errors  DatabaseUnavailable
         """
-        ends, taken = time.monotonic() + seconds, 0
+        ends, delivered = time.monotonic() + seconds, 0
         while time.monotonic() < ends and (held := self.claim()):
-            taken += self.store_outcome(held, self.deliver(held))
-        return taken
+            delivered += self.store_outcome(held, self.deliver(held))
+        return delivered
 
     def claim(self, besides: tuple[int, ...] = ()) -> Held | None:
         """Claim the next notice; None when nothing is due, or the receiver is down."""
@@ -65,7 +65,7 @@ class Deliverer:
         return outbox.claim_next(self.receiver.name, now, besides) if is_up else None
 
     def deliver(self, held: Held) -> str | NotDelivered:
-        """Deliver it; return the outcome, or the error."""
+        """Try to deliver a notice; return the outcome, or the error."""
         try:
             return self.receiver.notify(value_of(held))
         except NotDelivered as error:
@@ -76,34 +76,34 @@ class Deliverer:
             )
             return NotDelivered(f"{type(error).__name__}: {error}")
 
-    def store_outcome(self, held: Held, became: str | NotDelivered) -> bool:
+    def store_outcome(self, held: Held, outcome: str | NotDelivered) -> bool:
         """Store the outcome; return whether the notice was delivered."""
         now, notice = self.clock(), held.notice
-        if isinstance(became, str):
-            outbox.mark_delivered(held, became, now)
+        if isinstance(outcome, str):
+            outbox.mark_delivered(held, outcome, now)
             self._times_down = 0
-            log.info("%s (%s) to %s: %s", notice.message_id, notice.kind, held.receiver, became)
+            log.info("%s (%s) to %s: %s", notice.message_id, notice.kind, held.receiver, outcome)
             return True
-        outbox.postpone(held, str(became), now, became.retry_after_seconds)
-        self._pause(became, now)
+        outbox.postpone(held, str(outcome), now, outcome.retry_after_seconds)
+        self._pause(outcome, now)
         log.warning(
             "%s (%s) could not be delivered to %s, try %d: %s",
             notice.message_id,
             notice.kind,
             held.receiver,
             held.attempts + 1,
-            became,
+            outcome,
         )
         return False
 
-    def _pause(self, became: NotDelivered, now: float) -> None:
+    def _pause(self, outcome: NotDelivered, now: float) -> None:
         """Back off while the receiver is down. The failure of one user's notice does not mean that."""
-        if not became.is_down:
+        if not outcome.is_down:
             self._times_down = 0
             return
         pause = backoff(self._times_down, DOWN_SECONDS, LONGEST_DOWN_SECONDS)
         self._times_down += 1
-        self.paused_until = now + min(max(pause, became.retry_after_seconds), LONGEST_RETRY_AFTER_SECONDS)
+        self.paused_until = now + min(max(pause, outcome.retry_after_seconds), LONGEST_RETRY_AFTER_SECONDS)
 
 
 class DeliveryThread:
@@ -111,8 +111,8 @@ class DeliveryThread:
 
     def __init__(self, deliverer: Deliverer) -> None:
         self._deliverer = deliverer
-        self._in_hand: dict[int, tuple[Held, float]] = {}
-        self._became: queue.SimpleQueue[tuple[Held, str | NotDelivered]] = queue.SimpleQueue()
+        self._in_flight: dict[int, tuple[Held, float]] = {}
+        self._outcomes: queue.SimpleQueue[tuple[Held, str | NotDelivered]] = queue.SimpleQueue()
         self._registered_at = 0.0
         self._stopped = threading.Event()
         name = f"corkage-notices-{deliverer.receiver.name}"
@@ -126,7 +126,7 @@ class DeliveryThread:
         self._stopped.set()
 
     def join(self) -> None:
-        """Give deliveries that are under way a moment to finish. The others are repeated after the next start."""
+        """Give deliveries in flight some seconds to finish. The others are repeated after the next start."""
         if self._thread is not threading.current_thread():
             self._thread.join()
 
@@ -135,7 +135,7 @@ class DeliveryThread:
             pass
         ends = time.monotonic() + STOP_SECONDS
         with contextlib.suppress(DatabaseUnavailable):
-            while self._in_hand and (left := ends - time.monotonic()) > 0:
+            while self._in_flight and (left := ends - time.monotonic()) > 0:
                 self._collect(left)
 
     def _pause(self) -> float:
@@ -145,8 +145,8 @@ class DeliveryThread:
         except DatabaseUnavailable as error:
             storage.note(error)
             return LOOK_EVERY_SECONDS
-        except Exception:  # a dead thread would deliver nothing any more, silently
-            log.exception("delivering to %s met a bug, continuing", self._deliverer.receiver.name)
+        except Exception:  # a dead thread would deliver nothing any more, and nobody would notice
+            log.exception("a bug in the delivery to %s, going on", self._deliverer.receiver.name)
             return AFTER_A_BUG_SECONDS
 
     def _turn(self) -> float:
@@ -156,13 +156,13 @@ class DeliveryThread:
         self._renew(now)
         held = None
         is_ready = is_due(self._deliverer.receiver.ready_at, now, QUIET_SECONDS)
-        if is_ready and len(self._in_hand) < MOST_AT_ONCE:
-            held = self._deliverer.claim(tuple(self._in_hand))
+        if is_ready and len(self._in_flight) < MOST_AT_ONCE:
+            held = self._deliverer.claim(tuple(self._in_flight))
         if held is not None:
             self._begin(held, now)
-        elif self._in_hand:
+        elif self._in_flight:
             self._collect(LOOK_EVERY_SECONDS)
-        return 0 if held or self._in_hand else LOOK_EVERY_SECONDS
+        return 0 if held or self._in_flight else LOOK_EVERY_SECONDS
 
     def _register(self, now: float) -> None:
         if is_due(self._registered_at + outbox.SEEN_EVERY_SECONDS, now, outbox.SEEN_EVERY_SECONDS):
@@ -170,33 +170,33 @@ class DeliveryThread:
             self._registered_at = now
 
     def _begin(self, held: Held, now: float) -> None:
-        """Deliver it in a thread of its own, and wait a little for that."""
+        """Deliver a notice in a thread of its own, and wait a little for its end."""
         threading.Thread(target=self._deliver, args=(held,), name="corkage-notice", daemon=True).start()
-        self._in_hand[held.notice.id] = held, now
+        self._in_flight[held.notice.id] = held, now
         self._collect(PATIENCE_SECONDS)
 
     def _deliver(self, held: Held) -> None:
-        became: str | NotDelivered = NotDelivered("the callback ended its thread")
+        outcome: str | NotDelivered = NotDelivered("the callback ended its thread")
         try:
-            became = self._deliverer.deliver(held)
+            outcome = self._deliverer.deliver(held)
         finally:  # whatever a callback raises: without an outcome it would never be repeated
-            self._became.put((held, became))
+            self._outcomes.put((held, outcome))
 
     def _collect(self, seconds: float) -> None:
         """Wait until a delivery ends, and store its outcome and those of all others that have ended."""
         with contextlib.suppress(queue.Empty):
-            while self._in_hand:
-                held, became = self._became.get(timeout=seconds)
-                del self._in_hand[held.notice.id]
-                self._deliverer.store_outcome(held, became)
+            while self._in_flight:
+                held, outcome = self._outcomes.get(timeout=seconds)
+                del self._in_flight[held.notice.id]
+                self._deliverer.store_outcome(held, outcome)
                 seconds = 0
 
     def _renew(self, now: float) -> None:
         """Renew the claims of slow deliveries."""
-        for notice_id, (held, renewed_at) in self._in_hand.items():
+        for notice_id, (held, renewed_at) in self._in_flight.items():
             if is_due(renewed_at + outbox.LEASE_SECONDS / 2, now, outbox.LEASE_SECONDS / 2):
                 outbox.renew(held, now)
-                self._in_hand[notice_id] = held, now
+                self._in_flight[notice_id] = held, now
 
 
 class Receivers:
@@ -214,12 +214,12 @@ class Receivers:
         if endpoint is not None:
             self._add(endpoint, now)
 
-    def add_callback(self, kind: str, hook: Callback, now: float) -> None:
+    def add_callback(self, kind: str, callback: NoticeCallback, now: float) -> None:
         """Call this function with the notices of this kind, from now on.
 
         Errors  ValueError when there is no such kind
         """
-        self._callbacks.add(kind, hook)
+        self._callbacks.add(kind, callback)
         with self._lock:
             self._add(self._callbacks, now)
             self._start_threads()

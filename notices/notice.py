@@ -1,23 +1,40 @@
-"""A notice, and its receivers in this process: the host's callbacks."""
+"""Notices as receivers get them. The host's callbacks are one receiver."""
 
 import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from .changes import KINDS
+KINDS = (
+    "payment_failed",
+    "payment_recovered",
+    "access_granted",
+    "access_revoked",
+    "plan_changed",
+    "cancellation_scheduled",
+    "cancellation_undone",
+    "trial_ending",
+)
+
+EVERY_KIND = "*"
+QUIET_SECONDS = 5.0  # a host registers its callbacks one by one at start: no notice may come in between
 
 
 class AccessSummary(NamedTuple):
     """A user's access in a notice, before or after: fields of Access, and whether a trial ends soon."""
 
-    allowed: bool
-    reason: str
+    allowed: bool = False
+    reason: str = ""
     status: str | None = None
     plan: str | None = None
     price_id: str | None = None
     quantity: int | None = None
     cancel_at: int | None = None
     trial_ending: bool = False
+
+    @property
+    def bought(self) -> tuple[str | None, str | None, int | None]:
+        """What the user pays for."""
+        return self.plan, self.price_id, self.quantity
 
 
 class Notice(NamedTuple):
@@ -61,10 +78,7 @@ class Receiver(Protocol):
         """
 
 
-EVERY_KIND = "*"
-QUIET_SECONDS = 5.0  # a host registers its callbacks one by one at start: no notice may come in between
-
-Callback = Callable[[Notice], object]
+NoticeCallback = Callable[[Notice], object]
 
 
 class Callbacks:
@@ -74,23 +88,23 @@ class Callbacks:
 
     def __init__(self) -> None:
         self.ready_at = 0.0
-        self._hooks: dict[str, list[Callback]] = {kind: [] for kind in (*KINDS, EVERY_KIND)}
+        self._callbacks: dict[str, list[NoticeCallback]] = {kind: [] for kind in (*KINDS, EVERY_KIND)}
 
-    def add(self, kind: str, hook: Callback) -> None:
+    def add(self, kind: str, callback: NoticeCallback) -> None:
         """Register a function for the notices of this kind, or of all kinds for "*".
 
         Errors  ValueError when there is no such kind
         """
-        if kind not in self._hooks:
+        if kind not in self._callbacks:
             raise ValueError(f"no notice is called {kind!r}; there are {', '.join(KINDS)}, and '*' for all of them")
-        if not callable(hook):
-            raise TypeError(f"a callback for {kind!r} is called with a Notice; {type(hook).__name__} is not callable")
-        self._hooks[kind].append(hook)
+        if not callable(callback):
+            raise TypeError(f"the callback for {kind!r} must be callable; {type(callback).__name__} is not callable")
+        self._callbacks[kind].append(callback)
         self.ready_at = time.time() + QUIET_SECONDS
 
     def notify(self, notice: Notice) -> str:
         """Call each function that is registered for it. When one raises, all of them are called again later."""
-        hooks = (*self._hooks.get(notice.kind, ()), *self._hooks[EVERY_KIND])
-        for hook in hooks:
-            hook(notice)
-        return "called" if hooks else "no callback"
+        callbacks = (*self._callbacks.get(notice.kind, ()), *self._callbacks[EVERY_KIND])
+        for callback in callbacks:
+            callback(notice)
+        return "called" if callbacks else "no callback"

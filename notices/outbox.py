@@ -229,11 +229,11 @@ def older_than(moment: float, limit: int) -> list[int]:
     return storage.column(NoticeRow.select(NoticeRow.id).where(NoticeRow.created_at < moment).limit(limit))
 
 
-def forget(numbers: Sequence[int]) -> int:
-    """Delete these notices; return how many deliveries were still owed."""
-    chosen = Delivery.notice.in_(numbers)
+def delete(notice_ids: Sequence[int]) -> int:
+    """Delete these notices; return how many deliveries were still pending."""
+    chosen = Delivery.notice.in_(notice_ids)
     with storage.writing():
         undelivered: int = Delivery.select().where(chosen, Delivery.delivered_at.is_null()).count()
         Delivery.delete().where(chosen).execute()
-        NoticeRow.delete().where(NoticeRow.id.in_(numbers)).execute()
+        NoticeRow.delete().where(NoticeRow.id.in_(notice_ids)).execute()
     return undelivered

@@ -19,7 +19,7 @@ from ..errors import (
     StripeUnavailable,
     UnknownCustomer,
 )
-from ..models import CheckoutAttempt, Price, User
+from ..models import CURRENT, OWING, CheckoutAttempt, Price, User
 from ..pauses import is_due
 from ..sync.converge import Converger
 from ..sync.gateway import SLOWEST_CALL_SECONDS, Gateway
@@ -126,9 +126,9 @@ class Checkout:
         """Return the portal, or the open invoice: a subscriber never gets another Checkout."""
         if held.status == "incomplete" and held.open_invoice_url:
             return held.open_invoice_url
-        if held.status in ("past_due", "unpaid", "paused", "incomplete"):
+        if held.status in (*OWING, "paused", "incomplete"):
             return open_portal(self.gateway, held.customer_id, buyer.after_portal, {"type": "payment_method_update"})
-        if held.status not in ("active", "trialing") or len(held.items) != 1 or held.items[0].price.id == price.id:
+        if held.status not in CURRENT or len(held.items) != 1 or held.items[0].price.id == price.id:
             return open_portal(self.gateway, held.customer_id, buyer.after_portal)
         item = {"id": held.items[0].id, "price": price.id, "quantity": held.items[0].quantity or 1}
         return open_portal(

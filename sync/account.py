@@ -1,4 +1,4 @@
-"""Which account the key belongs to: one database mirrors one Stripe account."""
+"""The check that the key belongs to the Stripe account that the database mirrors."""
 
 import hashlib
 from collections.abc import Callable
@@ -12,25 +12,25 @@ if TYPE_CHECKING:
 
 
 class Account:
-    """The account that the key belongs to, for ever: of a key that the file has seen Stripe is not asked again."""
+    """The account of the key. A known key is not checked at Stripe again: a key never changes its account."""
 
     def __init__(self, secret_key: str) -> None:
-        self._key_id = hashlib.sha256(secret_key.encode()).hexdigest()  # nobody can turn it back into the key
+        self._key_id = hashlib.sha256(secret_key.encode()).hexdigest()  # the key itself is not stored
         self._is_checked = False
 
     def check(self, gateway: "Callable[[], Gateway]") -> None:
-        """Check that the database mirrors the key's account, where the key may read it.
+        """Check that the database mirrors the key's account. A key that may not read its account passes.
 
-        Shape   gateway: called only when Stripe has to be asked
-        Errors  ConfigError when it is another; StripeError as the gateway's
+        Shape   gateway: called only for an unknown key
+        Errors  ConfigError when it mirrors another account; StripeError as the gateway's
         """
         if self._is_checked:
             return
         if setting("account_key") != self._key_id:
-            self._ask(gateway())
+            self._compare(gateway())
         self._is_checked = True
 
-    def _ask(self, gateway: "Gateway") -> None:
+    def _compare(self, gateway: "Gateway") -> None:
         account = gateway.account_id()
         if account is None:
             return

@@ -1,4 +1,4 @@
-"""Which of a user's subscriptions decides about access, and which are doubles."""
+"""The best of a user's subscriptions decides about access; another one that is paid beside it is a double."""
 
 import logging
 from collections.abc import Sequence
@@ -7,36 +7,32 @@ from typing import Any
 from peewee import JOIN
 
 from .. import storage
-from ..models import COVERED, ENDED, LIVE, OPENING, STANDING, Customer, Price, Subscription, User
+from ..models import COVERED, CURRENT, ENDED, LIVE, RULE_COLUMNS, Customer, Price, Subscription, User
 from ..notices.changes import note
-
-_OPENING_RANK = dict.fromkeys(OPENING, 0) | {"past_due": 1}
-_OTHER_RANK, _ENDED_RANK = 2, 3
-
 
 log = logging.getLogger("corkage.best")
 
 
 def summarize(user_id: str, now: float, *, notifies: bool = True) -> None:
-    """Store the user's deciding subscription, computed from all of them, and notices of what that changes.
+    """Find the user's best subscription, copy it to the user's row, and store notices of what that changes.
 
     To be called inside a writing transaction.
 
-    Shape   notifies: False stores the change without a notice
+    Shape   notifies: False stores no notice
     """
     subscriptions = list(
-        Subscription.select(Subscription, Price)
-        .join(Price, JOIN.LEFT_OUTER, on=(Subscription.stripe_price_id == Price.id), attr="price")
+        Subscription.select(Subscription, COVERED.alias("is_covered"))
+        .join(Price, JOIN.LEFT_OUTER, on=(Subscription.stripe_price_id == Price.id))
         .where(Subscription.customer.in_(Customer.select(Customer.id).where(Customer.user == user_id)))
     )
     best = min(subscriptions, key=_order, default=None)
-    standing = {name: getattr(best or Subscription(), name) for name in STANDING}
-    User.update(standing, subscription_id=best.id if best else None).where(User.id == user_id).execute()
+    values = {name: getattr(best or Subscription(), name) for name in RULE_COLUMNS}
+    User.update(values, subscription_id=best.id if best else None).where(User.id == user_id).execute()
     note(user_id, now, notifies=notifies)
 
 
 def summarize_users_of_prices(price_ids: Sequence[str], now: float) -> None:
-    """Summarize again every user that has a subscription to one of these prices. Inside a writing transaction."""
+    """Summarize every user who has a subscription to one of these prices. Inside a writing transaction."""
     for piece in storage.pieces(price_ids):
         subscribers = Subscription.select(Subscription.customer).where(Subscription.stripe_price_id.in_(piece))
         for user_id in users_of(subscribers):
@@ -44,25 +40,25 @@ def summarize_users_of_prices(price_ids: Sequence[str], now: float) -> None:
 
 
 def users_of(customers: Any) -> list[str]:
-    """List the users, each once, that customers of a query belong to."""
+    """Return the users of these customers, each once. Takes a query of customer ids."""
     return storage.column(
         Customer.select(Customer.user).where(Customer.id.in_(customers), Customer.user.is_null(False)).distinct()
     )
 
 
-def _order(subscription: Subscription) -> tuple[bool, int, int, str]:
-    """Sort what opens something first; then the better status; then the newest; then by id, so that it is stable."""
-    price = getattr(subscription, "price", None)
-    opens_nothing = not subscription.ours and (price is None or price.plan is None)
-    status = subscription.subscription_status or ""
-    rank = _OPENING_RANK.get(status, _ENDED_RANK if status in ENDED else _OTHER_RANK)
-    return opens_nothing, rank, -subscription.created, subscription.id
+def _order(subscription: Any) -> tuple[bool, bool, bool, bool, int, str]:
+    """Return the sort key, best first: covered, then the better status, then the newest, then by id, to be definite."""
+    status = subscription.subscription_status
+    is_worse = status in ENDED, status not in LIVE, status not in CURRENT
+    return not subscription.is_covered, *is_worse, -subscription.created, subscription.id
 
 
 def doubles(*only: Any) -> dict[str, list[str]]:
     """Return the users who pay twice, with the subscriptions beside the one that decides, oldest first.
 
-    Shape   only: conditions on User; what neither is ours nor opens anything is another product's, no double
+    A subscription that is not covered belongs to another product, and is no double.
+
+    Shape   only: conditions on User
     """
     query: Any = (
         Subscription.select(User.id, Subscription.id)
@@ -85,6 +81,6 @@ def doubles(*only: Any) -> dict[str, list[str]]:
 
 
 def warn_of_doubles(user_id: str) -> None:
-    """Warn, in the log, when the user pays twice."""
+    """Log a warning when the user pays twice."""
     for extra in doubles(User.id == user_id).values():
         log.warning("user %s pays twice: for %s beside the subscription that decides", user_id, " and ".join(extra))

@@ -1,4 +1,4 @@
-"""Converge one customer: fetch what Stripe holds now, and make the replica equal to it."""
+"""Converge a customer: fetch the present state from Stripe, and store it in the replica."""
 
 import logging
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .. import storage
 from ..errors import Overtaken, UnknownCustomer
-from ..models import ENDED, STANDING, USER_ID_LENGTH, Customer, Subscription, User
+from ..models import ENDED, RULE_COLUMNS, USER_ID_LENGTH, Customer, Subscription, User
 from . import events, inbox, stale
 from .best import summarize, warn_of_doubles
 from .gateway import Gateway
@@ -20,10 +20,11 @@ log = logging.getLogger("corkage.converge")
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What Stripe returned about one customer. `customer` is None where it was not fetched.
+    """One customer as fetched from Stripe.
 
-    Shape   gone: ids of subscriptions that we hold as going on, and that Stripe no longer knows by id;
-            as_of: everything that happened at Stripe before this time is in it; None where Stripe was not asked
+    Shape   customer: None where only the subscriptions were fetched;
+            gone: ids of subscriptions that have not ended in the replica and that Stripe does not know any more;
+            as_of: everything that happened at Stripe before this time is included; None if nothing was fetched
     """
 
     customer: CustomerState | None
@@ -33,7 +34,7 @@ class Fetched:
 
 
 class Converger:
-    """Makes the replica of one customer at a time equal to Stripe, however many workers do the same beside it."""
+    """Converges customers, one at a time. Any number of workers may do so at once."""
 
     def __init__(self, gateway: Gateway, catalogue: Catalogue, app: str) -> None:
         self.gateway = gateway
@@ -44,26 +45,26 @@ class Converger:
     def converge(
         self, customer_id: str, now: float, *, reads_customer: bool = False, also: tuple[str, ...] = ()
     ) -> str:
-        """Fetch the customer's present state and store it; start over when overtaken. Return the outcome in a word.
+        """Fetch the customer's present state and store it; start over when another worker was faster.
 
-        Shape   reads_customer: look whether the customer itself is still there, too;
-                also: ids of subscriptions that must not be missed, should the list lag behind;
-                "converged", or "unowned" for a customer that belongs to no user of ours
-        Errors  StripeError as the gateway's; DatabaseUnavailable; in both cases nothing was written
+        Shape   reads_customer: fetch the customer itself, too, to see whether it was deleted;
+                also: ids of subscriptions to fetch even if the list lacks them, because it lags behind;
+                returns "converged", or "unowned" for a customer that belongs to no user of ours
+        Errors  StripeError as the gateway's; DatabaseUnavailable; in both cases nothing was stored
         """
         for _ in range(MOST_OVERTAKINGS):
             row = _customer_row(customer_id)
             pending = inbox.pending_of(inbox.Subject(customer_id))
             fetched = self._fetch(row, pending, reads_customer, set(also))
-            outcome = self._write(row, fetched, [event.id for event in pending], now)
+            outcome = self._store(row, fetched, [event.id for event in pending], now)
             if outcome:
                 log.info("%s %s (%d events)", customer_id, outcome, len(pending))
                 return outcome
-            log.info("%s was overtaken while it was fetched; fetching again", customer_id)
+            log.info("another worker stored %s during the fetch; fetching again", customer_id)
         raise Overtaken(f"{customer_id} was overtaken {MOST_OVERTAKINGS} times in a row")
 
     def converge_user(self, user_id: str, now: float) -> None:
-        """Converge every customer of the user's that is not deleted. A user without any costs no call.
+        """Converge every customer of the user that is not deleted. A user without customers costs no call.
 
         Errors  as converge()
         """
@@ -72,7 +73,7 @@ class Converger:
             self.converge(customer_id, now, reads_customer=True)
 
     def link(self, user_id: str, customer_id: str, now: float) -> str:
-        """Give a customer to a user by hand, and converge it.
+        """Link a customer to a user by hand, and converge it.
 
         Errors  UnknownCustomer when Stripe has none of this id; StripeError as the gateway's
         """
@@ -88,7 +89,7 @@ class Converger:
         return self.converge(customer_id, now)
 
     def adopt(self, user_id: str, customer_id: str, now: float) -> None:
-        """Remember a customer that was just made for this user: nothing is there to be fetched yet."""
+        """Store a customer that was just created for this user. There is nothing to fetch yet."""
         _customer_row(customer_id)
         with storage.writing():
             _assign(customer_id, user_id, now)
@@ -99,26 +100,26 @@ class Converger:
         named = also | {each.object_id for each in pending if each.object_id and each.object_id.startswith("sub_")}
         is_news = row.fetched_at is None or any(_is_about_customer(event) for event in pending)
         if row.user_id is None and not (is_news or reads_customer):
-            return Fetched(None, (), None)  # known to be unowned: its event costs no call
+            return Fetched(None, (), None)  # an event of a customer that belongs to no user costs no call
         reads_customer = reads_customer or is_news or row.deleted_at is not None
         customer = self.gateway.customer(row.id) if reads_customer else None
         if customer and customer.deleted:
-            return self._read_by_id(row.id, customer, Listed((), customer.as_of), named)
+            return self._fetch_by_id(row.id, customer, Listed((), customer.as_of), named)
         try:
             listed = self.gateway.subscriptions_of(row.id)
         except UnknownCustomer:
             customer = self.gateway.customer(row.id)
             listed = Listed((), customer.as_of)
-        return self._read_by_id(row.id, customer, listed, named)
+        return self._fetch_by_id(row.id, customer, listed, named)
 
-    def _read_by_id(
+    def _fetch_by_id(
         self,
         customer_id: str,
         customer: CustomerState | None,
         listed: Listed[SubscriptionState],
         named: set[str],
     ) -> Fetched:
-        """Fetch by id what the list lacks though an event names it, or we hold it as live: absence proves nothing."""
+        """Fetch by id what the list lacks, if an event names it or the replica has it: absence alone means nothing."""
         held = {
             row.id
             for row in Subscription.select(Subscription.id).where(
@@ -126,31 +127,31 @@ class Converger:
             )
         }
         lacking = sorted((named | held) - {each.id for each in listed.items})
-        read = {subscription_id: self.gateway.subscription(subscription_id) for subscription_id in lacking}
-        found = tuple(each for each in read.values() if each and each.customer_id == customer_id)
+        by_id = {subscription_id: self.gateway.subscription(subscription_id) for subscription_id in lacking}
+        found = tuple(each for each in by_id.values() if each and each.customer_id == customer_id)
         subscriptions = listed.items + found
         gone = held - {each.id for each in subscriptions}
         return Fetched(customer, subscriptions, listed.as_of, gone=tuple(sorted(gone)))
 
-    def _write(self, row: Customer, fetched: Fetched, event_ids: Sequence[str], now: float) -> str | None:
+    def _store(self, row: Customer, fetched: Fetched, event_ids: Sequence[str], now: float) -> str | None:
         with storage.writing():
             return self.compare_and_set(row, fetched, event_ids, now)
 
     def compare_and_set(self, row: Customer, fetched: Fetched, event_ids: Sequence[str], now: float) -> str | None:
-        """Store what was fetched, unless another writer came since the revision was read; then return None.
+        """Store what was fetched; return None if another worker stored something since the revision was read.
 
         To be called inside a writing transaction.
         """
         won = (
-            Customer.update(revision=Customer.revision + 1, fetched_at=_seen_until(row, fetched))
+            Customer.update(revision=Customer.revision + 1, fetched_at=_fetched_until(row, fetched))
             .where(Customer.id == row.id, Customer.revision == row.revision)
             .execute()
         )
         if not won:
             return None
-        user_id = self._write_customer(row, fetched.customer, now)
+        user_id = self._store_customer(row, fetched.customer, now)
         for state in fetched.subscriptions:
-            self._write_subscription(state, user_id, now)
+            self._store_subscription(state, user_id, now)
         for gone in storage.pieces(fetched.gone):
             Subscription.update(subscription_status="canceled", ended_at=int(now), ask_at=None).where(
                 Subscription.id.in_(gone)
@@ -162,7 +163,7 @@ class Converger:
         inbox.mark_applied(event_ids, outcome, now)
         return outcome
 
-    def _write_customer(self, row: Customer, customer: CustomerState | None, now: float) -> str | None:
+    def _store_customer(self, row: Customer, customer: CustomerState | None, now: float) -> str | None:
         if customer is None:
             return row.user_id
         if customer.deleted:
@@ -177,18 +178,18 @@ class Converger:
         return user_id
 
     def owner_of(self, row: Customer, customer: CustomerState) -> str | None:
-        """Return the customer's user: the row's, else the one in our own metadata. E-mail is never proof."""
+        """Return the customer's user: the row's, else the one in our own metadata. Never by e-mail."""
         if row.user_id is not None:
             return row.user_id
         is_ours = customer.app == self.app and customer.user_id and len(customer.user_id) <= USER_ID_LENGTH
         return customer.user_id if is_ours else None
 
-    def _write_subscription(self, state: SubscriptionState, user_id: str | None, now: float) -> None:
+    def _store_subscription(self, state: SubscriptionState, user_id: str | None, now: float) -> None:
         for item in state.items:
             self.catalogue.store_price(item.price)
         deciding = self.catalogue.deciding_item(state.items)
         ours = state.app == self.app and state.user_id is not None and state.user_id == user_id
-        values = {name: getattr(state, name) for name in STANDING if hasattr(state, name)}
+        values = {name: getattr(state, name) for name in RULE_COLUMNS if hasattr(state, name)}
         values |= {
             "customer": state.customer_id,
             "subscription_status": state.status,
@@ -210,8 +211,8 @@ class Converger:
             ).execute()
 
 
-def _seen_until(row: Customer, fetched: Fetched) -> int | None:
-    """Return the time before which everything is in the replica; on a test clock, which may lag, by that clock."""
+def _fetched_until(row: Customer, fetched: Fetched) -> int | None:
+    """Return the time before which everything is in the replica. A test clock may be behind Stripe's clock."""
     clocks = [state.test_clock[1] for state in fetched.subscriptions if state.test_clock]
     if clocks and fetched.as_of is not None:
         return min(fetched.as_of, *clocks)
@@ -223,7 +224,7 @@ def _is_about_customer(event: inbox.Pending) -> bool:
 
 
 def _customer_row(customer_id: str) -> Customer:
-    """Read the customer's row, made when there is none: an unknown customer is remembered too."""
+    """Return the customer's row; create it for an unknown customer."""
     row = Customer.get_or_none(Customer.id == customer_id)
     if row is None:
         with storage.writing():
@@ -233,7 +234,7 @@ def _customer_row(customer_id: str) -> Customer:
 
 
 def _assign(customer_id: str, user_id: str, now: float) -> None:
-    """Make the customer the user's, and the user's first one for checkout and portal when there is no other."""
+    """Assign the customer to the user. Checkout and portal use it unless the user has another already."""
     User.insert(id=user_id, created_at=int(now)).on_conflict_ignore().execute()
     Customer.update(user=user_id).where(Customer.id == customer_id).execute()
     User.update(stripe_customer_id=None).where(User.id != user_id, User.stripe_customer_id == customer_id).execute()
@@ -241,12 +242,12 @@ def _assign(customer_id: str, user_id: str, now: float) -> None:
 
 
 def _overtake(customer_id: str) -> None:
-    """Discard fetches in flight: they hold the old user."""
+    """Make fetches in flight start over: they hold the old user of the customer."""
     Customer.update(revision=Customer.revision + 1).where(Customer.id == customer_id).execute()
 
 
 def _another_customer(row: Customer) -> str | None:
-    """Find another of the same user's customers, for checkout and portal, when this one is gone."""
+    """Return another customer of the same user, for checkout and portal, when this one was deleted."""
     others = Customer.select(Customer.id).where(
         Customer.user == row.user_id, Customer.id != row.id, Customer.deleted_at.is_null()
     )

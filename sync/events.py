@@ -1,4 +1,4 @@
-"""Stripe's events: which are listened to, why, and what each one points at."""
+"""Stripe's events: the types that matter, with the reason for each, and what an event points at."""
 
 import datetime
 from dataclasses import dataclass
@@ -6,20 +6,20 @@ from typing import Any
 
 from ..errors import InvalidBody
 
-# An event only says "look". These say it of a customer whose subscriptions may have changed; why each is listened to:
+# An event only says "look". These say it of a customer whose subscriptions may have changed:
 CUSTOMER_EVENTS = (
-    "checkout.session.completed",  # somebody bought; the first word of a new subscription, at times the only one
+    "checkout.session.completed",  # a purchase; sometimes the only event of a new subscription
     "checkout.session.async_payment_succeeded",  # a delayed payment arrived
     "checkout.session.async_payment_failed",  # a delayed payment did not
     "customer.deleted",  # ends its subscriptions at once
     "customer.updated",  # a new e-mail address, or our metadata set by hand
     "invoice.paid",  # a renewal, a recovery
-    "invoice.payment_failed",  # the beginning of past_due, or one more try
+    "invoice.payment_failed",  # past_due begins, or another try failed
 )
-CUSTOMER_PREFIXES = ("customer.subscription.",)  # every event of a subscription, future kinds included
-LEADS_TO_CUSTOMER = ("sub_", "cs_")  # ids that a thin event may name in place of a customer
-CLOCK_EVENT = "test_helpers.test_clock.ready"  # a test clock was moved, and its customers with it
-CATALOGUE_PREFIXES = ("price.", "product.")  # what a plan's lookup key stands for may have moved
+CUSTOMER_PREFIXES = ("customer.subscription.",)  # every change of a subscription, and types that Stripe will add
+LEADS_TO_CUSTOMER = ("sub_", "cs_")  # objects that a thin event names instead of the customer
+CLOCK_EVENT = "test_helpers.test_clock.ready"  # a test clock was advanced, and the subscriptions on it
+CATALOGUE_PREFIXES = ("price.", "product.")  # a lookup key of a plan may have moved to another price
 
 ABOUT_CUSTOMER = ("customer.updated", "customer.deleted")
 LONGEST_ID = 255
@@ -27,11 +27,11 @@ LONGEST_ID = 255
 
 @dataclass(frozen=True, slots=True)
 class EventRef:
-    """What an event points at. What it says about the change itself is not read.
+    """What an event points at. Its account of what happened is never used.
 
     Shape   customer_id is None for prices, products and test clocks, and where a thin event names no customer;
             object_id is the subscription's id where one is named;
-            account: the account of the event, where it is not the endpoint's own
+            account: the account of the event, if it is not the endpoint's own
     """
 
     id: str
@@ -45,7 +45,7 @@ class EventRef:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether it says "look" at something that we hold."""
+        """Whether the event points at something that the replica holds."""
         if self.type.startswith(CATALOGUE_PREFIXES):
             return True
         if self.type == CLOCK_EVENT:
@@ -56,14 +56,14 @@ class EventRef:
 
 
 def read_event(payload: dict[str, Any]) -> EventRef:
-    """Read what an event points at: a snapshot event in the rendering of any API version since 2024, or a thin one.
+    """Return what an event points at. Reads snapshot events of any API version since 2024, and thin events.
 
-    Errors  InvalidBody when it is no event of Stripe's
+    Errors  InvalidBody when it is not an event of Stripe
     """
     if payload.get("object") == "v2.core.event":
         return _read_thin(payload)
     if payload.get("object") != "event":
-        raise InvalidBody(f"the body is no event: its object is {str(payload.get('object'))[:40]!r}")
+        raise InvalidBody(f"the body is not an event: its object is {str(payload.get('object'))[:40]!r}")
     data = payload.get("data")
     subject = data.get("object") if isinstance(data, dict) else None
     if not isinstance(subject, dict):
@@ -81,7 +81,7 @@ def read_event(payload: dict[str, Any]) -> EventRef:
 
 
 def _read_thin(payload: dict[str, Any]) -> EventRef:
-    """Read a thin event, which names one object and nothing beside it.
+    """Return what a thin event points at. It names one object and nothing else.
 
     Source  docs.stripe.com/api/v2/core/events/object
     """
@@ -109,7 +109,7 @@ def _text(payload: dict[str, Any], name: str) -> str:
 
 
 def _is_id(value: object) -> bool:
-    """Return whether it can be an id. It is stored and logged, where half a surrogate or a newline does harm."""
+    """Return whether the value is safe as an id in database and log: no newline, no half of a surrogate pair."""
     return isinstance(value, str) and 0 < len(value) <= LONGEST_ID and value.isprintable()
 
 
@@ -128,7 +128,7 @@ def _moment(payload: dict[str, Any], name: str) -> int:
 
 
 def _related_id(related: object) -> str | None:
-    """Take the id of a related object, which comes as an id or, expanded, as an object."""
+    """Return the id of a related object, which is an id or, expanded, an object."""
     found = related.get("id") if isinstance(related, dict) else related
     return str(found) if _is_id(found) else None
 

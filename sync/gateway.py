@@ -1,4 +1,4 @@
-"""All that Corkage asks of Stripe. Nothing of stripe's gets out of here."""
+"""The gateway: every call to Stripe. No type of the stripe library leaves this file."""
 
 import copy
 import functools
@@ -26,7 +26,7 @@ TIMEOUT_SECONDS = (3, 10)
 RETRIES = 2
 SLOWEST_CALL_SECONDS = (1 + RETRIES) * sum(TIMEOUT_SECONDS) + 5
 PAGE = 100
-OF_CUSTOMER = (None, "id", "customer")  # what Stripe says is missing when it is the customer
+OF_CUSTOMER = (None, "id", "customer")  # the parameter that Stripe names when the customer is missing
 
 _Found = TypeVar("_Found")
 
@@ -37,7 +37,7 @@ class Gateway:
     """Stripe's API, as far as Corkage uses it.
 
     Errors  every call raises StripeUnavailable when Stripe does not answer within the retries, or says 429 or 5xx;
-            StripeRefused when the key or the request is not accepted; StripeError when the answer makes no sense
+            StripeRefused when Stripe rejects the key or the request; StripeError when the response makes no sense
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Gateway:
         retries: int | None = None,
     ) -> None:
         stripe.enable_telemetry = False
-        # The same call fetches a test clock's time; in live mode there are no test clocks.
+        # The same call fetches the time of a subscription's test clock. Live mode has no test clocks.
         self._expanded = ["latest_invoice"] if "_live_" in secret_key else ["latest_invoice", "test_clock"]
         self._timeout_seconds = timeout_seconds
         self._make_client = functools.partial(
@@ -61,7 +61,7 @@ class Gateway:
         self._client = self._make_client(http_client=self._http_client)
 
     def paced(self, calls_per_second: float) -> "Gateway":
-        """Return a gateway like this one that keeps its calls apart, retries too: for work that makes many."""
+        """Return a gateway like this one that spaces its calls and retries: for work that makes many of them."""
         other = copy.copy(self)
         other._http_client = _PacedClient(calls_per_second=calls_per_second, timeout=self._timeout_seconds)
         other._client = self._make_client(http_client=other._http_client)
@@ -113,12 +113,12 @@ class Gateway:
             return Listed(tuple(self._subscription(each) for each in page.auto_paging_iter()), as_of)
 
     def every_subscription(self) -> Iterator[Listed[tuple[CustomerState, SubscriptionState]]]:
-        """Fetch every subscription of the account, ended ones too, with its customer, a page at a time, newest first.
+        """Fetch every subscription of the account, ended ones included, with its customer, page by page, newest first.
 
-        One call for a hundred. Open invoices are listed once, and only when something is past due, not asked for one by
-        one. In a sandbox Stripe leaves out what lives by a test clock.
+        A call returns a hundred. Open invoices are listed once, and only if a subscription is past due. In a sandbox
+        Stripe leaves out subscriptions on test clocks.
 
-        Shape   a customer's subscriptions may stand on several pages
+        Shape   a customer's subscriptions may be on several pages
         Source  docs.stripe.com/api/subscriptions/list, docs.stripe.com/api/invoices/list
         """
         unpaid_since = functools.cache(self._unpaid_since)
@@ -161,7 +161,7 @@ class Gateway:
         return _unless_missing(lambda: self._client.v1.test_helpers.test_clocks.retrieve(clock_id).frozen_time)
 
     def events_since(self, since: int, types: tuple[str, ...]) -> Listed[EventRef]:
-        """Fetch what happened since a time, of these types, all pages, newest first. Stripe keeps 30 days.
+        """Fetch the events of these types since a time, all pages, newest first. Stripe keeps 30 days.
 
         Source  docs.stripe.com/api/events/list
         """
@@ -172,7 +172,7 @@ class Gateway:
             return Listed(tuple(read_event(each.to_dict()) for each in page.auto_paging_iter()), as_of)
 
     def event(self, event_id: str) -> EventRef | None:
-        """Fetch one event by its id; None when Stripe has none of this id, or no longer: it keeps them for 30 days.
+        """Fetch one event by its id; None when Stripe does not have it. Stripe keeps events for 30 days.
 
         Source  docs.stripe.com/api/events/retrieve
         """
@@ -183,7 +183,7 @@ class Gateway:
         return _unless_missing(lambda: _price(self._client.v1.prices.retrieve(price_id)))
 
     def create_price(self, lookup_key: str, product: str, unit_amount: int, currency: str, interval: str) -> PriceState:
-        """Create a product and its recurring price, to be found by the lookup key. Amounts are minor units.
+        """Create a product with a recurring price that has this lookup key. The amount is in minor units.
 
         Source  docs.stripe.com/api/prices/create
         """
@@ -198,7 +198,7 @@ class Gateway:
             return _price(self._client.v1.prices.create(params=params))
 
     def prices_by_lookup_key(self, lookup_keys: list[str]) -> tuple[PriceState, ...]:
-        """Fetch the active prices that hold these lookup keys at present.
+        """Fetch the active prices that have these lookup keys now.
 
         Source  docs.stripe.com/api/prices/list; at most ten lookup keys a call
         """
@@ -225,9 +225,9 @@ class Gateway:
             return self._client.v1.customers.create(params=params, options={"idempotency_key": key}).id
 
     def update_customer(self, customer_id: str, changes: dict[str, str]) -> None:
-        """Change a customer's e-mail or name; "" takes it away. Done twice, it is as done once.
+        """Change a customer's e-mail or name; "" removes it. Safe to repeat.
 
-        Errors  UnknownCustomer when the customer is not there, or deleted
+        Errors  UnknownCustomer when the customer does not exist or was deleted
         Source  docs.stripe.com/api/customers/update
         """
         params: Any = changes
@@ -235,18 +235,18 @@ class Gateway:
             self._client.v1.customers.update(customer_id, params=params)
 
     def disown_customer(self, customer_id: str) -> None:
-        """Take our marks off a customer that another product has, too.
+        """Remove our metadata from a customer that another product uses, too.
 
-        Errors  UnknownCustomer when the customer is not there, or deleted
+        Errors  UnknownCustomer when the customer does not exist or was deleted
         """
         with _translated(customer_id):
             params: Any = {"metadata": {"corkage_app": "", "corkage_user": ""}}
             self._client.v1.customers.update(customer_id, params=params)
 
     def delete_customer(self, customer_id: str) -> None:
-        """Delete a customer for ever, with its cards; its subscriptions end at once. Invoices and payments stay.
+        """Delete a customer for ever, with its cards. Its subscriptions end at once; invoices and payments stay.
 
-        Errors  UnknownCustomer when the customer is not there, or deleted
+        Errors  UnknownCustomer when the customer does not exist or was deleted
         Source  docs.stripe.com/api/customers/delete
         """
         with _translated(customer_id):
@@ -255,7 +255,7 @@ class Gateway:
     def cancel_subscription(self, subscription_id: str) -> None:
         """End a subscription at once, without a refund.
 
-        Errors  StripeRefused when it has ended
+        Errors  StripeRefused when it has ended already
         Source  docs.stripe.com/api/subscriptions/cancel
         """
         with _translated():
@@ -264,7 +264,7 @@ class Gateway:
     def create_checkout_session(self, params: "stripe.params.checkout.SessionCreateParams", key: str) -> SessionState:
         """Create a Checkout Session. The same key with the same parameters gives the same session for a day.
 
-        Errors  UnknownCustomer when the customer in the parameters is not there, or deleted
+        Errors  UnknownCustomer when the customer in the parameters does not exist or was deleted
         Source  docs.stripe.com/api/checkout/sessions/create
         """
         with _translated(params.get("customer")):
@@ -286,16 +286,16 @@ class Gateway:
             self._client.v1.checkout.sessions.expire(session_id)
 
     def create_portal_session(self, customer_id: str, params: dict[str, object]) -> str:
-        """Open the customer's portal, and return its address.
+        """Create a portal session for the customer, and return its address.
 
-        Shape   params: Stripe's of a portal session, beside the customer; which fields a flow has depends on its type
-        Errors  UnknownCustomer when the customer is not there, or deleted;
+        Shape   params: Stripe's parameters of a portal session, without the customer
+        Errors  UnknownCustomer when the customer does not exist or was deleted;
                 StripeRefused when the portal's configuration does not offer the wanted flow
         Source  docs.stripe.com/api/customer_portal/sessions/create
         """
-        request = cast("stripe.params.billing_portal.SessionCreateParams", {"customer": customer_id, **params})
+        everything = cast("stripe.params.billing_portal.SessionCreateParams", {"customer": customer_id, **params})
         with _translated(customer_id):
-            return self._client.v1.billing_portal.sessions.create(params=request).url
+            return self._client.v1.billing_portal.sessions.create(params=everything).url
 
     def invoices_of(self, customer_id: str, most: int = 12) -> tuple[InvoiceState, ...]:
         """Fetch the customer's latest invoices, newest first, without drafts. One call.
@@ -334,18 +334,18 @@ class Gateway:
         )
 
     def _past_due_since(self, found: stripe.Subscription, unpaid_since: Callable[[str], int | None]) -> int:
-        """When the oldest unpaid invoice was due. The latest would not do: a weekly plan gets a new one every week."""
+        """Return when the oldest unpaid invoice was due. The latest is wrong: a weekly plan gets one every week."""
         latest = found.latest_invoice
         otherwise = _due(latest) if isinstance(latest, stripe.Invoice) else found.created
         since = unpaid_since(found.id)
         return otherwise if since is None else since
 
     def _unpaid_since_of(self, subscription_id: str) -> int | None:
-        """When the oldest of one subscription's open invoices was due."""
+        """Return when the oldest open invoice of one subscription was due."""
         return self._unpaid_since(subscription=subscription_id).get(subscription_id)
 
     def _unpaid_since(self, **only: str) -> dict[str, int]:
-        """When the oldest open invoice was due, by subscription."""
+        """Return when the oldest open invoice of each subscription was due."""
         params: Any = {"status": "open", "limit": PAGE} | only
         oldest: dict[str, int] = {}
         for invoice in self._client.v1.invoices.list(params=params).auto_paging_iter():
@@ -356,7 +356,7 @@ class Gateway:
 
 
 class _PacedClient(stripe.RequestsClient):
-    """Keeps requests apart, in whichever thread."""
+    """Spaces the requests of all threads."""
 
     def __init__(self, calls_per_second: float, **options: Any) -> None:
         super().__init__(**options)
@@ -374,25 +374,25 @@ class _PacedClient(stripe.RequestsClient):
 
 @contextmanager
 def _translated(customer_id: str | None = None) -> Iterator[None]:
-    """Turn whatever goes wrong between us and Stripe into one of our errors; here, and nowhere else."""
+    """Translate every error of the stripe library into one of ours."""
     try:
         yield
     except (stripe.APIConnectionError, stripe.RateLimitError) as error:
-        raise StripeUnavailable(_reason_of(error)) from error
+        raise StripeUnavailable(_reason(error)) from error
     except stripe.InvalidRequestError as error:
         if customer_id and _is_missing(error) and error.param in OF_CUSTOMER:
             raise UnknownCustomer(f"Stripe knows no customer {customer_id} in this account and mode") from error
-        raise StripeRefused(_reason_of(error)) from error
+        raise StripeRefused(_reason(error)) from error
     except stripe.StripeError as error:
         status = error.http_status or 0
         kind = StripeFailed if status >= 500 else StripeUnavailable if status in (409, 429) else StripeRefused
-        raise (kind if status >= 400 else StripeError)(_reason_of(error)) from error
+        raise (kind if status >= 400 else StripeError)(_reason(error)) from error
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise StripeError(f"Stripe's answer has not the expected shape: {error!r}") from error
+        raise StripeError(f"Stripe's response does not have the expected shape: {error!r}") from error
 
 
 def _unless_missing(fetch: Callable[[], _Found]) -> _Found | None:
-    """Fetch what has this id; None when this account has none of it."""
+    """Return what `fetch` returns; None when this account has no object of this id."""
     try:
         with _translated():
             return fetch()
@@ -402,16 +402,16 @@ def _unless_missing(fetch: Callable[[], _Found]) -> _Found | None:
         raise
 
 
-def _reason_of(error: stripe.StripeError) -> str:
-    """Return Stripe's message, without the part of a wrong key that it repeats."""
+def _reason(error: stripe.StripeError) -> str:
+    """Return Stripe's message, but not that about a wrong key: it repeats a part of the key."""
     request = f", {error.request_id}" if error.request_id else ""
     text = type(error).__name__ if isinstance(error, stripe.AuthenticationError) else (error.user_message or str(error))
     return f"HTTP {error.http_status or 'none'}{request}: {' '.join(text.split())}"
 
 
-def _as_of(answered: Any, began: float) -> int:
-    """When Stripe looked, by its own clock: at the answer's Date, less all the time that the answer took."""
-    date = answered.last_response.headers.get("Date", "")
+def _as_of(response: Any, began: float) -> int:
+    """Return when Stripe read its data, by its own clock: the response's Date minus the duration of the call."""
+    date = response.last_response.headers.get("Date", "")
     if not date:
         return 0
     return int(parsedate_to_datetime(date).timestamp() - (time.monotonic() - began))

@@ -1,4 +1,4 @@
-"""The inbox: an event is recorded once, and stays pending until its customer was converged after it came."""
+"""The inbox: each event is stored once, and stays pending until its customer is converged."""
 
 import functools
 import operator
@@ -12,13 +12,13 @@ from ..models import IS_PURCHASE, StripeEvent
 from ..pauses import DOUBLINGS, LONGEST_WITH_JITTER_SECONDS, backoff, is_due, with_jitter
 from .events import ABOUT_CUSTOMER, CATALOGUE_PREFIXES, CLOCK_EVENT, EventRef
 
-SURELY_SEEN_SECONDS = 2  # an event's time is cut to whole seconds, and so is that of an answer
+CERTAIN_SECONDS = 2  # the times of events and of Stripe's responses are rounded down to whole seconds
 LONGEST_ERROR = 500
-MOST_AT_ONCE = 10_000  # events that one look answers; more of one customer wait for its next look
+MOST_AT_ONCE = 10_000  # pending events that one fetch answers; more of one customer wait for the next
 
-# One statement and no ORM: a webhook costs this and the commit, and nothing can happen between question and answer.
-# Never skipped: events of the customer itself, which is not always fetched; of a subscription that a list may have
-# lacked; and of a lagging test clock, which may be newer than they look.
+# One statement and no ORM: a webhook costs this and the commit, and no other write comes between test and insert.
+# Never skipped as old news: customer events, because the customer is not always fetched; unknown subscriptions, because
+# a list may have lacked them; lagging test clocks, because their events look older than they are.
 _RECORD = f"""
 INSERT INTO corkage_stripe_event
     (id, type, customer_id, object_id, created, source, received_at, next_attempt_at, attempts, applied_at, outcome)
@@ -32,7 +32,7 @@ FROM (
         NOT is_about_customer
             AND EXISTS (
                 SELECT 1 FROM corkage_customer AS c
-                WHERE c.id = named.customer_id AND c.fetched_at >= named.created + {SURELY_SEEN_SECONDS}
+                WHERE c.id = named.customer_id AND c.fetched_at >= named.created + {CERTAIN_SECONDS}
             )
             AND (
                 NOT names_subscription
@@ -43,7 +43,7 @@ FROM (
             )
             AND NOT EXISTS (
                 SELECT 1 FROM corkage_subscription AS s
-                WHERE s.customer_id = named.customer_id AND s.clock_ahead < -{SURELY_SEEN_SECONDS}
+                WHERE s.customer_id = named.customer_id AND s.clock_ahead < -{CERTAIN_SECONDS}
             ) AS is_old_news
     FROM (
         SELECT
@@ -54,18 +54,18 @@ FROM (
 ) AS event
 WHERE true
 ON CONFLICT DO NOTHING
-"""  # noqa: S608 -- SURELY_SEEN_SECONDS, a constant above; no input
+"""  # noqa: S608 -- CERTAIN_SECONDS, a constant above; no input
 
 
 def record(event: EventRef, source: str, now: float, due_at: float) -> bool:
-    """Store the event, once, and return, when it is on disk, whether it is new.
+    """Store the event, once; return whether it is new.
 
-    What happened before its customer was last fetched, by Stripe's own clock, says nothing new: it is stored as
-    applied. So the thin, the snapshot and the polled event of one change cost one converge. Where the event names no
-    customer, the replica may know the customer of its subscription; a Checkout Session that names no customer is
-    fetched: it names the subscription, too, which a list may still lack.
+    An event from before the last fetch of its customer, by Stripe's clock, is old news and stored as applied. So the
+    thin, the snapshot and the polled event of one change cost one fetch. Where the event names no customer, the replica
+    may know the subscription's. A Checkout Session is not in the replica: it is fetched, which gives its subscription
+    as well, even if a list still lacks it.
 
-    Errors  DatabaseUnavailable when the disk does not take it
+    Errors  DatabaseUnavailable when the event cannot be written
     """
     values = (
         event.id,
@@ -84,9 +84,9 @@ def record(event: EventRef, source: str, now: float, due_at: float) -> bool:
 
 
 class Subject(NamedTuple):
-    """What pending events are about: one look at it answers all of them.
+    """What pending events point at. One fetch of it answers all of them.
 
-    Shape   a customer or, where the events name none, an object of Stripe's, such as a test clock;
+    Shape   a customer or, where the events name none, another object of Stripe, such as a test clock;
             CATALOGUE for prices and products
     """
 
@@ -96,7 +96,7 @@ class Subject(NamedTuple):
 
     @property
     def events(self) -> Any:
-        """Its pending events, as a condition on StripeEvent."""
+        """The condition on StripeEvent that finds its pending events."""
         is_pending = StripeEvent.applied_at.is_null()
         if self.customer_id is not None:
             return is_pending & (StripeEvent.customer_id == self.customer_id)
@@ -110,7 +110,7 @@ CATALOGUE = Subject()
 
 
 def subject_of(event_id: str) -> Subject | None:
-    """Return what the event is about; None when it is not recorded."""
+    """Return what a stored event points at; None when it is not stored."""
     event = StripeEvent.get_or_none(StripeEvent.id == event_id)
     return None if event is None else _subject(event)
 
@@ -124,7 +124,7 @@ def _subject(event: StripeEvent) -> Subject:
 
 
 def due_customers(now: float, limit: int) -> list[str]:
-    """Return the customers that have a due event: those who bought something first, then the longest waiting."""
+    """Return the customers with a due event: purchases first, then the longest waiting."""
     due = (StripeEvent.applied_at.is_null(), _is_due(now), StripeEvent.customer_id.is_null(False))
     by_age = StripeEvent.select(StripeEvent.customer_id).where(*due).group_by(StripeEvent.customer_id)
     earliest = fn.MIN(StripeEvent.next_attempt_at)
@@ -134,7 +134,7 @@ def due_customers(now: float, limit: int) -> list[str]:
 
 
 def due_without_customer(now: float, limit: int) -> list[Subject]:
-    """Return what due events are about that name no customer: purchases first, then the longest waiting."""
+    """Return what due events without a customer point at: purchases first, then the longest waiting."""
     due = (StripeEvent.applied_at.is_null(), _is_due(now), StripeEvent.customer_id.is_null())
     by_age = StripeEvent.select().where(*due).order_by(StripeEvent.next_attempt_at).limit(limit)
     return list(dict.fromkeys(_subject(event) for event in [*by_age.where(SQL(IS_PURCHASE)), *by_age]))
@@ -145,7 +145,7 @@ def _is_due(now: float) -> Any:
 
 
 def name_customer(event_ids: Sequence[str], customer_id: str, subscription_id: str | None, now: float) -> None:
-    """Store which customer these events turned out to be about, and make them due for its converge.
+    """Store the customer that was found for these events, and make them due for its converge.
 
     To be called inside a writing transaction.
     """
@@ -163,7 +163,7 @@ def next_due_at(now: float) -> float | None:
 
 
 class Pending(NamedTuple):
-    """What a look must know of a pending event."""
+    """A pending event, as converging needs it."""
 
     id: str
     type: str
@@ -171,14 +171,14 @@ class Pending(NamedTuple):
 
 
 def pending_of(subject: Subject) -> list[Pending]:
-    """Read the subject's pending events, due or not, since one look serves them all; at most so many at a time."""
+    """Return the subject's pending events, due or not: one fetch answers all of them. At most MOST_AT_ONCE."""
     query: Any = StripeEvent.select(StripeEvent.id, StripeEvent.type, StripeEvent.object_id).where(subject.events)
     with storage.reading():
         return [Pending(*row) for row in query.order_by(StripeEvent.id).limit(MOST_AT_ONCE).tuples()]
 
 
 class Backlog(NamedTuple):
-    """How many events wait to be applied, how many of them failed at least once, how long the oldest waits."""
+    """How many events are pending, how many of them have failed, and for how long the oldest waits."""
 
     backlog: int
     failing: int
@@ -186,9 +186,9 @@ class Backlog(NamedTuple):
 
 
 def backlog(now: float) -> Backlog:
-    """Count what is pending.
+    """Count the pending events.
 
-    Errors  DatabaseUnavailable when the file cannot be read
+    Errors  DatabaseUnavailable when the database cannot be read
     """
     query: Any = StripeEvent.select(
         fn.COUNT(StripeEvent.id),
@@ -201,8 +201,7 @@ def backlog(now: float) -> Backlog:
 
 
 def lease(subject: Subject, now: float, until: float) -> bool:
-    """Claim the subject's due events against other workers, as many as one look answers; return whether there were any
-    left to claim."""
+    """Claim the subject's due events, so that no other worker applies them; return whether there were any."""
     due = StripeEvent.select(StripeEvent.id).where(subject.events, _is_due(now)).order_by(StripeEvent.id)
     with storage.writing():
         claimed = StripeEvent.update(next_attempt_at=until).where(StripeEvent.id.in_(due.limit(MOST_AT_ONCE))).execute()
@@ -210,7 +209,7 @@ def lease(subject: Subject, now: float, until: float) -> bool:
 
 
 def make_due(now: float, event_id: str | None = None) -> bool:
-    """Make everything pending due now, or one event, whatever it waits for; return whether there was any."""
+    """Make all pending events due now, or one event: end its debounce or backoff. Return whether there was any."""
     chosen = (StripeEvent.id == event_id,) if event_id else ()
     with storage.writing():
         changed = StripeEvent.update(next_attempt_at=now).where(StripeEvent.applied_at.is_null(), *chosen).execute()
@@ -226,9 +225,9 @@ def mark_applied(event_ids: Sequence[str], outcome: str, now: float) -> None:
 
 
 def postpone(subject: Subject, leased_until: float, error: str, now: float) -> None:
-    """Store a failed attempt on the events that were leased for it, and the next one after a pause.
+    """Store a failed attempt on the leased events, and when to retry, with backoff.
 
-    It is repeated for ever, with growing pauses: nothing recorded is given up. One statement, however many they are.
+    Retries never end: no stored event is given up. One statement for any number of events.
     """
     pauses = [(attempts, now + with_jitter(backoff(attempts))) for attempts in range(DOUBLINGS)]
     values = {
@@ -241,7 +240,7 @@ def postpone(subject: Subject, leased_until: float, error: str, now: float) -> N
 
 
 def reopen(event: EventRef, source: str, now: float) -> None:
-    """Make an event pending and due, whether it is new, waits, or was applied before."""
+    """Make an event pending and due, whether it is new, pending or applied."""
     record(event, source, now, now)
     waits_since = Case(None, [(StripeEvent.applied_at.is_null(), StripeEvent.received_at)], now)
     with storage.writing():
@@ -254,9 +253,9 @@ STATES = ("failing", "pending", "applied")
 
 
 def in_state(state: str, limit: int) -> list[StripeEvent]:
-    """Return events: "failing" ones were tried, "pending" ones not yet; the longest waiting first.
+    """Return events: "failing" ones have failed, "pending" ones wait for their first try; the longest waiting first.
 
-    Shape   "applied" ones the latest first
+    Shape   "applied" ones are sorted latest first
     """
     is_pending = StripeEvent.applied_at.is_null()
     where, order = {

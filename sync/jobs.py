@@ -1,4 +1,4 @@
-"""Recurring jobs: each is claimed by one process at a time. One of them prunes daily."""
+"""Recurring jobs, such as the daily pruning: one process at a time claims each run."""
 
 import logging
 from typing import Any
@@ -9,13 +9,13 @@ from ..notices import outbox
 from ..pauses import is_due
 
 DAY_SECONDS = 86_400
-BATCH = 500  # takes some milliseconds, for which other writers wait
+BATCH = 500  # takes some milliseconds, for which webhooks wait to store their events
 
 log = logging.getLogger("corkage.jobs")
 
 
 def claim(name: str, now: float, every_seconds: float) -> bool:
-    """Claim the run that is due, and set the next one; return whether it was ours to claim."""
+    """Claim the due run, and set the next one; return whether the claim succeeded."""
     cursor = Cursor.get_or_none(Cursor.name == name)
     if cursor is None:
         with storage.writing():
@@ -27,26 +27,26 @@ def claim(name: str, now: float, every_seconds: float) -> bool:
 
 
 def make_due(name: str, at: float) -> None:
-    """Have the next run no later than at this time."""
+    """Move the next run to this time, unless it is earlier already."""
     with storage.writing():
         Cursor.update(next_run_at=at).where(Cursor.name == name, Cursor.next_run_at > at).execute()
 
 
 def next_run_at(name: str, now: float, every_seconds: float) -> float:
-    """Return when the work is next due; 0 when it never ran."""
+    """Return when the job is next due; 0 when it never ran."""
     cursor = Cursor.get_or_none(Cursor.name == name)
     moment = 0.0 if cursor is None else cursor.next_run_at
     return min(moment, now) if is_due(moment, now, every_seconds) else moment
 
 
 def position(name: str) -> int:
-    """Return how far the work has come; 0 when it never began."""
+    """Return the stored position of the job; 0 when it never ran."""
     cursor = Cursor.get_or_none(Cursor.name == name)
     return 0 if cursor is None else cursor.position
 
 
 def save_position(name: str, position: int) -> None:
-    """Remember how far the work has come."""
+    """Store the position of the job."""
     with storage.writing():
         Cursor.insert(name=name, position=position).on_conflict(
             conflict_target=[Cursor.name], update={"position": position}
@@ -64,12 +64,12 @@ def _move(cursor: Cursor, next_run_at: float) -> bool:
 
 
 def prune(now: float, keep_days: int) -> None:
-    """Forget events that were applied, and notices that were written, more than `keep_days` ago.
+    """Delete events that were applied, and notices that were stored, more than `keep_days` ago.
 
-    A pending event is never forgotten. A notice is, delivered or not: so old, it would mislead. Stripe lists an event
-    for 30 days: one forgotten earlier would be met again as new, so the configuration takes no fewer than 31.
+    A pending event is never deleted. A notice is, delivered or not: it is so old that it would mislead. Stripe lists an
+    event for 30 days, and one that was deleted earlier would look new: so the configuration takes no fewer than 31.
 
-    Errors  DatabaseUnavailable; what was forgotten is, and the rest has its turn tomorrow
+    Errors  DatabaseUnavailable; the rest is deleted tomorrow
     """
     _prune_events(now, keep_days)
     _prune_notices(now, keep_days)
@@ -83,7 +83,7 @@ def _prune_events(now: float, keep_days: int) -> None:
         with storage.writing():
             count += StripeEvent.delete().where(StripeEvent.id.in_(old), is_old).execute()
     if count:
-        log.info("%d events, applied more than %d days ago, are forgotten", count, keep_days)
+        log.info("deleted %d events, applied more than %d days ago", count, keep_days)
 
 
 def _ids_after(last: str) -> Any:
@@ -93,10 +93,8 @@ def _ids_after(last: str) -> Any:
 def _prune_notices(now: float, keep_days: int) -> None:
     count = undelivered = 0
     while old := outbox.older_than(now - keep_days * DAY_SECONDS, BATCH):
-        undelivered += outbox.forget(old)
+        undelivered += outbox.delete(old)
         count += len(old)
     if count:
         level = logging.ERROR if undelivered else logging.INFO
-        log.log(
-            level, "%d notices, over %d days old, are forgotten, %d of them undelivered", count, keep_days, undelivered
-        )
+        log.log(level, "deleted %d notices, over %d days old; %d were not delivered", count, keep_days, undelivered)

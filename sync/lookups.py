@@ -1,4 +1,4 @@
-"""Fetch what an event leaves out: its customer, a test clock's time."""
+"""Lookups at Stripe of what an event leaves out: its customer, or the time of its test clock."""
 
 import logging
 
@@ -14,7 +14,7 @@ log = logging.getLogger("corkage.lookups")
 def find_customer(gateway: Gateway, subject: inbox.Subject, now: float) -> None:
     """Fetch the customer of a subscription or Checkout Session; its events then wait for that customer's converge.
 
-    Errors  StripeError as the gateway's; nothing was written then
+    Errors  StripeError as the gateway's; then nothing was stored
     """
     object_id = subject.object_id or ""
     event_ids = [event.id for event in inbox.pending_of(subject)]
@@ -24,7 +24,7 @@ def find_customer(gateway: Gateway, subject: inbox.Subject, now: float) -> None:
             inbox.mark_applied(event_ids, "no customer", now)
         else:
             inbox.name_customer(event_ids, customer_id, subscription_id, now)
-    log.info("%s is of %s", object_id, customer_id or "no customer")
+    log.info("%s belongs to %s", object_id, customer_id or "no customer")
 
 
 def _owner_of(gateway: Gateway, object_id: str) -> tuple[str | None, str | None]:
@@ -35,12 +35,12 @@ def _owner_of(gateway: Gateway, object_id: str) -> tuple[str | None, str | None]
     return (subscription.customer_id, subscription.id) if subscription else (None, None)
 
 
-def follow(gateway: Gateway, subject: inbox.Subject, now: float) -> None:
-    """Fetch the time that a test clock was moved to, and answer by it from now on.
+def advance_clock(gateway: Gateway, subject: inbox.Subject, now: float) -> None:
+    """Fetch the time of a test clock that was advanced, and use it for access from now on.
 
-    A fetch that is under way may hold the clock's time of before: it is overtaken, and repeated.
+    Fetches in flight may hold the old time: the new revision makes them start over.
 
-    Errors  StripeError as the gateway's; nothing was written then
+    Errors  StripeError as the gateway's; then nothing was stored
     """
     clock_id = subject.object_id or ""
     event_ids = [event.id for event in inbox.pending_of(subject)]
@@ -51,9 +51,9 @@ def follow(gateway: Gateway, subject: inbox.Subject, now: float) -> None:
             on_clock = Subscription.test_clock == clock_id
             customers = Subscription.select(Subscription.customer).where(on_clock)
             Customer.update(revision=Customer.revision + 1).where(Customer.id.in_(customers)).execute()
-            asked_then = Subscription.ask_at + Subscription.clock_ahead - ahead
-            Subscription.update(clock_ahead=ahead, ask_at=asked_then).where(on_clock).execute()
+            ask_at = Subscription.ask_at + Subscription.clock_ahead - ahead
+            Subscription.update(clock_ahead=ahead, ask_at=ask_at).where(on_clock).execute()
             for user_id in users_of(customers):
                 summarize(user_id, now)
         inbox.mark_applied(event_ids, "gone" if moment is None else "followed", now)
-    log.info("the test clock %s %s", clock_id, "is gone" if moment is None else f"is at {moment}")
+    log.info("the test clock %s %s", clock_id, "is deleted" if moment is None else f"is at {moment}")

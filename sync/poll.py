@@ -1,4 +1,4 @@
-"""Polling: fetch Stripe's own list of events, for lost webhooks, or where there is no webhook at all."""
+"""Polling: fetch Stripe's list of events, in case a webhook was lost or there is no webhook at all."""
 
 import logging
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from . import events, inbox, jobs
 from .converge import Converger
 from .resync import resync
 
-LISTED_SECONDS = 29 * 86_400  # it is thirty days; clocks differ
+STRIPE_KEEPS_SECONDS = 29 * 86_400  # thirty days, less one as clocks differ
 OVERLAP_SECONDS = 300  # events become visible late, and clocks differ
 # Stripe takes at most twenty types a call, and no wildcards among them.
 TYPES = (
@@ -21,23 +21,23 @@ log = logging.getLogger("corkage.poll")
 
 
 def poll(
-    converger: Converger, now: float, livemode: bool, settle_seconds: float, is_stopping: Callable[[], bool]
+    converger: Converger, now: float, livemode: bool, debounce_seconds: float, is_stopping: Callable[[], bool]
 ) -> int:
-    """Record every event since the last poll, less an overlap; return how many were new.
+    """Store every event since some minutes before the last poll; return how many were new.
 
-    What happened before Stripe's list begins, since the last poll was too long ago or there was none, is fetched whole.
-    The position, in Stripe's time, is saved at the end: a poll that breaks off is repeated.
+    If the last poll was before Stripe's list of events begins, or there was none, every subscription is fetched. The
+    position, in Stripe's time, is saved at the end: an interrupted poll is repeated.
 
-    Errors  StripeError as the gateway's; DatabaseUnavailable; InterruptedError when the worker is to stop
+    Errors  StripeError as the gateway's; DatabaseUnavailable; InterruptedError when the worker should stop
     """
     position = jobs.position("poll")
-    has_gap = now - position > LISTED_SECONDS
+    has_gap = now - position > STRIPE_KEEPS_SECONDS
     since = max(0, (int(now) if has_gap else position) - OVERLAP_SECONDS)
     found = converger.gateway.events_since(since, TYPES)
     if has_gap:
         _fetch_everything(converger, now, is_stopping)
     wanted = [each for each in found.items if each.livemode == livemode and not each.account]
-    new = sum(inbox.record(each, "poll", now, now + settle_seconds) for each in wanted if each.is_wanted)
+    new = sum(inbox.record(each, "poll", now, now + debounce_seconds) for each in wanted if each.is_wanted)
     jobs.save_position("poll", found.as_of or int(now))
     level = logging.INFO if new else logging.DEBUG
     log.log(level, "polled %d events since %d, %d of them new", len(found.items), since, new)
@@ -45,13 +45,13 @@ def poll(
 
 
 def _fetch_everything(converger: Converger, now: float, is_stopping: Callable[[], bool]) -> None:
-    def go_on(*_: object) -> None:
+    def stop_if_asked(*_: object) -> None:
         if is_stopping():
-            raise InterruptedError("the worker is to stop")
+            raise InterruptedError("the worker should stop")
 
-    report = resync(converger, now, progress=go_on)
+    report = resync(converger, now, progress=stop_if_asked)
     log.info(
-        "nothing was heard for long: %d subscriptions of %d customers fetched", report.subscriptions, report.customers
+        "no poll for over 29 days: fetched %d subscriptions of %d customers", report.subscriptions, report.customers
     )
     for customer_id, reason in report.failed.items():
         log.error("%s could not be fetched, `corkage sync` tries again: %s", customer_id, reason)

@@ -1,4 +1,4 @@
-"""Jobs side by side, a few at a time: one that hangs takes one place, and the others go on."""
+"""A pool of threads for the worker's jobs: one that hangs takes one place, and the others go on."""
 
 import queue
 import threading
@@ -8,15 +8,15 @@ from typing import NamedTuple
 
 from ..errors import BillingError
 
-LOOK_EVERY_SECONDS = 0.25  # how soon a stop is noticed while every place is taken
+LOOK_EVERY_SECONDS = 0.25  # a stop is noticed after so long while every place is taken
 
 Ended = Future[BillingError | None]
 
 
 class Job(NamedTuple):
-    """One piece of work. Two of the same key never run at once in a process.
+    """One piece of work. Two jobs with the same key never run at once in a process.
 
-    Shape   act returns what went wrong, or None; what it raises concerns all the work, such as DatabaseUnavailable
+    Shape   act: returns the error of this job, or None; raises only what concerns all jobs, such as DatabaseUnavailable
     """
 
     key: str
@@ -46,9 +46,9 @@ class Pool:
     def run(
         self, jobs: Iterator[Job], is_stopping: Callable[[], bool], on_end: Callable[[Ended], object] | None = None
     ) -> dict[str, Ended]:
-        """Begin every job, each when there is a place for it; return them by key, without waiting for their end.
+        """Begin every job as soon as there is a place for it; return the jobs by key, without waiting for their end.
 
-        Shape   jobs: the next one is taken when it can begin, so nothing is claimed too early
+        Shape   jobs: the next one is read only when it can begin, so that nothing is claimed too early
         """
         begun: dict[str, Ended] = {}
         while self._take_place(is_stopping):
@@ -101,7 +101,7 @@ class Pool:
         error: BillingError | None = None
         try:
             error = job.act()
-        except BaseException as raised:  # handed over whole to those who wait for the job's end
+        except BaseException as raised:  # raised again where the job's result is read
             failure = raised
         with self._lock:
             self._running.pop(job.key, None)

@@ -1,4 +1,4 @@
-"""Which plan a Stripe price belongs to: plans.toml, resolved against Stripe and stored."""
+"""The catalogue: which plan a Stripe price belongs to, by plans.toml and by what Stripe says."""
 
 import json
 import logging
@@ -21,10 +21,10 @@ log = logging.getLogger("corkage.prices")
 
 
 class Catalogue:
-    """The plans of plans.toml, and the prices that stand for them.
+    """The plans of plans.toml, with their prices.
 
-    A price once understood stays understood: Stripe being down does not stop a start, and subscribers keep their plan
-    when its lookup key moves on to a new price.
+    A price that was fetched once stays known. So Corkage starts while Stripe is down, and subscribers keep their plan
+    when its lookup key moves to a new price.
     """
 
     def __init__(self, plans: Iterable[Plan]) -> None:
@@ -32,15 +32,15 @@ class Catalogue:
         self._named = {name: plan for plan in self.plans.values() for name in (*plan.prices, *plan.retired)}
 
     def apply_plans(self, now: float) -> None:
-        """Update the stored prices to what plans.toml says now, without asking Stripe."""
+        """Update the stored prices to what plans.toml says now, without a call to Stripe."""
         with storage.writing():
             changed = [row.id for row in Price.select() if self._store(row, self._plan_of(row))]
             summarize_users_of_prices(changed, now)
 
     def refresh(self, gateway: "Gateway", now: float) -> None:
-        """Ask Stripe which prices the plans' lookup keys and ids stand for, and remember it.
+        """Fetch the prices that plans.toml names by lookup key or id, and store them.
 
-        Errors  ConfigError when one price turns out to stand for two plans; StripeError as the gateway's
+        Errors  ConfigError when one price belongs to two plans; StripeError as the gateway's
         """
         found = self._resolve(gateway)
         with storage.writing():
@@ -53,7 +53,7 @@ class Catalogue:
             summarize_users_of_prices(changed, now)
 
     def store_price(self, price: "PriceState") -> None:
-        """Store a price and its plan. To be called inside a writing transaction."""
+        """Store a price with its plan. To be called inside a writing transaction."""
         row = Price.get_or_none(Price.id == price.id) or Price(id=price.id)
         is_new = row.product_id is None
         row.product_id = price.product_id
@@ -64,24 +64,24 @@ class Catalogue:
         self._store(row, self._plan_of(row))
 
     def sold(self) -> tuple[Price, ...]:
-        """List the remembered prices that are sold."""
+        """Return the stored prices that are sold."""
         return tuple(Price.select().where(Price.sold))
 
     def lacks_prices(self) -> bool:
-        """Return whether a plan lists a price that is unknown yet, or that Stripe no longer has."""
+        """Return whether plans.toml names a price that is not stored as sold."""
         known = {name for price in self.sold() for name in (price.id, price.lookup_key)}
         return any(name not in known for plan in self.plans.values() for name in plan.prices)
 
     def sold_price(self, offer: str, gateway: "Gateway", now: float) -> Price:
-        """Find the price to sell: a plan's default, or "plan:price" for another that the plan lists.
+        """Return the price to sell for "plan", its default, or for "plan:price", another price of the plan.
 
-        Errors  UnknownPlan when it is not sold; StripeError as the gateway's, when Stripe had to be asked
+        Errors  UnknownPlan when it is not sold; StripeError as the gateway's, when the price is not stored yet
         """
         key, _, name = offer.partition(":")
         plan = self.plans.get(key)
         if plan is None or (name and name not in plan.prices):
             raise UnknownPlan(f"{offer!r} is not on offer")
-        named = name or plan.prices[0]  # by its name: prices of an earlier plans.toml are not on offer
+        named = name or plan.prices[0]  # a price that only an earlier plans.toml named is not on offer
         wanted = (Price.plan == key, Price.sold, (Price.id == named) | (Price.lookup_key == named))
         found = Price.get_or_none(*wanted)
         if found is None:
@@ -92,9 +92,9 @@ class Catalogue:
         return found
 
     def deciding_item(self, items: "tuple[ItemState, ...]") -> "ItemState | None":
-        """Return the item that decides: the first one with a plan's price, else the first.
+        """Return the item that decides about the subscription: the first with a plan's price, else the first.
 
-        The items' prices must have been stored.
+        The prices of the items must be stored already.
         """
         with_plan = Price.select(Price.id).where(
             Price.id.in_([item.price.id for item in items]), Price.plan.is_null(False)
@@ -116,12 +116,12 @@ class Catalogue:
                 log.warning(
                     "plan %s cannot be sold at %s: Stripe has no active price of that key or id", plan.key, name
                 )
-        meanings: dict[str, set[str]] = {}
+        plans_of: dict[str, set[str]] = {}
         for name, price in found.items():
-            meanings.setdefault(price.id, set()).add(self._named[name].key)
+            plans_of.setdefault(price.id, set()).add(self._named[name].key)
         problems = [
-            f"plans.toml: the price {price_id} stands in the plans {' and '.join(sorted(keys))}; one price, one plan"
-            for price_id, keys in meanings.items()
+            f"plans.toml: the plans {' and '.join(sorted(keys))} both name the price {price_id}; a price has one plan"
+            for price_id, keys in plans_of.items()
             if len(keys) > 1
         ]
         if problems:
@@ -132,21 +132,21 @@ class Catalogue:
         return named.key if named else row.plan or self._only_plan_of_product(row.product_id)
 
     def _only_plan_of_product(self, product_id: str) -> str | None:
-        """An unnamed price of a product is that product's plan, unless the product serves several plans."""
+        """Return the plan of the product's other prices, if they all have the same one."""
         query = Price.select(Price.plan).where(Price.product_id == product_id, Price.plan.is_null(False)).distinct()
         plans: list[str] = storage.column(query)
         return plans[0] if len(plans) == 1 else None
 
     def _store(self, row: Price, plan_key: str | None) -> bool:
-        """Store what the plan gives beside its price; return whether that changed anything."""
-        said: dict[str, object] = {"plan": plan_key}
+        """Store the plan's settings with its price; return whether that changed anything."""
+        values: dict[str, object] = {"plan": plan_key}
         if plan := self.plans.get(plan_key or ""):
-            said |= {
+            values |= {
                 "features": json.dumps(plan.features),
                 "grace_seconds": plan.grace_days * DAY_SECONDS,
                 "allow_pending": plan.pending == "allow",
             }
-        if all(getattr(row, name) == value for name, value in said.items()):
+        if all(getattr(row, name) == value for name, value in values.items()):
             return False
-        Price.update(said).where(Price.id == row.id).execute()
+        Price.update(values).where(Price.id == row.id).execute()
         return True

@@ -1,4 +1,4 @@
-"""Replay: events that were lost, that fail, or that somebody wants to see applied again."""
+"""Replay: apply events again that were lost or have failed, or that the operator chose."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ STRIPE_KEEPS_SECONDS = 30 * 86_400
 
 
 def find(gateway: Gateway, event_id: str) -> EventRef | None:
-    """Find an event at Stripe, or among those recorded, which are kept for longer; None when neither knows it.
+    """Fetch an event from Stripe, or read it from the inbox, which keeps it longer; None when neither has it.
 
     Errors  StripeError as the gateway's
     """
@@ -23,34 +23,34 @@ def find(gateway: Gateway, event_id: str) -> EventRef | None:
 
 
 def failing(limit: int) -> list[EventRef]:
-    """Return the events that failed at least once."""
+    """Return the failing events."""
     return [_ref(row) for row in inbox.in_state("failing", limit)]
 
 
 def since(gateway: Gateway, at: float, livemode: bool) -> list[EventRef]:
-    """Fetch the events that count from this time on, the newest first; Stripe keeps 30 days.
+    """Fetch the events since this time that concern us, newest first. Stripe keeps 30 days.
 
     Errors  StripeError as the gateway's
     """
-    return [each for each in gateway.events_since(int(at), TYPES).items if counts(each, livemode)]
+    return [each for each in gateway.events_since(int(at), TYPES).items if concerns_us(each, livemode)]
 
 
-def counts(event: EventRef, livemode: bool) -> bool:
-    """Return whether the event is of this account and mode, and concerns something that we hold."""
-    return event.livemode == livemode and not is_left(event)
+def concerns_us(event: EventRef, livemode: bool) -> bool:
+    """Return whether the event is of this account and mode, and points at something that the replica holds."""
+    return event.livemode == livemode and not is_ignored(event)
 
 
-def is_left(event: EventRef) -> bool:
-    """Return whether the event changes nothing: it concerns nothing that we hold, or is another account's."""
+def is_ignored(event: EventRef) -> bool:
+    """Return whether the event changes nothing: it is of another account, or points at nothing in the replica."""
     return bool(event.account) or not event.is_wanted
 
 
 def replay(worker: Worker, events: Sequence[EventRef], now: float) -> list[StripeEvent]:
-    """Apply these events now, each customer's together; return them as they stand afterwards.
+    """Apply these events now, those of one customer at once; return their rows afterwards.
 
-    All are on disk before the first is applied, so what fails, or is cut, is tried again by the worker.
+    All are stored before the first is applied, so the worker retries what fails or is interrupted.
 
-    Errors  ConfigError when the file mirrors another account; DatabaseUnavailable
+    Errors  ConfigError when the database mirrors another account; DatabaseUnavailable
     """
     for event in events:
         inbox.reopen(event, "replay", now)

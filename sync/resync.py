@@ -1,4 +1,4 @@
-"""Resync: every subscription there is, from Stripe's side, made the replica's. A lost file is rebuilt so."""
+"""Resync: fetch every subscription from Stripe and store it, for instance to rebuild a lost database."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -15,12 +15,12 @@ from .converge import Converger, Fetched
 from .gateway import Gateway
 from .states import CustomerState, SubscriptionState
 
-CALLS_PER_SECOND = 20  # Stripe allows 25, in a sandbox for all addresses together: the rest is for requests
+CALLS_PER_SECOND = 20  # Stripe allows 25 (in a sandbox, for all endpoints together): the rest is for the servers
 RESUME_SECONDS = 3600
-CARRIED_THROUGH = "first_synced_at"
+COMPLETED = "first_synced_at"
 
 Progress = Callable[[str, int, int | None], None]
-"""Called with what is being done, how much of it is done, and of how much, where that is known."""
+"""Called with what is being done, how much is done, and of how much, or None where that is unknown."""
 
 log = logging.getLogger("corkage.resync")
 
@@ -31,11 +31,11 @@ def _no_progress(_doing: str, _done: int, _of: int | None) -> None:
 
 @dataclass
 class Report:
-    """What a resync met, and what it found different.
+    """What a resync found.
 
-    Shape   done_before: customers that the run which broke off had done; singly: fetched one by one; unowned: that
-            belong to no user of ours; new, changed: subscriptions; access: before and after, by user;
-            failed: why, by customer; these are as they were
+    Shape   subscriptions, customers: all that Stripe lists; done_before: customers that an interrupted run had done;
+            singly: customers fetched one by one; unowned: customers of no user; new, changed: subscriptions;
+            access: before and after, by user; failed: the reasons, by customer, which were left as they are
     """
 
     subscriptions: int = 0
@@ -50,68 +50,68 @@ class Report:
 
 
 def resync(converger: Converger, now: float, *, writes: bool = True, progress: Progress | None = None) -> Report:
-    """Make the replica equal to all that Stripe lists, beside other writers; return what was different.
+    """Fetch everything from Stripe and store it, while other processes write; return what was different.
 
-    Revisions are read before the first page and nothing is written before the last, since a customer's subscriptions
-    straddle pages. Then each customer is compared and set whole. Fetched singly are those who were overtaken, and those
-    whom we hold as going on and the list lacks: absence means nothing by itself.
+    Revisions are read before the first page, and nothing is stored before the last, because a customer's subscriptions
+    may be on several pages. Then each customer is stored as a whole. Two kinds are fetched one by one: customers that
+    another worker stored meanwhile, and customers with a subscription that the list lacks, since absence means nothing.
 
-    A run that breaks off has done some customers and the others not at all. The next within an hour goes on with it: it
-    lists again, and leaves alone whoever was fetched since that run began.
+    An interrupted run has stored some customers whole. A run within the next hour continues it: it lists again, and
+    skips the customers that were fetched since the first run began.
 
-    The first that is carried through finds who was there before the file was: a lost one is rebuilt, or billing moves
-    to Corkage. These users are no news, so the host gets no notices about them. Users who bought through us are known.
+    The first complete run finds subscribers from before this database: it was lost, or billing moves to Corkage. Their
+    access is no news, so users that were unknown get no notice. Users who bought through us are known.
 
-    Shape   writes: without it everything is only tried, and taken back
-    Errors  StripeError when the list breaks off, or Stripe no longer answers; DatabaseUnavailable
+    Shape   writes: False rolls every change back
+    Errors  StripeError when the list fails, or Stripe does not answer any more; DatabaseUnavailable
     """
-    mending = Mending(converger, writes=writes)
-    report, progress = mending.report, progress or _no_progress
+    reporting = ReportingConverger(converger, writes=writes)
+    report, progress = reporting.report, progress or _no_progress
     rows = {row.id: row for row in Customer.select()}
-    going_on = _going_on()
-    listed, as_of = _list(mending.gateway, progress)
+    held = _not_ended()
+    listed, as_of = _list(reporting.gateway, progress)
     began = _began(as_of) if writes else as_of
     ids = {state.id for fetched in listed.values() for state in fetched.subscriptions}
     done = {row.id for row in rows.values() if began < as_of and (row.fetched_at or 0) >= began}
-    lacking = {customer_id for subscription_id, customer_id in going_on.items() if subscription_id not in ids}
+    lacking = {customer_id for subscription_id, customer_id in held.items() if subscription_id not in ids}
     report.subscriptions, report.customers = len(ids), len(listed.keys() | lacking)
     report.done_before = len(done & (listed.keys() | lacking))
     whole = {id_: fetched for id_, fetched in listed.items() if id_ not in done | lacking}
-    overtaken = mending.set_all(whole, rows, now, progress)
-    mending.converge_all([*sorted(lacking - done), *overtaken], now, progress)
+    overtaken = reporting.set_all(whole, rows, now, progress)
+    reporting.converge_all([*sorted(lacking - done), *overtaken], now, progress)
     if writes:
         jobs.save_position("sync", 0)
-        remember_once(CARRIED_THROUGH, str(int(now)))
+        remember_once(COMPLETED, str(int(now)))
     return report
 
 
-class Mending(Converger):
-    """Converges, and notes what each write changed. A dry run takes each write back."""
+class ReportingConverger(Converger):
+    """A Converger that reports what each write changed. With writes=False it rolls each write back."""
 
     def __init__(self, converger: Converger, *, writes: bool) -> None:
         super().__init__(converger.gateway.paced(CALLS_PER_SECOND), converger.catalogue, converger.app)
         self.report = Report()
         self._writes = writes
-        self._is_first = setting(CARRIED_THROUGH) is None
+        self._is_first = setting(COMPLETED) is None
         self._newcomers: set[str | None] = set()
 
     def set_all(
         self, listed: dict[str, Fetched], rows: dict[str, Customer], now: float, progress: Progress = _no_progress
     ) -> list[str]:
-        """Store what was listed of each customer, by the revisions read before; return the overtaken ones."""
+        """Store the listed state of each customer, by the revision read before; return those that were overtaken."""
         overtaken = []
         for count, (customer_id, fetched) in enumerate(listed.items(), 1):
             row = rows.get(customer_id) or Customer(id=customer_id, revision=0)
             with self._one(customer_id):
-                if self._write(row, fetched, (), now) is None:
+                if self._store(row, fetched, (), now) is None:
                     overtaken.append(customer_id)
             progress("compared", count, len(listed))
         return overtaken
 
     def converge_all(self, customer_ids: Sequence[str], now: float, progress: Progress = _no_progress) -> None:
-        """Fetch and write these customers one by one.
+        """Fetch and store these customers one by one.
 
-        Errors  StripeUnavailable when Stripe no longer answers; what it refuses of one customer is noted
+        Errors  StripeUnavailable when Stripe does not answer any more; another error goes into the report
         """
         for count, customer_id in enumerate(customer_ids, 1):
             with self._one(customer_id):
@@ -121,7 +121,7 @@ class Mending(Converger):
 
     @contextmanager
     def _one(self, customer_id: str) -> Iterator[None]:
-        """Note what fails for one customer, so that it does not stop the others."""
+        """Put the error of one customer into the report, and go on with the others."""
         try:
             yield
         except DatabaseUnavailable:
@@ -130,17 +130,17 @@ class Mending(Converger):
             if isinstance(error, StripeUnavailable) and not isinstance(error, StripeFailed):
                 raise
             self.report.failed[customer_id] = f"{error.code}: {error}"
-        except Exception as error:  # a bug that one customer brings to light must not stop all the others
+        except Exception as error:  # a bug that one customer reveals must not stop the others
             log.exception("%s could not be compared", customer_id)
             self.report.failed[customer_id] = f"bug: {type(error).__name__}"
 
-    def _write(self, row: Customer, fetched: Fetched, event_ids: Sequence[str], now: float) -> str | None:
+    def _store(self, row: Customer, fetched: Fetched, event_ids: Sequence[str], now: float) -> str | None:
         user_id = self.owner_of(row, fetched.customer) if fetched.customer else row.user_id
         with storage.writing() if self._writes else storage.trying():
             Customer.insert(id=row.id).on_conflict_ignore().execute()
             held = _held(row.id)
             access = read_access(user_id) if user_id else None
-            self.notifies = not self._is_no_news(user_id)
+            self.notifies = not self._is_newcomer(user_id)
             outcome = self.compare_and_set(row, fetched, event_ids, now)
             if outcome:
                 self._note(held, _held(row.id))
@@ -149,7 +149,7 @@ class Mending(Converger):
                 self._note_access(access, read_access(access.user_id))
         return outcome if self._writes or outcome is None else f"{outcome} for a moment: this is a dry run"
 
-    def _is_no_news(self, user_id: str | None) -> bool:
+    def _is_newcomer(self, user_id: str | None) -> bool:
         if self._is_first and not User.select().where(User.id == user_id).exists():
             self._newcomers.add(user_id)
         return user_id in self._newcomers
@@ -167,17 +167,17 @@ class Mending(Converger):
 
 
 def _began(as_of: int) -> int:
-    """Return when, by Stripe's clock, this run began: now or, when it continues one that broke off, within the hour."""
+    """Return when this run began, by Stripe's clock. One that continues an interrupted run began with that one."""
     unfinished = jobs.position("sync")
     if not 0 <= as_of - unfinished <= RESUME_SECONDS:
         jobs.save_position("sync", as_of)
         return as_of
-    log.info("continuing the run that broke off")
+    log.info("continuing the interrupted run")
     return unfinished
 
 
-def _going_on() -> dict[str, str]:
-    """Return the subscriptions that have not ended here, with their customers."""
+def _not_ended() -> dict[str, str]:
+    """Return the subscriptions in the replica that have not ended, with their customers."""
     query: Any = Subscription.select(Subscription.id, Subscription.customer).where(
         Subscription.subscription_status.not_in(ENDED)
     )
@@ -186,7 +186,7 @@ def _going_on() -> dict[str, str]:
 
 
 def _list(gateway: Gateway, progress: Progress) -> tuple[dict[str, Fetched], int]:
-    """Fetch every page and group it by customer; return also the time of Stripe's first answer."""
+    """Fetch every page; return what was fetched by customer, and the time of the first page."""
     customers: dict[str, CustomerState] = {}
     subscriptions: dict[str, dict[str, SubscriptionState]] = {}
     count, as_of = 0, None
@@ -202,6 +202,6 @@ def _list(gateway: Gateway, progress: Progress) -> tuple[dict[str, Fetched], int
 
 
 def _held(customer_id: str) -> dict[str, dict[str, Any]]:
-    """Return the customer's rows for comparison, without what changes by the second."""
+    """Return the customer's subscriptions for a comparison, without the columns that change every second."""
     query: Any = Subscription.select().where(Subscription.customer == customer_id)
     return {row["id"]: row | {"clock_ahead": 0, "ask_at": None} for row in query.dicts()}

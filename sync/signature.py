@@ -1,4 +1,4 @@
-"""The signature of a webhook, verified on the bytes as they came."""
+"""The signature of a webhook, verified on the raw bytes of the body."""
 
 import json
 import re
@@ -12,12 +12,12 @@ SIGNATURE_AGE_SECONDS = 300
 
 
 def verify_signature(body: bytes, header: str | None, secrets: tuple[str, ...], now: float) -> dict[str, Any]:
-    """Check that Stripe signed these bytes with one of the secrets, lately, and parse them.
+    """Check that these bytes were signed with one of the secrets within the last 300 s; return the parsed body.
 
-    Errors  InvalidSignature when no secret fits, or the timestamp is over 300 s old or ahead
-            InvalidBody when the bytes are signed, and still no JSON object
-    Source  docs.stripe.com/webhooks#verify-manually; what the SDK leaves open (a future timestamp, a signature that
-            is not ASCII, a body that is not UTF-8) is closed here
+    Errors  InvalidSignature when no secret fits, or the timestamp is over 300 s old or ahead;
+            InvalidBody when the bytes are signed, but are not a JSON object
+    Source  docs.stripe.com/webhooks#verify-manually; the SDK does not check for a future timestamp, a
+            signature that is not ASCII, or a body that is not UTF-8
     """
     if not header or not header.isascii():
         raise InvalidSignature("no Stripe-Signature header" if not header else "Stripe-Signature is not ASCII")
@@ -51,7 +51,7 @@ def _parsed(text: str) -> dict[str, Any]:
     try:
         parsed = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InvalidBody(f"the body is signed, and is not JSON: {error}") from error
+        raise InvalidBody(f"the body is signed, but is not JSON: {error}") from error
     if not isinstance(parsed, dict):
-        raise InvalidBody(f"the body is signed, and is a JSON {type(parsed).__name__} instead of an object")
+        raise InvalidBody(f"the body is signed, but is a JSON {type(parsed).__name__} instead of an object")
     return parsed

@@ -1,4 +1,4 @@
-"""What Stripe holds, as plain values: what the gateway returns."""
+"""The values that the gateway returns: Stripe's objects as plain data."""
 
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -8,9 +8,9 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True, slots=True)
 class Listed(Generic[_Item]):
-    """Everything in a list of Stripe's. What happened at Stripe before `as_of` is in it.
+    """The items of a list at Stripe. Everything that happened before `as_of` is included.
 
-    Units   as_of in Unix seconds of Stripe's clock, rounded down; 0 when Stripe did not say
+    Units   as_of in Unix seconds by Stripe's clock, rounded down; 0 when the response has no date
     """
 
     items: tuple[_Item, ...]
@@ -32,7 +32,7 @@ class PriceState:
 
 @dataclass(frozen=True, slots=True)
 class CustomerState:
-    """A customer as Stripe holds it; of a deleted one only the id is left. as_of as in Listed."""
+    """A customer as Stripe holds it. A deleted one has only an id. as_of is that of Listed."""
 
     id: str
     email: str | None = None
@@ -54,13 +54,13 @@ class ItemState:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionState:
-    """A subscription as Stripe holds it, its many ways of saying one thing reduced to one.
+    """A subscription as Stripe holds it, with one field where Stripe has several for the same thing.
 
-    Shape   cancel_at says when it will end, whichever of Stripe's two fields says so;
-            current_period_end is the earliest of the items';
-            past_due_since is when the oldest unpaid invoice was due, None unless status is past_due;
-            payment_pending: active while the first payment is still on its way;
-            test_clock: the id of the test clock it lives by, with the clock's present time; None in live mode;
+    Shape   cancel_at: when it will end, from either of Stripe's two fields;
+            current_period_end: the earliest of its items;
+            past_due_since: when the oldest unpaid invoice was due, None unless status is past_due;
+            payment_pending: active, but the first payment is still processing;
+            test_clock: the id and the present time of its test clock; None without one;
             open_invoice_url: where the latest invoice can be paid, None unless it is open
     Units   times are Unix seconds, UTC
     """
@@ -97,9 +97,9 @@ class SessionState:
 
 @dataclass(frozen=True, slots=True)
 class InvoiceState:
-    """An invoice as Stripe holds it, no draft. status is "open", "paid", "void" or "uncollectible".
+    """An invoice as Stripe holds it, not a draft. status is "open", "paid", "void" or "uncollectible".
 
-    Shape   number and the addresses are None where Stripe has none: the page to see or pay it on, and the file
+    Shape   page_url: where to see or pay it; pdf_url: the file; both, and number, are None where Stripe has none
     Units   created in Unix seconds, total in the currency's minor units
     """
 

@@ -1,4 +1,4 @@
-"""The thread that runs the worker. It imports what the worker needs, so that starting it costs nothing."""
+"""The worker's thread. It loads the worker, and Stripe's library, only when it runs, so a start costs nothing."""
 
 import atexit
 import logging
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 LONGEST_SLEEP_SECONDS = 30.0
 AFTER_A_BUG_SECONDS = 10.0
-SHORTEST_SLEEP_SECONDS = 0.2  # something due that is not begun is claimed by another process
-AT_EXIT_SECONDS = 2.0  # an interrupted customer is safe, but leased: nobody would try it again for minutes
+SHORTEST_SLEEP_SECONDS = 0.2  # another process may have claimed what is due
+AT_EXIT_SECONDS = 2.0  # an interrupted customer is safe, but stays leased for minutes
 
 log = logging.getLogger("corkage.worker")
 
 
 class WorkerThread:
-    """Has the worker begin what is due, whenever something is or somebody wakes it, until it is stopped.
+    """Begins what is due, whenever something is or the thread is woken, until it is stopped.
 
-    Units   it sleeps by the monotonic clock: one that is set back must not prolong a sleep
+    Units   sleeps by the monotonic clock, so that a clock that is set back does not prolong a sleep
     """
 
     def __init__(self, worker: "Callable[[], Worker]") -> None:
@@ -40,13 +40,12 @@ class WorkerThread:
         self._thread = threading.Thread(target=self.run, name="corkage-worker", daemon=True)
 
     def start(self) -> None:
-        """Go on until stop(), or until the process ends."""
+        """Start the thread. It runs until stop(), or until the process ends."""
         self._thread.start()
         atexit.register(self.stop, AT_EXIT_SECONDS)
 
     def wake(self, seconds: float = 0.0) -> None:
-        """Have the thread look at what is due in so many seconds, or earlier if it would anyway. So a burst of events
-        costs one look."""
+        """Make the thread look for due work in so many seconds, or earlier if it would anyway. Debounces bursts."""
         with self._lock:
             looks_at = time.monotonic() + seconds
             if looks_at < self._looks_at:
@@ -54,7 +53,7 @@ class WorkerThread:
                 self._woken.set()
 
     def stop(self, longest_seconds: float | None = None) -> None:
-        """Finish the customers at hand, for so long at most, then end. Nothing is lost: what is left stays pending."""
+        """Finish the running jobs, for so long at most, then end. Nothing is lost: the rest stays pending."""
         atexit.unregister(self.stop)
         self._stopping = True
         self._woken.set()
@@ -62,10 +61,11 @@ class WorkerThread:
             self._thread.join(longest_seconds)
 
     def is_alive(self) -> bool:
+        """Return whether the thread runs."""
         return self._thread.is_alive()
 
     def run(self) -> None:
-        """Run until stopped."""
+        """Run until stopped, in the calling thread."""
         while not self._stopping:
             self._looks_at = float("inf")
             self.wake(self._pause())
@@ -76,7 +76,7 @@ class WorkerThread:
             self._worker.close()
 
     def _pause(self) -> float:
-        """Begin what is due, and return for how many seconds there is nothing to begin."""
+        """Begin what is due, and return for how many seconds nothing else is."""
         try:
             return self._begin_due()
         except DatabaseUnavailable as error:
@@ -86,7 +86,7 @@ class WorkerThread:
             log.error("the worker cannot work with this configuration: %s", error)
             return LONGEST_SLEEP_SECONDS
         except Exception:  # a dead thread would apply nothing any more, and only /health would show it
-            log.exception("the worker met a bug, continuing")
+            log.exception("a bug in the worker, going on")
             return AFTER_A_BUG_SECONDS
 
     def _begin_due(self) -> float:
@@ -97,7 +97,7 @@ class WorkerThread:
         return max(SHORTEST_SLEEP_SECONDS, min(self._worker.next_due_at(now) - now, LONGEST_SLEEP_SECONDS))
 
     def _note_end(self, ended: "Ended") -> None:
-        """Look again when a job has ended: a place is free, and more may be due. A failure concerns all of them."""
+        """Look again when a job has ended: a place is free, and more may be due. What it raised concerns all jobs."""
         if (failure := ended.exception()) is not None:
             self._failures.put(failure)
         self.wake()

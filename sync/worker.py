@@ -1,4 +1,4 @@
-"""The worker: does whatever is due, once per call."""
+"""The worker: each call does all work that is due."""
 
 import functools
 import logging
@@ -19,19 +19,19 @@ from .pool import Ended, Job, Pool
 from .prices import Catalogue
 
 BATCH = 50
-JOBS_AT_ONCE = 8  # at 150 ms an answer four would reach Stripe's limit: as many more may hang
-CALLS_PER_SECOND = 22  # Stripe allows 25, to one address or, in a sandbox, to all: visitors' own calls find room
+JOBS_AT_ONCE = 8  # at 150 ms a response four reach Stripe's limit: as many more may hang
+CALLS_PER_SECOND = 22  # Stripe allows 25 (in a sandbox, for all endpoints together): the rest is for visitors
 LEASE_SECONDS = 4 * SLOWEST_CALL_SECONDS
 HOUR_SECONDS = 3600.0
 PRICES_AGAIN_SECONDS = 30.0
-CUSTOMER = "customer "  # how the keys of such jobs begin
+CUSTOMER = "customer "  # the prefix of a customer's job key
 
 log = logging.getLogger("corkage.worker")
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What one round did. next_due_at is when something is due next, in Unix seconds."""
+    """What one call did. next_due_at: when more is due, in Unix seconds."""
 
     converged: int
     failed: int
@@ -40,15 +40,15 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Polling:
-    """How Stripe's events are polled; never when every_seconds is 0."""
+    """How Stripe's events are polled. 0 for every_seconds means never."""
 
     every_seconds: float
-    settle_seconds: float
+    debounce_seconds: float
     livemode: bool
 
 
 class _Recurring(NamedTuple):
-    """What is done again and again, by one of all processes each time. Never, when every_seconds is 0."""
+    """A recurring job: each time one process runs it. 0 for every_seconds means never."""
 
     name: str
     every_seconds: float
@@ -56,7 +56,7 @@ class _Recurring(NamedTuple):
 
 
 class Worker:
-    """Applies what is pending. Any number of them may run, in threads and processes, on one database."""
+    """Applies pending events. Any number of workers may run on one database, in threads and processes."""
 
     def __init__(
         self,
@@ -76,16 +76,16 @@ class Worker:
         self._pool = Pool(JOBS_AT_ONCE, gateway.close)
 
     def check_account(self) -> None:
-        """Check that the key belongs to the Stripe account that the database mirrors, where the key may read it.
+        """Check that the key belongs to the Stripe account that the database mirrors.
 
-        Errors  ConfigError when it is another; StripeError as the gateway's
+        Errors  ConfigError when it belongs to another; StripeError as the gateway's
         """
         self.account.check(lambda: self.gateway)
 
     def work_once(self, now: float, is_stopping: Callable[[], bool] = lambda: False) -> Work:
-        """Do all that is due at `now`, and wait for it. What fails is postponed and does not stop the rest.
+        """Do all work that is due at `now`, and wait for its end. A failure is retried later and stops no other job.
 
-        Shape   is_stopping: asked between one customer and the next; what is left then stays due
+        Shape   is_stopping: checked before each job; the rest stays due
         Errors  ConfigError when the database mirrors another account; DatabaseUnavailable: nothing is lost, call again
         """
         converged = failed = 0
@@ -127,8 +127,7 @@ class Worker:
         self._pool.close()
 
     def work_at_once(self, now: float) -> Work:
-        """Poll, and apply all that is pending, without any of the pauses that spare Stripe calls; where polling is
-        off, what came by webhook.
+        """Poll, if polling is on, and apply all pending events at once, without debounce or backoff.
 
         Errors  as work_once()
         """
@@ -139,14 +138,14 @@ class Worker:
         return Work(polled.converged + applied.converged, polled.failed + applied.failed, applied.next_due_at)
 
     def apply_now(self, event_id: str, now: float) -> BillingError | None:
-        """Apply a recorded event without waiting for its turn; return what went wrong, None when all is applied."""
+        """Apply a stored event now, without debounce; return the error, or None when it is applied."""
         self.check_account()
         if not inbox.make_due(now, event_id):
             return None
         subject, error = inbox.subject_of(event_id), None
         if subject is not None and subject.customer_id is None:
             error = self._apply_at_once(subject, now)
-            subject = inbox.subject_of(event_id)  # by now its customer may be known
+            subject = inbox.subject_of(event_id)  # its customer may be known now
         if subject is None or subject.customer_id is None:
             return error
         return self._apply_at_once(subject, now)
@@ -156,34 +155,34 @@ class Worker:
         return self._apply(subject, now)
 
     def _apply(self, subject: inbox.Subject, now: float) -> BillingError | None:
-        """Look at what leased events are about; when that fails, store it on them, and return why."""
+        """Apply the leased events of a subject. On failure store the error on them, and return it."""
         name = subject.customer_id or subject.object_id or "the catalogue"
         try:
-            self._look_at(subject, now)
+            self._fetch(subject, now)
         except DatabaseUnavailable:
             raise
         except BillingError as error:
             log.warning("%s could not be fetched, will retry: %s: %s", name, error.code, error)
             inbox.postpone(subject, now + LEASE_SECONDS, f"{error.code}: {error}", now)
             return error
-        except Exception as error:  # a bug that one of them brings to light must not stop all the others
+        except Exception as error:  # a bug that one customer reveals must not stop the others
             log.exception("%s could not be applied, will retry", name)
             inbox.postpone(subject, now + LEASE_SECONDS, f"bug: {type(error).__name__}", now)
             return BillingError(f"{name} could not be applied: {error!r}")
         return None
 
-    def _look_at(self, subject: inbox.Subject, now: float) -> None:
+    def _fetch(self, subject: inbox.Subject, now: float) -> None:
         if subject.customer_id is not None:
             self.converger.converge(subject.customer_id, now)
         elif subject == inbox.CATALOGUE:
             self._refresh_prices(now)
         elif subject.is_clock:
-            lookups.follow(self.gateway, subject, now)
+            lookups.advance_clock(self.gateway, subject, now)
         else:
             lookups.find_customer(self.gateway, subject, now)
 
     def _jobs(self, pool: Pool, now: float, is_stopping: Callable[[], bool]) -> Iterator[Job]:
-        """Claim what is due: recurring work, then the subjects of events, then stale subscriptions."""
+        """Claim what is due: first recurring jobs, then events, then stale subscriptions."""
         for name, every_seconds, act in self._recurring():
             if not pool.is_running(name) and jobs.claim(name, now, every_seconds):
                 yield Job(name, functools.partial(act, now, is_stopping))
@@ -191,7 +190,7 @@ class Worker:
             key = _key(subject)
             if not pool.is_running(key) and inbox.lease(subject, now, now + LEASE_SECONDS):
                 if subject.customer_id is not None:
-                    stale.claim(subject.customer_id, now)  # one look answers both
+                    stale.claim(subject.customer_id, now)  # one fetch answers both
                 yield Job(key, functools.partial(self._apply, subject, now))
         for customer_id in stale.customers(now, BATCH):
             subject = inbox.Subject(customer_id)
@@ -236,7 +235,7 @@ class Worker:
 
     def _poll(self, now: float, is_stopping: Callable[[], bool]) -> BillingError | None:
         try:
-            poll(self.converger, now, self.polling.livemode, self.polling.settle_seconds, is_stopping)
+            poll(self.converger, now, self.polling.livemode, self.polling.debounce_seconds, is_stopping)
         except InterruptedError:
             jobs.make_due("poll", now)
         except DatabaseUnavailable:
@@ -253,7 +252,7 @@ class Worker:
             log.warning("Stripe did not say which account the key belongs to: %s: %s", error.code, error)
 
     def next_due_at(self, now: float) -> float:
-        """Return when something is due next, in Unix seconds."""
+        """Return when the next work is due, in Unix seconds."""
         moments = [jobs.next_run_at(each.name, now, each.every_seconds) for each in self._recurring()]
         others = (inbox.next_due_at(now), stale.next_ask_at(), changes.next_note_at())
         return min(moments + [each for each in others if each is not None])

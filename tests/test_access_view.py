@@ -12,7 +12,7 @@ from harness import DAY
 
 import corkage
 from corkage.access import REASONS, Access, read_access
-from corkage.models import STANDING, Price, User
+from corkage.models import RULE_COLUMNS, Price, User
 
 STATUSES = (
     "none", "incomplete", "incomplete_expired", "trialing", "active", "past_due", "canceled", "unpaid", "paused", "new",
@@ -209,7 +209,7 @@ def test_the_view_has_exactly_the_columns_of_access(app):
 
 
 def test_a_subscription_has_every_status_field_of_its_user():
-    assert set(STANDING) == {
+    assert set(RULE_COLUMNS) == {
         "stripe_price_id",
         "subscription_status",
         "quantity",

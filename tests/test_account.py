@@ -240,7 +240,7 @@ def test_a_fetch_begun_during_a_deletion_is_discarded(app, customer, monkeypatch
 
     ((row, state),) = fetched
     assert (row.user_id, state.customer.user_id) == ("ann", "ann")
-    assert converger._write(row, state, [], time.time()) is None
+    assert converger._store(row, state, [], time.time()) is None
     assert traces_of("ann") == []
 
 

@@ -494,7 +494,7 @@ def test_notices_older_than_the_retention_are_deleted(told, caplog):
 
     assert [row.message_id for row in NoticeRow.select()] == [kept]
     assert NoticeDelivery.select().count() == 1
-    assert "2 notices, over 90 days old, are forgotten, 1 of them undelivered" in caplog.text
+    assert "deleted 2 notices, over 90 days old; 1 were not delivered" in caplog.text
     assert old != taken
 
 

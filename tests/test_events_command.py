@@ -13,7 +13,7 @@ from corkage.errors import StripeUnavailable
 from corkage.models import StripeEvent, Subscription
 from corkage.sync import events, inbox, jobs
 from corkage.sync.gateway import Gateway
-from corkage.sync.replay import counts, failing, find, replay, since
+from corkage.sync.replay import concerns_us, failing, find, replay, since
 
 pytestmark = pytest.mark.slow
 
@@ -316,5 +316,5 @@ def test_only_events_that_were_tried_count_as_failing(app):
 def test_events_of_another_account_or_mode_do_not_count(change):
     event = events.EventRef("evt_1", "invoice.paid", 1, False, None, "cus_1", None)
 
-    assert counts(event, livemode=False)
-    assert not counts(replace(event, **change), livemode=False)
+    assert concerns_us(event, livemode=False)
+    assert not concerns_us(replace(event, **change), livemode=False)

@@ -93,7 +93,7 @@ def test_ten_thousand_failed_events_are_postponed_by_one_statement(app, subject)
         id="evt_other", type="x", customer_id="cus_other", created=1, source="x", received_at=now, next_attempt_at=now
     )
     fill_other.execute()
-    app.billing.service.worker._look_at = lambda *_: (_ for _ in ()).throw(StripeUnavailable("down"))
+    app.billing.service.worker._fetch = lambda *_: (_ for _ in ()).throw(StripeUnavailable("down"))
     inbox.lease(subject, now, now + 100)
     StripeEvent.update(next_attempt_at=now + 100).where(StripeEvent.id == "evt_other").execute()
 

@@ -5,24 +5,16 @@ import pytest
 from corkage.access import Access
 from corkage.models import User
 from corkage.notices.changes import TRIAL_ENDS_SOON_SECONDS, _next_change_at, _trial_ends_soon, kinds_of
+from corkage.notices.notice import AccessSummary
 
-OUT = {
-    "allowed": False,
-    "reason": "no_subscription",
-    "status": None,
-    "plan": None,
-    "price_id": None,
-    "quantity": None,
-    "cancel_at": None,
-    "trial_ending": False,
-}
-ACTIVE = OUT | {"allowed": True, "reason": "active", "status": "active", "plan": "pro", "price_id": "p1", "quantity": 1}
-TRIAL = ACTIVE | {"reason": "trialing", "status": "trialing"}
-GRACE = ACTIVE | {"reason": "grace", "status": "past_due"}
-PAST_DUE = GRACE | {"allowed": False, "reason": "past_due"}
-UNPAID = PAST_DUE | {"reason": "unpaid", "status": "unpaid"}
-ENDED = ACTIVE | {"allowed": False, "reason": "ended", "status": "canceled"}
-CANCELING = ACTIVE | {"reason": "canceling", "cancel_at": 9}
+OUT = AccessSummary(reason="no_subscription")
+ACTIVE = OUT._replace(allowed=True, reason="active", status="active", plan="pro", price_id="p1", quantity=1)
+TRIAL = ACTIVE._replace(reason="trialing", status="trialing")
+GRACE = ACTIVE._replace(reason="grace", status="past_due")
+PAST_DUE = GRACE._replace(allowed=False, reason="past_due")
+UNPAID = PAST_DUE._replace(reason="unpaid", status="unpaid")
+ENDED = ACTIVE._replace(allowed=False, reason="ended", status="canceled")
+CANCELING = ACTIVE._replace(reason="canceling", cancel_at=9)
 
 
 @pytest.mark.parametrize(
@@ -31,23 +23,23 @@ CANCELING = ACTIVE | {"reason": "canceling", "cancel_at": 9}
         (OUT, OUT, []),
         (OUT, ACTIVE, ["access_granted"]),
         (OUT, CANCELING, ["access_granted", "cancellation_scheduled"]),
-        (OUT, TRIAL | {"trial_ending": True}, ["access_granted", "trial_ending"]),
+        (OUT, TRIAL._replace(trial_ending=True), ["access_granted", "trial_ending"]),
         (OUT, PAST_DUE, ["payment_failed"]),
         (ACTIVE, ACTIVE, []),
         (ACTIVE, ENDED, ["access_revoked"]),
-        (ENDED, ACTIVE | {"plan": "team"}, ["access_granted"]),
-        (ENDED, ENDED | {"plan": "team"}, []),
-        (ACTIVE, ACTIVE | {"plan": "team"}, ["plan_changed"]),
-        (ACTIVE, ACTIVE | {"price_id": "p2"}, ["plan_changed"]),
-        (ACTIVE, ACTIVE | {"quantity": 2}, ["plan_changed"]),
-        (ACTIVE, ENDED | {"plan": "team"}, ["access_revoked"]),
+        (ENDED, ACTIVE._replace(plan="team"), ["access_granted"]),
+        (ENDED, ENDED._replace(plan="team"), []),
+        (ACTIVE, ACTIVE._replace(plan="team"), ["plan_changed"]),
+        (ACTIVE, ACTIVE._replace(price_id="p2"), ["plan_changed"]),
+        (ACTIVE, ACTIVE._replace(quantity=2), ["plan_changed"]),
+        (ACTIVE, ENDED._replace(plan="team"), ["access_revoked"]),
         (ACTIVE, CANCELING, ["cancellation_scheduled"]),
-        (CANCELING, CANCELING | {"cancel_at": 10}, []),
+        (CANCELING, CANCELING._replace(cancel_at=10), []),
         (CANCELING, ACTIVE, ["cancellation_undone"]),
         (CANCELING, ENDED, ["access_revoked"]),
-        (CANCELING, ENDED | {"cancel_at": 9}, ["access_revoked"]),
-        (ENDED | {"cancel_at": 9}, ACTIVE, ["access_granted"]),
-        (ENDED, ENDED | {"cancel_at": 9}, []),
+        (CANCELING, ENDED._replace(cancel_at=9), ["access_revoked"]),
+        (ENDED._replace(cancel_at=9), ACTIVE, ["access_granted"]),
+        (ENDED, ENDED._replace(cancel_at=9), []),
         (ACTIVE, GRACE, ["payment_failed"]),
         (ACTIVE, PAST_DUE, ["payment_failed", "access_revoked"]),
         (ACTIVE, UNPAID, ["payment_failed", "access_revoked"]),
@@ -58,9 +50,9 @@ CANCELING = ACTIVE | {"reason": "canceling", "cancel_at": 9}
         (GRACE, TRIAL, ["payment_recovered"]),
         (UNPAID, ACTIVE, ["payment_recovered", "access_granted"]),
         (PAST_DUE, ENDED, []),
-        (TRIAL, TRIAL | {"trial_ending": True}, ["trial_ending"]),
-        (TRIAL | {"trial_ending": True}, TRIAL | {"trial_ending": True}, []),
-        (TRIAL | {"trial_ending": True}, ACTIVE, []),
+        (TRIAL, TRIAL._replace(trial_ending=True), ["trial_ending"]),
+        (TRIAL._replace(trial_ending=True), TRIAL._replace(trial_ending=True), []),
+        (TRIAL._replace(trial_ending=True), ACTIVE, []),
     ],
 )
 def test_each_change_has_its_kind(before, after, kinds):

@@ -129,7 +129,7 @@ def test_doctor_reports_failing_notices_and_absent_receivers(app, receivers):
 
     (finding,) = doctor.examine(app.billing.service.worker, now)
     assert finding == doctor.Finding(
-        "1 notices are not taken, `corkage notices` says why", "corkage notices resend --failing"
+        "1 notices are not delivered, `corkage notices` says why", "corkage notices resend --failing"
     )
 
     write_notice("bob", at=now - 302)

@@ -16,8 +16,7 @@ from harness import until
 from repository import ROOT, block
 
 from corkage import Notice
-from corkage.notices.changes import KINDS
-from corkage.notices.notice import AccessSummary, NotDelivered
+from corkage.notices.notice import KINDS, AccessSummary, NotDelivered
 from corkage.notices.webhook import Endpoint, body_of
 
 SECRET, FORGED = ("whsec_" + base64.b64encode(bytes(range(at, at + 32))).decode() for at in (0, 100))

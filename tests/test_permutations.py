@@ -13,7 +13,7 @@ import pytest
 from harness import running
 
 from corkage import storage
-from corkage.models import STANDING, TABLES, NoticeRow, StripeEvent, Subscription, User
+from corkage.models import RULE_COLUMNS, TABLES, NoticeRow, StripeEvent, Subscription, User
 from corkage.sync import inbox
 from corkage.sync.events import read_event
 
@@ -63,7 +63,7 @@ def play(app, orders, chance, now):
 
 def rows():
     """All that was written of the story, but when."""
-    names = [name for name in STANDING if name != "clock_ahead"]
+    names = [name for name in RULE_COLUMNS if name != "clock_ahead"]
     user, subscription = User.get(), Subscription.get()
     return (
         [getattr(user, name) for name in (*names, "id", "email", "stripe_customer_id", "subscription_id", "notified")],

@@ -216,6 +216,17 @@ NO_HEADERS = {
 }
 
 
+STATUSES = {"active", "trialing", "past_due", "unpaid", "paused", "incomplete", "incomplete_expired", "canceled"}
+
+
+@pytest.mark.parametrize("path", CORE, ids=str)
+def test_statuses_are_grouped_in_one_place(path):
+    lists = [each for each in ast.walk(ast.parse((ROOT / path).read_text())) if isinstance(each, ast.Tuple | ast.Set)]
+    groups = [each for each in lists if each.elts and {getattr(item, "value", 0) for item in each.elts} <= STATUSES]
+
+    assert bool(groups) is (path == Path("models.py"))
+
+
 def test_every_package_is_shipped():
     tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
     folders = {".".join(["corkage", *path.parent.parts]) for path in SOURCES}

@@ -490,7 +490,7 @@ def test_access_that_ends_as_it_began_is_not_reported(app, shop):
     for customer in (old, new):
         app.converge(customer)
     Subscription.update(quantity=2).where(Subscription.id == held).execute()
-    mending = resync_module.Mending(app.billing.service.worker.converger, writes=False)
+    mending = resync_module.ReportingConverger(app.billing.service.worker.converger, writes=False)
     access = app.billing.access("ann")
 
     mending._note_access(access, access._replace(allowed=False))
