@@ -128,15 +128,19 @@ def note(error: DatabaseUnavailable) -> None:
 
 # A fork copies connections that belong to the parent. The child must neither use nor close them, since closing drops
 # the parent's locks: it keeps them for ever, and opens its own.
-_kept: list[object] = []
+_kept: list[tuple[Database, list[Any]] | None] = []
 
 
 def _before_fork() -> None:
-    _kept.append(None if proxy.obj is None else (proxy.obj, current().open_connections()))
+    opened: Database | None = proxy.obj
+    if opened is not None:
+        opened.hold_writes()
+    _kept.append((opened, opened.open_connections()) if opened else None)
 
 
 def _after_fork_in_parent() -> None:
-    _kept.pop()
+    if (kept := _kept.pop()) is not None:
+        kept[0].let_writes_go()
 
 
 def _after_fork_in_child() -> None:

@@ -81,6 +81,16 @@ class Database(peewee.SqliteDatabase):
         """Return the same database for a process that was forked, with connections of its own."""
         return Database(self.file.of_child())
 
+    def hold_writes(self) -> None:
+        """Wait for the write under way, and let none begin. SQLite notes in memory which locks its process holds: a
+        child forked in the middle of a write would inherit the note, and wait for ever for a lock that nobody holds.
+        """
+        self._write_lock.acquire()
+
+    def let_writes_go(self) -> None:
+        """Let writes begin again."""
+        self._write_lock.release()
+
     @property
     def path(self) -> str:
         """Where the file is."""

@@ -119,6 +119,29 @@ assert billing.service._thread is thread and thread.is_alive() and billing.servi
 billing.close()
 assert in_a_child(lambda: threading.active_count() == 1 and not billing.service._is_to_start)
 """
+WHILE_WRITING = """
+writes, ends = threading.Event(), threading.Event()
+
+def write():
+    with storage.writing():
+        storage.execute("DELETE FROM corkage_cursor")
+        writes.set()
+        ends.wait(1)
+
+def can_write():
+    with storage.writing():
+        storage.execute("DELETE FROM corkage_cursor")
+    return True
+
+billing.access("ann")
+writer = threading.Thread(target=write)
+writer.start()
+assert writes.wait(30)
+assert in_a_child(can_write)
+assert can_write()
+writer.join()
+billing.close()
+"""
 UNCLOSED = """
 billing.start()
 assert works()
@@ -137,7 +160,11 @@ def run(program, environ, folder):
     return ran.stdout
 
 
-@pytest.mark.parametrize("program", [BEFORE_A_FORK, IN_USE], ids=["made before a fork", "in use at a fork"])
+@pytest.mark.parametrize(
+    "program",
+    [BEFORE_A_FORK, IN_USE, WHILE_WRITING],
+    ids=["made before a fork", "in use at a fork", "while another thread writes"],
+)
 def test_each_forked_process_opens_its_own_files_and_threads(program, environ, tmp_path):
     run(program, environ, tmp_path)
 
