@@ -14,6 +14,8 @@ from harness import APP, AUTH_SECRET, running
 
 from corkage.models import TABLES
 
+pytestmark = pytest.mark.slow
+
 FRONTEND, EVIL = f"https://{APP}", "https://evil.example"
 POSTS = (("POST", "/checkout", {"plan": "pro"}), ("POST", "/portal", {}))
 ROUTES = (*POSTS, ("GET", "/access", None))

@@ -25,6 +25,8 @@ from corkage.models import (
 )
 from corkage.sync.resync import resync
 
+pytestmark = pytest.mark.slow
+
 DOWN = "http://127.0.0.1:1"
 
 
@@ -272,7 +274,6 @@ def test_a_deletion_waits_for_a_click_that_begins_meanwhile(app, customer, monke
     assert traces_of("ann") == []
 
 
-@pytest.mark.slow
 def test_a_deletion_killed_at_any_step_is_finished_by_a_second_call(app, shop):
     for step in itertools.count():
         user = f"user{step}"
@@ -400,7 +401,6 @@ def test_deleting_an_unknown_user_calls_nobody_and_the_id_can_return(app, custom
     assert Setting.select().count() > 0
 
 
-@pytest.mark.slow
 def test_an_operator_deletes_a_user_by_command(app, customer, shop, corkage):
     done = corkage("user", "forget", "ann")
 

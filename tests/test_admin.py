@@ -23,6 +23,8 @@ from corkage.notices import outbox
 from corkage.rate_limit import RateLimit
 from corkage.sync import inbox
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = "<script>alert(1)</script>"
 OUR_PAGE = {"Sec-Fetch-Site": "same-origin"}
 

@@ -17,6 +17,8 @@ from corkage.notices.delivery import Deliverer
 from corkage.notices.notice import NotDelivered
 from corkage.sync import stale, threads
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def polling(config):

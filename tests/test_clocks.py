@@ -9,6 +9,8 @@ from harness import DAY, WEBHOOK_SECRET, running
 from corkage.models import Customer, Subscription, User
 from corkage.sync import inbox, lookups, stale
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def app(config, simulator):

@@ -24,6 +24,8 @@ from corkage.server import connections
 from corkage.server.connections import connections_within, is_near
 from corkage.server.request_limits import LARGEST_HEADERS
 
+pytestmark = pytest.mark.slow
+
 GET = b"GET /pricing HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -445,7 +447,6 @@ def trickle(connections):
     return taken
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("files", [1024, 3000])
 def test_idle_and_trickling_connections_by_the_thousand_block_nobody(files, environ, tmp_path, shop, many_files):
     shop.subscribe(shop.customer())

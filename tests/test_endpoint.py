@@ -26,6 +26,8 @@ from corkage import Billing, Config
 from corkage.errors import ConfigError
 from corkage.models import NoticeDelivery
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 
 
@@ -234,7 +236,6 @@ def working(setting, folder, *arguments):
             process.kill()
 
 
-@pytest.mark.slow
 def test_a_notice_stored_before_a_kill_is_sent_after_restart(setting, tmp_path, product, told):
     """The notice is on disk, and the process ends by SIGKILL before anybody was told."""
     code = "import os, rows; from corkage import Billing, Config; b = Billing(Config.from_env()); "
@@ -251,7 +252,6 @@ def test_a_notice_stored_before_a_kill_is_sent_after_restart(setting, tmp_path, 
     assert pending_notices() == 0
 
 
-@pytest.mark.slow
 def test_a_notice_sent_before_a_kill_is_sent_again_with_the_same_id(setting, tmp_path, product, told):
     product.hangs = 1
     message = write_notice()
@@ -267,7 +267,6 @@ def test_a_notice_sent_before_a_kill_is_sent_again_with_the_same_id(setting, tmp
     assert product.ids == [message, message]
 
 
-@pytest.mark.slow
 def test_two_workers_send_each_notice_once(setting, tmp_path, product, told):
     wanted = [write_notice(f"user{number % 4}") for number in range(24)]
     with working(setting, tmp_path), working(setting, tmp_path):
@@ -290,7 +289,6 @@ def heard_by(host, options):
             process.kill()
 
 
-@pytest.mark.slow
 def test_a_host_killed_in_a_callback_gets_the_same_id_after_restart(setting, tmp_path, told):
     host = [sys.executable, str(HERE / "support/host_that_listens.py")]
     options = {"cwd": tmp_path, "env": setting | {"BILLING_WORKER": "off"}, "stdout": subprocess.PIPE, "text": True}

@@ -13,6 +13,8 @@ from corkage.sync.converge import Converger
 from corkage.sync.events import EventRef
 from corkage.sync.states import Listed
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def app(config):

@@ -11,6 +11,8 @@ from corkage.simulator import ApiFaults
 from corkage.sync import events, inbox, worker
 from corkage.sync.pool import Job, Pool
 
+pytestmark = pytest.mark.slow
+
 
 def never():
     return False
@@ -121,7 +123,6 @@ def many(shop):
     return users
 
 
-@pytest.mark.slow
 def test_several_customers_are_fetched_at_once_from_a_slow_stripe(config, shop, simulator, many, monkeypatch):
     at_once, most, lock = [0], [0], threading.Lock()
     with running(replace(config, settle_seconds=0)) as app:
@@ -149,7 +150,6 @@ def test_several_customers_are_fetched_at_once_from_a_slow_stripe(config, shop, 
         assert inbox.backlog(time.time()).backlog == 0
 
 
-@pytest.mark.slow
 def test_the_worker_stays_below_stripes_rate_limit(config, shop, simulator, many, monkeypatch):
     monkeypatch.setattr(worker, "CALLS_PER_SECOND", 50)
     simulator.api_faults = ApiFaults(requests_per_second=55)

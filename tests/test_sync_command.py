@@ -20,6 +20,8 @@ from corkage.sync import resync as resync_module
 from corkage.sync.converge import Converger
 from corkage.sync.resync import resync
 
+pytestmark = pytest.mark.slow
+
 
 def sync(app, now=None, **options):
     return resync(app.billing.service.worker.converger, time.time() if now is None else now, **options)
@@ -40,7 +42,6 @@ def api_calls(shop):
     return len(shop.simulator.requests)
 
 
-@pytest.mark.slow
 def test_a_lost_database_is_rebuilt_with_the_same_answers(config, shop, simulator):
     ann = shop.customer(email="ann@example.com")
     shop.client.v1.subscriptions.cancel(shop.subscribe(ann))
@@ -239,7 +240,6 @@ def test_without_past_due_subscriptions_no_invoices_are_listed(app, shop):
     assert shop.calls("/v1/invoices") == invoices
 
 
-@pytest.mark.slow
 def test_syncing_a_thousand_subscriptions_costs_eleven_calls(app, shop, simulator):
     customer = shop.customer()
     first = shop.subscribe(customer)
@@ -375,7 +375,6 @@ def test_sync_leaves_pending_events_to_the_worker(app, shop):
     assert StripeEvent.get().applied_at is None
 
 
-@pytest.mark.slow
 def test_the_command_lists_changed_access_then_no_difference(corkage, app, shop):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
@@ -425,7 +424,6 @@ def test_a_sync_that_stripe_interrupts_fails_with_a_sentence(corkage):
     assert "Traceback" not in refused.stderr
 
 
-@pytest.mark.slow
 def test_ctrl_c_says_how_to_resume(environ, tmp_path, shop, simulator):
     customer = shop.customer()
     fill(simulator, customer, shop.subscribe(customer), 2000)

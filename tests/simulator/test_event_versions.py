@@ -9,6 +9,8 @@ from harness import DAY, WEBHOOK_SECRET, running
 from corkage.models import StripeEvent
 from corkage.simulator.webhooks.versions import ACACIA, BASIL, CLOVER, DAHLIA, VERSIONS, render
 
+pytestmark = pytest.mark.slow
+
 OLDER_THAN_BASIL = {
     "charge": None,
     "discount": None,

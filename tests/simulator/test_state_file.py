@@ -16,6 +16,8 @@ from harness import DAY, open_shop, sdk, started, until
 from corkage.simulator import ApiFaults, Rules, Simulator, UnusableFile
 from corkage.simulator.state_file import StateFile
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def file(tmp_path):
@@ -269,7 +271,6 @@ def test_without_a_file_nothing_is_written(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
 def test_the_command_keeps_its_file_and_one_endpoint(file, tmp_path):
     arguments = ["simulator", "--port", "0", "--file", str(file), "--webhook", "http://127.0.0.1:1/webhook"]
     secrets, made = [], []

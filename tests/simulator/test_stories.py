@@ -10,6 +10,8 @@ from harness import DAY, open_shop, sdk
 
 from corkage.simulator import Simulator
 
+pytestmark = pytest.mark.slow
+
 BEGIN = 1_767_225_600  # 2026-01-01
 GOOD, DECLINING = "4242424242424242", "4000000000000341"
 FIRST_INVOICE = ["invoice.created open 0", "customer.subscription.created"]
