@@ -23,6 +23,8 @@ from corkage.identity import AUDIENCE
 from corkage.models import User
 from corkage.storage import connection, trying
 
+pytestmark = pytest.mark.slow
+
 DOCS = Path(corkage.__file__).parent / "docs"
 INSTALL_NODE = "install Node 22.13 or newer (`npm install node@24` does) and name it in NODE"
 INSTALL_SQLITE = "install the sqlite3 program (Debian: `apt-get install sqlite3`)"

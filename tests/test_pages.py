@@ -18,6 +18,8 @@ from corkage.models import CheckoutAttempt, Price, User
 from corkage.plans import Plan
 from corkage.simulator import ApiFaults
 
+pytestmark = pytest.mark.slow
+
 OURS = "https://billing.example.com"
 FRONTEND = f"https://{APP}"
 TEAM = Plan("team", "Team", ("team_monthly", "team_yearly"), features=("exports", "sharing"), trial_days=14)

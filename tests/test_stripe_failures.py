@@ -12,6 +12,8 @@ from corkage.models import Customer, StripeEvent, Subscription
 from corkage.sync import gateway as gateway_module
 from corkage.sync.gateway import Gateway
 
+pytestmark = pytest.mark.slow
+
 BASE = "https://stripe.test"
 KEY = "sk_test_verysecretkey"
 

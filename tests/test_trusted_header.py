@@ -12,6 +12,8 @@ from harness import APP, is_error, running, started
 from corkage.errors import InvalidUserHeader, UntrustedProxy
 from corkage.identity import Identity, authenticator
 
+pytestmark = pytest.mark.slow
+
 FRONTEND = f"https://{APP}"
 
 

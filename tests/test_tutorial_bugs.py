@@ -11,6 +11,8 @@ from harness import APP, running
 from corkage.errors import StripeUnavailable
 from corkage.models import StripeEvent, Subscription, User
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def app(config):

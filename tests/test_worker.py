@@ -174,6 +174,7 @@ def test_the_thread_survives_a_database_that_cannot_be_written(config, shop, cap
         until(lambda: app.billing.access("ann").allowed)
 
 
+@pytest.mark.slow
 def test_a_wrong_statement_is_a_bug_not_an_unavailable_database(app, caplog):
     storage.execute("ALTER TABLE corkage_cursor RENAME TO away")
     with pytest.raises(peewee.OperationalError, match="no such table"):

@@ -18,6 +18,8 @@ from corkage.simulator.http import form
 from corkage.simulator.http.form import boolean, choice, integer, list_of, nested, optional, text, time_or
 from corkage.simulator.http.route import Route
 
+pytestmark = pytest.mark.slow
+
 OF_NO_SDK = {
     "/v1/payment_pages/<id>": "asked by Stripe's own checkout page, and by its CLI in the page's place",
     "/v1/payment_pages/<id>/confirm": "likewise",

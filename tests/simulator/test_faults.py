@@ -12,6 +12,8 @@ from corkage.simulator.http.faults import FaultInjector
 from corkage.sync import gateway as gateway_module
 from corkage.sync.gateway import Gateway
 
+pytestmark = pytest.mark.slow
+
 
 def names(simulator):
     return sorted(each["name"] for each in simulator.world.all("customer"))

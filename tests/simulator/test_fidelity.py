@@ -11,6 +11,8 @@ from harness import DAY
 from corkage.simulator import Simulator
 from corkage.simulator.api import ROUTES
 
+pytestmark = pytest.mark.slow
+
 BEGIN = 1_767_225_600  # 2026-01-01
 HOUR = 3600
 
