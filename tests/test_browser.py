@@ -52,7 +52,10 @@ def demo(tmp_path):
     process, served = start_demo(tmp_path)
     yield served
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=60)[0]
+    try:
+        said = process.communicate(timeout=60)[0]
+    finally:
+        process.kill()  # a shell's background job ignores SIGINT, and so does what it starts: leave nothing running
     assert process.returncode == 0, said
     assert "Traceback" not in said
     assert list(tmp_path.iterdir()) == []
