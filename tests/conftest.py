@@ -24,6 +24,11 @@ PLANS = '[pro]\nname = "Pro"\nprices = ["pro_monthly"]\nfeatures = ["exports"]\n
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Twice the cores for `-n auto`: many tests wait for a timer, a process or a browser."""
+    return 2 * (os.cpu_count() or 1)
+
+
 @pytest.fixture
 def simulator() -> Iterator[Simulator]:
     with Simulator(retry_seconds=(0.05,) * 100) as started:

@@ -18,7 +18,7 @@ from corkage.sync.events import read_event
 
 pytestmark = pytest.mark.slow
 
-CUSTOMERS = 500
+CUSTOMERS = 100
 BURST_SECONDS = 1.5
 
 

@@ -432,7 +432,7 @@ def test_an_operator_repairs_a_user_by_keyboard_without_scripts(without_scripts,
     page.get_by_role("heading", name="Health").wait_for()
 
     press(page, "Examine now")
-    page.get_by_text("user mended: we say active, and by Stripe it is ended").wait_for()
+    page.get_by_text("user mended: the replica says active, Stripe says ended").wait_for()
     press(page, "Users")
     page.get_by_role("searchbox").fill("MENDED@")
     page.get_by_role("searchbox").press("Enter")

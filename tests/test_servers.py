@@ -107,6 +107,8 @@ IN_USE = """
 billing.start()
 worker, checkout, thread = billing.service.worker, billing.service.checkout, billing.service._thread
 assert works()
+while worker._pool._running:
+    time.sleep(0.02)
 
 def is_anew():
     Cursor.delete().where(Cursor.name == "prices").execute()
