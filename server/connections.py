@@ -17,7 +17,6 @@ from typing import Any
 
 from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer
-from waitress.task import WSGITask
 
 from ..settings import Network
 from .request_limits import LARGEST_HEADERS, Parser
@@ -26,6 +25,7 @@ MOST_CONNECTIONS = 1000  # waitress's loop looks at each of them at each turn: 2
 FILES_FOR_OTHERS = 128  # the database has three for each thread; Stripe, notices, the log
 ACCEPTED_AT_ONCE = 16  # by so many the limit is exceeded, until the next turn of the loop
 LARGE_BODY = 64 * 1024  # from here on each piece that comes is counted against most_bytes_held
+SENT_BY_THREAD = 64 * 1024  # a smaller answer is sent by the loop: a thread that sends loses its turn with Python
 LINGER_SECONDS = 5.0
 NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -58,22 +58,9 @@ def is_near(address: Address, proxies: Iterable[Network] = ()) -> bool:
     return not address.is_global or any(address in network for network in proxies)
 
 
-class Task(WSGITask):
-    """Answers one request, and sends head and body at once: at each send a thread loses its turn with Python."""
-
-    def write(self, data: bytes) -> None:
-        if self.wrote_header or not self.has_body or self.content_length != len(data):
-            super().write(data)
-            return
-        self.channel.write_soon(self.build_response_header() + data)
-        self.wrote_header = True
-        self.content_bytes_written = len(data)
-
-
 class Channel(HTTPChannel):
     """A connection that knows since when it waits for a whole request."""
 
-    task_class = Task
     server: Any
     socket: Any
     is_lingering = False
@@ -141,7 +128,13 @@ class Channel(HTTPChannel):
         return self.connected and (self.is_lingering or super().readable())
 
     def writable(self) -> bool:
-        return self.connected and not self.is_lingering and bool(super().writable())
+        """Return whether the loop has something to send. A small answer waits until its thread is done: meanwhile the
+        loop would spin, since the socket is writable, and take Python's lock from the very thread it waits for.
+        """
+        if not self.connected or self.is_lingering:
+            return False
+        is_being_written = self.is_being_answered and self.total_outbufs_len < SENT_BY_THREAD
+        return bool(super().writable() and (not is_being_written or self.will_close))
 
     def handle_read(self) -> None:
         if self.is_lingering:
@@ -210,6 +203,7 @@ class Server(TcpWSGIServer):
             "outbuf_overflow": self.most_bytes_held,
         }
         super().__init__(application, **(own | adjustments))
+        self.adj.send_bytes = SENT_BY_THREAD  # waitress warns of it as an argument
 
     def readable(self) -> bool:
         """Return whether newcomers are to be accepted, after making room for them.

@@ -107,6 +107,36 @@ def test_head_and_body_of_an_answer_leave_by_one_send(server, connect, monkeypat
     assert sent[0].endswith(b"}")
 
 
+def test_the_loop_rests_while_a_thread_finishes_its_answer(server, connect, monkeypatch):
+    is_written, may_end, turns = threading.Event(), threading.Event(), []
+
+    def holding(name):
+        act = getattr(connections.Channel, name)
+
+        def held(*arguments, **options):
+            done = act(*arguments, **options)
+            if threading.current_thread().name.startswith("waitress"):
+                is_written.set()
+                may_end.wait(30)
+            return done
+
+        monkeypatch.setattr(connections.Channel, name, held)
+
+    holding("write_soon")
+    holding("send")
+    waiting = connect(GET)
+    assert is_written.wait(30)
+    is_readable = server.readable
+    monkeypatch.setattr(server, "readable", lambda: turns.append(1) or is_readable())
+    accepted(server, connect())  # which wakes it
+    time.sleep(0.5)
+    turned = len(turns)
+    may_end.set()
+
+    assert read(waiting)[0] == 200
+    assert turned < 50  # it looks once a second; thousands when it spins
+
+
 def test_answers_to_head_and_without_a_body_stay_as_http_wants_them(app):
     head = requests.head(f"{app.url}/pricing", timeout=30)
     assert (head.status_code, head.content) == (200, b"")
