@@ -1,4 +1,4 @@
-"""corkage doctor: what is wrong, each with the command that mends it."""
+"""corkage doctor: what is wrong, each with the command that fixes it."""
 
 import argparse
 import os
@@ -24,5 +24,5 @@ def examine(_options: argparse.Namespace) -> int:
     for finding in findings:
         if finding.repair is None:
             print(f"  (note: {finding.what})")
-    print(f"{len(wrong)} things to mend" if wrong else "all is well")
+    print(f"problems: {len(wrong)}" if wrong else "all is well")
     return FAILED if wrong else OK

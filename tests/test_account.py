@@ -158,7 +158,7 @@ def test_a_fetch_in_flight_does_not_restore_the_old_email(app, customer, shop, m
 
 
 def test_deleting_a_user_cancels_deletes_at_stripe_and_leaves_no_rows(app, customer, shop):
-    outbox = NoticeReceiver.insert(name="told", seen_at=time.time()).execute()
+    outbox = NoticeReceiver.insert(name="stub", seen_at=time.time()).execute()
     write_notice("ann")
     write_notice("bob")
     assert outbox

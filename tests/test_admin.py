@@ -490,7 +490,7 @@ def test_the_health_page_matches_the_route_and_runs_doctor_on_demand(app, shop, 
     assert "Worker off Events that wait 1 Events that fail 0" in text_of(page)
     assert shop.calls() == before
     examined = signed_in.post(fields_of(page))
-    assert "2 things to mend" in text_of(examined)
+    assert "2 problems to fix" in text_of(examined)
     assert "user ann: the replica says ended, Stripe says active" in text_of(examined)
     assert "corkage sync" in text_of(examined)
     assert app.billing.access("ann").reason == "ended"

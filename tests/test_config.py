@@ -263,8 +263,8 @@ def plan_problems(environ, text):
     """The problems of this plans.toml, each as its line and its words."""
     path = Path(environ["BILLING_PLANS"])
     path.write_text(text, "utf-8")
-    told = [problem.removeprefix(f"{path}, line ").partition(": ") for problem in problems_of(environ)]
-    return [(int(line), words) for line, _, words in told]
+    found = [problem.removeprefix(f"{path}, line ").partition(": ") for problem in problems_of(environ)]
+    return [(int(line), words) for line, _, words in found]
 
 
 def test_a_config_made_by_hand_has_the_same_defaults(environ, plans):
@@ -398,7 +398,7 @@ def test_a_long_value_is_shortened(environ):
     assert len(problem_of(environ | {"BILLING_LOG": "x" * 10_000})) < 300
 
 
-def test_a_dotenv_file_is_read_and_the_environment_wins_unless_it_is_empty(environ, tmp_path):
+def test_a_dotenv_file_gives_way_to_a_set_environment_variable(environ, tmp_path):
     path = tmp_path / "settings"
     path.write_text(
         '\ufeffBILLING_WORKER=off\n# a reason\nexport BILLING_LOG="error"\nBILLING_APP=shop\nBILLING_TYPO=1\n'
@@ -436,7 +436,7 @@ def test_a_dotenv_file_that_is_not_text_is_named(environ, tmp_path):
     assert "hunter2" not in str(refused.value)
 
 
-def test_without_an_argument_the_process_environment_is_read_and_not_changed(environ, tmp_path, monkeypatch):
+def test_the_process_environment_is_read_and_left_unchanged(environ, tmp_path, monkeypatch):
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
@@ -472,20 +472,20 @@ def test_without_an_argument_the_process_environment_is_read_and_not_changed(env
 def test_a_wrong_key_of_a_plan_is_named_with_its_line(environ, line, words):
     text = f'# what we sell\n\n[pro]\nname = "Pro"\nprices = [\n  "pro_monthly", # one\n]\n\n{line}\n'
 
-    ((at, told),) = plan_problems(environ, text)
+    ((at, found),) = plan_problems(environ, text)
 
     assert at == 9
-    assert told.startswith("[pro] ")
-    assert words in told
+    assert found.startswith("[pro] ")
+    assert words in found
 
 
 def test_all_faults_of_the_plans_are_told_in_the_order_of_their_lines(environ):
-    told = plan_problems(
+    found = plan_problems(
         environ,
         '[a]\nname = "A"\nprices = ["x"]\n[b]\nname = "B"\nprices = ["x"]\n[c]\nprices = 7\ngrace_days = 9999\n',
     )
 
-    assert [line for line, _ in told] == [6, 7, 8, 9]
+    assert [line for line, _ in found] == [6, 7, 8, 9]
 
 
 @pytest.mark.parametrize(
@@ -529,7 +529,7 @@ def test_what_the_pages_look_like_is_checked_at_the_start(environ, name, good, b
     assert problem_of(environ | {name: bad}).startswith(f"{name}: wanted ")
 
 
-def test_the_pages_call_the_product_by_its_name_or_by_what_it_is_called_at_stripe(environ):
+def test_pages_name_the_product_as_set_or_as_at_stripe(environ):
     assert read(environ).product_name == "app.example.com"
     assert read(environ, BILLING_APP="notes").product_name == "notes"
     assert read(environ, BILLING_APP="notes", BILLING_NAME="Notes").product_name == "Notes"

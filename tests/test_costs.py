@@ -82,7 +82,7 @@ def test_an_event_takes_at_most_400_bytes(app):
 @pytest.mark.slow
 def test_a_user_with_a_subscription_takes_at_most_640_bytes(app):
     before = size()
-    told = '[true,"active","active","pro","price_1NG8Du2eZvKYlo2CUI79vXWy",1]'
+    notified = '[true,"active","active","pro","price_1NG8Du2eZvKYlo2CUI79vXWy",1]'
     standing = {
         "stripe_price_id": stripe_id("price", 0, 24),
         "subscription_status": "active",
@@ -103,7 +103,7 @@ def test_a_user_with_a_subscription_takes_at_most_640_bytes(app):
                 name="Some Body",
                 stripe_customer_id=customer,
                 subscription_id=subscription,
-                notified=told,
+                notified=notified,
                 created_at=1_790_000_000,
                 **standing,
             ).execute()

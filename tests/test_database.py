@@ -56,7 +56,7 @@ def test_a_bug_in_a_statement_is_no_unavailable_database(app):
         add_user("ann")
 
 
-def test_writers_of_one_process_wait_for_each_other_and_none_is_turned_away(app):
+def test_writers_of_one_process_wait_for_each_other(app):
     def write(number):
         for each in range(20):
             with storage.writing():
@@ -88,7 +88,7 @@ def test_a_thread_that_ends_takes_its_connection_along(app):
     assert len(storage.current().open_connections()) <= before
 
 
-def test_a_forked_child_opens_its_own_connection_and_leaves_the_parents_alone(app):
+def test_a_forked_child_opens_its_own_connection(app):
     parents = storage.connection()
     reading, writing = os.pipe()
     child = os.fork()

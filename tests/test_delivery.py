@@ -31,12 +31,12 @@ def _at_once(monkeypatch):
     monkeypatch.setattr("corkage.notices.delivery.PATIENCE_SECONDS", 0.1)
 
 
-class Told:
-    """A receiver that notes what it is told, and takes it unless it is to refuse."""
+class StubReceiver:
+    """A receiver that keeps the notices it gets, unless it is to refuse them."""
 
     ready_at = 0.0
 
-    def __init__(self, name="told"):
+    def __init__(self, name="stub"):
         self.name = name
         self.got = []
         self.refuses = lambda _: None
@@ -64,8 +64,8 @@ def clock():
 
 
 @pytest.fixture
-def told(app):
-    return Told()
+def stub(app):
+    return StubReceiver()
 
 
 # What a host sees
@@ -120,10 +120,10 @@ def test_unhandled_kinds_block_nobody_and_a_star_receives_all(app):
     assert sorted(row.outcome for row in NoticeDelivery.select()) == ["called", "called", "no callback"]
 
 
-def test_a_callback_that_raises_is_logged_and_retried(app, told, caplog, clock):
-    told.refuses = lambda _: ZeroDivisionError("of the host") if len(told.got) == 1 else None
+def test_a_callback_that_raises_is_logged_and_retried(app, stub, caplog, clock):
+    stub.refuses = lambda _: ZeroDivisionError("of the host") if len(stub.got) == 1 else None
     message = write_notice()
-    deliverer = Deliverer(told, clock)
+    deliverer = Deliverer(stub, clock)
 
     deliverer.deliver_due()
     row = NoticeDelivery.get()
@@ -132,7 +132,7 @@ def test_a_callback_that_raises_is_logged_and_retried(app, told, caplog, clock):
     clock.now = row.next_attempt_at
     deliverer.deliver_due()
 
-    assert [each.id for each in told.got] == [message, message]
+    assert [each.id for each in stub.got] == [message, message]
     assert (NoticeDelivery.get().attempts, NoticeDelivery.get().error, pending_notices()) == (2, None, 0)
 
 
@@ -233,7 +233,7 @@ def test_a_slow_callback_keeps_its_claim_and_does_not_delay_closing(config, monk
         app.billing.on("*", hook)
         write_notice()
         until(lambda: begun)
-        other = Deliverer(Told("callbacks"))
+        other = Deliverer(StubReceiver("callbacks"))
         ends = time.monotonic() + 1.2
         while time.monotonic() < ends:
             assert other.deliver_due() == 0
@@ -245,95 +245,95 @@ def test_a_slow_callback_keeps_its_claim_and_does_not_delay_closing(config, monk
 
     with running(config):
         time.sleep(0.5)
-        assert Deliverer(Told("callbacks")).deliver_due() == 1
+        assert Deliverer(StubReceiver("callbacks")).deliver_due() == 1
 
 
 # Order, failures, receivers
 
 
-def test_a_failing_notice_holds_back_only_its_users_later_ones(told, clock):
-    told.refuses = lambda notice: NotDelivered("no") if notice.kind == "payment_failed" else None
+def test_a_failing_notice_holds_back_only_its_users_later_ones(stub, clock):
+    stub.refuses = lambda notice: NotDelivered("no") if notice.kind == "payment_failed" else None
     write_notice("ann", "payment_failed")
     write_notice("ann", "access_revoked")
     write_notice("bob")
 
-    assert Deliverer(told, clock).deliver_due() == 1
+    assert Deliverer(stub, clock).deliver_due() == 1
 
-    assert [(each.user_id, each.kind) for each in told.got] == [("ann", "payment_failed"), ("bob", "access_granted")]
+    assert [(each.user_id, each.kind) for each in stub.got] == [("ann", "payment_failed"), ("bob", "access_granted")]
     assert pending_notices() == 2
 
 
-def test_two_receivers_neither_wait_for_each_other_nor_get_duplicates(told, clock):
-    other = Told("other")
-    told.refuses = lambda _: NotDelivered("no") if len(told.got) < 3 else None
+def test_two_receivers_neither_wait_for_each_other_nor_get_duplicates(stub, clock):
+    other = StubReceiver("other")
+    stub.refuses = lambda _: NotDelivered("no") if len(stub.got) < 3 else None
     message = write_notice()
     for _ in range(4):
-        for receiver in (told, other):
+        for receiver in (stub, other):
             Deliverer(receiver, clock).deliver_due()
         clock.now += 1000
 
-    assert [each.id for each in told.got] == [message] * 3
+    assert [each.id for each in stub.got] == [message] * 3
     assert [each.id for each in other.got] == [message]
     assert pending_notices() == 0
 
 
-def test_backoff_grows_to_an_hour_and_retries_never_stop(told, clock):
-    told.refuses = lambda _: NotDelivered("no")
+def test_backoff_grows_to_an_hour_and_retries_never_stop(stub, clock):
+    stub.refuses = lambda _: NotDelivered("no")
     write_notice()
     pauses = []
     for _ in range(14):
-        Deliverer(told, clock).deliver_due()
+        Deliverer(stub, clock).deliver_due()
         pauses.append(NoticeDelivery.get().next_attempt_at - clock.now)
         clock.now = NoticeDelivery.get().next_attempt_at
 
     assert 3.75 <= pauses[0] <= 6.25
     assert 7.5 <= pauses[1] <= 12.5
     assert all(2700 <= each <= 4500 for each in pauses[10:])
-    assert len(told.got) == 14
+    assert len(stub.got) == 14
 
 
-def test_delivery_to_a_receiver_that_is_down_backs_off_as_a_whole(told, clock):
-    told.refuses = lambda _: NotDelivered("no answer", is_down=True)
+def test_delivery_to_a_receiver_that_is_down_backs_off_as_a_whole(stub, clock):
+    stub.refuses = lambda _: NotDelivered("no answer", is_down=True)
     for number in range(50):
         write_notice(f"user{number}")
-    deliverer = Deliverer(told, clock)
+    deliverer = Deliverer(stub, clock)
     asked = []
     for _ in range(6):
         deliverer.deliver_due()
-        asked.append(len(told.got))
+        asked.append(len(stub.got))
         clock.now = deliverer.paused_until
     assert asked == [1, 2, 3, 4, 5, 6]
     assert 59 < deliverer.paused_until - clock.now + 60 < 61
 
-    told.refuses = lambda _: None
+    stub.refuses = lambda _: None
     clock.now += 70
     assert deliverer.deliver_due() >= 44
 
 
-def test_nothing_is_sent_before_retry_after_has_passed(told, clock):
-    told.refuses = lambda _: NotDelivered("busy", is_down=True, retry_after_seconds=600) if len(told.got) < 2 else None
+def test_nothing_is_sent_before_retry_after_has_passed(stub, clock):
+    stub.refuses = lambda _: NotDelivered("busy", is_down=True, retry_after_seconds=600) if len(stub.got) < 2 else None
     write_notice("ann")
     write_notice("bob")
-    deliverer = Deliverer(told, clock)
+    deliverer = Deliverer(stub, clock)
     deliverer.deliver_due()
     clock.now += 599
     deliverer.deliver_due()
-    assert len(told.got) == 1
+    assert len(stub.got) == 1
 
     clock.now += 2
     assert deliverer.deliver_due() == 2
 
 
-def test_two_processes_claim_each_notice_once(told, clock):
+def test_two_processes_claim_each_notice_once(stub, clock):
     write_notice()
-    first, second = outbox.claim_next("told", clock.now), outbox.claim_next("told", clock.now)
+    first, second = outbox.claim_next("stub", clock.now), outbox.claim_next("stub", clock.now)
     assert (first is not None, second) == (True, None)
 
-    assert outbox.claim_next("told", clock.now + outbox.LEASE_SECONDS - 1) is None
-    assert outbox.claim_next("told", clock.now + outbox.LEASE_SECONDS) is not None
+    assert outbox.claim_next("stub", clock.now + outbox.LEASE_SECONDS - 1) is None
+    assert outbox.claim_next("stub", clock.now + outbox.LEASE_SECONDS) is not None
 
 
-def test_a_notice_claimed_by_another_process_is_skipped(told, clock, monkeypatch):
+def test_a_notice_claimed_by_another_process_is_skipped(stub, clock, monkeypatch):
     write_notice("ann")
     write_notice("bob")
     move, lost = outbox._move, []
@@ -345,7 +345,7 @@ def test_a_notice_claimed_by_another_process_is_skipped(told, clock, monkeypatch
         return move(row, now)
 
     monkeypatch.setattr(outbox, "_move", overtaken)
-    assert outbox.claim_next("told", clock.now).notice.user_id == "bob"
+    assert outbox.claim_next("stub", clock.now).notice.user_id == "bob"
     assert lost == ["ann"]
 
 
@@ -357,14 +357,14 @@ def test_every_users_notices_arrive_in_order_whatever_fails(app, data):
     with storage.writing():
         for table in (NoticeDelivery, NoticeRow, NoticeReceiver):
             table.delete().execute()
-    clock, told = Clock(), Told()
+    clock, stub = Clock(), StubReceiver()
     users = data.draw(st.lists(st.sampled_from(["ann", "bob", "eve"]), min_size=1, max_size=8))
     wanted = defaultdict(list)
     for user in users:
         wanted[user].append(write_notice(user))
     fates = iter(data.draw(st.lists(st.sampled_from(["taken", "refused", "down", "lost"]), max_size=15)))
     heard = defaultdict(list)
-    deliverer = Deliverer(told, clock)
+    deliverer = Deliverer(stub, clock)
     for _ in range(200):
         while held := deliverer.claim():
             fate = next(fates, "taken")
@@ -405,33 +405,33 @@ def test_a_new_receiver_gets_only_new_notices(app, clock):
     write_notice("ann")
     assert pending_notices() == 0
 
-    told = Told()
+    stub = StubReceiver()
     new = write_notice("bob")
-    Deliverer(told).deliver_due()
+    Deliverer(stub).deliver_due()
 
-    assert [each.id for each in told.got] == [new]
+    assert [each.id for each in stub.got] == [new]
     assert NoticeRow.select().count() == 2
 
 
-def test_an_absent_receiver_keeps_its_notices_for_a_week(told, clock):
+def test_an_absent_receiver_keeps_its_notices_for_a_week(stub, clock):
     began = clock.now
     NoticeReceiver.update(seen_at=began).execute()
     write_notice("ann", at=began + 7 * DAY - 1)
     write_notice("bob", at=began + 7 * DAY)
     assert [row.user_id for row in NoticeDelivery.select()] == ["ann"]
 
-    outbox.register("told", began + 7 * DAY - 1)
+    outbox.register("stub", began + 7 * DAY - 1)
     assert pending_notices() == 1
     NoticeReceiver.update(seen_at=began).execute()
-    outbox.register("told", began + 7 * DAY)
+    outbox.register("stub", began + 7 * DAY)
 
     assert (pending_notices(), NoticeDelivery.get().outcome) == (0, "away")
     write_notice("eve", at=began + 7 * DAY)
     assert pending_notices() == 1
 
 
-def test_the_thread_keeps_the_receiver_registered(told, clock):
-    thread = DeliveryThread(Deliverer(told, clock))
+def test_the_thread_keeps_the_receiver_registered(stub, clock):
+    thread = DeliveryThread(Deliverer(stub, clock))
     thread._turn()
     clock.now += 3 * DAY
     thread._turn()
@@ -482,7 +482,7 @@ def test_the_first_call_waits_a_moment_after_callbacks_are_registered(app, monke
     assert heard[0] - given >= 0.55
 
 
-def test_notices_older_than_the_retention_are_deleted(told, caplog):
+def test_notices_older_than_the_retention_are_deleted(stub, caplog):
     caplog.set_level(logging.INFO)
     now = time.time()
     old, taken = write_notice("ann", at=now - 91 * DAY), write_notice("bob", at=now - 90.1 * DAY)

@@ -72,7 +72,7 @@ def test_doctor_reports_an_unowned_paying_customer_and_how_to_link_it(app, shop,
 
     assert result.returncode == 1
     assert f"- {customer} pays for pro and belongs to no user\n    corkage user link USER {customer}\n" in result.stdout
-    assert result.stdout.endswith("1 things to mend\n")
+    assert result.stdout.endswith("problems: 1\n")
     app.billing.service.worker.converger.link("ann", customer, time.time())
     assert examine(app) == []
 

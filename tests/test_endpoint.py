@@ -35,7 +35,7 @@ SECRET, NEXT_SECRET = ("whsec_" + base64.b64encode(bytes(range(at, at + 32))).de
 
 
 class Product:
-    """The product's side: verifies with the library, notes what it took, answers as told."""
+    """The product's side: verifies with the library, notes what it took, answers as it is set to."""
 
     def __init__(self):
         self.posts, self.answers, self.headers, self.secret, self.hangs = [], [], {}, SECRET, 0
@@ -71,7 +71,7 @@ def product():
 
 
 @pytest.fixture
-def told(config, product):
+def notified_app(config, product):
     with running(replace(config, notify_url=product.url, notify_secrets=(SECRET,))) as app:
         yield app
 
@@ -84,10 +84,10 @@ def due_again():
     NoticeDelivery.update(next_attempt_at=time.time() - 1).execute()
 
 
-def test_a_purchase_is_posted_signed_with_what_changed(told, shop, product):
+def test_a_purchase_is_posted_signed_with_what_changed(notified_app, shop, product):
     shop.subscribe(shop.customer())
-    told.deliver(shop.event("customer.subscription.created"))
-    told.billing.work()
+    notified_app.deliver(shop.event("customer.subscription.created"))
+    notified_app.billing.work()
 
     ((message, said, environ),) = product.posts
     assert re.fullmatch(r"ntc_[0-9a-f]{32}", message)
@@ -100,9 +100,9 @@ def test_a_purchase_is_posted_signed_with_what_changed(told, shop, product):
     assert pending_notices() == 0
 
 
-def test_a_changed_or_otherwise_signed_notice_does_not_verify(told, product):
+def test_a_changed_or_otherwise_signed_notice_does_not_verify(notified_app, product):
     write_notice()
-    deliver(told)
+    deliver(notified_app)
     (_, said, environ) = product.posts[0]
     headers = {name: environ["HTTP_WEBHOOK_" + name[8:].upper()] for name in ("webhook-id", "webhook-timestamp")}
     headers["webhook-signature"] = environ["HTTP_WEBHOOK_SIGNATURE"]
@@ -120,25 +120,25 @@ def test_during_rotation_both_secrets_verify(config, product, known):
         assert deliver(app) == 1
 
 
-def test_any_2xx_accepts_and_all_else_is_retried_with_the_same_id(told, product):
+def test_any_2xx_accepts_and_all_else_is_retried_with_the_same_id(notified_app, product):
     refusals = ["500 Sorry", "404 Not Found", "400 Bad Request", "302 Found", "408 Request Timeout"]
     product.answers = [*refusals, "202 Accepted"]
     product.headers = {"Location": "/elsewhere"}
     message = write_notice()
     errors = []
     for _ in refusals:
-        assert deliver(told) == 0
+        assert deliver(notified_app) == 0
         errors.append(NoticeDelivery.get().error)
         due_again()
 
-    assert deliver(told) == 1
+    assert deliver(notified_app) == 1
     assert product.ids == [message] * 6
     assert [error.split(":")[0] for error in errors] == [f"answered {refusal[:3]}" for refusal in refusals]
     assert NoticeDelivery.get().outcome == "answered 202"
     assert {environ["PATH_INFO"] for _, _, environ in product.posts} == {"/hook"}
 
 
-def test_gone_and_retry_after_are_honored_for_an_hour_at_most(told, product, caplog):
+def test_gone_and_retry_after_are_honored_for_an_hour_at_most(notified_app, product, caplog):
     date = format_datetime(datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=300))
     cases = [("429 Slow", "120", 120), ("503 Later", date, 300), ("503 Later", "soon", 5), ("503 Later", "99999", 3600)]
     no_zone_is_so_far = "Mon, 01 Jan 2024 00:00:00 +99999999999999"
@@ -146,19 +146,19 @@ def test_gone_and_retry_after_are_honored_for_an_hour_at_most(told, product, cap
     for number, (answer, said, seconds) in enumerate([*cases, ("410 Gone", "", 3600)]):
         product.answers, product.headers = [answer], {"Retry-After": said} if said else {}
         write_notice(f"user{number}")
-        deliverer = told.billing.service.receivers._deliverers["url"]
+        deliverer = notified_app.billing.service.receivers._deliverers["url"]
         deliverer.paused_until = deliverer._times_down = 0
-        deliver(told)
+        deliver(notified_app)
         assert abs(deliverer.paused_until - time.time() - seconds) < 3, answer
     assert "410 Gone: nothing is sent for an hour" in caplog.text
     assert pending_notices() == 8
 
 
-def test_a_notice_refused_alone_waits_for_its_retry_after(told, product):
+def test_a_notice_refused_alone_waits_for_its_retry_after(notified_app, product):
     product.answers, product.headers = ["409 Not Yet"], {"Retry-After": "900"}
     write_notice("ann")
     write_notice("bob")
-    deliver(told)
+    deliver(notified_app)
 
     assert len(product.posts) == 2
     assert pending_notices() == 1
@@ -183,11 +183,11 @@ def test_an_absent_or_hanging_endpoint_is_retried_and_no_secret_logged(config, p
     assert "Connection refused" in "".join(ours)
 
 
-def test_the_operators_netrc_is_not_sent(told, product, tmp_path, monkeypatch):
+def test_the_operators_netrc_is_not_sent(notified_app, product, tmp_path, monkeypatch):
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password secret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
     write_notice()
-    deliver(told)
+    deliver(notified_app)
 
     assert "HTTP_AUTHORIZATION" not in product.posts[0][2]
 
@@ -236,8 +236,8 @@ def working(setting, folder, *arguments):
             process.kill()
 
 
-def test_a_notice_stored_before_a_kill_is_sent_after_restart(setting, tmp_path, product, told):
-    """The notice is on disk, and the process ends by SIGKILL before anybody was told."""
+def test_a_notice_stored_before_a_kill_is_sent_after_restart(setting, tmp_path, product, notified_app):
+    """The notice is on disk, and the process ends by SIGKILL before anybody was notified."""
     code = "import os, rows; from corkage import Billing, Config; b = Billing(Config.from_env()); "
     code += "rows.write_notice('bob'); os.kill(os.getpid(), 9)"
     path = {"PYTHONPATH": os.pathsep.join([str(HERE / "support"), *sys.path])}
@@ -252,7 +252,7 @@ def test_a_notice_stored_before_a_kill_is_sent_after_restart(setting, tmp_path, 
     assert pending_notices() == 0
 
 
-def test_a_notice_sent_before_a_kill_is_sent_again_with_the_same_id(setting, tmp_path, product, told):
+def test_a_notice_sent_before_a_kill_is_sent_again_with_the_same_id(setting, tmp_path, product, notified_app):
     product.hangs = 1
     message = write_notice()
     with working(setting, tmp_path) as killed:
@@ -267,7 +267,7 @@ def test_a_notice_sent_before_a_kill_is_sent_again_with_the_same_id(setting, tmp
     assert product.ids == [message, message]
 
 
-def test_two_workers_send_each_notice_once(setting, tmp_path, product, told):
+def test_two_workers_send_each_notice_once(setting, tmp_path, product, notified_app):
     wanted = [write_notice(f"user{number % 4}") for number in range(24)]
     with working(setting, tmp_path), working(setting, tmp_path):
         until(lambda: pending_notices() == 0)
@@ -289,7 +289,7 @@ def heard_by(host, options):
             process.kill()
 
 
-def test_a_host_killed_in_a_callback_gets_the_same_id_after_restart(setting, tmp_path, told):
+def test_a_host_killed_in_a_callback_gets_the_same_id_after_restart(setting, tmp_path, notified_app):
     host = [sys.executable, str(HERE / "support/host_that_listens.py")]
     options = {"cwd": tmp_path, "env": setting | {"BILLING_WORKER": "off"}, "stdout": subprocess.PIPE, "text": True}
     with heard_by([*host, "100"], options) as first:

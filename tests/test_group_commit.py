@@ -202,7 +202,7 @@ def test_when_the_file_is_gone_all_that_wait_get_503_and_none_is_stored(app, pos
     assert StripeEvent.get().id == "evt_next"
 
 
-def test_when_the_disk_is_full_in_the_midst_of_a_group_none_of_it_is_written(app):
+def test_a_disk_full_within_a_group_writes_none_of_it(app):
     writer = storage.current()._writer()
     pages = writer.execute("PRAGMA page_count").fetchone()[0]
     writer.execute(f"PRAGMA max_page_count = {pages + 10}")
@@ -239,7 +239,7 @@ def test_a_request_that_is_refused_does_not_hurt_the_others(app, post):
     assert [row.id for row in StripeEvent.select()] == ["evt_good"]
 
 
-def test_a_bug_in_the_commit_reaches_all_that_wait_and_the_next_write_works(app, monkeypatch):
+def test_a_failed_commit_reaches_all_its_writers_and_no_later_one(app, monkeypatch):
     monkeypatch.setattr(storage.current().file, "check", lambda: 1 / 0)
     written = in_threads([(ADD, (f"user_{number}", 1)) for number in range(3)])
     monkeypatch.undo()
