@@ -37,6 +37,11 @@ def make_app(config: Config, secret: str) -> tuple[bottle.Bottle, Billing]:
             notes.setdefault(user.user_id, []).append(text.strip()[:500])
         return _home()
 
+    _add_sign_in(app, secret)
+    return app, billing
+
+
+def _add_sign_in(app: bottle.Bottle, secret: str) -> None:
     @app.post("/sign-in")
     def sign_in() -> bottle.HTTPResponse:
         answer, name = _home(), "".join(bottle.request.forms.getunicode("name", "").split())[:40]
@@ -49,8 +54,6 @@ def make_app(config: Config, secret: str) -> tuple[bottle.Bottle, Billing]:
         answer = _home()
         answer.delete_cookie("notes_user", path="/")
         return answer
-
-    return app, billing
 
 
 def _home() -> bottle.HTTPResponse:

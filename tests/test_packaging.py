@@ -127,7 +127,7 @@ def test_the_product_itself_does_not_load_pytest():
     assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0
 
 
-@pytest.mark.parametrize("folder", ["main", "corkage", "corkage-main"])
+@pytest.mark.parametrize("folder", ["main", "corkage-main"])
 def test_the_tests_pass_whatever_the_checkouts_folder_is_called(tmp_path, folder):
     tree = copy_of_the_tree(tmp_path / folder)
     (tmp_path / "link").mkdir()
