@@ -20,8 +20,9 @@ from .pages.control import Control
 from .scheduled import ACTIONS
 from .server import Api, Request
 from .state_file import StateFile, UnusableFile
+from .versions import check_version
 from .webhooks.deliveries import RETRY_SECONDS, Deliveries
-from .world import Object, Rules, World, copy_json
+from .world import API_VERSION, Object, Rules, World, copy_json
 
 SERVER = {"threads": 16, "channel_request_lookahead": 1, "ident": "simulator", "asyncore_use_poll": True}
 """Enough threads that hanging requests leave some free. The lookahead detects clients that disconnect. select() would
@@ -36,9 +37,10 @@ class Simulator:
     Shape   `seed` makes ids repeatable; `now` is its start time; port 0 picks a free port.
             `file` stores the state: written after changes, at most once a second, and at the end. An existing file is
             loaded, and `seed` and `now` are ignored. Use the same port again, because URLs of pages are in the state.
-            Faults and delivery attempts are not stored; undelivered events are sent again after a restart
+            Faults and delivery attempts are not stored; undelivered events are sent again after a restart.
+            `api_version` is the account's: of requests and webhook endpoints that name none
     Units   now in Unix seconds
-    Errors  UnusableFile for a file that is damaged, too new, or not writable
+    Errors  UnusableFile for a file that is damaged, too new, or not writable; ApiError for an unknown API version
     """
 
     api_key = "sk_test_simulator"
@@ -52,8 +54,11 @@ class Simulator:
         now: int | None = None,
         retry_seconds: tuple[float, ...] = RETRY_SECONDS,
         file: str | Path | None = None,
+        api_version: str = API_VERSION,
     ) -> None:
+        check_version(api_version)
         self.world = World(seed, now)
+        self.world.api_version = api_version
         self.world.actions = ACTIONS
         self.deliveries = Deliveries(self.world, retry_seconds, seed)
         self._fault_injector = FaultInjector(seed)
@@ -134,7 +139,7 @@ class Simulator:
         secret: str | None = None,
         api_version: str | None = None,
     ) -> Object:
-        """Create a webhook endpoint and return it, with its secret. The default is the newest API version."""
+        """Create a webhook endpoint and return it, with its secret. The default is the account's API version."""
         params = {"url": url, "enabled_events": list(enabled_events), "secret": secret, "api_version": api_version}
         with self.world.lock:
             return create_endpoint(self.world, params)

@@ -17,15 +17,17 @@ import bottle
 from waitress.channel import ClientDisconnected
 
 from .api import ROUTES
-from .errors import ApiError, unsupported
+from .errors import ApiError
 from .http import form, v2
 from .http.expand import expanded
 from .http.faults import Failure, FaultInjector, cut_within, rate_limited, server_error
+from .http.older_params import modernized
 from .http.permissions import check_permission
 from .http.route import Route
 from .pages.routes import add_pages
 from .scheduler import catch_up
-from .world import API_VERSION, Object, World
+from .versions import check_version
+from .world import Object, World
 
 KEY = re.compile(r"(sk|rk)_test_\w+")
 
@@ -48,6 +50,18 @@ class Response:
     status: int
     body: Object
     headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A request to a route. `version` is the API version that it is answered in."""
+
+    route: Route
+    params: dict[str, Any]
+    ids: list[str]
+    idempotency_key: str | None
+    failure: Failure
+    version: str
 
 
 class Api:
@@ -82,24 +96,26 @@ class Api:
         if failure in ("cut", "hang"):
             self._drop_request(request, key, failure)
         params: dict[str, Any] = {}
+        version = self.world.api_version
         with self.world.lock:
             request_id = self.world.new_id("request", 14)
             try:
                 self._authorize(request, failure)
-                _check_version(request.get_header("Stripe-Version", API_VERSION))
+                version = _checked(request.get_header("Stripe-Version", version))
                 if route is None:
                     raise _unknown_route(request.method, path)
                 params = _params(request)
                 catch_up(self.world)
                 clock = self.world.clock_of(id_, params.get("customer"), params.get("test_clock"))
                 with self.world.caused_by_request(request_id, key), self.world.on_clock(clock):
-                    response = self._execute_once(route, dict(params), [id_] if id_ else [], key, failure)
+                    call = _Call(route, dict(params), [id_] if id_ else [], key, failure, version)
+                    response = self._execute_once(call)
                 catch_up(self.world)
             except ApiError as error:
                 response = _error_response(request.path, error)
             self.requests.append(Request(request.method, request.path, params, key, response.status))
         log.info("%s %s -> %d", request.method, request.path, response.status)
-        return self._response(response, request_id, key, failure)
+        return self._response(response, request_id, key, failure, version)
 
     def _drop_request(self, request: Any, key: str | None, failure: Failure) -> NoReturn:
         self.requests.append(Request(request.method, request.path, {}, key, 0))
@@ -114,13 +130,12 @@ class Api:
             raise rate_limited()
         check_permission(key, self.fault_injector.faults.restricted_key_may, request.method, request.path)
 
-    def _execute_once(
-        self, route: Route, params: dict[str, Any], ids: list[str], key: str | None, failure: Failure
-    ) -> Response:
-        """Execute the request. A repeated idempotency key replays the first response."""
+    def _execute_once(self, call: _Call) -> Response:
+        """Execute the request. A repeated idempotency key replays the first response, in the first one's version."""
+        key, route = call.idempotency_key, call.route
         if key is None:
-            return self._execute(route, params, ids, failure)
-        digest = hashlib.sha256(json.dumps([route.method, route.path, ids, params]).encode()).hexdigest()
+            return self._execute(call)
+        digest = hashlib.sha256(json.dumps([route.method, route.path, call.ids, call.params]).encode()).hexdigest()
         if key in self._replays:
             first, response = self._replays[key]
             if first != digest:
@@ -132,7 +147,7 @@ class Api:
                 )
             return Response(response.status, response.body, {"Idempotent-Replayed": "true"})
         try:
-            response = self._execute(route, params, ids, failure)
+            response = self._execute(call)
         except ApiError as error:
             if not error.is_replayed or route.path.startswith(v2.ROOT):
                 raise
@@ -140,29 +155,33 @@ class Api:
         self._replays[key] = (digest, response)
         return response
 
-    def _execute(self, route: Route, params: dict[str, Any], ids: list[str], failure: Failure) -> Response:
+    def _execute(self, call: _Call) -> Response:
+        route, params = call.route, call.params
         paths = form.list_of(form.text)(params.pop("expand", ""), "expand")
+        params = modernized(route.method, route.path, params, call.version)
         parsed = form.parse(params, route.params, route.required)
-        if failure == "error":
+        if call.failure == "error":
             raise server_error()
         with self.world.lagging_lists(self._lag_of(route)):
-            response = route.handle(self.world, parsed, *ids)
-        if failure == "error_after":
+            response = route.handle(self.world, parsed, *call.ids)
+        if call.failure == "error_after":
             raise server_error()
-        return Response(200, expanded(self.world, response, paths))
+        return Response(200, expanded(self.world, response, paths, call.version))
 
     def _lag_of(self, route: Route) -> int:
         is_list = route.method == "GET" and not route.path.endswith("<id>")
         return self.fault_injector.lag_for(route.path) if is_list else 0
 
-    def _response(self, response: Response, request_id: str, key: str | None, failure: Failure) -> bottle.HTTPResponse:
+    def _response(
+        self, response: Response, request_id: str, key: str | None, failure: Failure, version: str
+    ) -> bottle.HTTPResponse:
         body = json.dumps(response.body, indent=2)
         headers = {
             "Content-Length": str(len(body)),
             "Content-Type": "application/json",
             "Date": formatdate(self.world.world_time, usegmt=True),
             "Request-Id": request_id,
-            "Stripe-Version": API_VERSION,
+            "Stripe-Version": version,
             **({"Idempotency-Key": key} if key else {}),
             **response.headers,
         }
@@ -206,10 +225,9 @@ def _check_key(authorization: str) -> str:
     return key
 
 
-def _check_version(version: str) -> None:
-    """Refuse another release: within one name versions only add fields, between names they change them."""
-    if version.partition(".")[2] != API_VERSION.partition(".")[2]:
-        raise unsupported(f"Stripe-Version {version}. It supports {API_VERSION}.")
+def _checked(version: str) -> str:
+    check_version(version)
+    return version
 
 
 def _basic_auth_user(credentials: str) -> str:

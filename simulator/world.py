@@ -81,7 +81,7 @@ class World:
 
     `clock` is the current clock: the world's own, or a test clock inside `on_clock`; `now` is its time. `hidden` holds
     data of an object that the API does not show: the card of a payment method, the items of a Checkout Session.
-    `deliveries` receives the events.
+    `deliveries` receives the events. `api_version` is the account's default; objects are stored in API_VERSION's shape.
     """
 
     deliveries: EventOutbox
@@ -94,6 +94,7 @@ class World:
         self.rules = Rules()
         self.lock = WorldLock()
         self.actions: Mapping[str, Callable[[World, str, int], None]] = {}
+        self.api_version = API_VERSION
         self.base_url = ""
         self.hidden: dict[str, Object] = {}
         self._world_clock = self.clock
@@ -216,7 +217,7 @@ class World:
         event = {
             "id": self.new_id("event"),
             "object": "event",
-            "api_version": API_VERSION,
+            "api_version": self.api_version,
             "created": self.world_time,
             "data": data,
             "livemode": False,

@@ -267,6 +267,7 @@ def _blank(world: World) -> Object:
 
 SHIPPING = nested({"address": ADDRESS, "carrier": text, "name": text, "phone": text, "tracking_number": text})
 SUBSCRIPTION_DATA = {
+    "billing_mode": nested({"type": choice("classic", "flexible")}),
     "description": text,
     "metadata": metadata,
     "trial_end": integer,
@@ -299,6 +300,7 @@ ROUTES = (
             "payment_method_types": list_of(choice("card", *DELAYED_TYPES.values())),
             "subscription_data": nested(SUBSCRIPTION_DATA),
             "success_url": text,
+            "ui_mode": choice("hosted_page"),
         },
         required=("line_items", "mode"),
     ),

@@ -6,9 +6,9 @@ from ..errors import ApiError, invalid, missing_parameter, unsupported
 from ..http import form, v2
 from ..http.form import choice, list_of, metadata, nested, text
 from ..http.route import Route
+from ..versions import check_version
 from ..webhooks import thin
-from ..webhooks.versions import check_version
-from ..world import API_VERSION, Object, World
+from ..world import Object, World
 
 PATH = "/v2/core/event_destinations"
 KIND = "v2.core.event_destination"
@@ -39,7 +39,7 @@ def create_destination(world: World, params: dict[str, Any]) -> Object:
         "livemode": False,
         "metadata": form.merge_metadata({}, params.get("metadata")),
         "name": params["name"],
-        "snapshot_api_version": None if is_thin else params.get("snapshot_api_version", API_VERSION),
+        "snapshot_api_version": None if is_thin else params.get("snapshot_api_version", world.api_version),
         "status": "enabled",
         "status_details": None,
         "type": params["type"],
@@ -95,7 +95,8 @@ def _shown(destination: Object, params: dict[str, Any]) -> Object:
 def _check_version(params: dict[str, Any], is_thin: bool) -> None:
     if is_thin and "snapshot_api_version" in params:
         raise invalid("Thin events are not pinned to an API version.", "snapshot_api_version")
-    check_version(params.get("snapshot_api_version"), "snapshot_api_version")
+    if "snapshot_api_version" in params:
+        check_version(params["snapshot_api_version"], "snapshot_api_version")
 
 
 def _check_events(names: list[str], is_thin: bool) -> None:

@@ -5,7 +5,8 @@ from typing import Any
 from ..errors import ApiError, unsupported
 from ..http import form, lists
 from ..http.form import boolean, list_of, text
-from ..http.route import Route, retrieve_route
+from ..http.route import Route
+from ..versions import render_event
 from ..world import Object, World
 
 PATH = "/v1/events"
@@ -20,7 +21,12 @@ def list_events(world: World, params: dict[str, Any]) -> Object:
     found = [each for each in world.all("event") if not wanted or _is_wanted(each["type"], wanted)]
     if "delivery_success" in params:
         found = [each for each in found if (each["pending_webhooks"] == 0) is params["delivery_success"]]
-    return lists.page(found, params, PATH)
+    page = lists.page(found, params, PATH)
+    return page | {"data": [_shown(world, each) for each in page["data"]]}
+
+
+def retrieve_event(world: World, _params: dict[str, Any], event_id: str) -> Object:
+    return _shown(world, world.get("event", event_id))
 
 
 def retry_event(world: World, params: dict[str, Any], event_id: str) -> Object:
@@ -31,7 +37,12 @@ def retry_event(world: World, params: dict[str, Any], event_id: str) -> Object:
     if "webhook_endpoint" not in params:
         raise unsupported("events resent to `stripe listen`; name an endpoint: --webhook-endpoint=we_...")
     world.deliveries.resend(event, params["webhook_endpoint"])
-    return event
+    return _shown(world, event)
+
+
+def _shown(world: World, event: Object) -> Object:
+    """Return the event in the API version of its creation, whatever the request's is."""
+    return render_event(world, event, event["api_version"])
 
 
 def _is_wanted(kind: str, wanted: list[str]) -> bool:
@@ -39,7 +50,7 @@ def _is_wanted(kind: str, wanted: list[str]) -> bool:
 
 
 ROUTES = (
-    retrieve_route("event", PATH),
+    Route("GET", f"{PATH}/<id>", retrieve_event),
     Route(
         "POST",
         f"{PATH}/<id>/retry",

@@ -8,7 +8,7 @@ from ..errors import ApiError, invalid, missing, missing_parameter, unsupported
 from ..http import form, lists
 from ..http.form import boolean, choice, integer, list_of, metadata, nested, optional, text, time_or
 from ..http.route import Route, retrieve_route
-from ..webhooks.versions import plan_of
+from ..versions import plan_of
 from ..world import Object, World
 from .customers import get_customer
 from .payment_methods import attach

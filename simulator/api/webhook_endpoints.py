@@ -5,7 +5,7 @@ from typing import Any
 from ..http import form, lists
 from ..http.form import boolean, list_of, metadata, optional, text
 from ..http.route import Route
-from ..webhooks.versions import check_version
+from ..versions import check_version
 from ..world import Object, World
 
 PATH = "/v1/webhook_endpoints"
@@ -13,7 +13,8 @@ FIELDS = {"description": optional(text), "enabled_events": list_of(text), "metad
 
 
 def create_endpoint(world: World, params: dict[str, Any]) -> Object:
-    check_version(params.get("api_version"), "api_version")
+    if params.get("api_version") is not None:
+        check_version(params["api_version"], "api_version")
     endpoint = {
         "id": world.new_id("webhook_endpoint"),
         "object": "webhook_endpoint",

@@ -1,8 +1,9 @@
 """The destinations of events, webhook endpoints and the v2 API's event destinations, and their payloads."""
 
+from .. import versions
 from ..errors import ApiError, missing
-from ..world import API_VERSION, Object, World
-from . import thin, versions
+from ..world import Object, World
+from . import thin
 
 KINDS = ("webhook_endpoint", "v2.core.event_destination")
 
@@ -38,8 +39,8 @@ def payload_for(world: World, destination: Object, event: Object) -> Object:
     """Return the event as a destination receives it: thin, or a snapshot in the destination's API version."""
     if is_thin(destination):
         return thin.notification(event)
-    version = destination.get("api_version") or destination.get("snapshot_api_version") or API_VERSION
-    return versions.render(world, event, version)
+    version = destination.get("api_version") or destination.get("snapshot_api_version") or event["api_version"]
+    return versions.render_event(world, event, version)
 
 
 def is_thin(destination: Object) -> bool:

@@ -7,10 +7,11 @@ import stripe
 from harness import DAY, WEBHOOK_SECRET, running
 
 from corkage.models import StripeEvent
-from corkage.simulator.webhooks.versions import ACACIA, BASIL, CLOVER, DAHLIA, VERSIONS, render
+from corkage.simulator.versions import ACACIA, BASIL, CLOVER, DAHLIA, VERSIONS, render_event
 
 pytestmark = pytest.mark.slow
 
+RELEASES = (ACACIA, "2025-02-24.acacia", BASIL, "2025-08-27.basil", CLOVER, DAHLIA, *VERSIONS[-2:])
 OLDER_THAN_BASIL = {
     "charge": None,
     "discount": None,
@@ -48,7 +49,7 @@ def object_of(event):
     return event["data"]["object"]
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", RELEASES)
 def test_an_event_names_the_version_it_is_rendered_in(simulator, shop, received, version):
     events = received(version, lambda: shop.subscribe(shop.customer()))
 
@@ -194,18 +195,27 @@ def test_rendering_does_not_change_the_recorded_event(simulator, shop):
     before = json.dumps(simulator.world.all("event"))
 
     for event in simulator.world.all("event"):
-        render(simulator.world, event, ACACIA)
+        render_event(simulator.world, event, ACACIA)
 
     assert json.dumps(simulator.world.all("event")) == before
 
 
-@pytest.mark.parametrize("version", ["2030-01-01.grenache", "2024-12-18.acacia", "2020-08-27", "", "endive"])
-def test_an_unsupported_version_is_refused(client, version):
+@pytest.mark.parametrize("version", ["2030-01-01.grenache", "2024-12-19.acacia", "2025-03-31.clover", "", "endive"])
+def test_a_version_that_stripe_does_not_have_is_refused(client, version):
     params = {"url": "http://127.0.0.1:9/", "enabled_events": ["*"], "api_version": version}
 
     with pytest.raises(stripe.InvalidRequestError, match="Invalid Stripe API version") as refused:
         client.v1.webhook_endpoints.create(params=params)
     assert refused.value.param == "api_version"
+    assert client.v1.webhook_endpoints.list().data == []
+
+
+def test_a_version_older_than_acacia_is_not_supported(client):
+    params = {"url": "http://127.0.0.1:9/", "enabled_events": ["*"], "api_version": "2024-06-20"}
+
+    with pytest.raises(stripe.InvalidRequestError, match=r"It supports 2024-09-30\.acacia to") as refused:
+        client.v1.webhook_endpoints.create(params=params)
+    assert refused.value.code == "simulator_not_played"
     assert client.v1.webhook_endpoints.list().data == []
 
 

@@ -50,24 +50,6 @@ def test_an_unsupported_call_is_not_mistaken_for_an_id(simulator, method, path):
     assert answer.json()["error"]["code"] == "simulator_not_played"
 
 
-@pytest.mark.parametrize(
-    ("version", "status"),
-    [
-        ("2026-10-28.endive", 200),
-        ("2026-09-30.endive", 200),
-        ("2026-03-25.dahlia", 400),
-        ("2024-06-20", 400),
-        ("x", 400),
-    ],
-)
-def test_only_its_own_release_of_the_api_is_served(simulator, version, status):
-    headers = {"Authorization": "Bearer sk_test_x", "Stripe-Version": version}
-    answer = requests.get(f"{simulator.url}/v1/customers", headers=headers, timeout=5)
-
-    assert (answer.status_code, answer.headers["Stripe-Version"]) == (status, "2026-10-28.endive")
-    assert ("does not support it" in answer.text) is (status == 400)
-
-
 def test_a_promotion_code_for_one_customer_is_refused_to_another(shop, v1):
     ann, bob = shop.customer(), shop.customer("bob")
     coupon = v1.coupons.create(params={"percent_off": 50, "duration": "once"}).id

@@ -9,7 +9,7 @@ import stripe
 from harness import DAY
 from stripe.events._event_classes import get_v2_event_notification_class
 
-from corkage.simulator.webhooks.versions import ACACIA, VERSIONS
+from corkage.simulator.versions import ACACIA, VERSIONS
 
 INCLUDE = ["webhook_endpoint.signing_secret", "webhook_endpoint.url"]
 

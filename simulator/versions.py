@@ -1,42 +1,79 @@
-"""Events in older API versions.
+"""Older API versions: responses and events in their shape.
 
-Each step turns one version's shape into the previous one's; an event takes every step back to its destination's
+Each step turns one release's shape into the previous one's; a response or an event takes every step back to its
 version. The steps are the differences between the classes of Stripe's SDKs for those versions. Fields that a version
-only added stay: Stripe asks receivers to ignore unknown fields. ENDIVE needs no step.
+only added stay: Stripe asks clients to ignore unknown fields. ENDIVE needs no step, and neither does a version that
+follows its release within the same name.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..errors import invalid
-from ..world import API_VERSION, Object, World
+from .errors import ApiError, invalid, unsupported
+from .world import API_VERSION, Object, World
 
 ACACIA = "2024-09-30.acacia"
 BASIL = "2025-03-31.basil"
 CLOVER = "2025-09-30.clover"
 DAHLIA = "2026-03-25.dahlia"
 ENDIVE = "2026-09-30.endive"
-VERSIONS = (ACACIA, BASIL, CLOVER, DAHLIA, ENDIVE, API_VERSION)
+VERSIONS = (
+    ACACIA,
+    "2024-10-28.acacia",
+    "2024-11-20.acacia",
+    "2024-12-18.acacia",
+    "2025-01-27.acacia",
+    "2025-02-24.acacia",
+    BASIL,
+    "2025-04-30.basil",
+    "2025-05-28.basil",
+    "2025-06-30.basil",
+    "2025-07-30.basil",
+    "2025-08-27.basil",
+    CLOVER,
+    "2025-10-29.clover",
+    "2025-11-17.clover",
+    "2025-12-15.clover",
+    "2026-01-28.clover",
+    "2026-02-25.clover",
+    DAHLIA,
+    "2026-04-22.dahlia",
+    "2026-05-27.dahlia",
+    "2026-06-24.dahlia",
+    "2026-07-29.dahlia",
+    "2026-08-26.dahlia",
+    ENDIVE,
+    API_VERSION,
+)
 """Oldest first, which is also their order as strings."""
+
+DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+DELETED = {"id", "object", "deleted"}
+"""The fields of an object's deletion, which has no shape of its own."""
 
 Step = Mapping[str, Callable[[World, Object], Object]]
 """By type of object: a function that returns its older shape, which shares unchanged values."""
 
 
-def check_version(version: str | None, param: str) -> None:
-    """Raise ApiError for a version in which events cannot be rendered. None is the account's version.
+def check_version(version: str, param: str | None = None) -> None:
+    """Raise ApiError for a version that Stripe does not have, or that is older than the simulator's oldest."""
+    if version in VERSIONS:
+        return
+    if DATE.match(version) and version[:10] < ACACIA[:10]:
+        raise unsupported(f"API version {version}. It supports {ACACIA} to {API_VERSION}.")
+    message = f"Invalid Stripe API version: {version}. (The simulator supports {ACACIA} to {API_VERSION}.)"
+    raise invalid(message, param) if param else ApiError(400, message, is_replayed=False)
 
-    Stripe has the monthly versions between these, too, and refuses unknown ones.
-    """
-    if version not in (None, *VERSIONS):
-        raise invalid(
-            f"Invalid Stripe API version: {version}. (The simulator renders events in {', '.join(VERSIONS)}.)", param
-        )
+
+def rendered(world: World, response: Object, version: str) -> Object:
+    """Return a response in the shape of this API version. Events in it stay in theirs."""
+    return dict(_downgrade(world, response, _steps_to(version)))
 
 
-def render(world: World, event: Object, version: str) -> Object:
+def render_event(world: World, event: Object, version: str) -> Object:
     """Return the event in the shape of this API version."""
-    steps = [step for since, step in STEPS if version < since]
+    steps = _steps_to(version)
     data = event["data"]
     subject = _downgrade(world, data["object"], steps)
     older = {"object": subject}
@@ -44,6 +81,10 @@ def render(world: World, event: Object, version: str) -> Object:
         before = _downgrade(world, data["object"] | data["previous_attributes"], steps)
         older["previous_attributes"] = {name: value for name, value in before.items() if subject.get(name) != value}
     return event | {"api_version": version, "data": older}
+
+
+def _steps_to(version: str) -> list[Step]:
+    return [step for since, step in STEPS if version < since]
 
 
 def _downgrade(world: World, subject: Object, steps: list[Step]) -> Any:
@@ -56,7 +97,7 @@ def _walk(world: World, node: Any, step: Step) -> Any:
     """Apply a step to an object and every nested object, except the user's own metadata."""
     if isinstance(node, list):
         return [_walk(world, each, step) for each in node]
-    if not isinstance(node, dict):
+    if not isinstance(node, dict) or node.get("object") == "event" or node.keys() <= DELETED:
         return node
     older = step.get(str(node.get("object")))
     node = older(world, node) if older else node
@@ -69,10 +110,12 @@ def _without(node: Object, *names: str) -> Object:
 
 # Before dahlia
 
+UI_MODES = {"hosted_page": "hosted", "embedded_page": "embedded", "elements": "custom"}
+
 
 def _session_before_dahlia(_world: World, session: Object) -> Object:
-    names = {"hosted_page": "hosted", "embedded_page": "embedded", "elements": "custom"}
-    return session | {"ui_mode": names[session["ui_mode"]]}
+    mode = session.get("ui_mode")  # the official CLI reads a session without one
+    return session | {"ui_mode": UI_MODES[mode]} if mode in UI_MODES else session
 
 
 # Before clover
