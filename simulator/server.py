@@ -27,7 +27,7 @@ from .http.route import Route
 from .pages.routes import add_pages
 from .scheduler import catch_up
 from .versions import check_version
-from .world import Object, World
+from .world import ACCOUNT_ID, Object, World
 
 KEY = re.compile(r"(sk|rk)_test_\w+")
 
@@ -91,6 +91,7 @@ class Api:
 
     def _handle(self, route: Route | None, id_: str | None = None, path: str = "") -> bottle.HTTPResponse:
         request = bottle.request
+        id_ = id_ and self.world.unquoted_id(id_)
         key = request.get_header("Idempotency-Key") if request.method == "POST" else None
         failure = self.fault_injector.failure_for(request.path, time.monotonic())
         if failure in ("cut", "hang"):
@@ -126,6 +127,7 @@ class Api:
 
     def _authorize(self, request: Any, failure: Failure) -> None:
         key = _check_key(request.get_header("Authorization", ""))
+        _check_account(key, request.get_header("Stripe-Account", ACCOUNT_ID))
         if failure == "rate_limit":
             raise rate_limited()
         check_permission(key, self.fault_injector.faults.restricted_key_may, request.method, request.path)
@@ -228,6 +230,18 @@ def _check_key(authorization: str) -> str:
 def _checked(version: str) -> str:
     check_version(version)
     return version
+
+
+def _check_account(key: str, account: str) -> None:
+    """Refuse requests on behalf of another account: the simulator has one, and no Connect."""
+    if account != ACCOUNT_ID:
+        raise ApiError(
+            403,
+            f"The provided key '{key[:8]}***{key[-4:]}' does not have access to account '{account}' (or that account "
+            "does not exist). Application access may have been revoked.",
+            code="account_invalid",
+            is_replayed=False,
+        )
 
 
 def _basic_auth_user(credentials: str) -> str:

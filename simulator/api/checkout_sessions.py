@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from ..billing import discounts, payments
+from ..billing import customer_currency, discounts, payments
 from ..clock import DAY
 from ..errors import ApiError, invalid, unsupported
 from ..http import form, lists
@@ -17,21 +17,12 @@ from .prices import active_price
 from .subscriptions import create_subscription
 
 PATH = "/v1/checkout/sessions"
+SHORTEST_TRIAL_SECONDS = 2 * DAY
 SHORTEST_SECONDS, LONGEST_SECONDS = 1_800, DAY
 
 
 def create_session(world: World, params: dict[str, Any]) -> Object:
-    prices = [active_price(world, each.get("price", ""), "line_items[0][price]") for each in params["line_items"]]
-    if params["mode"] == "payment" and any(price["recurring"] for price in prices):
-        raise invalid("You specified `payment` mode but passed a recurring price.", "mode")
-    if params["mode"] == "subscription" and not all(price["recurring"] for price in prices):
-        raise unsupported("one-time prices in `subscription` mode")
-    if any(each.get("quantity", 1) < 1 for each in params["line_items"]):
-        raise invalid("This value must be greater than or equal to 1.", "line_items[0][quantity]")
-    if "customer" in params and "customer_email" in params:
-        raise invalid("You may only specify one of these parameters: customer, customer_email.", "customer")
-    if "customer" in params:
-        get_customer(world, params["customer"])
+    prices = _check(world, params)
     currency = prices[0]["currency"]
     session = _blank(world) | {
         "allow_promotion_codes": params.get("allow_promotion_codes"),
@@ -60,6 +51,34 @@ def create_session(world: World, params: dict[str, Any]) -> Object:
     return world.add("checkout.session", session)
 
 
+def _check(world: World, params: dict[str, Any]) -> list[Object]:
+    """Raise ApiError for what Checkout does not sell, or not so; return the prices."""
+    _refuse_both(params, "customer", "customer_email")
+    _refuse_both(params, "discounts", "allow_promotion_codes")
+    prices = [
+        active_price(world, each.get("price", ""), f"line_items[{at}][price]")
+        for at, each in enumerate(params["line_items"])
+    ]
+    if params["mode"] == "payment" and any(price["recurring"] for price in prices):
+        raise invalid("You specified `payment` mode but passed a recurring price.", "mode")
+    if params["mode"] == "subscription" and not all(price["recurring"] for price in prices):
+        raise unsupported("one-time prices in `subscription` mode")
+    if any(each.get("quantity", 1) < 1 for each in params["line_items"]):
+        raise invalid("This value must be greater than or equal to 1.", "line_items[0][quantity]")
+    trial_end = params.get("subscription_data", {}).get("trial_end")
+    if trial_end is not None and trial_end < world.now + SHORTEST_TRIAL_SECONDS:
+        raise invalid("The `trial_end` date has to be at least 2 days in the future.", "subscription_data[trial_end]")
+    if "customer" in params:
+        get_customer(world, params["customer"])
+        customer_currency.check_currency(world, params["customer"], prices[0]["currency"])
+    return prices
+
+
+def _refuse_both(params: dict[str, Any], name: str, other: str) -> None:
+    if {name, other} <= params.keys():
+        raise invalid(f"You may only specify one of these parameters: {name}, {other}.", name)
+
+
 def _payment_method_types(currency: str) -> list[str]:
     return ["card", DELAYED_TYPES[currency]] if currency in DELAYED_TYPES else ["card"]
 
@@ -74,6 +93,7 @@ def _set_totals(world: World, session: Object) -> None:
     for each in wanted["discounts"]:
         coupon, code = discounts.find_coupon(world, each)
         discounts.check_redeemable(world, coupon, code, session["customer"])
+        discounts.check_minimum(code, sum(amounts))
         total -= sum(discounts.amounts_off(coupon, [total]))
     session |= {"amount_subtotal": subtotal, "amount_total": total}
     session["discounts"] = [{"coupon": None, "promotion_code": None} | each for each in wanted["discounts"]]
@@ -118,8 +138,9 @@ def expire_when_due(world: World, session_id: str, _moment: int) -> None:
 
 
 def needs_no_card(session: Object) -> bool:
-    """Return whether the visitor can finish without a payment method."""
-    return bool(session["payment_method_collection"] == "if_required" and session["amount_total"] == 0)
+    """Return whether the visitor can finish without a payment method: a one-time order at 100 % off always can."""
+    is_optional = session["mode"] == "payment" or session["payment_method_collection"] == "if_required"
+    return bool(is_optional and session["amount_total"] == 0)
 
 
 def complete(world: World, session: Object, method_id: str | None, email: str | None = None) -> None:
@@ -287,7 +308,7 @@ ROUTES = (
             "cancel_url": text,
             "client_reference_id": text,
             "customer": text,
-            "customer_email": text,
+            "customer_email": form.email,
             "discounts": list_of(nested({"coupon": text, "promotion_code": text})),
             "expires_at": integer,
             "line_items": list_of(nested({"price": text, "quantity": integer})),

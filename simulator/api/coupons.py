@@ -7,6 +7,7 @@ from ..http import form, lists
 from ..http.form import boolean, choice, integer, metadata, nested, number, optional, text
 from ..http.route import Route, retrieve_route
 from ..world import Object, World
+from .customers import get_customer
 
 COUPONS, CODES = "/v1/coupons", "/v1/promotion_codes"
 
@@ -89,6 +90,11 @@ def create_code(world: World, params: dict[str, Any]) -> Object:
     if coupon_id is None:
         raise missing_parameter("promotion[coupon]")
     coupon = _get_coupon(world, coupon_id, "promotion[coupon]")
+    restrictions = params.get("restrictions", {})
+    if ("minimum_amount" in restrictions) is not ("minimum_amount_currency" in restrictions):
+        raise missing_parameter("restrictions[minimum_amount_currency]")
+    if params.get("customer"):
+        get_customer(world, params["customer"])
     code = params.get("code") or world.new_token(8)
     if any(each["code"] == code.upper() for each in world.where("promotion_code", active=True)):
         raise invalid("An active promotion code with this code already exists.", "code")
@@ -105,11 +111,8 @@ def create_code(world: World, params: dict[str, Any]) -> Object:
         "max_redemptions": params.get("max_redemptions"),
         "metadata": form.merge_metadata({}, params.get("metadata")),
         "promotion": {"coupon": coupon["id"], "type": "coupon"},
-        "restrictions": {
-            "first_time_transaction": False,
-            "minimum_amount": None,
-            "minimum_amount_currency": None,
-        },
+        "restrictions": {"first_time_transaction": False, "minimum_amount": None, "minimum_amount_currency": None}
+        | restrictions,
         "times_redeemed": 0,
     }
     world.add("promotion_code", promotion_code)
@@ -172,6 +175,9 @@ ROUTES = (
             "max_redemptions": integer,
             "metadata": metadata,
             "promotion": nested({"coupon": text, "type": choice("coupon")}),
+            "restrictions": nested(
+                {"first_time_transaction": boolean, "minimum_amount": integer, "minimum_amount_currency": text}
+            ),
         },
     ),
     retrieve_route("promotion_code", CODES),

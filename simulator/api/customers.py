@@ -5,7 +5,7 @@ from typing import Any
 from ..billing import periods
 from ..errors import invalid, unsupported
 from ..http import form, lists
-from ..http.form import integer, list_of, metadata, nested, optional, text
+from ..http.form import email, integer, list_of, metadata, nested, optional, text
 from ..http.route import Route
 from ..world import Object, World
 from .payment_methods import ADDRESS, attach
@@ -16,7 +16,7 @@ FIELDS = {
     "address": optional(ADDRESS),
     "balance": integer,
     "description": optional(text),
-    "email": optional(text),
+    "email": optional(email),
     "invoice_settings": nested({"default_payment_method": optional(text), "footer": optional(text)}),
     "metadata": metadata,
     "name": optional(text),

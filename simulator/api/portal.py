@@ -66,7 +66,8 @@ def _apply(configuration: Object, params: dict[str, Any]) -> None:
 
 
 def list_configurations(world: World, params: dict[str, Any]) -> Object:
-    _configuration(world, None)
+    if world.rules.portal_is_saved:
+        _default_configuration(world)
     fields = {name: params[name] for name in ("active", "is_default") if name in params}
     return lists.page(world.where("billing_portal.configuration", **fields), params, CONFIGURATIONS)
 
@@ -84,9 +85,23 @@ def allowed_prices(world: World, configuration: Object) -> list[str]:
 def _configuration(world: World, configuration_id: str | None) -> Object:
     if configuration_id:
         return world.get("billing_portal.configuration", configuration_id, "configuration")
+    if not world.rules.portal_is_saved:
+        raise ApiError(400, NOT_SAVED, is_replayed=False)
+    return _default_configuration(world)
+
+
+def _default_configuration(world: World) -> Object:
+    """Return the portal's settings in the Dashboard."""
     for each in world.where("billing_portal.configuration", is_default=True):
         return each
     return world.add("billing_portal.configuration", _blank_configuration(world, is_default=True))
+
+
+NOT_SAVED = (
+    "No configuration provided and your test mode default configuration has not been created. Provide a configuration "
+    "or create your default by saving your customer portal settings in test mode at "
+    "https://dashboard.stripe.com/test/settings/billing/portal. (In the simulator: the rule portal_is_saved.)"
+)
 
 
 def _flow(world: World, given: dict[str, Any], customer: Object, configuration: Object) -> Object:
@@ -95,15 +110,17 @@ def _flow(world: World, given: dict[str, Any], customer: Object, configuration: 
         raise missing_parameter("flow_data[type]")
     flow: Object = dict.fromkeys(("subscription_cancel", "subscription_update", "subscription_update_confirm"))
     flow |= {"type": kind, "after_completion": _after_completion(given.get("after_completion", {}))}
+    feature = kind.removesuffix("_confirm")
+    settings = configuration["features"][feature]
+    if not settings["enabled"] or not settings.get("default_allowed_updates", True):
+        words = feature.replace("_", " ")
+        raise invalid(f"The {words} feature is disabled in the portal configuration.", "flow_data[type]")
     if kind == "payment_method_update":
         return flow
     if kind not in given:
         raise missing_parameter(f"flow_data[{kind}]")
     asked = given[kind]
     subscription = _changeable(world, asked.get("subscription", ""), customer, kind)
-    feature = kind.removesuffix("_confirm")
-    if not configuration["features"][feature]["enabled"]:
-        raise invalid(f"The portal configuration has the feature {feature} disabled.", f"flow_data[{kind}]")
     if kind == "subscription_update_confirm":
         _check_wanted(world, asked, subscription, configuration)
         asked = asked | {"discounts": None}
@@ -118,9 +135,20 @@ def _changeable(world: World, subscription_id: str, customer: Object, kind: str)
         raise missing("subscription", subscription_id, param)
     if subscription["status"] in periods.ENDED:
         raise invalid("This subscription is canceled and cannot be changed.", param)
-    if kind.startswith("subscription_update") and len(subscription["items"]["data"]) > 1:
-        raise invalid("This subscription cannot be updated because it has multiple items.", param)
+    if subscription["cancel_at"] is not None:
+        raise invalid("This subscription is already set to be canceled.", param)
+    if kind.startswith("subscription_update"):
+        _check_updatable(world, subscription, param)
     return subscription
+
+
+def _check_updatable(world: World, subscription: Object, param: str) -> None:
+    """Refuse what the portal's pages do not update. A schedule that has reached its last phase is no obstacle."""
+    schedule = world.find("subscription_schedule", subscription["schedule"])
+    if len(subscription["items"]["data"]) > 1:
+        raise invalid("This subscription cannot be updated because it has multiple items.", param)
+    if schedule and any(each["start_date"] > world.now for each in schedule["phases"]):
+        raise invalid("This subscription cannot be updated because it has scheduled updates.", param)
 
 
 def _check_wanted(world: World, asked: dict[str, Any], subscription: Object, configuration: Object) -> None:
@@ -132,6 +160,11 @@ def _check_wanted(world: World, asked: dict[str, Any], subscription: Object, con
         raise missing("subscription_item", wanted.get("id", ""), param)
     if wanted.get("price") not in allowed_prices(world, configuration):
         raise invalid("The price is not in the portal configuration's products, or is not active.", param)
+    allowed = configuration["features"]["subscription_update"]["default_allowed_updates"]
+    item = subscription["items"]["data"][0]
+    for name, now in (("price", item["price"]["id"]), ("quantity", item.get("quantity"))):
+        if wanted.get(name, now) != now and name not in allowed:
+            raise invalid(f"The portal configuration does not allow updates of the {name}.", param)
 
 
 def _after_completion(given: dict[str, Any]) -> Object:

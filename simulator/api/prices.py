@@ -63,10 +63,16 @@ def update_price(world: World, params: dict[str, Any], price_id: str) -> Object:
 
 
 def active_price(world: World, price_id: str, param: str) -> Object:
-    """Return a price that is active."""
+    """Return a price that is active and whose product is active."""
     price = world.get("price", price_id, param)
     if not price["active"]:
         raise invalid(f"The price specified is inactive. This field only accepts active prices: {price_id}", param)
+    if not world.get("product", price["product"])["active"]:
+        raise invalid(
+            f"Price `{price_id}` is not available to be purchased because its product is not active.",
+            param,
+            "product_inactive",
+        )
     return price
 
 

@@ -87,7 +87,8 @@ def create_subscription(world: World, params: dict[str, Any], *, by_schedule: bo
     _apply(world, subscription, params)
     behaviour = params.get("payment_behavior", "allow_incomplete")
     if not by_schedule:
-        lifecycle.check_start(world, subscription, behaviour)
+        coupons = [discounts.find_coupon(world, each)[0] for each in params.get("discounts", [])]
+        lifecycle.check_start(world, subscription, behaviour, coupons)
     _apply_discounts(world, subscription, params)
     lifecycle.start(world, subscription, behaviour, by_schedule=by_schedule)
     _schedule_end(world, subscription, params)

@@ -1,21 +1,24 @@
 """A subscription's life: started, renewed, paused, resumed, expired, canceled."""
 
+from collections.abc import Sequence
+
 from ..clock import DAY, HOUR
 from ..errors import ApiError
 from ..world import Object, World
-from . import invoices, payments, periods
+from . import discounts, invoices, payments, periods
 from .periods import ENDED, UPDATED, next_period_end, period_of, set_period
 
 EXPIRES_AFTER_SECONDS = 23 * HOUR
 NOTICE_SECONDS = 3 * DAY  # Stripe sends trial_will_end three days before
 
 
-def check_start(world: World, subscription: Object, behaviour: str) -> None:
+def check_start(world: World, subscription: Object, behaviour: str, coupons: Sequence[Object] = ()) -> None:
     """Raise ApiError if the subscription cannot start. Changes nothing.
 
+    Shape   coupons: what will be redeemed for it
     Errors  ApiError when there is nothing to charge, or the charge will fail and behaviour is "error_if_incomplete"
     """
-    if not _is_charged_at_once(subscription) or behaviour == "default_incomplete":
+    if not _is_charged_at_once(subscription, coupons) or behaviour == "default_incomplete":
         return
     method_id = periods.payment_method_of(subscription, world.get("customer", subscription["customer"]))
     if method_id is None:
@@ -34,7 +37,8 @@ def start(world: World, subscription: Object, behaviour: str, *, by_schedule: bo
     is_trial = subscription["trial_end"] is not None
     subscription["status"] = "trialing" if is_trial else "active"
     method_id = periods.payment_method_of(subscription, customer)
-    is_charged = not by_schedule and _is_charged_at_once(subscription)
+    coupons = [discounts.coupon_of(world, each) for each in subscription["discounts"]]
+    is_charged = not by_schedule and _is_charged_at_once(subscription, coupons)
     outcome = payments.expected_outcome(world, method_id) if method_id else "declined"
     if is_charged and (behaviour == "default_incomplete" or outcome in ("declined", "action")):
         subscription["status"] = "incomplete"
@@ -202,9 +206,13 @@ def _set_resumed(world: World, subscription: Object) -> None:
     world.emit("customer.subscription.resumed", subscription)
 
 
-def _is_charged_at_once(subscription: Object) -> bool:
+def _is_charged_at_once(subscription: Object, coupons: Sequence[Object]) -> bool:
+    """Return whether the first invoice asks for money: not in a trial, and not at 100 % off."""
+    if subscription["trial_end"] is not None:
+        return False
     items = subscription["items"]["data"]
-    return (
-        subscription["trial_end"] is None
-        and sum((item["price"]["unit_amount"] or 0) * (item["quantity"] or 0) for item in items) > 0
-    )
+    amounts = [(item["price"]["unit_amount"] or 0) * (item["quantity"] or 0) for item in items]
+    for coupon in coupons:
+        off = discounts.amounts_off(coupon, amounts)
+        amounts = [amount - less for amount, less in zip(amounts, off, strict=True)]
+    return sum(amounts) > 0

@@ -1,10 +1,13 @@
 """Stripe's form encoding, `items[0][price]=...`, and the types of parameters."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import invalid, missing_parameter, unknown_parameter
+
+EMAIL = re.compile(r"[^\s@]+@[^\s@.]+(\.[^\s@.]+)+")
 
 Parser = Callable[[Any, str], Any]
 """Takes a raw value and the parameter's name, and returns the parsed value or raises ApiError."""
@@ -57,6 +60,13 @@ def text(value: Any, name: str) -> str:
     if not isinstance(value, str):
         raise invalid("Invalid string", name)
     return value
+
+
+def email(value: Any, name: str) -> str:
+    """Parse an e-mail address. Like Stripe, refuse blanks around it and a domain without a dot."""
+    if not EMAIL.fullmatch(text(value, name)):
+        raise invalid(f"Invalid email address: {value}", name, "email_invalid")
+    return str(value)
 
 
 def integer(value: Any, name: str) -> int:

@@ -78,7 +78,8 @@ def submit(world: World, session_id: str, action: str, subscription_id: str = ""
 def _save_card(world: World, session: Object, _subscription_id: str) -> None:
     _enabled_feature(world, session, "payment_method_update")
     method_id = pay_with(world, session["customer"], submitted_method(world))
-    for invoice in world.where("invoice", customer=session["customer"], status="open"):
+    is_charged = world.rules.portal_pays_open_invoices
+    for invoice in world.where("invoice", customer=session["customer"], status="open") if is_charged else ():
         if not payments.is_pending(world, invoice):
             payments.attempt(world, invoice, method_id, by_schedule=False)
     payments.forget_authentication(world, method_id)

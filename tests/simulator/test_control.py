@@ -148,7 +148,13 @@ def test_programs_get_the_overview_as_json(shop, simulator):
     (only,) = overview["subscriptions"]
     assert (only["id"], only["customer"], only["status"]) == (subscription, customer, "active")
     assert only["current_period_end"] > overview["now"]
-    assert overview["rules"] == {"retry_days": [3, 5, 7], "after_retries": "canceled", "delayed_payment_days": 4}
+    assert overview["rules"] == {
+        "retry_days": [3, 5, 7],
+        "after_retries": "canceled",
+        "delayed_payment_days": 4,
+        "portal_is_saved": True,
+        "portal_pays_open_invoices": False,
+    }
     assert overview["faults"]["api"]["failure"] == "none"
 
 

@@ -248,9 +248,8 @@ def test_the_portal_confirms_the_quantity_and_prorates_as_configured(shop, v1, b
     customer = shop.customer()
     subscription = v1.subscriptions.retrieve(shop.subscribe(customer))
     asked = {"id": subscription["items"].data[0].id, "price": shop.price, "quantity": 3}
-    features = {
-        "subscription_update": {"enabled": True, "default_allowed_updates": ["price"], "proration_behavior": behaviour}
-    }
+    settings = {"enabled": True, "default_allowed_updates": ["quantity"], "proration_behavior": behaviour}
+    features = {"subscription_update": settings}
     confirm = {"subscription": subscription.id, "items": [asked]}
     page = portal(v1, customer, features, type="subscription_update_confirm", subscription_update_confirm=confirm)
 
@@ -353,3 +352,51 @@ def test_negative_amounts_and_quantities_are_refused(shop, v1):
     for percent in (0, 101):
         assert refused(v1.coupons.create, percent_off=percent, duration="once").param == "percent_off"
     assert v1.subscriptions.list(params={"status": "all"}).data == []
+
+
+def test_at_100_percent_off_a_subscription_starts_without_a_card(shop, v1):
+    free = v1.coupons.create(params={"percent_off": 100, "duration": "once"}).id
+    customer = v1.customers.create().id
+    asked = {"customer": customer, "items": [{"price": shop.price}]}
+
+    started = v1.subscriptions.create(params=asked | {"discounts": [{"coupon": free}]})
+    with pytest.raises(stripe.InvalidRequestError, match="no attached payment source"):
+        v1.subscriptions.create(params=asked)
+
+    invoice = v1.invoices.retrieve(started.latest_invoice)
+    assert (started.status, invoice.status, invoice.amount_due) == ("active", "paid", 0)
+
+
+def test_a_refused_subscription_redeems_no_coupon(shop, v1):
+    small = v1.coupons.create(params={"percent_off": 5, "duration": "once", "max_redemptions": 1}).id
+    asked = {"customer": v1.customers.create().id, "items": [{"price": shop.price}], "discounts": [{"coupon": small}]}
+
+    with pytest.raises(stripe.InvalidRequestError, match="no attached payment source"):
+        v1.subscriptions.create(params=asked)
+
+    assert (v1.coupons.retrieve(small).times_redeemed, v1.coupons.retrieve(small).valid) == (0, True)
+
+
+@pytest.mark.parametrize(("percent", "needs_card"), [(100, False), (99, True)])
+def test_a_one_time_order_at_100_percent_off_is_completed_without_a_card(shop, v1, percent, needs_card):
+    once = v1.prices.create(params={"currency": "usd", "unit_amount": 700, "product_data": {"name": "Corkscrew"}}).id
+    coupon = v1.coupons.create(params={"percent_off": percent, "duration": "once"}).id
+    asked = {"mode": "payment", "line_items": [{"price": once, "quantity": 1}], "discounts": [{"coupon": coupon}]}
+    session = v1.checkout.sessions.create(params=asked)
+
+    answer = requests.post(session.url, {"without_card": "yes"}, allow_redirects=False, timeout=5)
+
+    after = v1.checkout.sessions.retrieve(session.id)
+    assert (answer.status_code, after.status) == ((402, "open") if needs_card else (303, "complete"))
+    assert after.payment_status == ("unpaid" if needs_card else "no_payment_required")
+
+
+def test_the_latest_invoice_is_whichever_came_last(shop, v1):
+    customer = shop.customer()
+    started = v1.subscriptions.retrieve(shop.subscribe(customer))
+    item = {"id": started["items"].data[0].id, "quantity": 2}
+
+    changed = v1.subscriptions.update(started.id, params={"items": [item], "proration_behavior": "always_invoice"})
+
+    assert changed.latest_invoice != started.latest_invoice
+    assert v1.invoices.retrieve(changed.latest_invoice).billing_reason == "subscription_update"

@@ -23,6 +23,7 @@ PLAIN = {
     form.boolean: {bool},
     form.number: {float, Decimal},
     form.text: {str, Decimal},
+    form.email: {str},
     form.metadata: {UntypedStripeObject[str]},
 }
 
