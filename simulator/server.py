@@ -17,6 +17,7 @@ import bottle
 from waitress.channel import ClientDisconnected
 
 from .api import ROUTES
+from .api.reading import INCLUDED
 from .errors import ApiError
 from .http import form, v2
 from .http.expand import expanded
@@ -168,7 +169,7 @@ class Api:
             response = route.handle(self.world, parsed, *call.ids)
         if call.failure == "error_after":
             raise server_error()
-        return Response(200, expanded(self.world, response, paths, call.version))
+        return Response(200, expanded(self.world, response, paths, call.version, INCLUDED))
 
     def _lag_of(self, route: Route) -> int:
         is_list = route.method == "GET" and not route.path.endswith("<id>")

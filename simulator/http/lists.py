@@ -14,7 +14,9 @@ def page(objects: Sequence[Object], params: dict[str, Any], url: str, created: s
         raise invalid("This value must be between 1 and 100 (inclusive).", "limit", "parameter_invalid_integer")
     if "starting_after" in params and "ending_before" in params:
         raise invalid("You cannot use both starting_after and ending_before.", "starting_after")
-    chosen = [each for each in objects if _is_within(each[created], params.get("created", {}))]
+    chosen = list(objects)
+    if "created" in params:
+        chosen = [each for each in objects if _is_within(each[created], params["created"])]
     if "ending_before" in params:
         chosen = chosen[: _position(chosen, params["ending_before"], "ending_before")]
         data, has_more = chosen[-limit:], len(chosen) > limit

