@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import waitress.server
 
 from . import scheduler, visitor
+from .api.entitlements.active import follow_subscription
 from .api.prices import create_price
 from .api.subscriptions import pay_with
 from .api.webhook_endpoints import create_endpoint
@@ -60,6 +61,7 @@ class Simulator:
         self.world = World(seed, now)
         self.world.api_version = api_version
         self.world.actions = ACTIONS
+        self.world.observers = (follow_subscription,)
         self.deliveries = Deliveries(self.world, retry_seconds, seed)
         self._fault_injector = FaultInjector(seed)
         self._api = Api(self.world, self._fault_injector)

@@ -76,7 +76,7 @@ class Api:
         self.app = bottle.Bottle()
         self.app.catchall = False  # waitress handles cut connections and bugs
         for route in ROUTES:
-            rule = route.path.replace("<id>", "<id_:re:[^/]+>")
+            rule = route.path.replace("<id>", "<id_:re:[^/]+>", 1).replace("<id>", "<inner_id:re:[^/]+>")
             self.app.route(rule, route.method, functools.partial(self._handle, route))
         add_pages(self.app, world)
         self.app.route("/<path:path>", "ANY", functools.partial(self._handle, None))
@@ -90,9 +90,11 @@ class Api:
         """Replay responses from to_state()."""
         self._replays = {key: (digest, Response(status, body)) for key, (digest, status, body) in state.items()}
 
-    def _handle(self, route: Route | None, id_: str | None = None, path: str = "") -> bottle.HTTPResponse:
+    def _handle(
+        self, route: Route | None, id_: str | None = None, inner_id: str | None = None, path: str = ""
+    ) -> bottle.HTTPResponse:
         request = bottle.request
-        id_ = id_ and self.world.unquoted_id(id_)
+        ids = [self.world.unquoted_id(each) for each in (id_, inner_id) if each]
         key = request.get_header("Idempotency-Key") if request.method == "POST" else None
         failure = self.fault_injector.failure_for(request.path, time.monotonic())
         if failure in ("cut", "hang"):
@@ -108,9 +110,9 @@ class Api:
                     raise _unknown_route(request.method, path)
                 params = _params(request)
                 catch_up(self.world)
-                clock = self.world.clock_of(id_, params.get("customer"), params.get("test_clock"))
+                clock = self.world.clock_of(*ids[:1], params.get("customer"), params.get("test_clock"))
                 with self.world.caused_by_request(request_id, key), self.world.on_clock(clock):
-                    call = _Call(route, dict(params), [id_] if id_ else [], key, failure, version)
+                    call = _Call(route, dict(params), ids, key, failure, version)
                     response = self._execute_once(call)
                 catch_up(self.world)
             except ApiError as error:

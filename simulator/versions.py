@@ -158,9 +158,18 @@ def _invoice_before_basil(world: World, invoice: Object) -> Object:
             "paid_out_of_band": "out_of_band" in world.hidden.get(invoice["id"], {}),
             "subscription": details and details["subscription"],
             "subscription_details": {"metadata": details["metadata"] if details else None},
-            "total_tax_amounts": [],
+            "tax": sum(each["amount"] for each in invoice["total_taxes"]) if invoice["total_taxes"] else None,
+            "total_tax_amounts": _tax_amounts_before_basil(invoice["total_taxes"]),
         }
     )
+
+
+def _tax_amounts_before_basil(taxes: list[Object]) -> list[Object]:
+    return [
+        {name: each[name] for name in ("amount", "taxability_reason", "taxable_amount")}
+        | {"inclusive": each["tax_behavior"] == "inclusive", "tax_rate": each["tax_rate_details"]["tax_rate"]}
+        for each in taxes
+    ]
 
 
 def _line_before_basil(world: World, line: Object) -> Object:
@@ -174,7 +183,7 @@ def _line_before_basil(world: World, line: Object) -> Object:
         "proration": details["proration"],
         "proration_details": details["proration_details"],
         "subscription": details["subscription"],
-        "tax_amounts": [],
+        "tax_amounts": _tax_amounts_before_basil(line["taxes"]),
         "tax_rates": [],
         "type": "subscription" if parent["subscription_item_details"] else "invoiceitem",
         "unit_amount_excluding_tax": line["pricing"] and line["pricing"]["unit_amount_decimal"],

@@ -27,6 +27,8 @@ PREFIXES = {
     "coupon": "",
     "customer": "cus_",
     "discount": "di_",
+    "entitlements.active_entitlement": "ent_",
+    "entitlements.feature": "feat_",
     "event": "evt_",
     "invoice": "in_",
     "invoiceitem": "ii_",
@@ -34,11 +36,14 @@ PREFIXES = {
     "payment_method": "pm_",
     "price": "price_",
     "product": "prod_",
+    "product_feature": "prodft_",
     "promotion_code": "promo_",
     "request": "req_",
     "subscription": "sub_",
     "subscription_item": "si_",
     "subscription_schedule": "sub_sched_",
+    "tax_id": "txi_",
+    "tax_rate": "txr_",
     "test_helpers.test_clock": "clock_",
     "v2.core.event_destination": "ed_test_",
     "webhook_endpoint": "we_",
@@ -99,6 +104,7 @@ class World:
         self.lock = WorldLock()
         self.actions: Mapping[str, Callable[[World, str, int], None]] = {}
         self.api_version = API_VERSION
+        self.observers: tuple[Callable[[World, str, Object], None], ...] = ()
         self.base_url = ""
         self.hidden: dict[str, Object] = {}
         self._world_clock = self.clock
@@ -213,6 +219,9 @@ class World:
             return found
         return [each for each in found if self._added[kind, each["id"]] <= self._listed_until]
 
+    def has_any(self, kind: str) -> bool:
+        return bool(self._objects[kind])
+
     def find(self, kind: str, object_id: str | None) -> Object | None:
         """Return an object, or None."""
         return self._objects[kind].get(object_id or "")
@@ -238,6 +247,8 @@ class World:
         with self.lock:
             self.add("event", event)
             self.deliveries.enqueue(event)
+        for observe in self.observers:
+            observe(self, kind, subject)
 
     @contextmanager
     def changing(self, subject: Object, kind: str) -> Iterator[None]:

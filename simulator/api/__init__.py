@@ -21,14 +21,19 @@ from . import (
     thin_events,
     webhook_endpoints,
 )
+from .entitlements import active, features
+from .tax import ids as tax_ids
+from .tax import rates as tax_rates
 
 ROUTES: tuple[Route, ...] = (
     *account.ROUTES,
+    *active.ROUTES,
     *checkout_sessions.ROUTES,
     *coupons.ROUTES,
     *customers.ROUTES,
     *event_destinations.ROUTES,
     *events.ROUTES,
+    *features.ROUTES,
     *invoiceitems.ROUTES,
     *invoices.ROUTES,
     *payment_methods.ROUTES,
@@ -38,6 +43,8 @@ ROUTES: tuple[Route, ...] = (
     *reading.ROUTES,
     *subscription_schedules.ROUTES,
     *subscriptions.ROUTES,
+    *tax_ids.ROUTES,
+    *tax_rates.ROUTES,
     *test_clocks.ROUTES,
     *thin_events.ROUTES,
     *webhook_endpoints.ROUTES,

@@ -68,18 +68,23 @@ def delete_coupon(world: World, _params: dict[str, Any], coupon_id: str) -> Obje
     """Delete a coupon for new customers; discounts already redeemed stay."""
     coupon = _get_coupon(world, coupon_id)
     coupon["valid"] = False
-    world.hidden[coupon_id] = {"is_deleted": True}
+    world.hidden.setdefault(coupon_id, {})["is_deleted"] = True
     world.emit("coupon.deleted", coupon)
     return {"id": coupon_id, "object": "coupon", "deleted": True}
 
 
 def list_coupons(world: World, params: dict[str, Any]) -> Object:
-    return lists.page([each for each in world.all("coupon") if each["id"] not in world.hidden], params, COUPONS)
+    found = [each for each in world.all("coupon") if not _is_deleted(world, each["id"])]
+    return lists.page(found, params, COUPONS)
+
+
+def _is_deleted(world: World, coupon_id: str) -> bool:
+    return "is_deleted" in world.hidden.get(coupon_id, {})
 
 
 def _get_coupon(world: World, coupon_id: str, param: str = "id") -> Object:
     """Return a coupon, unless it was deleted. Deleted coupons are kept for the discounts that refer to them."""
-    if coupon_id in world.hidden:
+    if _is_deleted(world, coupon_id):
         raise missing("coupon", coupon_id, param)
     return world.get("coupon", coupon_id, param)
 

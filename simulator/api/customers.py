@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from ..billing import periods
+from ..billing import periods, tax_ids
 from ..errors import invalid, unsupported
 from ..http import form, lists
-from ..http.form import email, integer, list_of, metadata, nested, optional, text
+from ..http.form import choice, email, integer, list_of, metadata, nested, optional, text
 from ..http.route import Route
 from ..world import Object, World
 from .payment_methods import ADDRESS, attach
@@ -22,6 +22,7 @@ FIELDS = {
     "name": optional(text),
     "phone": optional(text),
     "preferred_locales": list_of(text),
+    "tax_exempt": choice("exempt", "none", "reverse"),
     "shipping": optional(nested({"address": ADDRESS, "name": text, "phone": optional(text)})),
 }
 
@@ -31,7 +32,12 @@ def create_customer(world: World, params: dict[str, Any]) -> Object:
         raise unsupported("sources other than test tokens")
     if "test_clock" in params:
         world.get("test_helpers.test_clock", params["test_clock"], "test_clock")
+    ids = params.pop("tax_id_data", [])
+    for at, given in enumerate(ids):
+        tax_ids.check_tax_id(given, f"tax_id_data[{at}][value]")
     customer = world.add("customer", _blank(world))
+    for given in ids:
+        tax_ids.add_tax_id(world, customer, given["type"], given["value"])
     _apply(world, customer, params)
     if "source" in params:
         method = attach(world, params["source"], customer, "source")
@@ -121,7 +127,18 @@ def _blank(world: World) -> Object:
 
 
 ROUTES = (
-    Route("POST", PATH, create_customer, FIELDS | {"payment_method": text, "source": text, "test_clock": text}),
+    Route(
+        "POST",
+        PATH,
+        create_customer,
+        FIELDS
+        | {
+            "payment_method": text,
+            "source": text,
+            "tax_id_data": list_of(nested({"type": choice(*tax_ids.FORMS), "value": text})),
+            "test_clock": text,
+        },
+    ),
     Route("GET", f"{PATH}/<id>", retrieve_customer),
     Route("POST", f"{PATH}/<id>", update_customer, FIELDS),
     Route("DELETE", f"{PATH}/<id>", delete_customer),

@@ -36,9 +36,11 @@ COMMENT = {
     ),
 }
 FIELDS = {
+    "automatic_tax": nested({"enabled": boolean}),
     "cancel_at": optional(integer),
     "cancel_at_period_end": boolean,
     "default_payment_method": optional(text),
+    "default_tax_rates": list_of(text),
     "description": optional(text),
     "discounts": list_of(nested({"coupon": text, "promotion_code": text})),
     "metadata": metadata,
@@ -199,6 +201,12 @@ def _apply(world: World, subscription: Object, params: dict[str, Any]) -> None:
     if "default_payment_method" in params:
         subscription["default_payment_method"] = _method_of(world, subscription, params["default_payment_method"])
     subscription["metadata"] = form.merge_metadata(subscription["metadata"], params.get("metadata"))
+    if "automatic_tax" in params:
+        enabled = params["automatic_tax"]["enabled"]
+        subscription["automatic_tax"] |= {"enabled": enabled, "liability": {"type": "self"} if enabled else None}
+    if "default_tax_rates" in params:
+        rates = [world.get("tax_rate", each, "default_tax_rates") for each in params["default_tax_rates"]]
+        subscription["default_tax_rates"] = rates
     if "description" in params:
         subscription["description"] = params["description"]
     if "pause_collection" in params:

@@ -27,7 +27,7 @@ def list_events(world: World, params: dict[str, Any]) -> Object:
         event
         for event in world.all("event")
         if (not wanted or thin.thin_type(event["type"]) in wanted)
-        and params.get("object_id") in (None, event["data"]["object"]["id"])
+        and params.get("object_id") in (None, event["data"]["object"].get("id"))
         and all(COMPARISONS[name](event["created"], bound) for name, bound in bounds.items())
     ]
     return v2.page([thin.full_event(each) for each in found], params, PATH)

@@ -5,7 +5,7 @@ from typing import Any
 from ..clock import HOUR
 from ..http.lists import embedded
 from ..world import Object, World
-from . import discounts, invoiceitems
+from . import discounts, invoiceitems, taxes
 from .periods import period_of
 
 DRAFT_SECONDS = HOUR  # a renewal's invoice can be edited for an hour
@@ -35,6 +35,7 @@ def create_draft(
     for discount_id in in_force:
         _apply_discount(world, discount_id, lines)
     invoice["discounts"] = in_force
+    taxes.tax_lines(world, invoice, customer, subscription, lines)
     invoice["lines"] = embedded(lines, f"/v1/invoices/{invoice['id']}/lines")
     _set_totals(invoice, in_force, lines)
     _set_amount_due(invoice, customer)
@@ -105,6 +106,11 @@ def _set_totals(invoice: Object, discount_ids: list[str], lines: list[Object]) -
     ]
     taken = sum(each["amount"] for each in invoice["total_discount_amounts"])
     invoice["total"] = invoice["total_excluding_tax"] = invoice["subtotal"] - taken
+    if invoice["total_taxes"]:
+        tax, added = sum(each["amount"] for each in invoice["total_taxes"]), taxes.added(invoice["total_taxes"])
+        invoice["total"] += added
+        invoice["total_excluding_tax"] = invoice["total"] - tax
+        invoice["subtotal_excluding_tax"] -= tax - added
 
 
 def _set_amount_due(invoice: Object, customer: Object) -> None:

@@ -11,6 +11,7 @@ RELATED = {
     "coupon": "coupon",
     "customer": "customer",
     "discount": "discount",
+    "feature": "entitlements.feature",
     "discounts": "discount",
     "invoice": "invoice",
     "default_payment_method": "payment_method",
@@ -19,6 +20,7 @@ RELATED = {
     "promotion_code": "promotion_code",
     "schedule": "subscription_schedule",
     "subscription": "subscription",
+    "tax_rate": "tax_rate",
     "test_clock": "test_helpers.test_clock",
 }
 

@@ -40,7 +40,7 @@ def _event(world: World, event: Object) -> Object:
     return {
         "id": event["id"],
         "type": event["type"],
-        "subject": event["data"]["object"]["id"],
+        "subject": event["data"]["object"].get("id", ""),
         "created": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(event["created"])),
         "deliveries": [_delivery(each) for each in world.deliveries.of(event["id"])],
         "is_wanted": bool(destinations.for_event(world, event)),

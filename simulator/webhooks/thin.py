@@ -11,7 +11,7 @@ from ..world import Object, World
 
 KIND = "v2.core.event"
 PREFIX = "evt_test_"
-UNFETCHABLE = ("billing_portal.session",)
+UNFETCHABLE = ("billing_portal.session", "entitlements.active_entitlement_summary")
 SNAPSHOT_SUBSCRIPTION_EVENTS = frozenset(
     "created deleted paused pending_update_applied pending_update_expired resumed trial_will_end updated".split()
 )
@@ -35,15 +35,17 @@ def notification(event: Object) -> Object:
     Source  docs.stripe.com/api/v2/core/events/event-types
     """
     subject = event["data"]["object"]
-    related = {"id": subject["id"], "type": subject["object"], "url": _url_of(subject)}
-    return {
+    shown = {
         "id": PREFIX + event["id"].removeprefix("evt_"),
         "object": KIND,
         "context": None,
         "created": timestamp(event["created"]),
         "livemode": False,
         "type": thin_type(event["type"]),
-    } | ({} if subject["object"] in UNFETCHABLE else {"related_object": related})
+    }
+    if subject["object"] in UNFETCHABLE:
+        return shown
+    return shown | {"related_object": {"id": subject["id"], "type": subject["object"], "url": _url_of(subject)}}
 
 
 def full_event(event: Object) -> Object:
@@ -78,4 +80,6 @@ def _reason(event: Object) -> Object | None:
 
 def _url_of(subject: Object) -> str:
     """Return an object's path, which follows from its type: `checkout.session` is at /v1/checkout/sessions."""
+    if subject["object"] == "tax_id":
+        return f"/v1/customers/{subject['customer']}/tax_ids/{subject['id']}"
     return f"/v1/{subject['object'].replace('.', '/')}s/{subject['id']}"

@@ -263,6 +263,12 @@ def test_every_kind_of_object_keeps_the_contract(shop):
             "success_url": "https://x",
         }
     )
+    v1.tax_rates.create(params={"display_name": "VAT", "inclusive": False, "percentage": 20})
+    v1.customers.tax_ids.create(customer, params={"type": "us_ein", "value": "12-3456789"})
+    feature = v1.entitlements.features.create(params={"lookup_key": "exports", "name": "Exports"}).id
+    product = v1.prices.retrieve(shop.price).product
+    v1.products.features.create(product, params={"entitlement_feature": feature})
+    v1.subscriptions.update(subscription, params={"metadata": {"seats": "2"}})
     v1.webhook_endpoints.create(params={"url": "http://127.0.0.1:9/", "enabled_events": ["invoice.voided"]})
     destination = {"name": "Thin", "type": "webhook_endpoint", "event_payload": "thin", "enabled_events": ["v1.x"]}
     v2 = shop.client.v2.core
@@ -277,17 +283,22 @@ def test_every_kind_of_object_keeps_the_contract(shop):
         ),
         v1.coupons.list(params={"expand": ["data.applies_to"]}),
         v1.customers.list(params={"expand": ["data.sources", "data.subscriptions"]}),
+        v1.customers.tax_ids.list(customer),
+        v1.entitlements.active_entitlements.list(params={"customer": customer, "expand": ["data.feature"]}),
+        v1.entitlements.features.list(),
         v1.events.list(),
         v1.invoice_items.list(),
         v1.invoices.list(),
         v1.plans.list(),
         v1.payment_methods.list(params={"customer": customer}),
         v1.prices.list(params={"expand": ["data.currency_options", "data.tiers"]}),
+        v1.products.features.list(product),
         v1.products.list(),
         v1.promotion_codes.list(),
         v1.subscription_schedules.list(),
         v1.subscriptions.list(),
         v1.subscriptions.retrieve(subscription, params={"expand": ["discounts", "test_clock"]}),
+        v1.tax_rates.list(),
         v1.webhook_endpoints.list(),
         v2.event_destinations.list(),
         v2.events.list(),

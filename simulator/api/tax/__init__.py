@@ -1,0 +1,1 @@
+"""Taxes: rates, and customers' tax ids."""
