@@ -1,8 +1,10 @@
 """The command line: `corkage serve`, and what an operator does beside it."""
 
 import argparse
+import errno
 import logging
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +21,7 @@ from .sync import inbox
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 STANDARD_PORT, DEMO_PORT, SIMULATOR_PORT = 8080, 8000, 12111
+LAST_PORT = 65_535
 
 
 class CannotListen(Exception):
@@ -59,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_serving(commands: Commands) -> None:
     serve = commands.add_parser("serve", help="answer Stripe's webhooks and your product's questions")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    serve.add_argument("--port", type=int, default=STANDARD_PORT, help="port to listen on (default: %(default)s)")
+    serve.add_argument("--port", type=_port, default=STANDARD_PORT, help="port to listen on (default: %(default)s)")
     serve.set_defaults(run=_serve)
 
     work = commands.add_parser("work", help="apply pending events (where BILLING_WORKER is off or inline)")
@@ -69,16 +72,20 @@ def _add_serving(commands: Commands) -> None:
 
 def _add_trying(commands: Commands) -> None:
     demo = commands.add_parser("demo", help="try it: a sample product with billing, in your browser")
-    demo.add_argument("--port", type=int, default=DEMO_PORT, help="port to listen on (default: %(default)s)")
+    demo.add_argument("--port", type=_port, default=DEMO_PORT, help="port to listen on (default: %(default)s)")
     demo.add_argument("--keep", metavar="FILE", help="keep the database there; else nothing is left behind")
     demo.set_defaults(run=_demo)
 
     simulator = commands.add_parser("simulator", help="run an offline Stripe to try things against")
     simulator.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    simulator.add_argument("--port", type=int, default=SIMULATOR_PORT, help="port (default: %(default)s)")
+    simulator.add_argument("--port", type=_port, default=SIMULATOR_PORT, help="port (default: %(default)s)")
     simulator.add_argument("--webhook", metavar="URL", help="deliver every event there, signed with --webhook-secret")
     simulator.add_argument("--webhook-secret", metavar="WHSEC", default=None, help="default: one is made and printed")
     simulator.add_argument("--file", metavar="FILE", help="keep all of it there, and go on from there; else in memory")
+    simulator.add_argument("--plans", metavar="FILE", help="make the products and prices that this plans.toml names")
+    simulator.add_argument(
+        "--api-version", metavar="VERSION", default=None, help="of the account (default: the newest)"
+    )
     simulator.set_defaults(run=_simulate)
 
     token = commands.add_parser("token", help="mint a token for a user, to try the routes with")
@@ -159,21 +166,18 @@ def _demo(options: argparse.Namespace) -> int:
 @contextmanager
 def _listening(options: argparse.Namespace, host: str) -> Iterator[None]:
     try:
+        socket.getaddrinfo(host, options.port)  # waitress reports an unknown host as a ValueError
         yield
     except OSError as error:
-        raise CannotListen(f"{host}:{options.port}: {error.strerror or error}") from error
+        advice = "; choose another with --port" if error.errno == errno.EADDRINUSE else ""
+        raise CannotListen(f"{host}:{options.port}: {error.strerror or error}{advice}") from error
 
 
 def _simulate(options: argparse.Namespace) -> int:
-    from .simulator import UnusableFile, serve
+    from .commands import simulator
 
-    try:
-        with _listening(options, options.host):
-            serve(options.host, options.port, options.webhook, options.webhook_secret, options.file)
-    except UnusableFile as error:
-        print(error, file=sys.stderr)
-        return MISCONFIGURED
-    return OK
+    with _listening(options, options.host):
+        return simulator.run(options)
 
 
 def _work(options: argparse.Namespace) -> int:
@@ -193,6 +197,12 @@ def _token(options: argparse.Namespace) -> int:
     secret, now = config.auth_secrets[0], time.time()
     print(mint_token(secret, options.user, email=options.email, now=now, lifetime_seconds=options.seconds))
     return OK
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > LAST_PORT:
+        raise argparse.ArgumentTypeError(f"wanted a port from 0 to {LAST_PORT}, not {text!r}")
+    return int(text)
 
 
 def _user_id(text: str) -> str:

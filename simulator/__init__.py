@@ -3,8 +3,9 @@
 import contextlib
 import signal
 import threading
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 import waitress.server
@@ -12,10 +13,12 @@ import waitress.server
 from . import scheduler, visitor
 from .api.entitlements.active import follow_subscription
 from .api.prices import create_price
+from .api.products import create_product
 from .api.subscriptions import pay_with
 from .api.webhook_endpoints import create_endpoint
 from .billing import payments
 from .http.faults import ApiFaults, FaultInjector
+from .pages import format_price
 from .pages.control import PATH as CONTROL
 from .pages.control import Control
 from .scheduled import ACTIONS
@@ -23,13 +26,25 @@ from .server import Api, Request
 from .state_file import StateFile, UnusableFile
 from .versions import check_version
 from .webhooks.deliveries import RETRY_SECONDS, Deliveries
-from .world import API_VERSION, Object, Rules, World, copy_json
+from .world import API_VERSION, PREFIXES, Object, Rules, World, copy_json
 
 SERVER = {"threads": 16, "channel_request_lookahead": 1, "ident": "simulator", "asyncore_use_poll": True}
 """Enough threads that hanging requests leave some free. The lookahead detects clients that disconnect. select() would
 end the simulator in a test that has a thousand files open."""
 
-__all__ = ["ApiFaults", "Object", "Request", "Rules", "Simulator", "UnusableFile", "serve"]
+__all__ = ["ApiFaults", "Object", "Offer", "Request", "Rules", "Simulator", "UnusableFile", "serve"]
+
+
+class Offer(NamedTuple):
+    """A recurring price for `Simulator.sell`.
+
+    Shape   price: its lookup key, or its id if it begins with "price_"; interval: "day", "week", "month" or "year"
+    Units   unit_amount in the currency's minor unit
+    """
+
+    price: str
+    unit_amount: int
+    interval: str = "month"
 
 
 class Simulator:
@@ -205,6 +220,22 @@ class Simulator:
             price: Object = copy_json(create_price(self.world, params))
         return price
 
+    def sell(self, name: str, offers: Sequence[Offer], currency: str = "usd") -> list[Object]:
+        """Create a product with these recurring prices, and return them. Prices that exist already stay as they are."""
+        with self.world.lock:
+            there = {offer.price: self._price_named(offer.price) for offer in offers}
+            kept = next(filter(None, there.values()), None)
+            product = kept["product"] if kept else create_product(self.world, {"name": name})["id"]
+            return [there[offer.price] or self._create_price(offer, product, currency) for offer in offers]
+
+    def _price_named(self, name: str) -> Object | None:
+        return self.world.find("price", name) or next(iter(self.world.where("price", lookup_key=name)), None)
+
+    def _create_price(self, offer: Offer, product: str, currency: str) -> Object:
+        name = {"id": offer.price} if offer.price.startswith(PREFIXES["price"]) else {"lookup_key": offer.price}
+        params = {"currency": currency, "unit_amount": offer.unit_amount, "product": product}
+        return create_price(self.world, params | {"recurring": {"interval": offer.interval}} | name)
+
     def buy(self, url: str, card: str = "pm_card_visa") -> Object:
         """Pay on a hosted Checkout page over HTTP, as a visitor would, and return the Checkout Session, with its
         `customer` and `subscription`. The redirect back to the product is not followed.
@@ -240,14 +271,27 @@ class Simulator:
 
 
 def serve(
-    host: str, port: int, webhook: str | None = None, webhook_secret: str | None = None, file: str | None = None
+    host: str,
+    port: int,
+    webhook: str | None = None,
+    webhook_secret: str | None = None,
+    file: str | None = None,
+    *,
+    products: Iterable[tuple[str, Sequence[Offer]]] = (),
+    api_version: str = API_VERSION,
 ) -> None:
-    """Run a simulator in this thread until Ctrl-C, and print the settings for using it."""
-    simulator = Simulator(host=host, port=port, file=file)
+    """Run a simulator in this thread until Ctrl-C, and print the settings for using it.
+
+    Shape   products: each product's name and prices, which are created if they do not exist
+    """
+    simulator = Simulator(host=host, port=port, file=file, api_version=api_version)
     print("An offline Stripe. A simulation: no money moves.", flush=True)
     print(f"  STRIPE_API_BASE={simulator.url}", flush=True)
     print(f"  STRIPE_SECRET_KEY={simulator.api_key} (any test key will do)", flush=True)
     print(f"  {simulator.control_url} moves its clock and sets faults", flush=True)
+    for name, offers in products:
+        prices = simulator.sell(name, offers)
+        print(f"  sells {name}: {', '.join(map(format_price, prices))}", flush=True)
     if webhook:
         endpoint = _endpoint(simulator, webhook, webhook_secret)
         print(f"  STRIPE_WEBHOOK_SECRET={endpoint['secret']}, webhooks to {webhook}", flush=True)

@@ -234,3 +234,97 @@ def test_running_billing_app_py_runs_the_command_line(environ, tmp_path):
     )
 
     assert shown.stdout.startswith("ann: no, no_subscription")
+
+
+@pytest.mark.parametrize("command", ["simulator", "demo"])
+def test_a_port_that_cannot_be_had_is_said_in_one_sentence(corkage, command):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        refused = corkage(command, "--port", str(port), STRIPE_SECRET_KEY="")
+
+    assert refused.returncode == 1
+    assert refused.stdout == ""
+    said = f"Cannot listen on 127.0.0.1:{port}: Address already in use; choose another with --port\n"
+    assert refused.stderr == said
+
+
+@pytest.mark.parametrize("port", ["65536", "99999", "-1", "http"])
+def test_a_port_that_does_not_exist_is_refused(corkage, port):
+    refused = corkage("simulator", "--port", port)
+
+    assert refused.returncode == 2
+    assert "65535" in refused.stderr or "expected one argument" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_host_that_is_unknown_is_said_in_one_sentence(corkage):
+    refused = corkage("simulator", "--host", "nowhere.invalid", "--port", "0")
+
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("Cannot listen on nowhere.invalid:0: ")
+    assert len(refused.stderr.splitlines()) == 1
+
+
+PLANS = """
+[pro]
+name = "Pro"
+prices = ["pro_monthly", "pro_yearly"]
+
+[team]
+name = "Team"
+prices = ["price_1Team"]
+retired = ["price_1Old"]
+"""
+
+
+def prices_of(folder, environ, *arguments):
+    """Start a simulator that sells PLANS; return what it printed, and its prices."""
+    (folder / "plans.toml").write_text(PLANS)
+    command = ["simulator", "--port", "0", "--plans", "plans.toml", *arguments]
+    with started(command, environ, folder, "sells Team") as (_process, said):
+        url = re.search(r"STRIPE_API_BASE=(\S+)", "".join(said))[1]
+        found = requests.get(f"{url}/v1/prices?expand[]=data.product", auth=("sk_test_x", ""), timeout=5).json()["data"]
+    return "".join(said), found
+
+
+def test_the_simulator_sells_what_plans_toml_says(environ, tmp_path):
+    said, found = prices_of(tmp_path, environ)
+
+    sold = [
+        (each["lookup_key"] or each["id"], each["product"]["name"], each["unit_amount"], each["recurring"]["interval"])
+        for each in reversed(found)
+    ]
+    assert sold == [
+        ("pro_monthly", "Pro", 900, "month"),
+        ("pro_yearly", "Pro", 9000, "year"),
+        ("price_1Team", "Team", 1900, "month"),
+    ]
+    assert len({each["product"]["id"] for each in found}) == 2
+    assert "sells Pro: $9.00 per month, $90.00 per year" in said
+
+
+def test_a_kept_simulator_does_not_sell_twice(environ, tmp_path):
+    _said, first = prices_of(tmp_path, environ, "--file", "state.json")
+    _said, again = prices_of(tmp_path, environ, "--file", "state.json")
+
+    assert [each["id"] for each in again] == [each["id"] for each in first]
+    assert {each["product"]["id"] for each in again} == {each["product"]["id"] for each in first}
+
+
+def test_a_mistake_in_plans_toml_stops_the_simulator(corkage, tmp_path):
+    (tmp_path / "plans.toml").write_text("[pro]\nname = 'Pro'\n")
+    refused = corkage("simulator", "--port", "0", "--plans", str(tmp_path / "plans.toml"))
+
+    assert refused.returncode == 2
+    assert "[pro] has no prices" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_an_unknown_api_version_stops_the_simulator(corkage):
+    refused = corkage("simulator", "--port", "0", "--api-version", "2020-08-27")
+
+    assert refused.returncode == 2
+    assert "It supports 2024-09-30.acacia to" in refused.stderr
+    assert "Traceback" not in refused.stderr

@@ -24,7 +24,7 @@ def create_price(world: World, params: dict[str, Any]) -> Object:
     if params["unit_amount"] < 0:
         raise invalid("This value must be greater than or equal to 0.", "unit_amount")
     recurring = params.get("recurring")
-    price_id = world.new_id("price")
+    price_id = params.get("id") or world.new_id("price")
     _take_lookup_key(world, params, price_id)
     price = {
         "id": price_id,

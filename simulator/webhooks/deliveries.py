@@ -204,7 +204,10 @@ def post(url: str, message: tuple[bytes, dict[str, str]]) -> int:
     """Send a webhook and return the response's status, or 0 without a response."""
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=ANSWER_SECONDS)
+    try:
+        connection = kind(parts.hostname or "", parts.port, timeout=ANSWER_SECONDS)
+    except ValueError:  # no such port
+        return 0
     try:
         connection.request("POST", parts.path or "/", *message)
         return connection.getresponse().status

@@ -1,0 +1,48 @@
+"""`corkage simulator`: an offline Stripe, which sells what plans.toml says."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..plans import Plan, read_plans
+from ..simulator import Offer, UnusableFile, serve
+from ..simulator.errors import ApiError
+from ..simulator.world import API_VERSION
+from . import MISCONFIGURED, OK
+
+CHEAPEST, STEP = 900, 1000
+YEAR_COSTS_MONTHS = 10
+INTERVALS = {"year": "year", "annual": "year", "week": "week", "daily": "day"}
+"""The word in a price's name, and the interval it stands for. Without one, it is a month."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the simulator until Ctrl-C."""
+    products = tuple(_products(read_plans(Path(options.plans)))) if options.plans else ()
+    try:
+        serve(
+            options.host,
+            options.port,
+            options.webhook,
+            options.webhook_secret,
+            options.file,
+            products=products,
+            api_version=options.api_version or API_VERSION,
+        )
+    except (ApiError, UnusableFile) as error:
+        print(error, file=sys.stderr)
+        return MISCONFIGURED
+    return OK
+
+
+def _products(plans: tuple[Plan, ...]) -> Iterator[tuple[str, tuple[Offer, ...]]]:
+    """Yield each plan's name and prices. The file has no amounts: the first plan costs 9 a month, each next 10 more."""
+    for position, plan in enumerate(plans):
+        amount = CHEAPEST + STEP * position
+        yield plan.name, tuple(_offer(name, amount) for name in plan.prices)
+
+
+def _offer(name: str, amount: int) -> Offer:
+    interval = next((each for word, each in INTERVALS.items() if word in name.lower()), "month")
+    return Offer(name, amount * YEAR_COSTS_MONTHS if interval == "year" else amount, interval)
