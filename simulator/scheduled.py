@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from .api import checkout_sessions, subscription_schedules
+from .api.pricing import meter_events
 from .billing import discounts, lifecycle, payments, schedules
 from .world import World
 
@@ -18,6 +19,7 @@ ACTIONS: dict[str, Callable[[World, str, int], None]] = {
     "expire_session": checkout_sessions.expire_when_due,
     "finalize": lifecycle.finalize,
     "renew": lifecycle.renew,
+    "report_meter_errors": meter_events.report_errors,
     "retry": payments.retry,
     "tell_of_schedule_end": schedules.announce_end,
     "tell_of_trial_end": lifecycle.announce_trial_end,

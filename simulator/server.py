@@ -110,7 +110,7 @@ class Api:
                     raise _unknown_route(request.method, path)
                 params = _params(request)
                 catch_up(self.world)
-                clock = self.world.clock_of(*ids[:1], params.get("customer"), params.get("test_clock"))
+                clock = self.world.clock_of(*ids[:1], *map(params.get, ("customer", "subscription", "test_clock")))
                 with self.world.caused_by_request(request_id, key), self.world.on_clock(clock):
                     call = _Call(route, dict(params), ids, key, failure, version)
                     response = self._execute_once(call)

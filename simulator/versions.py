@@ -243,11 +243,11 @@ def plan_of(price: Object) -> Object:
         "amount_decimal": price["unit_amount_decimal"],
         "interval": recurring["interval"],
         "interval_count": recurring["interval_count"],
-        "meter": None,
-        "tiers_mode": None,
-        "transform_usage": None,
+        "meter": recurring["meter"],
+        "tiers_mode": price["tiers_mode"],
+        "transform_usage": price["transform_quantity"],
         "trial_period_days": None,
-        "usage_type": "licensed",
+        "usage_type": recurring["usage_type"],
     }
 
 

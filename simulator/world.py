@@ -21,6 +21,7 @@ Object = dict[str, Any]
 """One of Stripe's objects in its JSON shape, with the ids of related objects."""
 
 PREFIXES = {
+    "billing.meter": "mtr_test_",
     "billing_portal.configuration": "bpc_",
     "billing_portal.session": "bps_",
     "checkout.session": "cs_test_",
@@ -34,6 +35,7 @@ PREFIXES = {
     "invoiceitem": "ii_",
     "line_item": "il_",
     "payment_method": "pm_",
+    "plan": "plan_",
     "price": "price_",
     "product": "prod_",
     "product_feature": "prodft_",
@@ -73,6 +75,28 @@ def copy_json(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: copy_json(each) for name, each in value.items()}
     return [copy_json(each) for each in value] if isinstance(value, list) else value
+
+
+EMBEDDED = {"invoice": "lines", "subscription": "items"}
+EMBEDDED_LIMIT = 10
+
+
+def copy_shown(subject: Any) -> Any:
+    """Copy an object as Stripe shows it: the list inside it has at most ten objects, and says whether it has more."""
+    shown = copy_json(subject)
+    cut_embedded(shown)
+    return shown
+
+
+def cut_embedded(subject: Any) -> None:
+    """Cut the list inside an object, or inside each object of a list, to its first ten."""
+    kind = subject.get("object") if isinstance(subject, dict) else None
+    if kind == "list":
+        for each in subject["data"]:
+            cut_embedded(each)
+    embedded = subject[EMBEDDED[kind]] if kind in EMBEDDED else None
+    if embedded and len(embedded["data"]) > EMBEDDED_LIMIT:
+        embedded |= {"data": embedded["data"][:EMBEDDED_LIMIT], "has_more": True}
 
 
 class EventOutbox(Protocol):
@@ -132,11 +156,20 @@ class World:
         version, numbers, gauss = state["random"]
         self._random.setstate((version, tuple(numbers), gauss))
         self._objects = {kind: dict(state["objects"].get(kind, {})) for kind in PREFIXES}
+        self._share_prices()
         self._added = {(kind, each): 0 for kind, found in self._objects.items() for each in found}
         self.hidden = dict(state["behind"])
         self.clocks = {each: Clock.from_state(each, clock) for each, clock in state["clocks"].items()}
         self._world_clock = self.clock = self.clocks[WORLD_CLOCK]
         settings.change(self.rules, state["rules"])
+
+    def _share_prices(self) -> None:
+        """Let subscription items hold the account's own prices again: JSON has made copies of them."""
+        for subscription in self._objects["subscription"].values():
+            for item in subscription["items"]["data"]:
+                item["price"] = self._objects["price"].get(item["price"]["id"], item["price"])
+                item["plan"] = self._objects["plan"].setdefault(item["plan"]["id"], item["plan"])
+                self._objects["subscription_item"][item["id"]] = item
 
     @property
     def now(self) -> int:
@@ -181,7 +214,7 @@ class World:
                 return self.clocks[object_id]
             if found.get("test_clock"):
                 return self.clocks[found["test_clock"]]
-            return self.clock_of(found.get("customer"))
+            return self.clock_of(found.get("customer") or found.get("subscription"))
         return self._world_clock
 
     def unquoted_id(self, quoted: str) -> str:
@@ -232,7 +265,7 @@ class World:
 
     def emit(self, kind: str, subject: Object, previous: Object | None = None) -> None:
         """Store an event with a copy of the object, and enqueue it for delivery."""
-        data = {"object": copy_json(subject)} | ({"previous_attributes": previous} if previous else {})
+        data = {"object": copy_shown(subject)} | ({"previous_attributes": previous} if previous else {})
         event = {
             "id": self.new_id("event"),
             "object": "event",
@@ -250,6 +283,25 @@ class World:
         for observe in self.observers:
             observe(self, kind, subject)
 
+    def emit_thin(self, kind: str, subject: Object | None, data: Object) -> None:
+        """Store and enqueue an event that exists in the v2 API alone, about an object or none."""
+        event = {
+            "id": self.new_id("event"),
+            "object": "event",
+            "created": self.world_time,
+            "data": {"object": copy_json(subject or {}), "thin": data},
+            "pending_webhooks": 0,
+            "request": {"id": None, "idempotency_key": None},
+            "type": kind,
+        }
+        with self.lock:
+            self.add("event", event)
+            self.deliveries.enqueue(event)
+
+    def listed_until(self, now: int) -> int:
+        """Return the time after which objects are not listed yet: now, unless lists lag."""
+        return now if self._listed_until is None else self._listed_until
+
     @contextmanager
     def changing(self, subject: Object, kind: str) -> Iterator[None]:
         """Emit the event if the block changes the object, with the previous values."""
@@ -257,6 +309,7 @@ class World:
         yield
         previous = {name: value for name, value in before.items() if subject.get(name) != value}
         if previous:
+            cut_embedded({"object": subject["object"]} | before)
             self.emit(kind, subject, previous)
 
     @contextmanager

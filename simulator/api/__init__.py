@@ -22,6 +22,8 @@ from . import (
     webhook_endpoints,
 )
 from .entitlements import active, features
+from .pricing import meter_events, meters, plans
+from .subscribing import items as subscription_items
 from .tax import ids as tax_ids
 from .tax import rates as tax_rates
 
@@ -36,11 +38,15 @@ ROUTES: tuple[Route, ...] = (
     *features.ROUTES,
     *invoiceitems.ROUTES,
     *invoices.ROUTES,
+    *meter_events.ROUTES,
+    *meters.ROUTES,
     *payment_methods.ROUTES,
+    *plans.ROUTES,
     *portal.ROUTES,
     *prices.ROUTES,
     *products.ROUTES,
     *reading.ROUTES,
+    *subscription_items.ROUTES,
     *subscription_schedules.ROUTES,
     *subscriptions.ROUTES,
     *tax_ids.ROUTES,

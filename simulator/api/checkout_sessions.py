@@ -4,6 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 from ..billing import customer_currency, discounts, payments
+from ..billing.pricing import amounts
+from ..billing.pricing.prices import sellable_price
 from ..clock import DAY
 from ..errors import ApiError, invalid, unsupported
 from ..http import form, lists
@@ -13,7 +15,6 @@ from ..test_cards import DELAYED_TYPES
 from ..world import Object, World
 from .customers import create_customer, get_customer
 from .payment_methods import ADDRESS, attach
-from .prices import active_price
 from .subscriptions import create_subscription
 
 PATH = "/v1/checkout/sessions"
@@ -56,7 +57,7 @@ def _check(world: World, params: dict[str, Any]) -> list[Object]:
     _refuse_both(params, "customer", "customer_email")
     _refuse_both(params, "discounts", "allow_promotion_codes")
     prices = [
-        active_price(world, each.get("price", ""), f"line_items[{at}][price]")
+        sellable_price(world, each.get("price", ""), f"line_items[{at}][price]")
         for at, each in enumerate(params["line_items"])
     ]
     if params["mode"] == "payment" and any(price["recurring"] for price in prices):
@@ -86,14 +87,18 @@ def _payment_method_types(currency: str) -> list[str]:
 def _set_totals(world: World, session: Object) -> None:
     """Set what is due today: nothing during a trial."""
     wanted = world.hidden[session["id"]]
-    amounts = [world.get("price", each["price"])["unit_amount"] * each.get("quantity", 1) for each in wanted["items"]]
+    currency = session["currency"]
+    due = [
+        amounts.due_in_advance(world, world.get("price", each["price"]), each.get("quantity"), currency)
+        for each in wanted["items"]
+    ]
     data = wanted["subscription_data"]
-    subtotal = 0 if data.get("trial_period_days") or data.get("trial_end") else sum(amounts)
+    subtotal = 0 if data.get("trial_period_days") or data.get("trial_end") else sum(due)
     total = subtotal
     for each in wanted["discounts"]:
         coupon, code = discounts.find_coupon(world, each)
         discounts.check_redeemable(world, coupon, code, session["customer"])
-        discounts.check_minimum(code, sum(amounts))
+        discounts.check_minimum(code, sum(due))
         total -= sum(discounts.amounts_off(coupon, [total]))
     session |= {"amount_subtotal": subtotal, "amount_total": total}
     session["discounts"] = [{"coupon": None, "promotion_code": None} | each for each in wanted["discounts"]]
@@ -210,7 +215,7 @@ def _subscribe(world: World, session: Object, method_id: str | None) -> bool:
         {
             **wanted["subscription_data"],
             "customer": session["customer"],
-            "items": [{"price": each["price"], "quantity": each.get("quantity", 1)} for each in wanted["items"]],
+            "items": wanted["items"],
         }
         | ({"default_payment_method": method_id} if method_id else {})
         | ({"discounts": wanted["discounts"]} if wanted["discounts"] else {}),

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from ..errors import ApiError, unsupported
+from ..errors import ApiError, missing, unsupported
 from ..http import form, lists
 from ..http.form import boolean, list_of, text
 from ..http.route import Route
 from ..versions import render_event
+from ..webhooks.thin import is_thin_only
 from ..world import Object, World
 
 PATH = "/v1/events"
@@ -18,7 +19,8 @@ def list_events(world: World, params: dict[str, Any]) -> Object:
     wanted = params.get("types") or ([params["type"]] if "type" in params else [])
     if len(wanted) > 20:
         raise ApiError(400, "You can give at most 20 types.", param="types")
-    found = [each for each in world.all("event") if not wanted or _is_wanted(each["type"], wanted)]
+    snapshots = (each for each in world.all("event") if not is_thin_only(each["type"]))
+    found = [each for each in snapshots if not wanted or _is_wanted(each["type"], wanted)]
     if "delivery_success" in params:
         found = [each for each in found if (each["pending_webhooks"] == 0) is params["delivery_success"]]
     page = lists.page(found, params, PATH)
@@ -26,7 +28,10 @@ def list_events(world: World, params: dict[str, Any]) -> Object:
 
 
 def retrieve_event(world: World, _params: dict[str, Any], event_id: str) -> Object:
-    return _shown(world, world.get("event", event_id))
+    event = world.get("event", event_id)
+    if is_thin_only(event["type"]):
+        raise missing("event", event_id)
+    return _shown(world, event)
 
 
 def retry_event(world: World, params: dict[str, Any], event_id: str) -> Object:

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from ..billing import invoiceitems
+from ..billing import customer_currency, invoiceitems
+from ..billing.pricing import amounts, currencies
 from ..errors import invalid, missing_parameter
 from ..http import form, lists
 from ..http.form import integer, metadata, nested, text
@@ -21,12 +22,16 @@ def create_invoiceitem(world: World, params: dict[str, Any]) -> Object:
     elif "amount" not in params or "currency" not in params:
         raise missing_parameter("currency" if "amount" in params else "amount")
     quantity = params.get("quantity", 1)
-    customer["currency"] = price["currency"] if price else params["currency"].lower()
+    currency = str(params.get("currency") or (price or {})["currency"]).lower()
+    if price:
+        currencies.check_price(world, price, currency, "currency")
+    customer_currency.check_currency(world, customer["id"], currency)
+    customer["currency"] = currency
     item = invoiceitems.new_item(
         world,
         customer=customer["id"],
-        amount=price["unit_amount"] * quantity if price else params["amount"],
-        currency=customer["currency"],
+        amount=amounts.amount_of(world, price, quantity, currency) if price else params["amount"],
+        currency=currency,
         description=params.get("description"),
         period=(world.now, world.now),
         price=price,

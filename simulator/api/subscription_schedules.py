@@ -3,6 +3,7 @@
 from typing import Any
 
 from ..billing import periods, schedules
+from ..billing.pricing.prices import recurring_price
 from ..clock import add_interval
 from ..errors import ApiError, missing_parameter
 from ..http import form, lists
@@ -11,7 +12,7 @@ from ..http.route import Route, retrieve_route
 from ..versions import plan_of
 from ..world import Object, World
 from .customers import get_customer
-from .subscriptions import cancel_subscription, create_subscription, recurring_price, update_subscription
+from .subscriptions import cancel_subscription, create_subscription, update_subscription
 
 PATH = "/v1/subscription_schedules"
 

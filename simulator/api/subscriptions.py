@@ -2,24 +2,31 @@
 
 from typing import Any
 
-from ..billing import discounts, invoiceitems, invoices, lifecycle, payments, periods, prorations
+from ..billing import changes, customer_currency, discounts, first_period, lifecycle, periods, prorations
+from ..billing.items import check_new, new_item
+from ..billing.pricing import currencies
 from ..clock import DAY
 from ..errors import ApiError, invalid, missing, missing_parameter, unsupported
 from ..http import form, lists
 from ..http.form import boolean, choice, integer, list_of, metadata, nested, optional, text, time_or
 from ..http.route import Route, retrieve_route
-from ..versions import plan_of
 from ..world import Object, World
 from .customers import get_customer
 from .payment_methods import attach
-from .prices import active_price
 from .test_clocks import visible_objects
 
 PATH = "/v1/subscriptions"
 STATUSES = ("active", "canceled", "incomplete", "incomplete_expired", "past_due", "paused", "trialing", "unpaid")
 
-NEW_ITEM = {"price": text, "quantity": integer, "metadata": metadata}
+NEW_ITEM = {"price": text, "plan": text, "quantity": integer, "metadata": metadata}
 ITEM = NEW_ITEM | {"id": text, "deleted": boolean}
+PAYMENT = {
+    "payment_behavior": choice(
+        "allow_incomplete", "default_incomplete", "error_if_incomplete", "pending_if_incomplete"
+    ),
+    "proration_behavior": choice("always_invoice", "create_prorations", "none"),
+    "proration_date": integer,
+}
 COMMENT = {
     "comment": optional(text),
     "feedback": optional(
@@ -36,8 +43,9 @@ COMMENT = {
     ),
 }
 FIELDS = {
+    "add_invoice_items": list_of(nested({"price": text, "quantity": integer})),
     "automatic_tax": nested({"enabled": boolean}),
-    "cancel_at": optional(integer),
+    "cancel_at": optional(time_or("max_period_end", "min_period_end")),
     "cancel_at_period_end": boolean,
     "default_payment_method": optional(text),
     "default_tax_rates": list_of(text),
@@ -45,16 +53,16 @@ FIELDS = {
     "discounts": list_of(nested({"coupon": text, "promotion_code": text})),
     "metadata": metadata,
     "off_session": boolean,
-    "payment_behavior": choice(
-        "allow_incomplete", "default_incomplete", "error_if_incomplete", "pending_if_incomplete"
-    ),
-    "proration_behavior": choice("always_invoice", "create_prorations", "none"),
+    "payment_behavior": PAYMENT["payment_behavior"],
+    "proration_behavior": PAYMENT["proration_behavior"],
     "trial_end": time_or("now"),
     "trial_settings": nested(
         {"end_behavior": nested({"missing_payment_method": choice("cancel", "create_invoice", "pause")})}
     ),
 }
 NEW_ONLY = {
+    "backdate_start_date": integer,
+    "billing_cycle_anchor": integer,
     "billing_mode": nested({"type": choice("classic", "flexible")}),
     "collection_method": choice("charge_automatically"),
     "currency": text,
@@ -63,12 +71,18 @@ NEW_ONLY = {
     "trial_period_days": integer,
 }
 CHANGE_ONLY = {
+    "proration_date": integer,
+    "billing_cycle_anchor": nested({"type": choice("now", "unchanged")}),
     "cancellation_details": nested(COMMENT),
     "items": list_of(nested(ITEM)),
     "pause_collection": optional(
         nested({"behavior": choice("keep_as_draft", "mark_uncollectible", "void"), "resumes_at": integer})
     ),
 }
+
+
+BILLED = frozenset(("add_invoice_items", "billing_cycle_anchor", "items", "trial_end"))
+"""Parameters of a change that can change the bill."""
 
 
 def create_subscription(world: World, params: dict[str, Any], *, by_schedule: bool = False) -> Object:
@@ -80,19 +94,31 @@ def create_subscription(world: World, params: dict[str, Any], *, by_schedule: bo
     subscription = _blank(world, customer, params.get("billing_mode", {}).get("type", "flexible"))
     subscription["trial_end"] = _trial_end(world, params)
     subscription["trial_start"] = world.now if subscription["trial_end"] else None
-    items = [_item(world, subscription, given) for given in params["items"]]
+    check_new(params["items"])
+    items = [new_item(world, subscription, each, f"items[{at}]") for at, each in enumerate(params["items"])]
     subscription["items"] = lists.embedded(items, f"/v1/subscription_items?subscription={subscription['id']}")
-    subscription["currency"] = items[0]["price"]["currency"]
-    if params.get("currency", subscription["currency"]) != subscription["currency"]:
-        raise unsupported("a currency other than the price's own")
-    _check_one_interval(subscription)
+    subscription["currency"] = currencies.choose(world, params.get("currency"), [each["price"] for each in items])
+    customer_currency.check_currency(world, customer["id"], subscription["currency"])
+    changes.check_intervals(subscription)
+    subscription |= {
+        "billing_cycle_anchor": subscription["trial_end"] or params.get("billing_cycle_anchor", world.now),
+        "start_date": params.get("backdate_start_date", world.now),
+    }
+    first_period.check_anchor(world, subscription, params.get("backdate_start_date"))
     _apply(world, subscription, params)
     behaviour = params.get("payment_behavior", "allow_incomplete")
     if not by_schedule:
         coupons = [discounts.find_coupon(world, each)[0] for each in params.get("discounts", [])]
         lifecycle.check_start(world, subscription, behaviour, coupons)
     _apply_discounts(world, subscription, params)
-    lifecycle.start(world, subscription, behaviour, by_schedule=by_schedule)
+    changes.add_invoice_items(world, subscription, params.get("add_invoice_items", []))
+    lifecycle.start(
+        world,
+        subscription,
+        behaviour,
+        by_schedule=by_schedule,
+        is_prorated=params.get("proration_behavior") != "none",
+    )
     _schedule_end(world, subscription, params)
     return subscription
 
@@ -102,14 +128,17 @@ def update_subscription(world: World, params: dict[str, Any], subscription_id: s
     if subscription["status"] in periods.ENDED and params.keys() - {"metadata", "cancellation_details"}:
         raise ApiError(400, "A canceled subscription can only update its cancellation_details and metadata.")
     is_trialing = subscription["status"] == "trialing"
-    _check_change(params, is_trialing)
+    if params.get("payment_behavior", "allow_incomplete") != "allow_incomplete":
+        raise unsupported(f"payment_behavior={params['payment_behavior']} for an existing subscription")
     trial_end = _trial_end(world, params)
     with world.changing(subscription, periods.UPDATED):
         _apply(world, subscription, params)
         _apply_discounts(world, subscription, params)
         _schedule_end(world, subscription, params)
-        invoice = _change_items(world, subscription, params)
-        if trial_end:
+        invoice = None
+        if params.keys() & BILLED:
+            invoice = changes.change(world, subscription, params, None if is_trialing else trial_end)
+        if trial_end and is_trialing:
             _move_trial_end(world, subscription, trial_end)
     if invoice:
         lifecycle.charge(world, invoice)
@@ -119,30 +148,17 @@ def update_subscription(world: World, params: dict[str, Any], subscription_id: s
     return subscription
 
 
-def _check_change(params: dict[str, Any], is_trialing: bool) -> None:
-    if params.get("payment_behavior", "allow_incomplete") != "allow_incomplete":
-        raise unsupported(f"payment_behavior={params['payment_behavior']} for an existing subscription")
-    if params.get("trial_end", "now") != "now" and not is_trialing:
-        raise unsupported("a trial for a subscription that has none")
-
-
 def cancel_subscription(world: World, params: dict[str, Any], subscription_id: str) -> Object:
     subscription = world.get("subscription", subscription_id)
     if subscription["status"] in periods.ENDED:
         raise missing("subscription", subscription_id)
     subscription["cancellation_details"] |= params.get("cancellation_details", {})
-    if params.get("prorate") and subscription["status"] != "trialing":
-        before, period = prorations.priced_items(subscription), periods.period_of(subscription)
-        periods.cancel(world, subscription)
-        prorations.credit(world, subscription, before, period)
-    else:
-        periods.cancel(world, subscription)
+    is_credited = params.get("prorate") and subscription["status"] != "trialing"
+    periods.cancel(world, subscription)
+    if is_credited:
+        prorations.credit(world, subscription, prorations.priced_items(subscription))
     if params.get("invoice_now"):
-        customer = world.get("customer", subscription["customer"])
-        if invoiceitems.pending(world, customer, subscription):
-            invoice = invoices.create_draft(world, customer, subscription, "subscription_update", period=False)
-            invoices.finalize(world, invoice)
-            payments.attempt(world, invoice)
+        lifecycle.bill_rest(world, subscription, subscription["items"]["data"])
     return subscription
 
 
@@ -250,9 +266,14 @@ def _schedule_end(world: World, subscription: Object, params: dict[str, Any]) ->
     if params.get("cancel_at") and params.get("cancel_at_period_end"):
         raise invalid("You can set only one of cancel_at and cancel_at_period_end.", "cancel_at")
     if "cancel_at" in params:
-        if params["cancel_at"] is not None and params["cancel_at"] <= world.now:
+        ends = {
+            "max_period_end": periods.latest_end(subscription),
+            "min_period_end": periods.period_of(subscription)[1],
+        }
+        cancel_at = ends.get(params["cancel_at"], params["cancel_at"])
+        if cancel_at is not None and cancel_at <= world.now:
             raise invalid("cancel_at must be in the future.", "cancel_at")
-        subscription |= {"cancel_at": params["cancel_at"], "cancel_at_period_end": False}
+        subscription |= {"cancel_at": cancel_at, "cancel_at_period_end": False}
     if "cancel_at_period_end" in params:
         subscription["cancel_at_period_end"] = params["cancel_at_period_end"]
         subscription["cancel_at"] = periods.period_of(subscription)[1] if params["cancel_at_period_end"] else None
@@ -266,46 +287,7 @@ def _schedule_end(world: World, subscription: Object, params: dict[str, Any]) ->
 def _move_trial_end(world: World, subscription: Object, trial_end: int) -> None:
     subscription |= {"trial_end": trial_end, "billing_cycle_anchor": trial_end}
     periods.set_period(world, subscription, periods.period_of(subscription)[0], trial_end)
-    world.clock.schedule(max(world.now, trial_end - lifecycle.NOTICE_SECONDS), "tell_of_trial_end", subscription["id"])
-
-
-def _change_items(world: World, subscription: Object, params: dict[str, Any]) -> Object | None:
-    """Change the items, with proration; return the invoice to charge now, if there is one."""
-    if not params.get("items"):
-        return None
-    before, period = prorations.priced_items(subscription), periods.period_of(subscription)
-    for given in params["items"]:
-        _change_item(world, subscription, given)
-    _check_one_interval(subscription)
-    behaviour = params.get("proration_behavior", "create_prorations")
-    starts_period = (
-        _interval_of(before[0][0]) != _interval_of(subscription["items"]["data"][0]["price"])
-        and subscription["status"] != "trialing"
-    )
-    if starts_period:
-        subscription["billing_cycle_anchor"] = world.now
-        periods.set_period(world, subscription, world.now, periods.next_period_end(subscription, world.now))
-    else:
-        for item in subscription["items"]["data"]:
-            item["current_period_start"], item["current_period_end"] = period
-    if behaviour != "none":
-        prorations.prorate(world, subscription, before, period)
-    customer = world.get("customer", subscription["customer"])
-    needs_invoice = starts_period or (
-        behaviour == "always_invoice" and invoiceitems.pending(world, customer, subscription)
-    )
-    if not needs_invoice:
-        return None
-    return invoices.create_draft(world, customer, subscription, "subscription_update", period=starts_period)
-
-
-def _interval_of(price: Object) -> tuple[str, int]:
-    return price["recurring"]["interval"], price["recurring"]["interval_count"]
-
-
-def _check_one_interval(subscription: Object) -> None:
-    if len({_interval_of(each["price"]) for each in subscription["items"]["data"]}) > 1:
-        raise unsupported("items of different billing intervals in one subscription")
+    lifecycle.schedule_notice(world, subscription)
 
 
 def _trial_end(world: World, params: dict[str, Any]) -> int | None:
@@ -317,62 +299,6 @@ def _trial_end(world: World, params: dict[str, Any]) -> int | None:
     if int(ends) <= world.now:
         raise invalid("Timestamp must be in the future.", "trial_end")
     return int(ends)
-
-
-def _change_item(world: World, subscription: Object, given: dict[str, Any]) -> None:
-    items = subscription["items"]["data"]
-    if "id" not in given:
-        items.append(_item(world, subscription, given))
-        return
-    item = next((each for each in items if each["id"] == given["id"]), None)
-    if item is None:
-        raise missing("subscription_item", given["id"], "items")
-    if given.get("deleted"):
-        items.remove(item)
-        if not items:
-            raise invalid("A subscription must have at least one item.", "items")
-        return
-    if "price" in given:
-        price = recurring_price(world, given["price"])
-        item |= {"price": price, "plan": plan_of(price)}
-    item["quantity"] = _quantity(given, item["quantity"])
-    item["metadata"] = form.merge_metadata(item["metadata"], given.get("metadata"))
-
-
-def _item(world: World, subscription: Object, given: dict[str, Any]) -> Object:
-    if "price" not in given:
-        raise missing_parameter("items[0][price]")
-    price = recurring_price(world, given["price"])
-    return {
-        "id": world.new_id("subscription_item", 14),
-        "object": "subscription_item",
-        "billed_until": None,
-        "billing_thresholds": None,
-        "created": world.now,
-        "current_period_end": 0,
-        "current_period_start": 0,
-        "discounts": [],
-        "metadata": form.merge_metadata({}, given.get("metadata")),
-        "plan": plan_of(price),
-        "price": price,
-        "quantity": _quantity(given, 1),
-        "subscription": subscription["id"],
-        "tax_rates": [],
-    }
-
-
-def _quantity(given: dict[str, Any], otherwise: int) -> int:
-    quantity = int(given.get("quantity", otherwise))
-    if quantity < 0:
-        raise invalid("This value must be greater than or equal to 0.", "items[0][quantity]")
-    return quantity
-
-
-def recurring_price(world: World, price_id: str) -> Object:
-    price = active_price(world, price_id, "items[0][price]")
-    if price["recurring"] is None:
-        raise invalid(f"The price specified is set to `type=one_time`: {price_id}", "items[0][price]")
-    return dict(price)
 
 
 NULLS = (

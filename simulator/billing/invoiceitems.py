@@ -15,7 +15,7 @@ def new_item(
     quantity: int = 1,
 ) -> Object:
     """Return a new invoice item, which add() stores."""
-    unit_amount = str(price["unit_amount"]) if price else str(amount)
+    unit_amount = price["unit_amount_decimal"] if price else str(amount)
     details = {"price": price["id"], "product": price["product"]} if price else None
     return {
         "id": world.new_id("invoiceitem"),

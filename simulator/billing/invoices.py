@@ -1,14 +1,23 @@
 """Invoices: drafted, finalized, closed. Their payment is in payments.py."""
 
+from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any
 
 from ..clock import HOUR
 from ..http.lists import embedded
 from ..world import Object, World
-from . import discounts, invoiceitems, taxes
-from .periods import period_of
+from . import discounts, invoiceitems, lines, taxes
+from .lines import WHOLE, UsedItem
+
+Share = Callable[[Object], Fraction]
+"""Returns the part of an item's current period that is billed."""
 
 DRAFT_SECONDS = HOUR  # a renewal's invoice can be edited for an hour
+
+
+def bill_whole(_item: Object) -> Fraction:
+    return WHOLE
 
 
 def create_draft(
@@ -18,33 +27,71 @@ def create_draft(
     reason: str = "manual",
     *,
     period: bool = True,
+    items: Sequence[Object] | None = None,
+    used: Sequence[UsedItem] = (),
+    share: Share = bill_whole,
     include_pending: bool = True,
 ) -> Object:
     """Create a draft invoice.
 
-    Shape   period: bill the subscription's current period; include_pending: bill pending invoice items
+    Shape   period: bill the current period of the items, by default all of the subscription's; used: the metered items
+            whose usage is billed; share: the part of an item's period that is billed; include_pending: bill pending
+            invoice items
     """
     invoice = _blank(world, customer, subscription, reason)
-    lines = []
+    billed: list[Object] = []
     if subscription and period:
-        lines = [_line_of_item(world, invoice["id"], subscription, each) for each in subscription["items"]["data"]]
+        for each in subscription["items"]["data"] if items is None else items:
+            billed += lines.of_item(world, invoice["id"], subscription, each, share(each))
     for item in reversed(invoiceitems.pending(world, customer, subscription)) if include_pending else ():
         item["invoice"] = invoice["id"]
-        lines.append(_line_of_invoiceitem(world, item))
-    in_force = discounts.active_discounts(world, subscription) if subscription else []
-    for discount_id in in_force:
-        _apply_discount(world, discount_id, lines)
-    invoice["discounts"] = in_force
-    taxes.tax_lines(world, invoice, customer, subscription, lines)
-    invoice["lines"] = embedded(lines, f"/v1/invoices/{invoice['id']}/lines")
-    _set_totals(invoice, in_force, lines)
-    _set_amount_due(invoice, customer)
+        billed.append(lines.of_invoiceitem(world, item))
+    if subscription and used:
+        world.hidden.setdefault(invoice["id"], {})["used"] = [list(each) for each in used]
+        billed += _usage_lines(world, invoice, subscription)
+    invoice["discounts"] = discounts.active_discounts(world, subscription) if subscription else []
+    invoice["lines"] = embedded(billed, f"/v1/invoices/{invoice['id']}/lines")
+    _set_amounts(world, invoice, customer)
     world.add("invoice", invoice)
     if subscription:
         discounts.remove_used(world, subscription)
         subscription["latest_invoice"] = invoice["id"]
     world.emit("invoice.created", invoice)
     return invoice
+
+
+def _usage_lines(world: World, invoice: Object, subscription: Object) -> list[Object]:
+    used = [UsedItem(*each) for each in world.hidden[invoice["id"]]["used"]]
+    return [line for each in used for line in lines.of_usage(world, invoice["id"], subscription, each)]
+
+
+def _set_amounts(world: World, invoice: Object, customer: Object) -> None:
+    for discount_id in invoice["discounts"]:
+        _apply_discount(world, discount_id, invoice["lines"]["data"])
+    taxes.tax_lines(world, invoice, customer, subscription_of(world, invoice), invoice["lines"]["data"])
+    _set_totals(invoice, invoice["discounts"], invoice["lines"]["data"])
+    _set_amount_due(invoice, customer)
+
+
+def update_usage(world: World, invoice: Object) -> None:
+    """Count usage that was reported while the invoice was a draft."""
+    subscription = subscription_of(world, invoice)
+    if subscription is None or "used" not in world.hidden.get(invoice["id"], {}):
+        return
+    counted = {each[0] for each in world.hidden[invoice["id"]]["used"]}
+    kept = [each for each in invoice["lines"]["data"] if _billed_item(each) not in counted]
+    for line in kept:
+        line["discount_amounts"] = []
+    total = invoice["total"]
+    invoice["lines"]["data"] = kept + _usage_lines(world, invoice, subscription)
+    _set_amounts(world, invoice, world.get("customer", invoice["customer"]))
+    if invoice["total"] != total:
+        world.emit("invoice.updated", invoice, {"total": total})
+
+
+def _billed_item(line: Object) -> str | None:
+    details: Object = line["parent"]["subscription_item_details"] or {}
+    return details.get("subscription_item")
 
 
 def schedule_finalization(world: World, invoice: Object, *, enabled: bool = True) -> None:
@@ -57,6 +104,7 @@ def schedule_finalization(world: World, invoice: Object, *, enabled: bool = True
 def finalize(world: World, invoice: Object) -> None:
     """Turn a draft into an open invoice with a number."""
     customer = world.get("customer", invoice["customer"])
+    update_usage(world, invoice)
     if not customer.get("deleted"):
         _set_amount_due(invoice, customer)
         with world.changing(customer, "customer.updated"):
@@ -84,8 +132,8 @@ def subscription_of(world: World, invoice: Object) -> Object | None:
     return world.get("subscription", details["subscription"]) if details else None
 
 
-def _apply_discount(world: World, discount_id: str, lines: list[Object]) -> None:
-    discountable = [each for each in lines if each["discountable"]]
+def _apply_discount(world: World, discount_id: str, billed: list[Object]) -> None:
+    discountable = [each for each in billed if each["discountable"]]
     left = [each["amount"] - sum(taken["amount"] for taken in each["discount_amounts"]) for each in discountable]
     for line, amount in zip(
         discountable, discounts.amounts_off(discounts.coupon_of(world, discount_id), left), strict=True
@@ -93,12 +141,15 @@ def _apply_discount(world: World, discount_id: str, lines: list[Object]) -> None
         line["discount_amounts"].append({"amount": amount, "discount": discount_id})
 
 
-def _set_totals(invoice: Object, discount_ids: list[str], lines: list[Object]) -> None:
-    invoice["subtotal"] = invoice["subtotal_excluding_tax"] = sum(line["amount"] for line in lines)
+def _set_totals(invoice: Object, discount_ids: list[str], billed: list[Object]) -> None:
+    invoice["subtotal"] = invoice["subtotal_excluding_tax"] = sum(line["amount"] for line in billed)
     invoice["total_discount_amounts"] = [
         {
             "amount": sum(
-                each["amount"] for line in lines for each in line["discount_amounts"] if each["discount"] == discount_id
+                each["amount"]
+                for line in billed
+                for each in line["discount_amounts"]
+                if each["discount"] == discount_id
             ),
             "discount": discount_id,
         }
@@ -121,74 +172,6 @@ def _set_amount_due(invoice: Object, customer: Object) -> None:
 
 def _remaining_balance(invoice: Object) -> int:
     return min(0, int(invoice["total"] + invoice["starting_balance"]))
-
-
-def _line(world: World, invoice_id: str, amount: int, currency: str, description: str | None) -> Object:
-    return {
-        "id": world.new_id("line_item"),
-        "object": "line_item",
-        "amount": amount,
-        "currency": currency,
-        "description": description,
-        "discount_amounts": [],
-        "discountable": True,
-        "discounts": [],
-        "invoice": invoice_id,
-        "livemode": False,
-        "metadata": {},
-        "pretax_credit_amounts": [],
-        "subtotal": amount,
-        "taxes": [],
-    }
-
-
-def _line_of_item(world: World, invoice_id: str, subscription: Object, item: Object) -> Object:
-    price, is_trial = item["price"], subscription["status"] == "trialing"
-    amount = 0 if is_trial else (price["unit_amount"] or 0) * item["quantity"]
-    name = world.get("product", price["product"])["name"]
-    words = f"Trial period for {name}" if is_trial else f"{item['quantity']} x {name}"
-    start, end = period_of(subscription)
-    details = {
-        "invoice_item": None,
-        "proration": False,
-        "proration_details": {"credited_items": None},
-        "subscription": subscription["id"],
-        "subscription_item": item["id"],
-    }
-    return _line(world, invoice_id, amount, price["currency"], words) | {
-        "metadata": dict(subscription["metadata"]),
-        "parent": {
-            "invoice_item_details": None,
-            "subscription_item_details": details,
-            "type": "subscription_item_details",
-        },
-        "period": {"start": start, "end": end},
-        "pricing": {
-            "price_details": {"price": price["id"], "product": price["product"]},
-            "type": "price_details",
-            "unit_amount_decimal": price["unit_amount_decimal"],
-        },
-        "quantity": item["quantity"],
-        "quantity_decimal": str(item["quantity"]),
-    }
-
-
-def _line_of_invoiceitem(world: World, item: Object) -> Object:
-    details = {
-        "invoice_item": item["id"],
-        "proration": item["proration"],
-        "proration_details": {"credited_items": None},
-        "subscription": invoiceitems.subscription_id_of(item),
-    }
-    same = ("discountable", "metadata", "period", "pricing", "quantity", "quantity_decimal")
-    return _line(world, item["invoice"], item["amount"], item["currency"], item["description"]) | {
-        "parent": {
-            "invoice_item_details": details,
-            "subscription_item_details": None,
-            "type": "invoice_item_details",
-        },
-        **{name: item[name] for name in same},
-    }
 
 
 NULLS = (

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from ..clock import DAY, HOUR
 from ..errors import ApiError
 from ..world import Object, World
-from . import discounts, invoices, payments, periods
-from .periods import ENDED, UPDATED, next_period_end, period_of, set_period
+from . import discounts, first_period, invoiceitems, invoices, payments, periods
+from .lines import used_items
+from .periods import ENDED, UPDATED, period_of, start_periods
+from .pricing.amounts import due_in_advance
 
 EXPIRES_AFTER_SECONDS = 23 * HOUR
 NOTICE_SECONDS = 3 * DAY  # Stripe sends trial_will_end three days before
@@ -18,7 +20,7 @@ def check_start(world: World, subscription: Object, behaviour: str, coupons: Seq
     Shape   coupons: what will be redeemed for it
     Errors  ApiError when there is nothing to charge, or the charge will fail and behaviour is "error_if_incomplete"
     """
-    if not _is_charged_at_once(subscription, coupons) or behaviour == "default_incomplete":
+    if not _is_charged_at_once(world, subscription, coupons) or behaviour == "default_incomplete":
         return
     method_id = periods.payment_method_of(subscription, world.get("customer", subscription["customer"]))
     if method_id is None:
@@ -27,29 +29,33 @@ def check_start(world: World, subscription: Object, behaviour: str, coupons: Seq
         raise payments.instrument_of(world, method_id).error()
 
 
-def start(world: World, subscription: Object, behaviour: str, *, by_schedule: bool = False) -> None:
+def start(
+    world: World, subscription: Object, behaviour: str, *, by_schedule: bool = False, is_prorated: bool = True
+) -> None:
     """Create the first invoice and charge it; the payment decides the subscription's status.
 
     Shape   behaviour: Stripe's `payment_behavior`; by_schedule: created by a subscription schedule, so it is active at
-            once and its invoice is charged in an hour
+            once and its invoice is charged in an hour; is_prorated: charge a first period that is shorter, and the time
+            since a backdated start
     """
     customer = world.get("customer", subscription["customer"])
     is_trial = subscription["trial_end"] is not None
     subscription["status"] = "trialing" if is_trial else "active"
     method_id = periods.payment_method_of(subscription, customer)
     coupons = [discounts.coupon_of(world, each) for each in subscription["discounts"]]
-    is_charged = not by_schedule and _is_charged_at_once(subscription, coupons)
+    is_charged = not by_schedule and _is_charged_at_once(world, subscription, coupons)
     outcome = payments.expected_outcome(world, method_id) if method_id else "declined"
     if is_charged and (behaviour == "default_incomplete" or outcome in ("declined", "action")):
         subscription["status"] = "incomplete"
     customer["currency"] = subscription["currency"]
     world.add("subscription", subscription)
-    end = subscription["trial_end"] or next_period_end(subscription, world.now)
-    set_period(world, subscription, world.now, end)
-    invoice = invoices.create_draft(world, customer, subscription, "subscription_create")
+    for item in subscription["items"]["data"]:
+        world.add("subscription_item", item)
+    share = first_period.begin(world, subscription, is_prorated=is_prorated)
+    invoice = invoices.create_draft(world, customer, subscription, "subscription_create", share=share)
     world.emit("customer.subscription.created", subscription)
     if is_trial:
-        world.clock.schedule(max(world.now, end - NOTICE_SECONDS), "tell_of_trial_end", subscription["id"])
+        schedule_notice(world, subscription)
     if subscription["status"] == "incomplete":
         world.clock.schedule(world.now + EXPIRES_AFTER_SECONDS, "expire", subscription["id"])
     if by_schedule:
@@ -65,14 +71,34 @@ def renew(world: World, subscription_id: str, moment: int) -> None:
     subscription = world.find("subscription", subscription_id)
     if subscription is None or subscription["status"] not in ("active", "trialing", "past_due", "unpaid"):
         return
-    if period_of(subscription)[1] != moment:
+    due = [each for each in subscription["items"]["data"] if each["current_period_end"] == moment]
+    if not due:
         return
     if subscription["cancel_at_period_end"] or (subscription["cancel_at"] or moment + 1) <= moment:
-        periods.cancel(world, subscription)
+        cancel_at_end(world, subscription, due)
     elif subscription["status"] == "trialing":
         end_trial(world, subscription)
     else:
-        bill_period(world, subscription, moment)
+        bill_period(world, subscription, moment, items=due)
+
+
+def cancel_at_end(world: World, subscription: Object, due: list[Object]) -> None:
+    """Cancel at the end of a period, and bill what is still owed: usage, and pending invoice items."""
+    bill_rest(world, subscription, due)
+    periods.cancel(world, subscription)
+
+
+def bill_rest(world: World, subscription: Object, ended: list[Object]) -> None:
+    """Charge at once what was used of these metered items, and pending invoice items. Without any, do nothing."""
+    customer = world.get("customer", subscription["customer"])
+    used = used_items(ended) if subscription["status"] != "trialing" else []
+    if not used and not invoiceitems.pending(world, customer, subscription):
+        return
+    invoice = invoices.create_draft(
+        world, customer, subscription, "subscription_cycle" if used else "subscription_update", period=False, used=used
+    )
+    invoices.finalize(world, invoice)
+    payments.attempt(world, invoice)
 
 
 def end_trial(world: World, subscription: Object, *, at_once: bool = False) -> None:
@@ -99,15 +125,21 @@ def bill_period(
     begin: int,
     reason: str = "subscription_cycle",
     *,
+    items: list[Object] | None = None,
     at_once: bool = False,
 ) -> Object:
-    """Start a period and create its invoice, charged at once or in an hour."""
+    """Start a period and create its invoice, charged at once or in an hour.
+
+    Shape   items: those whose period begins, by default all; what was used of metered ones in the last period is billed
+    """
     customer = world.get("customer", subscription["customer"])
+    items = subscription["items"]["data"] if items is None else items
+    used = used_items(items) if subscription["status"] != "trialing" else []
     with world.changing(subscription, UPDATED):
         if subscription["status"] == "trialing":
             subscription["status"] = "active"
-        set_period(world, subscription, begin, next_period_end(subscription, begin))
-        invoice = invoices.create_draft(world, customer, subscription, reason)
+        start_periods(world, subscription, begin, items)
+        invoice = invoices.create_draft(world, customer, subscription, reason, items=items, used=used)
     if at_once:
         charge(world, invoice)
     else:
@@ -154,6 +186,12 @@ def announce_trial_end(world: World, subscription_id: str, _moment: int) -> None
             world.emit("customer.subscription.trial_will_end", subscription)
 
 
+def schedule_notice(world: World, subscription: Object) -> None:
+    """Schedule the notice of a trial's end."""
+    notice_at = max(world.now, subscription["trial_end"] - NOTICE_SECONDS)
+    world.clock.schedule(notice_at, "tell_of_trial_end", subscription["id"])
+
+
 def expire(world: World, subscription_id: str, _moment: int) -> None:
     """Expire a subscription without a successful first payment, and void its invoice."""
     subscription = world.find("subscription", subscription_id)
@@ -182,7 +220,7 @@ def resume(world: World, subscription: Object, *, anchor: str, waits_for_payment
         return
     subscription["billing_cycle_anchor"] = world.now
     customer = world.get("customer", subscription["customer"])
-    set_period(world, subscription, world.now, next_period_end(subscription, world.now))
+    start_periods(world, subscription, world.now)
     if not waits_for_payment:
         subscription["status"] = "active"
     invoice = invoices.create_draft(world, customer, subscription, "subscription_update")
@@ -206,12 +244,12 @@ def _set_resumed(world: World, subscription: Object) -> None:
     world.emit("customer.subscription.resumed", subscription)
 
 
-def _is_charged_at_once(subscription: Object, coupons: Sequence[Object]) -> bool:
+def _is_charged_at_once(world: World, subscription: Object, coupons: Sequence[Object]) -> bool:
     """Return whether the first invoice asks for money: not in a trial, and not at 100 % off."""
     if subscription["trial_end"] is not None:
         return False
-    items = subscription["items"]["data"]
-    amounts = [(item["price"]["unit_amount"] or 0) * (item["quantity"] or 0) for item in items]
+    items, currency = subscription["items"]["data"], subscription["currency"]
+    amounts = [due_in_advance(world, item["price"], item.get("quantity"), currency) for item in items]
     for coupon in coupons:
         off = discounts.amounts_off(coupon, amounts)
         amounts = [amount - less for amount, less in zip(amounts, off, strict=True)]

@@ -5,7 +5,7 @@ from typing import Any
 
 from ..errors import ApiError, invalid
 from ..versions import rendered
-from ..world import Object, World, copy_json
+from ..world import Object, World, copy_shown
 
 RELATED = {
     "coupon": "coupon",
@@ -51,7 +51,7 @@ class _Expansion:
 
     def shown(self, found: Object) -> Object:
         """Return a copy in the request's API version."""
-        return rendered(self._world, copy_json(found), self._version)
+        return rendered(self._world, copy_shown(found), self._version)
 
     def expand(self, node: Any, path: list[str], whole: str, owner: Object) -> None:
         if isinstance(node, list):

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from ..errors import invalid, missing_parameter, unknown_parameter
@@ -83,6 +84,21 @@ def number(value: Any, name: str) -> float:
         raise invalid(f"Invalid decimal: {value}", name) from None
 
 
+MOST_DECIMALS = 12
+
+
+def decimal(value: Any, name: str) -> str:
+    """Parse a decimal amount, which stays a text."""
+    try:
+        amount = Decimal(value)
+    except (InvalidOperation, TypeError):
+        raise invalid(f"Invalid decimal: {value}", name) from None
+    exponent = amount.as_tuple().exponent
+    if not isinstance(exponent, int) or -exponent > MOST_DECIMALS:
+        raise invalid(f"Invalid decimal: {value}; must contain at maximum twelve decimal places.", name)
+    return f"{amount.normalize():f}"
+
+
 def boolean(value: Any, name: str) -> bool:
     if value not in ("true", "false"):
         raise invalid(f"Invalid boolean: {value}", name)
@@ -145,9 +161,35 @@ class Nested:
         return _parse_each(value, self.parsers, name)
 
 
+@dataclass(frozen=True, slots=True)
+class MapOf:
+    """Parses an object whose names are the caller's own."""
+
+    parser: Parser
+
+    def __call__(self, value: Any, name: str) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise invalid("Invalid object", name)
+        return {key: self.parser(each, f"{name}[{key}]") for key, each in value.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class TextOr:
+    """Parses a text, such as an id, or an object."""
+
+    parsers: Mapping[str, Parser]
+
+    def __call__(self, value: Any, name: str) -> Any:
+        return value if isinstance(value, str) else Nested(self.parsers)(value, name)
+
+
 optional: Callable[[Parser], Parser] = Optional
 list_of: Callable[[Parser], Parser] = ListOf
 nested: Callable[[Mapping[str, Parser]], Parser] = Nested
+
+
+map_of: Callable[[Parser], Parser] = MapOf
+text_or: Callable[[Mapping[str, Parser]], Parser] = TextOr
 
 
 def time_or(*words: str) -> Parser:

@@ -9,6 +9,7 @@ import bottle
 
 from ..api.payment_methods import create_method
 from ..billing.payments import authenticate, expected_outcome
+from ..billing.pricing.amounts import round_half_up, unit_of
 from ..errors import ApiError
 from ..test_cards import BY_NUMBER, INSTRUMENTS
 from ..world import Object, World
@@ -109,7 +110,10 @@ def format_price(price: Object, quantity: int = 1) -> str:
     if recurring:
         count = recurring["interval_count"]
         every = f" per {recurring['interval']}" if count == 1 else f" every {count} {recurring['interval']}s"
-    return money(price["unit_amount"] * quantity, price["currency"]) + every
+    if price["unit_amount_decimal"] is None:
+        return "Price by amount" + every
+    amount = round_half_up(unit_of(price) * quantity)
+    return money(amount, price["currency"]) + every
 
 
 def date(moment: int) -> str:

@@ -145,7 +145,7 @@ def _row(world: World, subscription: Object) -> dict[str, str]:
     return {
         "id": subscription["id"],
         "customer": customer.get("email") or customer.get("name") or subscription["customer"],
-        "price": format_price(first["price"], first["quantity"]),
+        "price": format_price(first["price"], first.get("quantity", 1)),
         "status": subscription["status"] + (", will end" if will_end else ""),
         "end": _moment(periods.period_of(subscription)[1]),
     }

@@ -90,7 +90,8 @@ def _change(world: World, session: Object, subscription_id: str) -> None:
     wanted = bottle.request.forms.get("price", "")
     if wanted not in _choices(world, session):
         raise ApiError(400, "Please choose a plan.")
-    item = {"id": subscription["items"]["data"][0]["id"], "price": wanted}
+    changed = subscription["items"]["data"][0]
+    item = {"id": changed["id"], "price": wanted} | {name: changed[name] for name in ("quantity",) if name in changed}
     behaviour = _enabled_feature(world, session, "subscription_update")["proration_behavior"]
     update_subscription(
         world, {"items": [item | _quantity_to_confirm(session)], "proration_behavior": behaviour}, subscription_id
@@ -169,7 +170,7 @@ def _subscription_values(world: World, subscription: Object) -> Object:
     return {
         "id": subscription["id"],
         "name": _name(world, subscription),
-        "price": format_price(item["price"], item["quantity"]),
+        "price": format_price(item["price"], item.get("quantity", 1)),
         "state": state or states.get(subscription["status"], subscription["status"]),
         "is_live": is_live,
         "is_ending": is_ending,

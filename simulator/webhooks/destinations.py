@@ -52,6 +52,8 @@ def _endpoint_of(destination: Object) -> Object:
 
 
 def _wants(destination: Object, kind: str) -> bool:
+    if thin.is_thin_only(kind) and not is_thin(destination):
+        return False
     name = thin.thin_type(kind) if is_thin(destination) else kind
     wanted = destination["enabled_events"]
     return destination["status"] == "enabled" and ("*" in wanted or name in wanted)

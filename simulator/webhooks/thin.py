@@ -19,8 +19,13 @@ SNAPSHOT_SUBSCRIPTION_EVENTS = frozenset(
 
 
 def thin_type(kind: str) -> str:
-    """Return the thin type for a snapshot event's type."""
-    return f"v1.{kind}"
+    """Return the thin type for an event's type."""
+    return kind if is_thin_only(kind) else f"v1.{kind}"
+
+
+def is_thin_only(kind: str) -> bool:
+    """Return whether an event of this type has no snapshot."""
+    return kind.startswith("v1.")
 
 
 def is_unsupported(name: str) -> bool:
@@ -35,7 +40,7 @@ def notification(event: Object) -> Object:
     Source  docs.stripe.com/api/v2/core/events/event-types
     """
     subject = event["data"]["object"]
-    shown = {
+    notified: Object = {
         "id": PREFIX + event["id"].removeprefix("evt_"),
         "object": KIND,
         "context": None,
@@ -43,13 +48,15 @@ def notification(event: Object) -> Object:
         "livemode": False,
         "type": thin_type(event["type"]),
     }
-    if subject["object"] in UNFETCHABLE:
-        return shown
-    return shown | {"related_object": {"id": subject["id"], "type": subject["object"], "url": _url_of(subject)}}
+    if subject and subject["object"] not in UNFETCHABLE:
+        notified["related_object"] = {"id": subject["id"], "type": subject["object"], "url": _url_of(subject)}
+    return notified
 
 
 def full_event(event: Object) -> Object:
     """Return the thin event as it is fetched, with the reason and the id of the snapshot event."""
+    if is_thin_only(event["type"]):
+        return notification(event) | {"data": event["data"]["thin"], "reason": None}
     return notification(event) | {"changes": None, "reason": _reason(event), "snapshot_event": event["id"]}
 
 

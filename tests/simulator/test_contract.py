@@ -245,6 +245,11 @@ def test_parameters_that_the_sdk_requires_are_required():
 
 def test_every_kind_of_object_keeps_the_contract(shop):
     v1, customer = shop.client.v1, shop.customer()
+    meter = v1.billing.meters.create(
+        params={"display_name": "Calls", "event_name": "calls", "default_aggregation": {"formula": "sum"}}
+    ).id
+    used = {"event_name": "calls", "payload": {"stripe_customer_id": customer, "value": "3"}}
+    window = {"customer": customer, "start_time": 1_767_225_600, "end_time": 4_102_444_800}
     coupon = v1.coupons.create(params={"percent_off": 12.5, "duration": "forever"}).id
     v1.promotion_codes.create(params={"promotion": {"coupon": coupon, "type": "coupon"}, "code": "corks"})
     v1.invoice_items.create(params={"customer": customer, "amount": 100, "currency": "usd"})
@@ -276,6 +281,9 @@ def test_every_kind_of_object_keeps_the_contract(shop):
 
     answers = [
         v1.accounts.retrieve_current(),
+        v1.billing.meter_events.create(params=used),
+        v1.billing.meters.list(),
+        v1.billing.meters.event_summaries.list(meter, params=window),
         v1.billing_portal.sessions.create(params={"customer": customer}),
         v1.billing_portal.configurations.list(),
         v1.checkout.sessions.list(

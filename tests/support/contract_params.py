@@ -23,6 +23,7 @@ PLAIN = {
     form.boolean: {bool},
     form.number: {float, Decimal},
     form.text: {str, Decimal},
+    form.decimal: {Decimal},
     form.email: {str},
     form.metadata: {UntypedStripeObject[str]},
 }
@@ -93,6 +94,13 @@ def _mismatches(kind: form.Parser, options: tuple[Any, ...], name: str) -> Itera
         case form.Nested(kinds):
             found = [each for each in options if hasattr(each, "__required_keys__")]
             yield from _nested(kinds, found[0], f"{name}.") if found else [_not_so(name, "an object", options)]
+        case form.MapOf(inner):
+            found = [get_args(each)[-1:] for each in options if get_origin(each) in (dict, UntypedStripeObject)]
+            yield from _mismatches(inner, found[0], f"{name}.") if found else [_not_so(name, "an object", options)]
+        case form.TextOr(kinds):
+            if str not in options:
+                yield _not_so(name, "a text", options)
+            yield from _mismatches(form.Nested(kinds), options, name)
         case form.ListOf(inner):
             found = [_options(get_args(each)[0]) for each in options if get_origin(each) is list]
             yield from _mismatches(inner, found[0], f"{name}[]") if found else [_not_so(name, "a list", options)]

@@ -1,7 +1,7 @@
-"""What is only read: fields that come when they are expanded, lists of parts, and plans."""
+"""What is only read: fields that come when they are expanded, and lists of parts."""
 
 from ...http.expand import Include
-from . import included, invoice_lines, none, plans, session_items
+from . import included, invoice_lines, none, session_items
 
 INCLUDED: dict[tuple[str, str], Include] = {
     ("checkout.session", "breakdown"): session_items.breakdown,
@@ -10,9 +10,10 @@ INCLUDED: dict[tuple[str, str], Include] = {
     ("customer", "sources"): included.sources,
     ("customer", "subscriptions"): included.subscriptions,
     ("item", "discounts"): session_items.item_discounts,
+    ("plan", "tiers"): included.tiers,
     ("price", "currency_options"): included.currency_options,
     ("price", "tiers"): included.tiers,
 }
 """By the object's type and the field's name, which may stand in a part of the object."""
 
-ROUTES = (*invoice_lines.ROUTES, *none.ROUTES, *plans.ROUTES, *session_items.ROUTES)
+ROUTES = (*invoice_lines.ROUTES, *none.ROUTES, *session_items.ROUTES)

@@ -1,6 +1,7 @@
 """Fields that an object has only when `expand[]` names them."""
 
 from ...billing import periods
+from ...billing.pricing.currencies import options_of
 from ...http.lists import embedded
 from ...world import Object, World
 
@@ -21,11 +22,15 @@ def applies_to(_world: World, _coupon: Object) -> None:
     """Every coupon of the simulator applies to all products."""
 
 
-def currency_options(_world: World, price: Object) -> Object:
-    """Return the price's options by currency: those of its own, as prices have no other."""
+def currency_options(world: World, price: Object) -> Object:
+    """Return what the price costs, by currency, its own among them."""
     names = ("custom_unit_amount", "tax_behavior", "unit_amount", "unit_amount_decimal")
-    return {price["currency"]: {name: price[name] for name in names}}
+    own: Object = {name: price[name] for name in names}
+    found = tiers(world, price)
+    return {price["currency"]: own | ({"tiers": found} if found else {})} | options_of(world, price)
 
 
-def tiers(_world: World, _price: Object) -> None:
-    """Prices have no tiers."""
+def tiers(world: World, price: Object) -> list[Object] | None:
+    """Return a price's or a plan's tiers; without tiers, None."""
+    found: list[Object] | None = world.hidden.get(price["id"], {}).get("tiers")
+    return found

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...billing import discounts
+from ...billing.pricing.amounts import due_in_advance
 from ...errors import unsupported
 from ...http import form, lists
 from ...http.lists import embedded
@@ -38,7 +39,7 @@ def _items(world: World, session_id: str) -> list[Object]:
     wanted = world.hidden[session_id]
     prices = [world.get("price", each["price"]) for each in wanted["items"]]
     quantities = [each.get("quantity", 1) for each in wanted["items"]]
-    totals = [price["unit_amount"] * quantity for price, quantity in zip(prices, quantities, strict=True)]
+    totals = [due_in_advance(world, price, quantity) for price, quantity in zip(prices, quantities, strict=True)]
     off = _amounts_off(world, wanted["discounts"], totals)
     return [
         _item(world, f"li_{session_id[-20:]}{position}", price, quantity, taken)
@@ -56,7 +57,7 @@ def _amounts_off(world: World, given: Sequence[Object], totals: Sequence[int]) -
 
 
 def _item(world: World, item_id: str, price: Object, quantity: int, discount: int) -> Object:
-    subtotal = price["unit_amount"] * quantity
+    subtotal = due_in_advance(world, price, quantity)
     return {
         "id": item_id,
         "object": "item",

@@ -1,0 +1,1 @@
+"""Prices beside /v1/prices: plans, meters, and meter events."""

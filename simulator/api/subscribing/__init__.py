@@ -1,0 +1,1 @@
+"""Subscriptions in parts: their items, and previews of their invoices."""

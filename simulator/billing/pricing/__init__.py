@@ -1,0 +1,1 @@
+"""What things cost: prices, amounts, currencies, usage."""
