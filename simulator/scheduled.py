@@ -5,13 +5,17 @@ from collections.abc import Callable
 from .api import checkout_sessions, subscription_schedules
 from .api.pricing import meter_events
 from .billing import discounts, lifecycle, payments, schedules
+from .money import disputes, intents, refunds
 from .world import World
 
 ACTIONS: dict[str, Callable[[World, str, int], None]] = {
     "answer_of_bank": payments.receive_bank_answer,
+    "answer_of_bank_for_intent": intents.settle_when_due,
+    "answer_of_bank_for_refund": refunds.receive_bank_answer,
     "answer_of_bank_for_session": checkout_sessions.receive_bank_answer,
     "begin_phase": subscription_schedules.begin_phase,
     "cancel": lifecycle.cancel_as_scheduled,
+    "close_dispute": disputes.close_when_due,
     "complete_schedule": schedules.complete,
     "end_offer": discounts.deactivate,
     "end_pause_of_collection": lifecycle.end_pause_of_collection,

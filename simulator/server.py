@@ -32,6 +32,9 @@ from .world import ACCOUNT_ID, Object, World
 
 KEY = re.compile(r"(sk|rk)_test_\w+")
 
+CLOCK_PARAMS = ("customer", "subscription", "test_clock", "charge", "payment_intent", "invoice")
+"""Parameters that lead to the clock of what is created."""
+
 log = logging.getLogger("corkage.simulator")
 
 
@@ -110,7 +113,7 @@ class Api:
                     raise _unknown_route(request.method, path)
                 params = _params(request)
                 catch_up(self.world)
-                clock = self.world.clock_of(*ids[:1], *map(params.get, ("customer", "subscription", "test_clock")))
+                clock = self.world.clock_of(*ids[:1], *map(params.get, CLOCK_PARAMS))
                 with self.world.caused_by_request(request_id, key), self.world.on_clock(clock):
                     call = _Call(route, dict(params), ids, key, failure, version)
                     response = self._execute_once(call)

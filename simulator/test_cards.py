@@ -12,6 +12,10 @@ DeclineTime = Literal["attach", "charge", "later"]
 """When an instrument declines: when attached, when charged, or days after the charge."""
 
 
+Sequel = Literal["available", "dispute", "fraud_warning", "inquiry", "not_received", "refund_fails", "refund_pending"]
+"""What follows a charge, or its refund."""
+
+
 @dataclass(frozen=True, slots=True)
 class Instrument:
     """A test card or test bank account. `authenticates`: whether the customer confirms to the bank "once", at setup, or
@@ -25,6 +29,7 @@ class Instrument:
     code: str = "card_declined"
     message: str = "Your card was declined."
     authenticates: Literal["once", "always"] | None = None
+    sequel: Sequel | None = None
 
     def outcome(self, is_authenticated: bool) -> Outcome:
         """Return the outcome of a charge."""
@@ -72,6 +77,13 @@ INSTRUMENTS = {
         "processing_error",
     ),
     "pm_card_chargeCustomerFail": Instrument("4000000000000341", declines="charge"),
+    "pm_card_createDispute": Instrument("4000000000000259", sequel="dispute"),
+    "pm_card_createDisputeProductNotReceived": Instrument("4000000000002685", sequel="not_received"),
+    "pm_card_createDisputeInquiry": Instrument("4000000000001976", sequel="inquiry"),
+    "pm_card_createIssuerFraudRecord": Instrument("4000000000005423", sequel="fraud_warning"),
+    "pm_card_pendingRefund": Instrument("4000000000007726", sequel="refund_pending"),
+    "pm_card_refundFail": Instrument("4000000000005126", sequel="refund_fails"),
+    "pm_card_bypassPending": Instrument("4000000000000077", sequel="available"),
     "pm_card_threeDSecure2Required": Instrument("4000000000003220", authenticates="once"),
     "pm_card_authenticationRequiredOnSetup": Instrument("4000002500003155", authenticates="once"),
     "pm_card_authenticationRequired": Instrument("4000002760003184", authenticates="always"),
@@ -82,6 +94,7 @@ INSTRUMENTS = {
         "000222222227", "us_bank_account", "later", "The bank account has insufficient funds."
     ),
     "AT611904300234573201": _bank("AT611904300234573201", "sepa_debit"),
+    "AT321904300235473204": _bank("AT321904300235473204", "sepa_debit"),
     "AT861904300235473202": _bank("AT861904300235473202", "sepa_debit", "later", NO_ACCOUNT),
     "DE89370400440532013000": _bank("DE89370400440532013000", "sepa_debit"),
     "DE62370400440532013001": _bank("DE62370400440532013001", "sepa_debit", "later", NO_ACCOUNT),

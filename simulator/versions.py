@@ -146,14 +146,16 @@ def _item_before_basil(_world: World, item: Object) -> Object:
 
 
 def _invoice_before_basil(world: World, invoice: Object) -> Object:
-    """Older invoices name their charge and PaymentIntent. The simulator has neither, so both are null."""
     details = (invoice["parent"] or {}).get("subscription_details")
-    nulls = dict.fromkeys(("application_fee_amount", "charge", "payment_intent", "quote", "tax", "transfer_data"))
+    intent = world.find("payment_intent", world.hidden.get(invoice["id"], {}).get("intent"))
+    nulls = dict.fromkeys(("application_fee_amount", "quote", "tax", "transfer_data"))
     return (
         _without(invoice, "parent", "total_taxes")
         | nulls
         | {
+            "charge": intent and intent["latest_charge"],
             "discount": _only_discount(world, invoice),
+            "payment_intent": intent and intent["id"],
             "paid": invoice["status"] == "paid",
             "paid_out_of_band": "out_of_band" in world.hidden.get(invoice["id"], {}),
             "subscription": details and details["subscription"],
@@ -202,6 +204,14 @@ def _invoiceitem_before_basil(world: World, item: Object) -> Object:
         "unit_amount": int(decimal) if decimal.lstrip("-").isdecimal() else None,
         "unit_amount_decimal": decimal,
     }
+
+
+def _intent_before_basil(world: World, intent: Object) -> Object:
+    return intent | {"invoice": world.hidden.get(intent["id"], {}).get("invoice")}
+
+
+def _charge_before_basil(world: World, charge: Object) -> Object:
+    return charge | {"invoice": world.hidden.get(charge["payment_intent"] or "", {}).get("invoice")}
 
 
 def _price_before_basil(_world: World, price: Object) -> Object:
@@ -261,10 +271,12 @@ STEPS: tuple[tuple[str, Step], ...] = (
     (
         BASIL,
         {
+            "charge": _charge_before_basil,
             "checkout.session": _session_before_basil,
             "invoice": _invoice_before_basil,
             "invoiceitem": _invoiceitem_before_basil,
             "line_item": _line_before_basil,
+            "payment_intent": _intent_before_basil,
             "plan": _plan_before_basil,
             "price": _price_before_basil,
             "subscription": _subscription_before_basil,

@@ -22,25 +22,33 @@ Object = dict[str, Any]
 
 PREFIXES = {
     "billing.meter": "mtr_test_",
+    "balance_transaction": "txn_",
     "billing_portal.configuration": "bpc_",
     "billing_portal.session": "bps_",
+    "charge": "ch_",
     "checkout.session": "cs_test_",
     "coupon": "",
     "customer": "cus_",
     "discount": "di_",
     "entitlements.active_entitlement": "ent_",
     "entitlements.feature": "feat_",
+    "dispute": "du_",
     "event": "evt_",
     "invoice": "in_",
+    "invoice_payment": "inpay_",
     "invoiceitem": "ii_",
     "line_item": "il_",
+    "payment_intent": "pi_",
     "payment_method": "pm_",
     "plan": "plan_",
     "price": "price_",
     "product": "prod_",
     "product_feature": "prodft_",
     "promotion_code": "promo_",
+    "radar.early_fraud_warning": "issfr_",
+    "refund": "re_",
     "request": "req_",
+    "setup_intent": "seti_",
     "subscription": "sub_",
     "subscription_item": "si_",
     "subscription_schedule": "sub_sched_",
@@ -214,7 +222,7 @@ class World:
                 return self.clocks[object_id]
             if found.get("test_clock"):
                 return self.clocks[found["test_clock"]]
-            return self.clock_of(found.get("customer") or found.get("subscription"))
+            return self.clock_of(*map(found.get, ("customer", "subscription", "charge", "invoice")))
         return self._world_clock
 
     def unquoted_id(self, quoted: str) -> str:

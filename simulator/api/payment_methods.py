@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from ..billing.payments import instrument_of
 from ..errors import ApiError, unsupported
 from ..http import form, lists
 from ..http.form import choice, metadata, nested, optional, text
 from ..http.route import Route, retrieve_route
+from ..money.instruments import instrument_of
 from ..test_cards import BY_NUMBER, INSTRUMENTS, Instrument, resolve_name
 from ..world import Object, World
 

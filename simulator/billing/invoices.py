@@ -6,6 +6,7 @@ from typing import Any
 
 from ..clock import HOUR
 from ..http.lists import embedded
+from ..money import invoice_payments
 from ..world import Object, World
 from . import discounts, invoiceitems, lines, taxes
 from .lines import WHOLE, UsedItem
@@ -116,6 +117,8 @@ def finalize(world: World, invoice: Object) -> None:
     invoice["invoice_pdf"] = f"{world.base_url}/i/{invoice['id']}/pdf"
     invoice["status_transitions"]["finalized_at"] = world.now
     world.emit("invoice.finalized", invoice)
+    if invoice["amount_due"]:
+        invoice_payments.intent_for(world, invoice)
 
 
 def close(world: World, invoice: Object, status: str) -> None:
@@ -124,6 +127,8 @@ def close(world: World, invoice: Object, status: str) -> None:
     name = {"void": "voided_at", "uncollectible": "marked_uncollectible_at"}[status]
     invoice["status_transitions"][name] = world.now
     world.emit({"void": "invoice.voided", "uncollectible": "invoice.marked_uncollectible"}[status], invoice)
+    if status == "void":
+        invoice_payments.cancel(world, invoice, "void_invoice")
 
 
 def subscription_of(world: World, invoice: Object) -> Object | None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from ..clock import DAY, HOUR
 from ..errors import ApiError
+from ..money.instruments import expected_outcome, instrument_of
 from ..world import Object, World
 from . import discounts, first_period, invoiceitems, invoices, payments, periods
 from .lines import used_items
@@ -25,8 +26,8 @@ def check_start(world: World, subscription: Object, behaviour: str, coupons: Seq
     method_id = periods.payment_method_of(subscription, world.get("customer", subscription["customer"]))
     if method_id is None:
         raise ApiError(400, payments.NO_PAYMENT_METHOD, code="resource_missing")
-    if behaviour == "error_if_incomplete" and payments.expected_outcome(world, method_id) in ("declined", "action"):
-        raise payments.instrument_of(world, method_id).error()
+    if behaviour == "error_if_incomplete" and expected_outcome(world, method_id) in ("declined", "action"):
+        raise instrument_of(world, method_id).error()
 
 
 def start(
@@ -44,7 +45,7 @@ def start(
     method_id = periods.payment_method_of(subscription, customer)
     coupons = [discounts.coupon_of(world, each) for each in subscription["discounts"]]
     is_charged = not by_schedule and _is_charged_at_once(world, subscription, coupons)
-    outcome = payments.expected_outcome(world, method_id) if method_id else "declined"
+    outcome = expected_outcome(world, method_id) if method_id else "declined"
     if is_charged and (behaviour == "default_incomplete" or outcome in ("declined", "action")):
         subscription["status"] = "incomplete"
     customer["currency"] = subscription["currency"]

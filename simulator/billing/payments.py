@@ -2,7 +2,9 @@
 
 from ..clock import DAY
 from ..errors import ApiError
-from ..test_cards import INSTRUMENTS, Instrument, Outcome
+from ..money import intents, invoice_payments
+from ..money.instruments import instrument_of
+from ..test_cards import Instrument, Outcome
 from ..world import Object, World
 from . import invoices, periods
 from .periods import UPDATED
@@ -11,32 +13,11 @@ NO_PAYMENT_METHOD = "This customer has no attached payment source or default pay
 UNPAID_STATUSES = ("incomplete", "past_due", "unpaid")
 
 
-def instrument_of(world: World, method_id: str) -> Instrument:
-    """Return the test card or bank account behind a payment method."""
-    return INSTRUMENTS[world.hidden[method_id]["instrument"]]
-
-
-def expected_outcome(world: World, method_id: str) -> Outcome:
-    """Return the outcome of charging a payment method now."""
-    return instrument_of(world, method_id).outcome(world.hidden[method_id].get("authenticated", False))
-
-
 def instrument_for(world: World, invoice: Object, method_id: str | None) -> Instrument:
     """Return what an invoice is charged to: the given payment method, else the subscription's or customer's."""
     customer = world.get("customer", invoice["customer"])
     subscription = invoices.subscription_of(world, invoice)
     return instrument_of(world, method_id or periods.payment_method_of(subscription, customer) or "")
-
-
-def authenticate(world: World, method_id: str) -> None:
-    """Record that the customer confirmed to the bank."""
-    world.hidden[method_id]["authenticated"] = True
-
-
-def forget_authentication(world: World, method_id: str) -> None:
-    """Require a new confirmation for the next payment, if the card asks for one each time."""
-    if instrument_of(world, method_id).authenticates == "always":
-        world.hidden[method_id]["authenticated"] = False
 
 
 def attempt(world: World, invoice: Object, method_id: str | None = None, *, by_schedule: bool = True) -> Outcome:
@@ -53,9 +34,8 @@ def attempt(world: World, invoice: Object, method_id: str | None = None, *, by_s
         return "paid"
     if method_id is None and not by_schedule:
         raise ApiError(400, NO_PAYMENT_METHOD, code="resource_missing")
-    outcome = expected_outcome(world, method_id) if method_id else "declined"
-    if method_id:
-        forget_authentication(world, method_id)
+    intent = invoice_payments.intent_for(world, invoice)
+    outcome = intents.confirm(world, intent, method_id) if method_id else "declined"
     if outcome == "paid":
         _count_attempt(invoice, by_schedule)
         mark_paid(world, invoice)
@@ -73,6 +53,7 @@ def mark_paid(world: World, invoice: Object) -> None:
     invoice["status_transitions"]["paid_at"] = world.now
     world.emit("invoice.paid", invoice)
     world.emit("invoice.payment_succeeded", invoice)
+    invoice_payments.mark_paid(world, invoice)
     subscription = invoices.subscription_of(world, invoice)
     if subscription is None or subscription["latest_invoice"] != invoice["id"]:
         return
@@ -96,13 +77,14 @@ def receive_bank_answer(world: World, invoice_id: str, _moment: int) -> None:
     if invoice is None or invoice["status"] != "open":
         return
     waiting = world.hidden[invoice_id].pop("waiting")
-    instrument = instrument_of(world, waiting["method"])
-    if instrument.declines:
-        _fail(world, invoice, by_schedule=waiting["by_schedule"])
-    else:
+    intent = invoice_payments.intent_of(world, invoice)
+    is_paid = intents.settle(world, intent) if intent else not instrument_of(world, waiting["method"]).declines
+    if is_paid:
         mark_paid(world, invoice)
+    else:
+        _fail(world, invoice, by_schedule=waiting["by_schedule"])
     for session in world.where("checkout.session", invoice=invoice_id):
-        finish_delayed_payment(world, session, paid=not instrument.declines)
+        finish_delayed_payment(world, session, paid=is_paid)
 
 
 def finish_delayed_payment(world: World, session: Object, *, paid: bool) -> None:

@@ -8,6 +8,8 @@ from ..versions import rendered
 from ..world import Object, World, copy_shown
 
 RELATED = {
+    "balance_transaction": "balance_transaction",
+    "charge": "charge",
     "coupon": "coupon",
     "customer": "customer",
     "discount": "discount",
@@ -15,14 +17,21 @@ RELATED = {
     "discounts": "discount",
     "invoice": "invoice",
     "default_payment_method": "payment_method",
+    "failure_balance_transaction": "balance_transaction",
+    "latest_charge": "charge",
     "latest_invoice": "invoice",
+    "payment_intent": "payment_intent",
+    "payment_method": "payment_method",
     "product": "product",
     "promotion_code": "promotion_code",
     "schedule": "subscription_schedule",
+    "setup_intent": "setup_intent",
     "subscription": "subscription",
     "tax_rate": "tax_rate",
     "test_clock": "test_helpers.test_clock",
 }
+SOURCES = {"ch_": "charge", "du_": "dispute", "re_": "refund"}
+"""By the beginning of its id: what a balance transaction comes from."""
 
 
 Include = Callable[[World, Object], Any]
@@ -83,9 +92,10 @@ class _Expansion:
         return value
 
     def _fetch(self, name: str, object_id: str, whole: str) -> Object:
-        if name not in RELATED:
+        kind = SOURCES.get(object_id[:3]) if name == "source" else RELATED.get(name)
+        if kind is None:
             raise _unexpandable(whole)
-        return self.shown(self._world.get(RELATED[name], object_id, f"expand[{whole}]"))
+        return self.shown(self._world.get(kind, object_id, f"expand[{whole}]"))
 
 
 def _unexpandable(whole: str) -> ApiError:

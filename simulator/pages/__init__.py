@@ -8,9 +8,9 @@ from typing import Any
 import bottle
 
 from ..api.payment_methods import create_method
-from ..billing.payments import authenticate, expected_outcome
 from ..billing.pricing.amounts import round_half_up, unit_of
 from ..errors import ApiError
+from ..money.instruments import authenticate, expected_outcome
 from ..test_cards import BY_NUMBER, INSTRUMENTS
 from ..world import Object, World
 

@@ -6,6 +6,7 @@ from ..api.payment_methods import attach
 from ..api.subscriptions import update_subscription
 from ..billing import payments
 from ..errors import ApiError
+from ..money.instruments import instrument_of
 from ..world import Object, World
 from . import NeedsAuthentication, authentication_page, card_fields, date, money, page, submitted_method
 
@@ -56,7 +57,7 @@ def pay_invoice(world: World, invoice_id: str) -> bottle.HTTPResponse:
 def _charge(world: World, invoice: Object, method_id: str) -> None:
     """Pay with this method; if that succeeds, make it the subscription's default."""
     if payments.attempt(world, invoice, method_id, by_schedule=False) == "declined":
-        raise payments.instrument_of(world, method_id).error()
+        raise instrument_of(world, method_id).error()
     details = (invoice["parent"] or {}).get("subscription_details")
     if details:
         update_subscription(world, {"default_payment_method": method_id}, details["subscription"])

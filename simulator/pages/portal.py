@@ -9,6 +9,7 @@ from ..api.portal import allowed_prices
 from ..api.subscriptions import cancel_subscription, pay_with, update_subscription
 from ..billing import payments, periods
 from ..errors import ApiError
+from ..money.instruments import forget_authentication, instrument_of
 from ..world import Object, World
 from . import (
     NeedsAuthentication,
@@ -82,7 +83,7 @@ def _save_card(world: World, session: Object, _subscription_id: str) -> None:
     for invoice in world.where("invoice", customer=session["customer"], status="open") if is_charged else ():
         if not payments.is_pending(world, invoice):
             payments.attempt(world, invoice, method_id, by_schedule=False)
-    payments.forget_authentication(world, method_id)
+    forget_authentication(world, method_id)
 
 
 def _change(world: World, session: Object, subscription_id: str) -> None:
@@ -182,7 +183,7 @@ def _card_in_words(world: World, customer: Object, subscriptions: list[Object]) 
     chosen = next(filter(None, [*live, customer["invoice_settings"]["default_payment_method"]]), None)
     if chosen is None:
         return "No card yet."
-    instrument = payments.instrument_of(world, chosen)
+    instrument = instrument_of(world, chosen)
     return f"{instrument.brand.capitalize()} ending in {instrument.number[-4:]}"
 
 

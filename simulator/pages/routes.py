@@ -10,11 +10,13 @@ import bottle
 from ..errors import ApiError
 from ..scheduler import catch_up
 from ..world import World
-from . import checkout, events, invoices, page, portal
+from . import authentication, checkout, events, invoices, page, portal
 
 WEBHOOK_SECONDS = 2.0  # Stripe waits up to ten
 
 ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
+    ("GET", "/authenticate/<intent_id>", authentication.show_authentication),
+    ("POST", "/authenticate/<intent_id>", authentication.answer_authentication),
     ("GET", "/c/pay/<session_id>", checkout.show_checkout),
     ("POST", "/c/pay/<session_id>", checkout.pay_checkout),
     ("POST", "/c/pay/<session_id>/code", checkout.use_code),

@@ -48,7 +48,9 @@ def notification(event: Object) -> Object:
         "livemode": False,
         "type": thin_type(event["type"]),
     }
-    if subject and subject["object"] not in UNFETCHABLE:
+    if subject and subject["object"] == "balance":  # an account has one, without an id
+        notified["related_object"] = {"type": "balance", "url": "/v1/balance"}
+    elif subject and subject["object"] not in UNFETCHABLE:
         notified["related_object"] = {"id": subject["id"], "type": subject["object"], "url": _url_of(subject)}
     return notified
 

@@ -27,8 +27,10 @@ OF_NO_SDK = {
 }
 OF_OLDER_VERSIONS = {
     "POST /v1/checkout/sessions payment_method_types: taken": "gone since endive; the official CLI sends it",
+    "POST /v1/payment_intents payment_method_types: taken": "likewise",
     "POST /v1/promotion_codes coupon: taken": "promotion[coupon] since clover; the official CLI sends the older one",
     "POST /v1/promotion_codes promotion: required": "because of the older one",
+    "POST /v1/setup_intents payment_method_types: taken": "likewise",
     "POST /v1/subscription_schedules phases[].iterations: taken": "duration since clover; the official CLI sends it",
 }
 OF_NO_PARAMS = {
@@ -274,6 +276,10 @@ def test_every_kind_of_object_keeps_the_contract(shop):
     product = v1.prices.retrieve(shop.price).product
     v1.products.features.create(product, params={"entitlement_feature": feature})
     v1.subscriptions.update(subscription, params={"metadata": {"seats": "2"}})
+    disputed = v1.charges.create(params={"amount": 100, "currency": "usd", "source": "tok_createDisputeInquiry"})
+    v1.refunds.create(params={"charge": disputed.id})
+    v1.charges.create(params={"amount": 100, "currency": "usd", "source": "tok_createIssuerFraudRecord"})
+    v1.setup_intents.create(params={"customer": customer, "payment_method": "pm_card_visa", "confirm": True})
     v1.webhook_endpoints.create(params={"url": "http://127.0.0.1:9/", "enabled_events": ["invoice.voided"]})
     destination = {"name": "Thin", "type": "webhook_endpoint", "event_payload": "thin", "enabled_events": ["v1.x"]}
     v2 = shop.client.v2.core
@@ -284,6 +290,8 @@ def test_every_kind_of_object_keeps_the_contract(shop):
         v1.billing.meter_events.create(params=used),
         v1.billing.meters.list(),
         v1.billing.meters.event_summaries.list(meter, params=window),
+        v1.balance.retrieve(),
+        v1.balance_transactions.list(),
         v1.billing_portal.sessions.create(params={"customer": customer}),
         v1.billing_portal.configurations.list(),
         v1.checkout.sessions.list(
@@ -294,15 +302,22 @@ def test_every_kind_of_object_keeps_the_contract(shop):
         v1.customers.tax_ids.list(customer),
         v1.entitlements.active_entitlements.list(params={"customer": customer, "expand": ["data.feature"]}),
         v1.entitlements.features.list(),
-        v1.events.list(),
+        v1.charges.list(params={"expand": ["data.refunds", "data.balance_transaction"]}),
+        v1.disputes.list(),
+        v1.events.list(params={"limit": 100}),
+        v1.invoice_payments.list(params={"expand": ["data.payment.payment_intent.latest_charge"]}),
         v1.invoice_items.list(),
         v1.invoices.list(),
         v1.plans.list(),
+        v1.payment_intents.list(),
         v1.payment_methods.list(params={"customer": customer}),
         v1.prices.list(params={"expand": ["data.currency_options", "data.tiers"]}),
         v1.products.features.list(product),
         v1.products.list(),
         v1.promotion_codes.list(),
+        v1.radar.early_fraud_warnings.list(),
+        v1.refunds.list(),
+        v1.setup_intents.list(params={"expand": ["data.payment_method"]}),
         v1.subscription_schedules.list(),
         v1.subscriptions.list(),
         v1.subscriptions.retrieve(subscription, params={"expand": ["discounts", "test_clock"]}),

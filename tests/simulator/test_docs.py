@@ -22,6 +22,17 @@ from corkage.simulator.webhooks.faults import DeliveryFaults
 DOCUMENT = (Path(corkage.__file__).parent / "docs/simulator.md").read_text()
 
 
+SEQUELS = {
+    "available": "an event `balance.available`",
+    "dispute": "disputed as `fraudulent`",
+    "fraud_warning": "an early fraud warning",
+    "inquiry": "an inquiry, which has the status `warning_needs_response`",
+    "not_received": "disputed as `product_not_received`",
+    "refund_fails": "its refund succeeds, and fails when the bank answers",
+    "refund_pending": "its refund is pending until the bank answers",
+}
+
+
 def part(marker):
     """Return the text after a marker, up to an empty line."""
     return DOCUMENT.split(f"<!-- {marker} -->\n")[1].split("\n\n")[0]
@@ -40,7 +51,9 @@ def outcome_of(instrument):
         when = "when the customer confirms each payment" if always else "once the customer has confirmed"
         return f"paid, {when} to the bank"
     how = {"attach": "declined when attached", "charge": "attached, then declined at each charge"}
-    return f"{how[instrument.declines]}: `{instrument.decline_code}`" if instrument.declines else "paid"
+    if instrument.declines:
+        return f"{how[instrument.declines]}: `{instrument.decline_code}`"
+    return f"paid, then {SEQUELS[instrument.sequel]}" if instrument.sequel else "paid"
 
 
 def test_every_test_card_and_account_is_listed_with_its_outcome():
@@ -88,9 +101,7 @@ def test_the_control_pages_commands_work():
 @pytest.mark.parametrize(
     ("method", "path", "params"),
     [
-        ("POST", "/v1/payment_intents", {"amount": 100}),
-        ("POST", "/v1/setup_intents", {}),
-        ("POST", "/v1/refunds", {}),
+        ("POST", "/v1/payouts", {"amount": 100, "currency": "usd"}),
         ("POST", "/v1/checkout/sessions", {"mode": "setup", "line_items[0][price]": "price_1"}),
         ("POST", "/v1/invoices", {"customer": "cus_1", "collection_method": "send_invoice"}),
         ("POST", "/v1/credit_notes", {}),

@@ -13,11 +13,9 @@ pytestmark = pytest.mark.slow
 
 RELEASES = (ACACIA, "2025-02-24.acacia", BASIL, "2025-08-27.basil", CLOVER, DAHLIA, *VERSIONS[-2:])
 OLDER_THAN_BASIL = {
-    "charge": None,
     "discount": None,
     "paid": True,
     "paid_out_of_band": False,
-    "payment_intent": None,
     "quote": None,
     "tax": None,
     "total_tax_amounts": [],
@@ -83,6 +81,18 @@ def test_acacia_has_the_period_on_the_subscription_and_not_on_its_items(shop, re
     assert item["plan"]["aggregate_usage"] is None
 
 
+def test_acacia_has_the_invoice_on_its_payment_intent_and_charge(shop, received):
+    events = received(ACACIA, lambda: shop.subscribe(shop.customer()))
+    invoice, intent, charge = (
+        object_of(events[kind]) for kind in ("invoice.paid", "payment_intent.succeeded", "charge.succeeded")
+    )
+
+    assert intent["invoice"] == charge["invoice"] == invoice["id"]
+    assert (invoice["payment_intent"], invoice["charge"]) == (intent["id"], charge["id"])
+    assert "invoice" not in plain(shop.client.v1.payment_intents.retrieve(intent["id"]))
+    assert "invoice" not in plain(shop.client.v1.charges.retrieve(charge["id"]))
+
+
 def test_acacia_has_the_subscription_on_the_invoice_and_no_parents(shop, received):
     customer = shop.customer()
     invoice = object_of(received(ACACIA, lambda: shop.subscribe(customer))["invoice.paid"])
@@ -92,6 +102,8 @@ def test_acacia_has_the_subscription_on_the_invoice_and_no_parents(shop, receive
     assert invoice["subscription"] == line["subscription"] == subscription.id
     assert invoice["subscription_details"]["metadata"] == {"corkage_app": "app.example.com", "corkage_user": "ann"}
     assert {name: invoice[name] for name in OLDER_THAN_BASIL} == OLDER_THAN_BASIL
+    (intent,) = shop.client.v1.payment_intents.list().data
+    assert (invoice["payment_intent"], invoice["charge"]) == (intent.id, intent.latest_charge)
     assert not invoice.keys() & {"parent", "total_taxes", "payments"}
     assert not line.keys() & {"parent", "pricing", "taxes"}
     assert (line["type"], line["proration"], line["price"]["id"]) == ("subscription", False, shop.price)

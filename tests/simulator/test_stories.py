@@ -14,6 +14,7 @@ pytestmark = pytest.mark.slow
 
 BEGIN = 1_767_225_600  # 2026-01-01
 GOOD, DECLINING = "4242424242424242", "4000000000000341"
+DECLINED = ["charge.failed", "payment_intent.payment_failed", "invoice.payment_failed open 900"]
 FIRST_INVOICE = ["invoice.created open 0", "customer.subscription.created"]
 
 
@@ -129,8 +130,12 @@ def test_first_purchase(story):
         "invoice.created draft 900",
         "customer.subscription.created active 31d",
         "invoice.finalized open 900",
+        "payment_intent.created",
+        "charge.succeeded",
+        "payment_intent.succeeded",
         "invoice.paid paid 900",
         "invoice.payment_succeeded paid 900",
+        "invoice_payment.paid",
         "checkout.session.completed paid",
     ]
     answered = story.v1.checkout.sessions.retrieve(session, params={"expand": ["subscription", "invoice"]})
@@ -163,8 +168,12 @@ def test_trial_then_paid(story):
         "invoice.created draft 900",
         "customer.subscription.updated active 31d",
         "invoice.finalized open 900",
+        "payment_intent.created",
+        "charge.succeeded",
+        "payment_intent.succeeded",
         "invoice.paid paid 900",
         "invoice.payment_succeeded paid 900",
+        "invoice_payment.paid",
     ]
     assert story.subscription.trial_end == BEGIN + 14 * DAY
 
@@ -178,6 +187,9 @@ def test_trial_then_declined(story):
         "invoice.created draft 900",
         "customer.subscription.updated active 31d",
         "invoice.finalized open 900",
+        "payment_intent.created",
+        "charge.failed",
+        "payment_intent.payment_failed",
         "invoice.payment_failed open 900",
         "customer.subscription.updated past_due 31d",
     ]
@@ -210,8 +222,12 @@ def test_renewal(story):
         "invoice.created draft 900",
         "customer.subscription.updated active 28d",
         "invoice.finalized open 900",
+        "payment_intent.created",
+        "charge.succeeded",
+        "payment_intent.succeeded",
         "invoice.paid paid 900",
         "invoice.payment_succeeded paid 900",
+        "invoice_payment.paid",
     ]
     (old,), (new,) = before["items"].data, story.subscription["items"].data
     assert new.current_period_start == old.current_period_end
@@ -231,10 +247,10 @@ def test_decline_three_retries_canceled(story):
         attempt = story.v1.invoices.retrieve(invoice)
         assert attempt.next_payment_attempt == story.simulator.world.now + days * DAY
         story.simulator.advance(days * DAY)
-        assert story.new_events() == ["invoice.payment_failed open 900"]
+        assert story.new_events() == DECLINED
 
     story.simulator.advance(7 * DAY)
-    assert story.new_events() == ["invoice.payment_failed open 900", "customer.subscription.deleted canceled 28d"]
+    assert story.new_events() == [*DECLINED, "customer.subscription.deleted canceled 28d"]
     ended, last = story.subscription, story.v1.invoices.retrieve(invoice)
     assert (ended.cancellation_details.reason, ended.ended_at) == ("payment_failed", story.simulator.world.now)
     assert (last.attempt_count, last.next_payment_attempt) == (4, None)
@@ -284,8 +300,11 @@ def test_decline_new_card_recovered(story, pays_at_once):
         "customer.subscription.updated past_due 28d",
     ]
     paid = [
+        "charge.succeeded",
+        "payment_intent.succeeded",
         "invoice.paid paid 900",
         "invoice.payment_succeeded paid 900",
+        "invoice_payment.paid",
         "customer.subscription.updated active 28d",
     ]
     assert story.new_events() == saved + (paid if pays_at_once else [])
@@ -319,8 +338,12 @@ def test_upgrade_is_charged_for_the_rest_of_the_period(story, shop):
         "invoice.created draft 1000",
         "customer.subscription.updated active 31d",
         "invoice.finalized open 1000",
+        "payment_intent.created",
+        "charge.succeeded",
+        "payment_intent.succeeded",
         "invoice.paid paid 1000",
         "invoice.payment_succeeded paid 1000",
+        "invoice_payment.paid",
     ]
     invoice = story.v1.invoices.retrieve(story.subscription.latest_invoice)
     assert [line.amount for line in invoice.lines.data] == [-450, 1450]
@@ -436,8 +459,11 @@ def test_cancel_now_with_credit(story):
         (
             "000123456789",
             [
+                "charge.succeeded",
+                "payment_intent.succeeded",
                 "invoice.paid paid 900",
                 "invoice.payment_succeeded paid 900",
+                "invoice_payment.paid",
                 "checkout.session.async_payment_succeeded paid",
             ],
             "active",
@@ -446,6 +472,8 @@ def test_cancel_now_with_credit(story):
         (
             "000111111116",
             [
+                "charge.failed",
+                "payment_intent.payment_failed",
                 "invoice.payment_failed open 900",
                 "customer.subscription.updated past_due 31d",
                 "checkout.session.async_payment_failed unpaid",
@@ -463,6 +491,9 @@ def test_delayed_payment_both_ways(story, account, expected, status, payment):
         "invoice.created draft 900",
         "customer.subscription.created active 31d",
         "invoice.finalized open 900",
+        "payment_intent.created",
+        "charge.pending",
+        "payment_intent.processing",
         "checkout.session.completed unpaid",
     ]
     assert story.v1.checkout.sessions.retrieve(session).payment_status == "unpaid"
@@ -493,7 +524,11 @@ def test_an_unpaid_first_invoice_expires_after_23_hours(story):
 
     story.simulator.advance(23 * 3600)
 
-    assert story.new_events() == ["customer.subscription.updated incomplete_expired 31d", "invoice.voided void 900"]
+    assert story.new_events() == [
+        "customer.subscription.updated incomplete_expired 31d",
+        "invoice.voided void 900",
+        "payment_intent.canceled",
+    ]
 
 
 def test_an_unpaid_first_invoice_is_paid_on_its_hosted_page(story):
@@ -539,7 +574,8 @@ def test_3d_secure_is_confirmed_or_refused(story, number):
     if number == "4000002500003155":
         assert "invoice.paid paid 900" in events
     else:
-        assert events[-3:] == [
+        assert events[-4:] == [
+            "payment_intent.requires_action",
             "invoice.payment_failed open 900",
             "invoice.payment_action_required open 900",
             "customer.subscription.updated past_due 28d",
@@ -575,7 +611,7 @@ def test_paused_collection_leaves_the_status_and_voids_the_invoices(story):
     )
     story.new_events()
     story.simulator.advance_to("renewal")
-    assert story.new_events()[-1] == "invoice.voided void 900"
+    assert story.new_events()[-3:] == ["payment_intent.created", "invoice.voided void 900", "payment_intent.canceled"]
     assert story.subscription.status == "active"
 
     story.simulator.advance(10 * DAY)
@@ -598,8 +634,12 @@ def test_pause_and_resume(story):
         "invoice.created draft 900",
         "customer.subscription.resumed active 31d",
         "invoice.finalized open 900",
+        "payment_intent.created",
+        "charge.succeeded",
+        "payment_intent.succeeded",
         "invoice.paid paid 900",
         "invoice.payment_succeeded paid 900",
+        "invoice_payment.paid",
     ]
     story.simulator.advance_to("renewal")
     assert "invoice.paid paid 900" in story.new_events()

@@ -4,11 +4,14 @@ from ...http.expand import Include
 from . import included, invoice_lines, none, session_items
 
 INCLUDED: dict[tuple[str, str], Include] = {
+    ("charge", "refunds"): included.refunds,
     ("checkout.session", "breakdown"): session_items.breakdown,
     ("checkout.session", "line_items"): session_items.line_items,
     ("coupon", "applies_to"): included.applies_to,
     ("customer", "sources"): included.sources,
     ("customer", "subscriptions"): included.subscriptions,
+    ("invoice", "confirmation_secret"): included.confirmation_secret,
+    ("invoice", "payments"): included.payments,
     ("item", "discounts"): session_items.item_discounts,
     ("plan", "tiers"): included.tiers,
     ("price", "currency_options"): included.currency_options,

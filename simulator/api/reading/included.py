@@ -3,6 +3,7 @@
 from ...billing import periods
 from ...billing.pricing.currencies import options_of
 from ...http.lists import embedded
+from ...money import invoice_payments
 from ...world import Object, World
 
 
@@ -16,6 +17,22 @@ def subscriptions(world: World, customer: Object) -> Object:
     found = world.where("subscription", customer=customer["id"])
     running = [each for each in found if each["status"] not in periods.ENDED]
     return embedded(running, f"/v1/customers/{customer['id']}/subscriptions")
+
+
+def refunds(world: World, charge: Object) -> Object:
+    """Return a charge's refunds, newest first."""
+    return embedded(world.where("refund", charge=charge["id"]), f"/v1/charges/{charge['id']}/refunds")
+
+
+def payments(world: World, invoice: Object) -> Object:
+    """Return an invoice's payments."""
+    return embedded(invoice_payments.payments_of(world, invoice), f"/v1/invoices/{invoice['id']}/payments")
+
+
+def confirmation_secret(world: World, invoice: Object) -> Object | None:
+    """Return what Stripe.js needs to pay an invoice."""
+    intent = invoice_payments.intent_of(world, invoice)
+    return intent and {"client_secret": intent["client_secret"], "type": "payment_intent"}
 
 
 def applies_to(_world: World, _coupon: Object) -> None:
