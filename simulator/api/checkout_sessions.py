@@ -7,11 +7,11 @@ from ..billing import customer_currency, discounts, payments
 from ..billing.pricing import amounts
 from ..billing.pricing.prices import sellable_price
 from ..clock import DAY
-from ..errors import ApiError, invalid, unsupported
+from ..errors import ApiError, invalid, missing_parameter, unsupported
 from ..http import form, lists
 from ..http.form import boolean, choice, integer, list_of, metadata, nested, optional, text
 from ..http.route import Route, retrieve_route
-from ..money import intents
+from ..money import intents, setups
 from ..money.instruments import expected_outcome, instrument_of
 from ..test_cards import DELAYED_TYPES
 from ..world import Object, World
@@ -26,7 +26,7 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 1_800, DAY
 
 def create_session(world: World, params: dict[str, Any]) -> Object:
     prices = _check(world, params)
-    currency = prices[0]["currency"]
+    currency = prices[0]["currency"] if prices else params.get("currency")
     session = _blank(world) | {
         "allow_promotion_codes": params.get("allow_promotion_codes"),
         "cancel_url": params.get("cancel_url"),
@@ -43,39 +43,63 @@ def create_session(world: World, params: dict[str, Any]) -> Object:
     }
     session["url"] = f"{world.base_url}/c/pay/{session['id']}"
     world.hidden[session["id"]] = {
-        "items": params["line_items"],
+        "items": params.get("line_items", []),
         "subscription_data": params.get("subscription_data", {}),
         "discounts": params.get("discounts", []),
         "payment_data": params.get("payment_intent_data", {}),
-        "keeps_method": params["mode"] == "subscription"
-        or "setup_future_usage" in params.get("payment_intent_data", {}),
+        "setup_data": params.get("setup_intent_data", {}),
+        "keeps_method": _keeps_method(params),
     }
     _set_totals(world, session)
     world.clock.schedule(session["expires_at"], "expire_session", session["id"])
     return world.add("checkout.session", session)
 
 
+def _keeps_method(params: dict[str, Any]) -> bool:
+    """Return whether the payment method is saved with the customer."""
+    if params["mode"] == "setup":
+        return "customer" in params
+    return params["mode"] == "subscription" or "setup_future_usage" in params.get("payment_intent_data", {})
+
+
 def _check(world: World, params: dict[str, Any]) -> list[Object]:
     """Raise ApiError for what Checkout does not sell, or not so; return the prices."""
     _refuse_both(params, "customer", "customer_email")
     _refuse_both(params, "discounts", "allow_promotion_codes")
+    _check_mode(params)
+    given = params.get("line_items", [])
     prices = [
-        sellable_price(world, each.get("price", ""), f"line_items[{at}][price]")
-        for at, each in enumerate(params["line_items"])
+        sellable_price(world, each.get("price", ""), f"line_items[{at}][price]") for at, each in enumerate(given)
     ]
     if params["mode"] == "payment" and any(price["recurring"] for price in prices):
         raise invalid("You specified `payment` mode but passed a recurring price.", "mode")
     if params["mode"] == "subscription" and not all(price["recurring"] for price in prices):
         raise unsupported("one-time prices in `subscription` mode")
-    if any(each.get("quantity", 1) < 1 for each in params["line_items"]):
+    if any(each.get("quantity", 1) < 1 for each in given):
         raise invalid("This value must be greater than or equal to 1.", "line_items[0][quantity]")
     trial_end = params.get("subscription_data", {}).get("trial_end")
     if trial_end is not None and trial_end < world.now + SHORTEST_TRIAL_SECONDS:
         raise invalid("The `trial_end` date has to be at least 2 days in the future.", "subscription_data[trial_end]")
     if "customer" in params:
         get_customer(world, params["customer"])
-        customer_currency.check_currency(world, params["customer"], prices[0]["currency"])
+        if prices:
+            customer_currency.check_currency(world, params["customer"], prices[0]["currency"])
     return prices
+
+
+def _check_mode(params: dict[str, Any]) -> None:
+    """Raise ApiError for parameters that the mode needs or does not have."""
+    if params["mode"] != "setup":
+        if not params.get("line_items"):
+            raise missing_parameter("line_items")
+        if "setup_intent_data" in params:
+            raise invalid("You can only set `setup_intent_data` in `setup` mode.", "setup_intent_data")
+        return
+    for name in ("line_items", "discounts", "allow_promotion_codes", "payment_intent_data", "subscription_data"):
+        if name in params:
+            raise invalid(f"You cannot set `{name}` in `setup` mode.", name)
+    if "currency" not in params and "payment_method_types" not in params:
+        raise missing_parameter("currency")
 
 
 def _refuse_both(params: dict[str, Any], name: str, other: str) -> None:
@@ -83,12 +107,16 @@ def _refuse_both(params: dict[str, Any], name: str, other: str) -> None:
         raise invalid(f"You may only specify one of these parameters: {name}, {other}.", name)
 
 
-def _payment_method_types(currency: str) -> list[str]:
+def _payment_method_types(currency: str | None) -> list[str]:
     return ["card", DELAYED_TYPES[currency]] if currency in DELAYED_TYPES else ["card"]
 
 
 def _set_totals(world: World, session: Object) -> None:
     """Set what is due today: nothing during a trial."""
+    if session["mode"] == "setup":
+        session |= {"amount_subtotal": None, "amount_total": None, "discounts": []}
+        session["total_details"] = {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0}
+        return
     wanted = world.hidden[session["id"]]
     currency = session["currency"]
     due = [
@@ -167,6 +195,8 @@ def complete(world: World, session: Object, method_id: str | None, email: str | 
         attach(world, method_id, customer, "payment_method")
     if session["mode"] == "subscription":
         is_pending = _subscribe(world, session, method_id)
+    elif method_id and session["mode"] == "setup":
+        _set_up(world, session, method_id)
     elif method_id and session["amount_total"]:
         is_pending = _pay_once(world, session, method_id)
     paid = "paid" if session["amount_total"] else "no_payment_required"
@@ -230,6 +260,20 @@ def _pay_once(world: World, session: Object, method_id: str) -> bool:
     answer_at = world.now + world.rules.delayed_payment_days * DAY
     world.clock.schedule(answer_at, "answer_of_bank_for_session", session["id"])
     return True
+
+
+def _set_up(world: World, session: Object, method_id: str) -> None:
+    """Save the payment method with a SetupIntent."""
+    data = world.hidden[session["id"]]["setup_data"]
+    intent = setups.create(
+        world,
+        customer=session["customer"],
+        description=data.get("description"),
+        metadata=form.merge_metadata({}, data.get("metadata")),
+        payment_method_types=session["payment_method_types"],
+    )
+    session["setup_intent"] = intent["id"]
+    setups.confirm(world, intent, method_id)
 
 
 def _subscribe(world: World, session: Object, method_id: str | None) -> bool:
@@ -337,6 +381,7 @@ ROUTES = (
             "allow_promotion_codes": boolean,
             "cancel_url": text,
             "client_reference_id": text,
+            "currency": text,
             "customer": text,
             "customer_email": form.email,
             "discounts": list_of(nested({"coupon": text, "promotion_code": text})),
@@ -354,14 +399,15 @@ ROUTES = (
                     "statement_descriptor": text,
                 }
             ),
-            "mode": choice("payment", "subscription"),
+            "mode": choice("payment", "setup", "subscription"),
             "payment_method_collection": choice("always", "if_required"),
             "payment_method_types": list_of(choice("card", *DELAYED_TYPES.values())),
+            "setup_intent_data": nested({"description": text, "metadata": metadata}),
             "subscription_data": nested(SUBSCRIPTION_DATA),
             "success_url": text,
             "ui_mode": choice("hosted_page"),
         },
-        required=("line_items", "mode"),
+        required=("mode",),
     ),
     retrieve_route("checkout.session", PATH),
     Route(

@@ -40,6 +40,14 @@ def detach_payment_method(world: World, _params: dict[str, Any], method_id: str)
     return method
 
 
+def update_payment_method(world: World, params: dict[str, Any], method_id: str) -> Object:
+    method = world.get("payment_method", method_id)
+    with world.changing(method, "payment_method.updated"):
+        method["billing_details"] = method["billing_details"] | params.get("billing_details", {})
+        method["metadata"] = form.merge_metadata(method["metadata"], params.get("metadata"))
+    return method
+
+
 def list_payment_methods(world: World, params: dict[str, Any]) -> Object:
     fields = {"customer": params.get("customer")} | ({"type": params["type"]} if "type" in params else {})
     return lists.page(world.where("payment_method", **fields), params, PATH)
@@ -152,6 +160,12 @@ ROUTES = (
         required=("type",),
     ),
     retrieve_route("payment_method", PATH),
+    Route(
+        "POST",
+        f"{PATH}/<id>",
+        update_payment_method,
+        {"billing_details": nested(BILLING_DETAILS), "metadata": metadata},
+    ),
     Route("POST", f"{PATH}/<id>/attach", attach_payment_method, {"customer": text}, required=("customer",)),
     Route("POST", f"{PATH}/<id>/detach", detach_payment_method),
     Route("GET", PATH, list_payment_methods, form.LIST | {"customer": text, "type": choice(*SHOWN)}),

@@ -20,6 +20,7 @@ from . import (
     template,
 )
 
+VERBS = {"payment": "Pay", "setup": "Save", "subscription": "Subscribe"}
 LABELS = {"us_bank_account": "Account number", "sepa_debit": "IBAN"}
 
 
@@ -66,8 +67,6 @@ def use_code(world: World, session_id: str) -> bottle.HTTPResponse:
 
 def _values(world: World, session: Object) -> dict[str, Any]:
     wanted = world.hidden[session["id"]]
-    first = wanted["items"][0]
-    price = world.get("price", first["price"])
     customer = world.get("customer", session["customer"]) if session["customer"] else {}
     discount = session["total_details"]["amount_discount"]
     trial_days = wanted["subscription_data"].get("trial_period_days")
@@ -76,14 +75,24 @@ def _values(world: World, session: Object) -> dict[str, Any]:
         "account_fields": _account_fields(session),
         "cancel_url": session["cancel_url"],
         "discount": money(discount, session["currency"]) if discount else None,
-        "due": money(session["amount_total"], session["currency"]),
+        "due": money(session["amount_total"] or 0, session["currency"] or "usd"),
         "email": customer.get("email") or session["customer_email"] or "",
         "needs_no_card": needs_no_card(session),
-        "price": format_price(price, first.get("quantity", 1)),
-        "product": world.get("product", price["product"])["name"],
+        **_sold(world, wanted["items"]),
         "takes_codes": bool(session["allow_promotion_codes"]),
         "trial_days": trial_days,
-        "verb": "Start trial" if trial_days else "Subscribe" if session["mode"] == "subscription" else "Pay",
+        "verb": "Start trial" if trial_days else VERBS[session["mode"]],
+    }
+
+
+def _sold(world: World, items: list[Object]) -> Object:
+    """Return the name and price of what is bought; in setup mode, nothing is."""
+    if not items:
+        return {"price": "Nothing is charged now.", "product": "Save your payment method"}
+    price = world.get("price", items[0]["price"])
+    return {
+        "price": format_price(price, items[0].get("quantity", 1)),
+        "product": world.get("product", price["product"])["name"],
     }
 
 
