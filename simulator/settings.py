@@ -3,24 +3,31 @@
 import dataclasses
 import types
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from .errors import ApiError, invalid
 
 
 class Field(NamedTuple):
-    """A field for a form; `choices` is empty for free input."""
+    """A field for a form; `choices` is empty for free input, `effect` says what the field does."""
 
     name: str
     value: str
     choices: tuple[str, ...]
+    effect: str
 
 
 def fields_of(settings: Any) -> list[Field]:
-    """Return the fields with their current values."""
-    kinds = get_type_hints(type(settings))
-    names = [each.name for each in dataclasses.fields(settings)]
-    return [Field(name, _to_text(getattr(settings, name)), _choices(kinds[name])) for name in names]
+    """Return the fields with their current values, and what each does: the text that annotates its type."""
+    kinds, annotated = get_type_hints(type(settings)), get_type_hints(type(settings), include_extras=True)
+    return [
+        Field(name, _to_text(getattr(settings, name)), _choices(kinds[name]), _effect(annotated[name]))
+        for name in (each.name for each in dataclasses.fields(settings))
+    ]
+
+
+def _effect(kind: Any) -> str:
+    return str(kind.__metadata__[0]) if get_origin(kind) is Annotated else ""
 
 
 def change(settings: Any, given: Mapping[str, Any]) -> None:

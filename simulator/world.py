@@ -5,7 +5,7 @@ import string
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 from . import settings
 from .clock import DAY, Clock
@@ -62,20 +62,22 @@ PREFIXES = {
 
 @dataclass
 class Rules:
-    """The account's settings in its Dashboard.
+    """The account's settings in its Dashboard. Portal pages follow their configuration, not these rules."""
 
-    Shape   after_retries: the status of a subscription after the last retry has failed;
-            portal_is_saved: somebody has saved the customer portal's settings, without which it opens for nobody;
-            portal_pays_open_invoices: a card saved in the portal pays open invoices at once (not known of Stripe).
-            Portal pages follow their configuration, not these rules
-    Units   retry_days: between a failed payment and each retry; delayed_payment_days: until a bank answers
-    """
-
-    retry_days: tuple[int, ...] = (3, 5, 7)
-    after_retries: Literal["canceled", "unpaid", "past_due"] = "canceled"
-    delayed_payment_days: int = 4
-    portal_is_saved: bool = True
-    portal_pays_open_invoices: bool = False
+    retry_days: Annotated[tuple[int, ...], "days between a failed payment and each retry"] = (3, 5, 7)
+    after_retries: Annotated[
+        Literal["canceled", "unpaid", "past_due"],
+        "the status of a subscription after the last retry has failed",
+    ] = "canceled"
+    delayed_payment_days: Annotated[int, "days until a bank answers"] = 4
+    portal_is_saved: Annotated[
+        bool,
+        "somebody has saved the customer portal's settings, without which it opens for nobody",
+    ] = True
+    portal_pays_open_invoices: Annotated[
+        bool,
+        "a card saved in the portal pays open invoices at once; it is not known whether Stripe's does",
+    ] = False
 
 
 def copy_json(value: Any) -> Any:

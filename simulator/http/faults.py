@@ -5,7 +5,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from waitress.channel import ClientDisconnected
 
@@ -20,27 +20,30 @@ Failure = Literal["none", "rate_limit", "error", "error_after", "cut", "cut_afte
 class ApiFaults:
     """The API's faults. By default there are none.
 
-    Shape   failure: how a request fails. "rate_limit" (429) and "error" (500) do not execute the request;
-            "error_after" executes it and answers 500; "cut" closes the connection without executing the request,
-            "cut_after" after executing it, "cut_within" in the middle of the response; "hang" neither executes nor
-            answers until the client disconnects. A 500 is replayed for its idempotency key, as Stripe does.
-            path: only requests whose path starts with this are hit; requests: how many more are hit, None for all;
-            share: the share of them that is hit, 0 to 1, repeatable by the simulator's seed.
-            restricted_key_may: the permissions of rk_test_ keys, by Stripe's names such as "customer_read" or
-            "subscription_write", which includes reading; None permits everything
-    Units   latency_seconds: the delay of each request that is hit; other requests are not delayed.
-            list_lag_seconds: on the simulator's clock; lists omit newer objects, which their id still finds.
-            requests_per_second: to the path; more are answered 429; 0 is no limit. Stripe's is 25 in a sandbox
+    Shape   restricted_key_may: permissions by Stripe's names such as "customer_read" or "subscription_write", which
+            includes reading; None permits everything. share: repeatable by the simulator's seed
+    Units   list_lag_seconds: on the simulator's clock
     """
 
-    failure: Failure = "none"
-    path: str = "/v1/"
-    requests: int | None = None
-    share: float = 1.0
-    latency_seconds: float = 0.0
-    requests_per_second: int = 0
-    list_lag_seconds: int = 0
-    restricted_key_may: tuple[str, ...] | None = None
+    failure: Annotated[
+        Failure,
+        "`rate_limit` and `error` answer 429 and 500 without executing the request, `error_after` executes it"
+        " and answers 500; `cut` closes the connection before executing it, `cut_after` after that, "
+        "`cut_within` in the middle of the response; `hang` never answers",
+    ] = "none"
+    path: Annotated[str, "only requests whose path starts with this are hit"] = "/v1/"
+    requests: Annotated[int | None, "how many more requests are hit; unset means all"] = None
+    share: Annotated[float, "the share of them that is hit, 0 to 1"] = 1.0
+    latency_seconds: Annotated[float, "the delay of each request that is hit; others are not delayed"] = 0.0
+    requests_per_second: Annotated[
+        int,
+        "requests above this rate are answered 429; Stripe's limit is 25 in a sandbox",
+    ] = 0
+    list_lag_seconds: Annotated[int, "lists omit objects newer than this, which their id still finds"] = 0
+    restricted_key_may: Annotated[
+        tuple[str, ...] | None,
+        "the permissions of `rk_test_` keys, such as `customer_read`; other requests are refused with 403",
+    ] = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import inspect
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -11,7 +10,8 @@ from typing import Any
 import bottle
 
 from .. import scheduler, settings
-from ..billing import periods
+from ..api.subscriptions import pay_with
+from ..billing import payments, periods
 from ..errors import ApiError, invalid
 from ..world import Object, World
 from . import format_price, page, redirect
@@ -22,6 +22,7 @@ TITLES = {
     "faults/api": "Faults of the API",
     "faults/deliveries": "Faults of the deliveries",
 }
+DECLINING_CARD, GOOD_CARD = "pm_card_chargeCustomerFail", "pm_card_visa"
 LONGEST_MOVE = 2 * 366 * 86_400
 SHOWN = 50
 
@@ -37,6 +38,7 @@ class Control:
         """Add the routes of the page and its forms."""
         app.route(PATH, "GET", self._show)
         app.route(f"{PATH}/clock", "POST", functools.partial(self._handle, self._move))
+        app.route(f"{PATH}/card", "POST", functools.partial(self._handle, self._give_card))
         for name in self._parts:
             app.route(f"{PATH}/{name}", "POST", functools.partial(self._handle, functools.partial(self._change, name)))
 
@@ -88,6 +90,14 @@ class Control:
             raise invalid(f"Send move=day, month, renewal or trial_end, or seconds=1 to {LONGEST_MOVE}.", "seconds")
         scheduler.advance(world, clock, target)
 
+    def _give_card(self, given: dict[str, Any]) -> None:
+        """Make a test card the payment method of a subscription's customer, and of the customer's subscriptions."""
+        if "card" not in given or given.keys() - {"card", "subscription"}:
+            raise invalid("Send card=pm_card_..., and subscription=sub_..., or nothing for the newest.", "card")
+        subscription = _subscription(self._world, given)
+        with self._world.on_clock(self._world.clock_of(subscription["customer"])):
+            pay_with(self._world, subscription["customer"], str(given["card"]))
+
     def _change(self, name: str, given: dict[str, Any]) -> None:
         if given.pop("clear", ""):
             settings.reset(self._parts[name]())
@@ -138,17 +148,40 @@ def _summary(subscription: Object) -> Object:
     return shown | {"current_period_end": periods.period_of(subscription)[1]}
 
 
-def _row(world: World, subscription: Object) -> dict[str, str]:
+def _subscription(world: World, given: dict[str, Any]) -> Object:
+    """Return the subscription that the form names, or the newest one."""
+    if "subscription" in given:
+        return world.get("subscription", str(given["subscription"]), "subscription")
+    newest = next((each for each in world.all("subscription") if each["status"] not in periods.ENDED), None)
+    if newest is None:
+        raise invalid("There is no running subscription.", "subscription")
+    return newest
+
+
+def _row(world: World, subscription: Object) -> dict[str, Any]:
     customer = world.find("customer", subscription["customer"]) or {}
+    names = (customer.get("metadata", {}).get("corkage_user"), customer.get("name"), customer.get("email"))
     first = subscription["items"]["data"][0]
     will_end = subscription["cancel_at"] and subscription["status"] not in periods.ENDED
     return {
         "id": subscription["id"],
-        "customer": customer.get("email") or customer.get("name") or subscription["customer"],
+        "customer": subscription["customer"],
+        "names": list({name.casefold(): name for name in names if name}.values()),
         "price": format_price(first["price"], first.get("quantity", 1)),
         "status": subscription["status"] + (", will end" if will_end else ""),
         "end": _moment(periods.period_of(subscription)[1]),
+        "next_card": _next_card(world, subscription, customer),
     }
+
+
+def _next_card(world: World, subscription: Object, customer: Object) -> tuple[str, str] | None:
+    """Return the card that one click gives, and the button's words: one that declines, or one that works again."""
+    if subscription["status"] in periods.ENDED or customer.get("deleted"):
+        return None
+    method = subscription["default_payment_method"] or customer["invoice_settings"]["default_payment_method"]
+    if method and payments.instrument_of(world, method).declines:
+        return GOOD_CARD, "Card works again"
+    return DECLINING_CARD, "Card declines from the next renewal"
 
 
 def _part(name: str, part: Any) -> dict[str, Any]:
@@ -157,7 +190,6 @@ def _part(name: str, part: Any) -> dict[str, Any]:
         "title": TITLES[name],
         "fields": settings.fields_of(part),
         "is_changed": part != type(part)(),
-        "explained": inspect.getdoc(type(part)),
     }
 
 

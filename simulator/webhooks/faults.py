@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 LARGEST = 1_000_000
 
@@ -11,22 +11,20 @@ LARGEST = 1_000_000
 class DeliveryFaults:
     """The deliveries' faults. Set a field at any time, for what is sent from then on. By default there are none.
 
-    Shape   duplicates: the number of extra copies of each delivery; disorder: events of one request, and those still
-            delayed, arrive shuffled, one at a time; loss: the share, 0 to 1, that is never sent;
-            twin_events: each change is recorded and sent twice, under two event ids; wrong_secret: signed with another
-            secret; down_attempts: the number of next attempts without a response, which are retried
-    Units   delay_seconds before the first attempt; down_seconds without a response, from when it is set
     Errors  ValueError for a share above 1, a negative number, or more than a million
     """
 
-    duplicates: int = 0
-    disorder: bool = False
-    delay_seconds: float = 0.0
-    loss: float = 0.0
-    twin_events: bool = False
-    wrong_secret: bool = False
-    down_seconds: float = 0.0
-    down_attempts: int = 0
+    duplicates: Annotated[int, "the number of extra copies of each delivery"] = 0
+    disorder: Annotated[
+        bool,
+        "events of one request, and those still delayed by `delay_seconds`, arrive shuffled, one at a time",
+    ] = False
+    delay_seconds: Annotated[float, "the delay before the first attempt"] = 0.0
+    loss: Annotated[float, "this share, 0 to 1, is never sent, and counts as delivered"] = 0.0
+    twin_events: Annotated[bool, "each change is recorded and sent twice, under two event ids"] = False
+    wrong_secret: Annotated[bool, "signed with another secret"] = False
+    down_seconds: Annotated[float, "attempts get no response, from when it is set, and are retried"] = 0.0
+    down_attempts: Annotated[int, "the number of next attempts without a response"] = 0
     _up_at = 0.0  # no annotation, so it is not a field and not in the JSON
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -1,5 +1,6 @@
 """The control page and its JSON API: the clock, the subscriptions, the account's rules, the faults."""
 
+import html
 import re
 from dataclasses import dataclass
 
@@ -56,11 +57,107 @@ def test_the_page_shows_the_time_and_the_subscriptions(shop, simulator):
 
     text = page(simulator).text
 
-    assert "<td>active, will end</td>" in text
-    assert "<td>trialing</td>" in text
+    assert '<td data-label="Status">active, will end</td>' in text
+    assert '<td data-label="Status">trialing</td>' in text
     assert "ann@example.com" in text
     assert "&lt;b&gt;@example.com" in text
     assert "<b>@" not in text
+
+
+def test_a_subscription_shows_its_user_and_the_customers_name_and_id(shop, simulator):
+    customer = shop.customer("ann", email="ann@example.com", name="Ann Smith")
+    shop.subscribe(customer)
+    bare = shop.client.v1.customers.create(params={"payment_method": "pm_card_visa"}).id
+    shop.subscribe(bare, default_payment_method="pm_card_visa")
+
+    cells = re.findall(r'<td data-label="Customer">(.*?)</td>', page(simulator).text, re.DOTALL)
+    names = [re.findall(r'class="name">([^<]+)<', cell) for cell in cells]
+    assert names == [[], ["ann", "Ann Smith", "ann@example.com"]]
+    assert [re.search(r">(cus_\w+)<", cell)[1] for cell in cells] == [bare, customer]
+
+
+def test_each_field_says_beside_it_what_it_does_and_forms_are_saved_or_reset(simulator):
+    text = html.unescape(page(simulator).text)
+
+    said = dict(re.findall(r'<p class="effect" id="([^"]+)">(.*?)</p>', text))
+    for name, part in (("rules", simulator.rules), ("faults/api", simulator.api_faults)):
+        for field in settings.fields_of(part):
+            described = f"{name}-{field.name}-effect"
+            assert said[described] == field.effect.replace("`", "") != ""
+            assert f'aria-describedby="{described}"' in text
+    buttons = r'type="submit">Save</button>\n<button type="submit" name="clear" value="true">Reset<'
+    assert len(re.findall(buttons, text)) == 3
+    assert ">Set<" not in text
+
+
+def clicked(simulator, words):
+    """Submit the form whose button has these words."""
+    form = rf'name="subscription" value="([^"]+)">\s*<button[^>]* name="card" value="([^"]+)">{words}<'
+    subscription, card = re.search(form, page(simulator).text).groups()
+    return submit(simulator, "card", {"subscription": subscription, "card": card})
+
+
+def test_one_click_makes_the_card_decline_from_the_next_renewal_and_another_mends_it(shop, simulator):
+    subscription = shop.subscribe(shop.customer())
+    other = shop.subscribe(shop.customer("bob"))
+    shop.client.v1.subscriptions.cancel(other)
+
+    def status():
+        return shop.client.v1.subscriptions.retrieve(subscription).status
+
+    answer = clicked(simulator, "Card declines from the next renewal")
+    assert (answer.status_code, answer.headers["Location"], status()) == (303, "/control", "active")
+    assert "Card declines from the next renewal" not in page(simulator).text  # of the one that has ended, neither
+    submit(simulator, "clock", {"move": "renewal"})
+    assert status() == "past_due"
+
+    clicked(simulator, "Card works again")
+    simulator.advance(4 * DAY)
+    assert status() == "active"
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"card": "pm_card_visa"}, "There is no running subscription."),
+        ({"card": "pm_card_visa", "subscription": "sub_x"}, "No such subscription: 'sub_x'"),
+        ({"subscription": "sub_x"}, "Send card=pm_card_..., and subscription=sub_..., or nothing for the newest."),
+        ({"card": "pm_card_visa", "customer": "cus_x"}, "Send card=pm_card_"),
+    ],
+)
+def test_a_card_for_no_subscription_is_refused(still, body, says):
+    answer = send(still, "card", body)
+
+    assert answer.status_code == 400
+    assert says in answer.json()["error"]["message"]
+
+
+BROKEN_WORDS = """() => {
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), broken = [];
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    if (node.parentElement.closest("code, select, style")) continue;
+    for (const word of node.data.matchAll(/[^\\s-]+/g)) {
+      const range = document.createRange();
+      range.setStart(node, word.index);
+      range.setEnd(node, word.index + word[0].length);
+      if (new Set([...range.getClientRects()].map((box) => Math.round(box.top))).size > 1) broken.push(word[0]);
+    }
+  }
+  return broken;
+}"""
+
+
+@pytest.mark.slow
+def test_on_a_telephone_no_word_is_broken_and_nothing_stands_out(shop, simulator, browser):
+    shop.subscribe(shop.customer(email="ann@example.com", name="Ann Smith"), cancel_at_period_end=True)
+
+    narrow = browser.new_page(viewport={"width": 390, "height": 844})
+    narrow.goto(simulator.control_url)
+    assert narrow.evaluate("document.documentElement.scrollWidth") == 390
+    assert narrow.evaluate(BROKEN_WORDS) == []
+    narrow.set_viewport_size({"width": 60, "height": 844})
+    assert narrow.evaluate(BROKEN_WORDS) != []
+    narrow.close()
 
 
 @pytest.mark.parametrize(("move", "days"), [("day", 1), ("month", 31)])

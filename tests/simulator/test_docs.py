@@ -1,6 +1,5 @@
 """docs/simulator.md lists what the simulator supports, no more and no less."""
 
-import dataclasses
 import json
 import os
 import re
@@ -14,7 +13,7 @@ import requests
 from harness import open_shop, sdk
 
 import corkage
-from corkage.simulator import ApiFaults, Simulator
+from corkage.simulator import ApiFaults, Rules, Simulator, settings
 from corkage.simulator.api import ROUTES
 from corkage.simulator.test_cards import INSTRUMENTS
 from corkage.simulator.webhooks.faults import DeliveryFaults
@@ -72,9 +71,14 @@ def test_every_supported_route_is_listed_and_no_other():
     assert sorted(listed) == sorted((route.method, route.path) for route in ROUTES)
 
 
-@pytest.mark.parametrize(("marker", "faults"), [("delivery-faults", DeliveryFaults), ("api-faults", ApiFaults)])
-def test_every_fault_is_listed_and_no_other(marker, faults):
-    assert [name.strip("`") for name, _ in table(marker)] == [each.name for each in dataclasses.fields(faults)]
+@pytest.mark.parametrize(
+    ("marker", "kind"), [("rules", Rules), ("delivery-faults", DeliveryFaults), ("api-faults", ApiFaults)]
+)
+def test_every_rule_and_fault_is_listed_with_its_effect_and_no_other(marker, kind):
+    listed = [(name.strip("`"), effect) for name, effect in table(marker)]
+
+    assert listed == [(each.name, each.effect) for each in settings.fields_of(kind())]
+    assert all(effect for _name, effect in listed)
 
 
 def test_the_control_pages_commands_work():
@@ -92,7 +96,7 @@ def test_the_control_pages_commands_work():
                 timeout=30,
             )
             assert "error" not in json.loads(run.stdout), command
-        assert len(commands) == 4
+        assert len(commands) == 5
         assert simulator.deliveries.faults.loss == 0.2
         assert simulator.rules.after_retries == "unpaid"
         assert shop.client.v1.events.list().data[0].type == "test_helpers.test_clock.ready"
