@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import functools
 import hashlib
 import json
 import logging
@@ -24,7 +23,7 @@ from .http.expand import expanded
 from .http.faults import Failure, FaultInjector, cut_within, rate_limited, server_error
 from .http.older_params import modernized
 from .http.permissions import check_permission
-from .http.route import Route
+from .http.route import Route, RouteTable
 from .pages.routes import add_pages
 from .scheduler import catch_up
 from .versions import check_version
@@ -78,12 +77,10 @@ class Api:
         self._replays: dict[str, tuple[str, Response]] = {}
         self.app = bottle.Bottle()
         self.app.catchall = False  # waitress handles cut connections and bugs
-        for route in ROUTES:
-            rule = route.path.replace("<id>", "<id_:re:[^/]+>", 1).replace("<id>", "<inner_id:re:[^/]+>")
-            self.app.route(rule, route.method, functools.partial(self._handle, route))
+        self._routes = RouteTable(ROUTES)
         add_pages(self.app, world)
-        self.app.route("/<path:path>", "ANY", functools.partial(self._handle, None))
-        self.app.route("/", "ANY", functools.partial(self._handle, None))
+        self.app.route("/<path:path>", "ANY", self._handle)
+        self.app.route("/", "ANY", self._handle)
 
     def to_state(self) -> Object:
         """Return the responses that idempotency keys replay, for JSON."""
@@ -93,11 +90,10 @@ class Api:
         """Replay responses from to_state()."""
         self._replays = {key: (digest, Response(status, body)) for key, (digest, status, body) in state.items()}
 
-    def _handle(
-        self, route: Route | None, id_: str | None = None, inner_id: str | None = None, path: str = ""
-    ) -> bottle.HTTPResponse:
+    def _handle(self, path: str = "") -> bottle.HTTPResponse:
         request = bottle.request
-        ids = [self.world.unquoted_id(each) for each in (id_, inner_id) if each]
+        route, found = self._routes.find(request.method, f"/{path}")
+        ids = [self.world.unquoted_id(each) for each in found]
         key = request.get_header("Idempotency-Key") if request.method == "POST" else None
         failure = self.fault_injector.failure_for(request.path, time.monotonic())
         if failure in ("cut", "hang"):

@@ -8,6 +8,7 @@ import stripe
 from harness import DAY, sdk
 
 from corkage.simulator import Simulator
+from corkage.simulator.http.route import Route, RouteTable
 
 
 def kinds_of(client, subject):
@@ -291,3 +292,17 @@ def test_the_invoice_pdf_shows_the_invoice(shop, simulator):
     assert b"(Total: $9.00) Tj" in file.content
     table = int(file.content.rsplit(b"startxref\n", 1)[1].split(b"\n")[0])
     assert file.content[table:].startswith(b"xref\n0 6\n")
+
+
+def test_a_path_without_an_id_wins_over_one_with_an_id():
+    def route(method, path):
+        return Route(method, path, lambda *_: {})
+
+    whole, of_id, inner = route("POST", "/v1/a/preview"), route("POST", "/v1/a/<id>"), route("GET", "/v1/a/<id>/b/<id>")
+    table = RouteTable((of_id, whole, inner))
+
+    assert table.find("POST", "/v1/a/preview") == (whole, [])
+    assert table.find("POST", "/v1/a/x y") == (of_id, ["x y"])
+    assert table.find("GET", "/v1/a/1/b/2") == (inner, ["1", "2"])
+    for method, path in (("GET", "/v1/a/1"), ("POST", "/v1/a/"), ("POST", "/v1/a"), ("POST", "/v1/a/1/"), ("GET", "/")):
+        assert table.find(method, path) == (None, [])
