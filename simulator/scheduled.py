@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from .api import checkout_sessions, subscription_schedules
+from .api import checkout_sessions, subscription_schedules, subscriptions
 from .api.pricing import meter_events
-from .billing import discounts, lifecycle, payments, schedules
+from .billing import discounts, lifecycle, payments, pending_updates, schedules
 from .money import disputes, intents, refunds
 from .world import World
 
@@ -13,6 +13,7 @@ ACTIONS: dict[str, Callable[[World, str, int], None]] = {
     "answer_of_bank_for_intent": intents.settle_when_due,
     "answer_of_bank_for_refund": refunds.receive_bank_answer,
     "answer_of_bank_for_session": checkout_sessions.receive_bank_answer,
+    "apply_pending_update": subscriptions.apply_pending_update,
     "begin_phase": subscription_schedules.begin_phase,
     "cancel": lifecycle.cancel_as_scheduled,
     "close_dispute": disputes.close_when_due,
@@ -20,6 +21,7 @@ ACTIONS: dict[str, Callable[[World, str, int], None]] = {
     "end_offer": discounts.deactivate,
     "end_pause_of_collection": lifecycle.end_pause_of_collection,
     "expire": lifecycle.expire,
+    "expire_pending_update": pending_updates.expire,
     "expire_session": checkout_sessions.expire_when_due,
     "finalize": lifecycle.finalize,
     "renew": lifecycle.renew,

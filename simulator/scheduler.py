@@ -53,6 +53,14 @@ def target_time(world: World, clock: Clock, move: str) -> int:
     return min(ends) + HOUR
 
 
+def run_for_customer(world: World, customer_id: str, until: int) -> None:
+    """Run what is due for one customer, in a rehearsal."""
+    while due := world.clock.pop_due(until):
+        if world.is_of_customer(due.object_id, customer_id):
+            world.clock.advance_to(due.moment)
+            world.actions[due.action](world, due.object_id, due.moment)
+
+
 def _run_due(world: World, clock: Clock, until: int) -> None:
     with world.on_clock(clock):
         while due := clock.pop_due(until):

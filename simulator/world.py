@@ -119,6 +119,38 @@ class EventOutbox(Protocol):
     def of(self, event_id: str) -> list[Any]: ...
 
 
+class NoDeliveries:
+    """Takes the events of a rehearsal, and sends none."""
+
+    def enqueue(self, event: Object) -> None: ...
+
+    def resend(self, _event: Object, _destination_id: str | None = None) -> int:
+        return 0
+
+    def of(self, _event_id: str) -> list[Any]:
+        return []
+
+
+CUSTOMERS_OWN = (
+    "customer",
+    "coupon",
+    "discount",
+    "invoice",
+    "invoiceitem",
+    "promotion_code",
+    "subscription",
+    "subscription_schedule",
+)
+REHEARSED = ("_objects", "hidden", "_added", "clock", "clocks", "_world_clock", "deliveries")
+
+
+def _is_of(subject: Object, customer_id: str) -> bool:
+    """Return whether an object is the customer's, or is an offer, which counts how often it is redeemed."""
+    if subject["object"] in ("coupon", "promotion_code"):
+        return True
+    return customer_id in (subject["id"], subject.get("customer"))
+
+
 class World:
     """All state, under one lock. With a seed, ids and times are the same in every run.
 
@@ -330,6 +362,38 @@ class World:
             yield
         finally:
             self._listed_until = None
+
+    @contextmanager
+    def rehearsal(self, customer_id: str) -> Iterator[None]:
+        """Inside the block, changes happen to copies of the customer's objects: nothing stays, no event is sent."""
+        kept = {name: getattr(self, name) for name in REHEARSED}
+        random_state, clock_id = self._random.getstate(), self.clock.id
+        self._objects = {kind: dict(found) for kind, found in self._objects.items()}
+        for kind in CUSTOMERS_OWN:
+            for each in [each for each in self._objects[kind].values() if _is_of(each, customer_id)]:
+                self._objects[kind][each["id"]] = copy_json(each)
+        methods = {each["id"] for each in self.where("payment_method", customer=customer_id)}
+        self.hidden = {key: copy_json(each) if key in methods else each for key, each in self.hidden.items()}
+        self._added = dict(self._added)
+        self.clock = Clock.from_state(clock_id, self.clock.to_state())
+        self.clocks = self.clocks | {clock_id: self.clock}
+        self._world_clock = self.clocks[WORLD_CLOCK]
+        self.deliveries = NoDeliveries()
+        self._share_prices()
+        try:
+            yield
+        finally:
+            for name, value in kept.items():
+                setattr(self, name, value)
+            self._random.setstate(random_state)
+
+    def is_of_customer(self, object_id: str, customer_id: str) -> bool:
+        """Return whether an object belongs to the customer."""
+        return any(
+            _is_of(found, customer_id)
+            for found in (self._objects[kind].get(object_id) for kind in CUSTOMERS_OWN)
+            if found is not None
+        )
 
     @contextmanager
     def caused_by_request(self, request_id: str, idempotency_key: str | None) -> Iterator[None]:

@@ -25,6 +25,7 @@ from . import (
 from .entitlements import active, features
 from .pricing import meter_events, meters, plans
 from .subscribing import items as subscription_items
+from .subscribing import previews
 from .tax import ids as tax_ids
 from .tax import rates as tax_rates
 
@@ -45,6 +46,7 @@ ROUTES: tuple[Route, ...] = (
     *plans.ROUTES,
     *payments.ROUTES,
     *portal.ROUTES,
+    *previews.ROUTES,
     *prices.ROUTES,
     *products.ROUTES,
     *reading.ROUTES,

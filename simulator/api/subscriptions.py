@@ -2,7 +2,16 @@
 
 from typing import Any
 
-from ..billing import changes, customer_currency, discounts, first_period, lifecycle, periods, prorations
+from ..billing import (
+    changes,
+    customer_currency,
+    discounts,
+    first_period,
+    lifecycle,
+    pending_updates,
+    periods,
+    prorations,
+)
 from ..billing.items import check_new, new_item
 from ..billing.pricing import currencies
 from ..clock import DAY
@@ -127,9 +136,31 @@ def update_subscription(world: World, params: dict[str, Any], subscription_id: s
     subscription = world.get("subscription", subscription_id)
     if subscription["status"] in periods.ENDED and params.keys() - {"metadata", "cancellation_details"}:
         raise ApiError(400, "A canceled subscription can only update its cancellation_details and metadata.")
+    behaviour = params.get("payment_behavior", "allow_incomplete")
     is_trialing = subscription["status"] == "trialing"
-    if params.get("payment_behavior", "allow_incomplete") != "allow_incomplete":
-        raise unsupported(f"payment_behavior={params['payment_behavior']} for an existing subscription")
+    if behaviour in ("error_if_incomplete", "pending_if_incomplete"):
+        if is_trialing and params.get("trial_end") == "now":
+            raise unsupported(f"payment_behavior={behaviour} with trial_end=now")
+        failure = pending_updates.rehearse(world, subscription, lambda each: _change(world, each, dict(params)))
+        if failure and behaviour == "error_if_incomplete":
+            raise failure.error
+        if failure:
+            pending_updates.hold(world, subscription, params, failure)
+            return subscription
+    invoice = _change(world, subscription, params)
+    if invoice and behaviour == "default_incomplete":
+        pending_updates.wait_for_payment(world, subscription, invoice)
+    elif invoice:
+        lifecycle.charge(world, invoice)
+    if is_trialing and params.get("trial_end") == "now":
+        subscription["trial_end"] = world.now
+        lifecycle.end_trial(world, subscription, at_once=True)
+    return subscription
+
+
+def _change(world: World, subscription: Object, params: dict[str, Any]) -> Object | None:
+    """Make the changes; return the draft of the invoice to charge now, if there is one."""
+    is_trialing = subscription["status"] == "trialing"
     trial_end = _trial_end(world, params)
     with world.changing(subscription, periods.UPDATED):
         _apply(world, subscription, params)
@@ -140,12 +171,20 @@ def update_subscription(world: World, params: dict[str, Any], subscription_id: s
             invoice = changes.change(world, subscription, params, None if is_trialing else trial_end)
         if trial_end and is_trialing:
             _move_trial_end(world, subscription, trial_end)
-    if invoice:
-        lifecycle.charge(world, invoice)
-    if is_trialing and params.get("trial_end") == "now":
-        subscription["trial_end"] = world.now
-        lifecycle.end_trial(world, subscription, at_once=True)
-    return subscription
+    return invoice
+
+
+def apply_pending_update(world: World, subscription_id: str, _moment: int) -> None:
+    """Make the changes that waited for a payment, which is made."""
+    subscription = world.get("subscription", subscription_id)
+    params = pending_updates.take(world, subscription)
+    if params is None:
+        return
+    with world.changing(subscription, periods.UPDATED):
+        subscription["pending_update"] = None
+        trial_end = _trial_end(world, params)
+        changes.change(world, subscription, params | {"proration_behavior": "none"}, trial_end, is_billed=True)
+    world.emit("customer.subscription.pending_update_applied", subscription)
 
 
 def cancel_subscription(world: World, params: dict[str, Any], subscription_id: str) -> Object:

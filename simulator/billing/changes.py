@@ -12,10 +12,13 @@ from .pricing.prices import sellable_price
 from .prorations import PricedItem
 
 
-def change(world: World, subscription: Object, params: dict[str, Any], trial_end: int | None) -> Object | None:
+def change(
+    world: World, subscription: Object, params: dict[str, Any], trial_end: int | None, *, is_billed: bool = False
+) -> Object | None:
     """Make the changes, with prorations; return the draft of the invoice to charge now, if there is one.
 
-    Shape   params: those of the request, parsed; trial_end: the end of a trial that begins now
+    Shape   params: those of the request, parsed; trial_end: the end of a trial that begins now; is_billed: an invoice
+            for the changes is paid already
     """
     before, used = prorations.priced_items(subscription), used_items(subscription["items"]["data"])
     behaviour = params.get("proration_behavior", "create_prorations")
@@ -28,6 +31,8 @@ def change(world: World, subscription: Object, params: dict[str, Any], trial_end
         _start_period(world, subscription, trial_end)
     else:
         _join_periods(world, subscription, before)
+    if is_billed:
+        return None
     add_invoice_items(world, subscription, params.get("add_invoice_items", []))
     if behaviour != "none" and not is_trialing:
         prorations.prorate(

@@ -97,7 +97,7 @@ def _change_item(world: World, subscription: Object, given: Mapping[str, Any], p
     otherwise = item.get("quantity", 1)
     if _names_price(given):
         price = recurring_price(world, _price_id(given, param), f"{param}[price]")
-        otherwise = otherwise if price is item["price"] else 1
+        otherwise = otherwise if price["id"] == item["price"]["id"] else 1
         item |= {"price": price, "plan": plan_for(world, price)}
     _set_quantity(item, given, otherwise, param)
     item["metadata"] = form.merge_metadata(item["metadata"], given.get("metadata"))

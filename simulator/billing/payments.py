@@ -55,6 +55,9 @@ def mark_paid(world: World, invoice: Object) -> None:
     world.emit("invoice.payment_succeeded", invoice)
     invoice_payments.mark_paid(world, invoice)
     subscription = invoices.subscription_of(world, invoice)
+    if subscription and "pending_update" in world.hidden.get(invoice["id"], {}):
+        world.actions["apply_pending_update"](world, subscription["id"], world.now)
+        return
     if subscription is None or subscription["latest_invoice"] != invoice["id"]:
         return
     if subscription["status"] in UNPAID_STATUSES:
@@ -123,7 +126,8 @@ def _fail(world: World, invoice: Object, *, by_schedule: bool, needs_action: boo
     _count_attempt(invoice, by_schedule)
     invoice["attempted"] = True
     subscription = invoices.subscription_of(world, invoice)
-    is_retried = subscription is not None and subscription["status"] != "incomplete"
+    is_held = "pending_update" in world.hidden.get(invoice["id"], {})
+    is_retried = subscription is not None and subscription["status"] != "incomplete" and not is_held
     days = world.rules.retry_days
     failures = invoice["attempt_count"]
     if by_schedule:

@@ -108,7 +108,6 @@ def test_the_control_pages_commands_work():
         ("POST", "/v1/payouts", {"amount": 100, "currency": "usd"}),
         ("POST", "/v1/invoices", {"customer": "cus_1", "collection_method": "send_invoice"}),
         ("POST", "/v1/credit_notes", {}),
-        ("POST", "/v1/invoices/create_preview", {"customer": "cus_1"}),
         ("POST", "/v1/quotes", {}),
         ("POST", "/v1/payment_links", {}),
         ("POST", "/v1/customers", {"coupon": "c"}),

@@ -87,13 +87,6 @@ def test_a_trial_end_in_the_past_or_without_a_trial_is_refused(shop, v1):
     assert v1.subscriptions.retrieve(running).trial_end is None
 
 
-@pytest.mark.parametrize("behaviour", ["default_incomplete", "error_if_incomplete", "pending_if_incomplete"])
-def test_a_change_that_waits_for_its_payment_is_unsupported(shop, v1, behaviour):
-    running = shop.subscribe(shop.customer())
-
-    assert refused(v1.subscriptions.update, running, payment_behavior=behaviour).code == "simulator_not_played"
-
-
 def test_a_subscription_in_another_currency_than_its_price_is_refused(shop, v1):
     wanted = {"customer": shop.customer(), "items": [{"price": shop.price}], "currency": "eur"}
 
