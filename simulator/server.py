@@ -31,7 +31,7 @@ from .world import ACCOUNT_ID, Object, World
 
 KEY = re.compile(r"(sk|rk)_test_\w+")
 
-CLOCK_PARAMS = ("customer", "subscription", "test_clock", "charge", "payment_intent", "invoice")
+CLOCK_PARAMS = ("customer", "subscription", "from_subscription", "test_clock", "charge", "payment_intent", "invoice")
 """Parameters that lead to the clock of what is created."""
 
 log = logging.getLogger("corkage.simulator")

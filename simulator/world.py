@@ -132,21 +132,28 @@ class NoDeliveries:
 
 
 CUSTOMERS_OWN = (
-    "customer",
+    "charge",
+    "checkout.session",
     "coupon",
+    "customer",
     "discount",
     "invoice",
+    "invoice_payment",
     "invoiceitem",
+    "payment_intent",
+    "payment_method",
     "promotion_code",
+    "setup_intent",
     "subscription",
     "subscription_schedule",
 )
+"""Kinds whose objects belong to a customer, or count what customers do."""
 REHEARSED = ("_objects", "hidden", "_added", "clock", "clocks", "_world_clock", "deliveries")
 
 
 def _is_of(subject: Object, customer_id: str) -> bool:
     """Return whether an object is the customer's, or is an offer, which counts how often it is redeemed."""
-    if subject["object"] in ("coupon", "promotion_code"):
+    if subject["object"] in ("coupon", "invoice_payment", "promotion_code"):
         return True
     return customer_id in (subject["id"], subject.get("customer"))
 
@@ -369,11 +376,12 @@ class World:
         kept = {name: getattr(self, name) for name in REHEARSED}
         random_state, clock_id = self._random.getstate(), self.clock.id
         self._objects = {kind: dict(found) for kind, found in self._objects.items()}
+        copied = set()
         for kind in CUSTOMERS_OWN:
             for each in [each for each in self._objects[kind].values() if _is_of(each, customer_id)]:
                 self._objects[kind][each["id"]] = copy_json(each)
-        methods = {each["id"] for each in self.where("payment_method", customer=customer_id)}
-        self.hidden = {key: copy_json(each) if key in methods else each for key, each in self.hidden.items()}
+                copied.add(each["id"])
+        self.hidden = {key: copy_json(each) if key in copied else each for key, each in self.hidden.items()}
         self._added = dict(self._added)
         self.clock = Clock.from_state(clock_id, self.clock.to_state())
         self.clocks = self.clocks | {clock_id: self.clock}

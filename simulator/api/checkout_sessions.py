@@ -68,9 +68,7 @@ def _check(world: World, params: dict[str, Any]) -> list[Object]:
     _refuse_both(params, "discounts", "allow_promotion_codes")
     _check_mode(params)
     given = params.get("line_items", [])
-    prices = [
-        sellable_price(world, each.get("price", ""), f"line_items[{at}][price]") for at, each in enumerate(given)
-    ]
+    prices = [sellable_price(world, each.get("price", ""), f"line_items[{at}][price]") for at, each in enumerate(given)]
     if params["mode"] == "payment" and any(price["recurring"] for price in prices):
         raise invalid("You specified `payment` mode but passed a recurring price.", "mode")
     if params["mode"] == "subscription" and not all(price["recurring"] for price in prices):

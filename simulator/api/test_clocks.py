@@ -37,10 +37,13 @@ def delete_clock(world: World, _params: dict[str, Any], clock_id: str) -> Object
     clock = world.get(KIND, clock_id)
     if clock_id == WORLD_CLOCK:
         raise ApiError(400, "The simulator's own time cannot be deleted.", param="test_clock")
-    for kind in ("customer", "subscription", "invoice"):
+    for kind in ("customer", "subscription", "subscription_schedule", "invoice", "invoiceitem"):
         for each in world.all(kind):
-            if each.get("test_clock") == clock_id:
-                world.remove(kind, each["id"])
+            if each.get("test_clock") != clock_id:
+                continue
+            world.remove(kind, each["id"])
+            for item in each["items"]["data"] if kind == "subscription" else ():
+                world.remove("subscription_item", item["id"])
     world.remove(KIND, clock_id)
     del world.clocks[clock_id]
     world.emit("test_helpers.test_clock.deleted", clock | {"deleted": True})
@@ -64,9 +67,10 @@ def visible_objects(world: World, kind: str, params: dict[str, Any]) -> list[Obj
 def _latest_target(world: World, clock: Object) -> int:
     begin = clock["frozen_time"]
     prices = [
-        each["items"]["data"][0]["price"]["recurring"]
+        item["price"]["recurring"]
         for each in world.where("subscription", test_clock=clock["id"])
         if each["status"] not in ("canceled", "incomplete_expired")
+        for item in each["items"]["data"]
     ]
     ends = [add_interval(begin, each["interval"], 2 * each["interval_count"]) for each in prices]
     return min(ends, default=add_interval(begin, "year", 2))

@@ -72,6 +72,8 @@ def renew(world: World, subscription_id: str, moment: int) -> None:
     subscription = world.find("subscription", subscription_id)
     if subscription is None or subscription["status"] not in ("active", "trialing", "past_due", "unpaid"):
         return
+    if subscription["schedule"]:
+        world.actions["begin_phase"](world, subscription["schedule"], moment)
     due = [each for each in subscription["items"]["data"] if each["current_period_end"] == moment]
     if not due:
         return

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from ..clock import HOUR
 from ..errors import ApiError
+from ..money.instruments import expected_outcome, instrument_of
 from ..world import Object, World, copy_json
 from . import invoices, payments, periods
 
@@ -86,7 +87,7 @@ def _expected_error(world: World, invoice: Object, subscription: Object) -> ApiE
     method_id = periods.payment_method_of(subscription, customer)
     if method_id is None:
         return ApiError(400, payments.NO_PAYMENT_METHOD, code="resource_missing")
-    outcome = payments.expected_outcome(world, method_id)
+    outcome = expected_outcome(world, method_id)
     if outcome == "action":
         return ApiError(
             402,
@@ -94,7 +95,7 @@ def _expected_error(world: World, invoice: Object, subscription: Object) -> ApiE
             code="subscription_payment_intent_requires_action",
             kind="card_error",
         )
-    return payments.instrument_of(world, method_id).error() if outcome == "declined" else None
+    return instrument_of(world, method_id).error() if outcome == "declined" else None
 
 
 def _invoice_id(world: World, subscription: Object) -> str:

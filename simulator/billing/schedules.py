@@ -11,21 +11,22 @@ def schedule_phases(world: World, schedule: Object) -> None:
     """Schedule every phase and the end of a new schedule."""
     for phase in schedule["phases"]:
         world.clock.schedule(phase["start_date"], "begin_phase", schedule["id"])
-    end = schedule["phases"][-1]["end_date"]
-    world.clock.schedule(end - NOTICE_SECONDS, "tell_of_schedule_end", schedule["id"])
+    end = _end_of(schedule)
+    if end - NOTICE_SECONDS >= world.now:
+        world.clock.schedule(end - NOTICE_SECONDS, "tell_of_schedule_end", schedule["id"])
     world.clock.schedule(end, "complete_schedule", schedule["id"])
 
 
-def announce_end(world: World, schedule_id: str, _moment: int) -> None:
+def announce_end(world: World, schedule_id: str, moment: int) -> None:
     schedule = world.find("subscription_schedule", schedule_id)
-    if schedule and schedule["status"] == "active":
+    if schedule and schedule["status"] == "active" and _end_of(schedule) - NOTICE_SECONDS == moment:
         world.emit("subscription_schedule.expiring", schedule)
 
 
 def complete(world: World, schedule_id: str, moment: int) -> None:
     """Complete a schedule; its end behavior decides whether the subscription continues."""
     schedule = world.find("subscription_schedule", schedule_id)
-    if schedule is None or schedule["status"] != "active":
+    if schedule is None or schedule["status"] != "active" or _end_of(schedule) != moment:
         return
     subscription = world.get("subscription", schedule["subscription"])
     subscription["schedule"] = None
@@ -33,6 +34,10 @@ def complete(world: World, schedule_id: str, moment: int) -> None:
     if schedule["end_behavior"] == "cancel" and subscription["status"] not in periods.ENDED:
         periods.cancel(world, subscription)
     world.emit("subscription_schedule.completed", schedule)
+
+
+def _end_of(schedule: Object) -> int:
+    return int(schedule["phases"][-1]["end_date"])
 
 
 def cancel(world: World, schedule: Object) -> None:
