@@ -11,8 +11,9 @@ import bottle
 
 from .. import scheduler, settings
 from ..api.subscriptions import pay_with
-from ..billing import payments, periods
+from ..billing import periods
 from ..errors import ApiError, invalid
+from ..money.instruments import instrument_of
 from ..world import Object, World
 from . import format_price, page, redirect
 
@@ -179,7 +180,7 @@ def _next_card(world: World, subscription: Object, customer: Object) -> tuple[st
     if subscription["status"] in periods.ENDED or customer.get("deleted"):
         return None
     method = subscription["default_payment_method"] or customer["invoice_settings"]["default_payment_method"]
-    if method and payments.instrument_of(world, method).declines:
+    if method and instrument_of(world, method).declines:
         return GOOD_CARD, "Card works again"
     return DECLINING_CARD, "Card declines from the next renewal"
 
