@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
@@ -236,17 +236,18 @@ class Simulator:
         params = {"currency": currency, "unit_amount": offer.unit_amount, "product": product}
         return create_price(self.world, params | {"recurring": {"interval": offer.interval}} | name)
 
-    def buy(self, url: str, card: str = "pm_card_visa") -> Object:
+    def buy(self, url: str, card: str = "pm_card_visa", details: Mapping[str, str] | None = None) -> Object:
         """Pay on a hosted Checkout page over HTTP, as a visitor would, and return the Checkout Session, with its
         `customer` and `subscription`. The redirect back to the product is not followed.
 
-        Shape   card: a test card or account, by its number or its `pm_...` name
+        Shape   card: a test card or account, by its number or its `pm_...` name; details: what the page asks beside
+                the card, such as {"country": "DE", "quantity_0": "2", "optional_0": "1", "tax_id": "DE123456789"}
         Errors  visitor.Refused with the page's message; ApiError if the URL belongs to no Checkout Session
         """
         session_id = urlsplit(url).path.rpartition("/")[2]
         with self.world.lock:
             session = self.world.get("checkout.session", session_id)
-        visitor.pay(url, card)
+        visitor.pay(url, card, details)
         with self.world.lock:
             bought: Object = copy_json(session)
         return bought

@@ -3,6 +3,7 @@
 import html
 import http.client
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
 
@@ -20,16 +21,23 @@ class Response(NamedTuple):
     text: str
 
 
-def pay(url: str, card: str) -> None:
+def pay(url: str, card: str, details: Mapping[str, str] | None = None) -> None:
     """Pay on a hosted page, and confirm to the bank if it asks.
 
-    Shape   card: a test card or account, by its number or its `pm_...` name
+    Shape   card: a test card or account, by its number or its `pm_...` name;
+            details: what the page asks before, such as `country`, `tax_id` or `quantity_0`
     Errors  Refused with the page's message; ValueError for a card that is not a test card
     """
+    if details:
+        _check(_post(f"{url}/details", dict(details)))
     response = _post(url, _fields(card))
     confirmation = re.search(r'name="method" value="([^"]+)"', response.text)
     if confirmation:
         response = _post(url, {"method": confirmation[1], "answer": "confirm"})
+    _check(response)
+
+
+def _check(response: Response) -> None:
     if response.status != 303:
         alert = re.search(r'role="alert">([^<]*)<', response.text)
         raise Refused(html.unescape(alert[1]) if alert else f"The page answered {response.status}.")

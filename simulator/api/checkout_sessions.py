@@ -1,13 +1,12 @@
 """Checkout Sessions: created over the API, completed by a visitor on the hosted page."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..billing import customer_currency, discounts, payments
-from ..billing.pricing import amounts
-from ..billing.pricing.prices import sellable_price
+from ..billing import customer_currency, discounts, invoiceitems, payments
 from ..clock import DAY
-from ..errors import ApiError, invalid, missing_parameter, unsupported
+from ..errors import ApiError, invalid, missing_parameter
 from ..http import form, lists
 from ..http.form import boolean, choice, integer, list_of, metadata, nested, optional, text
 from ..http.route import Route, retrieve_route
@@ -15,6 +14,7 @@ from ..money import intents, setups
 from ..money.instruments import expected_outcome, instrument_of
 from ..test_cards import DELAYED_TYPES
 from ..world import Object, World
+from .checkout import buyer, order, totals
 from .customers import create_customer, get_customer
 from .payment_methods import ADDRESS, attach
 from .subscriptions import create_subscription
@@ -25,9 +25,10 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 1_800, DAY
 
 
 def create_session(world: World, params: dict[str, Any]) -> Object:
-    prices = _check(world, params)
-    currency = prices[0]["currency"] if prices else params.get("currency")
-    session = _blank(world) | {
+    ordered, optional_items = _read_order(world, params)
+    currency = world.get("price", ordered[0]["price"])["currency"] if ordered else params.get("currency")
+    session = _blank(world) | buyer.fields_of(params)
+    session |= {
         "allow_promotion_codes": params.get("allow_promotion_codes"),
         "cancel_url": params.get("cancel_url"),
         "client_reference_id": params.get("client_reference_id"),
@@ -37,20 +38,23 @@ def create_session(world: World, params: dict[str, Any]) -> Object:
         "expires_at": _expiry(world, params),
         "metadata": form.merge_metadata({}, params.get("metadata")),
         "mode": params["mode"],
+        "optional_items": order.shown_optional(optional_items),
         "payment_method_collection": params.get("payment_method_collection", "always"),
         "payment_method_types": params.get("payment_method_types") or _payment_method_types(currency),
         "success_url": params.get("success_url"),
     }
     session["url"] = f"{world.base_url}/c/pay/{session['id']}"
     world.hidden[session["id"]] = {
-        "items": params.get("line_items", []),
+        "items": ordered,
+        "optional_items": optional_items,
+        "customer_update": params.get("customer_update", {}),
         "subscription_data": params.get("subscription_data", {}),
         "discounts": params.get("discounts", []),
         "payment_data": params.get("payment_intent_data", {}),
         "setup_data": params.get("setup_intent_data", {}),
         "keeps_method": _keeps_method(params),
     }
-    _set_totals(world, session)
+    totals.set_totals(world, session)
     world.clock.schedule(session["expires_at"], "expire_session", session["id"])
     return world.add("checkout.session", session)
 
@@ -62,27 +66,34 @@ def _keeps_method(params: dict[str, Any]) -> bool:
     return params["mode"] == "subscription" or "setup_future_usage" in params.get("payment_intent_data", {})
 
 
-def _check(world: World, params: dict[str, Any]) -> list[Object]:
-    """Raise ApiError for what Checkout does not sell, or not so; return the prices."""
+def _read_order(world: World, params: dict[str, Any]) -> tuple[order.Order, order.Order]:
+    """Return the items and the optional items; raise ApiError for what Checkout does not sell, or not so."""
+    _check(world, params)
+    ordered = order.read_items(world, params.get("line_items", []))
+    optional_items = order.read_items(world, params.get("optional_items", []), "optional_items")
+    prices = [world.get("price", each["price"]) for each in [*ordered, *optional_items]]
+    if params["mode"] == "payment" and any(price["recurring"] for price in prices):
+        raise invalid("You specified `payment` mode but passed a recurring price.", "mode")
+    if params["mode"] == "subscription" and not any(price["recurring"] for price in prices[: len(ordered)]):
+        raise invalid("You must provide at least one recurring price in `subscription` mode.", "mode")
+    for at, price in enumerate(prices):
+        if price["currency"] != prices[0]["currency"]:
+            raise invalid("All prices on a Checkout Session must be in the same currency.", f"line_items[{at}][price]")
+    if "customer" in params and prices:
+        customer_currency.check_currency(world, params["customer"], prices[0]["currency"])
+    return ordered, optional_items
+
+
+def _check(world: World, params: dict[str, Any]) -> None:
     _refuse_both(params, "customer", "customer_email")
     _refuse_both(params, "discounts", "allow_promotion_codes")
     _check_mode(params)
-    given = params.get("line_items", [])
-    prices = [sellable_price(world, each.get("price", ""), f"line_items[{at}][price]") for at, each in enumerate(given)]
-    if params["mode"] == "payment" and any(price["recurring"] for price in prices):
-        raise invalid("You specified `payment` mode but passed a recurring price.", "mode")
-    if params["mode"] == "subscription" and not all(price["recurring"] for price in prices):
-        raise unsupported("one-time prices in `subscription` mode")
-    if any(each.get("quantity", 1) < 1 for each in given):
-        raise invalid("This value must be greater than or equal to 1.", "line_items[0][quantity]")
     trial_end = params.get("subscription_data", {}).get("trial_end")
     if trial_end is not None and trial_end < world.now + SHORTEST_TRIAL_SECONDS:
         raise invalid("The `trial_end` date has to be at least 2 days in the future.", "subscription_data[trial_end]")
     if "customer" in params:
         get_customer(world, params["customer"])
-        if prices:
-            customer_currency.check_currency(world, params["customer"], prices[0]["currency"])
-    return prices
+    buyer.check(world, params)
 
 
 def _check_mode(params: dict[str, Any]) -> None:
@@ -109,31 +120,6 @@ def _payment_method_types(currency: str | None) -> list[str]:
     return ["card", DELAYED_TYPES[currency]] if currency in DELAYED_TYPES else ["card"]
 
 
-def _set_totals(world: World, session: Object) -> None:
-    """Set what is due today: nothing during a trial."""
-    if session["mode"] == "setup":
-        session |= {"amount_subtotal": None, "amount_total": None, "discounts": []}
-        session["total_details"] = {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0}
-        return
-    wanted = world.hidden[session["id"]]
-    currency = session["currency"]
-    due = [
-        amounts.due_in_advance(world, world.get("price", each["price"]), each.get("quantity"), currency)
-        for each in wanted["items"]
-    ]
-    data = wanted["subscription_data"]
-    subtotal = 0 if data.get("trial_period_days") or data.get("trial_end") else sum(due)
-    total = subtotal
-    for each in wanted["discounts"]:
-        coupon, code = discounts.find_coupon(world, each)
-        discounts.check_redeemable(world, coupon, code, session["customer"])
-        discounts.check_minimum(code, sum(due))
-        total -= sum(discounts.amounts_off(coupon, [total]))
-    session |= {"amount_subtotal": subtotal, "amount_total": total}
-    session["discounts"] = [{"coupon": None, "promotion_code": None} | each for each in wanted["discounts"]]
-    session["total_details"] = {"amount_discount": subtotal - total, "amount_shipping": 0, "amount_tax": 0}
-
-
 def redeem(world: World, session: Object, typed: str) -> None:
     """Apply a promotion code that the visitor typed.
 
@@ -143,7 +129,21 @@ def redeem(world: World, session: Object, typed: str) -> None:
     if not session["allow_promotion_codes"] or code is None:
         raise ApiError(400, "This code is invalid.", code="resource_missing", param="promotion_code")
     world.hidden[session["id"]]["discounts"] = [{"promotion_code": code["id"]}]
-    _set_totals(world, session)
+    totals.set_totals(world, session)
+
+
+def enter_details(world: World, session: Object, submitted: Mapping[str, str]) -> None:
+    """Take what the visitor entered: quantities, optional items, address, tax id, custom fields.
+
+    Errors  ApiError with a message for the visitor
+    """
+    wanted = world.hidden[session["id"]]
+    items, chosen = order.change_quantities(wanted["items"], wanted.get("optional_items", []), submitted)
+    if not any(each.get("quantity", 1) for each in items) and not chosen:
+        raise ApiError(400, "Please choose at least one item.")
+    buyer.enter(world, session, submitted)
+    wanted |= {"items": items, "chosen": chosen}
+    totals.set_totals(world, session)
 
 
 def list_sessions(world: World, params: dict[str, Any]) -> Object:
@@ -184,6 +184,9 @@ def complete(world: World, session: Object, method_id: str | None, email: str | 
     """
     if session["status"] != "open":
         raise ApiError(400, "This Checkout Session is no longer open.", param="session")
+    missing = buyer.missing_details(world, session)
+    if missing:
+        raise ApiError(400, missing)
     if method_id:
         _check_payment(world, session, method_id)
     email = email or session["customer_email"]
@@ -199,7 +202,7 @@ def complete(world: World, session: Object, method_id: str | None, email: str | 
         is_pending = _pay_once(world, session, method_id)
     paid = "paid" if session["amount_total"] else "no_payment_required"
     session |= {
-        "customer_details": _customer_details(customer or {"email": email}),
+        "customer_details": _customer_details(customer or {"email": email}) | buyer.details(world, session),
         "payment_status": "unpaid" if is_pending else paid,
         "status": "complete",
         "url": None,
@@ -231,11 +234,13 @@ def _check_payment(world: World, session: Object, method_id: str) -> None:
 def _get_or_create_customer(world: World, session: Object, email: str | None) -> Object | None:
     """Return the session's customer, created if needed; None for a one-time payment that keeps no card."""
     if session["customer"]:
+        buyer.save_to_customer(world, session, is_new=False)
         return world.get("customer", session["customer"])
     if not world.hidden[session["id"]]["keeps_method"]:
         return None
     made = create_customer(world, {"email": email} if email else {})
     session["customer"] = made["id"]
+    buyer.save_to_customer(world, session, is_new=True)
     return made
 
 
@@ -277,18 +282,47 @@ def _set_up(world: World, session: Object, method_id: str) -> None:
 def _subscribe(world: World, session: Object, method_id: str | None) -> bool:
     """Create the session's subscription; return whether its first payment is still pending."""
     wanted = world.hidden[session["id"]]
-    subscription = create_subscription(
-        world,
-        {
-            **wanted["subscription_data"],
-            "customer": session["customer"],
-            "items": wanted["items"],
-        }
-        | ({"default_payment_method": method_id} if method_id else {})
-        | ({"discounts": wanted["discounts"]} if wanted["discounts"] else {}),
-    )
+    bill = totals.lines_of(world, session)
+    once = [_add_once(world, session, line) for line in bill if not line.price["recurring"]]
+    recurring = [line for line in bill if line.price["recurring"]]
+    asked = {
+        **wanted["subscription_data"],
+        "automatic_tax": {"enabled": session["automatic_tax"]["enabled"]},
+        "customer": session["customer"],
+        "items": [_subscription_item(line.item) for line in recurring],
+    }
+    asked |= {"default_payment_method": method_id} if method_id else {}
+    asked |= {"discounts": wanted["discounts"]} if wanted["discounts"] else {}
+    try:
+        with order.for_sale(world, [line.item for line in recurring]):
+            subscription = create_subscription(world, asked)
+    except ApiError:
+        for each in once:
+            world.remove("invoiceitem", each["id"])
+        raise
     session |= {"subscription": subscription["id"], "invoice": subscription["latest_invoice"]}
     return payments.is_pending(world, world.get("invoice", subscription["latest_invoice"]))
+
+
+def _subscription_item(item: Object) -> Object:
+    named = {name: item[name] for name in ("quantity", "tax_rates") if item[name]}
+    return {"price": item["price"]} | named
+
+
+def _add_once(world: World, session: Object, line: totals.Line) -> Object:
+    """Add an invoice item for a one-time price: the subscription's first invoice takes it."""
+    item = invoiceitems.new_item(
+        world,
+        customer=session["customer"],
+        amount=line.subtotal,
+        currency=session["currency"],
+        description=world.get("product", line.price["product"])["name"],
+        period=(world.now, world.now),
+        price=line.price,
+        quantity=line.item["quantity"],
+    )
+    item["tax_rates"] = [world.get("tax_rate", each) for each in line.item["tax_rates"]]
+    return invoiceitems.add(world, item)
 
 
 def retrieve_payment_page(world: World, _params: dict[str, Any], session_id: str) -> Object:
@@ -329,7 +363,7 @@ def _customer_details(customer: Object) -> Object:
 
 
 NULLS = (
-    "adaptive_pricing after_expiration billing_address_collection cancel_url client_reference_id "
+    "adaptive_pricing after_expiration cancel_url client_reference_id "
     "client_secret collected_information consent consent_collection currency_conversion customer customer_account "
     "customer_details invoice invoice_creation locale managed_payments origin_context "
     "payment_intent payment_link payment_method_configuration_details permissions presentment_details "
@@ -343,10 +377,7 @@ def _blank(world: World) -> Object:
     return nulls | {
         "id": f"cs_test_{world.new_token(56)}",
         "object": "checkout.session",
-        "automatic_tax": {"enabled": False, "liability": None, "provider": None, "status": None},
         "created": world.now,
-        "custom_fields": [],
-        "custom_text": dict.fromkeys(("after_submit", "shipping_address", "submit", "terms_of_service_acceptance")),
         "customer_creation": None,
         "livemode": False,
         "payment_method_options": {},
@@ -360,6 +391,7 @@ def _blank(world: World) -> Object:
 
 SHIPPING = nested({"address": ADDRESS, "carrier": text, "name": text, "phone": text, "tracking_number": text})
 SUBSCRIPTION_DATA = {
+    "default_tax_rates": list_of(text),
     "billing_mode": nested({"type": choice("classic", "flexible")}),
     "description": text,
     "metadata": metadata,
@@ -375,16 +407,18 @@ ROUTES = (
         "POST",
         PATH,
         create_session,
-        {
+        buyer.QUESTIONS
+        | {
             "allow_promotion_codes": boolean,
             "cancel_url": text,
             "client_reference_id": text,
             "currency": text,
             "customer": text,
             "customer_email": form.email,
+            "customer_update": nested(dict.fromkeys(("address", "name", "shipping"), choice("auto", "never"))),
             "discounts": list_of(nested({"coupon": text, "promotion_code": text})),
             "expires_at": integer,
-            "line_items": list_of(nested({"price": text, "quantity": integer})),
+            "line_items": order.LINE_ITEMS,
             "metadata": metadata,
             "payment_intent_data": nested(
                 {
@@ -398,6 +432,7 @@ ROUTES = (
                 }
             ),
             "mode": choice("payment", "setup", "subscription"),
+            "optional_items": order.OPTIONAL_ITEMS,
             "payment_method_collection": choice("always", "if_required"),
             "payment_method_types": list_of(choice("card", *DELAYED_TYPES.values())),
             "setup_intent_data": nested({"description": text, "metadata": metadata}),

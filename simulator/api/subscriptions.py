@@ -27,7 +27,7 @@ from .test_clocks import visible_objects
 PATH = "/v1/subscriptions"
 STATUSES = ("active", "canceled", "incomplete", "incomplete_expired", "past_due", "paused", "trialing", "unpaid")
 
-NEW_ITEM = {"price": text, "plan": text, "quantity": integer, "metadata": metadata}
+NEW_ITEM = {"price": text, "plan": text, "quantity": integer, "metadata": metadata, "tax_rates": list_of(text)}
 ITEM = NEW_ITEM | {"id": text, "deleted": boolean}
 PAYMENT = {
     "payment_behavior": choice(

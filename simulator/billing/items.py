@@ -32,7 +32,7 @@ def new_item(world: World, subscription: Object, given: Mapping[str, Any], param
         "plan": plan_for(world, price),
         "price": price,
         "subscription": subscription["id"],
-        "tax_rates": [],
+        "tax_rates": _tax_rates(world, given, param),
     }
     _set_quantity(item, given, 1, param)
     return item
@@ -100,11 +100,17 @@ def _change_item(world: World, subscription: Object, given: Mapping[str, Any], p
         otherwise = otherwise if price["id"] == item["price"]["id"] else 1
         item |= {"price": price, "plan": plan_for(world, price)}
     _set_quantity(item, given, otherwise, param)
+    if "tax_rates" in given:
+        item["tax_rates"] = _tax_rates(world, given, param)
     item["metadata"] = form.merge_metadata(item["metadata"], given.get("metadata"))
 
 
 def _find(items: list[Object], given: Mapping[str, Any]) -> Object | None:
     return next((each for each in items if each["id"] == given.get("id")), None)
+
+
+def _tax_rates(world: World, given: Mapping[str, Any], param: str) -> list[Object]:
+    return [world.get("tax_rate", each, f"{param}[tax_rates]") for each in given.get("tax_rates", [])]
 
 
 def _set_quantity(item: Object, given: Mapping[str, Any], otherwise: int, param: str) -> None:

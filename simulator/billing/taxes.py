@@ -93,7 +93,7 @@ def tax_lines(
     world: World, invoice: Object, customer: Object, subscription: Object | None, lines: list[Object]
 ) -> None:
     """Tax an invoice's lines, by the subscription's tax rates or automatically. Most invoices have neither."""
-    if subscription is None or not _is_taxed(subscription):
+    if subscription is None or not _is_taxed(world, subscription, lines):
         return
     is_automatic = subscription["automatic_tax"]["enabled"]
     items = {each["id"]: each for each in subscription["items"]["data"]}
@@ -132,16 +132,21 @@ def buyer_of(world: World, customer: Object) -> Object:
     }
 
 
-def _is_taxed(subscription: Object) -> bool:
-    by_rates = subscription["default_tax_rates"] or any(each["tax_rates"] for each in subscription["items"]["data"])
-    return bool(subscription["automatic_tax"]["enabled"] or by_rates)
+def _is_taxed(world: World, subscription: Object, lines: list[Object]) -> bool:
+    return bool(
+        subscription["automatic_tax"]["enabled"]
+        or subscription["default_tax_rates"]
+        or any(each["tax_rates"] for each in subscription["items"]["data"])
+        or any((_invoiceitem_of(world, each) or {}).get("tax_rates") for each in lines)
+    )
 
 
 def _rates_of_line(
     world: World, line: Object, subscription: Object, items: Mapping[str, Object], buyer: Mapping[str, Any]
 ) -> Rates:
     details = line["parent"]["subscription_item_details"] or {}
-    own = items.get(details.get("subscription_item", ""), {}).get("tax_rates") or subscription["default_tax_rates"]
+    billed = items.get(details.get("subscription_item", "")) or _invoiceitem_of(world, line) or {}
+    own = billed.get("tax_rates") or subscription["default_tax_rates"]
     if own:
         return [(each, "standard_rated") for each in own]
     if not subscription["automatic_tax"]["enabled"]:
@@ -149,6 +154,10 @@ def _rates_of_line(
     price = world.find("price", ((line["pricing"] or {}).get("price_details") or {}).get("price"))
     is_inclusive = price is not None and price["tax_behavior"] == "inclusive"
     return automatic_rates(world, buyer, inclusive=is_inclusive)
+
+
+def _invoiceitem_of(world: World, line: Object) -> Object | None:
+    return world.find("invoiceitem", (line["parent"]["invoice_item_details"] or {}).get("invoice_item"))
 
 
 def _tax_on(amount: int, rate: Object, reason: str) -> Object:

@@ -20,6 +20,7 @@ ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("GET", "/c/pay/<session_id>", checkout.show_checkout),
     ("POST", "/c/pay/<session_id>", checkout.pay_checkout),
     ("POST", "/c/pay/<session_id>/code", checkout.use_code),
+    ("POST", "/c/pay/<session_id>/details", checkout.enter),
     ("GET", "/control/events", events.show_events),
     ("POST", "/control/events/<event_id>/send", events.send_again),
     ("GET", "/i/<invoice_id>", invoices.show_invoice),
