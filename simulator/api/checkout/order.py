@@ -135,7 +135,7 @@ PRICE_DATA = nested(
         "currency": text,
         "product": text,
         "product_data": nested({"description": text, "images": list_of(text), "metadata": metadata, "name": text}),
-        "recurring": nested(prices.RECURRING),
+        "recurring": nested({"interval": choice("day", "week", "month", "year"), "interval_count": integer}),
         "tax_behavior": choice("exclusive", "inclusive", "unspecified"),
         "unit_amount": integer,
     }
