@@ -39,6 +39,7 @@ PREFIXES = {
     "invoiceitem": "ii_",
     "line_item": "il_",
     "payment_intent": "pi_",
+    "payment_link": "plink_",
     "payment_method": "pm_",
     "plan": "plan_",
     "price": "price_",

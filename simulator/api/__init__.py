@@ -22,6 +22,7 @@ from . import (
     thin_events,
     webhook_endpoints,
 )
+from .checkout import payment_links
 from .entitlements import active, features
 from .pricing import meter_events, meters, plans
 from .subscribing import items as subscription_items
@@ -42,6 +43,7 @@ ROUTES: tuple[Route, ...] = (
     *invoices.ROUTES,
     *meter_events.ROUTES,
     *meters.ROUTES,
+    *payment_links.ROUTES,
     *payment_methods.ROUTES,
     *plans.ROUTES,
     *payments.ROUTES,

@@ -207,7 +207,14 @@ def complete(world: World, session: Object, method_id: str | None, email: str | 
         "status": "complete",
         "url": None,
     }
+    _count_for_link(world, session)
     world.emit("checkout.session.completed", session)
+
+
+def _count_for_link(world: World, session: Object) -> None:
+    link = world.find("payment_link", session["payment_link"])
+    if link and link["restrictions"]:
+        link["restrictions"]["completed_sessions"]["count"] += 1
 
 
 def receive_bank_answer(world: World, session_id: str, _moment: int) -> None:

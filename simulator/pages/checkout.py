@@ -5,6 +5,7 @@ from typing import Any
 import bottle
 
 from ..api.checkout import buyer, totals
+from ..api.checkout.payment_links import open_link
 from ..api.checkout.totals import buyer_of
 from ..api.checkout_sessions import complete, enter_details, needs_no_card, redeem
 from ..billing.tax_ids import FORMS
@@ -49,6 +50,16 @@ def show_checkout(
     status = 402 if error else 400 if code_error or details_error else 200
     values = _values(world, session) | {"code_error": code_error, "details_error": details_error, "error": error}
     return page("Checkout", "checkout", status, card_fields=card_fields(error), **values)
+
+
+def follow_link(world: World, link_id: str) -> bottle.HTTPResponse:
+    """Open a session for the visitor of a payment link."""
+    try:
+        session = open_link(world, link_id, bottle.request.query.decode())
+    except ApiError as error:
+        world.get("payment_link", link_id)
+        return page("Checkout", "message", 200, heading="Checkout", text=str(error), link=None)
+    return redirect(_path(session))
 
 
 def pay_checkout(world: World, session_id: str) -> bottle.HTTPResponse:

@@ -17,6 +17,7 @@ WEBHOOK_SECONDS = 2.0  # Stripe waits up to ten
 ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("GET", "/authenticate/<intent_id>", authentication.show_authentication),
     ("POST", "/authenticate/<intent_id>", authentication.answer_authentication),
+    ("GET", "/buy/<link_id>", checkout.follow_link),
     ("GET", "/c/pay/<session_id>", checkout.show_checkout),
     ("POST", "/c/pay/<session_id>", checkout.pay_checkout),
     ("POST", "/c/pay/<session_id>/code", checkout.use_code),

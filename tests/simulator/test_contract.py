@@ -270,6 +270,7 @@ def test_every_kind_of_object_keeps_the_contract(shop):
             "success_url": "https://x",
         }
     )
+    v1.payment_links.create(params={"line_items": [{"price": shop.price, "quantity": 1}]})
     v1.tax_rates.create(params={"display_name": "VAT", "inclusive": False, "percentage": 20})
     v1.customers.tax_ids.create(customer, params={"type": "us_ein", "value": "12-3456789"})
     feature = v1.entitlements.features.create(params={"lookup_key": "exports", "name": "Exports"}).id
@@ -310,6 +311,7 @@ def test_every_kind_of_object_keeps_the_contract(shop):
         v1.invoices.list(),
         v1.plans.list(),
         v1.payment_intents.list(),
+        v1.payment_links.list(params={"expand": ["data.line_items"]}),
         v1.payment_methods.list(params={"customer": customer}),
         v1.prices.list(params={"expand": ["data.currency_options", "data.tiers"]}),
         v1.products.features.list(product),

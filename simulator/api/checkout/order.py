@@ -141,5 +141,6 @@ PRICE_DATA = nested(
     }
 )
 ITEM = {"adjustable_quantity": ADJUSTABLE, "price": text, "price_data": PRICE_DATA, "quantity": integer}
+LINK_ITEM = {name: ITEM[name] for name in ("adjustable_quantity", "price", "price_data", "quantity")}
 LINE_ITEMS = list_of(nested(ITEM | {"metadata": metadata, "tax_rates": list_of(text)}))
 OPTIONAL_ITEMS = list_of(nested({"adjustable_quantity": ADJUSTABLE, "price": text, "quantity": integer}))

@@ -61,9 +61,9 @@ def set_totals(world: World, session: Object) -> None:
 def lines_of(world: World, session: Object) -> list[Line]:
     """Return the lines, the optional items that were added last. During a trial what recurs costs nothing."""
     wanted = world.hidden[session["id"]]
-    is_trial = any(wanted["subscription_data"].get(name) for name in ("trial_period_days", "trial_end"))
+    is_trial = any(wanted.get("subscription_data", {}).get(name) for name in ("trial_period_days", "trial_end"))
     bill = [_line(world, each, session["currency"], is_trial) for each in items_of(wanted)]
-    for each in wanted["discounts"]:
+    for each in wanted.get("discounts", []):
         coupon, _code = discounts.find_coupon(world, each)
         left = [line.subtotal - line.discount for line in bill]
         for line, off in zip(bill, discounts.amounts_off(coupon, left), strict=True):
@@ -83,7 +83,7 @@ def items_of(wanted: Object) -> list[Object]:
 
 def buyer_of(world: World, session: Object) -> Object:
     """Return what decides the taxes: what the visitor entered, else what the customer has."""
-    customer = world.find("customer", session["customer"])
+    customer = world.find("customer", session.get("customer"))
     known = taxes.buyer_of(world, customer) if customer and not customer.get("deleted") else {}
     entered = world.hidden[session["id"]].get("buyer", {})
     ids = [*known.get("tax_ids", []), *entered.get("tax_ids", [])]
@@ -102,7 +102,9 @@ def _price_of(world: World, line: Line, currency: str) -> int:
 
 
 def _rates(world: World, session: Object, line: Line, buyer: dict[str, Any]) -> taxes.Rates:
-    own = line.item["tax_rates"] or world.hidden[session["id"]]["subscription_data"].get("default_tax_rates", [])
+    own = line.item["tax_rates"] or world.hidden[session["id"]].get("subscription_data", {}).get(
+        "default_tax_rates", []
+    )
     if own:
         return [(world.get("tax_rate", each), "standard_rated") for each in own]
     if not session["automatic_tax"]["enabled"]:

@@ -13,6 +13,7 @@ INCLUDED: dict[tuple[str, str], Include] = {
     ("invoice", "confirmation_secret"): included.confirmation_secret,
     ("invoice", "payments"): included.payments,
     ("item", "discounts"): session_items.item_discounts,
+    ("payment_link", "line_items"): session_items.line_items_of_link,
     ("plan", "tiers"): included.tiers,
     ("price", "currency_options"): included.currency_options,
     ("price", "tiers"): included.tiers,

@@ -21,6 +21,10 @@ def line_items(world: World, session: Object) -> Object:
     return embedded(_items(world, session["id"])[:10], _path(session["id"]))
 
 
+def line_items_of_link(world: World, link: Object) -> Object:
+    return embedded(items_of_order(world, link)[:10], f"/v1/payment_links/{link['id']}/line_items")
+
+
 def breakdown(_world: World, session: Object) -> Object:
     if session["total_details"]["amount_discount"]:
         raise unsupported("the breakdown of a Checkout Session's discounts")
@@ -34,9 +38,13 @@ def item_discounts(_world: World, item: Object) -> list[Object]:
 
 
 def _items(world: World, session_id: str) -> list[Object]:
-    session = world.get("checkout.session", session_id)
+    return items_of_order(world, world.get("checkout.session", session_id))
+
+
+def items_of_order(world: World, session: Object) -> list[Object]:
+    """Return the line items of a Checkout Session, or of a payment link."""
     return [
-        _item(world, f"li_{session_id[-20:]}{position}", line)
+        _item(world, f"li_{session['id'][-20:]}{position}", line)
         for position, line in enumerate(totals.lines_of(world, session))
     ]
 
