@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from ..billing import periods, tax_ids
-from ..errors import invalid, unsupported
+from ..billing import discounts, periods, tax_ids
+from ..errors import ApiError, invalid, unsupported
 from ..http import form, lists
 from ..http.form import choice, email, integer, list_of, metadata, nested, optional, text
 from ..http.route import Route
@@ -15,12 +15,14 @@ PATH = "/v1/customers"
 FIELDS = {
     "address": optional(ADDRESS),
     "balance": integer,
+    "coupon": optional(text),  # until API version clover, and still sent by the official CLI
     "description": optional(text),
     "email": optional(email),
     "invoice_settings": nested({"default_payment_method": optional(text), "footer": optional(text)}),
     "metadata": metadata,
     "name": optional(text),
     "phone": optional(text),
+    "promotion_code": optional(text),  # likewise
     "preferred_locales": list_of(text),
     "tax_exempt": choice("exempt", "none", "reverse"),
     "shipping": optional(nested({"address": ADDRESS, "name": text, "phone": optional(text)})),
@@ -35,6 +37,7 @@ def create_customer(world: World, params: dict[str, Any]) -> Object:
     ids = params.pop("tax_id_data", [])
     for at, given in enumerate(ids):
         tax_ids.check_tax_id(given, f"tax_id_data[{at}][value]")
+    _check_discount(world, params)
     customer = world.add("customer", _blank(world))
     for given in ids:
         tax_ids.add_tax_id(world, customer, given["type"], given["value"])
@@ -54,6 +57,7 @@ def retrieve_customer(world: World, _params: dict[str, Any], customer_id: str) -
 
 def update_customer(world: World, params: dict[str, Any], customer_id: str) -> Object:
     customer = get_customer(world, customer_id, "id")
+    _check_discount(world, params, customer_id)
     with world.changing(customer, "customer.updated"):
         _apply(world, customer, params)
     return customer
@@ -86,6 +90,34 @@ def get_customer(world: World, customer_id: str, param: str = "customer") -> Obj
     return customer
 
 
+def delete_discount(world: World, _params: dict[str, Any], customer_id: str) -> Object:
+    customer = get_customer(world, customer_id, "id")
+    discount: Object | None = customer["discount"]
+    if discount is None:
+        raise ApiError(404, "No active discount for customer.", code="resource_missing")
+    with world.changing(customer, "customer.updated"):
+        discounts.drop_from_customer(world, customer)
+    return discount | {"deleted": True}
+
+
+def _check_discount(world: World, params: dict[str, Any], customer_id: str | None = None) -> None:
+    given = _discount_given(params)
+    if any(given.values()):
+        discounts.check_redeemable(world, *discounts.find_coupon(world, given), customer_id)
+
+
+def _discount_given(params: dict[str, Any]) -> dict[str, Any]:
+    return {name: params[name] for name in ("coupon", "promotion_code") if name in params}
+
+
+def _apply_discount(world: World, customer: Object, given: dict[str, Any]) -> None:
+    """Set the customer's discount; an empty value takes it away."""
+    if any(given.values()):
+        discounts.grant_to_customer(world, customer, given)
+    elif given and customer["discount"]:
+        discounts.drop_from_customer(world, customer)
+
+
 def _apply(world: World, customer: Object, params: dict[str, Any]) -> None:
     settings = params.get("invoice_settings", {})
     chosen = settings.get("default_payment_method")
@@ -94,7 +126,8 @@ def _apply(world: World, customer: Object, params: dict[str, Any]) -> None:
         settings = settings | {"default_payment_method": method["id"]}
     customer["invoice_settings"] = customer["invoice_settings"] | settings
     customer["metadata"] = form.merge_metadata(customer["metadata"], params.get("metadata"))
-    plain = FIELDS.keys() - {"invoice_settings", "metadata"}
+    _apply_discount(world, customer, _discount_given(params))
+    plain = FIELDS.keys() - {"coupon", "invoice_settings", "metadata", "promotion_code"}
     customer |= {name: value for name, value in params.items() if name in plain}
 
 
@@ -142,5 +175,6 @@ ROUTES = (
     Route("GET", f"{PATH}/<id>", retrieve_customer),
     Route("POST", f"{PATH}/<id>", update_customer, FIELDS),
     Route("DELETE", f"{PATH}/<id>", delete_customer),
+    Route("DELETE", f"{PATH}/<id>/discount", delete_discount),
     Route("GET", PATH, list_customers, form.LIST | {"created": form.created, "email": text, "test_clock": text}),
 )

@@ -118,6 +118,7 @@ def create_subscription(world: World, params: dict[str, Any], *, by_schedule: bo
     behaviour = params.get("payment_behavior", "allow_incomplete")
     if not by_schedule:
         coupons = [discounts.find_coupon(world, each)[0] for each in params.get("discounts", [])]
+        coupons = coupons or [discounts.coupon_of(world, each) for each in discounts.in_force(world, customer, None)]
         lifecycle.check_start(world, subscription, behaviour, coupons)
     _apply_discounts(world, subscription, params)
     changes.add_invoice_items(world, subscription, params.get("add_invoice_items", []))

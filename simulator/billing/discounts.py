@@ -113,16 +113,49 @@ def amounts_off(coupon: Object, amounts: Sequence[int]) -> list[int]:
     return taken
 
 
-def active_discounts(world: World, subscription: Object) -> list[str]:
-    """Remove the subscription's expired discounts, and return the others."""
-    now = world.now
-    ends = {each: world.get("discount", each)["end"] for each in subscription["discounts"]}
-    subscription["discounts"] = [each for each, end in ends.items() if end is None or end > now]
-    return list(subscription["discounts"])
+def in_force(world: World, customer: Object, subscription: Object | None) -> list[str]:
+    """Remove expired discounts, and return the subscription's; the customer's if the subscription has none."""
+    if subscription and subscription["discounts"]:
+        subscription["discounts"] = [each for each in subscription["discounts"] if not _has_ended(world, each)]
+    if subscription and subscription["discounts"]:
+        return list(subscription["discounts"])
+    own = customer.get("discount")
+    if own and _has_ended(world, own["id"]):
+        drop_from_customer(world, customer)
+    return [own["id"]] if own and customer["discount"] else []
 
 
-def remove_used(world: World, subscription: Object) -> None:
+def remove_used(world: World, customer: Object, subscription: Object | None, used: Sequence[str]) -> None:
     """Remove `once` discounts, after an invoice has used them."""
-    subscription["discounts"] = [
-        each for each in subscription["discounts"] if coupon_of(world, each)["duration"] != "once"
-    ]
+    spent = [each for each in used if coupon_of(world, each)["duration"] == "once"]
+    if subscription and spent:
+        subscription["discounts"] = [each for each in subscription["discounts"] if each not in spent]
+    if customer.get("discount") and customer["discount"]["id"] in spent:
+        drop_from_customer(world, customer)
+
+
+def grant_to_customer(world: World, customer: Object, given: Object) -> None:
+    """Give a customer a discount, in place of the one it has.
+
+    Errors  ApiError when the coupon cannot be redeemed
+    """
+    param = "coupon" if "coupon" in given else "promotion_code"
+    before, coupon = customer["discount"], find_coupon(world, given, param)
+    granted = create_discount(world, *coupon, customer=customer["id"])
+    customer["discount"] = granted
+    if before:
+        previous = {name: value for name, value in before.items() if granted[name] != value}
+        world.emit("customer.discount.updated", granted, previous)
+    else:
+        world.emit("customer.discount.created", granted)
+
+
+def drop_from_customer(world: World, customer: Object) -> None:
+    """Take a customer's discount away."""
+    dropped, customer["discount"] = customer["discount"], None
+    world.emit("customer.discount.deleted", dropped)
+
+
+def _has_ended(world: World, discount_id: str) -> bool:
+    end = world.get("discount", discount_id)["end"]
+    return end is not None and end <= world.now

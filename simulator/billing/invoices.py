@@ -50,12 +50,12 @@ def create_draft(
     if subscription and used:
         world.hidden.setdefault(invoice["id"], {})["used"] = [list(each) for each in used]
         billed += _usage_lines(world, invoice, subscription)
-    invoice["discounts"] = discounts.active_discounts(world, subscription) if subscription else []
+    invoice["discounts"] = discounts.in_force(world, customer, subscription)
     invoice["lines"] = embedded(billed, f"/v1/invoices/{invoice['id']}/lines")
     _set_amounts(world, invoice, customer)
     world.add("invoice", invoice)
+    discounts.remove_used(world, customer, subscription, invoice["discounts"])
     if subscription:
-        discounts.remove_used(world, subscription)
         subscription["latest_invoice"] = invoice["id"]
     world.emit("invoice.created", invoice)
     return invoice

@@ -43,7 +43,7 @@ def start(
     is_trial = subscription["trial_end"] is not None
     subscription["status"] = "trialing" if is_trial else "active"
     method_id = periods.payment_method_of(subscription, customer)
-    coupons = [discounts.coupon_of(world, each) for each in subscription["discounts"]]
+    coupons = [discounts.coupon_of(world, each) for each in discounts.in_force(world, customer, subscription)]
     is_charged = not by_schedule and _is_charged_at_once(world, subscription, coupons)
     outcome = expected_outcome(world, method_id) if method_id else "declined"
     if is_charged and (behaviour == "default_incomplete" or outcome in ("declined", "action")):

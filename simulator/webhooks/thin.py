@@ -12,6 +12,7 @@ from ..world import Object, World
 KIND = "v2.core.event"
 PREFIX = "evt_test_"
 UNFETCHABLE = ("billing_portal.session", "entitlements.active_entitlement_summary")
+SINGLETONS = ("balance", "discount")  # named by a path, without an id
 SNAPSHOT_SUBSCRIPTION_EVENTS = frozenset(
     "created deleted paused pending_update_applied pending_update_expired resumed trial_will_end updated".split()
 )
@@ -48,10 +49,9 @@ def notification(event: Object) -> Object:
         "livemode": False,
         "type": thin_type(event["type"]),
     }
-    if subject and subject["object"] == "balance":  # an account has one, without an id
-        notified["related_object"] = {"type": "balance", "url": "/v1/balance"}
-    elif subject and subject["object"] not in UNFETCHABLE:
-        notified["related_object"] = {"id": subject["id"], "type": subject["object"], "url": _url_of(subject)}
+    if subject and subject["object"] not in UNFETCHABLE:
+        named = {} if subject["object"] in SINGLETONS else {"id": subject["id"]}
+        notified["related_object"] = named | {"type": subject["object"], "url": _url_of(subject)}
     return notified
 
 
@@ -89,6 +89,10 @@ def _reason(event: Object) -> Object | None:
 
 def _url_of(subject: Object) -> str:
     """Return an object's path, which follows from its type: `checkout.session` is at /v1/checkout/sessions."""
+    if subject["object"] == "balance":
+        return "/v1/balance"
+    if subject["object"] == "discount":
+        return f"/v1/customers/{subject['customer']}/discount"
     if subject["object"] == "tax_id":
         return f"/v1/customers/{subject['customer']}/tax_ids/{subject['id']}"
     return f"/v1/{subject['object'].replace('.', '/')}s/{subject['id']}"

@@ -26,6 +26,10 @@ OF_NO_SDK = {
     "/v1/events/<id>/retry": "asked by the official CLI: stripe events resend",
 }
 OF_OLDER_VERSIONS = {
+    "POST /v1/customers coupon: taken": "gone since clover; the official CLI sends it",
+    "POST /v1/customers promotion_code: taken": "likewise",
+    "POST /v1/customers/<id> coupon: taken": "likewise",
+    "POST /v1/customers/<id> promotion_code: taken": "likewise",
     "POST /v1/checkout/sessions payment_method_types: taken": "gone since endive; the official CLI sends it",
     "POST /v1/payment_intents payment_method_types: taken": "likewise",
     "POST /v1/promotion_codes coupon: taken": "promotion[coupon] since clover; the official CLI sends the older one",
