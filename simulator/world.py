@@ -105,7 +105,7 @@ def cut_embedded(subject: Any) -> None:
     if kind == "list":
         for each in subject["data"]:
             cut_embedded(each)
-    embedded = subject[EMBEDDED[kind]] if kind in EMBEDDED else None
+    embedded = subject.get(EMBEDDED[kind]) if kind in EMBEDDED else None  # of a deleted object only its id is shown
     if embedded and len(embedded["data"]) > EMBEDDED_LIMIT:
         embedded |= {"data": embedded["data"][:EMBEDDED_LIMIT], "has_more": True}
 
