@@ -37,18 +37,35 @@ DJSTRIPE = {
     "Price": ("price",),
     "PaymentMethod": ("payment_method",),
     "WebhookEndpoint": ("webhook_endpoint",),
+    "BalanceTransaction": ("balance_transaction",),
+    "Charge": ("charge",),
+    "Dispute": ("dispute",),
+    "EarlyFraudWarning": ("radar.early_fraud_warning",),
+    "Feature": ("entitlements.feature",),
+    "PaymentIntent": ("payment_intent",),
+    "Refund": ("refund",),
+    "SetupIntent": ("setup_intent",),
+    "SubscriptionItem": (),
+    "TaxRate": ("tax_rate",),
 }
-"""dj-stripe's models, and the kinds of objects that it must find for each."""
+"""dj-stripe's models, and the kinds of objects that it must find for each. Left out: ActiveEntitlement, which it lists
+without the customer that Stripe requires, and TaxId, which it lists with a parameter that Stripe does not have."""
 BACKFILLED = {
     "product": ("products", "product"),
     "price": ("prices", "price"),
-    "plan": ("plans", "price"),
     "customer": ("customers", "customer"),
     "subscription": ("subscriptions", "subscription"),
     "subscription_schedules": ("subscription_schedules", "subscription_schedule"),
     "invoice": ("invoices", "invoice"),
     "payment_method": ("payment_methods", "payment_method"),
     "checkout_sessions": ("checkout_sessions", "checkout.session"),
+    "charge": ("charges", "charge"),
+    "setup_intent": ("setup_intents", "setup_intent"),
+    "payment_intent": ("payment_intents", "payment_intent"),
+    "dispute": ("disputes", "dispute"),
+    "early_fraud_warning": ("early_fraud_warnings", "radar.early_fraud_warning"),
+    "refund": ("refunds", "refund"),
+    "tax_id": (None, None),
 }
 """What the sync engine fetches: its table, and the kind of the objects that it must find."""
 
@@ -135,7 +152,7 @@ def test_dj_stripe_syncs_a_world_with_every_kind_of_object(simulator, client, cl
     def django(*arguments):
         command = [sys.executable, "-m", "django", *arguments]
         finished = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-        assert finished.returncode == 0, finished.stdout + finished.stderr
+        assert finished.returncode == 0, finished.stderr
         return finished.stdout
 
     django("migrate", "-v0", "--run-syncdb")
@@ -155,7 +172,7 @@ def test_supabases_sync_engine_backfills_a_world_with_every_kind_of_object(simul
         command = [node, CLIENTS / "backfill.cjs", simulator.url, database, *BACKFILLED]
         rows = run(command, NODE_PATH=str(clients / "node/node_modules"))
 
-    for table, kind in BACKFILLED.values():
+    for table, kind in filter(all, BACKFILLED.values()):
         assert rows[table] == listed(simulator, kind) != [], table
 
 

@@ -86,3 +86,16 @@ def test_the_account_has_no_connected_accounts(client):
     assert client.v1.accounts.retrieve(own).id == own
     with pytest.raises(stripe.InvalidRequestError, match="No such account"):
         client.v1.accounts.retrieve("acct_of_somebody")
+
+
+def test_tax_ids_are_listed_by_their_owner(shop):
+    customer, v1 = shop.customer(), shop.client.v1
+    made = v1.customers.tax_ids.create(customer, params={"type": "eu_vat", "value": "DE123456789"}).id
+
+    owned = v1.tax_ids.list(params={"owner": {"type": "customer", "customer": customer}}).data
+    assert [each.id for each in owned] == [made]
+    assert v1.tax_ids.list().data == v1.tax_ids.list(params={"owner": {"type": "self"}}).data == []
+    for owner in ({"type": "customer"}, {"type": "customer", "customer": "cus_x"}):
+        with pytest.raises(stripe.InvalidRequestError) as refused:
+            v1.tax_ids.list(params={"owner": owner})
+        assert refused.value.param == "owner[customer]"
