@@ -102,6 +102,19 @@ def test_expanded_objects_come_in_the_requests_version(simulator, shop):
     assert "source" not in found["discounts"][0]
 
 
+def test_acacia_expands_the_payment_of_an_invoice_and_the_invoice_of_a_payment(simulator, shop):
+    subscription = shop.subscribe(shop.customer())
+    paths = "expand[]=latest_invoice.payment_intent.invoice&expand[]=latest_invoice.charge"
+    path = f"/v1/subscriptions/{subscription}?{paths}"
+
+    invoice = get(simulator, path, ACACIA).json()["latest_invoice"]
+    assert (invoice["payment_intent"]["status"], invoice["charge"]["status"]) == ("succeeded", "succeeded")
+    assert invoice["payment_intent"]["invoice"]["id"] == invoice["charge"]["invoice"] == invoice["id"]
+    assert invoice["payment_intent"]["latest_charge"] == invoice["charge"]["id"]
+    assert invoice["payment_intent"]["invoice"]["paid"] is True
+    assert get(simulator, path, BASIL).status_code == 400
+
+
 def test_what_a_version_does_not_have_cannot_be_expanded_in_it(simulator, shop):
     _coupon, subscription = discounted(shop)
     path = f"/v1/subscriptions/{subscription}?expand[]=latest_invoice.subscription"

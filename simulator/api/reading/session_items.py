@@ -26,8 +26,8 @@ def line_items_of_link(world: World, link: Object) -> Object:
 
 
 def breakdown(_world: World, session: Object) -> Object:
-    if session["total_details"]["amount_discount"]:
-        raise unsupported("the breakdown of a Checkout Session's discounts")
+    if session["total_details"]["amount_discount"] or session["total_details"]["amount_tax"]:
+        raise unsupported("the breakdown of a Checkout Session's discounts and taxes")
     return {"discounts": [], "taxes": []}
 
 
