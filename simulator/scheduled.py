@@ -5,7 +5,8 @@ from collections.abc import Callable
 from .api import checkout_sessions, subscription_schedules, subscriptions
 from .api.pricing import meter_events
 from .billing import discounts, lifecycle, payments, pending_updates, schedules
-from .money import disputes, intents, refunds
+from .billing.invoicing import due_dates
+from .money import disputes, intents, payouts, refunds
 from .world import World
 
 ACTIONS: dict[str, Callable[[World, str, int], None]] = {
@@ -24,9 +25,13 @@ ACTIONS: dict[str, Callable[[World, str, int], None]] = {
     "expire_pending_update": pending_updates.expire,
     "expire_session": checkout_sessions.expire_when_due,
     "finalize": lifecycle.finalize,
+    "invoice_overdue": due_dates.pass_due_date,
+    "payout_arrives": payouts.arrive,
+    "remind_of_invoice": due_dates.remind,
     "renew": lifecycle.renew,
     "report_meter_errors": meter_events.report_errors,
     "retry": payments.retry,
     "tell_of_schedule_end": schedules.announce_end,
     "tell_of_trial_end": lifecycle.announce_trial_end,
+    "topup_arrives": payouts.arrive_in_balance,
 }

@@ -214,6 +214,23 @@ def _charge_before_basil(world: World, charge: Object) -> Object:
     return charge | {"invoice": world.hidden.get(charge["payment_intent"] or "", {}).get("invoice")}
 
 
+def _credit_note_before_basil(_world: World, note: Object) -> Object:
+    """Older credit notes have one refund, or null for several."""
+    refunds = [each["refund"] for each in note["refunds"]]
+    return _without(note, "refunds", "total_taxes") | {
+        "refund": refunds[0] if len(refunds) == 1 else None,
+        "tax_amounts": [],
+    }
+
+
+def _credit_line_before_basil(_world: World, line: Object) -> Object:
+    return _without(line, "taxes") | {
+        "amount_excluding_tax": line["amount"],
+        "tax_amounts": [],
+        "unit_amount_excluding_tax": line["unit_amount_decimal"],
+    }
+
+
 def _price_before_basil(_world: World, price: Object) -> Object:
     recurring = price["recurring"]
     return price | {"recurring": recurring and recurring | {"aggregate_usage": None}}
@@ -273,6 +290,8 @@ STEPS: tuple[tuple[str, Step], ...] = (
         {
             "charge": _charge_before_basil,
             "checkout.session": _session_before_basil,
+            "credit_note": _credit_note_before_basil,
+            "credit_note_line_item": _credit_line_before_basil,
             "invoice": _invoice_before_basil,
             "invoiceitem": _invoiceitem_before_basil,
             "line_item": _line_before_basil,

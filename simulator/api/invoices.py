@@ -3,9 +3,10 @@
 from typing import Any
 
 from ..billing import invoices, lifecycle, payments
+from ..billing.invoicing import due_dates
 from ..errors import ApiError, invalid
 from ..http import form, lists
-from ..http.form import boolean, choice, metadata, optional, text
+from ..http.form import boolean, choice, integer, metadata, optional, text
 from ..http.route import Route, retrieve_route
 from ..world import Object, World
 from .customers import get_customer
@@ -14,12 +15,22 @@ from .test_clocks import visible_objects
 
 PATH = "/v1/invoices"
 STATUSES = ("draft", "open", "paid", "uncollectible", "void")
-FIELDS = {"auto_advance": boolean, "description": optional(text), "metadata": metadata}
+FIELDS = {
+    "auto_advance": boolean,
+    "collection_method": choice("charge_automatically", "send_invoice"),
+    "days_until_due": integer,
+    "description": optional(text),
+    "due_date": integer,
+    "metadata": metadata,
+}
+TERMS = ("collection_method", "days_until_due", "due_date")
 
 
 def create_invoice(world: World, params: dict[str, Any]) -> Object:
     customer = get_customer(world, params["customer"])
     include_pending = params.get("pending_invoice_items_behavior") == "include"
+    method = params.get("collection_method", "charge_automatically")
+    due_dates.check_terms(world, customer, method, params, has_term=False)
     invoice = invoices.create_draft(world, customer, include_pending=include_pending)
     _apply(world, invoice, params)
     return invoice
@@ -101,7 +112,30 @@ def write_off_invoice(world: World, _params: dict[str, Any], invoice_id: str) ->
     return invoice
 
 
+def send_invoice(world: World, _params: dict[str, Any], invoice_id: str) -> Object:
+    """Send an invoice to its customer, finalized if it is a draft."""
+    invoice = _in_status(world, invoice_id, ("draft", "open"), "sent")
+    if invoice["collection_method"] != due_dates.SENT:
+        message = "You can only manually send an invoice if its collection method is 'send_invoice'."
+        raise ApiError(400, message, param="collection_method")
+    if invoice["status"] == "draft":
+        invoices.finalize(world, invoice)
+    due_dates.send(world, invoice)
+    return invoice
+
+
+def _set_terms(world: World, invoice: Object, params: dict[str, Any]) -> None:
+    if invoice["status"] != "draft":
+        raise ApiError(400, "Finalized invoices can't be updated in this way.", code="invoice_not_editable")
+    method = str(params.get("collection_method") or invoice["collection_method"])
+    customer = world.get("customer", invoice["customer"])
+    due_dates.check_terms(world, customer, method, params, has_term=invoice["due_date"] is not None)
+    due_dates.set_terms(world, invoice, method, params)
+
+
 def _apply(world: World, invoice: Object, params: dict[str, Any]) -> None:
+    if params.keys() & {*TERMS}:
+        _set_terms(world, invoice, params)
     if "description" in params:
         invoice["description"] = params["description"]
     if "auto_advance" in params:
@@ -141,6 +175,7 @@ ROUTES = (
     ),
     Route("POST", f"{PATH}/<id>/pay", pay_invoice, {"payment_method": text, "paid_out_of_band": boolean}),
     Route("POST", f"{PATH}/<id>/finalize", finalize_invoice, {"auto_advance": boolean}),
+    Route("POST", f"{PATH}/<id>/send", send_invoice),
     Route("POST", f"{PATH}/<id>/void", void_invoice),
     Route("POST", f"{PATH}/<id>/mark_uncollectible", write_off_invoice),
 )

@@ -6,9 +6,10 @@ from typing import Any
 
 from ..clock import HOUR
 from ..http.lists import embedded
-from ..money import invoice_payments
+from ..money import customer_balance, invoice_payments
 from ..world import Object, World
 from . import discounts, invoiceitems, lines, taxes
+from .invoicing import due_dates
 from .lines import WHOLE, UsedItem
 
 Share = Callable[[Object], Fraction]
@@ -109,13 +110,14 @@ def finalize(world: World, invoice: Object) -> None:
     if not customer.get("deleted"):
         _set_amount_due(invoice, customer)
         with world.changing(customer, "customer.updated"):
-            customer["balance"] = invoice["ending_balance"] = _remaining_balance(invoice)
+            _use_balance(world, invoice, customer)
         invoice["number"] = f"{customer['invoice_prefix']}-{customer['next_invoice_sequence']:04d}"
         customer["next_invoice_sequence"] += 1
     invoice |= {"status": "open", "automatically_finalizes_at": None, "effective_at": world.now}
     invoice["hosted_invoice_url"] = f"{world.base_url}/i/{invoice['id']}"
     invoice["invoice_pdf"] = f"{world.base_url}/i/{invoice['id']}/pdf"
     invoice["status_transitions"]["finalized_at"] = world.now
+    due_dates.start(world, invoice)
     world.emit("invoice.finalized", invoice)
     if invoice["amount_due"]:
         invoice_payments.intent_for(world, invoice)
@@ -173,6 +175,15 @@ def _set_amount_due(invoice: Object, customer: Object) -> None:
     """Apply the customer's balance, credit or debt, to the invoice's total."""
     invoice["starting_balance"] = customer["balance"]
     invoice["amount_due"] = invoice["amount_remaining"] = max(0, invoice["total"] + customer["balance"])
+
+
+def _use_balance(world: World, invoice: Object, customer: Object) -> None:
+    """Take what the invoice uses of the customer's balance, or add what it credits."""
+    invoice["ending_balance"] = _remaining_balance(invoice)
+    amount = invoice["ending_balance"] - customer["balance"]
+    if amount:
+        shown = {"invoice": invoice["id"], "currency": invoice["currency"]}
+        customer_balance.book(world, customer, amount, "applied_to_invoice", **shown)
 
 
 def _remaining_balance(invoice: Object) -> int:

@@ -7,6 +7,7 @@ from ..errors import ApiError
 from ..money.instruments import expected_outcome, instrument_of
 from ..world import Object, World
 from . import discounts, first_period, invoiceitems, invoices, payments, periods
+from .invoicing import due_dates
 from .lines import used_items
 from .periods import ENDED, UPDATED, period_of, start_periods
 from .pricing.amounts import due_in_advance
@@ -168,6 +169,8 @@ def charge(world: World, invoice: Object) -> None:
     invoices.finalize(world, invoice)
     if collection:
         invoices.close(world, invoice, {"void": "void", "mark_uncollectible": "uncollectible"}[collection["behavior"]])
+    elif invoice["collection_method"] == due_dates.SENT:
+        due_dates.send(world, invoice)
     else:
         payments.attempt(world, invoice)
 

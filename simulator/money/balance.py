@@ -5,7 +5,15 @@ from ..world import Object, World
 FEE_FIXED, FEE_PER_MILLE = 30, 29
 """Stripe's fee in the United States: 2.9 % and 30 cents. Taken in every currency."""
 
-CATEGORIES = {"charge": "charge", "payment": "charge", "refund": "refund", "refund_failure": "refund_failure"}
+CATEGORIES = {
+    "charge": "charge",
+    "payment": "charge",
+    "payout": "payout",
+    "payout_cancel": "payout_reversal",
+    "refund": "refund",
+    "refund_failure": "refund_failure",
+    "topup": "topup",
+}
 """The reporting category by type; an adjustment's is given."""
 
 

@@ -281,9 +281,13 @@ def test_every_kind_of_object_keeps_the_contract(shop):
     product = v1.prices.retrieve(shop.price).product
     v1.products.features.create(product, params={"entitlement_feature": feature})
     v1.subscriptions.update(subscription, params={"metadata": {"seats": "2"}})
+    v1.payouts.create(params={"amount": 10, "currency": "usd"})
+    v1.topups.create(params={"amount": 10, "currency": "usd"})
     disputed = v1.charges.create(params={"amount": 100, "currency": "usd", "source": "tok_createDisputeInquiry"})
     v1.refunds.create(params={"charge": disputed.id})
     v1.charges.create(params={"amount": 100, "currency": "usd", "source": "tok_createIssuerFraudRecord"})
+    invoice = v1.invoices.retrieve(v1.subscriptions.retrieve(subscription).latest_invoice)
+    v1.credit_notes.create(params={"invoice": invoice.id, "amount": 100, "refund_amount": 40, "credit_amount": 60})
     v1.setup_intents.create(params={"customer": customer, "payment_method": "pm_card_visa", "confirm": True})
     v1.webhook_endpoints.create(params={"url": "http://127.0.0.1:9/", "enabled_events": ["invoice.voided"]})
     destination = {"name": "Thin", "type": "webhook_endpoint", "event_payload": "thin", "enabled_events": ["v1.x"]}
@@ -303,6 +307,8 @@ def test_every_kind_of_object_keeps_the_contract(shop):
             params={"expand": ["data.line_items.data.discounts", "data.total_details.breakdown"]}
         ),
         v1.coupons.list(params={"expand": ["data.applies_to"]}),
+        v1.credit_notes.list(params={"expand": ["data.customer_balance_transaction", "data.refunds.refund"]}),
+        v1.customers.balance_transactions.list(customer),
         v1.customers.list(params={"expand": ["data.sources", "data.subscriptions"]}),
         v1.customers.tax_ids.list(customer),
         v1.entitlements.active_entitlements.list(params={"customer": customer, "expand": ["data.feature"]}),
@@ -316,6 +322,8 @@ def test_every_kind_of_object_keeps_the_contract(shop):
         v1.plans.list(),
         v1.payment_intents.list(),
         v1.payment_links.list(params={"expand": ["data.line_items"]}),
+        v1.payouts.list(),
+        v1.topups.list(),
         v1.payment_methods.list(params={"customer": customer}),
         v1.prices.list(params={"expand": ["data.currency_options", "data.tiers"]}),
         v1.products.features.list(product),

@@ -19,24 +19,6 @@ def simulator():
 
 
 @pytest.fixture
-def v1(client):
-    return client.v1
-
-
-@pytest.fixture
-def new_events(simulator):
-    seen = []
-
-    def since():
-        events = [each["type"] for each in reversed(simulator.world.all("event"))]
-        new = events[len(seen) :]
-        seen.extend(new)
-        return [each for each in new if not each.startswith("test_helpers.")]
-
-    return since
-
-
-@pytest.fixture
 def open_dispute(v1, new_events):
     """Return a function that pays with a card and returns the dispute that follows."""
 

@@ -105,9 +105,8 @@ def test_the_control_pages_commands_work():
 @pytest.mark.parametrize(
     ("method", "path", "params"),
     [
-        ("POST", "/v1/payouts", {"amount": 100, "currency": "usd"}),
-        ("POST", "/v1/invoices", {"customer": "cus_1", "collection_method": "send_invoice"}),
-        ("POST", "/v1/credit_notes", {}),
+        ("POST", "/v1/transfers", {"amount": 100, "currency": "usd"}),
+        ("POST", "/v1/subscriptions", {"customer": "c", "items[0][price]": "p", "collection_method": "send_invoice"}),
         ("POST", "/v1/quotes", {}),
         ("POST", "/v1/customers", {"tax[ip_address]": "1.1.1.1"}),
         ("POST", "/v1/shipping_rates", {}),

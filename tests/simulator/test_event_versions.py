@@ -93,6 +93,20 @@ def test_acacia_has_the_invoice_on_its_payment_intent_and_charge(shop, received)
     assert "invoice" not in plain(shop.client.v1.charges.retrieve(charge["id"]))
 
 
+def test_acacia_has_one_refund_on_a_credit_note(shop, received):
+    shop.subscribe(shop.customer())
+    invoice = shop.client.v1.invoices.list().data[0].id
+    params = {"invoice": invoice, "amount": 100, "refund_amount": 100}
+    note = object_of(received(ACACIA, lambda: shop.client.v1.credit_notes.create(params=params))["credit_note.created"])
+
+    (refund,) = shop.client.v1.refunds.list().data
+    assert (note["refund"], note["tax_amounts"]) == (refund.id, [])
+    assert not note.keys() & {"refunds", "total_taxes"}
+    (line,) = note["lines"]["data"]
+    assert (line["amount_excluding_tax"], line["unit_amount_excluding_tax"]) == (100, "100")
+    assert "taxes" not in line
+
+
 def test_acacia_has_the_subscription_on_the_invoice_and_no_parents(shop, received):
     customer = shop.customer()
     invoice = object_of(received(ACACIA, lambda: shop.subscribe(customer))["invoice.paid"])

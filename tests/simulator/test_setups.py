@@ -2,7 +2,6 @@
 
 import pytest
 import requests
-import stripe
 from harness import DAY
 
 from corkage.simulator import Simulator, visitor
@@ -17,35 +16,11 @@ def simulator():
 
 
 @pytest.fixture
-def v1(client):
-    return client.v1
-
-
-@pytest.fixture
 def customer(v1):
     return v1.customers.create(params={"email": "ann@example.com"}).id
 
 
-@pytest.fixture
-def new_events(simulator):
-    seen = []
-
-    def since():
-        events = [each["type"] for each in reversed(simulator.world.all("event"))]
-        new = events[len(seen) :]
-        seen.extend(new)
-        return new
-
-    return since
-
-
-def refused(call, *args, **params):
-    with pytest.raises(stripe.StripeError) as caught:
-        call(*args, params=params)
-    return caught.value
-
-
-def test_a_setup_attaches_the_card_to_the_customer(v1, customer, new_events):
+def test_a_setup_attaches_the_card_to_the_customer(v1, customer, new_events, refused):
     intent = v1.setup_intents.create(params={"customer": customer, "metadata": {"step": "1"}})
     assert (intent.status, intent.usage, intent.client_secret[:5]) == (
         "requires_payment_method",
@@ -66,7 +41,7 @@ def test_a_setup_attaches_the_card_to_the_customer(v1, customer, new_events):
     assert v1.charges.list().data == []
 
 
-def test_a_setup_is_updated_and_canceled(v1, customer, new_events):
+def test_a_setup_is_updated_and_canceled(v1, customer, new_events, refused):
     intent = v1.setup_intents.create()
     changes = {"customer": customer, "payment_method": "pm_card_visa", "description": "Card"}
     intent = v1.setup_intents.update(intent.id, params=changes)
@@ -80,7 +55,7 @@ def test_a_setup_is_updated_and_canceled(v1, customer, new_events):
     assert refused(v1.setup_intents.update, intent.id, customer=customer).code == "setup_intent_unexpected_state"
 
 
-def test_a_declined_setup_attaches_nothing(v1, customer, new_events):
+def test_a_declined_setup_attaches_nothing(v1, customer, new_events, refused):
     new_events()
     error = refused(v1.setup_intents.create, customer=customer, payment_method="pm_card_chargeDeclined", confirm=True)
 
@@ -163,12 +138,12 @@ def test_checkout_in_setup_mode_expires_unused(simulator, v1, new_events):
         ({"mode": "payment", "line_items": []}, "line_items"),
     ],
 )
-def test_a_session_with_what_its_mode_does_not_have_is_refused(v1, params, param):
+def test_a_session_with_what_its_mode_does_not_have_is_refused(v1, params, param, refused):
     assert refused(v1.checkout.sessions.create, **params).param == param
     assert v1.checkout.sessions.list().data == []
 
 
-def test_setup_data_belongs_to_setup_mode(v1, shop):
+def test_setup_data_belongs_to_setup_mode(v1, shop, refused):
     items = [{"price": shop.price, "quantity": 1}]
     params = {"mode": "subscription", "line_items": items, "setup_intent_data": {"description": "x"}}
 

@@ -8,6 +8,7 @@ from . import (
     early_fraud_warnings,
     invoice_payments,
     payment_intents,
+    payouts,
     refunds,
     setup_intents,
 )
@@ -19,6 +20,7 @@ ROUTES: tuple[Route, ...] = (
     *early_fraud_warnings.ROUTES,
     *invoice_payments.ROUTES,
     *payment_intents.ROUTES,
+    *payouts.ROUTES,
     *refunds.ROUTES,
     *setup_intents.ROUTES,
 )

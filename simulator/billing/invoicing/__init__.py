@@ -1,0 +1,1 @@
+"""Invoices that are sent instead of charged, and credit notes."""
