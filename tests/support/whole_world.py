@@ -21,6 +21,7 @@ def fill(simulator: Simulator, client: stripe.StripeClient) -> None:
     v1.invoice_items.create(params={"customer": customer, "amount": 250, "currency": "usd"})
     _sessions(simulator, v1, price)
     _money(v1, customer)
+    _credit(v1, customer)
     _prices(v1, customer)
     _entitlements(v1, v1.prices.retrieve(price).product)
     v1.billing_portal.sessions.create(params={"customer": customer})
@@ -55,6 +56,12 @@ def _money(v1: Any, customer: str) -> None:
         if card == "pm_card_visa":
             v1.refunds.create(params={"charge": intent.latest_charge, "amount": 400})
     v1.setup_intents.create(params={"customer": customer, "payment_method": "pm_card_visa", "confirm": True})
+
+
+def _credit(v1: Any, customer: str) -> None:
+    """Create a credit note for the customer's newest paid invoice."""
+    paid = v1.invoices.list(params={"customer": customer, "status": "paid"}).data[0].id
+    v1.credit_notes.create(params={"invoice": paid, "amount": 100, "credit_amount": 100})
 
 
 def _prices(v1: Any, customer: str) -> None:
