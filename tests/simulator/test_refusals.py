@@ -95,6 +95,73 @@ REFUSALS = [
         "POST", SUBSCRIPTIONS, {"customer": "{customer}", "items[0][price]": "{price}", "currency": "eur"},
         400, None, "items[0][price]",
     ),
+    (
+        "a quantity on a metered item of a new subscription",
+        "POST", SUBSCRIPTIONS,
+        {"customer": "{customer}", "items[0][price]": "{metered_price}", "items[0][quantity]": "1"},
+        400, None, "items[0][quantity]",
+    ),
+    (
+        "a quantity on a metered item",
+        "POST", ITEMS, {"subscription": "{subscription}", "price": "{metered_price}", "quantity": "2"},
+        400, None, "items[0][quantity]",
+    ),
+    (
+        "a quantity below nothing",
+        "POST", f"{ITEMS}/{{item}}", {"quantity": "-1"},
+        400, None, "items[0][quantity]",
+    ),
+    (
+        "a metered price without a meter",
+        "POST", "/v1/prices",
+        {"currency": "usd", "unit_amount": "1", "product": "{product}", "recurring[interval]": "month",
+         "recurring[usage_type]": "metered"},
+        400, None, "recurring[meter]",
+    ),
+    (
+        "a price without an amount",
+        "POST", "/v1/prices", {"currency": "usd", "product": "{product}"},
+        400, "parameter_missing", "unit_amount",
+    ),
+    (
+        "a second active meter of one event name",
+        "POST", "/v1/billing/meters",
+        {"display_name": "x", "event_name": "calls", "default_aggregation[formula]": "sum"},
+        400, None, "event_name",
+    ),
+    (
+        "a meter event of more than 35 days ago",
+        "POST", "/v1/billing/meter_events",
+        {"event_name": "calls", "payload[stripe_customer_id]": "{customer}", "payload[value]": "1", "timestamp": "1"},
+        400, None, "timestamp",
+    ),
+    (
+        "a one-time price as a recurring addition",
+        "POST", SUBSCRIPTION, {"add_invoice_items[0][price]": "{price}"},
+        400, None, "add_invoice_items[0][price]",
+    ),
+    (
+        "a billing anchor that has passed",
+        "POST", SUBSCRIPTIONS,
+        {"customer": "{customer}", "items[0][price]": "{price}", "billing_cycle_anchor": "1"},
+        400, None, "billing_cycle_anchor",
+    ),
+    (
+        "a preview without a customer",
+        "POST", "/v1/invoices/create_preview", {},
+        400, "parameter_missing", "customer",
+    ),
+    (
+        "a preview of what never comes",
+        "POST", "/v1/invoices/create_preview", {"customer": "{customer}"},
+        404, "invoice_upcoming_none", None,
+    ),
+    (
+        "a schedule from a subscription, with phases",
+        "POST", "/v1/subscription_schedules",
+        {"from_subscription": "{subscription}", "phases[0][items][0][price]": "{price}"},
+        400, None, "phases",
+    ),
 ]  # fmt: skip
 
 
@@ -111,7 +178,11 @@ def world(client, simulator):
     subscriber = shop.customer("bob")
     subscription = v1.subscriptions.create(params={"customer": subscriber, "items": [{"price": shop.price}]})
     archived = v1.products.create(params={"name": "Old"}).id
+    calls = {"display_name": "Calls", "event_name": "calls", "default_aggregation": {"formula": "sum"}}
+    metered = {"interval": "month", "usage_type": "metered", "meter": v1.billing.meters.create(params=calls).id}
     known = {
+        "metered_price": price(v1, shop, recurring=metered),
+        "product": v1.prices.retrieve(shop.price).product,
         "archived_price": price(v1, shop, active=False),
         "customer": shop.customer(),
         "euro_price": price(v1, shop, currency="eur"),
