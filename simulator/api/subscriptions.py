@@ -109,6 +109,7 @@ def create_subscription(world: World, params: dict[str, Any], *, by_schedule: bo
     subscription["currency"] = currencies.choose(world, params.get("currency"), [each["price"] for each in items])
     customer_currency.check_currency(world, customer["id"], subscription["currency"])
     changes.check_intervals(subscription)
+    changes.check(world, subscription, {"add_invoice_items": params.get("add_invoice_items", [])})
     subscription |= {
         "billing_cycle_anchor": subscription["trial_end"] or params.get("billing_cycle_anchor", world.now),
         "start_date": params.get("backdate_start_date", world.now),
@@ -163,6 +164,7 @@ def _change(world: World, subscription: Object, params: dict[str, Any]) -> Objec
     """Make the changes; return the draft of the invoice to charge now, if there is one."""
     is_trialing = subscription["status"] == "trialing"
     trial_end = _trial_end(world, params)
+    changes.check(world, subscription, params)
     with world.changing(subscription, periods.UPDATED):
         _apply(world, subscription, params)
         _apply_discounts(world, subscription, params)

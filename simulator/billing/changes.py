@@ -5,7 +5,7 @@ from typing import Any
 from ..errors import invalid
 from ..world import Object, World
 from . import invoiceitems, invoices, lifecycle, periods, prorations
-from .items import change_items
+from .items import change_items, check_changes
 from .lines import used_items
 from .pricing import amounts, currencies
 from .pricing.prices import sellable_price
@@ -56,8 +56,22 @@ def check_intervals(subscription: Object) -> None:
         )
 
 
+def check(world: World, subscription: Object, params: dict[str, Any]) -> None:
+    """Raise ApiError if Stripe would refuse the changes. Changes nothing."""
+    if params.get("items"):
+        check_changes(world, subscription, params["items"])
+    _one_time_items(world, subscription, params.get("add_invoice_items", []))
+
+
 def add_invoice_items(world: World, subscription: Object, given: list[dict[str, Any]]) -> None:
     """Add one-time prices to the next invoice of the subscription."""
+    for item in _one_time_items(world, subscription, given):
+        invoiceitems.add(world, item)
+
+
+def _one_time_items(world: World, subscription: Object, given: list[dict[str, Any]]) -> list[Object]:
+    """Return the invoice items of one-time prices, which are not added yet."""
+    added: list[Object] = []
     for position, each in enumerate(given):
         param = f"add_invoice_items[{position}][price]"
         price = sellable_price(world, each.get("price", ""), param)
@@ -76,7 +90,8 @@ def add_invoice_items(world: World, subscription: Object, given: list[dict[str, 
             quantity=quantity,
         )
         details = {"subscription": subscription["id"], "subscription_item": None}
-        invoiceitems.add(world, item | {"parent": {"subscription_details": details, "type": "subscription_details"}})
+        added.append(item | {"parent": {"subscription_details": details, "type": "subscription_details"}})
+    return added
 
 
 def _starts_period(subscription: Object, before: list[PricedItem], params: dict[str, Any]) -> bool:

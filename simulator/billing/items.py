@@ -40,12 +40,16 @@ def new_item(world: World, subscription: Object, given: Mapping[str, Any], param
 
 def change_items(world: World, subscription: Object, changes: list[dict[str, Any]]) -> None:
     """Add, change and delete items. Every change is checked before the first is made."""
-    items = subscription["items"]["data"]
-    for position, given in enumerate(changes):
-        _check_change(world, subscription, given, f"items[{position}]")
-    _check_prices(items, changes)
+    check_changes(world, subscription, changes)
     for position, given in enumerate(changes):
         _change_item(world, subscription, given, f"items[{position}]")
+
+
+def check_changes(world: World, subscription: Object, changes: list[dict[str, Any]]) -> None:
+    """Raise ApiError if Stripe would refuse these changes. Changes nothing."""
+    for position, given in enumerate(changes):
+        _check_change(world, subscription, given, f"items[{position}]")
+    _check_prices(subscription["items"]["data"], changes)
 
 
 def check_new(changes: list[dict[str, Any]]) -> None:

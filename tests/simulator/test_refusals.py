@@ -70,7 +70,7 @@ REFUSALS = [
     ("the deletion of the last item", "DELETE", f"{ITEMS}/{{item}}", {}, 400, None, "id"),
     (
         "an item of another subscription",
-        "POST", SUBSCRIPTION, {"items[0][id]": "si_nothing", "items[0][quantity]": "2"},
+        "POST", SUBSCRIPTION, {"items[0][id]": "si_nothing", "items[0][quantity]": "2", "metadata[a]": "b"},
         400, "resource_missing", "items[0][id]",
     ),
     ("an unknown item", "GET", f"{ITEMS}/si_nothing", {}, 404, "resource_missing", "id"),
@@ -137,7 +137,8 @@ REFUSALS = [
     ),
     (
         "a one-time price as a recurring addition",
-        "POST", SUBSCRIPTION, {"add_invoice_items[0][price]": "{price}"},
+        "POST", SUBSCRIPTION,
+        {"add_invoice_items[0][price]": "{price}", "items[0][price]": "{many_1}", "metadata[a]": "b"},
         400, None, "add_invoice_items[0][price]",
     ),
     (
