@@ -377,8 +377,11 @@ class World:
             self._listed_until = None
 
     @contextmanager
-    def rehearsal(self, customer_id: str) -> Iterator[None]:
-        """Inside the block, changes happen to copies of the customer's objects: nothing stays, no event is sent."""
+    def rehearsal(self, customer_id: str, *, repeats_ids: bool = True) -> Iterator[None]:
+        """Inside the block, changes happen to copies of the customer's objects: nothing stays, no event is sent.
+
+        Shape   repeats_ids: ids made inside are made again afterwards; not if the caller stores an object of the block
+        """
         kept = {name: getattr(self, name) for name in REHEARSED}
         random_state, clock_id = self._random.getstate(), self.clock.id
         self._objects = {kind: dict(found) for kind, found in self._objects.items()}
@@ -399,7 +402,8 @@ class World:
         finally:
             for name, value in kept.items():
                 setattr(self, name, value)
-            self._random.setstate(random_state)
+            if repeats_ids:
+                self._random.setstate(random_state)
 
     def is_of_customer(self, object_id: str, customer_id: str) -> bool:
         """Return whether an object belongs to the customer."""

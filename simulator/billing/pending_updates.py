@@ -23,7 +23,7 @@ class Failure(NamedTuple):
 
 def rehearse(world: World, subscription: Object, change: Callable[[Object], Object | None]) -> Failure | None:
     """Return what the change would leave if its payment failed; None if it is paid, or nothing is due."""
-    with world.rehearsal(subscription["customer"]):
+    with world.rehearsal(subscription["customer"], repeats_ids=False):
         changed = world.get("subscription", subscription["id"])
         invoice = change(changed)
         error = _expected_error(world, invoice, changed) if invoice else None

@@ -228,6 +228,18 @@ def test_a_pending_change_is_made_when_its_invoice_is_paid(simulator, shop, v1, 
     assert v1.invoice_items.list(params={"customer": made.customer}).data[0].invoice == invoice.id
 
 
+def test_the_ids_of_a_held_invoice_are_not_made_again(simulator, shop, v1, failing):
+    always(v1, shop, failing, "pending_if_incomplete")
+    shop.use_card(v1.subscriptions.retrieve(failing).customer, "pm_card_visa")
+    for _ in range(5):
+        shop.subscribe(shop.customer("bob"))
+
+    tokens = [key.rpartition("_")[2] for kind in ("invoice", "invoiceitem", "line_item", "event", "subscription")
+              for key in simulator.world.to_state()["objects"][kind]]  # fmt: skip
+
+    assert len(tokens) == len(set(tokens))
+
+
 def test_a_pending_change_expires_and_its_invoice_is_void(simulator, shop, v1, failing):
     held = always(v1, shop, failing, "pending_if_incomplete")
     since = count(v1)
