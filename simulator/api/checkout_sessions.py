@@ -128,8 +128,13 @@ def redeem(world: World, session: Object, typed: str) -> None:
     code = discounts.find_code(world, typed.strip())
     if not session["allow_promotion_codes"] or code is None:
         raise ApiError(400, "This code is invalid.", code="resource_missing", param="promotion_code")
-    world.hidden[session["id"]]["discounts"] = [{"promotion_code": code["id"]}]
-    totals.set_totals(world, session)
+    wanted = world.hidden[session["id"]]
+    before, wanted["discounts"] = wanted["discounts"], [{"promotion_code": code["id"]}]
+    try:
+        totals.set_totals(world, session)
+    except ApiError:
+        wanted["discounts"] = before
+        raise
 
 
 def enter_details(world: World, session: Object, submitted: Mapping[str, str]) -> None:

@@ -246,3 +246,18 @@ def test_orders_that_stripe_refuses_are_refused(shop, v1, checkout, setup_fee, p
 
     assert (caught.value.code, words in str(caught.value)) == (code, True), caught.value
     assert v1.checkout.sessions.list().data == []
+
+
+def test_a_code_that_the_visitor_cannot_redeem_leaves_the_order_as_it_was(simulator, shop, v1, checkout):
+    coupon = v1.coupons.create(params={"percent_off": 10, "duration": "once"}).id
+    promotion = {"promotion": {"type": "coupon", "coupon": coupon}, "restrictions": {"first_time_transaction": True}}
+    v1.promotion_codes.create(params=promotion | {"code": "FIRST"})
+    customer = shop.customer()
+    shop.subscribe(customer)
+    session = checkout(customer=customer, allow_promotion_codes=True)
+
+    answer = requests.post(f"{session.url}/code", {"code": "first"}, timeout=5)
+    bought = simulator.buy(session.url)
+
+    assert (answer.status_code, "prior transactions" in answer.text) == (400, True)
+    assert (bought["amount_total"], bought["discounts"]) == (900, [])

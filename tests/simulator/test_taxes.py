@@ -127,3 +127,19 @@ def test_older_versions_show_tax_in_their_fields(simulator, shop, receiver):
     assert invoice["tax"] == 171
     assert invoice["total_tax_amounts"][0]["amount"] == 171
     assert invoice["lines"]["data"][0]["tax_amounts"][0]["inclusive"] is False
+
+
+def test_a_preview_has_the_tax_and_discount_of_the_invoice_that_follows(simulator, shop):
+    v1 = shop.client.v1
+    half = v1.coupons.create(params={"percent_off": 50, "duration": "forever"}).id
+    customer = shop.customer(address=BERLIN, coupon=half, tax_id_data=[{"type": "us_ein", "value": "12-3456789"}])
+    subscription = shop.subscribe(customer, automatic_tax={"enabled": True})
+    events = len(simulator.world.all("event"))
+
+    preview = v1.invoices.create_preview(params={"customer": customer, "subscription": subscription})
+    unchanged = len(simulator.world.all("event")) == events
+    simulator.advance_to("renewal")
+
+    invoice = invoice_of(v1, subscription)
+    assert (preview.total, preview.total_taxes[0].amount) == (invoice.total, invoice.total_taxes[0].amount) == (536, 86)
+    assert unchanged
