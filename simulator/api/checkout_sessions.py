@@ -25,8 +25,7 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 1_800, DAY
 
 
 def create_session(world: World, params: dict[str, Any]) -> Object:
-    ordered, optional_items = _read_order(world, params)
-    currency = world.get("price", ordered[0]["price"])["currency"] if ordered else params.get("currency")
+    ordered, optional_items, currency = _read_order(world, params)
     session = _blank(world) | buyer.fields_of(params)
     session |= {
         "allow_promotion_codes": params.get("allow_promotion_codes"),
@@ -66,8 +65,11 @@ def _keeps_method(params: dict[str, Any]) -> bool:
     return params["mode"] == "subscription" or "setup_future_usage" in params.get("payment_intent_data", {})
 
 
-def _read_order(world: World, params: dict[str, Any]) -> tuple[order.Order, order.Order]:
-    """Return the items and the optional items; raise ApiError for what Checkout does not sell, or not so."""
+def _read_order(world: World, params: dict[str, Any]) -> tuple[order.Order, order.Order, str | None]:
+    """Return the items, the optional items and the currency.
+
+    Errors  ApiError for what Checkout does not sell, or not so
+    """
     _check(world, params)
     ordered = order.read_items(world, params.get("line_items", []))
     optional_items = order.read_items(world, params.get("optional_items", []), "optional_items")
@@ -76,12 +78,12 @@ def _read_order(world: World, params: dict[str, Any]) -> tuple[order.Order, orde
         raise invalid("You specified `payment` mode but passed a recurring price.", "mode")
     if params["mode"] == "subscription" and not any(price["recurring"] for price in prices[: len(ordered)]):
         raise invalid("You must provide at least one recurring price in `subscription` mode.", "mode")
-    for at, price in enumerate(prices):
-        if price["currency"] != prices[0]["currency"]:
-            raise invalid("All prices on a Checkout Session must be in the same currency.", f"line_items[{at}][price]")
-    if "customer" in params and prices:
-        customer_currency.check_currency(world, params["customer"], prices[0]["currency"])
-    return ordered, optional_items
+    if not prices:
+        return ordered, optional_items, params.get("currency")
+    currency = order.choose_currency(world, params.get("currency"), params.get("customer"), prices)
+    if "customer" in params:
+        customer_currency.check_currency(world, params["customer"], currency)
+    return ordered, optional_items, currency
 
 
 def _check(world: World, params: dict[str, Any]) -> None:
@@ -300,6 +302,7 @@ def _subscribe(world: World, session: Object, method_id: str | None) -> bool:
     asked = {
         **wanted["subscription_data"],
         "automatic_tax": {"enabled": session["automatic_tax"]["enabled"]},
+        "currency": session["currency"],
         "customer": session["customer"],
         "items": [_subscription_item(line.item) for line in recurring],
     }

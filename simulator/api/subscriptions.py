@@ -204,6 +204,18 @@ def cancel_subscription(world: World, params: dict[str, Any], subscription_id: s
     return subscription
 
 
+def delete_discount(world: World, _params: dict[str, Any], subscription_id: str) -> Object:
+    """Take all of a subscription's discounts away; return the first."""
+    subscription = world.get("subscription", subscription_id)
+    if not subscription["discounts"]:
+        raise ApiError(404, "No active discount for subscription.", code="resource_missing")
+    discount = world.get("discount", subscription["discounts"][0])
+    with world.changing(subscription, periods.UPDATED):
+        subscription["discounts"] = []
+    world.emit("customer.discount.deleted", discount)
+    return discount | {"deleted": True}
+
+
 def pause_subscription(world: World, _params: dict[str, Any], subscription_id: str) -> Object:
     subscription = world.get("subscription", subscription_id)
     if subscription["status"] != "active":
@@ -393,6 +405,7 @@ ROUTES = (
         cancel_subscription,
         {"cancellation_details": nested(COMMENT), "invoice_now": boolean, "prorate": boolean},
     ),
+    Route("DELETE", f"{PATH}/<id>/discount", delete_discount),
     Route("POST", f"{PATH}/<id>/pause", pause_subscription, {"type": choice("subscription")}),
     Route(
         "POST",

@@ -5,6 +5,7 @@ from typing import Any
 import bottle
 
 from ..api.checkout import buyer, totals
+from ..api.checkout.order import price_in
 from ..api.checkout.payment_links import open_link
 from ..api.checkout.totals import buyer_of
 from ..api.checkout_sessions import complete, enter_details, needs_no_card, redeem
@@ -110,8 +111,8 @@ def _values(world: World, session: Object) -> dict[str, Any]:
         "due": money(session["amount_total"] or 0, session["currency"] or "usd"),
         "email": customer.get("email") or session["customer_email"] or "",
         "needs_no_card": needs_no_card(session),
-        **_sold(world, bill),
-        "lines": _lines(world, bill),
+        **_sold(world, bill, session["currency"]),
+        "lines": _lines(world, bill, session["currency"]),
         "missing": buyer.missing_details(world, session),
         "note": (session["custom_text"]["submit"] or {}).get("message"),
         "tax": money(session["total_details"]["amount_tax"], session["currency"]) if taxed else None,
@@ -121,28 +122,28 @@ def _values(world: World, session: Object) -> dict[str, Any]:
     }
 
 
-def _sold(world: World, bill: list[totals.Line]) -> Object:
+def _sold(world: World, bill: list[totals.Line], currency: str) -> Object:
     """Return the name and price of what is bought; in setup mode, nothing is."""
     if not bill:
         return {"price": "Nothing is charged now.", "product": "Save your payment method"}
     first = next((each for each in bill if each.price["recurring"]), bill[0])
     return {
-        "price": format_price(first.price, first.item["quantity"] or 1),
+        "price": format_price(price_in(world, first.price, currency), first.item["quantity"] or 1),
         "product": world.get("product", first.price["product"])["name"],
     }
 
 
-def _lines(world: World, bill: list[totals.Line]) -> list[dict[str, str]]:
+def _lines(world: World, bill: list[totals.Line], currency: str) -> list[dict[str, str]]:
     """Return the lines to show, if there is more to say than the first one's price."""
     is_plain = len(bill) < 2 and all((each.item["quantity"] or 1) == 1 for each in bill)
-    return [] if is_plain else [_line(world, each) for each in bill]
+    return [] if is_plain else [_line(world, each, currency) for each in bill]
 
 
-def _line(world: World, line: totals.Line) -> dict[str, str]:
+def _line(world: World, line: totals.Line, currency: str) -> dict[str, str]:
     name = world.get("product", line.price["product"])["name"]
     quantity = line.item["quantity"] or 1
     words = f"{quantity} x {name}" if quantity > 1 else name
-    return {"name": words, "price": format_price(line.price, quantity)}
+    return {"name": words, "price": format_price(price_in(world, line.price, currency), quantity)}
 
 
 def _asks(world: World, session: Object) -> dict[str, Any]:
@@ -150,12 +151,12 @@ def _asks(world: World, session: Object) -> dict[str, Any]:
     wanted = world.hidden[session["id"]]
     chosen = wanted.get("chosen", {})
     quantities = [
-        _quantity(world, f"quantity_{at}", each, each["quantity"])
+        _quantity(world, f"quantity_{at}", each, each["quantity"], session["currency"])
         for at, each in enumerate(wanted["items"])
         if each.get("adjustable_quantity")
     ]
     quantities += [
-        _quantity(world, f"optional_{at}", each, chosen.get(str(at), 0))
+        _quantity(world, f"optional_{at}", each, chosen.get(str(at), 0), session["currency"])
         for at, each in enumerate(wanted.get("optional_items", []))
     ]
     asks_address, asks_tax_id = buyer.asks_address(session), session["tax_id_collection"]["enabled"]
@@ -174,14 +175,14 @@ def _asks(world: World, session: Object) -> dict[str, Any]:
     }
 
 
-def _quantity(world: World, name: str, item: Object, now: int) -> dict[str, Any]:
+def _quantity(world: World, name: str, item: Object, now: int, currency: str) -> dict[str, Any]:
     """Return an input for a quantity. An optional item is added by a quantity of 1 or more."""
     price = world.get("price", item["price"])
     bounds = item.get("adjustable_quantity") or {"minimum": item["quantity"], "maximum": item["quantity"]}
     is_optional = name.startswith("optional")
     product = world.get("product", price["product"])["name"]
     return {
-        "label": f"{'Add ' if is_optional else ''}{product}, {format_price(price)}",
+        "label": f"{'Add ' if is_optional else ''}{product}, {format_price(price_in(world, price, currency))}",
         "maximum": bounds["maximum"],
         "minimum": 0 if is_optional else bounds["minimum"],
         "name": name,

@@ -80,3 +80,17 @@ def test_a_spent_coupon_makes_no_customer(shop, v1):
 
     assert caught.value.code == "coupon_expired"
     assert v1.customers.list(params={"email": "z@x.example"}).data == []
+
+
+def test_a_subscriptions_discounts_are_deleted(simulator, shop, v1):
+    customer = shop.customer()
+    subscription = shop.subscribe(customer, discounts=[{"coupon": coupon(v1, 10)}])
+
+    deleted = v1.subscriptions.delete_discount(subscription)
+    simulator.advance_to("renewal")
+
+    assert (deleted.deleted, deleted.subscription) == (True, subscription)
+    assert totals(v1, customer) == [900, 810]
+    assert shop.event("customer.discount.deleted").data.object.id == deleted.id
+    with pytest.raises(stripe.InvalidRequestError):
+        v1.subscriptions.delete_discount(subscription)

@@ -226,7 +226,7 @@ def test_a_declined_card_leaves_no_item_of_the_order_behind(simulator, shop, v1,
         (
             {"line_items": [{"price": "MONTHLY", "quantity": 1}, {"price": "EURO", "quantity": 1}]},
             None,
-            "same currency",
+            "only supports `eur`",
         ),
         ({"line_items": [{"quantity": 1}]}, None, "one of `price` or `price_data`"),
         ({"line_items": [{"price": "MONTHLY", "quantity": 0}]}, None, "greater than or equal to 1"),
@@ -261,3 +261,24 @@ def test_a_code_that_the_visitor_cannot_redeem_leaves_the_order_as_it_was(simula
 
     assert (answer.status_code, "prior transactions" in answer.text) == (400, True)
     assert (bought["amount_total"], bought["discounts"]) == (900, [])
+
+
+def test_checkout_sells_in_the_currency_that_is_asked_or_the_customers_own(simulator, shop, v1, checkout):
+    asked = {"currency": "usd", "unit_amount": 1000, "currency_options": {"eur": {"unit_amount": 950}}}
+    product = v1.prices.retrieve(shop.price).product
+    price = v1.prices.create(params=asked | {"product": product, "recurring": {"interval": "month"}}).id
+    item, customer = {"price": price, "quantity": 2}, shop.customer()
+
+    session = checkout(item, customer=customer, currency="eur")
+    page = requests.get(session.url, timeout=5).text
+    bought = simulator.buy(session.url)
+    second = checkout(item, customer=customer)
+
+    assert (session.currency, session.amount_total, "EUR 19.00" in page) == ("eur", 1900, True)
+    assert (bought["currency"], latest_invoice(v1, bought).currency) == ("eur", "eur")
+    assert latest_invoice(v1, bought).total == 1900
+    assert v1.checkout.sessions.line_items.list(session.id).data[0].currency == "eur"
+    assert (second.currency, checkout(item).currency) == ("eur", "usd")
+    for params in ({"customer": customer, "currency": "usd"}, {"currency": "gbp"}):
+        with pytest.raises(stripe.InvalidRequestError):
+            checkout(item, **params)

@@ -1,9 +1,10 @@
 """The order of a Checkout Session: its items, their quantities, and the optional items a visitor can add."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from ...billing.pricing.currencies import check_price, options_of
 from ...billing.pricing.prices import is_metered as is_metered_price
 from ...billing.pricing.prices import sellable_price
 from ...errors import ApiError, invalid, missing_parameter
@@ -29,6 +30,28 @@ def read_items(world: World, given: list[dict[str, Any]], param: str = "line_ite
                 "price": _inline_price(world, each.pop("price_data"), f"{param}[{at}][price_data]"),
             }
     return order
+
+
+def choose_currency(world: World, wanted: str | None, customer_id: str | None, prices: Sequence[Object]) -> str:
+    """Return the session's currency: the wanted one, else the customer's if all is sold in it, else the first price's.
+
+    Errors  ApiError when a price is not sold in it
+    """
+    known = (world.find("customer", customer_id) or {}).get("currency")
+    if wanted is None and known and all(known in (each["currency"], *options_of(world, each)) for each in prices):
+        wanted = known
+    currency = (wanted or str(prices[0]["currency"])).lower()
+    for at, price in enumerate(prices):
+        check_price(world, price, currency, f"line_items[{at}][price]")
+    return currency
+
+
+def price_in(world: World, price: Object, currency: str) -> Object:
+    """Return the price as it is in one of its currencies, to show it."""
+    if currency == price["currency"]:
+        return price
+    option: Object = options_of(world, price)[currency]
+    return price | option | {"currency": currency}
 
 
 def shown_optional(order: Order) -> list[Object] | None:

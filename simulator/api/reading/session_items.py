@@ -44,12 +44,12 @@ def _items(world: World, session_id: str) -> list[Object]:
 def items_of_order(world: World, session: Object) -> list[Object]:
     """Return the line items of a Checkout Session, or of a payment link."""
     return [
-        _item(world, f"li_{session['id'][-20:]}{position}", line)
+        _item(world, f"li_{session['id'][-20:]}{position}", line, session["currency"])
         for position, line in enumerate(totals.lines_of(world, session))
     ]
 
 
-def _item(world: World, item_id: str, line: totals.Line) -> Object:
+def _item(world: World, item_id: str, line: totals.Line, currency: str) -> Object:
     return {
         "id": item_id,
         "object": "item",
@@ -58,7 +58,7 @@ def _item(world: World, item_id: str, line: totals.Line) -> Object:
         "amount_subtotal": line.subtotal,
         "amount_tax": line.tax,
         "amount_total": line.total,
-        "currency": line.price["currency"],
+        "currency": currency,
         "description": world.get("product", line.price["product"])["name"],
         "metadata": line.item["metadata"],
         "price": line.price,
