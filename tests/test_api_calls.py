@@ -72,7 +72,7 @@ def test_a_renewal_burst_costs_at_most_a_third_call_more_per_customer(config, si
         for customer in customers:
             worker.converger.converge(customer, time.time())
         events_of = renew(simulator)
-        assert {len(events) for events in events_of.values()} == {10}
+        assert {len(events) for events in events_of.values()} == {16}
         Subscription.update(ask_at=None).execute()  # nobody is overdue: the hour of the invoice's draft was skipped
         began, asked_before = simulator.world.now, len(simulator.requests)
         coming = sorted(arrivals(events_of, began), key=lambda each: each[0])
