@@ -217,7 +217,7 @@ def test_the_simulator_runs_alone_and_prints_how_to_reach_it(environ, tmp_path):
         assert client.v1.webhook_endpoints.list().data[0].url == "http://127.0.0.1:1/webhook"
         assert "simulation" in text
         assert f"{url}/control" in text
-        assert requests.get(f"{url}/control", timeout=5).status_code == 200
+        assert requests.get(f"{url}/control", timeout=30).status_code == 200
     assert process.returncode == 0
 
 
@@ -285,8 +285,8 @@ def prices_of(folder, environ, *arguments):
     command = ["simulator", "--port", "0", "--plans", "plans.toml", *arguments]
     with started(command, environ, folder, "sells Team") as (_process, said):
         url = re.search(r"STRIPE_API_BASE=(\S+)", "".join(said))[1]
-        found = requests.get(f"{url}/v1/prices?expand[]=data.product", auth=("sk_test_x", ""), timeout=5).json()["data"]
-    return "".join(said), found
+        prices = requests.get(f"{url}/v1/prices?expand[]=data.product", auth=("sk_test_x", ""), timeout=30)
+    return "".join(said), prices.json()["data"]
 
 
 def test_the_simulator_sells_what_plans_toml_says(environ, tmp_path):

@@ -47,7 +47,7 @@ def receiver(command, folder):
 
 def answers(url):
     try:
-        return requests.get(url, timeout=5) is not None
+        return requests.get(url, timeout=30) is not None
     except requests.ConnectionError:
         return False
 

@@ -19,12 +19,12 @@ def kinds_of(client, subject):
 
 
 def get(simulator, path, key="sk_test_x", **options):
-    return requests.get(f"{simulator.url}{path}", headers={"Authorization": f"Bearer {key}"}, timeout=5, **options)
+    return requests.get(f"{simulator.url}{path}", headers={"Authorization": f"Bearer {key}"}, timeout=30, **options)
 
 
 def post(simulator, path, data, **headers):
     return requests.post(
-        f"{simulator.url}{path}", data=data, headers={"Authorization": "Bearer sk_test_x"} | headers, timeout=5
+        f"{simulator.url}{path}", data=data, headers={"Authorization": "Bearer sk_test_x"} | headers, timeout=30
     )
 
 
@@ -37,8 +37,8 @@ def test_any_test_key_is_accepted_and_no_other(simulator, key, status):
 
 
 def test_a_key_may_come_as_basic_auth(simulator):
-    assert requests.get(f"{simulator.url}/v1/customers", auth=("sk_test_x", ""), timeout=5).status_code == 200
-    assert requests.get(f"{simulator.url}/v1/customers", timeout=5).status_code == 401
+    assert requests.get(f"{simulator.url}/v1/customers", auth=("sk_test_x", ""), timeout=30).status_code == 200
+    assert requests.get(f"{simulator.url}/v1/customers", timeout=30).status_code == 401
 
 
 def test_responses_carry_stripes_headers(simulator):
@@ -284,7 +284,7 @@ def test_the_invoice_pdf_shows_the_invoice(shop, simulator):
     shop.subscribe(shop.customer())
     (invoice,) = shop.client.v1.invoices.list().data
 
-    file = requests.get(invoice.invoice_pdf, timeout=5)
+    file = requests.get(invoice.invoice_pdf, timeout=30)
 
     assert file.headers["Content-Type"] == "application/pdf"
     assert file.content.startswith(b"%PDF-1.4\n")

@@ -23,15 +23,15 @@ def still():
 
 
 def page(simulator):
-    return requests.get(simulator.control_url, timeout=5)
+    return requests.get(simulator.control_url, timeout=30)
 
 
 def submit(simulator, path, data, **headers):
-    return requests.post(f"{simulator.control_url}/{path}", data, headers=headers, allow_redirects=False, timeout=5)
+    return requests.post(f"{simulator.control_url}/{path}", data, headers=headers, allow_redirects=False, timeout=30)
 
 
 def send(simulator, path, body):
-    return requests.post(f"{simulator.control_url}/{path}", json=body, timeout=5)
+    return requests.post(f"{simulator.control_url}/{path}", json=body, timeout=30)
 
 
 def test_the_page_says_it_is_a_simulation_and_needs_no_script(simulator):
@@ -239,7 +239,7 @@ def test_programs_get_the_overview_as_json(shop, simulator):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
 
-    overview = requests.get(simulator.control_url, headers=JSON, timeout=5).json()
+    overview = requests.get(simulator.control_url, headers=JSON, timeout=30).json()
 
     assert overview["now"] in range(simulator.world.now - 60, simulator.world.now + 1)
     (only,) = overview["subscriptions"]

@@ -277,7 +277,7 @@ def test_an_impossible_fault_is_refused_in_python_too():
 
 def resend(simulator, event, **data):
     headers = {"Authorization": "Bearer sk_test_x"}
-    return requests.post(f"{simulator.url}/v1/events/{event}/retry", data, headers=headers, timeout=5)
+    return requests.post(f"{simulator.url}/v1/events/{event}/retry", data, headers=headers, timeout=30)
 
 
 def test_an_event_is_sent_again_to_the_named_endpoint(simulator, client, receiver):

@@ -116,7 +116,7 @@ def test_the_control_pages_commands_work():
 )
 def test_every_unsupported_route_in_the_document_is_refused(simulator, method, path, params):
     where = {"params" if method == "GET" else "data": params}
-    answer = requests.request(method, simulator.url + path, auth=(simulator.api_key, ""), timeout=5, **where)
+    answer = requests.request(method, simulator.url + path, auth=(simulator.api_key, ""), timeout=30, **where)
 
     assert answer.status_code in (400, 404)
     assert "the simulator does not support it" in answer.json()["error"]["message"]
@@ -125,5 +125,5 @@ def test_every_unsupported_route_in_the_document_is_refused(simulator, method, p
 
 def test_every_page_that_the_document_names_exists(simulator):
     for path in ("/buy/x", "/c/pay/x", "/p/session/x", "/i/x"):
-        answer = requests.get(simulator.url + path, timeout=5)
+        answer = requests.get(simulator.url + path, timeout=30)
         assert (answer.status_code, answer.headers["Content-Type"]) == (404, "text/html; charset=utf-8")

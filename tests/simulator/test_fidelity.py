@@ -45,7 +45,7 @@ def hidden_calls():
 
 @pytest.mark.parametrize(("method", "path"), list(hidden_calls()))
 def test_an_unsupported_call_is_not_mistaken_for_an_id(simulator, method, path):
-    answer = requests.request(method, simulator.url + path, auth=(simulator.api_key, ""), timeout=5)
+    answer = requests.request(method, simulator.url + path, auth=(simulator.api_key, ""), timeout=30)
 
     assert answer.json()["error"]["code"] == "simulator_not_played"
 
@@ -199,15 +199,15 @@ def test_the_portal_cancels_only_as_its_configuration_allows(shop, v1):
 
     no = portal(v1, customer, {"subscription_cancel": {"enabled": False}})
     for action in ("cancel", "cancel_now"):
-        answer = requests.post(f"{no}/{action}/{subscription}", allow_redirects=False, timeout=5)
+        answer = requests.post(f"{no}/{action}/{subscription}", allow_redirects=False, timeout=30)
         assert "cannot be done here" in answer.text
         assert answer.status_code == 402
     now = portal(v1, customer, {"subscription_cancel": {"enabled": True, "mode": "immediately"}})
-    assert "period" not in requests.get(f"{now}/cancel/{subscription}", timeout=5).text
-    assert requests.post(f"{now}/cancel/{subscription}", allow_redirects=False, timeout=5).status_code == 402
+    assert "period" not in requests.get(f"{now}/cancel/{subscription}", timeout=30).text
+    assert requests.post(f"{now}/cancel/{subscription}", allow_redirects=False, timeout=30).status_code == 402
     assert v1.subscriptions.retrieve(subscription).cancel_at is None
 
-    requests.post(f"{now}/cancel_now/{subscription}", allow_redirects=False, timeout=5)
+    requests.post(f"{now}/cancel_now/{subscription}", allow_redirects=False, timeout=30)
     assert v1.subscriptions.retrieve(subscription).status == "canceled"
     assert v1.invoice_items.list().data == []
 
@@ -218,9 +218,9 @@ def test_a_portal_without_cards_and_invoices_hides_and_refuses_them(shop, v1):
     before = v1.customers.retrieve(customer).invoice_settings.default_payment_method
     off = portal(v1, customer, {name: {"enabled": False} for name in ("invoice_history", "payment_method_update")})
 
-    home = requests.get(off, timeout=5).text
+    home = requests.get(off, timeout=30).text
     card = {"number": "5555555555554444", "expiry": "12/40", "cvc": "123"}
-    answer = requests.post(f"{off}/card", card, allow_redirects=False, timeout=5)
+    answer = requests.post(f"{off}/card", card, allow_redirects=False, timeout=30)
 
     assert "Change card" not in home
     assert "Invoices" not in home
@@ -246,7 +246,7 @@ def test_the_portal_confirms_the_quantity_and_prorates_as_configured(shop, v1, b
     confirm = {"subscription": subscription.id, "items": [asked]}
     page = portal(v1, customer, features, type="subscription_update_confirm", subscription_update_confirm=confirm)
 
-    requests.post(f"{page}/change/{subscription.id}", {"price": shop.price}, allow_redirects=False, timeout=5)
+    requests.post(f"{page}/change/{subscription.id}", {"price": shop.price}, allow_redirects=False, timeout=30)
 
     assert v1.subscriptions.retrieve(subscription.id)["items"].data[0].quantity == 3
     assert len(v1.invoice_items.list().data) == items
@@ -377,7 +377,7 @@ def test_a_one_time_order_at_100_percent_off_is_completed_without_a_card(shop, v
     asked = {"mode": "payment", "line_items": [{"price": once, "quantity": 1}], "discounts": [{"coupon": coupon}]}
     session = v1.checkout.sessions.create(params=asked)
 
-    answer = requests.post(session.url, {"without_card": "yes"}, allow_redirects=False, timeout=5)
+    answer = requests.post(session.url, {"without_card": "yes"}, allow_redirects=False, timeout=30)
 
     after = v1.checkout.sessions.retrieve(session.id)
     assert (answer.status_code, after.status) == ((402, "open") if needs_card else (303, "complete"))

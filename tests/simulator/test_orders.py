@@ -184,7 +184,7 @@ def test_custom_fields_are_asked_and_shown_in_the_session(simulator, v1, checkou
     ]  # fmt: skip
     session = checkout(custom_fields=fields, custom_text={"submit": {"message": "Cheers!"}})
 
-    assert "Cheers!" in requests.get(session.url, timeout=5).text
+    assert "Cheers!" in requests.get(session.url, timeout=30).text
     for details, message in (({}, "fill in Cellar"), ({"field_year": "old"}, "Year must be a number")):
         with pytest.raises(visitor.Refused, match=message):
             simulator.buy(session.url, details=details)
@@ -256,7 +256,7 @@ def test_a_code_that_the_visitor_cannot_redeem_leaves_the_order_as_it_was(simula
     shop.subscribe(customer)
     session = checkout(customer=customer, allow_promotion_codes=True)
 
-    answer = requests.post(f"{session.url}/code", {"code": "first"}, timeout=5)
+    answer = requests.post(f"{session.url}/code", {"code": "first"}, timeout=30)
     bought = simulator.buy(session.url)
 
     assert (answer.status_code, "prior transactions" in answer.text) == (400, True)
@@ -270,7 +270,7 @@ def test_checkout_sells_in_the_currency_that_is_asked_or_the_customers_own(simul
     item, customer = {"price": price, "quantity": 2}, shop.customer()
 
     session = checkout(item, customer=customer, currency="eur")
-    page = requests.get(session.url, timeout=5).text
+    page = requests.get(session.url, timeout=30).text
     bought = simulator.buy(session.url)
     second = checkout(item, customer=customer)
 

@@ -21,7 +21,7 @@ def link(v1, shop):
 
 def visit(simulator, url):
     """Follow the link, and return the URL of the session that it opens, or the page's text."""
-    answer = requests.get(url, allow_redirects=False, timeout=5)
+    answer = requests.get(url, allow_redirects=False, timeout=30)
     location = answer.headers.get("Location")
     return simulator.url + location if location else answer.text
 

@@ -242,14 +242,14 @@ def test_authentication_is_asked_for_and_given_on_the_banks_page(simulator, v1, 
     assert new_events()[-1] == "payment_intent.requires_action"
 
     url = intent.next_action.redirect_to_url.url
-    assert "Simulation" in requests.get(url, timeout=5).text
-    answer = requests.post(url, {"answer": "confirm"}, allow_redirects=False, timeout=5)
+    assert "Simulation" in requests.get(url, timeout=30).text
+    answer = requests.post(url, {"answer": "confirm"}, allow_redirects=False, timeout=30)
 
     assert (answer.status_code, answer.headers["Location"]) == (303, "https://app.example.com/back")
     intent = v1.payment_intents.retrieve(intent.id)
     assert (intent.status, intent.next_action) == ("succeeded", None)
     assert new_events() == ["charge.succeeded", "payment_intent.succeeded"]
-    assert requests.post(url, {"answer": "confirm"}, timeout=5).status_code == 400
+    assert requests.post(url, {"answer": "confirm"}, timeout=30).status_code == 400
     assert new_events() == []
 
 
@@ -258,7 +258,7 @@ def test_authentication_that_is_refused_fails_the_payment(v1, new_events):
     url = intent.next_action.redirect_to_url.url
     new_events()
 
-    assert requests.post(url, {"answer": "refuse"}, timeout=5).status_code == 402
+    assert requests.post(url, {"answer": "refuse"}, timeout=30).status_code == 402
 
     assert new_events() == ["payment_intent.payment_failed"]
     intent = v1.payment_intents.retrieve(intent.id)

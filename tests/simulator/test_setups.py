@@ -71,7 +71,7 @@ def test_a_setup_that_needs_the_bank_waits_for_its_answer(v1, customer, new_even
     intent = v1.setup_intents.create(params=params | {"return_url": "https://app.example.com/back"})
     assert (intent.status, new_events()[-1]) == ("requires_action", "setup_intent.requires_action")
 
-    requests.post(intent.next_action.redirect_to_url.url, {"answer": answer}, allow_redirects=False, timeout=5)
+    requests.post(intent.next_action.redirect_to_url.url, {"answer": answer}, allow_redirects=False, timeout=30)
 
     intent = v1.setup_intents.retrieve(intent.id)
     if answer == "confirm":
@@ -89,7 +89,7 @@ def session_for(v1, **params):
 def test_checkout_in_setup_mode_saves_a_card_and_charges_nothing(v1, customer, new_events):
     session = session_for(v1, customer=customer, setup_intent_data={"metadata": {"for": "later"}})
     assert (session.amount_total, session.currency, session.status) == (None, "usd", "open")
-    assert "Save your payment method" in requests.get(session.url, timeout=5).text
+    assert "Save your payment method" in requests.get(session.url, timeout=30).text
     new_events()
 
     visitor.pay(session.url, "4242424242424242")

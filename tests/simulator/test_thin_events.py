@@ -39,7 +39,7 @@ def register(destinations, receiver):
 
 def ask(simulator, method, path, data=None, **headers):
     headers = {"Authorization": "Bearer sk_test_x"} | headers
-    return requests.request(method, f"{simulator.url}{path}", data=data, headers=headers, timeout=5)
+    return requests.request(method, f"{simulator.url}{path}", data=data, headers=headers, timeout=30)
 
 
 def test_a_thin_event_names_its_object_and_holds_nothing_of_it(simulator, client, receiver, register):
