@@ -88,7 +88,7 @@ def _rows(users: int, price: str, now: int) -> Iterator[dict[str, list[dict[str,
                     "name": "Some Body",
                     "stripe_customer_id": customer,
                     "subscription_id": subscription,
-                    "told": TOLD % price,
+                    "notified": NOTIFIED % price,
                     "created_at": now,
                 }
             )
@@ -105,4 +105,4 @@ def _rows(users: int, price: str, now: int) -> Iterator[dict[str, list[dict[str,
         yield rows
 
 
-TOLD = '[true,"active","active","pro","%s",1]'
+NOTIFIED = '[true,"active","active","pro","%s",1]'

@@ -22,6 +22,7 @@ Object = dict[str, Any]
 
 PREFIXES = {
     "billing.meter": "mtr_test_",
+    "account": "acct_",
     "balance_transaction": "txn_",
     "billing_portal.configuration": "bpc_",
     "billing_portal.session": "bps_",
@@ -37,6 +38,7 @@ PREFIXES = {
     "entitlements.feature": "feat_",
     "dispute": "du_",
     "event": "evt_",
+    "identity.verification_session": "vs_",
     "invoice": "in_",
     "invoice_payment": "inpay_",
     "invoiceitem": "ii_",
@@ -52,6 +54,7 @@ PREFIXES = {
     "promotion_code": "promo_",
     "radar.early_fraud_warning": "issfr_",
     "refund": "re_",
+    "reporting.report_run": "frr_",
     "request": "req_",
     "setup_intent": "seti_",
     "subscription": "sub_",
@@ -61,6 +64,8 @@ PREFIXES = {
     "tax_rate": "txr_",
     "test_helpers.test_clock": "clock_",
     "topup": "tu_",
+    "transfer": "tr_",
+    "transfer_reversal": "trr_",
     "v2.core.event_destination": "ed_test_",
     "webhook_endpoint": "we_",
 }

@@ -2,7 +2,7 @@
 
 from ..http.route import Route
 from . import (
-    account,
+    beyond,
     checkout_sessions,
     coupons,
     customers,
@@ -32,7 +32,7 @@ from .tax import ids as tax_ids
 from .tax import rates as tax_rates
 
 ROUTES: tuple[Route, ...] = (
-    *account.ROUTES,
+    *beyond.ROUTES,
     *active.ROUTES,
     *checkout_sessions.ROUTES,
     *coupons.ROUTES,

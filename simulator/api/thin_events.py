@@ -26,7 +26,8 @@ def list_events(world: World, params: dict[str, Any]) -> Object:
     found = [
         event
         for event in world.all("event")
-        if (not wanted or thin.thin_type(event["type"]) in wanted)
+        if not thin.is_snapshot_only(event["type"])
+        and (not wanted or thin.thin_type(event["type"]) in wanted)
         and params.get("object_id") in (None, event["data"]["object"].get("id"))
         and all(COMPARISONS[name](event["created"], bound) for name, bound in bounds.items())
     ]

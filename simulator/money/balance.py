@@ -13,6 +13,8 @@ CATEGORIES = {
     "refund": "refund",
     "refund_failure": "refund_failure",
     "topup": "topup",
+    "transfer": "transfer",
+    "transfer_refund": "transfer_reversal",
 }
 """The reporting category by type; an adjustment's is given."""
 

@@ -52,7 +52,7 @@ def _endpoint_of(destination: Object) -> Object:
 
 
 def _wants(destination: Object, kind: str) -> bool:
-    if thin.is_thin_only(kind) and not is_thin(destination):
+    if thin.is_snapshot_only(kind) if is_thin(destination) else thin.is_thin_only(kind):
         return False
     name = thin.thin_type(kind) if is_thin(destination) else kind
     wanted = destination["enabled_events"]

@@ -283,6 +283,11 @@ def test_every_kind_of_object_keeps_the_contract(shop):
     v1.subscriptions.update(subscription, params={"metadata": {"seats": "2"}})
     v1.payouts.create(params={"amount": 10, "currency": "usd"})
     v1.topups.create(params={"amount": 10, "currency": "usd"})
+    connected = v1.accounts.create(params={"type": "express"}).id
+    transfer = v1.transfers.create(params={"amount": 10, "currency": "usd", "destination": connected}).id
+    v1.transfers.reversals.create(transfer, params={"amount": 4})
+    v1.identity.verification_sessions.create(params={"type": "document"})
+    v1.reporting.report_runs.create(params={"report_type": "balance.summary.1"})
     disputed = v1.charges.create(params={"amount": 100, "currency": "usd", "source": "tok_createDisputeInquiry"})
     v1.refunds.create(params={"charge": disputed.id})
     v1.charges.create(params={"amount": 100, "currency": "usd", "source": "tok_createIssuerFraudRecord"})
@@ -296,6 +301,12 @@ def test_every_kind_of_object_keeps_the_contract(shop):
 
     answers = [
         v1.accounts.retrieve_current(),
+        v1.accounts.list(),
+        v1.accounts.delete(connected),
+        v1.transfers.list(),
+        v1.transfers.reversals.list(transfer),
+        v1.identity.verification_sessions.list(),
+        v1.reporting.report_runs.list(),
         v1.billing.meter_events.create(params=used),
         v1.billing.meters.list(),
         v1.billing.meters.event_summaries.list(meter, params=window),

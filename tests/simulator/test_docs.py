@@ -105,13 +105,13 @@ def test_the_control_pages_commands_work():
 @pytest.mark.parametrize(
     ("method", "path", "params"),
     [
-        ("POST", "/v1/transfers", {"amount": 100, "currency": "usd"}),
+        ("POST", "/v1/issuing/cards", {"currency": "usd", "type": "virtual"}),
         ("POST", "/v1/subscriptions", {"customer": "c", "items[0][price]": "p", "collection_method": "send_invoice"}),
         ("POST", "/v1/quotes", {}),
         ("POST", "/v1/customers", {"tax[ip_address]": "1.1.1.1"}),
         ("POST", "/v1/shipping_rates", {}),
         ("GET", "/v1/customers/search", {"query": "email:'a'"}),
-        ("POST", "/v1/accounts", {}),
+        ("POST", "/v1/files", {}),
     ],
 )
 def test_every_unsupported_route_in_the_document_is_refused(simulator, method, path, params):

@@ -29,7 +29,7 @@ PLAIN = {
 
 def problems(answer: Any, cls: type | None = None) -> list[str]:
     """List what the SDK's class, by default the one that `object` names, does not allow in the answer."""
-    if isinstance(answer, dict) and "error" in answer:
+    if isinstance(answer, dict) and "error" in answer and "object" not in answer:
         return [f"error{problem}" for problem in _check_of(stripe.ErrorObject)(answer["error"])]
     check = _check_of(cls) if cls else _self_described
     if isinstance(answer, dict) and "next_page_url" in answer:
