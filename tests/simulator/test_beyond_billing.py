@@ -1,4 +1,4 @@
-"""Transfers, connected accounts, Identity and reports, as far as Stripe's command line uses them."""
+"""Transfers, connected accounts, sources, cash balances, Identity, as far as Stripe's command line uses them."""
 
 import pytest
 
@@ -68,3 +68,34 @@ def test_a_verification_session_is_canceled_once_and_redacted_once(v1, refused):
     redacted = v1.identity.verification_sessions.redact(session)
     assert (redacted.redaction.status, redacted.metadata.to_dict()) == ("redacted", {})
     assert "already" in str(refused(v1.identity.verification_sessions.redact, session))
+
+
+def test_a_source_is_kept_named_and_deleted(v1, refused, new_events):
+    customer = v1.customers.create().id
+    other = v1.customers.create().id
+    new_events()
+
+    source = v1.customers.payment_sources.create(customer, params={"source": "tok_amex"})
+    assert (source.brand, source.last4) == ("American Express", "0005")
+    v1.customers.payment_sources.update(customer, source.id, params={"name": "Ann"})
+    assert [each.name for each in v1.customers.payment_sources.list(customer).data] == ["Ann"]
+    assert refused(v1.customers.payment_sources.retrieve, other, source.id).code == "resource_missing"
+    assert (
+        refused(v1.customers.payment_sources.create, customer, source="tok_visa_chargeDeclined").code == "card_declined"
+    )
+    v1.customers.payment_sources.delete(customer, source.id)
+
+    assert v1.customers.payment_sources.list(customer).data == []
+    assert new_events() == ["customer.source.created", "customer.source.updated", "customer.source.deleted"]
+
+
+def test_a_bank_transfer_is_added_to_the_customers_cash_balance(v1, refused):
+    customer = v1.customers.create().id
+    assert v1.customers.cash_balance.retrieve(customer).available is None
+
+    for amount in (10, 15):
+        v1.test_helpers.customers.fund_cash_balance(customer, params={"amount": amount, "currency": "usd"})
+
+    assert v1.customers.cash_balance.retrieve(customer).available.usd == 25
+    assert [each.ending_balance for each in v1.customers.cash_balance_transactions.list(customer).data] == [25, 10]
+    assert refused(v1.test_helpers.customers.fund_cash_balance, customer, amount=0, currency="usd").param == "amount"

@@ -287,6 +287,8 @@ def test_every_kind_of_object_keeps_the_contract(shop):
     transfer = v1.transfers.create(params={"amount": 10, "currency": "usd", "destination": connected}).id
     v1.transfers.reversals.create(transfer, params={"amount": 4})
     v1.identity.verification_sessions.create(params={"type": "document"})
+    v1.customers.payment_sources.create(customer, params={"source": "tok_visa"})
+    v1.test_helpers.customers.fund_cash_balance(customer, params={"amount": 10, "currency": "usd"})
     v1.reporting.report_runs.create(params={"report_type": "balance.summary.1"})
     disputed = v1.charges.create(params={"amount": 100, "currency": "usd", "source": "tok_createDisputeInquiry"})
     v1.refunds.create(params={"charge": disputed.id})
@@ -304,6 +306,9 @@ def test_every_kind_of_object_keeps_the_contract(shop):
         v1.accounts.list(),
         v1.accounts.delete(connected),
         v1.transfers.list(),
+        v1.customers.payment_sources.list(customer),
+        v1.customers.cash_balance.retrieve(customer),
+        v1.customers.cash_balance_transactions.list(customer),
         v1.transfers.reversals.list(transfer),
         v1.identity.verification_sessions.list(),
         v1.reporting.report_runs.list(),

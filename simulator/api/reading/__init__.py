@@ -1,7 +1,7 @@
 """What is only read: fields that come when they are expanded, and lists of parts."""
 
 from ...http.expand import Include
-from . import included, invoice_lines, none, session_items, tax_ids
+from . import included, invoice_lines, session_items, tax_ids
 
 INCLUDED: dict[tuple[str, str], Include] = {
     ("charge", "refunds"): included.refunds,
@@ -20,4 +20,4 @@ INCLUDED: dict[tuple[str, str], Include] = {
 }
 """By the object's type and the field's name, which may stand in a part of the object."""
 
-ROUTES = (*invoice_lines.ROUTES, *none.ROUTES, *session_items.ROUTES, *tax_ids.ROUTES)
+ROUTES = (*invoice_lines.ROUTES, *session_items.ROUTES, *tax_ids.ROUTES)

@@ -7,9 +7,9 @@ from ...money import invoice_payments
 from ...world import Object, World
 
 
-def sources(_world: World, customer: Object) -> Object:
-    """Return a customer's sources: the simulator has payment methods only."""
-    return embedded([], f"/v1/customers/{customer['id']}/sources")
+def sources(world: World, customer: Object) -> Object:
+    """Return a customer's sources, the cards of the old API."""
+    return embedded(world.where("card", customer=customer["id"]), f"/v1/customers/{customer['id']}/sources")
 
 
 def subscriptions(world: World, customer: Object) -> Object:
