@@ -29,6 +29,13 @@ def pytest_xdist_auto_num_workers() -> int:
     return 2 * (os.cpu_count() or 1)
 
 
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let a worker that has nothing left take tests from one that has: some take a second, some a minute."""
+    from xdist.scheduler import WorkStealingScheduling  # optional: only where tests run in parallel
+
+    return WorkStealingScheduling(config, log)
+
+
 @pytest.fixture
 def simulator() -> Iterator[Simulator]:
     with Simulator(retry_seconds=(0.05,) * 100) as started:

@@ -1,4 +1,4 @@
-"""Every order of one story's events, each delivered once and twice, ends in the same rows.
+"""Every order of one story's events ends in the same rows, and so does every tenth with each event delivered twice.
 
 All 5,040 orders with CI=true, which takes minutes; elsewhere every twentieth.
 """
@@ -20,6 +20,7 @@ from corkage.sync.events import read_event
 pytestmark = pytest.mark.slow
 
 PARTS = 8  # for several processes to share
+DOUBLED_EVERY = 10
 EVERY = 1 if os.environ.get("CI") == "true" else 20
 
 
@@ -80,6 +81,8 @@ def test_every_order_of_events_even_doubled_ends_in_the_same_rows(app, events, p
     expected = play(app, events, chance, now)
     assert expected[0][:2] == [Subscription.get().stripe_price_id, "canceled"]
 
-    for order in itertools.islice(itertools.permutations(events), part, None, PARTS * EVERY):
+    orders = itertools.islice(itertools.permutations(events), part, None, PARTS * EVERY)
+    for number, order in enumerate(orders):
         assert play(app, order, chance, now) == expected
-        assert play(app, chance.sample(order * 2, len(order) * 2), chance, now) == expected
+        if number % DOUBLED_EVERY == 0:
+            assert play(app, chance.sample(order * 2, len(order) * 2), chance, now) == expected
