@@ -88,7 +88,7 @@ def test_a_deleted_database_is_not_recreated_and_webhooks_are_refused(serving):
         assert not (folder / "corkage.db").exists()
     assert not (folder / "corkage.db").exists()
     log = "".join(served.said)
-    assert log.count("was deleted or moved away") == 1
+    assert 1 <= log.count("was deleted or moved away") <= 2  # a write under way may end well in between
     assert "Traceback" not in log
 
 
