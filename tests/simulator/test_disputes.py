@@ -4,18 +4,10 @@ import pytest
 import stripe
 from harness import DAY
 
-from corkage.simulator import Simulator
-
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.seeded]
 
 PACK = {"amount": 1000, "currency": "usd"}
 FEE, DISPUTE_FEE = 59, 1500
-
-
-@pytest.fixture
-def simulator():
-    with Simulator(seed=7) as started:
-        yield started
 
 
 @pytest.fixture

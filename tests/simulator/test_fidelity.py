@@ -8,19 +8,12 @@ import stripe
 from contract_params import params_of_calls
 from harness import DAY
 
-from corkage.simulator import Simulator
 from corkage.simulator.api import ROUTES
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.seeded]
 
 BEGIN = 1_767_225_600  # 2026-01-01
 HOUR = 3600
-
-
-@pytest.fixture
-def simulator():
-    with Simulator(seed=5, now=BEGIN) as started:
-        yield started
 
 
 @pytest.fixture

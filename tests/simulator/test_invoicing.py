@@ -3,15 +3,7 @@
 import pytest
 from harness import DAY
 
-from corkage.simulator import Simulator
-
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def simulator():
-    with Simulator(seed=7) as started:
-        yield started
+pytestmark = [pytest.mark.slow, pytest.mark.seeded]
 
 
 @pytest.fixture

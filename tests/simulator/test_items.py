@@ -8,15 +8,9 @@ from harness import DAY, open_shop, sdk
 
 from corkage.simulator import Simulator
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.seeded]
 
 BEGIN = 1_767_225_600  # 2026-01-01
-
-
-@pytest.fixture
-def simulator():
-    with Simulator(seed=11, now=BEGIN) as started:
-        yield started
 
 
 @pytest.fixture

@@ -7,17 +7,11 @@ from harness import DAY, open_shop, sdk
 
 from corkage.simulator import Simulator, visitor
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.seeded]
 
 BEGIN = 1_767_225_600  # 2026-01-01
 PACK = {"amount": 1000, "currency": "usd"}
 FEE = 59  # 2.9 % of 10 dollars, and 30 cents
-
-
-@pytest.fixture
-def simulator():
-    with Simulator(seed=7, now=BEGIN) as started:
-        yield started
 
 
 def paid(v1, card="pm_card_visa", **params):

@@ -3,17 +3,9 @@
 import pytest
 from harness import DAY
 
-from corkage.simulator import Simulator
-
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.seeded]
 
 EARNED = 941  # 10 dollars, without 2.9 % and 30 cents
-
-
-@pytest.fixture
-def simulator():
-    with Simulator(seed=7) as started:
-        yield started
 
 
 @pytest.fixture

@@ -7,19 +7,11 @@ import stripe
 from contract import problems
 from harness import DAY
 
-from corkage.simulator import Simulator
-
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.seeded]
 
 BEGIN = 1_767_225_600  # 2026-01-01
 HOUR = 3600
 DECLINING = "pm_card_chargeCustomerFail"
-
-
-@pytest.fixture
-def simulator():
-    with Simulator(seed=17, now=BEGIN) as started:
-        yield started
 
 
 @pytest.fixture

@@ -7,19 +7,11 @@ import pytest
 import requests
 from harness import DAY
 
-from corkage.simulator import Simulator
-
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.seeded]
 
 PRICE = "line_items[0][price]"
 ITEM = {PRICE: "{price}", "line_items[0][quantity]": 1}
 CHECKOUT = {"mode": "subscription", "success_url": "https://x.example"} | ITEM
-
-
-@pytest.fixture
-def simulator():
-    with Simulator(seed=7) as started:  # its time stands still
-        yield started
 
 
 CODE = "discounts[0][promotion_code]"

@@ -4,18 +4,10 @@ import pytest
 import stripe
 from harness import DAY
 
-from corkage.simulator import Simulator
-
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.seeded]
 
 BEGIN = 1_767_225_600  # 2026-01-01
 HOUR = 3600
-
-
-@pytest.fixture
-def simulator():
-    with Simulator(seed=19, now=BEGIN) as started:
-        yield started
 
 
 @pytest.fixture

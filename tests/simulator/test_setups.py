@@ -4,15 +4,9 @@ import pytest
 import requests
 from harness import DAY
 
-from corkage.simulator import Simulator, visitor
+from corkage.simulator import visitor
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def simulator():
-    with Simulator(seed=7) as started:
-        yield started
+pytestmark = [pytest.mark.slow, pytest.mark.seeded]
 
 
 @pytest.fixture

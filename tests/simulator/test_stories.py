@@ -10,7 +10,7 @@ from harness import DAY, open_shop, sdk
 
 from corkage.simulator import Simulator
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.seeded]
 
 BEGIN = 1_767_225_600  # 2026-01-01
 GOOD, DECLINING = "4242424242424242", "4000000000000341"
@@ -104,12 +104,6 @@ def fact(event):
             return f"{event.type} {subject.payment_status}"
         case _:
             return event.type
-
-
-@pytest.fixture
-def simulator():
-    with Simulator(seed=7, now=BEGIN) as started:
-        yield started
 
 
 @pytest.fixture

@@ -8,18 +8,10 @@ import stripe
 from contract import problems
 from harness import DAY
 
-from corkage.simulator import Simulator
-
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.seeded]
 
 BEGIN = 1_767_225_600  # 2026-01-01
 HOUR = 3600
-
-
-@pytest.fixture
-def simulator():
-    with Simulator(seed=13, now=BEGIN) as started:
-        yield started
 
 
 @pytest.fixture
