@@ -116,8 +116,8 @@ class Access(NamedTuple):
 
 
 _COLUMNS = ", ".join(Access._fields)
-ACCESS_QUERY = f"SELECT {_COLUMNS} FROM corkage_access WHERE user_id = ?"  # noqa: S608 -- names of fields, no input
-ACCESS_AT_QUERY = f"SELECT {_COLUMNS} FROM ({_RULE.format(present='?')}) WHERE user_id = ?"  # noqa: S608 -- the rule above, no input
+ACCESS_QUERY = f"SELECT {_COLUMNS} FROM corkage_access WHERE user_id = ?"  # noqa: S608 -- inserts our own column names; the user is bound
+ACCESS_AT_QUERY = f"SELECT {_COLUMNS} FROM ({_RULE.format(present='?')}) WHERE user_id = ?"  # noqa: S608 -- inserts our own SQL; input is bound
 
 
 def read_access(user_id: str) -> Access:

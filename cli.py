@@ -174,7 +174,7 @@ def _listening(options: argparse.Namespace, host: str) -> Iterator[None]:
 
 
 def _simulate(options: argparse.Namespace) -> int:
-    from .commands import simulator
+    from .commands import simulator  # loads the simulator, which no other command needs
 
     with _listening(options, options.host):
         return simulator.run(options)

@@ -60,7 +60,7 @@ class Parser(HTTPRequestParser):
 class _JSONError(Error):
     def __init__(self, error: BillingError) -> None:
         super().__init__(error.sentence)
-        self.code, self._told = error.http_status, error.to_dict()
+        self.code, self._answer = error.http_status, error.to_dict()
 
-    def to_response(self, _ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:  # type: ignore[override]  # waitress's stubs say str
-        return f"{self.code} {http.HTTPStatus(self.code).phrase}", list(HEADERS), json.dumps(self._told).encode()
+    def to_response(self, _ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:  # type: ignore[override]  # waitress sends bytes; its stubs say str
+        return f"{self.code} {http.HTTPStatus(self.code).phrase}", list(HEADERS), json.dumps(self._answer).encode()

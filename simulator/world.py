@@ -160,7 +160,7 @@ CUSTOMERS_OWN = (
     "subscription",
     "subscription_schedule",
 )
-"""Kinds whose objects belong to a customer, or count what customers do."""
+"""Kinds of objects that belong to a customer, or count redemptions."""
 REHEARSED = ("_objects", "hidden", "_added", "clock", "clocks", "_world_clock", "deliveries")
 
 

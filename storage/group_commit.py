@@ -42,7 +42,7 @@ class GroupCommit:
     def write(self, sql: str, values: tuple[object, ...]) -> int:
         """Execute the statement; return, once it is committed, how many rows it wrote.
 
-        Errors  what the statement raises; what the commit raises, to all of the group
+        Errors  what the statement raises; DatabaseUnavailable when its group could not be committed
         """
         statement = Statement(sql, values)
         leads = False
@@ -58,6 +58,8 @@ class GroupCommit:
         finally:
             if leads:
                 with self._changed:
+                    if not statement.is_done:  # an error ended this thread first: nobody waits for it any more
+                        self._waiting.remove(statement)
                     self._has_leader = False
                     self._changed.notify_all()
         if statement.error is not None:
@@ -65,21 +67,17 @@ class GroupCommit:
         return statement.rows
 
     def _commit_group(self) -> None:
+        """Commit those that wait. If a bug or a signal ends this thread, the others are refused, and may retry."""
         group: list[Statement] = []
+        failure: DatabaseUnavailable | None = DatabaseUnavailable("the commit was interrupted")
         try:
             with self._write_lock:
                 group += [self._waiting.popleft() for _ in range(min(len(self._waiting), LARGEST_GROUP))]
                 self._commit(group)
-        except Exception as error:
-            _fail(group, error)
-        except BaseException:  # this thread is asked to end: the others must neither end with it nor wait for ever
-            _fail(group, DatabaseUnavailable("the commit was interrupted"))
-            raise
+            failure = None
+        except DatabaseUnavailable as error:
+            failure = error
         finally:
             for statement in group:
+                statement.error = failure or statement.error
                 statement.is_done = True
-
-
-def _fail(group: Sequence[Statement], error: Exception) -> None:
-    for statement in group:
-        statement.error = error

@@ -27,6 +27,7 @@ OF_STATEMENT = (
     sqlite3.SQLITE_MISUSE,
     sqlite3.SQLITE_RANGE,
 )
+STATEMENT_ERRORS = (sqlite3.Error, OverflowError, TypeError, ValueError)  # the last three for values SQLite cannot hold
 PEEWEES_OF_STATEMENT = (peewee.IntegrityError, peewee.ProgrammingError)
 NESTED = "a writing transaction is open in this thread already; they must not nest"
 
@@ -102,7 +103,7 @@ class Database(peewee.SqliteDatabase):
         return self._open()
 
     def _open(self) -> _Connection:
-        connection: _Connection = super()._connect()  # type: ignore[misc]  # Peewee has this hook, its stubs do not
+        connection: _Connection = super()._connect()  # type: ignore[misc]  # Peewee calls it to connect; its stubs leave it out
         self._opened.add(connection)
         return connection
 
@@ -119,11 +120,11 @@ class Database(peewee.SqliteDatabase):
         Errors  DatabaseUnavailable
         """
         with reading():
-            return super().execute_sql(sql, params)  # type: ignore[no-untyped-call]  # Peewee has no types for it
+            return super().execute_sql(sql, params)  # type: ignore[no-untyped-call]  # untyped in Peewee's stubs
 
     def of_thread(self) -> sqlite3.Connection:
         """Return this thread's connection, opened where it is not yet."""
-        found: sqlite3.Connection = self.connection()  # type: ignore[no-untyped-call]  # Peewee has no types for it
+        found: sqlite3.Connection = self.connection()  # type: ignore[no-untyped-call]  # untyped in Peewee's stubs
         return found
 
     def open_connections(self) -> list[_Connection]:
@@ -281,7 +282,7 @@ def _is_of_statement(error: BaseException) -> bool:
 def _execute_in_group(writer: sqlite3.Connection, statement: Statement) -> None:
     try:
         statement.rows = writer.execute(statement.sql, statement.values).rowcount
-    except Exception as error:
+    except STATEMENT_ERRORS as error:
         is_of_file = isinstance(error, FILE_ERRORS) and not _is_of_statement(error)
         if is_of_file or not writer.in_transaction:  # SQLite has rolled back the others, too
             raise

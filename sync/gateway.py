@@ -69,7 +69,7 @@ class Gateway:
 
     def close(self) -> None:
         """Close the connections of this thread. The next call opens new ones."""
-        self._http_client.close()  # type: ignore[no-untyped-call]  # Stripe has no types for it
+        self._http_client.close()  # type: ignore[no-untyped-call]  # untyped in stripe-python
 
     def account_id(self) -> str | None:
         """Fetch the id of the account that the key belongs to; None when the key may not read it."""

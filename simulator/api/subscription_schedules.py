@@ -39,7 +39,7 @@ def create_schedule(world: World, params: dict[str, Any]) -> Object:
 
 
 def _from_subscription(world: World, params: dict[str, Any]) -> Object:
-    """Create a schedule whose one phase is the subscription's current period."""
+    """Create a schedule with one phase: the subscription's current period."""
     for name in ("customer", "end_behavior", "phases", "start_date"):
         if name in params:
             raise invalid(f"You cannot set `{name}` if `from_subscription` is set.", name)

@@ -113,7 +113,7 @@ def _start_period(world: World, subscription: Object, trial_end: int | None) -> 
 
 
 def _join_periods(world: World, subscription: Object, before: list[PricedItem]) -> None:
-    """Give new items, and those whose interval changed, the running period of their interval."""
+    """Move new items, and items with a new interval, into that interval's current period."""
     known = {each.item_id: each for each in before}
     running = {_interval_of(each.price): (each.start, each.end) for each in reversed(before)}
     for item in subscription["items"]["data"]:

@@ -36,8 +36,8 @@ def create_draft(
 ) -> Object:
     """Create a draft invoice.
 
-    Shape   period: bill the current period of the items, by default all of the subscription's; used: the metered items
-            whose usage is billed; share: the part of an item's period that is billed; include_pending: bill pending
+    Shape   period: bill the items' current period; items: by default all of the subscription's; used: metered items to
+            bill for their usage; share: returns the part of an item's period to bill; include_pending: bill pending
             invoice items
     """
     invoice = _blank(world, customer, subscription, reason)

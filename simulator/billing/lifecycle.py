@@ -134,7 +134,7 @@ def bill_period(
 ) -> Object:
     """Start a period and create its invoice, charged at once or in an hour.
 
-    Shape   items: those whose period begins, by default all; what was used of metered ones in the last period is billed
+    Shape   items: the items that start a period, by default all. Metered items are billed for their last period
     """
     customer = world.get("customer", subscription["customer"])
     items = subscription["items"]["data"] if items is None else items

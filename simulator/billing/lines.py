@@ -14,7 +14,7 @@ WHOLE = Fraction(1)
 
 
 class UsedItem(NamedTuple):
-    """A metered item, and the period whose usage is billed."""
+    """A metered item, and the period of usage to bill."""
 
     item_id: str
     price_id: str

@@ -31,7 +31,7 @@ class ApiFaults:
         " and answers 500; `cut` closes the connection before executing it, `cut_after` after that, "
         "`cut_within` in the middle of the response; `hang` never answers",
     ] = "none"
-    path: Annotated[str, "only requests whose path starts with this are hit"] = "/v1/"
+    path: Annotated[str, "hits only requests to paths that start with this"] = "/v1/"
     requests: Annotated[int | None, "how many more requests are hit; unset means all"] = None
     share: Annotated[float, "the share of them that is hit, 0 to 1"] = 1.0
     latency_seconds: Annotated[float, "the delay of each request that is hit; others are not delayed"] = 0.0

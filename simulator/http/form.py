@@ -77,6 +77,14 @@ def integer(value: Any, name: str) -> int:
     return int(value)
 
 
+def positive(value: Any, name: str) -> int:
+    """Parse an amount of money that moves."""
+    amount = integer(value, name)
+    if amount < 1:
+        raise invalid("This value must be greater than or equal to 1.", name, "parameter_invalid_integer")
+    return amount
+
+
 def number(value: Any, name: str) -> float:
     try:
         return float(value)

@@ -1,4 +1,4 @@
-"""What is different in Stripe's v2 API: JSON bodies, the shape of errors, lists whose pages have URLs."""
+"""What is different in Stripe's v2 API: JSON bodies, the shape of errors, lists with URLs of their pages."""
 
 import json
 from collections.abc import Sequence

@@ -20,6 +20,7 @@ from corkage.simulator.http.route import Route
 
 PLAIN = {
     form.integer: {int},
+    form.positive: {int},
     form.boolean: {bool},
     form.number: {float, Decimal},
     form.text: {str, Decimal},

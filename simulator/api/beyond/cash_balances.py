@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from ...errors import invalid
 from ...http import form, lists
-from ...http.form import integer, text
+from ...http.form import positive, text
 from ...http.route import Route
 from ...world import Object, World
 from ..customers import get_customer
@@ -17,8 +16,6 @@ def fund(world: World, params: dict[str, Any], customer_id: str) -> Object:
     """Play a bank transfer from the customer."""
     customer = get_customer(world, customer_id, "id")
     amount, currency = params["amount"], params["currency"].lower()
-    if amount < 1:
-        raise invalid("This value must be greater than or equal to 1.", "amount", "parameter_invalid_integer")
     held = _held(world, customer["id"])
     held[currency] = held.get(currency, 0) + amount
     transaction = {
@@ -71,7 +68,7 @@ ROUTES = (
         "POST",
         "/v1/test_helpers/customers/<id>/fund_cash_balance",
         fund,
-        {"amount": integer, "currency": text},
+        {"amount": positive, "currency": text},
         required=("amount", "currency"),
     ),
     Route("GET", BALANCE, retrieve_balance),

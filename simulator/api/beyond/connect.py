@@ -4,7 +4,7 @@ from typing import Any
 
 from ...errors import ApiError, invalid, missing
 from ...http import form, lists
-from ...http.form import choice, integer, metadata, text
+from ...http.form import choice, metadata, positive, text
 from ...http.route import Route, retrieve_route
 from ...money import balance
 from ...world import ACCOUNT_ID, Object, World
@@ -53,7 +53,7 @@ def create_transfer(world: World, params: dict[str, Any]) -> Object:
     """Move money from the balance to a connected account's."""
     if world.find("account", params["destination"]) is None:
         raise missing("destination", params["destination"], "destination")
-    amount, currency = _positive(params["amount"]), params["currency"].lower()
+    amount, currency = params["amount"], params["currency"].lower()
     available = {each["currency"]: each["amount"] for each in balance.of_account(world)["available"]}
     if amount > available.get(currency, 0):
         raise ApiError(
@@ -85,8 +85,8 @@ def reverse_transfer(world: World, params: dict[str, Any], transfer_id: str) -> 
     """Take back a part of a transfer, or what is left of it."""
     transfer = world.get("transfer", transfer_id)
     left = transfer["amount"] - transfer["amount_reversed"]
-    amount = _positive(params.get("amount", left or 1))
-    if amount > left:
+    amount = params.get("amount", left)
+    if not 0 < amount <= left:
         raise invalid(f"Reversal amount ({amount}) is greater than the amount that is left ({left}).", "amount")
     reversal = {
         "id": world.new_id("transfer_reversal"),
@@ -120,12 +120,6 @@ def list_reversals(world: World, params: dict[str, Any], transfer_id: str) -> Ob
     return lists.page(
         world.where("transfer_reversal", transfer=transfer_id), params, f"{TRANSFERS}/{transfer_id}/reversals"
     )
-
-
-def _positive(amount: int) -> int:
-    if amount < 1:
-        raise invalid("This value must be greater than or equal to 1.", "amount", "parameter_invalid_integer")
-    return amount
 
 
 def _account(account_id: str, kind: str, *, enabled: bool) -> Object:
@@ -180,7 +174,7 @@ ROUTES = (
         TRANSFERS,
         create_transfer,
         {
-            "amount": integer,
+            "amount": positive,
             "currency": text,
             "description": text,
             "destination": text,
@@ -192,6 +186,6 @@ ROUTES = (
     retrieve_route("transfer", TRANSFERS),
     Route("POST", f"{TRANSFERS}/<id>", update_transfer, {"description": text, "metadata": metadata}),
     Route("GET", TRANSFERS, list_transfers, form.LIST | {"destination": text, "transfer_group": text}),
-    Route("POST", f"{TRANSFERS}/<id>/reversals", reverse_transfer, {"amount": integer, "metadata": metadata}),
+    Route("POST", f"{TRANSFERS}/<id>/reversals", reverse_transfer, {"amount": positive, "metadata": metadata}),
     Route("GET", f"{TRANSFERS}/<id>/reversals", list_reversals, form.LIST),
 )

@@ -5,7 +5,7 @@ from typing import Any
 from ...billing.payments import NO_PAYMENT_METHOD
 from ...errors import ApiError, invalid, missing_parameter, unsupported
 from ...http import form, lists
-from ...http.form import boolean, integer, metadata, nested, text
+from ...http.form import boolean, integer, metadata, nested, positive, text
 from ...http.route import Route, retrieve_route
 from ...money import charges, intents, sequels
 from ...money.instruments import expected_outcome, instrument_of
@@ -22,8 +22,6 @@ def create_charge(world: World, params: dict[str, Any]) -> Object:
     for name in ("amount", "currency"):
         if name not in params:
             raise missing_parameter(name)
-    if params["amount"] < 1:
-        raise invalid("This value must be greater than or equal to 1.", "amount", "parameter_invalid_integer")
     method_id = _method_of(world, params)
     fields = {name: params[name] for name in SHOWN if name in params}
     fields["metadata"] = form.merge_metadata({}, params.get("metadata"))
@@ -93,7 +91,7 @@ ROUTES = (
         create_charge,
         FIELDS
         | {
-            "amount": integer,
+            "amount": positive,
             "capture": boolean,
             "currency": text,
             "customer": text,

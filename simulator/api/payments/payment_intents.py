@@ -6,13 +6,13 @@ from ...billing import payments
 from ...clock import DAY
 from ...errors import ApiError, invalid
 from ...http import form, lists
-from ...http.form import boolean, choice, integer, metadata, nested, optional, text
+from ...http.form import boolean, choice, integer, metadata, nested, optional, positive, text
 from ...http.route import Route, retrieve_route
 from ...money import intents, invoice_payments
 from ...world import Object, World
 from ..customers import get_customer
 from ..payment_methods import ADDRESS, attach
-from .methods import AUTOMATIC, MANDATE, TYPES, method_of, refuse_unexpected
+from .methods import AUTOMATIC, MANDATE, TYPES, change, method_of, refuse_unexpected
 
 PATH = "/v1/payment_intents"
 CONFIRMABLE = ("requires_action", "requires_confirmation", "requires_payment_method")
@@ -23,7 +23,6 @@ SHOWN = (*PLAIN, "description", "statement_descriptor", "statement_descriptor_su
 
 def create_intent(world: World, params: dict[str, Any]) -> Object:
     currency = params["currency"].lower()
-    _check_amount(params["amount"])
     if len(currency) != LONGEST_CURRENCY:
         raise invalid(f"Invalid currency: {currency}.", "currency")
     if "customer" in params:
@@ -99,30 +98,14 @@ def cancel_intent(world: World, params: dict[str, Any], intent_id: str) -> Objec
 
 def update_intent(world: World, params: dict[str, Any], intent_id: str) -> Object:
     intent = world.get("payment_intent", intent_id)
-    if params.keys() - {"description", "metadata"}:
-        refuse_unexpected(intent, "updated", CONFIRMABLE)
-    if "amount" in params:
-        _check_amount(params["amount"])
-        if invoice_payments.invoice_of(world, intent_id):
-            raise invalid("The amount of an invoice's PaymentIntent follows the invoice.", "amount")
-    if "customer" in params:
-        get_customer(world, params["customer"])
-    intent |= {name: params[name] for name in ("amount", "currency", *SHOWN) if name in params}
-    intent["metadata"] = form.merge_metadata(intent["metadata"], params.get("metadata"))
-    if "payment_method" in params:
-        intent["payment_method"] = method_of(world, params["payment_method"], intent)
-        intent["status"] = "requires_confirmation"
-    return intent
+    if "amount" in params and invoice_payments.invoice_of(world, intent_id):
+        raise invalid("The amount of an invoice's PaymentIntent follows the invoice.", "amount")
+    return change(world, intent, params, ("amount", "currency", *SHOWN), CONFIRMABLE)
 
 
 def list_intents(world: World, params: dict[str, Any]) -> Object:
     fields = {"customer": params["customer"]} if "customer" in params else {}
     return lists.page(world.where("payment_intent", **fields), params, PATH)
-
-
-def _check_amount(amount: int) -> None:
-    if amount < 1:
-        raise invalid("This value must be greater than or equal to 1.", "amount", "parameter_invalid_integer")
 
 
 SHIPPING = nested({"address": ADDRESS, "carrier": text, "name": text, "phone": text, "tracking_number": text})
@@ -148,7 +131,7 @@ ROUTES = (
         | CONFIRMATION
         | {
             "allowed_payment_method_types": TYPES,
-            "amount": integer,
+            "amount": positive,
             "automatic_payment_methods": AUTOMATIC,
             "capture_method": choice("automatic", "automatic_async", "manual"),
             "confirm": boolean,
@@ -166,7 +149,7 @@ ROUTES = (
         FIELDS
         | TEXTS
         | {
-            "amount": integer,
+            "amount": positive,
             "currency": text,
             "receipt_email": optional(text),
             "setup_future_usage": optional(USAGE),

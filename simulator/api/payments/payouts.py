@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from ...errors import invalid
 from ...http import form, lists
-from ...http.form import choice, integer, metadata, text
+from ...http.form import choice, metadata, positive, text
 from ...http.route import Route, retrieve_route
 from ...money import payouts
 from ...world import Object, World
@@ -13,7 +12,7 @@ PAYOUTS, TOPUPS = "/v1/payouts", "/v1/topups"
 
 
 def create_payout(world: World, params: dict[str, Any]) -> Object:
-    return payouts.pay_out(world, _amount(params), params["currency"].lower(), **_fields(params))
+    return payouts.pay_out(world, params["amount"], params["currency"].lower(), **_fields(params))
 
 
 def cancel_payout(world: World, _params: dict[str, Any], payout_id: str) -> Object:
@@ -27,7 +26,7 @@ def update_payout(world: World, params: dict[str, Any], payout_id: str) -> Objec
 
 
 def create_topup(world: World, params: dict[str, Any]) -> Object:
-    return payouts.top_up(world, _amount(params), params["currency"].lower(), **_fields(params))
+    return payouts.top_up(world, params["amount"], params["currency"].lower(), **_fields(params))
 
 
 def update_topup(world: World, params: dict[str, Any], topup_id: str) -> Object:
@@ -54,18 +53,12 @@ def _updated(world: World, kind: str, object_id: str, params: dict[str, Any]) ->
     return found
 
 
-def _amount(params: dict[str, Any]) -> int:
-    if params["amount"] < 1:
-        raise invalid("This value must be greater than or equal to 1.", "amount", "parameter_invalid_integer")
-    return int(params["amount"])
-
-
 def _fields(params: dict[str, Any]) -> dict[str, Any]:
     shown = {name: params[name] for name in ("description", "statement_descriptor") if name in params}
     return shown | {"metadata": form.merge_metadata({}, params.get("metadata"))}
 
 
-NEW = {"amount": integer, "currency": text, "description": text, "metadata": metadata, "statement_descriptor": text}
+NEW = {"amount": positive, "currency": text, "description": text, "metadata": metadata, "statement_descriptor": text}
 LIST = form.LIST | {"created": form.created}
 
 ROUTES = (

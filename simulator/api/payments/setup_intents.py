@@ -10,7 +10,7 @@ from ...money import setups
 from ...world import Object, World
 from ..customers import get_customer
 from ..payment_methods import attach
-from .methods import AUTOMATIC, MANDATE, TYPES, method_of, refuse_unexpected
+from .methods import AUTOMATIC, MANDATE, TYPES, change, method_of, refuse_unexpected
 
 PATH = "/v1/setup_intents"
 
@@ -61,16 +61,7 @@ def cancel_intent(world: World, params: dict[str, Any], intent_id: str) -> Objec
 
 def update_intent(world: World, params: dict[str, Any], intent_id: str) -> Object:
     intent = world.get("setup_intent", intent_id)
-    if params.keys() - {"description", "metadata"}:
-        refuse_unexpected(intent, "updated", setups.CONFIRMABLE)
-    if "customer" in params:
-        get_customer(world, params["customer"])
-    intent |= {name: params[name] for name in ("customer", "description") if name in params}
-    intent["metadata"] = form.merge_metadata(intent["metadata"], params.get("metadata"))
-    if "payment_method" in params:
-        intent["payment_method"] = method_of(world, params["payment_method"], intent)
-        intent["status"] = "requires_confirmation"
-    return intent
+    return change(world, intent, params, ("customer", "description"), setups.CONFIRMABLE)
 
 
 def list_intents(world: World, params: dict[str, Any]) -> Object:

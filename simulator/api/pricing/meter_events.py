@@ -1,4 +1,4 @@
-"""Meter events: usage as it is reported. What is wrong with one is told later, by a thin event."""
+"""Meter events: reported usage. A thin event reports later the ones that could not be counted."""
 
 from decimal import Decimal, InvalidOperation
 from typing import Any

@@ -85,7 +85,7 @@ def issue(world: World, note: Object, shares: Shares) -> Object:
 def void(world: World, note: Object) -> None:
     """Take back a credit note of an open invoice.
 
-    Errors  ApiError for another invoice's, whose money is given back already
+    Errors  ApiError unless the note is issued and its invoice open: the money of a paid one was already returned
     """
     invoice = world.get("invoice", note["invoice"])
     if note["status"] == "void" or invoice["status"] != "open":

@@ -27,7 +27,7 @@ def amount_of(world: World, price: Object, quantity: int | Decimal, currency: st
 
 
 def due_in_advance(world: World, price: Object, quantity: int | None, currency: str | None = None) -> int:
-    """Return what is due when a period begins: nothing for a metered price, whose usage is billed at the end."""
+    """Return what is due when a period begins: nothing for a metered price, which is billed at the end."""
     return 0 if is_metered(price) else amount_of(world, price, 1 if quantity is None else quantity, currency)
 
 
