@@ -123,7 +123,7 @@ def trying() -> Iterator[None]:
 def note(error: DatabaseUnavailable) -> None:
     """Note an error of the open database where it is answered or survived: the log has it once, and /health knows."""
     if proxy.obj is not None:
-        current().trouble.begin(str(error))
+        current().note(error)
 
 
 # A fork copies connections that belong to the parent. The child must neither use nor close them, since closing drops

@@ -213,11 +213,19 @@ class Database(peewee.SqliteDatabase):
             yield
         except DatabaseUnavailable as error:
             is_new = not self.trouble.reason
-            self.trouble.begin(str(error))
+            self.note(error)
             if is_new and not self.file.is_there():
                 self._empty_wal()
             raise
         self.trouble.end()
+
+    def note(self, error: DatabaseUnavailable) -> None:
+        """Note why the database is unavailable. Where the file is gone, that is why, whatever SQLite says of it."""
+        try:
+            self.file.check()
+        except DatabaseUnavailable as cause:
+            error = cause
+        self.trouble.begin(str(error))
 
     def _empty_wal(self) -> None:
         """Bring every commit into the file itself, wherever that is now. Its -wal stays behind, and at the next start

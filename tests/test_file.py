@@ -10,6 +10,7 @@ import threading
 import time
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import requests
@@ -88,8 +89,20 @@ def test_a_deleted_database_is_not_recreated_and_webhooks_are_refused(serving):
         assert not (folder / "corkage.db").exists()
     assert not (folder / "corkage.db").exists()
     log = "".join(served.said)
-    assert 1 <= log.count("was deleted or moved away") <= 2  # a write under way may end well in between
+    assert log.count("was deleted or moved away") == 1
+    assert log.count("the database is unavailable") == 1  # nor does SQLite's own error hide the cause
     assert "Traceback" not in log
+
+
+def test_a_deleted_file_is_the_reason_whatever_sqlite_says_of_it(app):
+    for error in ("disk I/O error", "unable to open database file"):
+        storage.note(DatabaseUnavailable(error))
+        assert storage.current().trouble.reason == error
+    Path(app.billing.config.database).unlink()
+
+    storage.note(DatabaseUnavailable("disk I/O error"))
+
+    assert "was deleted or moved away" in storage.current().trouble.reason
 
 
 def test_a_restored_database_is_used_and_holds_all_acknowledged_events(serving):
