@@ -52,14 +52,17 @@ class Billing:
 
     Shape   authenticate: returns the user who makes a request, from its WSGI environ; without it, tokens do
             (BILLING_AUTH_SECRET); stripe_slots: how many requests may wait for Stripe at a time, best half of the
-            server's threads
+            server's threads; claims: make the plans of this configuration those of the database. A command beside a
+            running server does not
     Errors  ConfigError, with every problem at once, when it cannot work as configured
     """
 
     name = "corkage"  # as Bottle knows the plugin
     api = 2
 
-    def __init__(self, config: Config, authenticate: Authenticate | None = None, stripe_slots: int = 4) -> None:
+    def __init__(
+        self, config: Config, authenticate: Authenticate | None = None, stripe_slots: int = 4, *, claims: bool = True
+    ) -> None:
         self.config = config
         identify = authenticator(config, authenticate)
         _refuse_broken_views(config)
@@ -68,8 +71,10 @@ class Billing:
             undo.callback(storage.close_file)
             models.bring_up_to_date()
             _refuse_other_mode(config)
-            catalogue = Catalogue(config.plans)
-            catalogue.apply_plans(time.time())
+            catalogue = Catalogue(config.plans, config.app)
+            catalogue.apply_plans(claims=claims)
+            if config.worker != "thread" and not catalogue.timelines.is_outdated():
+                catalogue.timelines.renew(time.time())
             receivers = Receivers(_endpoint(config), time.time())
             storage.release()
             undo.pop_all()

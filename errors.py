@@ -24,6 +24,7 @@ BillingError                      500 internal_error
 ├── NotConfigured                 503 not_configured
 ├── DatabaseUnavailable           503 database_unavailable
 ├── Overtaken                     503 overtaken
+├── Outdated                      503 outdated
 ├── Busy                          503 busy
 └── StripeError                   502 stripe_error
     ├── StripeUnavailable         503 stripe_unavailable
@@ -240,6 +241,15 @@ class Overtaken(BillingError):
     code = "overtaken"
     sentence = "This account is changing at the moment. Please try again shortly."
     retry_after_seconds = 1
+
+
+class Outdated(BillingError):
+    """Another process runs with a newer Corkage or another plans.toml. This one writes no answers any more."""
+
+    http_status = 503
+    code = "outdated"
+    sentence = "We are being updated at the moment. Please try again shortly."
+    retry_after_seconds = 5
 
 
 class Busy(BillingError):

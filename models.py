@@ -1,5 +1,6 @@
 """The tables of the replica, and the steps that upgrade an older database."""
 
+import time
 from collections.abc import Callable
 
 from peewee import (
@@ -16,16 +17,11 @@ from peewee import (
 )
 
 from . import storage
-from .access import ACCESS_VERSION, ACCESS_VIEW
+from .access import ACCESS_VERSION, VIEWS
 from .errors import ConfigError
 
 USER_ID_LENGTH = 200
-
-# Stripe's statuses of a subscription, in groups. A status that is unknown is in none of them.
-CURRENT = ("active", "trialing")  # nothing is owed
-LIVE = (*CURRENT, "past_due")  # the only ones that can let a user in
-OWING = ("past_due", "unpaid")
-ENDED = ("canceled", "incomplete_expired")  # for ever
+MADE_AT = "made_at"  # the setting that says when this file was made
 
 
 class Table(Model):
@@ -34,53 +30,62 @@ class Table(Model):
         legacy_table_names = False
 
 
-class RuleColumns(Table):
-    """The columns that the access rule reads: of a subscription, and copied from the best one to its user.
+class User(Table):
+    """The host's user.
 
-    Units   times are Unix seconds, UTC, by Stripe's clock, or by the test clock of the subscription;
-            clock_ahead: how many seconds that clock is ahead of ours, always 0 in live mode
-    """
-
-    stripe_price_id = CharField(null=True)
-    subscription_status = CharField(null=True)
-    quantity = IntegerField(null=True)
-    current_period_end = IntegerField(null=True)
-    cancel_at = IntegerField(null=True)
-    trial_end = IntegerField(null=True)
-    past_due_since = IntegerField(null=True)
-    payment_pending = BooleanField(default=False, constraints=[SQL("DEFAULT 0")])
-    ours = BooleanField(default=False, constraints=[SQL("DEFAULT 0")])
-    clock_ahead = IntegerField(default=0, constraints=[SQL("DEFAULT 0")])
-
-
-RULE_COLUMNS = tuple(name for name in RuleColumns._meta.sorted_field_names if name != "id")
-
-
-class User(RuleColumns):
-    """The host's user, with the columns of the subscription that decides: the access rule reads one row.
-
-    Shape   notified: the AccessSummary of the last notice, packed; see notices/changes.py
+    Shape   rule: the number of the mark that made the timeline, 0 when it is to be made anew (sync/timelines.py);
+            notified: the AccessSummary of the last notice, packed (notices/changes.py);
+            next_change_at: when time alone will next change the access
     """
 
     id = CharField(USER_ID_LENGTH, primary_key=True)
     email = CharField(null=True)
     name = CharField(null=True)
     stripe_customer_id = CharField(null=True, unique=True)
-    subscription_id = CharField(null=True)
     trial_used_at = IntegerField(null=True)
-    next_change_at = IntegerField(null=True)
+    rule = IntegerField(default=0, index=True, constraints=[SQL("DEFAULT 0")])
     notified = TextField(null=True)
+    next_change_at = IntegerField(null=True)
     created_at = IntegerField()
 
     class Meta:
         table_name = "corkage_user"
 
 
+class AnswerRow(Table):
+    """An answer of a user's timeline; see access.Answer. plans, features and limits are JSON.
+
+    The rows without a user are the timeline of whoever holds nothing.
+    """
+
+    user_id = CharField(USER_ID_LENGTH)
+    starts_at = IntegerField()
+    ends_at = IntegerField()
+    allowed = BooleanField()
+    reason = CharField()
+    plan = CharField(null=True)
+    plans = TextField()
+    price_id = CharField(null=True)
+    quantity = IntegerField(null=True)
+    features = TextField()
+    limits = TextField()
+    until = IntegerField(null=True)
+    status = CharField(null=True)
+    cancel_at = IntegerField(null=True)
+    stale_at = IntegerField(null=True)
+
+    class Meta:
+        table_name = "corkage_answer"
+        primary_key = CompositeKey("user_id", "starts_at")
+        without_rowid = True  # the key finds the row at once
+
+
 class Customer(Table):
     """Stripe's Customer. One without a user belongs to another product, or is to be linked by hand.
 
     Units   fetched_at in Unix seconds by Stripe's clock, or by the customer's test clock if that is earlier:
-            everything that happened before this time is in the replica
+            everything that happened before this time is in the replica;
+            missing_at: since when Stripe does not know it, though it was not deleted, as after "delete test data"
     """
 
     id = CharField(primary_key=True)
@@ -89,28 +94,103 @@ class Customer(Table):
     revision = IntegerField(default=0)
     fetched_at = IntegerField(null=True)
     deleted_at = IntegerField(null=True)
+    missing_at = IntegerField(null=True)
 
     class Meta:
         table_name = "corkage_customer"
         without_rowid = True  # the key is most of a row
 
 
-class Subscription(RuleColumns):
+class Subscription(Table):
     """A subscription as last fetched from Stripe, ended ones included. Belongs to its customer's user.
 
-    Units   ask_at in Unix seconds by our clock: when to fetch it again if no event comes before
+    Shape   has_paid: an invoice above zero was ever paid;
+            unpaid_since, payment_pending, pause_behavior, resumes_at, paid_until, returned: see access.Holding;
+            noted: the SubscriptionSummary of the last notice, packed (notices/changes.py)
+    Units   times are Unix seconds, UTC, by Stripe's clock, or by the test clock of the subscription;
+            clock_ahead: how many seconds that clock is ahead of ours, always 0 in live mode;
+            ask_at by our clock: when to fetch it again if no event comes before
     """
 
     id = CharField(primary_key=True)
     customer = ForeignKeyField(Customer, backref="subscriptions")
     customer_id: str
+    status = CharField()
+    currency = CharField(null=True)
     created = IntegerField()
+    current_period_end = IntegerField(null=True)
+    cancel_at = IntegerField(null=True)
+    trial_end = IntegerField(null=True)
     ended_at = IntegerField(null=True)
+    unpaid_since = IntegerField(null=True)
+    has_paid = BooleanField(default=False, constraints=[SQL("DEFAULT 0")])
+    payment_pending = BooleanField(default=False, constraints=[SQL("DEFAULT 0")])
+    pause_behavior = CharField(null=True)
+    resumes_at = IntegerField(null=True)
+    paid_until = IntegerField(null=True)
+    returned = CharField(null=True)
+    ours = BooleanField(default=False, constraints=[SQL("DEFAULT 0")])
     test_clock = CharField(null=True)
+    clock_ahead = IntegerField(default=0, constraints=[SQL("DEFAULT 0")])
     ask_at = FloatField(null=True, index=True)
+    noted = TextField(null=True)
 
     class Meta:
         table_name = "corkage_subscription"
+
+
+class SubscriptionItem(Table):
+    """An item of a subscription: a price, and how many of it, None where Stripe counts usage."""
+
+    subscription = ForeignKeyField(Subscription, index=False, on_delete="CASCADE")
+    subscription_id: str
+    id = CharField()
+    price_id = CharField()
+    quantity = IntegerField(null=True)
+
+    class Meta:
+        table_name = "corkage_subscription_item"
+        primary_key = CompositeKey("subscription", "id")
+        without_rowid = True  # found by its subscription
+
+
+class Purchase(Table):
+    """Something that was bought once: a completed Checkout Session, whose id it has.
+
+    Shape   left: the credit of a pack that is not used yet, as JSON; returned: see access.Holding
+    """
+
+    id = CharField(primary_key=True)
+    customer = ForeignKeyField(Customer)
+    customer_id: str
+    price_id = CharField()
+    quantity = IntegerField(null=True)
+    created = IntegerField()
+    left = TextField(null=True)
+    returned = CharField(null=True)
+
+    class Meta:
+        table_name = "corkage_purchase"
+
+
+class Grant(Table):
+    """A plan that the operator or the host gave to a user. Stripe knows nothing of it.
+
+    Units   ends_at in Unix seconds, None for a grant without an end. A revoked one has ended.
+    """
+
+    id = AutoField()
+    user = ForeignKeyField(User)
+    user_id: str
+    plan = CharField()
+    quantity = IntegerField(null=True)
+    reason = TextField()
+    given_by = TextField()
+    created_at = IntegerField()
+    ends_at = IntegerField(null=True)
+
+    class Meta:
+        table_name = "corkage_grant"
 
 
 IS_PURCHASE = """
@@ -142,15 +222,16 @@ class StripeEvent(Table):
 
 
 class Price(Table):
-    """A known Stripe price, and its plan (null: none that plans.toml names)."""
+    """A known Stripe price, and the plan that it stands for (null: none that we know of).
+
+    Shape   plan_at_stripe: what `corkage_plan` says, in the metadata of the price or of its product
+    """
 
     id = CharField(primary_key=True)
     product_id = CharField()
     lookup_key = CharField(null=True)
     plan = CharField(null=True, index=True)
-    features = TextField(default="[]")
-    grace_seconds = IntegerField(default=0)
-    allow_pending = BooleanField(default=True)
+    plan_at_stripe = CharField(null=True)
     sold = BooleanField(default=False)
     unit_amount = IntegerField(null=True)
     currency = CharField(null=True)
@@ -161,8 +242,14 @@ class Price(Table):
         table_name = "corkage_price"
 
 
-COVERED = Subscription.ours | Price.plan.is_null(False)
-"""Whether a subscription, joined with its price, was sold by us or is of a plan: nothing else lets anybody in."""
+class PlanRow(Table):
+    """The terms of a plan as plans.toml last had them, as JSON: who holds it keeps them when it leaves the file."""
+
+    key = CharField(primary_key=True)
+    terms = TextField()
+
+    class Meta:
+        table_name = "corkage_plan"
 
 
 class CheckoutAttempt(Table):
@@ -188,13 +275,17 @@ class CheckoutAttempt(Table):
 
 
 class NoticeRow(Table):
-    """A notice of changed access. message_id is its id for receivers, unique even after a restore."""
+    """A notice of changed access. message_id is its id for receivers, unique even after a restore.
+
+    Shape   subscription_id: the subscription that it is about; None when it is about the user's access as a whole
+    """
 
     id = AutoField()
     message_id = CharField(unique=True)
     user = ForeignKeyField(User)
     user_id: str
     kind = CharField()
+    subscription_id = CharField(null=True)
     before = TextField()
     after = TextField()
     created_at = FloatField()
@@ -252,12 +343,17 @@ class Setting(Table):
         table_name = "corkage_setting"
 
 
-TABLES = (
+TABLES: tuple[type[Table], ...] = (
     User,
+    AnswerRow,
     Customer,
     Subscription,
+    SubscriptionItem,
+    Purchase,
+    Grant,
     StripeEvent,
     Price,
+    PlanRow,
     CheckoutAttempt,
     NoticeRow,
     NoticeReceiver,
@@ -294,32 +390,98 @@ def _create_everything() -> None:
         )
 
 
-UPGRADES: tuple[Callable[[], None], ...] = (_create_everything,)
-"""Step n upgrades schema version n to n + 1. A released step is never edited."""
+def _keep_holdings() -> None:
+    """From 1, where a user's row held the facts of one subscription, to 2: all that a user holds, and its timeline.
+
+    Each user keeps the answer of this second until the timelines are made, right after. What a file of version 1 does
+    not know, such as a second item, is fetched: every subscription that goes on is due.
+    """
+    storage.current().create_tables([AnswerRow, SubscriptionItem, Purchase, Grant, PlanRow])
+    storage.execute(
+        """INSERT INTO corkage_answer SELECT user_id, 0, 253402300799, allowed, reason, plan,
+        CASE WHEN allowed AND plan IS NOT NULL THEN '["' || plan || '"]' ELSE '[]' END,
+        price_id, quantity, features, '{}', until, status, cancel_at, NULL FROM corkage_access"""
+    )
+    storage.execute("DROP VIEW corkage_access")
+    storage.execute(
+        """INSERT INTO corkage_subscription_item SELECT id, '', stripe_price_id, quantity FROM corkage_subscription
+        WHERE stripe_price_id IS NOT NULL"""
+    )
+    storage.execute(
+        """INSERT INTO corkage_plan SELECT plan, '{"features": ' || features || ', "grace_seconds": ' || grace_seconds
+        || ', "denies_pending": ' || CASE WHEN allow_pending THEN 'false' ELSE 'true' END || '}'
+        FROM corkage_price WHERE plan IS NOT NULL GROUP BY plan"""
+    )
+    for change in _CHANGES_OF_COLUMNS:
+        storage.execute(f"ALTER TABLE {change}")
+    # What was notified of one subscription is no news of this one.
+    storage.execute(
+        """UPDATE corkage_subscription SET noted = CASE
+        WHEN cancel_at IS NOT NULL THEN '["' || status || '",' || cancel_at || ']'
+        WHEN status = 'trialing' AND trial_end - clock_ahead - 259200 <= CAST(strftime('%s', 'now') AS INTEGER)
+        THEN '["trialing",null,true]' ELSE '["' || status || '"]' END"""
+    )
+    storage.execute("CREATE INDEX corkage_user_rule ON corkage_user (rule)")
+    storage.execute("UPDATE corkage_subscription SET ask_at = 0 WHERE status NOT IN ('canceled', 'incomplete_expired')")
+
+
+_CHANGES_OF_COLUMNS = (
+    *(
+        f"corkage_user DROP COLUMN {name}"
+        for name in (
+            "stripe_price_id subscription_status quantity current_period_end cancel_at trial_end past_due_since "
+            "payment_pending ours clock_ahead subscription_id"
+        ).split()
+    ),
+    "corkage_user ADD COLUMN rule INTEGER NOT NULL DEFAULT 0",
+    "corkage_customer ADD COLUMN missing_at INTEGER",
+    "corkage_subscription DROP COLUMN stripe_price_id",
+    "corkage_subscription DROP COLUMN quantity",
+    "corkage_subscription RENAME COLUMN subscription_status TO status",
+    "corkage_subscription RENAME COLUMN past_due_since TO unpaid_since",
+    "corkage_subscription ADD COLUMN currency VARCHAR(255)",
+    "corkage_subscription ADD COLUMN has_paid INTEGER NOT NULL DEFAULT 0",
+    "corkage_subscription ADD COLUMN pause_behavior VARCHAR(255)",
+    "corkage_subscription ADD COLUMN resumes_at INTEGER",
+    "corkage_subscription ADD COLUMN paid_until INTEGER",
+    "corkage_subscription ADD COLUMN returned VARCHAR(255)",
+    "corkage_subscription ADD COLUMN noted TEXT",
+    *(f"corkage_price DROP COLUMN {name}" for name in ("features", "grace_seconds", "allow_pending")),
+    "corkage_price ADD COLUMN plan_at_stripe VARCHAR(255)",
+    "corkage_notice ADD COLUMN subscription_id VARCHAR(255)",
+)
+
+UPGRADES: dict[int, Callable[[], None]] = {1: _keep_holdings}
+"""What makes version n + 1 of a file of version n. A released step is never edited. A new file skips them all."""
+SCHEMA_VERSION = max(UPGRADES) + 1
 
 
 def bring_up_to_date() -> None:
-    """Create or upgrade the tables in one transaction. After an upgrade the view is created again.
+    """Create or upgrade the tables in one transaction. After an upgrade the views are created again.
 
     Errors  ConfigError when a newer Corkage wrote the database
     """
     with storage.writing():
         version = _schema_version()
-        if version > len(UPGRADES):
+        if version > SCHEMA_VERSION:
             raise ConfigError(
                 [
                     f"BILLING_DATABASE: {storage.current().path} has schema version {version}, and this Corkage knows "
-                    f"{len(UPGRADES)}: run the newer Corkage that wrote it"
+                    f"{SCHEMA_VERSION}: run the newer Corkage that wrote it"
                 ]
             )
-        if version == len(UPGRADES):
+        if version == SCHEMA_VERSION:
             return
-        storage.execute("DROP VIEW IF EXISTS corkage_access")
-        for step in UPGRADES[version:]:
-            step()
-        storage.execute(ACCESS_VIEW)
-        for name, number in (("schema_version", len(UPGRADES)), ("access_version", ACCESS_VERSION)):
-            _remember(name, str(number))
+        if version == 0:
+            _create_everything()
+            store_setting(MADE_AT, str(int(time.time())))
+        for step in range(version or SCHEMA_VERSION, SCHEMA_VERSION):
+            UPGRADES[step]()
+        for name, query in VIEWS.items():
+            storage.execute(f"DROP VIEW IF EXISTS {name}")
+            storage.execute(f"CREATE VIEW {name} AS {query}")
+        for name, number in (("schema_version", SCHEMA_VERSION), ("access_version", ACCESS_VERSION)):
+            store_setting(name, str(number))
 
 
 def _schema_version() -> int:
@@ -336,10 +498,11 @@ def setting(name: str) -> str | None:
 def remember(name: str, value: str) -> None:
     """Remember the value in place of an earlier one."""
     with storage.writing():
-        _remember(name, value)
+        store_setting(name, value)
 
 
-def _remember(name: str, value: str) -> None:
+def store_setting(name: str, value: str) -> None:
+    """Remember the value, inside a writing transaction."""
     Setting.insert(name=name, value=value).on_conflict_replace().execute()
 
 

@@ -3,30 +3,35 @@
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .access import Access
+from .access import UNLIMITED, Access, Terms
 from .errors import ConfigError
 
 PLAN_KEY = re.compile(r"[a-z0-9_-]{1,64}")
+MAIN_GROUP = "main"
+DAY_SECONDS = 86_400
+LARGEST_LIMIT = 2**53  # what JSON can carry to any language
 
 Lines = Mapping[tuple[str, ...], int]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A plan: its prices at Stripe, its features, and its texts on the pages.
+    """A plan: something that is sold, given or free; its prices at Stripe, what it gives, its texts on the pages.
 
     Shape   key: the table's name in plans.toml; prices: lookup keys or price ids, the first is the default;
             retired: prices that are no longer sold and still honoured; pending: "allow" or "deny" access while the
-            first payment is on its way; description and points: texts for the pages
+            first payment is on its way; description and points: texts for the pages;
+            limits: numbers or "unlimited"; free: everybody has it; granted_only: never sold; adds_to: the plans that an
+            add-on adds to; group: of one group a user has one subscription, empty for the usual one
     """
 
     key: str
     name: str
-    prices: tuple[str, ...]
+    prices: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
     trial_days: int = 0
     grace_days: int = 0
@@ -34,6 +39,28 @@ class Plan:
     pending: str = "allow"
     description: str = ""
     points: tuple[str, ...] = ()
+    limits: Mapping[str, int | str] = field(default_factory=dict)
+    free: bool = False
+    granted_only: bool = False
+    adds_to: tuple[str, ...] = ()
+    group: str = ""
+
+    @property
+    def in_group(self) -> str:
+        """The group that its subscriptions are in: its own for an add-on, which is sold beside a plan."""
+        return self.group or (self.key if self.adds_to else MAIN_GROUP)
+
+    def terms(self, rank: int) -> Terms:
+        """Return what the rule of access needs of it. rank: its place in plans.toml."""
+        return Terms(
+            features=self.features,
+            limits=self.limits,
+            grace_seconds=self.grace_days * DAY_SECONDS,
+            denies_pending=self.pending == "deny",
+            rank=rank,
+            is_free=self.free,
+            adds_to=self.adds_to,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +93,19 @@ def _days(most: int) -> _Key:
     return _Key(f"a whole number from 0 to {most}", lambda value: type(value) is int and 0 <= value <= most, int)
 
 
+def _are_limits(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        _is_text(name) and (limit == UNLIMITED or (type(limit) is int and 0 <= limit <= LARGEST_LIMIT))
+        for name, limit in value.items()
+    )
+
+
+def _is_key(value: object) -> bool:
+    return isinstance(value, str) and PLAN_KEY.fullmatch(value) is not None
+
+
+_TRUE = _Key("true", lambda value: value is True, bool)
+
 WANTED = {
     "name": _Key("a text", _is_text, str),
     "prices": _texts(least=1),
@@ -76,8 +116,15 @@ WANTED = {
     "description": _Key("a text", _is_text, str),
     "points": _texts(least=0),
     "pending": _Key('"allow" or "deny"', lambda value: value in ("allow", "deny"), str),
+    "limits": _Key('a table of whole numbers, or "unlimited", such as { notes = 50 }', _are_limits, dict),
+    "free": _TRUE,
+    "granted_only": _TRUE,
+    "adds_to": _texts(least=1),
+    "group": _Key(
+        "a name of a-z, 0-9, - and _", lambda value: _is_text(value) and bool(PLAN_KEY.fullmatch(value)), str
+    ),
 }
-REQUIRED = ("name", "prices")
+WITHOUT_PRICES = ("free", "granted_only")
 
 
 def read_plans(path: Path) -> tuple[Plan, ...]:
@@ -101,7 +148,8 @@ def read_plans(path: Path) -> tuple[Plan, ...]:
 
 
 def _plan(key: str, table: dict[str, Any]) -> Plan:
-    return Plan(key=key, **{name: WANTED[name].read(value) for name, value in table.items()})
+    name = key.replace("_", " ").replace("-", " ").capitalize()
+    return Plan(key=key, **{"name": name} | {name: WANTED[name].read(value) for name, value in table.items()})
 
 
 def _problems(lines: Lines, tables: dict[str, Any]) -> Iterator[tuple[int, str]]:
@@ -113,12 +161,17 @@ def _problems(lines: Lines, tables: dict[str, Any]) -> Iterator[tuple[int, str]]
         else:
             yield from _problems_of_plan(lines, key, table)
     yield from _prices_used_twice(lines, tables)
+    yield from _addons_of_nothing(lines, tables)
 
 
 def _problems_of_plan(lines: Lines, key: str, table: dict[str, Any]) -> Iterator[tuple[int, str]]:
-    for name in REQUIRED:
-        if name not in table:
-            yield lines[key,], f"[{key}] has no {name}; wanted {WANTED[name].words}"
+    without_prices = [name for name in WITHOUT_PRICES if name in table]
+    if "prices" not in table and not without_prices:
+        yield lines[key,], f"[{key}] has no prices; wanted {WANTED['prices'].words}, or free or granted_only = true"
+    for name in without_prices:
+        others = [other for other in ("prices", "adds_to", *WITHOUT_PRICES) if other in table and other != name]
+        if others:
+            yield lines[key, name], f"[{key}] {name} = true; wanted without {' and '.join(others)}"
     for name, value in table.items():
         if name not in WANTED:
             yield lines[key, name], f"[{key}] {name} is not known; wanted one of {', '.join(WANTED)}"
@@ -134,6 +187,17 @@ def _prices_used_twice(lines: Lines, tables: dict[str, Any]) -> Iterator[tuple[i
             for price in listed if isinstance(listed, list) else ():
                 if isinstance(price, str) and (there := first_use.setdefault(price, here)) != here:
                     yield lines[key, name], f"{here}: {price!r} stands in {there} already; wanted each price once"
+
+
+def _addons_of_nothing(lines: Lines, tables: dict[str, Any]) -> Iterator[tuple[int, str]]:
+    bases = {
+        key for key, table in tables.items() if isinstance(table, dict) and not {"adds_to", "free"}.intersection(table)
+    }
+    for key, table in tables.items():
+        named = table.get("adds_to") if isinstance(table, dict) else None
+        for name in named if isinstance(named, list) else ():
+            if name not in bases:
+                yield lines[key, "adds_to"], f"[{key}] adds_to: {name!r} is no plan to add to; wanted names of plans"
 
 
 def _lines(text: str) -> Lines:
@@ -183,7 +247,10 @@ class Requirement(NamedTuple):
             raise ConfigError(problems)
 
     def is_met_by(self, access: Access) -> bool:
-        """Return whether this access meets the requirement."""
-        has_plan = not self.plans or access.plan in self.plans
-        has_feature = self.feature is None or self.feature in access.features
-        return access.allowed and has_plan and has_feature
+        """Return whether this access meets the requirement. The free plan meets what names it or one of its features,
+        and nothing else.
+        """
+        if not self.plans and self.feature is None:
+            return access.allowed
+        has_plan = not self.plans or not set(self.plans).isdisjoint(access.plans)
+        return has_plan and (self.feature is None or self.feature in access.features)

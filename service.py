@@ -257,7 +257,9 @@ class Service:
         with self.stripe_slot():
             return self.checkout.subscribe_url(buyer, plan)
 
-    def portal_url(self, user_id: str, flow: str | None = None, return_url: str | None = None) -> str:
+    def portal_url(
+        self, user_id: str, flow: str | None = None, return_url: str | None = None, subscription: str | None = None
+    ) -> str:
         """Return the address of the user's customer portal, or of one of its flows; see Billing.portal_url.
 
         Errors  UnknownFlow, NoBillingAccount, Busy; StripeError as the gateway's
@@ -266,7 +268,8 @@ class Service:
 
         self.start()
         with self.stripe_slot():
-            return portal.portal_url(self.gateway, user_id, return_url or self.config.frontend_url, flow)
+            back = return_url or self.config.frontend_url
+            return portal.portal_url(self.gateway, self.catalogue.plans, user_id, back, flow, subscription)
 
     def come_back(self, session_id: str) -> str | None:
         """Converge the user who returns from a Checkout Session of ours, within 5 s.
@@ -300,7 +303,7 @@ class Service:
         from .selling import portal  # loads Stripe's library
 
         with self.stripe_slot():
-            return portal.invoices_of(self._hurried, user_id)
+            return portal.invoices_of(self._hurried, self.catalogue.plans, user_id)
 
     def learn_prices(self) -> None:
         """Fetch prices that plans.toml names and that are unknown: once a minute at most, with a short timeout."""
@@ -424,7 +427,7 @@ class Service:
         """What makes a customer's replica true, for requests."""
         from .sync.converge import Converger  # loads Stripe's library
 
-        return Converger(self.gateway, self.catalogue, self.config.app)
+        return Converger(self.gateway, self.catalogue, self.config.app, self._account)
 
     @functools.cached_property
     def checkout(self) -> "Checkout":
@@ -437,9 +440,8 @@ class Service:
     def worker(self) -> "Worker":
         """What applies events, with its own pace of calls, so that requests find room below Stripe's limit."""
         from .sync import worker  # loads Stripe's library
-        from .sync.converge import Converger
 
         gateway = self.gateway.paced(worker.CALLS_PER_SECOND)
-        converger = Converger(gateway, self.catalogue, self.config.app)
+        converger = self.converger.with_gateway(gateway)
         polling = worker.Polling(self.config.poll_seconds, self.config.settle_seconds, self.config.livemode)
         return worker.Worker(gateway, self.catalogue, converger, polling, self._account, self.config.keep_events_days)

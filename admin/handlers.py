@@ -137,7 +137,7 @@ def _show_user(request: AdminRequest) -> bottle.HTTPResponse:
     user_id = request.query["user"]
     access, user = request.service.access(user_id), User.get_or_none(User.id == user_id)
     held = queries.customers_of(user_id)
-    ended = [row.ended_at for _, rows in held for row in rows if user and row.id == user.subscription_id]
+    ended = [row.ended_at for _, rows in held for row in rows]
     tone, sentence = state_of(access, ended[0] if ended else None, request.words)
     return request.page(
         "user",

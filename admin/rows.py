@@ -3,8 +3,8 @@
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from ..access import REASONS, Access
-from ..models import CURRENT, OWING, Customer, Price, StripeEvent, Subscription
+from ..access import CURRENT, OWING, REASONS, Access
+from ..models import Customer, Price, StripeEvent, Subscription
 from ..pages import N_
 from ..pages.page import Visit
 from ..pages.state import STATES
@@ -90,7 +90,7 @@ class Describer:
         return Line(customer.id, self.at_stripe("customers", customer.id), badge, "", _plain(fetched))
 
     def subscription(self, row: Subscription, price: Price | None) -> Line:
-        status = row.subscription_status or ""
+        status = row.status
         tone = "good" if status in CURRENT else "bad" if status in OWING else "note"
         about = _plain(self._price(row, price), *self._dates(row))
         return Line(row.id, self.at_stripe("subscriptions", row.id), status, tone, about)
@@ -154,7 +154,7 @@ class Describer:
 
     def _price(self, row: Subscription, price: Price | None) -> str:
         if price is None or price.unit_amount is None:
-            return row.stripe_price_id or ""
+            return row.id
         often = period(self.words, price.interval or "", price.interval_count or 1)
         return f"{price.lookup_key or price.id}, {money(self.words, price.unit_amount, price.currency or '')} {often}"
 
@@ -165,7 +165,7 @@ class Describer:
             for text, moment in (
                 (_("trial ends on %(date)s", date=date(row.trial_end or 0)), row.trial_end),
                 (_("period ends on %(date)s", date=date(row.current_period_end or 0)), row.current_period_end),
-                (_("unpaid since %(date)s", date=date(row.past_due_since or 0)), row.past_due_since),
+                (_("unpaid since %(date)s", date=date(row.unpaid_since or 0)), row.unpaid_since),
                 (_("ends on %(date)s", date=date(row.cancel_at or 0)), row.cancel_at),
                 (_("ended on %(date)s", date=date(row.ended_at or 0)), row.ended_at),
             )

@@ -26,7 +26,7 @@ def configured() -> Config:
 @contextmanager
 def opened() -> Iterator[Service]:
     """Open the database beside a running server, without a worker of one's own."""
-    with closing(Billing(replace(configured(), worker="off"))) as billing:
+    with closing(Billing(replace(configured(), worker="off"), claims=False)) as billing:
         yield billing.service
 
 

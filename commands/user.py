@@ -43,7 +43,7 @@ def _print_user(access: Access) -> None:
         note = "deleted at Stripe" if customer.deleted_at else f"fetched {moment(customer.fetched_at)}"
         print(f"  {customer.id}: {note}")
         for each in subscriptions:
-            print(f"    {each.id}: {each.subscription_status}, {each.stripe_price_id}, {_dates(each)}")
+            print(f"    {each.id}: {each.status}, {_dates(each)}")
 
 
 def _print_fact(name: str, text: str, is_shown: object) -> None:
@@ -55,7 +55,7 @@ def _dates(subscription: Subscription) -> str:
     named = (
         ("trial ends", subscription.trial_end),
         ("period ends", subscription.current_period_end),
-        ("unpaid since", subscription.past_due_since),
+        ("unpaid since", subscription.unpaid_since),
         ("is cancelled at", subscription.cancel_at),
         ("ended", subscription.ended_at),
     )

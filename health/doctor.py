@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 from peewee import JOIN, fn
 
 from .. import storage
+from ..access import LIVE
 from ..errors import StripeError
-from ..models import LIVE, Customer, Price, StripeEvent, Subscription
+from ..models import Customer, Price, StripeEvent, Subscription, SubscriptionItem
 from ..notices import outbox
 from ..sync import inbox
-from ..sync.best import doubles
+from ..sync.doubles import doubles
+from ..sync.prices import Catalogue
 from ..sync.resync import ReportingConverger
 from ..sync.worker import Worker
 from . import refusals, writable
@@ -35,7 +37,7 @@ def examine(worker: Worker, now: float, sample: int = SAMPLE) -> list[Finding]:
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
         _writing,
         lambda: _refused(now),
-        _doubles,
+        lambda: _doubles(worker.catalogue, now),
         _unowned,
         _unknown_prices,
         lambda: _events(now),
@@ -60,13 +62,14 @@ def _refused(now: float) -> Iterator[Finding]:
         yield Finding(found, refusals.REPAIR)
 
 
-def _doubles() -> Iterator[Finding]:
-    for user_id, extra in doubles().items():
-        for subscription_id in extra:
-            yield Finding(
-                f"user {user_id} pays twice: {subscription_id} beside the subscription that decides",
-                f"stripe subscriptions cancel {subscription_id}",
-            )
+def _doubles(catalogue: Catalogue, now: float) -> Iterator[Finding]:
+    for double in doubles(catalogue, now):
+        what = f"user {double.user_id} pays for several subscriptions of one group: {', '.join(double.subscriptions)}"
+        if double.spare is None:
+            yield Finding(f"{what}; each gives something that the others do not, so ask the user", None)
+        else:
+            command = f"stripe subscriptions update {double.spare} -d cancel_at_period_end=true"
+            yield Finding(f"{what}; the user loses nothing when {double.spare} ends with its period", command)
 
 
 def _unowned() -> Iterator[Finding]:
@@ -81,10 +84,10 @@ def _unowned() -> Iterator[Finding]:
 
 
 def _unknown_prices() -> Iterator[Finding]:
-    query = _paying(Subscription.stripe_price_id, fn.COUNT(Subscription.id)).where(
+    query = _paying(SubscriptionItem.price_id, fn.COUNT(Subscription.id)).where(
         Customer.user.is_null(False), Price.plan.is_null()
     )
-    for price_id, count in _rows(query.group_by(Subscription.stripe_price_id)):
+    for price_id, count in _rows(query.group_by(SubscriptionItem.price_id)):
         yield Finding(
             f"no plan names {price_id}, and {count} subscriptions of users have it: they get no features",
             f'name it in plans.toml (retired = ["{price_id}"] when it is no longer sold), and restart',
@@ -155,8 +158,9 @@ def _paying(*columns: Any) -> Any:
     return (
         Subscription.select(*columns)
         .join(Customer, on=(Subscription.customer == Customer.id))
-        .join(Price, JOIN.LEFT_OUTER, on=(Subscription.stripe_price_id == Price.id))
-        .where(Subscription.subscription_status.in_(LIVE))
+        .join(SubscriptionItem, on=(SubscriptionItem.subscription == Subscription.id))
+        .join(Price, JOIN.LEFT_OUTER, on=(SubscriptionItem.price_id == Price.id))
+        .where(Subscription.status.in_(LIVE))
     )
 
 

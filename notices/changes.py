@@ -1,104 +1,162 @@
-"""Notices of changed access, each stored once, in order, in the transaction that makes the change."""
+"""Notices of what changed, each stored once, in order, in the transaction that makes the change.
+
+Those about access and plans are about the user; those about payments, cancellations and trials about a subscription.
+What was last noticed is stored with the user and with each subscription, and compared with what is true now.
+"""
 
 import json
 import uuid
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from .. import storage
-from ..access import Access, access_at
-from ..models import CURRENT, OWING, NoticeRow, User
+from ..access import CURRENT, LIVE, OWING, Answer, Holding, Plans, Terms, answer_at
+from ..models import NoticeRow
 from . import outbox
-from .notice import AccessSummary
+from .notice import KINDS, AccessSummary
 
 TRIAL_ENDS_SOON_SECONDS = 3 * 86_400  # as early as Stripe's own trial_will_end
 
 
-def note(user_id: str, now: float, *, notifies: bool = True) -> None:
-    """Store notices of what changed for the user since the last one, and when time alone will change more.
+# Which kinds of notice a change stores. The others were true before, and are no news.
+NONE: frozenset[str] = frozenset()
+ACCESS = frozenset(("access_granted", "access_revoked"))
+OF_USER = ACCESS | {"plan_changed"}
+ALL = frozenset(KINDS)
 
-    To be called inside a writing transaction, after the user's row was updated.
 
-    Shape   notifies: False stores the new state without a notice
+class Seen(NamedTuple):
+    """What was last noticed, packed: of the user, and of each subscription by its id."""
+
+    of_user: str | None
+    of_subscriptions: Mapping[str, str | None]
+
+
+class SubscriptionSummary(NamedTuple):
+    """What notices about a subscription compare."""
+
+    status: str | None = None
+    cancel_at: int | None = None
+    trial_ending: bool = False
+
+
+class Change(NamedTuple):
+    """What changed for a user.
+
+    Shape   notices: (kind, subscription_id, before, after); notified and noted: to be stored as Seen, noted for the
+            subscriptions that changed; next_change_at: when time alone will change more
     """
-    user = User.get_by_id(user_id)
-    access = access_at(user_id, now)
-    before, after = _unpacked(user.notified), _summary(user, access, now)
-    for kind in kinds_of(before, after) if notifies else ():
-        _write(user_id, kind, json.dumps(before._asdict()), json.dumps(after._asdict()), now)
-    User.update(notified=_packed(after), next_change_at=_next_change_at(user, access, now)).where(
-        User.id == user_id
-    ).execute()
+
+    notices: list[tuple[str, str | None, AccessSummary, AccessSummary]]
+    notified: str
+    noted: dict[str, str]
+    next_change_at: int | None
 
 
-def kinds_of(before: AccessSummary, after: AccessSummary) -> list[str]:
-    """Return the kinds of change between two states, in the order of their notices."""
-    stays_in = before.allowed and after.allowed
-    happened = {
-        "payment_failed": before.status not in OWING and after.status in OWING,
-        "payment_recovered": before.status in OWING and after.status in CURRENT,
-        "access_granted": after.allowed and not before.allowed,
-        "access_revoked": before.allowed and not after.allowed,
-        "plan_changed": stays_in and before.bought != after.bought,
-        "cancellation_scheduled": after.allowed and before.cancel_at is None and after.cancel_at is not None,
-        "cancellation_undone": stays_in and before.cancel_at is not None and after.cancel_at is None,
-        "trial_ending": after.trial_ending and not before.trial_ending,
-    }
-    return [kind for kind, has_happened in happened.items() if has_happened]
+def compare(seen: Seen, holdings: Iterable[Holding], answers: Sequence[Answer], plans: Plans, now: float) -> Change:
+    """Return what changed since what was last seen, and when time alone will change more."""
+    subscriptions = _subscriptions(holdings, plans)
+    moments = [each.starts_at for each in answers]
+    moments += [at for each in subscriptions if (at := _trial_warning_at(each)) is not None]
+    before, after = _unpacked(AccessSummary, seen.of_user), _summary(answer_at(answers, now), plans)
+    if before.allowed and before.plan and not before.plans:  # by a version that knew one subscription
+        before = before._replace(plans=after.plans, quantity=after.quantity)
+    of_user = [(kind, None, before, after) for kind in _kinds_of_user(before, after)]
+    of_subscriptions, noted = [], {}
+    for each in subscriptions:
+        was = _unpacked(SubscriptionSummary, seen.of_subscriptions.get(each.id))
+        is_ = SubscriptionSummary(each.status, each.cancel_at, _trial_ends_soon(each, now))
+        if (text := _packed(is_)) != seen.of_subscriptions.get(each.id):
+            noted[each.id] = text
+        pair = (_of(each, before, was), _of(each, after, is_))
+        of_subscriptions += [(kind, each.id, *pair) for kind in _kinds_of_subscription(was, is_)]
+    notices = sorted([*of_user, *of_subscriptions], key=lambda notice: KINDS.index(notice[0]))
+    return Change(notices, _packed(after), noted, min((at for at in moments if at > now), default=None))
 
 
-def _write(user_id: str, kind: str, before: str, after: str, now: float) -> None:
-    values = {"user": user_id, "kind": kind, "before": before, "after": after, "created_at": now}
-    notice_id = NoticeRow.insert(message_id=f"ntc_{uuid.uuid4().hex}", **values).execute()
-    outbox.owe([(notice_id, user_id)], now)
+def store(user_id: str, change: Change, now: float, kinds: frozenset[str]) -> None:
+    """Store the notices of a change that are of these kinds, and what was seen of subscriptions.
+
+    To be called inside a writing transaction.
+    """
+    for kind, subscription_id, before, after in change.notices:
+        if kind in kinds:
+            _write(user_id, kind, json.dumps(before._asdict()), json.dumps(after._asdict()), now, subscription_id)
+    noted = [(text, subscription_id) for subscription_id, text in change.noted.items()]
+    storage.execute_many("UPDATE corkage_subscription SET noted = ? WHERE id = ?", noted)
 
 
-def note_what_time_changed(now: float, limit: int) -> None:
-    """Store the notices of what time alone has changed, such as the end of a grace period."""
-    for user_id in storage.column(_by_time(User.id).where(User.next_change_at <= now).limit(limit)):
-        with storage.writing():
-            note(user_id, now)
+def _kinds_of_user(before: AccessSummary, after: AccessSummary) -> Iterator[str]:
+    if after.allowed and not before.allowed:
+        yield "access_granted"
+    if before.allowed and not after.allowed:
+        yield "access_revoked"
+    if before.allowed and after.allowed and before.bought != after.bought:
+        yield "plan_changed"
 
 
-def next_note_at() -> int | None:
-    """Return when time alone will change somebody's access; None when it will not."""
-    moment: int | None = next(iter(storage.column(_by_time(User.next_change_at).limit(1))), None)
-    return moment
+def _kinds_of_subscription(before: SubscriptionSummary, after: SubscriptionSummary) -> Iterator[str]:
+    if before.status not in OWING and after.status in OWING:
+        yield "payment_failed"
+    if before.status in OWING and after.status in CURRENT:
+        yield "payment_recovered"
+    if after.status not in LIVE:
+        return
+    if before.cancel_at is None and after.cancel_at is not None:
+        yield "cancellation_scheduled"
+    if before.cancel_at is not None and after.cancel_at is None:
+        yield "cancellation_undone"
+    if after.trial_ending and not before.trial_ending:
+        yield "trial_ending"
 
 
-def _by_time(column: Any) -> Any:
-    return User.select(column).where(User.next_change_at.is_null(False)).order_by(User.next_change_at)
+def _subscriptions(holdings: Iterable[Holding], plans: Plans) -> list[Holding]:
+    """Return a holding for each subscription that is ours or to a plan: the item of its dearest plan."""
+    found: dict[str, Holding] = {}
+    for each in sorted(holdings, key=lambda each: (plans.get(each.plan or "", Terms()).rank, each.price_id or "")):
+        if each.kind == "subscription" and (each.ours or each.plan):
+            found[each.id] = each
+    return sorted(found.values(), key=lambda each: (each.created, each.id))
 
 
-def _unpacked(text: str | None) -> AccessSummary:
-    return AccessSummary(*json.loads(text or "[]")[: len(AccessSummary._fields)])
+def _of(holding: Holding, access: AccessSummary, summary: SubscriptionSummary) -> AccessSummary:
+    """Return the user's access in a notice about one subscription."""
+    named: Any = {"plan": holding.plan, "price_id": holding.price_id, "quantity": holding.quantity}
+    return access._replace(**named, **summary._asdict())
 
 
-def _packed(summary: AccessSummary) -> str:
+def _summary(answer: Answer, plans: Plans) -> AccessSummary:
+    shared = {name: getattr(answer, name) for name in AccessSummary._fields if name not in ("trial_ending", "plans")}
+    return AccessSummary(**shared, plans=tuple(key for key in answer.plans if not plans.get(key, Terms()).is_free))
+
+
+def _write(user_id: str, kind: str, before: str, after: str, now: float, subscription_id: str | None = None) -> None:
+    values = {"user": user_id, "kind": kind, "subscription_id": subscription_id, "before": before, "after": after}
+    row = values | {"message_id": f"ntc_{uuid.uuid4().hex}", "created_at": now}
+    outbox.owe([(NoticeRow.insert(row).execute(), user_id)], now)
+
+
+def _unpacked(summary: type[Any], text: str | None) -> Any:
+    values = json.loads(text or "[]")[: len(summary._fields)]
+    return summary(*(tuple(value) if isinstance(value, list) else value for value in values))
+
+
+def _packed(summary: AccessSummary | SubscriptionSummary) -> str:
     """Return the values as a JSON list without the defaults at its end: every user's row holds one."""
-    values, defaults = list(summary), list(AccessSummary())
+    values, defaults = list(summary), list(type(summary)())
     while values and values[-1] == defaults[len(values) - 1]:
         values.pop()
     return json.dumps(values, separators=(",", ":"))
 
 
-def _summary(user: User, access: Access, now: float) -> AccessSummary:
-    fields = {name: getattr(access, name) for name in AccessSummary._fields if name != "trial_ending"}
-    return AccessSummary(**fields, trial_ending=_trial_ends_soon(user, access, now))
-
-
-def _trial_ends_soon(user: User, access: Access, now: float) -> bool:
-    at = _trial_warning_at(user, access)
+def _trial_ends_soon(holding: Holding, now: float) -> bool:
+    at = _trial_warning_at(holding)
     return at is not None and at <= now
 
 
-def _trial_warning_at(user: User, access: Access) -> int | None:
+def _trial_warning_at(holding: Holding) -> int | None:
     """Return when, by our clock, a trial that will be paid for has three days left."""
-    if access.reason != "trialing" or user.trial_end is None:
+    is_to_be_paid = holding.status == "trialing" and holding.cancel_at is None and not holding.pause_behavior
+    if not is_to_be_paid or holding.trial_end is None:
         return None
-    return user.trial_end - TRIAL_ENDS_SOON_SECONDS - user.clock_ahead
-
-
-def _next_change_at(user: User, access: Access, now: float) -> int | None:
-    grace_end = access.until - user.clock_ahead if access.reason == "grace" and access.until is not None else None
-    moments = (grace_end, _trial_warning_at(user, access))
-    return min((each for each in moments if each is not None and each > now), default=None)
+    return holding.trial_end - TRIAL_ENDS_SOON_SECONDS - holding.clock_ahead

@@ -30,12 +30,14 @@ log = logging.getLogger("corkage.notices")
 def value_of(held: Held) -> Notice:
     """Return a stored notice as hosts receive it."""
     row = held.notice
-    return Notice(row.message_id, row.kind, row.user_id, row.created_at, _summary(row.before), _summary(row.after))
+    before, after = _summary(row.before), _summary(row.after)
+    return Notice(row.message_id, row.kind, row.user_id, row.created_at, before, after, row.subscription_id)
 
 
 def _summary(text: str) -> AccessSummary:
     stored = json.loads(text)
-    return AccessSummary(**{name: stored[name] for name in AccessSummary._fields if name in stored})
+    known = {name: stored[name] for name in AccessSummary._fields if name in stored}
+    return AccessSummary(**known | {"plans": tuple(known.get("plans", ()))})
 
 
 class Deliverer:

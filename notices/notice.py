@@ -20,7 +20,11 @@ QUIET_SECONDS = 5.0  # a host registers its callbacks one by one at start: no no
 
 
 class AccessSummary(NamedTuple):
-    """A user's access in a notice, before or after: fields of Access, and whether a trial ends soon."""
+    """A user's access in a notice, before or after: fields of Access, and whether a trial ends soon.
+
+    Shape   plans: without the free plan, which everybody has; where the notice names a subscription, status, plan,
+            price_id, quantity, cancel_at and trial_ending are that subscription's
+    """
 
     allowed: bool = False
     reason: str = ""
@@ -30,17 +34,19 @@ class AccessSummary(NamedTuple):
     quantity: int | None = None
     cancel_at: int | None = None
     trial_ending: bool = False
+    plans: tuple[str, ...] = ()
 
     @property
-    def bought(self) -> tuple[str | None, str | None, int | None]:
-        """What the user pays for."""
-        return self.plan, self.price_id, self.quantity
+    def bought(self) -> tuple[tuple[str, ...], int | None]:
+        """What `plan_changed` compares."""
+        return tuple(sorted(self.plans)), self.quantity
 
 
 class Notice(NamedTuple):
-    """A change of a user's access. One that is delivered twice has the same id both times.
+    """A change of a user's access, or of one subscription. One that is delivered twice has the same id both times.
 
-    Shape   kind is one of KINDS
+    Shape   kind is one of KINDS; subscription_id: the subscription that a notice about a payment, a cancellation or a
+            trial is about; None where it is about the user's access as a whole
     Units   created_at in Unix seconds, UTC
     """
 
@@ -50,6 +56,7 @@ class Notice(NamedTuple):
     created_at: float
     before: AccessSummary
     after: AccessSummary
+    subscription_id: str | None = None
 
 
 class NotDelivered(Exception):

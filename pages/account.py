@@ -6,6 +6,7 @@ from typing import NamedTuple
 from ..access import Access
 from ..models import Price, Subscription, User
 from ..plans import Plan
+from ..selling.held import held_subscription
 from ..sync.states import InvoiceState
 from . import N_
 from .pricing import feature_labels, points_of
@@ -77,7 +78,7 @@ class Account(NamedTuple):
 def describe_account(access: Access, plans: tuple[Plan, ...], words: Words) -> Account:
     """Return what the page shows of a user's access. Reads the database only."""
     user = User.get_or_none(User.id == access.user_id)
-    held = Subscription.get_or_none(Subscription.id == user.subscription_id) if user else None
+    held = held_subscription(access.user_id, {each.key: each for each in plans}) if user else None
     plan = next((each for each in plans if each.key == access.plan), None)
     tone, sentence = state_of(access, held.ended_at if held else None, words)
     has_customer = user is not None and (user.stripe_customer_id is not None or held is not None)
@@ -86,7 +87,7 @@ def describe_account(access: Access, plans: tuple[Plan, ...], words: Words) -> A
         plan=_name(access, plan, words),
         tone=tone,
         sentence=sentence,
-        facts=_facts(access, user, words),
+        facts=_facts(access, held, words),
         points=tuple(map(words.gettext, points)),
         actions=_actions(access, plan, has_customer, words),
         has_customer=has_customer,
@@ -99,7 +100,7 @@ def _name(access: Access, plan: Plan | None, words: Words) -> str:
     return access.plan or (words.gettext("No plan") if access.status is None else words.gettext("Subscription"))
 
 
-def _facts(access: Access, user: User | None, words: Words) -> tuple[tuple[str, str], ...]:
+def _facts(access: Access, user: Subscription | None, words: Words) -> tuple[tuple[str, str], ...]:
     """Return labels and figures, while the subscription goes on."""
     facts = []
     price = Price.get_or_none(Price.id == access.price_id)

@@ -11,7 +11,7 @@ from typing import Any
 from peewee import fn
 
 from .. import storage
-from ..access import read_access
+from ..access import CURRENT, OWING
 from ..errors import (
     CheckoutInProgress,
     StripeFailed,
@@ -19,12 +19,13 @@ from ..errors import (
     StripeUnavailable,
     UnknownCustomer,
 )
-from ..models import CURRENT, OWING, CheckoutAttempt, Price, User
+from ..models import CheckoutAttempt, Price, User
 from ..pauses import is_due
 from ..sync.converge import Converger
 from ..sync.gateway import SLOWEST_CALL_SECONDS, Gateway
 from ..sync.prices import Catalogue
 from ..sync.states import SubscriptionState
+from .held import group_of, held_subscription
 from .portal import open_portal
 
 CLAIM_SECONDS = 3 * SLOWEST_CALL_SECONDS
@@ -75,7 +76,7 @@ class Checkout:
         for _ in range(MOST_TURNS):
             # Read before Stripe is asked: otherwise an attempt that is paid meanwhile would look like none.
             attempt = CheckoutAttempt.get_or_none(CheckoutAttempt.user == buyer.user_id)
-            held = self._deciding(buyer.user_id)
+            held = self._held(buyer.user_id, price)
             if held is not None:
                 return self._url_for_subscriber(buyer, held, price)
             url = self._session_url(buyer, plan, price, attempt)
@@ -108,19 +109,16 @@ class Checkout:
 
         Errors  StripeError as the gateway's
         """
-        Converger(gateway, self.catalogue, self.app).converge_user(user_id, self.clock())
+        self.converger.with_gateway(gateway).converge_user(user_id, self.clock())
 
-    def _deciding(self, user_id: str) -> SubscriptionState | None:
-        """Fetch the subscription that decides the user's access; None when all have ended or open nothing."""
-        user = User.get_or_none(User.id == user_id)
-        if user is None:
+    def _held(self, user_id: str, price: Price) -> SubscriptionState | None:
+        """Fetch the best subscription that the user holds in the price's group; None when all have ended."""
+        if User.get_or_none(User.id == user_id) is None:
             return None
         self.converger.converge_user(user_id, self.clock())
-        user = User.get_by_id(user_id)
-        opens_nothing = read_access(user_id).reason in ("no_subscription", "ended", "unknown_price")
-        if opens_nothing or user.subscription_id is None:
-            return None
-        return self.gateway.subscription(user.subscription_id)
+        plans = self.catalogue.plans
+        held = held_subscription(user_id, plans, group_of(price.plan, plans))
+        return None if held is None else self.gateway.subscription(held.id)
 
     def _url_for_subscriber(self, buyer: Buyer, held: SubscriptionState, price: Price) -> str:
         """Return the portal, or the open invoice: a subscriber never gets another Checkout."""
@@ -238,8 +236,8 @@ class Checkout:
         """Return the parameters of the session as JSON, without the customer."""
         user = User.get_or_none(User.id == buyer.user_id)
         ours = {"corkage_app": self.app, "corkage_user": buyer.user_id}
-        data: dict[str, object] = {"metadata": ours}
         plan = self.catalogue.plans[price.plan or ""]
+        data: dict[str, object] = {"metadata": ours | {"corkage_plan": plan.key, "corkage_price": price.id}}
         if plan.trial_days and (user is None or user.trial_used_at is None):
             data["trial_period_days"] = plan.trial_days
         parameters = {
@@ -258,7 +256,7 @@ class Checkout:
         user = User.get_by_id(attempt.user_id)
         if user.stripe_customer_id is not None:
             also = (subscription_id,) if subscription_id else ()
-            Converger(gateway, self.catalogue, self.app).converge(user.stripe_customer_id, self.clock(), also=also)
+            self.converger.with_gateway(gateway).converge(user.stripe_customer_id, self.clock(), also=also)
         self._drop(attempt)
 
     def _claim(self, attempt: CheckoutAttempt) -> bool:

@@ -1,25 +1,36 @@
 """The customer portal: Stripe's pages where a user changes plan, card or subscription, and sees invoices."""
 
 import logging
+from collections.abc import Mapping
 
 from ..errors import NoBillingAccount, StripeRefused, UnknownFlow
-from ..models import ENDED, Subscription, User
+from ..models import User
+from ..plans import Plan
 from ..sync.gateway import Gateway
 from ..sync.states import InvoiceState
+from .held import held_subscription
 
 FLOWS = ("payment_method_update", "subscription_update", "subscription_cancel")
 
 log = logging.getLogger("corkage.portal")
 
 
-def portal_url(gateway: Gateway, user_id: str, return_url: str, flow: str | None = None) -> str:
+def portal_url(
+    gateway: Gateway,
+    plans: Mapping[str, Plan],
+    user_id: str,
+    return_url: str,
+    flow: str | None = None,
+    subscription: str | None = None,
+) -> str:
     """Return the address of the user's own portal, or of one of its flows.
 
+    Shape   subscription: the id of one of the user's own, where the flow is not to be about the best
     Errors  UnknownFlow; NoBillingAccount before any purchase, without asking Stripe; StripeError as the gateway's
     """
     if flow is not None and flow not in FLOWS:
         raise UnknownFlow(f"flow {flow!r}; there are {', '.join(FLOWS)}")
-    subscription_id, customer_id = _managed(user_id)
+    subscription_id, customer_id = _managed(user_id, plans, subscription)
     if customer_id is None:
         raise NoBillingAccount(f"user {user_id} has no Stripe customer")
     if flow is None or (flow != "payment_method_update" and subscription_id is None):
@@ -45,22 +56,23 @@ def open_portal(gateway: Gateway, customer_id: str, return_url: str, flow: dict[
         return open_portal(gateway, customer_id, return_url)
 
 
-def invoices_of(gateway: Gateway, user_id: str) -> tuple[InvoiceState, ...]:
+def invoices_of(gateway: Gateway, plans: Mapping[str, Plan], user_id: str) -> tuple[InvoiceState, ...]:
     """Fetch the latest invoices of the customer whose portal the user gets; none without a customer.
 
     Errors  StripeError as the gateway's
     """
-    _, customer_id = _managed(user_id)
+    _, customer_id = _managed(user_id, plans)
     return gateway.invoices_of(customer_id) if customer_id else ()
 
 
-def _managed(user_id: str) -> tuple[str | None, str | None]:
+def _managed(
+    user_id: str, plans: Mapping[str, Plan], subscription_id: str | None = None
+) -> tuple[str | None, str | None]:
     """Return the user's subscription that has not ended and its customer; without one, the customer for the next
-    purchase."""
+    purchase. Another user's subscription is as good as none.
+    """
     user = User.get_or_none(User.id == user_id)
     if user is None:
         return None, None
-    held = Subscription.get_or_none(Subscription.id == user.subscription_id)
-    if held is None or held.subscription_status in ENDED:
-        return None, user.stripe_customer_id
-    return held.id, held.customer_id
+    held = held_subscription(user_id, plans, subscription_id=subscription_id)
+    return (None, user.stripe_customer_id) if held is None else (held.id, held.customer_id)

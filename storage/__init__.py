@@ -23,12 +23,14 @@ __all__ = [
     "connection",
     "current",
     "execute",
+    "execute_many",
     "note",
     "open_file",
     "pieces",
     "proxy",
     "reading",
     "release",
+    "rows",
     "trying",
     "write",
     "writing",
@@ -93,6 +95,19 @@ def pieces(values: Sequence[_Value], size: int = 500) -> Iterator[Sequence[_Valu
 def execute(sql: str) -> None:
     """Execute a statement that Peewee has no words for."""
     current().execute_sql(sql)
+
+
+def execute_many(sql: str, values: Sequence[tuple[object, ...]]) -> None:
+    """Execute a statement for each of these rows, inside a writing transaction."""
+    if values:
+        with reading():
+            connection().executemany(sql, values)
+
+
+def rows(sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the rows of a query that runs too often for the ORM."""
+    with reading():
+        return connection().execute(sql, values).fetchall()
 
 
 def writing() -> AbstractContextManager[None]:

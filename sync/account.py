@@ -30,6 +30,10 @@ class Account:
             self._compare(gateway())
         self._is_checked = True
 
+    def is_confirmed(self) -> bool:
+        """Return whether Stripe itself has named the key's account as the one that the database mirrors."""
+        return setting("account_key") == self._key_id
+
     def _compare(self, gateway: "Gateway") -> None:
         account = gateway.account_id()
         if account is None:

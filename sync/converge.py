@@ -1,17 +1,21 @@
 """Converge a customer: fetch the present state from Stripe, and store it in the replica."""
 
+import copy
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .. import storage
+from ..access import ENDED
 from ..errors import Overtaken, UnknownCustomer
-from ..models import ENDED, RULE_COLUMNS, USER_ID_LENGTH, Customer, Subscription, User
+from ..models import MADE_AT, USER_ID_LENGTH, Customer, Price, Subscription, SubscriptionItem, User, setting
+from ..notices import changes
 from . import events, inbox, stale
-from .best import summarize, warn_of_doubles
+from .account import Account
+from .doubles import warn_of_doubles
 from .gateway import Gateway
 from .prices import Catalogue
-from .states import CustomerState, Listed, SubscriptionState
+from .states import CustomerState, Listed, PriceState, SubscriptionState
 
 MOST_OVERTAKINGS = 20
 
@@ -23,7 +27,9 @@ class Fetched:
     """One customer as fetched from Stripe.
 
     Shape   customer: None where only the subscriptions were fetched;
+            is_missing: Stripe does not know the customer, though it was not deleted;
             gone: ids of subscriptions that have not ended in the replica and that Stripe does not know any more;
+            prices: those of the items that were fetched by their id, because they are new here;
             as_of: everything that happened at Stripe before this time is included; None if nothing was fetched
     """
 
@@ -31,16 +37,24 @@ class Fetched:
     subscriptions: tuple[SubscriptionState, ...]
     as_of: int | None
     gone: tuple[str, ...] = ()
+    is_missing: bool = False
+    prices: tuple[PriceState, ...] = ()
 
 
 class Converger:
     """Converges customers, one at a time. Any number of workers may do so at once."""
 
-    def __init__(self, gateway: Gateway, catalogue: Catalogue, app: str) -> None:
+    def __init__(self, gateway: Gateway, catalogue: Catalogue, app: str, account: Account) -> None:
         self.gateway = gateway
         self.catalogue = catalogue
+        self.timelines = catalogue.timelines
         self.app = app
-        self.notifies = True
+        self.account = account
+        self.kinds = changes.ALL  # the notices that are stored
+
+    def with_gateway(self, gateway: Gateway) -> "Converger":
+        """Return a Converger like this one that calls Stripe by another gateway."""
+        return Converger(gateway, self.catalogue, self.app, self.account)
 
     def converge(
         self, customer_id: str, now: float, *, reads_customer: bool = False, also: tuple[str, ...] = ()
@@ -49,8 +63,9 @@ class Converger:
 
         Shape   reads_customer: fetch the customer itself, too, to see whether it was deleted;
                 also: ids of subscriptions to fetch even if the list lacks them, because it lags behind;
-                returns "converged", or "unowned" for a customer that belongs to no user of ours
-        Errors  StripeError as the gateway's; DatabaseUnavailable; in both cases nothing was stored
+                returns "converged"; "unowned" for a customer that belongs to no user of ours; "missing" for one that
+                Stripe does not know
+        Errors  StripeError as the gateway's; Outdated; DatabaseUnavailable; in each case nothing was stored
         """
         for _ in range(MOST_OVERTAKINGS):
             row = _customer_row(customer_id)
@@ -83,10 +98,11 @@ class Converger:
             before = Customer.get_by_id(customer_id).user_id
             _assign(customer_id, user_id, now)
             _overtake(customer_id)
-            if before not in (None, user_id):
-                summarize(before, now)
+            self.timelines.store([each for each in (before, user_id) if each is not None], now, changes.OF_USER)
         log.info("%s linked by hand to user %s (before: %s)", customer_id, user_id, before or "nobody")
-        return self.converge(customer_id, now)
+        quiet = copy.copy(self)
+        quiet.kinds = self.kinds & changes.OF_USER  # what became of its subscriptions before is no news
+        return quiet.converge(customer_id, now)
 
     def adopt(self, user_id: str, customer_id: str, now: float) -> None:
         """Store a customer that was just created for this user. There is nothing to fetch yet."""
@@ -101,16 +117,28 @@ class Converger:
         is_news = row.fetched_at is None or any(_is_about_customer(event) for event in pending)
         if row.user_id is None and not (is_news or reads_customer):
             return Fetched(None, (), None)  # an event of a customer that belongs to no user costs no call
-        reads_customer = reads_customer or is_news or row.deleted_at is not None
-        customer = self.gateway.customer(row.id) if reads_customer else None
-        if customer and customer.deleted:
-            return self._fetch_by_id(row.id, customer, Listed((), customer.as_of), named)
+        is_gone = row.deleted_at is not None or row.missing_at is not None
+        customer = None
         try:
-            listed = self.gateway.subscriptions_of(row.id)
+            if reads_customer or is_news or is_gone:
+                customer = self.gateway.customer(row.id)
+            if customer and customer.deleted:
+                return self._fetch_by_id(row.id, customer, Listed((), customer.as_of), named)
+            listed = self._subscriptions_of(row.id)
         except UnknownCustomer:
-            customer = self.gateway.customer(row.id)
-            listed = Listed((), customer.as_of)
+            return replace(self._fetch_by_id(row.id, None, Listed((), 0), named), is_missing=True, as_of=None)
         return self._fetch_by_id(row.id, customer, listed, named)
+
+    def _subscriptions_of(self, customer_id: str) -> Listed[SubscriptionState]:
+        try:
+            return self.gateway.subscriptions_of(customer_id, self._known_to_pay(customer_id))
+        except UnknownCustomer:
+            customer = self.gateway.customer(customer_id)  # deleted in this moment, or missing: then it raises
+            return Listed((), customer.as_of)
+
+    def _known_to_pay(self, customer_id: str) -> set[str]:
+        paid = Subscription.select(Subscription.id).where(Subscription.customer == customer_id, Subscription.has_paid)
+        return set(storage.column(paid))
 
     def _fetch_by_id(
         self,
@@ -123,7 +151,7 @@ class Converger:
         held = {
             row.id
             for row in Subscription.select(Subscription.id).where(
-                Subscription.customer == customer_id, Subscription.subscription_status.not_in(ENDED)
+                Subscription.customer == customer_id, Subscription.status.not_in(ENDED)
             )
         }
         lacking = sorted((named | held) - {each.id for each in listed.items})
@@ -131,7 +159,14 @@ class Converger:
         found = tuple(each for each in by_id.values() if each and each.customer_id == customer_id)
         subscriptions = listed.items + found
         gone = held - {each.id for each in subscriptions}
-        return Fetched(customer, subscriptions, listed.as_of, gone=tuple(sorted(gone)))
+        prices = self._new_prices(subscriptions)
+        return Fetched(customer, subscriptions, listed.as_of, gone=tuple(sorted(gone)), prices=prices)
+
+    def _new_prices(self, subscriptions: Sequence[SubscriptionState]) -> tuple[PriceState, ...]:
+        """Fetch the prices that are new here and say no plan: their product may say it."""
+        silent = {item.price.id for each in subscriptions for item in each.items if item.price.plan is None}
+        fetched = (self.gateway.price(price_id) for price_id in self.catalogue.unknown(silent))
+        return tuple(each for each in fetched if each is not None)
 
     def _store(self, row: Customer, fetched: Fetched, event_ids: Sequence[str], now: float) -> str | None:
         with storage.writing():
@@ -142,6 +177,7 @@ class Converger:
 
         To be called inside a writing transaction.
         """
+        self.timelines.refuse_if_outdated()
         won = (
             Customer.update(revision=Customer.revision + 1, fetched_at=_fetched_until(row, fetched))
             .where(Customer.id == row.id, Customer.revision == row.revision)
@@ -149,33 +185,63 @@ class Converger:
         )
         if not won:
             return None
-        user_id = self._store_customer(row, fetched.customer, now)
+        kinds = self._kinds_of_news(row, fetched)
+        user_id = self._store_customer(row, fetched, now)
+        for price in fetched.prices:
+            self.catalogue.store_price(price)
         for state in fetched.subscriptions:
             self._store_subscription(state, user_id, now)
-        for gone in storage.pieces(fetched.gone):
-            Subscription.update(subscription_status="canceled", ended_at=int(now), ask_at=None).where(
-                Subscription.id.in_(gone)
-            ).execute()
+        if not fetched.is_missing or self.account.is_confirmed():
+            for gone in storage.pieces(fetched.gone):
+                Subscription.update(status="canceled", ended_at=int(now), ask_at=None).where(
+                    Subscription.id.in_(gone)
+                ).execute()
         if user_id is not None:
-            summarize(user_id, now, notifies=self.notifies)
-            warn_of_doubles(user_id)
-        outcome = "converged" if user_id is not None else "unowned"
+            self.timelines.store([user_id], now, kinds)
+            warn_of_doubles(user_id, self.catalogue, now)
+        outcome = "missing" if fetched.is_missing else "converged" if user_id is not None else "unowned"
         inbox.mark_applied(event_ids, outcome, now)
         return outcome
 
-    def _store_customer(self, row: Customer, customer: CustomerState | None, now: float) -> str | None:
+    def _kinds_of_news(self, row: Customer, fetched: Fetched) -> frozenset[str]:
+        """Return the kinds of notices to store.
+
+        What was true before this file was made is no news: that of users whom it does not know, with subscriptions that
+        are all older. Nor is what a file of version 1 did not know of a subscription.
+        """
+        user_id = self.owner_of(row, fetched.customer) if fetched.customer else row.user_id
+        made_at = int(setting(MADE_AT) or 0)
+        is_old = all(each.created < made_at for each in fetched.subscriptions)
+        if is_old and not User.select().where(User.id == user_id).exists():
+            return changes.NONE
+        unread = (SubscriptionItem.id == "", Subscription.customer == row.id)
+        is_unread = SubscriptionItem.select().join(Subscription).where(*unread).exists()
+        return self.kinds & changes.ACCESS if is_unread else self.kinds
+
+    def _store_customer(self, row: Customer, fetched: Fetched, now: float) -> str | None:
+        customer = fetched.customer
+        if fetched.is_missing:
+            Customer.update(missing_at=int(now)).where(Customer.id == row.id, Customer.missing_at.is_null()).execute()
+            return self._let_go(row)
+        if row.missing_at is not None:
+            log.info("%s is at Stripe again", row.id)
+            Customer.update(missing_at=None).where(Customer.id == row.id).execute()
         if customer is None:
             return row.user_id
         if customer.deleted:
             Customer.update(deleted_at=int(now)).where(Customer.id == row.id).execute()
-            another = _another_customer(row)
-            User.update(stripe_customer_id=another).where(User.stripe_customer_id == row.id).execute()
-            return row.user_id
+            return self._let_go(row)
         user_id = self.owner_of(row, customer)
         if user_id is not None:
             _assign(row.id, user_id, now)
             User.update(email=customer.email, name=customer.name).where(User.stripe_customer_id == row.id).execute()
         return user_id
+
+    def _let_go(self, row: Customer) -> str | None:
+        """Have the user buy with another customer: Stripe has this one no more. Return the user."""
+        another = {"stripe_customer_id": _another_customer(row)}
+        User.update(another).where(User.stripe_customer_id == row.id).execute()
+        return row.user_id
 
     def owner_of(self, row: Customer, customer: CustomerState) -> str | None:
         """Return the customer's user: the row's, else the one in our own metadata. Never by e-mail."""
@@ -186,18 +252,11 @@ class Converger:
 
     def _store_subscription(self, state: SubscriptionState, user_id: str | None, now: float) -> None:
         for item in state.items:
-            self.catalogue.store_price(item.price)
-        deciding = self.catalogue.deciding_item(state.items)
+            self.catalogue.store_price(item.price, state.sold)
         ours = state.app == self.app and state.user_id is not None and state.user_id == user_id
-        values = {name: getattr(state, name) for name in RULE_COLUMNS if hasattr(state, name)}
-        values |= {
+        values = {name: getattr(state, name) for name in _AS_FETCHED} | {
             "customer": state.customer_id,
-            "subscription_status": state.status,
-            "stripe_price_id": deciding.price.id if deciding else None,
-            "quantity": deciding.quantity if deciding else None,
             "ours": ours,
-            "created": state.created,
-            "ended_at": state.ended_at,
             "test_clock": state.test_clock[0] if state.test_clock else None,
             "clock_ahead": state.test_clock[1] - int(now) if state.test_clock else 0,
         }
@@ -205,10 +264,33 @@ class Converger:
         Subscription.insert(id=state.id, **values).on_conflict(
             conflict_target=[Subscription.id], update=values
         ).execute()
-        if ours and state.trial_start:
+        self._store_items(state)
+        if user_id is not None and state.trial_start and (ours or self._has_plan(state)):
             User.update(trial_used_at=state.trial_start).where(
                 User.id == user_id, User.trial_used_at.is_null()
             ).execute()
+
+    def _store_items(self, state: SubscriptionState) -> None:
+        ids = [item.id for item in state.items]
+        SubscriptionItem.delete().where(
+            SubscriptionItem.subscription == state.id, SubscriptionItem.id.not_in(ids)
+        ).execute()
+        for item in state.items:
+            values = {"price_id": item.price.id, "quantity": item.quantity}
+            SubscriptionItem.insert(subscription=state.id, id=item.id, **values).on_conflict(
+                conflict_target=[SubscriptionItem.subscription, SubscriptionItem.id], update=values
+            ).execute()
+
+    def _has_plan(self, state: SubscriptionState) -> bool:
+        """Return whether an item is to a plan: then a trial is the user's one trial, whoever made it."""
+        ids = [item.price.id for item in state.items]
+        return Price.select().where(Price.id.in_(ids), Price.plan.is_null(False)).exists()
+
+
+_AS_FETCHED = (
+    "status currency created current_period_end cancel_at trial_end ended_at unpaid_since has_paid payment_pending "
+    "pause_behavior resumes_at paid_until"
+).split()
 
 
 def _fetched_until(row: Customer, fetched: Fetched) -> int | None:
@@ -247,9 +329,12 @@ def _overtake(customer_id: str) -> None:
 
 
 def _another_customer(row: Customer) -> str | None:
-    """Return another customer of the same user, for checkout and portal, when this one was deleted."""
+    """Return another customer of the same user, for checkout and portal, when this one was deleted or is missing."""
     others = Customer.select(Customer.id).where(
-        Customer.user == row.user_id, Customer.id != row.id, Customer.deleted_at.is_null()
+        Customer.user == row.user_id,
+        Customer.id != row.id,
+        Customer.deleted_at.is_null(),
+        Customer.missing_at.is_null(),
     )
     found: list[str] = storage.column(others.order_by(Customer.fetched_at.desc()).limit(1))
     return found[0] if found else None

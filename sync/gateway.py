@@ -5,10 +5,10 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import stripe
 
@@ -92,10 +92,11 @@ class Gateway:
             customer = self._client.v1.customers.retrieve(customer_id)
             return _customer(customer, _as_of(customer, began))
 
-    def subscriptions_of(self, customer_id: str) -> Listed[SubscriptionState]:
+    def subscriptions_of(self, customer_id: str, known_to_pay: Container[str] = ()) -> Listed[SubscriptionState]:
         """Fetch every subscription the customer has or had, as Stripe holds them now.
 
-        Shape   one SubscriptionState per subscription, newest first
+        Shape   known_to_pay: ids of subscriptions of which an invoice above zero was paid: less is to be fetched;
+                one SubscriptionState per subscription, newest first
         Errors  UnknownCustomer when this account has no such customer
         Source  docs.stripe.com/api/subscriptions/list, API version 2026-10-28.endive
         """
@@ -110,18 +111,20 @@ class Gateway:
                 }
             )
             as_of = _as_of(page, began)
-            return Listed(tuple(self._subscription(each) for each in page.auto_paging_iter()), as_of)
+            return Listed(tuple(self._subscription(each, known_to_pay) for each in page.auto_paging_iter()), as_of)
 
-    def every_subscription(self) -> Iterator[Listed[tuple[CustomerState, SubscriptionState]]]:
+    def every_subscription(
+        self, known_to_pay: Container[str] = ()
+    ) -> Iterator[Listed[tuple[CustomerState, SubscriptionState]]]:
         """Fetch every subscription of the account, ended ones included, with its customer, page by page, newest first.
 
-        A call returns a hundred. Open invoices are listed once, and only if a subscription is past due. In a sandbox
-        Stripe leaves out subscriptions on test clocks.
+        A call returns a hundred. Open invoices are listed once, and only if they matter to a subscription; those of
+        which the list does not decide are read one by one. In a sandbox Stripe leaves out subscriptions on test clocks.
 
         Shape   a customer's subscriptions may be on several pages
         Source  docs.stripe.com/api/subscriptions/list, docs.stripe.com/api/invoices/list
         """
-        unpaid_since = functools.cache(self._unpaid_since)
+        open_invoices = functools.cache(self._with_open_invoices)
         params: stripe.params.SubscriptionListParams = {
             "status": "all",
             "limit": PAGE,
@@ -133,7 +136,7 @@ class Gateway:
                 page = self._client.v1.subscriptions.list(params=params)
                 as_of = _as_of(page, began)
                 found = tuple(
-                    (_customer(each.customer, as_of), self._subscription(each, lambda id_: unpaid_since().get(id_)))
+                    (_customer(each.customer, as_of), self._subscription(each, known_to_pay, open_invoices))
                     for each in page.data
                 )
             yield Listed(found, as_of)
@@ -141,7 +144,7 @@ class Gateway:
                 return
             params["starting_after"] = page.data[-1].id
 
-    def subscription(self, subscription_id: str) -> SubscriptionState | None:
+    def subscription(self, subscription_id: str, known_to_pay: Container[str] = ()) -> SubscriptionState | None:
         """Fetch one subscription by its id; None when this account has none of this id.
 
         Source  docs.stripe.com/api/subscriptions/retrieve
@@ -149,7 +152,7 @@ class Gateway:
 
         def fetch() -> SubscriptionState:
             found = self._client.v1.subscriptions.retrieve(subscription_id, params={"expand": self._expanded})
-            return self._subscription(found)
+            return self._subscription(found, known_to_pay)
 
         return _unless_missing(fetch)
 
@@ -179,8 +182,10 @@ class Gateway:
         return _unless_missing(lambda: read_event(self._client.v1.events.retrieve(event_id).to_dict()))
 
     def price(self, price_id: str) -> PriceState | None:
-        """Fetch one price by its id; None when this account has none of this id."""
-        return _unless_missing(lambda: _price(self._client.v1.prices.retrieve(price_id)))
+        """Fetch one price by its id, with what its product says; None when this account has none of this id."""
+        return _unless_missing(
+            lambda: _price(self._client.v1.prices.retrieve(price_id, params={"expand": ["product"]}))
+        )
 
     def create_price(self, lookup_key: str, product: str, unit_amount: int, currency: str, interval: str) -> PriceState:
         """Create a product with a recurring price that has this lookup key. The amount is in minor units.
@@ -308,16 +313,21 @@ class Gateway:
             return tuple(_invoice(each) for each in page.data if each.status != "draft")
 
     def _subscription(
-        self, found: stripe.Subscription, unpaid_since: Callable[[str], int | None] | None = None
+        self,
+        found: stripe.Subscription,
+        known_to_pay: Container[str] = (),
+        open_invoices: "_OpenInvoices | None" = None,
     ) -> SubscriptionState:
-        items = found["items"].data
+        items = self._items(found)
         period_end = min((item.current_period_end for item in items), default=None)
         app, user_id = _owner(found.metadata)
-        is_past_due = found.status == "past_due"
+        paid = self._payments(found, known_to_pay, open_invoices)
+        paused = found.pause_collection
         return SubscriptionState(
             id=found.id,
             customer_id=_id(found.customer),
             status=found.status,
+            currency=found.currency,
             items=tuple(ItemState(item.id, _price(item.price), getattr(item, "quantity", None)) for item in items),
             created=found.created,
             current_period_end=period_end,
@@ -325,34 +335,105 @@ class Gateway:
             trial_start=found.trial_start,
             trial_end=found.trial_end,
             ended_at=found.ended_at,
-            past_due_since=self._past_due_since(found, unpaid_since or self._unpaid_since_of) if is_past_due else None,
-            payment_pending=found.status == "active" and _awaits_first_payment(found.latest_invoice),
+            unpaid_since=paid.unpaid_since,
+            has_paid=paid.has_paid,
+            payment_pending=paid.is_pending,
+            pause_behavior=paused.behavior if paused else None,
+            resumes_at=paused.resumes_at if paused else None,
+            paid_until=paid.paid_until,
             test_clock=_clock(found.test_clock),
             open_invoice_url=_open_invoice_url(found.latest_invoice),
             app=app,
             user_id=user_id,
+            sold=_sold(found.metadata),
         )
 
-    def _past_due_since(self, found: stripe.Subscription, unpaid_since: Callable[[str], int | None]) -> int:
-        """Return when the oldest unpaid invoice was due. The latest is wrong: a weekly plan gets one every week."""
-        latest = found.latest_invoice
-        otherwise = _due(latest) if isinstance(latest, stripe.Invoice) else found.created
-        since = unpaid_since(found.id)
-        return otherwise if since is None else since
+    def _items(self, found: stripe.Subscription) -> list[stripe.SubscriptionItem]:
+        """Return all items. A subscription holds the first ten; more are in a list of their own."""
+        held: stripe.ListObject[stripe.SubscriptionItem] = found["items"]
+        if not held.has_more:
+            return list(held.data)
+        page = self._client.v1.subscription_items.list(params={"subscription": found.id, "limit": PAGE})
+        return list(page.auto_paging_iter())
 
-    def _unpaid_since_of(self, subscription_id: str) -> int | None:
-        """Return when the oldest open invoice of one subscription was due."""
-        return self._unpaid_since(subscription=subscription_id).get(subscription_id)
+    def _payments(
+        self, found: stripe.Subscription, known_to_pay: Container[str], open_invoices: "_OpenInvoices | None"
+    ) -> "_Payments":
+        """Return what was paid of a subscription. Where its latest invoice says enough, no other is read."""
+        latest = found.latest_invoice if isinstance(found.latest_invoice, stripe.Invoice) else None
+        has_paid = found.id in known_to_pay
+        invoices = [latest] if latest is not None else []
+        may_be_pending = found.status == "active" and not (has_paid or _says_whether_pending(latest))
+        is_unclear = found.status == "past_due" or (may_be_pending and not _has_none(found.id, open_invoices))
+        if is_unclear or (_is_void(found) and not (latest and latest.status == "paid")):
+            invoices = list(self._invoices_until_paid(found.id))
+        return _payments(found, invoices, has_paid=has_paid)
 
-    def _unpaid_since(self, **only: str) -> dict[str, int]:
-        """Return when the oldest open invoice of each subscription was due."""
-        params: Any = {"status": "open", "limit": PAGE} | only
-        oldest: dict[str, int] = {}
-        for invoice in self._client.v1.invoices.list(params=params).auto_paging_iter():
-            if invoice.parent and (details := invoice.parent.subscription_details):
-                subscription_id = _id(details.subscription)
-                oldest[subscription_id] = min(_due(invoice), oldest.get(subscription_id, _due(invoice)))
-        return oldest
+    def _invoices_until_paid(self, subscription_id: str) -> Iterator[stripe.Invoice]:
+        """Fetch the invoices of a subscription, newest first, to the first that was paid."""
+        page = self._client.v1.invoices.list(params={"subscription": subscription_id, "limit": PAGE})
+        for invoice in page.auto_paging_iter():
+            yield invoice
+            if _is_paid(invoice):
+                return
+
+    def _with_open_invoices(self) -> set[str]:
+        """Return the subscriptions of the account that have an open invoice."""
+        listed = self._client.v1.invoices.list(params={"status": "open", "limit": PAGE}).auto_paging_iter()
+        details = (each.parent.subscription_details for each in listed if each.parent)
+        return {_id(each.subscription) for each in details if each}
+
+
+_OpenInvoices = Callable[[], Container[str]]
+"""Returns the subscriptions of the account that have an open invoice."""
+
+
+class _Payments(NamedTuple):
+    """What the invoices of a subscription say; see SubscriptionState."""
+
+    has_paid: bool
+    is_pending: bool
+    unpaid_since: int | None
+    paid_until: int | None
+
+
+def _payments(found: stripe.Subscription, invoices: Sequence[stripe.Invoice], *, has_paid: bool) -> _Payments:
+    """Return what invoices say, the newest first, to the first that was paid.
+
+    A draft counts where it is the first invoice: after a trial or a period every invoice is a draft for an hour.
+    """
+    unpaid = [each for each in invoices if each.total > 0 and (each.status == "open" or _is_first_draft(each))]
+    has_paid = has_paid or any(map(_is_paid, invoices))
+    is_past_due = found.status == "past_due"
+    otherwise = _due(invoices[0]) if invoices else found.created
+    ends = [line.period.end for each in invoices if each.status == "paid" for line in each.lines.data]
+    return _Payments(
+        has_paid=has_paid,
+        is_pending=(found.status == "active" or is_past_due) and bool(unpaid) and not has_paid,
+        unpaid_since=min(map(_due, unpaid), default=otherwise) if is_past_due else None,
+        paid_until=max(ends, default=None) if _is_void(found) else None,
+    )
+
+
+def _says_whether_pending(latest: stripe.Invoice | None) -> bool:
+    """Return whether this invoice alone says if a first payment is pending: it was paid, or there is no other yet."""
+    return latest is not None and (_is_paid(latest) or latest.billing_reason == "subscription_create")
+
+
+def _has_none(subscription_id: str, open_invoices: "_OpenInvoices | None") -> bool:
+    return open_invoices is not None and subscription_id not in open_invoices()
+
+
+def _is_void(found: stripe.Subscription) -> bool:
+    return found.pause_collection is not None and found.pause_collection.behavior == "void"
+
+
+def _is_paid(invoice: stripe.Invoice) -> bool:
+    return invoice.status == "paid" and invoice.total > 0
+
+
+def _is_first_draft(invoice: stripe.Invoice) -> bool:
+    return invoice.status == "draft" and invoice.billing_reason == "subscription_create"
 
 
 class _PacedClient(stripe.RequestsClient):
@@ -430,6 +511,12 @@ def _owner(metadata: Any) -> tuple[str | None, str | None]:
     return known.get("corkage_app"), known.get("corkage_user")
 
 
+def _sold(metadata: Any) -> tuple[str, str] | None:
+    known = metadata.to_dict() if metadata else {}
+    price_id, plan = known.get("corkage_price"), known.get("corkage_plan")
+    return (price_id, plan) if price_id and plan else None
+
+
 def _customer(customer: Any, as_of: int) -> CustomerState:
     if getattr(customer, "deleted", False):
         return CustomerState(customer.id, deleted=True, as_of=as_of)
@@ -443,6 +530,9 @@ def _due(invoice: stripe.Invoice) -> int:
 
 def _price(price: stripe.Price) -> PriceState:
     recurring = price.recurring
+    says = price.metadata.to_dict() if price.metadata else {}
+    if "corkage_plan" not in says and isinstance(price.product, stripe.Product) and price.product.metadata:
+        says = price.product.metadata.to_dict()
     return PriceState(
         id=price.id,
         product_id=_id(price.product),
@@ -451,6 +541,8 @@ def _price(price: stripe.Price) -> PriceState:
         currency=price.currency,
         interval=recurring.interval if recurring else None,
         interval_count=recurring.interval_count if recurring else None,
+        app=says.get("corkage_app"),
+        plan=says.get("corkage_plan"),
     )
 
 
@@ -483,12 +575,4 @@ def _invoice(invoice: stripe.Invoice) -> InvoiceState:
         currency=invoice.currency,
         page_url=invoice.hosted_invoice_url,
         pdf_url=invoice.invoice_pdf,
-    )
-
-
-def _awaits_first_payment(invoice: Any) -> bool:
-    return (
-        isinstance(invoice, stripe.Invoice)
-        and invoice.billing_reason == "subscription_create"
-        and invoice.status in ("draft", "open")
     )

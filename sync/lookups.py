@@ -5,8 +5,8 @@ import logging
 from .. import storage
 from ..models import Customer, Subscription
 from . import inbox
-from .best import summarize, users_of
 from .gateway import Gateway
+from .timelines import Timelines, users_of
 
 log = logging.getLogger("corkage.lookups")
 
@@ -35,7 +35,7 @@ def _owner_of(gateway: Gateway, object_id: str) -> tuple[str | None, str | None]
     return (subscription.customer_id, subscription.id) if subscription else (None, None)
 
 
-def advance_clock(gateway: Gateway, subject: inbox.Subject, now: float) -> None:
+def advance_clock(gateway: Gateway, timelines: Timelines, subject: inbox.Subject, now: float) -> None:
     """Fetch the time of a test clock that was advanced, and use it for access from now on.
 
     Fetches in flight may hold the old time: the new revision makes them start over.
@@ -53,7 +53,6 @@ def advance_clock(gateway: Gateway, subject: inbox.Subject, now: float) -> None:
             Customer.update(revision=Customer.revision + 1).where(Customer.id.in_(customers)).execute()
             ask_at = Subscription.ask_at + Subscription.clock_ahead - ahead
             Subscription.update(clock_ahead=ahead, ask_at=ask_at).where(on_clock).execute()
-            for user_id in users_of(customers):
-                summarize(user_id, now)
+            timelines.store(users_of(customers), now)
         inbox.mark_applied(event_ids, "gone" if moment is None else "followed", now)
     log.info("the test clock %s %s", clock_id, "is deleted" if moment is None else f"is at {moment}")

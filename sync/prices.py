@@ -1,6 +1,5 @@
 """The catalogue: which plan a Stripe price belongs to, by plans.toml and by what Stripe says."""
 
-import json
 import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -9,13 +8,11 @@ from .. import storage
 from ..errors import ConfigError, UnknownPlan
 from ..models import Price
 from ..plans import Plan
-from .best import summarize_users_of_prices
+from .timelines import Timelines
 
 if TYPE_CHECKING:
     from .gateway import Gateway
-    from .states import ItemState, PriceState
-
-DAY_SECONDS = 86_400
+    from .states import PriceState
 
 log = logging.getLogger("corkage.prices")
 
@@ -27,41 +24,57 @@ class Catalogue:
     when its lookup key moves to a new price.
     """
 
-    def __init__(self, plans: Iterable[Plan]) -> None:
+    def __init__(self, plans: Iterable[Plan], app: str) -> None:
         self.plans = {plan.key: plan for plan in plans}
+        self.timelines = Timelines(tuple(self.plans.values()))
+        self._app = app
         self._named = {name: plan for plan in self.plans.values() for name in (*plan.prices, *plan.retired)}
 
-    def apply_plans(self, now: float) -> None:
-        """Update the stored prices to what plans.toml says now, without a call to Stripe."""
+    def apply_plans(self, *, claims: bool) -> None:
+        """Bring the stored prices to what plans.toml says now, without a call to Stripe, where this process may.
+
+        Shape   claims: make these plans those of the database, as Timelines.claim() does
+        """
         with storage.writing():
-            changed = [row.id for row in Price.select() if self._store(row, self._plan_of(row))]
-            summarize_users_of_prices(changed, now)
+            if self.timelines.claim(claims=claims):
+                self._store_plans()
 
     def refresh(self, gateway: "Gateway", now: float) -> None:
         """Fetch the prices that plans.toml names by lookup key or id, and store them.
 
-        Errors  ConfigError when one price belongs to two plans; StripeError as the gateway's
+        Errors  ConfigError when one price belongs to two plans; Outdated; StripeError as the gateway's
         """
         found = self._resolve(gateway)
         with storage.writing():
+            self.timelines.refuse_if_outdated()
             Price.update(sold=False).execute()
             for name, price in found.items():
                 self.store_price(price)
                 if name in self._named[name].prices:
                     Price.update(sold=True).where(Price.id == price.id).execute()
-            changed = [row.id for row in Price.select() if self._store(row, self._plan_of(row))]
-            summarize_users_of_prices(changed, now)
+            self._store_plans()
+        self.timelines.renew(now)
 
-    def store_price(self, price: "PriceState") -> None:
-        """Store a price with its plan. To be called inside a writing transaction."""
+    def store_price(self, price: "PriceState", sold: tuple[str, str] | None = None) -> None:
+        """Store a price with its plan. To be called inside a writing transaction.
+
+        Shape   sold: a price and the plan that it stood for at a sale
+        """
         row = Price.get_or_none(Price.id == price.id) or Price(id=price.id)
         is_new = row.product_id is None
         row.product_id = price.product_id
         row.lookup_key = price.lookup_key
         row.unit_amount, row.currency = price.unit_amount, price.currency
         row.interval, row.interval_count = price.interval, price.interval_count
+        if price.plan is not None and price.app in (None, self._app):
+            row.plan_at_stripe = price.plan
+        row.plan = self._plan_of(row, sold)
         row.save(force_insert=is_new)
-        self._store(row, self._plan_of(row))
+
+    def unknown(self, price_ids: Iterable[str]) -> list[str]:
+        """Return those of these prices that are not stored yet."""
+        wanted = set(price_ids)
+        return sorted(wanted - set(storage.column(Price.select(Price.id).where(Price.id.in_(wanted)))))
 
     def sold(self) -> tuple[Price, ...]:
         """Return the stored prices that are sold."""
@@ -91,17 +104,6 @@ class Catalogue:
             raise UnknownPlan(f"{offer!r} is on offer, and Stripe has no active price for it")
         return found
 
-    def deciding_item(self, items: "tuple[ItemState, ...]") -> "ItemState | None":
-        """Return the item that decides about the subscription: the first with a plan's price, else the first.
-
-        The prices of the items must be stored already.
-        """
-        with_plan = Price.select(Price.id).where(
-            Price.id.in_([item.price.id for item in items]), Price.plan.is_null(False)
-        )
-        planned = set(storage.column(with_plan))
-        return next((item for item in items if item.price.id in planned), items[0] if items else None)
-
     def _resolve(self, gateway: "Gateway") -> "dict[str, PriceState]":
         names = list(self._named)
         keys = [name for name in names if not name.startswith("price_")]
@@ -127,26 +129,32 @@ class Catalogue:
         if problems:
             raise ConfigError(problems)
 
-    def _plan_of(self, row: Price) -> str | None:
+    def _store_plans(self) -> None:
+        """Store the plan of each price anew; who holds one whose plan is another now gets a new timeline."""
+        changed = []
+        for row in Price.select():
+            plan = self._plan_of(row, None)
+            if plan != row.plan:
+                Price.update(plan=plan).where(Price.id == row.id).execute()
+                changed.append(row.id)
+        self.timelines.mark_holders(changed)
+
+    def _plan_of(self, row: Price, sold: tuple[str, str] | None) -> str | None:
+        """Return the plan of a price: what plans.toml names, then what Stripe says, then what it was before."""
         named = self._named.get(row.id) or (self._named.get(row.lookup_key) if row.lookup_key else None)
-        return named.key if named else row.plan or self._only_plan_of_product(row.product_id)
+        if named is not None:
+            return named.key
+        known = self.timelines.plans
+        guesses = (
+            row.plan_at_stripe,
+            row.plan,
+            sold[1] if sold and sold[0] == row.id else None,
+            self._only_plan_of_product(row.product_id),
+        )
+        return next((plan for plan in guesses if plan in known), None)
 
     def _only_plan_of_product(self, product_id: str) -> str | None:
         """Return the plan of the product's other prices, if they all have the same one."""
         query = Price.select(Price.plan).where(Price.product_id == product_id, Price.plan.is_null(False)).distinct()
         plans: list[str] = storage.column(query)
         return plans[0] if len(plans) == 1 else None
-
-    def _store(self, row: Price, plan_key: str | None) -> bool:
-        """Store the plan's settings with its price; return whether that changed anything."""
-        values: dict[str, object] = {"plan": plan_key}
-        if plan := self.plans.get(plan_key or ""):
-            values |= {
-                "features": json.dumps(plan.features),
-                "grace_seconds": plan.grace_days * DAY_SECONDS,
-                "allow_pending": plan.pending == "allow",
-            }
-        if all(getattr(row, name) == value for name, value in values.items()):
-            return False
-        Price.update(values).where(Price.id == row.id).execute()
-        return True

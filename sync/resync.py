@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import storage
-from ..access import Access, read_access
+from ..access import ENDED, Access, read_access
 from ..errors import BillingError, DatabaseUnavailable, StripeFailed, StripeUnavailable
-from ..models import ENDED, Customer, Subscription, User, remember_once, setting
+from ..models import Customer, Subscription, SubscriptionItem, User, remember_once, setting
+from ..notices import changes
 from . import jobs
 from .converge import Converger, Fetched
 from .gateway import Gateway
@@ -89,7 +90,8 @@ class ReportingConverger(Converger):
     """A Converger that reports what each write changed. With writes=False it rolls each write back."""
 
     def __init__(self, converger: Converger, *, writes: bool) -> None:
-        super().__init__(converger.gateway.paced(CALLS_PER_SECOND), converger.catalogue, converger.app)
+        gateway = converger.gateway.paced(CALLS_PER_SECOND)
+        super().__init__(gateway, converger.catalogue, converger.app, converger.account)
         self.report = Report()
         self._writes = writes
         self._is_first = setting(COMPLETED) is None
@@ -140,7 +142,7 @@ class ReportingConverger(Converger):
             Customer.insert(id=row.id).on_conflict_ignore().execute()
             held = _held(row.id)
             access = read_access(user_id) if user_id else None
-            self.notifies = not self._is_newcomer(user_id)
+            self.kinds = changes.NONE if self._is_newcomer(user_id) else changes.ALL
             outcome = self.compare_and_set(row, fetched, event_ids, now)
             if outcome:
                 self._note(held, _held(row.id))
@@ -178,11 +180,13 @@ def _began(as_of: int) -> int:
 
 def _not_ended() -> dict[str, str]:
     """Return the subscriptions in the replica that have not ended, with their customers."""
-    query: Any = Subscription.select(Subscription.id, Subscription.customer).where(
-        Subscription.subscription_status.not_in(ENDED)
-    )
+    query: Any = Subscription.select(Subscription.id, Subscription.customer).where(Subscription.status.not_in(ENDED))
     with storage.reading():
         return dict(query.tuples())
+
+
+def _known_to_pay() -> set[str]:
+    return set(storage.column(Subscription.select(Subscription.id).where(Subscription.has_paid)))
 
 
 def _list(gateway: Gateway, progress: Progress) -> tuple[dict[str, Fetched], int]:
@@ -190,7 +194,7 @@ def _list(gateway: Gateway, progress: Progress) -> tuple[dict[str, Fetched], int
     customers: dict[str, CustomerState] = {}
     subscriptions: dict[str, dict[str, SubscriptionState]] = {}
     count, as_of = 0, None
-    for page in gateway.every_subscription():
+    for page in gateway.every_subscription(_known_to_pay()):
         as_of = page.as_of if as_of is None else as_of
         for customer, state in page.items:
             customers[customer.id] = customer
@@ -204,4 +208,8 @@ def _list(gateway: Gateway, progress: Progress) -> tuple[dict[str, Fetched], int
 def _held(customer_id: str) -> dict[str, dict[str, Any]]:
     """Return the customer's subscriptions for a comparison, without the columns that change every second."""
     query: Any = Subscription.select().where(Subscription.customer == customer_id)
-    return {row["id"]: row | {"clock_ahead": 0, "ask_at": None} for row in query.dicts()}
+    unequal = {"clock_ahead": 0, "ask_at": None, "noted": None}
+    held: dict[str, dict[str, Any]] = {row["id"]: row | unequal | {"items": {}} for row in query.dicts()}
+    for item in SubscriptionItem.select().join(Subscription).where(Subscription.customer == customer_id):
+        held[item.subscription_id]["items"][item.id] = (item.price_id, item.quantity)
+    return held

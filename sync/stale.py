@@ -3,7 +3,8 @@
 from peewee import fn
 
 from .. import storage
-from ..models import LIVE, Subscription
+from ..access import LIVE, next_end
+from ..models import Subscription
 from .states import SubscriptionState
 
 FIRST_PAUSE_SECONDS = 60  # Stripe renews at the end of a period, and its events take a moment
@@ -17,8 +18,7 @@ def ask_at(state: SubscriptionState, clock_ahead: int, now: float) -> float | No
     """
     if state.status not in LIVE:
         return None
-    ends = (state.current_period_end, state.cancel_at, state.trial_end if state.status == "trialing" else None)
-    end = min((each for each in ends if each is not None), default=None)
+    end = next_end(state)
     if end is None:
         return None
     over_for = now - (end - clock_ahead)

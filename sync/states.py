@@ -19,7 +19,11 @@ class Listed(Generic[_Item]):
 
 @dataclass(frozen=True, slots=True)
 class PriceState:
-    """A price as Stripe holds it. Amounts are minor currency units, None where the price has tiers."""
+    """A price as Stripe holds it. Amounts are minor currency units, None where the price has tiers.
+
+    Shape   app and plan: `corkage_app` and `corkage_plan` in its metadata or, where it was fetched by its id, in its
+            product's
+    """
 
     id: str
     product_id: str
@@ -28,6 +32,8 @@ class PriceState:
     currency: str
     interval: str | None
     interval_count: int | None
+    app: str | None = None
+    plan: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +62,23 @@ class ItemState:
 class SubscriptionState:
     """A subscription as Stripe holds it, with one field where Stripe has several for the same thing.
 
-    Shape   cancel_at: when it will end, from either of Stripe's two fields;
+    Shape   items: all of them, however many; cancel_at: when it will end, from either of Stripe's two fields;
             current_period_end: the earliest of its items;
-            past_due_since: when the oldest unpaid invoice was due, None unless status is past_due;
-            payment_pending: active, but the first payment is still processing;
+            unpaid_since: when the oldest unpaid invoice after the last paid one was due, None unless past due;
+            has_paid: an invoice above zero was ever paid, as far as that was fetched;
+            payment_pending: active or past due, an invoice above zero is open, and none above zero was ever paid;
+            pause_behavior and resumes_at: of Stripe's `pause_collection`;
+            paid_until: the end of the last paid period, fetched only while collection is paused with "void";
             test_clock: the id and the present time of its test clock; None without one;
-            open_invoice_url: where the latest invoice can be paid, None unless it is open
+            open_invoice_url: where the latest invoice can be paid, None unless it is open;
+            sold: a price and the plan that it stood for when we sold the subscription
     Units   times are Unix seconds, UTC
     """
 
     id: str
     customer_id: str
     status: str
+    currency: str
     items: tuple[ItemState, ...]
     created: int
     current_period_end: int | None
@@ -75,12 +86,17 @@ class SubscriptionState:
     trial_start: int | None
     trial_end: int | None
     ended_at: int | None
-    past_due_since: int | None
+    unpaid_since: int | None
+    has_paid: bool
     payment_pending: bool
+    pause_behavior: str | None
+    resumes_at: int | None
+    paid_until: int | None
     test_clock: tuple[str, int] | None
     open_invoice_url: str | None
     app: str | None
     user_id: str | None
+    sold: tuple[str, str] | None
 
 
 @dataclass(frozen=True, slots=True)

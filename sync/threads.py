@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .. import storage
-from ..errors import ConfigError, DatabaseUnavailable
+from ..errors import ConfigError, DatabaseUnavailable, Outdated
 
 if TYPE_CHECKING:
     from .pool import Ended
@@ -82,6 +82,9 @@ class WorkerThread:
         except DatabaseUnavailable as error:
             storage.note(error)
             return 1.0
+        except Outdated as error:
+            log.error("%s", error)
+            return LONGEST_SLEEP_SECONDS
         except ConfigError as error:
             log.error("the worker cannot work with this configuration: %s", error)
             return LONGEST_SLEEP_SECONDS

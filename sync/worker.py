@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from .. import storage
-from ..errors import BillingError, DatabaseUnavailable, StripeError
-from ..notices import changes
-from . import inbox, jobs, lookups, stale
+from ..errors import BillingError, DatabaseUnavailable, Outdated, StripeError
+from . import inbox, jobs, lookups, stale, timelines
 from .account import Account
 from .converge import Converger
 from .gateway import SLOWEST_CALL_SECONDS, Gateway
@@ -19,6 +18,7 @@ from .pool import Ended, Job, Pool
 from .prices import Catalogue
 
 BATCH = 50
+MOST_BATCHES = 8  # of timelines that are made anew, before what is due is looked at again
 JOBS_AT_ONCE = 8  # at 150 ms a response four reach Stripe's limit: as many more may hang
 CALLS_PER_SECOND = 22  # Stripe allows 25 (in a sandbox, for all endpoints together): the rest is for visitors
 LEASE_SECONDS = 4 * SLOWEST_CALL_SECONDS
@@ -70,6 +70,7 @@ class Worker:
         self.gateway = gateway
         self.catalogue = catalogue
         self.converger = converger
+        self.timelines = catalogue.timelines
         self.polling = polling
         self.account = account
         self.keep_events_days = keep_events_days
@@ -86,7 +87,8 @@ class Worker:
         """Do all work that is due at `now`, and wait for its end. A failure is retried later and stops no other job.
 
         Shape   is_stopping: checked before each job; the rest stays due
-        Errors  ConfigError when the database mirrors another account; DatabaseUnavailable: nothing is lost, call again
+        Errors  ConfigError when the database mirrors another account; Outdated when another process is newer;
+                DatabaseUnavailable: nothing is lost, call again
         """
         converged = failed = 0
         pool = Pool(JOBS_AT_ONCE, self.gateway.close)
@@ -95,6 +97,7 @@ class Worker:
                 for key, ended in begun.items():
                     failed += ended.result() is not None
                     converged += ended.result() is None and key.startswith(CUSTOMER)
+            self.timelines.renew(now)
         finally:
             pool.close()  # whatever is raised: the caller may close the database next
         return Work(converged, failed, self.next_due_at(now))
@@ -117,9 +120,13 @@ class Worker:
         is_stopping: Callable[[], bool],
         on_end: Callable[[Ended], object] | None = None,
     ) -> dict[str, Ended]:
+        self.timelines.refuse_if_outdated()
         self._try_to_check_account()
         begun = pool.run(self._jobs(pool, now, is_stopping), is_stopping, on_end)
-        changes.note_what_time_changed(now, BATCH)
+        self.timelines.follow_time(now)
+        for _ in range(MOST_BATCHES):
+            if is_stopping() or not self.timelines.renew_some(now):
+                break
         return begun
 
     def close(self) -> None:
@@ -140,6 +147,8 @@ class Worker:
     def apply_now(self, event_id: str, now: float) -> BillingError | None:
         """Apply a stored event now, without debounce; return the error, or None when it is applied."""
         self.check_account()
+        if self.timelines.is_outdated():
+            return Outdated("another process is newer, and applies events")
         if not inbox.make_due(now, event_id):
             return None
         subject, error = inbox.subject_of(event_id), None
@@ -177,7 +186,7 @@ class Worker:
         elif subject == inbox.CATALOGUE:
             self._refresh_prices(now)
         elif subject.is_clock:
-            lookups.advance_clock(self.gateway, subject, now)
+            lookups.advance_clock(self.gateway, self.timelines, subject, now)
         else:
             lookups.find_customer(self.gateway, subject, now)
 
@@ -254,7 +263,7 @@ class Worker:
     def next_due_at(self, now: float) -> float:
         """Return when the next work is due, in Unix seconds."""
         moments = [jobs.next_run_at(each.name, now, each.every_seconds) for each in self._recurring()]
-        others = (inbox.next_due_at(now), stale.next_ask_at(), changes.next_note_at())
+        others = (inbox.next_due_at(now), stale.next_ask_at(), timelines.next_due_at(now))
         return min(moments + [each for each in others if each is not None])
 
 

@@ -3,11 +3,12 @@
 import logging
 from typing import Any
 
-from peewee import JOIN
+from peewee import JOIN, fn
 
 from .. import storage
+from ..access import ENDED
 from ..errors import CheckoutInProgress, StripeRefused
-from ..models import COVERED, ENDED, CheckoutAttempt, Customer, Price, Subscription, User
+from ..models import AnswerRow, CheckoutAttempt, Customer, Grant, Price, Purchase, Subscription, SubscriptionItem, User
 from ..notices import outbox
 from ..selling.checkout import is_claimed
 from ..sync.converge import Converger
@@ -62,7 +63,8 @@ def _attempt(user_id: str, now: float) -> CheckoutAttempt | None:
 def _end(converger: Converger, customer_id: str, now: float) -> None:
     """Delete the customer. Where another product has subscriptions of it, cancel only ours."""
     converger.converge(customer_id, now, reads_customer=True)
-    if Customer.get_by_id(customer_id).deleted_at is not None:
+    row = Customer.get_by_id(customer_id)
+    if row.deleted_at is not None or row.missing_at is not None:
         return
     going_on = _going_on(customer_id)
     if all(is_ours for is_ours in going_on.values()):
@@ -77,9 +79,11 @@ def _end(converger: Converger, customer_id: str, now: float) -> None:
 def _going_on(customer_id: str) -> dict[str, bool]:
     """Return the subscriptions that have not ended, with whether each is ours: sold by us, or to a plan's price."""
     query: Any = (
-        Subscription.select(Subscription.id, COVERED)
-        .join(Price, JOIN.LEFT_OUTER, on=(Subscription.stripe_price_id == Price.id))
-        .where(Subscription.customer == customer_id, Subscription.subscription_status.not_in(ENDED))
+        Subscription.select(Subscription.id, fn.MAX(Subscription.ours | Price.plan.is_null(False)))
+        .join(SubscriptionItem, JOIN.LEFT_OUTER)
+        .join(Price, JOIN.LEFT_OUTER, on=(SubscriptionItem.price_id == Price.id))
+        .where(Subscription.customer == customer_id, Subscription.status.not_in(ENDED))
+        .group_by(Subscription.id)
     )
     with storage.reading():
         return dict(query.tuples())
@@ -93,7 +97,12 @@ def _erase(user_id: str, ended: set[str], now: float) -> bool:
         _attempt(user_id, now)
         CheckoutAttempt.delete().where(CheckoutAttempt.user == user_id).execute()
         theirs = Customer.select(Customer.id).where(Customer.user == user_id)
+        subscriptions = Subscription.select(Subscription.id).where(Subscription.customer.in_(theirs))
+        SubscriptionItem.delete().where(SubscriptionItem.subscription.in_(subscriptions)).execute()
         Subscription.delete().where(Subscription.customer.in_(theirs)).execute()
+        Purchase.delete().where(Purchase.customer.in_(theirs)).execute()
+        Grant.delete().where(Grant.user == user_id).execute()
+        AnswerRow.delete().where(AnswerRow.user_id == user_id).execute()
         outbox.withdraw(user_id)
         # Discard fetches in flight: they know the user.
         bare = {"user": None, "revision": Customer.revision + 1}

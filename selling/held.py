@@ -1,0 +1,52 @@
+"""Which of a user's subscriptions a click is about."""
+
+from collections.abc import Iterator, Mapping
+
+from ..access import CURRENT, ENDED, LIVE, Holding
+from ..models import Subscription
+from ..plans import MAIN_GROUP, Plan
+from ..sync.timelines import holdings_of
+
+
+def held_subscriptions(user_id: str, plans: Mapping[str, Plan]) -> list[Holding]:
+    """Return an item of each of the user's subscriptions that has not ended, is ours or to a plan, the best first.
+
+    The best is one to a plan before an add-on, then in the better status, then the newest.
+    """
+    found: dict[str, Holding] = {}
+    for each in sorted(_going_on(user_id), key=lambda each: _order(each, plans)):
+        found.setdefault(each.id, each)
+    return list(found.values())
+
+
+def held_subscription(
+    user_id: str, plans: Mapping[str, Plan], group: str | None = None, subscription_id: str | None = None
+) -> Subscription | None:
+    """Return the best of the user's subscriptions that have not ended: of this group or of this id, where one is given.
+
+    A subscription whose price stands for no plan of plans.toml is in the usual group.
+    """
+    for each in held_subscriptions(user_id, plans):
+        is_in_group = group in (None, group_of(each.plan, plans))
+        if is_in_group and subscription_id in (None, each.id):
+            return Subscription.get_by_id(each.id)
+    return None
+
+
+def group_of(plan: str | None, plans: Mapping[str, Plan]) -> str:
+    """Return the group of a plan's subscriptions."""
+    found = plans.get(plan or "")
+    return found.in_group if found else MAIN_GROUP
+
+
+def _going_on(user_id: str) -> Iterator[Holding]:
+    for each in holdings_of([user_id])[user_id].holdings:
+        if each.kind == "subscription" and each.status not in ENDED and (each.ours or each.plan):
+            yield each
+
+
+def _order(holding: Holding, plans: Mapping[str, Plan]) -> tuple[bool, bool, bool, bool, int, str]:
+    plan = plans.get(holding.plan or "")
+    is_addon = plan is not None and bool(plan.adds_to)
+    is_worse = holding.status not in LIVE, holding.status not in CURRENT
+    return is_addon, *is_worse, plan is None, -holding.created, holding.id

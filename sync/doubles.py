@@ -1,0 +1,98 @@
+"""Doubles: several subscriptions of one user in one group, of which one would do."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from peewee import fn
+
+from .. import storage
+from ..access import LIVE, Answer, Holding, answer_at, timeline
+from ..models import Customer, Subscription
+from ..plans import MAIN_GROUP
+from .prices import Catalogue
+from .timelines import holdings_of
+
+log = logging.getLogger("corkage.doubles")
+
+
+class Double(NamedTuple):
+    """Subscriptions of one user in one group.
+
+    Shape   subscriptions: their ids, oldest first; spare: the one whose end takes nothing from the user; None when each
+            of them gives something that the others do not
+    """
+
+    user_id: str
+    subscriptions: tuple[str, ...]
+    spare: str | None
+
+
+def doubles(catalogue: Catalogue, now: float, user_id: str | None = None) -> list[Double]:
+    """Return who pays for several subscriptions of one group: all users, or this one.
+
+    What is not ours belongs to another product, and is no double.
+    """
+    query: Any = (
+        Subscription.select(Customer.user)
+        .join(Customer)
+        .where(Subscription.status.in_(LIVE), Customer.user.is_null(False))
+        .group_by(Customer.user)
+        .having(fn.COUNT(Subscription.id) > 1)
+    )
+    users = storage.column(query if user_id is None else query.where(Customer.user == user_id))
+    return [
+        Double(user, ids, _spare(ids, held.holdings, catalogue, now))
+        for user, held in holdings_of(users).items()
+        for ids in _by_group(held.holdings, catalogue)
+    ]
+
+
+def warn_of_doubles(user_id: str, catalogue: Catalogue, now: float) -> None:
+    """Log a warning when the user pays twice."""
+    for double in doubles(catalogue, now, user_id):
+        log.warning(
+            "user %s pays for several subscriptions of one group: %s", user_id, " and ".join(double.subscriptions)
+        )
+
+
+def _by_group(holdings: Sequence[Holding], catalogue: Catalogue) -> list[tuple[str, ...]]:
+    """Return the ids of the subscriptions that go on, oldest first, of each group that has several."""
+    groups: dict[str, dict[str, None]] = {}
+    going_on = [each for each in holdings if each.status in LIVE and (each.ours or each.plan)]
+    for each in sorted(going_on, key=lambda each: (each.created, each.id)):
+        plan = catalogue.plans.get(each.plan or "")
+        groups.setdefault(plan.in_group if plan else MAIN_GROUP, {})[each.id] = None
+    return [tuple(ids) for ids in groups.values() if len(ids) > 1]
+
+
+def _spare(ids: Sequence[str], holdings: Sequence[Holding], catalogue: Catalogue, now: float) -> str | None:
+    """Return the subscription that gives the least, if its end takes nothing from the user."""
+    plans = catalogue.timelines.plans
+
+    def worth(subscription_id: str) -> tuple[int, int, int]:
+        items = [each for each in holdings if each.id == subscription_id]
+        ranks = [plans[each.plan].rank for each in items if each.plan in plans]
+        return max(ranks, default=-1), items[0].current_period_end or 0, -items[0].created
+
+    with_all = answer_at(timeline(holdings, plans, now), now)
+    for subscription_id in sorted(ids, key=worth):
+        rest = [each for each in holdings if each.id != subscription_id]
+        ended = [each for each in holdings if each.id == subscription_id]
+        if _gives_as_much(answer_at(timeline(rest, plans, now), now), with_all) and _has_seats(rest, ended):
+            return subscription_id
+    return None
+
+
+def _gives_as_much(without: Answer, with_all: Answer) -> bool:
+    has_limits = all(_at_least(without.limits.get(name, 0), limit) for name, limit in with_all.limits.items())
+    return without.allowed >= with_all.allowed and set(with_all.features) <= set(without.features) and has_limits
+
+
+def _at_least(one: int | str, other: int | str) -> bool:
+    return isinstance(one, str) or (isinstance(other, int) and one >= other)
+
+
+def _has_seats(rest: Sequence[Holding], ended: Sequence[Holding]) -> bool:
+    """Return whether the rest has as many of something as what is to end."""
+    return max((each.quantity or 1 for each in rest), default=0) >= max(each.quantity or 1 for each in ended)

@@ -1,0 +1,273 @@
+"""Timelines: from what users hold, by the plans of this process, to their stored answers.
+
+Each timeline carries a mark: a number that stands for the version of the rule and the plans that made it. A program
+with a newer rule, or one that starts with other plans, claims the next number. From then on the other processes write
+no answers, and the worker makes the timelines with an older mark anew.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from .. import storage
+from ..access import NOBODY, RULE_VERSION, Answer, Holding, Terms, timeline
+from ..errors import Outdated
+from ..models import Customer, PlanRow, Purchase, Subscription, SubscriptionItem, User, store_setting
+from ..notices import changes
+from ..plans import Plan
+
+BATCH = 500
+MARK = "rule"
+
+_OF_SUBSCRIPTIONS = """
+SELECT c.user_id, s.id, s.created, p.plan, i.price_id, i.quantity, s.status, s.ours, s.current_period_end, s.cancel_at,
+    s.trial_end, s.unpaid_since, s.payment_pending, s.pause_behavior, s.resumes_at, s.paid_until, s.returned,
+    s.clock_ahead, s.noted
+FROM corkage_customer AS c
+JOIN corkage_subscription AS s ON s.customer_id = c.id
+LEFT JOIN corkage_subscription_item AS i ON i.subscription_id = s.id
+LEFT JOIN corkage_price AS p ON p.id = i.price_id
+WHERE c.user_id IN ({marks})
+"""
+_OF_PURCHASES = """
+SELECT c.user_id, b.id, b.created, p.plan, b.price_id, b.quantity, b.returned
+FROM corkage_customer AS c
+JOIN corkage_purchase AS b ON b.customer_id = c.id
+LEFT JOIN corkage_price AS p ON p.id = b.price_id
+WHERE c.user_id IN ({marks})
+"""
+_OF_GRANTS = "SELECT user_id, id, created_at, plan, quantity, ends_at FROM corkage_grant WHERE user_id IN ({marks})"
+_COLUMNS = ", ".join(("user_id", *Answer._fields))
+_ANSWERS = f"SELECT {_COLUMNS} FROM corkage_answer WHERE user_id IN ({{marks}}) ORDER BY user_id, starts_at"  # noqa: S608 -- our own column names; the users are bound
+_INSERT = f"INSERT INTO corkage_answer ({_COLUMNS}) VALUES ({', '.join('?' * (1 + len(Answer._fields)))})"  # noqa: S608 -- as above
+
+
+class Mark(NamedTuple):
+    """What made a timeline: the version of the rule, and a digest of the plans. The number grows with each claim."""
+
+    number: int
+    rule: int
+    plans: str
+
+
+class Held(NamedTuple):
+    """What a user holds, and of each subscription what was last notified (notices/changes.py)."""
+
+    holdings: list[Holding]
+    noted: dict[str, str | None]
+
+
+class Timelines:
+    """The timelines of the database, as the plans of this process make them.
+
+    Shape   plans: the terms of the plans of plans.toml, and of those that it had before
+    """
+
+    def __init__(self, plans: Sequence[Plan]) -> None:
+        self.plans: dict[str, Terms] = {plan.key: plan.terms(rank) for rank, plan in enumerate(plans)}
+        self._of_file = tuple(self.plans)
+        names = [(plan.prices, plan.retired) for plan in plans]
+        self._digest = hashlib.sha256(json.dumps([self.plans, names]).encode()).hexdigest()[:16]
+
+    def claim(self, *, claims: bool) -> bool:
+        """Return whether this process may write answers. To be called inside a writing transaction.
+
+        Shape   claims: let these plans make all timelines from now on, unless a program with a newer rule runs;
+                without it, only where nobody has claimed yet
+        """
+        mark = _stored_mark()
+        if mark is None or (claims and mark.rule <= RULE_VERSION and not self._is_ours(mark)):
+            mark = Mark(mark.number + 1 if mark else 1, RULE_VERSION, self._digest)
+            store_setting(MARK, json.dumps(mark))
+            for key in self._of_file:
+                terms = json.dumps(self.plans[key]._asdict())
+                PlanRow.insert(key=key, terms=terms).on_conflict_replace().execute()
+            _store_answers({NOBODY: timeline([], self._present(), 0)})
+        self.plans = self._present()
+        return self._is_ours(mark)
+
+    def is_outdated(self) -> bool:
+        """Return whether another process has claimed the timelines, with a newer rule or other plans."""
+        mark = _stored_mark()
+        return mark is None or not self._is_ours(mark)
+
+    def refuse_if_outdated(self) -> int:
+        """Return the number of the mark of this process.
+
+        Errors  Outdated when another process has claimed the timelines
+        """
+        mark = _stored_mark()
+        if mark is None or not self._is_ours(mark):
+            raise Outdated(
+                "another process started with a newer Corkage or another plans.toml, and this one writes no answers "
+                "any more: restart it with the same"
+            )
+        return mark.number
+
+    def store(self, user_ids: Sequence[str], now: float, kinds: frozenset[str] = changes.ALL) -> None:
+        """Make the timelines of these users anew, and store notices of these kinds of what that changes.
+
+        To be called inside a writing transaction.
+
+        Errors  Outdated
+        """
+        number = self.refuse_if_outdated()
+        held, before = holdings_of(user_ids), _answers_of(user_ids)
+        new, seen = {}, []
+        for user_id, (rule, notified, next_change_at) in _users(user_ids).items():
+            theirs = held[user_id]
+            answers = timeline(theirs.holdings, self.plans, now)
+            if answers != before.get(user_id):
+                new[user_id] = answers
+            change = changes.compare(changes.Seen(notified, theirs.noted), theirs.holdings, answers, self.plans, now)
+            changes.store(user_id, change, now, kinds)
+            row = (number, change.notified, change.next_change_at)
+            if row != (rule, notified, next_change_at):
+                seen.append((*row, user_id))
+        _store_answers(new)
+        storage.execute_many("UPDATE corkage_user SET rule = ?, notified = ?, next_change_at = ? WHERE id = ?", seen)
+
+    def mark_holders(self, price_ids: Sequence[str]) -> None:
+        """Have the timelines of all who hold one of these prices made anew. Inside a writing transaction."""
+        for piece in storage.pieces(price_ids):
+            items = SubscriptionItem.select(SubscriptionItem.subscription).where(SubscriptionItem.price_id.in_(piece))
+            subscribers = Subscription.select(Subscription.customer).where(Subscription.id.in_(items))
+            buyers = Purchase.select(Purchase.customer).where(Purchase.price_id.in_(piece))
+            users = Customer.select(Customer.user).where(Customer.id.in_(subscribers) | Customer.id.in_(buyers))
+            User.update(rule=0).where(User.id.in_(users)).execute()
+
+    def renew(self, now: float) -> None:
+        """Make every timeline anew whose mark is older, in batches.
+
+        Errors  Outdated; DatabaseUnavailable
+        """
+        while self.renew_some(now):
+            pass
+
+    def renew_some(self, now: float, limit: int = BATCH) -> int:
+        """Make some of the timelines with an older mark anew, in a transaction; return how many.
+
+        Errors  as renew()
+        """
+        if not _older_than_mark(1):
+            return 0
+        with storage.writing():
+            found = _older_than_mark(limit)
+            self.store(found, now)
+        return len(found)
+
+    def follow_time(self, now: float, limit: int = BATCH) -> None:
+        """Store the notices of what time alone has changed, such as the end of a grace period.
+
+        Errors  Outdated; DatabaseUnavailable
+        """
+        due = "SELECT id FROM corkage_user WHERE next_change_at <= ? ORDER BY next_change_at LIMIT ?"
+        if not storage.rows(due, (now, 1)):
+            return
+        with storage.writing():
+            self.store([user_id for (user_id,) in storage.rows(due, (now, limit))], now)
+
+    def _is_ours(self, mark: Mark) -> bool:
+        return (mark.rule, mark.plans) == (RULE_VERSION, self._digest)
+
+    def _present(self) -> dict[str, Terms]:
+        """Return the terms of the plans of plans.toml, and of those that it had before."""
+        gone = {row.key: _terms(row.terms) for row in PlanRow.select().where(PlanRow.key.not_in(self._of_file))}
+        return gone | {key: self.plans[key] for key in self._of_file}
+
+
+def holdings_of(user_ids: Sequence[str]) -> dict[str, Held]:
+    """Return what each of these users holds."""
+    held = {user_id: Held([], {}) for user_id in user_ids}
+    for user_id, *facts, clock_ahead, noted in _rows(_OF_SUBSCRIPTIONS, user_ids):
+        holding = Holding("subscription", *facts)._replace(clock_ahead=clock_ahead)
+        held[user_id].holdings.append(holding)
+        held[user_id].noted[holding.id] = noted
+    for user_id, id_, created, plan, price_id, quantity, returned in _rows(_OF_PURCHASES, user_ids):
+        purchase = Holding("purchase", id_, created, plan, price_id, quantity, returned=returned)
+        held[user_id].holdings.append(purchase)
+    for user_id, id_, created, plan, quantity, ends_at in _rows(_OF_GRANTS, user_ids):
+        held[user_id].holdings.append(Holding("grant", str(id_), created, plan, quantity=quantity, ends_at=ends_at))
+    return held
+
+
+def users_of(customers: object) -> list[str]:
+    """Return the users of these customers, each once. Takes a query of customer ids."""
+    return storage.column(
+        Customer.select(Customer.user).where(Customer.id.in_(customers), Customer.user.is_null(False)).distinct()
+    )
+
+
+def waiting() -> int:
+    """Return how many timelines have an older mark, and are to be made anew."""
+    mark = _stored_mark()
+    return 0 if mark is None else User.select().where(User.rule < mark.number).count()
+
+
+def next_due_at(now: float) -> float | None:
+    """Return when a timeline is to be made anew, or time alone will change somebody's access; None when never."""
+    if _older_than_mark(1):
+        return now
+    query = "SELECT next_change_at FROM corkage_user WHERE next_change_at IS NOT NULL ORDER BY next_change_at LIMIT 1"
+    found = storage.rows(query)
+    return found[0][0] if found else None
+
+
+def _older_than_mark(limit: int) -> list[str]:
+    mark = _stored_mark()
+    older = "SELECT id FROM corkage_user WHERE rule < ? LIMIT ?"
+    return [user_id for (user_id,) in storage.rows(older, (mark.number if mark else 0, limit))]
+
+
+def _stored_mark() -> Mark | None:
+    found = storage.rows("SELECT value FROM corkage_setting WHERE name = ?", (MARK,))
+    return Mark(*json.loads(found[0][0])) if found else None
+
+
+def _terms(text: str) -> Terms:
+    """Return stored terms of a plan that left plans.toml."""
+    read: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(text).items()
+    }
+    return Terms(**read | {"rank": -1, "is_free": False})
+
+
+def _users(user_ids: Sequence[str]) -> dict[str, tuple[int, str | None, int | None]]:
+    query = "SELECT id, rule, notified, next_change_at FROM corkage_user WHERE id IN ({marks})"
+    return {user_id: (rule, notified, at) for user_id, rule, notified, at in _rows(query, user_ids)}
+
+
+def _answers_of(user_ids: Sequence[str]) -> dict[str, list[Answer]]:
+    found: dict[str, list[Answer]] = {}
+    for user_id, *values in _rows(_ANSWERS, user_ids):
+        answer = Answer(*values)
+        found.setdefault(user_id, []).append(
+            answer._replace(
+                allowed=bool(answer.allowed),
+                plans=tuple(json.loads(str(answer.plans))),
+                features=tuple(json.loads(str(answer.features))),
+                limits=json.loads(str(answer.limits)),
+            )
+        )
+    return found
+
+
+def _store_answers(timelines: dict[str, list[Answer]]) -> None:
+    storage.execute_many("DELETE FROM corkage_answer WHERE user_id = ?", [(user_id,) for user_id in timelines])
+    storage.execute_many(_INSERT, [_row(user_id, each) for user_id, answers in timelines.items() for each in answers])
+
+
+def _row(user_id: str, answer: Answer) -> tuple[object, ...]:
+    plans, features, limits = map(_json, (answer.plans, answer.features, answer.limits))
+    values: Any = answer
+    return (user_id, *values._replace(plans=plans, features=features, limits=limits))
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _rows(query: str, values: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    for piece in storage.pieces(values):
+        yield from storage.rows(query.format(marks=", ".join("?" * len(piece))), tuple(piece))
