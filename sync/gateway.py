@@ -531,8 +531,9 @@ def _due(invoice: stripe.Invoice) -> int:
 def _price(price: stripe.Price) -> PriceState:
     recurring = price.recurring
     says = price.metadata.to_dict() if price.metadata else {}
-    if "corkage_plan" not in says and isinstance(price.product, stripe.Product) and price.product.metadata:
-        says = price.product.metadata.to_dict()
+    of_product = getattr(price.product, "metadata", None)  # only an expanded product has it, and no deleted one
+    if "corkage_plan" not in says and of_product:
+        says = of_product.to_dict()
     return PriceState(
         id=price.id,
         product_id=_id(price.product),
