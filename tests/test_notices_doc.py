@@ -21,7 +21,7 @@ from corkage.notices.webhook import Endpoint, body_of
 
 SECRET, FORGED = ("whsec_" + base64.b64encode(bytes(range(at, at + 32))).decode() for at in (0, 100))
 BEFORE = AccessSummary(allowed=False, reason="")
-AFTER = AccessSummary(True, "active", "active", "pro", "price_1", 1)
+AFTER = AccessSummary(True, "active", "active", "pro", "price_1", 1, plans=("pro",))
 NOTICE = Notice("ntc_1", "access_granted", "ann", 1795514400.0, BEFORE, AFTER)
 
 
@@ -79,6 +79,12 @@ def test_the_documented_receiver_acts_once_and_refuses_forgeries(language, tmp_p
 
 def test_the_documented_body_is_the_posted_one():
     assert json.loads(block("docs/notices.md", "body")) == json.loads(body_of(NOTICE))
+
+
+def test_the_posted_body_names_the_subscription_that_it_is_about():
+    failed = NOTICE._replace(kind="payment_failed", subscription_id="sub_1")
+
+    assert json.loads(body_of(failed))["data"]["subscription_id"] == "sub_1"
 
 
 def test_every_kind_of_notice_is_documented():
