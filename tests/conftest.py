@@ -19,7 +19,8 @@ from corkage.config import Config
 from corkage.simulator import Simulator
 from corkage.simulator.webhooks import thin
 
-PLANS = '[pro]\nname = "Pro"\nprices = ["pro_monthly"]\nfeatures = ["exports"]\n'
+# As PRO says: a command that serves with other plans would outdate the app of the same test, or be outdated.
+PLANS = '[pro]\nname = "Pro"\nprices = ["pro_monthly"]\nfeatures = ["exports", "api"]\ngrace_days = 7\n'
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
