@@ -82,3 +82,24 @@ def test_collection_paused_for_ever_with_void_is_not_paid(heard, shop, simulator
     assert shop.client.v1.subscriptions.retrieve(subscription).status == "active"
     answer = heard()
     assert (answer["allowed"], answer["reason"]) == (False, "paused")
+
+
+def test_a_bounced_bank_payment_then_yearly_is_still_pending(config, shop, team, simulator):
+    product = shop.client.v1.prices.retrieve(shop.price).product
+    params = {"product": product, "currency": "usd", "unit_amount": 9000, "recurring": {"interval": "year"}}
+    yearly = shop.client.v1.prices.create(params=params | {"lookup_key": "pro_yearly"}).id
+    plan = replace(PRO, prices=("pro_monthly", "pro_yearly"), pending="deny")
+    customer = shop.customer(card="pm_usBankAccount_noAccount")
+    subscription = shop.subscribe(customer)
+    item = shop.client.v1.subscriptions.retrieve(subscription)["items"].data[0].id
+    simulator.advance(8 * DAY)
+    shop.client.v1.subscriptions.update(subscription, params={"items": [{"id": item, "price": yearly}]})
+
+    assert {each.status for each in shop.client.v1.invoices.list().data if each.total > 0} == {"open"}
+    assert shop.client.v1.subscriptions.retrieve(subscription).status == "active"
+    with running(replace(config, plans=(plan,))) as app:
+        for event in reversed(shop.client.v1.events.list(params={"limit": 100}).data):
+            app.deliver(event)
+        app.work(time.time() + 1)
+        answer = app.ask().json()
+    assert (answer["allowed"], answer["reason"]) == (False, "payment_pending")
