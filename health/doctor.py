@@ -19,6 +19,7 @@ from ..sync.worker import Worker
 from . import refusals, writable
 
 SAMPLE = 20
+NAMED = 10
 PATIENCE_SECONDS = 300  # if events are pending for longer, no worker runs
 
 
@@ -40,6 +41,7 @@ def examine(worker: Worker, now: float, sample: int = SAMPLE) -> list[Finding]:
         lambda: _doubles(worker.catalogue, now),
         _unowned,
         _unknown_prices,
+        _missing,
         lambda: _events(now),
         lambda: _notices(now),
         lambda: _drift(worker, now, sample),
@@ -81,6 +83,17 @@ def _unowned() -> Iterator[Finding]:
         yield Finding(f"{customer_id} pays for {plan} and belongs to no user", f"corkage user link USER {customer_id}")
     if others:
         yield Finding(f"{len(others)} customers pay for prices of no plan: they belong to another product", None)
+
+
+def _missing() -> Iterator[Finding]:
+    found = storage.column(Customer.select(Customer.id).where(Customer.missing_at.is_null(False)))
+    if found:
+        names = ", ".join(found[:NAMED]) + (" and others" if len(found) > NAMED else "")
+        yield Finding(
+            f'Stripe does not know {len(found)} customers, as after "delete test data": {names}. Their users buy with '
+            "new ones",
+            None,
+        )
 
 
 def _unknown_prices() -> Iterator[Finding]:
@@ -135,6 +148,8 @@ def _drift(worker: Worker, now: float, sample: int) -> Iterator[Finding]:
     differ = report.new + report.changed
     if differ and not report.access:
         yield Finding(f"{differ} subscriptions differ from Stripe; access is not affected", "corkage sync")
+    for customer_id in report.missing:
+        yield Finding(f"Stripe does not know {customer_id}", "corkage sync")
     for customer_id, reason in report.failed.items():
         yield Finding(f"{customer_id} cannot be compared with Stripe: {reason}", "corkage sync")
 
@@ -149,7 +164,10 @@ def _customers_without_pending_events() -> list[str]:
     )
     return storage.column(
         Customer.select(Customer.id).where(
-            Customer.user.is_null(False), Customer.fetched_at.is_null(False), Customer.id.not_in(pending)
+            Customer.user.is_null(False),
+            Customer.fetched_at.is_null(False),
+            Customer.missing_at.is_null(),
+            Customer.id.not_in(pending),
         )
     )
 

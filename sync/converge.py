@@ -124,17 +124,18 @@ class Converger:
                 customer = self.gateway.customer(row.id)
             if customer and customer.deleted:
                 return self._fetch_by_id(row.id, customer, Listed((), customer.as_of), named)
-            listed = self._subscriptions_of(row.id)
+            listed = self.gateway.subscriptions_of(row.id, self._known_to_pay(row.id))
         except UnknownCustomer:
-            return replace(self._fetch_by_id(row.id, None, Listed((), 0), named), is_missing=True, as_of=None)
+            return self._fetch_without_list(row.id, named)
         return self._fetch_by_id(row.id, customer, listed, named)
 
-    def _subscriptions_of(self, customer_id: str) -> Listed[SubscriptionState]:
+    def _fetch_without_list(self, customer_id: str, named: set[str]) -> Fetched:
+        """Fetch a customer of whom Stripe lists nothing: it was deleted in this moment, or is missing."""
         try:
-            return self.gateway.subscriptions_of(customer_id, self._known_to_pay(customer_id))
+            customer = self.gateway.customer(customer_id)
         except UnknownCustomer:
-            customer = self.gateway.customer(customer_id)  # deleted in this moment, or missing: then it raises
-            return Listed((), customer.as_of)
+            return replace(self._fetch_by_id(customer_id, None, Listed((), 0), named), is_missing=True, as_of=None)
+        return self._fetch_by_id(customer_id, customer, Listed((), customer.as_of), named)
 
     def _known_to_pay(self, customer_id: str) -> set[str]:
         paid = Subscription.select(Subscription.id).where(Subscription.customer == customer_id, Subscription.has_paid)

@@ -36,6 +36,7 @@ class Report:
 
     Shape   subscriptions, customers: all that Stripe lists; done_before: customers that an interrupted run had done;
             singly: customers fetched one by one; unowned: customers of no user; new, changed: subscriptions;
+            missing: customers that Stripe does not know;
             access: before and after, by user; failed: the reasons, by customer, which were left as they are
     """
 
@@ -46,6 +47,7 @@ class Report:
     unowned: int = 0
     new: int = 0
     changed: int = 0
+    missing: list[str] = field(default_factory=list)
     access: dict[str, tuple[Access, Access]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
@@ -147,6 +149,7 @@ class ReportingConverger(Converger):
             if outcome:
                 self._note(held, _held(row.id))
                 self.report.unowned += user_id is None
+                self.report.missing += [row.id] if fetched.is_missing else []
             if outcome and access:
                 self._note_access(access, read_access(access.user_id))
         return outcome if self._writes or outcome is None else f"{outcome} for a moment: this is a dry run"

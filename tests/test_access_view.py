@@ -5,14 +5,27 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from harness import DAY
+from harness import DAY, PRO, running
+from rows import renew_timelines
 
 import corkage
-from corkage.access import REASONS, Access, read_access
-from corkage.models import RULE_COLUMNS, Price, User
+from corkage.access import REASONS, Access, access_at, read_access
+from corkage.models import (
+    AnswerRow,
+    Customer,
+    NoticeDelivery,
+    NoticeRow,
+    Price,
+    Subscription,
+    SubscriptionItem,
+    User,
+)
+from corkage.plans import Plan
+from corkage.storage import connection
 
 STATUSES = (
     "none", "incomplete", "incomplete_expired", "trialing", "active", "past_due", "canceled", "unpaid", "paused", "new",
@@ -69,25 +82,34 @@ def answers():
 ANSWERS = answers()
 
 
-def user_in(status, moment, grace, price, now):
-    """Make the user's row as converging would have written it."""
+def user_in(app, status, moment, grace, price, now, **columns):
+    """Make the rows of a user as converging would have written them, and their timeline."""
+    forget()
     end = now + (DAY if moment in ("running", "ending") else -DAY)
-    return User.create(
-        id="ann",
-        created_at=now,
-        subscription_status=None if status == "none" else status,
-        stripe_price_id="price_named" if price.endswith("in a plan") else "price_unnamed",
-        ours=price.startswith("ours"),
-        current_period_end=end,
-        cancel_at=end if moment in ("ending", "ended") else None,
-        trial_end=end if status == "trialing" else None,
-        past_due_since={"paid": None, "in grace": now - 3 * DAY, "grace over": now - 8 * DAY}[grace],
-    )
+    User.create(id="ann", created_at=now)
+    Customer.create(id="cus_1", user="ann")
+    if status != "none":
+        facts = {
+            "current_period_end": end,
+            "cancel_at": end if moment in ("ending", "ended") else None,
+            "trial_end": end if status == "trialing" else None,
+            "unpaid_since": {"paid": None, "in grace": now - 3 * DAY, "grace over": now - 8 * DAY}[grace],
+            "ours": price.startswith("ours"),
+        }
+        Subscription.create(id="sub_1", customer="cus_1", status=status, created=now, **facts | columns)
+        named = "price_named" if price.endswith("in a plan") else "price_unnamed"
+        SubscriptionItem.create(subscription="sub_1", id="si_1", price_id=named, quantity=1)
+    renew_timelines(app)
+
+
+def forget():
+    for table in (SubscriptionItem, Subscription, Customer, NoticeDelivery, NoticeRow, AnswerRow, User):
+        table.delete().execute()
 
 
 @pytest.fixture
 def prices(app):
-    Price.create(id="price_named", product_id="p", plan="pro", features='["exports"]', grace_seconds=7 * DAY)
+    Price.create(id="price_named", product_id="p", plan="pro")
     Price.create(id="price_unnamed", product_id="q")
     return app
 
@@ -97,13 +119,12 @@ def test_the_view_agrees_with_every_cell_of_the_table(prices, status):
     now, seen = int(time.time()), 0
     for moment, grace, price in itertools.product(TIMES, GRACES, PRICES):
         expected = ANSWERS[status, moment, grace, price]
-        user_in(status, moment, grace, price, now)
+        user_in(prices, status, moment, grace, price, now)
         access = read_access("ann")
         said = f"{'yes' if access.allowed else 'no'} {access.reason}{'?' if access.stale else ''}"
         assert said == expected, (status, moment, grace, price)
-        assert access.features == (("exports",) if access.allowed and price.endswith("in a plan") else ())
+        assert access.features == (("exports", "api") if access.allowed and price.endswith("in a plan") else ())
         assert (access.until is not None) is access.allowed
-        User.delete().execute()
         seen += 1
     assert seen == len(TIMES) * len(GRACES) * len(PRICES)
 
@@ -115,7 +136,8 @@ def test_the_table_names_every_cell():
 def test_documented_reasons_are_exactly_those_of_the_table():
     in_table = {answer.split()[1].rstrip("?") for answer in ANSWERS.values()}
 
-    assert in_table | {"payment_pending"} == set(REASONS)
+    others = "payment_pending collection_paused granted refunded disputed addon_only free".split()
+    assert in_table | set(others) == set(REASONS)
 
 
 IN_WORDS = {
@@ -125,12 +147,10 @@ IN_WORDS = {
 }  # fmt: skip
 
 
-def in_the_view(status, moment, grace):
+def in_the_view(app, status, moment, grace):
     """Ask the view about a subscription to a plan's price."""
-    now = int(time.time())
-    user_in(status, moment, grace, "ours, in a plan", now)
+    user_in(app, status, moment, grace, "ours, in a plan", int(time.time()))
     access = read_access("ann")
-    User.delete().execute()
     return f"{'**yes**' if access.allowed else 'no'} | `{access.reason}` | {'yes' if access.stale else ''}"
 
 
@@ -138,9 +158,9 @@ def in_words(values, whole):
     return "any" if set(values) == set(whole) else ", ".join(IN_WORDS[each] for each in values)
 
 
-def rows_of(status):
+def rows_of(app, status):
     """Write a status's rows: what is answered alike is one."""
-    by_grace = {grace: tuple(in_the_view(status, moment, grace) for moment in TIMES) for grace in GRACES}
+    by_grace = {grace: tuple(in_the_view(app, status, moment, grace) for moment in TIMES) for grace in GRACES}
     for answers_in_time in dict.fromkeys(by_grace.values()):
         graces = [grace for grace in GRACES if by_grace[grace] == answers_in_time]
         for answer in dict.fromkeys(answers_in_time):
@@ -153,29 +173,27 @@ def test_the_reference_has_the_views_own_answers(prices):
     reference = (Path(corkage.__file__).parent / "docs/reference.md").read_text()
     written = reference.split("<!-- answers -->\n")[1].split("\n\n")[0].splitlines()[2:]
 
-    answered = [row for status in STATUSES for row in rows_of(status)]
+    answered = [row for status in STATUSES for row in rows_of(prices, status)]
 
     assert written == answered, "docs/reference.md wants these rows:\n" + "\n".join(answered)
 
 
-@pytest.mark.parametrize(("allow", "expected"), [(True, True), (False, False)])
-def test_the_plan_decides_access_during_a_pending_first_payment(prices, allow, expected):
-    Price.update(allow_pending=allow).execute()
-    now = int(time.time())
-    user_in("active", "running", "paid", "ours, in a plan", now)
-    User.update(payment_pending=True).execute()
+@pytest.mark.parametrize("denies", [False, True])
+def test_the_plan_decides_access_during_a_pending_first_payment(prices, denies):
+    plans = prices.billing.service.catalogue.timelines.plans
+    plans["pro"] = plans["pro"]._replace(denies_pending=denies)
+
+    user_in(prices, "active", "running", "paid", "ours, in a plan", int(time.time()), payment_pending=True)
 
     access = read_access("ann")
-
-    assert (access.allowed, access.reason) == (expected, "payment_pending")
-    assert access.features == (("exports",) if expected else ())
+    assert (access.allowed, access.reason) == (not denies, "payment_pending")
+    assert access.features == (() if denies else ("exports", "api"))
 
 
 @pytest.mark.parametrize(("age", "expected"), [(7 * DAY - 60, True), (7 * DAY, False)])
 def test_grace_ends_at_its_second_without_an_event(prices, age, expected):
     now = int(time.time())
-    user_in("past_due", "running", "in grace", "ours, in a plan", now)
-    User.update(past_due_since=now - age).execute()
+    user_in(prices, "past_due", "running", "in grace", "ours, in a plan", now, unpaid_since=now - age)
 
     access = read_access("ann")
 
@@ -183,13 +201,38 @@ def test_grace_ends_at_its_second_without_an_event(prices, age, expected):
     assert access.until == (now - age + 7 * DAY if expected else None)
 
 
-def test_a_test_clock_moves_the_time_of_its_customer(prices):
-    user_in("past_due", "running", "in grace", "ours, in a plan", int(time.time()))
-    assert read_access("ann").allowed
+@pytest.mark.parametrize("ahead", [4 * DAY + 3600, -5 * DAY])
+def test_a_test_clock_moves_the_time_of_its_customer(prices, ahead):
+    now = int(time.time())
+    user_in(prices, "past_due", "running", "in grace", "ours, in a plan", now, clock_ahead=ahead)
 
-    User.update(clock_ahead=5 * DAY).execute()
+    assert read_access("ann").allowed is (ahead < 0)
+    assert read_access("ann").reason == ("grace" if ahead < 0 else "past_due")
+    assert access_at("ann", now + 4 * DAY - ahead - 1).allowed
+    assert not access_at("ann", now + 4 * DAY - ahead).allowed
+
+
+def test_a_clock_that_steps_back_finds_the_answer_of_that_time(prices):
+    now = int(time.time())
+    user_in(prices, "past_due", "running", "in grace", "ours, in a plan", now, unpaid_since=now - 7 * DAY - 600)
 
     assert not read_access("ann").allowed
+    assert access_at("ann", now - 3600).allowed
+    assert access_at("ann", 1).reason == "grace"
+
+
+def test_the_free_plan_is_the_answer_for_everybody_else(prices, config):
+    prices.billing.close()
+    free = Plan("free", "Free", free=True, features=("notes",), limits={"notes": 50})
+    with running(replace(config, plans=(free, PRO))) as app:
+        access = app.billing.access("somebody")
+
+        assert (access.allowed, access.reason, access.plan, access.plans) == (False, "free", "free", ("free",))
+        assert (access.features, access.limits) == (("notes",), {"notes": 50})
+        assert app.ask("bob").json()["features"] == ["notes"]
+        (row,) = connection().execute("SELECT reason, plan, features FROM corkage_access_default").fetchall()
+        assert row == ("free", "free", '["notes"]')
+        assert connection().execute("SELECT count(*) FROM corkage_access WHERE user_id = ''").fetchone() == (0,)
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -201,30 +244,14 @@ def test_a_user_without_subscription_has_no_access(app, known):
 
 
 def test_the_view_has_exactly_the_columns_of_access(app):
-    from corkage.storage import connection
-
     columns = [row[1] for row in connection().execute("PRAGMA table_info(corkage_access)")]
 
     assert columns == list(Access._fields)
 
 
-def test_a_subscription_has_every_status_field_of_its_user():
-    assert set(RULE_COLUMNS) == {
-        "stripe_price_id",
-        "subscription_status",
-        "quantity",
-        "current_period_end",
-        "cancel_at",
-        "trial_end",
-        "past_due_since",
-        "payment_pending",
-        "ours",
-        "clock_ahead",
-    }
-
-
 def test_get_access_returns_the_row_and_304_when_unchanged(prices):
-    user_in("active", "running", "paid", "ours, in a plan", int(time.time()))
+    now = int(time.time())
+    user_in(prices, "active", "running", "paid", "ours, in a plan", now)
 
     first = prices.ask()
     again = prices.ask(**{"If-None-Match": first.headers["ETag"]})
@@ -235,7 +262,7 @@ def test_get_access_returns_the_row_and_304_when_unchanged(prices):
         "Authorization, Cookie, Origin",
     )
     assert (again.status_code, again.content) == (304, b"")
-    User.update(subscription_status="canceled").execute()
+    user_in(prices, "canceled", "running", "paid", "ours, in a plan", now)
     assert prices.ask(**{"If-None-Match": first.headers["ETag"]}).status_code == 200
 
 

@@ -481,8 +481,8 @@ def test_failing_and_pending_events_are_listed_applied_ones_on_demand(app, shop,
 def test_the_health_page_matches_the_route_and_runs_doctor_on_demand(app, shop, signed_in):
     _, subscription = subscribe(app, shop)
     record_event("evt_1", "cus_x", received_at=1.0)
-    Subscription.update(subscription_status="canceled").where(Subscription.id == subscription).execute()
-    User.update(subscription_status="canceled").where(User.id == "ann").execute()
+    Subscription.update(status="canceled").where(Subscription.id == subscription).execute()
+    User.update(status="canceled").where(User.id == "ann").execute()
     before = shop.calls()
 
     page = signed_in.get("?show=health")

@@ -10,6 +10,7 @@ import pytest
 import requests
 from buying import CARD, click, pay, url_of
 from harness import APP, AUTH_SECRET, PRO, is_error, running
+from rows import deciding_subscription
 
 from corkage.errors import StripeFailed, StripeRefused, StripeUnavailable
 from corkage.identity import mint_token
@@ -64,7 +65,8 @@ def test_checkout_sends_every_field_and_names_the_user_everywhere(app, shop):
     (asked,) = [
         each for each in shop.simulator.requests if each.path == "/v1/checkout/sessions" and each.method == "POST"
     ]
-    assert asked.params["subscription_data"] == {"metadata": ours}
+    sold = {"corkage_plan": "pro", "corkage_price": shop.price}
+    assert asked.params["subscription_data"] == {"metadata": ours | sold}
     assert asked.params["line_items"] == [{"price": shop.price, "quantity": "1"}]
     assert asked.idempotency_key
     assert User.get().stripe_customer_id == Customer.get().id == session.customer
@@ -256,16 +258,16 @@ def test_paying_during_another_click_makes_no_second_subscription(app, shop):
 def test_returning_during_another_click_makes_no_second_session(app, shop):
     url = url_of(click(app))
     checkout = app.billing.service.checkout
-    look, paid = checkout._deciding, []
+    look, paid = checkout._held, []
 
-    def look_and_be_overtaken(user_id):
-        found = look(user_id)
+    def look_and_be_overtaken(user_id, price):
+        found = look(user_id, price)
         if not paid:
             paid.append(pay(url).headers["Location"].replace("https://billing.example.com", app.url))
             requests.get(paid[0], allow_redirects=False, timeout=30)
         return found
 
-    checkout._deciding = look_and_be_overtaken
+    checkout._held = look_and_be_overtaken
     portal = url_of(click(app, body={"plan": "team"}))
 
     assert "/p/session/" in portal
@@ -274,7 +276,7 @@ def test_returning_during_another_click_makes_no_second_session(app, shop):
 
 def test_a_lagging_list_at_stripe_makes_no_second_subscription(app, shop):
     pay(url_of(click(app)))
-    app.billing.service.gateway.subscriptions_of = lambda _: Listed((), 0)
+    app.billing.service.gateway.subscriptions_of = lambda *_: Listed((), 0)
 
     portal = url_of(click(app, body={"plan": "team"}))
 
@@ -702,7 +704,7 @@ def test_the_portal_opens_for_the_customer_with_the_subscription(app, shop, flow
     url_of(click(app, "/portal", body={"flow": flow} if flow else {}))
 
     assert shop.simulator.world.all("billing_portal.session")[0]["customer"] == second
-    assert User.get().subscription_id == subscription
+    assert deciding_subscription() == subscription
 
 
 @pytest.mark.parametrize("path", ["/portal", "/checkout"])

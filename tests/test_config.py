@@ -218,7 +218,15 @@ def test_origins_are_written_as_browsers_do(url, origin):
     ("text", "line", "wanted"),
     [
         ('[pro]\nname = "Pro"\n', 1, "has no prices"),
-        ('[pro]\nprices = ["a"]\n', 1, "has no name"),
+        ('[pro]\nprices = ["a"]\nfree = true\n', 3, "wanted without prices"),
+        ("[pro]\nfree = true\ngranted_only = true\n", 2, "wanted without granted_only"),
+        ("[pro]\nfree = false\n", 2, "wanted true"),
+        ('[pro]\nprices = ["a"]\nlimits = { notes = -1 }\n', 3, "whole numbers"),
+        ('[pro]\nprices = ["a"]\nlimits = { notes = "many" }\n', 3, "whole numbers"),
+        ('[pro]\nprices = ["a"]\ngroup = "Über"\n', 3, "a name of a-z"),
+        ('[more]\nprices = ["a"]\nadds_to = ["pro"]\n', 3, "'pro' is no plan to add to"),
+        ('[more]\nprices = ["a"]\nadds_to = ["more"]\n', 3, "'more' is no plan to add to"),
+        ('[own]\nfree = true\n[more]\nprices = ["a"]\nadds_to = ["own"]\n', 5, "'own' is no plan to add to"),
         ('[pro]\nname = "Pro"\nprices = []\n', 3, "at least one text"),
         ('[pro]\nname = "Pro"\nprices = "a"\n', 3, "at least one text"),
         ('[pro]\nname = "Pro"\nprices = ["a", "a"]\n', 3, "without doubles"),
@@ -482,7 +490,7 @@ def test_a_wrong_key_of_a_plan_is_named_with_its_line(environ, line, words):
 def test_all_faults_of_the_plans_are_told_in_the_order_of_their_lines(environ):
     found = plan_problems(
         environ,
-        '[a]\nname = "A"\nprices = ["x"]\n[b]\nname = "B"\nprices = ["x"]\n[c]\nprices = 7\ngrace_days = 9999\n',
+        '[a]\nname = "A"\nprices = ["x"]\n[b]\nname = "B"\nprices = ["x"]\n[c]\ngroup = 7\ngrace_days = 9999\n',
     )
 
     assert [line for line, _ in found] == [6, 7, 8, 9]

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import requests
 
-from corkage import access, models, storage
+from corkage import models, storage
 from corkage.billing_app import Billing
 from corkage.errors import ConfigError, DatabaseUnavailable
 from corkage.models import Setting, User
@@ -127,14 +127,16 @@ def test_an_upgrade_runs_once_in_a_transaction_and_renews_the_view(config, monke
     def add_column():
         storage.execute("ALTER TABLE corkage_user ADD COLUMN nickname VARCHAR")
 
-    monkeypatch.setattr(models, "UPGRADES", (*models.UPGRADES, add_column))
-    monkeypatch.setattr(models, "ACCESS_VIEW", access.ACCESS_VIEW.replace("'ended'", "'over'"))
+    newest = models.SCHEMA_VERSION
+    monkeypatch.setitem(models.UPGRADES, newest, add_column)
+    monkeypatch.setattr(models, "SCHEMA_VERSION", newest + 1)
+    monkeypatch.setitem(models.VIEWS, "corkage_access", models.VIEWS["corkage_access"] + " AND 7 = 7")
     for _ in range(2):
         billing = Billing(config)
-        assert Setting.get_by_id("schema_version").value == str(len(models.UPGRADES))
-        view = storage.connection().execute("SELECT sql FROM sqlite_master WHERE type = 'view'").fetchone()[0]
+        assert Setting.get_by_id("schema_version").value == str(newest + 1)
+        views = storage.connection().execute("SELECT sql FROM sqlite_master WHERE name = 'corkage_access'").fetchall()
         billing.close()
-    assert "'over'" in view
+    assert [view.endswith("7 = 7") for (view,) in views] == [True]
 
 
 def test_an_upgrade_that_fails_changes_nothing(config, monkeypatch):
@@ -144,7 +146,8 @@ def test_an_upgrade_that_fails_changes_nothing(config, monkeypatch):
         storage.execute("ALTER TABLE corkage_user ADD COLUMN nickname VARCHAR")
         raise ZeroDivisionError
 
-    monkeypatch.setattr(models, "UPGRADES", (*models.UPGRADES, fail))
+    monkeypatch.setitem(models.UPGRADES, models.SCHEMA_VERSION, fail)
+    monkeypatch.setattr(models, "SCHEMA_VERSION", models.SCHEMA_VERSION + 1)
     with pytest.raises(ZeroDivisionError):
         Billing(config)
     monkeypatch.undo()

@@ -32,23 +32,25 @@ def test_doctor_reports_a_user_paying_twice_and_what_to_cancel(app, shop, simula
     customer = shop.customer()
     old = shop.subscribe(customer)
     app.converge(customer)
-    assert "pays twice" not in caplog.text
+    assert "several subscriptions" not in caplog.text
     simulator.advance(60)
-    shop.subscribe(customer)
+    new = shop.subscribe(customer)
 
     app.converge(customer)
 
-    assert f"user ann pays twice: for {old} beside" in caplog.text
+    assert f"user ann pays for several subscriptions of one group: {old} and {new}" in caplog.text
     assert examine(app) == [
         Finding(
-            f"user ann pays twice: {old} beside the subscription that decides", f"stripe subscriptions cancel {old}"
+            f"user ann pays for several subscriptions of one group: {old}, {new}; "
+            f"the user loses nothing when {old} ends with its period",
+            f"stripe subscriptions update {old} -d cancel_at_period_end=true",
         )
     ]
     caplog.clear()
     shop.client.v1.subscriptions.cancel(old)
     app.converge(customer)
     assert examine(app) == []
-    assert "pays twice" not in caplog.text
+    assert "several subscriptions" not in caplog.text
 
 
 def test_doctor_sees_doubles_over_two_customers_of_this_product_only(app, shop, simulator):
@@ -60,7 +62,8 @@ def test_doctor_sees_doubles_over_two_customers_of_this_product_only(app, shop, 
     for customer in (first, second):
         app.converge(customer)
 
-    assert [each.repair for each in examine(app) if "twice" in each.what] == [f"stripe subscriptions cancel {old}"]
+    advice = [each.repair for each in examine(app) if "several subscriptions" in each.what]
+    assert advice == [f"stripe subscriptions update {old} -d cancel_at_period_end=true"]
 
 
 def test_doctor_reports_an_unowned_paying_customer_and_how_to_link_it(app, shop, corkage):
@@ -182,21 +185,26 @@ def test_doctor_reports_what_the_database_knows_without_stripe(app, shop, corkag
     result = corkage("doctor", STRIPE_API_BASE="http://127.0.0.1:1")
 
     assert result.returncode == 1
-    assert "pays twice" in result.stdout
+    assert "pays for several subscriptions" in result.stdout
     assert "the comparison with Stripe failed: stripe_unavailable" in result.stdout
     assert "Traceback" not in result.stderr
 
 
-def test_doctor_reports_a_customer_unknown_to_stripe(app, shop):
+def test_doctor_reports_a_customer_unknown_to_stripe_and_sync_mends_it(app, shop, corkage):
     customer = shop.customer()
-    shop.subscribe(customer)
+    subscription = shop.subscribe(customer)
     app.converge(customer)
     with shop.simulator.world.lock:
         shop.simulator.world.remove("customer", customer)
+        shop.simulator.world.remove("subscription", subscription)
+
+    assert Finding(f"Stripe does not know {customer}", "corkage sync") in examine(app)
+    sync = corkage("sync", BILLING_DATABASE=app.billing.config.database)
+    assert sync.returncode == 0, sync.stdout + sync.stderr
 
     (finding,) = examine(app)
-
-    assert finding.what.startswith(f"{customer} cannot be compared with Stripe: unknown_customer")
+    assert (finding.what.startswith("Stripe does not know 1 customers"), customer in finding.what) == (True, True)
+    assert finding.repair is None
 
 
 def test_a_sample_beyond_the_number_of_users_fetches_everyone(app, shop):

@@ -180,14 +180,14 @@ def test_a_stopping_worker_claims_no_customer(app, shop):
     app.work()
     shop.subscribe(shop.customer())
     app.work(time.time() + 10)
-    Subscription.update(subscription_status="canceled").execute()
+    Subscription.update(status="canceled").execute()
     StripeEvent.update(applied_at=None, next_attempt_at=0).execute()
 
     app.billing.service.worker.work_once(time.time(), lambda: True)
     assert StripeEvent.select().where(StripeEvent.next_attempt_at != 0).count() == 0
 
     app.work()
-    assert Subscription.get().subscription_status == "active"
+    assert Subscription.get().status == "active"
 
 
 def test_a_customer_that_fails_is_logged_and_blocks_no_other(app, shop, caplog, monkeypatch):

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from harness import until
 
-from corkage.models import NoticeRow, StripeEvent, Subscription, User
+from corkage.models import AnswerRow, NoticeRow, StripeEvent, Subscription
 from corkage.sync import inbox
 from corkage.sync.events import read_event
 
@@ -51,8 +51,8 @@ def test_concurrent_processes_apply_everything_once(buyers, environ, tmp_path, s
     assert shop.calls() - calls == USERS
     assert StripeEvent.select().where(StripeEvent.applied_at.is_null()).count() == 0
     there = {each["id"]: each["status"] for each in simulator.world.all("subscription")}
-    assert {row.id: row.subscription_status for row in Subscription.select()} == there
-    assert User.select().where(User.subscription_status == "canceled").count() == USERS // 3
+    assert {row.id: row.status for row in Subscription.select()} == there
+    assert AnswerRow.select().where(AnswerRow.status == "canceled").count() == USERS // 3
     assert NoticeRow.select().count() == USERS - USERS // 3
 
 

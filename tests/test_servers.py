@@ -66,7 +66,7 @@ def test_three_forked_workers_accept_two_hundred_concurrent_webhooks(
 
     assert StripeEvent.select().count() == len(webhooks)
     there = {each["id"]: each["status"] for each in simulator.world.all("subscription")}
-    assert {row.id: row.subscription_status for row in Subscription.select()} == there
+    assert {row.id: row.status for row in Subscription.select()} == there
     assert all(app.billing.access(f"user{number}").allowed for number in range(USERS))
     assert sorted(row.user_id for row in NoticeRow.select()) == sorted(f"user{number}" for number in range(USERS))
     assert process.returncode == 0

@@ -2,9 +2,12 @@
 
 import time
 
+from harness import PRO
+
 from corkage import storage
 from corkage.models import NoticeDelivery, NoticeRow, StripeEvent, User
 from corkage.notices import changes
+from corkage.selling.held import held_subscription
 from corkage.sync import events, inbox
 
 
@@ -42,3 +45,15 @@ def fail(event_id, error, now):
     assert subject is not None
     assert inbox.lease(subject, now, now + 1)
     inbox.postpone(subject, now + 1, error, now)
+
+
+def renew_timelines(app):
+    """Make every timeline anew, after rows were changed by hand."""
+    User.update(rule=0).execute()
+    app.billing.service.catalogue.timelines.renew(time.time())
+
+
+def deciding_subscription(user="ann"):
+    """Return the subscription that a click of the user's is about: the best that has not ended, by the plan `pro`."""
+    found = held_subscription(user, {PRO.key: PRO})
+    return None if found is None else found.id
