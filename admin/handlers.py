@@ -13,7 +13,7 @@ from ..errors import BillingError, NotFound
 from ..handlers.health import health_of
 from ..handlers.origins import refuse_all_but_own_page
 from ..handlers.responses import read_form
-from ..models import Customer, Price, User
+from ..models import Customer, Price, SubscriptionItem, User
 from ..notices import outbox
 from ..service import Service
 from ..sync import inbox
@@ -132,13 +132,13 @@ def _unowned(wanted: str) -> str:
 
 
 def _show_user(request: AdminRequest) -> bottle.HTTPResponse:
-    from ..pages.state import state_of  # loads Babel
+    from ..pages.account import ended_at  # loads Babel
+    from ..pages.state import state_of  # as above
 
     user_id = request.query["user"]
     access, user = request.service.access(user_id), User.get_or_none(User.id == user_id)
     held = queries.customers_of(user_id)
-    ended = [row.ended_at for _, rows in held for row in rows]
-    tone, sentence = state_of(access, ended[0] if ended else None, request.words)
+    tone, sentence = state_of(access, ended_at(user_id), request.words)
     return request.page(
         "user",
         user_id,
@@ -161,10 +161,16 @@ def _customers(request: AdminRequest, held: list[Any], user: Any) -> list[Any]:
     return [
         (
             request.describe.customer(customer, user is not None and user.stripe_customer_id == customer.id),
-            [request.describe.subscription(row, prices.get(row.stripe_price_id or "")) for row in rows],
+            [request.describe.subscription(row, _priced(row, prices)) for row in rows],
         )
         for customer, rows in held
     ]
+
+
+def _priced(row: Any, prices: dict[str, Price]) -> list[Any]:
+    """Return the items of a subscription, each with its price, None for one that is unknown."""
+    items = SubscriptionItem.select().where(SubscriptionItem.subscription == row.id).order_by(SubscriptionItem.id)
+    return [(item, prices.get(item.price_id)) for item in items]
 
 
 def _notice_line(request: AdminRequest, row: Any) -> Any:

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from ..access import CURRENT, OWING, REASONS, Access
-from ..models import Customer, Price, StripeEvent, Subscription
+from ..models import Customer, Price, StripeEvent, Subscription, SubscriptionItem
 from ..pages import N_
 from ..pages.page import Visit
 from ..pages.state import STATES
@@ -67,7 +67,9 @@ class Describer:
         _, words = self.words.gettext, self.words
         named = (
             (_("Plan"), access.plan),
+            (_("Plans"), ", ".join(access.plans) if len(access.plans) > 1 else None),
             (_("Features"), ", ".join(access.features)),
+            (_("Limits"), ", ".join(f"{name} {limit}" for name, limit in access.limits.items())),
             (_("Until"), words.moment(access.until) if access.until else None),
             (_("E-mail"), user and user.email),
             (_("Name"), user and user.name),
@@ -86,13 +88,15 @@ class Describer:
         fetched = (
             _("Fetched on %(moment)s", moment=self.words.moment(customer.fetched_at)) if customer.fetched_at else ""
         )
-        badge = _("Deleted at Stripe") if customer.deleted_at else _("Used for checkout") if is_first else ""
+        badge = _("Used for checkout") if is_first else ""
+        if customer.deleted_at or customer.missing_at:
+            badge = _("Deleted at Stripe") if customer.deleted_at else _("Unknown to Stripe")
         return Line(customer.id, self.at_stripe("customers", customer.id), badge, "", _plain(fetched))
 
-    def subscription(self, row: Subscription, price: Price | None) -> Line:
+    def subscription(self, row: Subscription, items: list[tuple[SubscriptionItem, Price | None]]) -> Line:
         status = row.status
         tone = "good" if status in CURRENT else "bad" if status in OWING else "note"
-        about = _plain(self._price(row, price), *self._dates(row))
+        about = _plain(*(self._price(row, *each) for each in items), *self._dates(row))
         return Line(row.id, self.at_stripe("subscriptions", row.id), status, tone, about)
 
     def event(self, row: StripeEvent, owner: str | None = None) -> Line:
@@ -152,11 +156,14 @@ class Describer:
             "%(count)d try, the next %(next)s", "%(count)d tries, the next %(next)s", row.attempts, next=next_
         )
 
-    def _price(self, row: Subscription, price: Price | None) -> str:
-        if price is None or price.unit_amount is None:
-            return row.id
+    def _price(self, row: Subscription, item: SubscriptionItem, price: Price | None) -> str:
+        """Return an item's price and quantity. Its amount is known only in the price's own currency."""
+        times = f"{item.quantity} x " if (item.quantity or 1) > 1 else ""
+        name = times + ((price.lookup_key if price else None) or item.price_id)
+        if price is None or price.unit_amount is None or price.currency != (row.currency or price.currency):
+            return name
         often = period(self.words, price.interval or "", price.interval_count or 1)
-        return f"{price.lookup_key or price.id}, {money(self.words, price.unit_amount, price.currency or '')} {often}"
+        return f"{name}, {money(self.words, price.unit_amount, price.currency or '')} {often}"
 
     def _dates(self, row: Subscription) -> list[str]:
         _, date = self.words.gettext, self.words.date

@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..access import Access
-from ..models import Price, Subscription, User
+from ..models import Customer, Grant, Price, Subscription, User
 from ..plans import Plan
 from ..selling.held import held_subscription
 from ..sync.states import InvoiceState
 from . import N_
 from .pricing import feature_labels, points_of
-from .state import state_of
+from .state import is_paused_by_seller, state_of
 from .words import Words, money, period
 
 CARD = "payment_method_update"
@@ -35,17 +35,24 @@ ACTIONS = {
     "trialing": (CHANGE, CARD, CANCEL),
     "canceling": (WITHOUT_FLOW, CARD),
     "payment_pending": (WITHOUT_FLOW,),
+    "collection_paused": (CARD, CANCEL),
     "grace": (CARD, CHANGE, CANCEL),
+    "granted": (PLANS, WITHOUT_FLOW),
     "past_due": (CARD, CANCEL),
     "unpaid": (CARD, CANCEL),
     "paused": (CARD, WITHOUT_FLOW, CANCEL),
     "incomplete": (FINISH, WITHOUT_FLOW),
+    "refunded": (WITHOUT_FLOW, CANCEL),
+    "disputed": (WITHOUT_FLOW, CANCEL),
+    "addon_only": (PLANS, WITHOUT_FLOW),
     "ended": (PLANS, WITHOUT_FLOW),
+    "free": (PLANS, WITHOUT_FLOW),
     "no_subscription": (PLANS, WITHOUT_FLOW),
     "unknown_price": (PLANS, WITHOUT_FLOW),
     "unknown_status": (WITHOUT_FLOW,),
 }
-URGENT = ("canceling", "grace", "past_due", "unpaid", "paused", "incomplete", "ended", "no_subscription")
+ACTIONS_OF_PAUSED_BY_SELLER = (WITHOUT_FLOW, CANCEL)
+URGENT = ("canceling", "grace", "past_due", "unpaid", "paused", "incomplete", "addon_only", "ended", "no_subscription")
 
 STATUSES = {
     "paid": N_("Paid"),
@@ -80,7 +87,7 @@ def describe_account(access: Access, plans: tuple[Plan, ...], words: Words) -> A
     user = User.get_or_none(User.id == access.user_id)
     held = held_subscription(access.user_id, {each.key: each for each in plans}) if user else None
     plan = next((each for each in plans if each.key == access.plan), None)
-    tone, sentence = state_of(access, held.ended_at if held else None, words)
+    tone, sentence = state_of(access, ended_at(access.user_id), words)
     has_customer = user is not None and (user.stripe_customer_id is not None or held is not None)
     points = points_of(plan) if plan and access.allowed else feature_labels(access.features)
     return Account(
@@ -92,6 +99,15 @@ def describe_account(access: Access, plans: tuple[Plan, ...], words: Words) -> A
         actions=_actions(access, plan, has_customer, words),
         has_customer=has_customer,
     )
+
+
+def ended_at(user_id: str) -> int | None:
+    """Return when the newest of what the user held ended, in Unix seconds; None where nothing did."""
+    subscriptions = Subscription.select(Subscription.created, Subscription.ended_at).join(Customer)
+    ended = list(subscriptions.where(Customer.user == user_id, Subscription.ended_at.is_null(False)).tuples())
+    grants = Grant.select(Grant.created_at, Grant.ends_at).where(Grant.user == user_id, Grant.ends_at.is_null(False))
+    newest = max([*ended, *grants.tuples()], default=None)
+    return newest[1] if newest else None
 
 
 def _name(access: Access, plan: Plan | None, words: Words) -> str:
@@ -124,7 +140,8 @@ def _facts(access: Access, user: Subscription | None, words: Words) -> tuple[tup
 
 def _actions(access: Access, plan: Plan | None, has_customer: bool, words: Words) -> tuple[Action, ...]:
     actions: list[Action] = []
-    for name in ACTIONS.get(access.reason, (WITHOUT_FLOW,)):
+    names = ACTIONS.get(access.reason, (WITHOUT_FLOW,))
+    for name in ACTIONS_OF_PAUSED_BY_SELLER if is_paused_by_seller(access) else names:
         if name == FINISH and plan is None:
             continue
         if name in (PLANS, FINISH) or has_customer:

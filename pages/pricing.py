@@ -12,7 +12,7 @@ from .words import Words, money, period
 MONTHS = {"day": 12 / 365, "week": 84 / 365, "month": 1.0, "year": 12.0}
 INTERVALS = {("month", 1): N_("Monthly"), ("year", 1): N_("Yearly")}
 SWITCHES = {("month", 1): N_("Pay monthly"), ("year", 1): N_("Pay yearly")}
-HOLDS_NOTHING = ("no_subscription", "ended", "unknown_price")
+HOLDS_NOTHING = ("no_subscription", "free", "ended", "unknown_price", "addon_only")
 
 
 class Switch(NamedTuple):

@@ -35,10 +35,20 @@ STATES = {
         N_("Your first payment is on its way. You have access meanwhile."),
         N_("Your first payment is on its way. That can take a few days; your access begins when it arrives."),
     ),
+    "collection_paused": State(
+        "note",
+        N_("Payments for your plan are paused. You have access until %(date)s."),
+        N_("Payments for your plan are paused. You have access meanwhile."),
+    ),
     "grace": State(
         "bad",
         N_("Your last payment failed. Access ends on %(date)s unless you update your payment method."),
         N_("Your last payment failed. Please update your payment method."),
+    ),
+    "granted": State(
+        "good",
+        N_("This plan was given to you, until %(date)s."),
+        N_("This plan was given to you. There is nothing to pay."),
     ),
     "past_due": State("bad", "", N_("Your last payment failed. Update your payment method to get access again.")),
     "unpaid": State(
@@ -48,12 +58,17 @@ STATES = {
     ),
     "paused": State("note", "", N_("Your plan is paused. Add a payment method to go on.")),
     "incomplete": State("bad", "", N_("Your first payment did not go through. Your access begins when it does.")),
+    "refunded": State("note", "", N_("Your last payment was refunded, and your access ended with it.")),
+    "disputed": State("bad", "", N_("Your last payment was disputed with your bank, and your access ended with it.")),
+    "addon_only": State("note", "", N_("You have an add-on, but no plan that it adds to. Choose a plan to use it.")),
     "ended": State("note", N_("Your plan ended on %(date)s."), N_("Your plan has ended.")),
+    "free": State("good", "", N_("You are on the free plan.")),
     "no_subscription": State("note", "", N_("You have no plan yet.")),
     "unknown_price": State("note", "", N_("What you subscribed to is not one of our plans, and opens nothing here.")),
     "unknown_status": State("note", "", N_("We cannot tell the state of your plan at the moment.")),
 }
 NEVER_BEGAN = State("note", "", N_("Your first payment did not go through in time, so your plan never began."))
+PAUSED_BY_SELLER = State("note", "", N_("Your plan is paused, and nothing is charged. You have no access meanwhile."))
 STALE = State(
     "note",
     N_(
@@ -67,7 +82,7 @@ STALE = State(
 def state_of(access: Access, ended_at: int | None, words: Words) -> tuple[str, str]:
     """Return the tone and the sentence for an answer.
 
-    Units   ended_at in Unix seconds: when the subscription ended, if it did
+    Units   ended_at in Unix seconds: when what was held ended, if it did
     """
     state = _state(access)
     moment = ended_at if access.reason == "ended" else access.until
@@ -77,9 +92,16 @@ def state_of(access: Access, ended_at: int | None, words: Words) -> tuple[str, s
     return state.tone, words.gettext(state.dated, date=words.date(moment))
 
 
+def is_paused_by_seller(access: Access) -> bool:
+    """Return whether collection was paused, rather than that Stripe lacks a payment method after a trial."""
+    return access.reason == "paused" and access.status != "paused"
+
+
 def _state(access: Access) -> State:
     if access.status == "incomplete_expired":
         return NEVER_BEGAN
+    if is_paused_by_seller(access):
+        return PAUSED_BY_SELLER
     if access.allowed and access.stale and access.reason in ("active", "trialing", "canceling"):
         return STALE
     return STATES.get(access.reason, STATES["unknown_status"])

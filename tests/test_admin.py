@@ -17,7 +17,7 @@ from corkage import Billing, Identity, storage
 from corkage.admin import queries
 from corkage.admin.session import form_token, new_session, session_of
 from corkage.config import Config
-from corkage.errors import ConfigError, TooManyGuesses
+from corkage.errors import ConfigError, StripeUnavailable, TooManyGuesses
 from corkage.models import Customer, NoticeDelivery, NoticeRow, StripeEvent, Subscription, User
 from corkage.notices import outbox
 from corkage.rate_limit import RateLimit
@@ -481,8 +481,9 @@ def test_failing_and_pending_events_are_listed_applied_ones_on_demand(app, shop,
 def test_the_health_page_matches_the_route_and_runs_doctor_on_demand(app, shop, signed_in):
     _, subscription = subscribe(app, shop)
     record_event("evt_1", "cus_x", received_at=1.0)
-    Subscription.update(status="canceled").where(Subscription.id == subscription).execute()
-    User.update(status="canceled").where(User.id == "ann").execute()
+    with storage.writing():
+        Subscription.update(status="canceled").where(Subscription.id == subscription).execute()
+        app.billing.service.catalogue.timelines.store(["ann"], time.time())
     before = shop.calls()
 
     page = signed_in.get("?show=health")
@@ -587,17 +588,21 @@ def test_replaying_an_event_needs_confirmation(app, shop, signed_in):
     assert StripeEvent.select().count() == before + 1
 
 
-def test_an_impossible_replay_says_so_and_a_failed_one_stays_pending(app, shop, signed_in):
+def test_an_impossible_replay_says_so_and_a_failed_one_stays_pending(app, shop, signed_in, monkeypatch):
+    def is_down(_):
+        raise StripeUnavailable("no answer")
+
     shop.customer()
     record_event("evt_of_nobody", "cus_nobody", received_at=1.0)
 
     unknown = signed_in.act("replay", event="evt_typo")
     left = signed_in.act("replay", event=shop.event("customer.created").id)
+    monkeypatch.setattr(app.billing.service.worker.gateway, "customer", is_down)
     failed = signed_in.act("replay", event="evt_of_nobody")
 
     assert "nor this database knows the event." in text_of(unknown)
     assert "The event concerns nothing that is stored here." in text_of(left)
-    assert "It could not be applied yet. Corkage tries again by itself. unknown_customer" in text_of(failed)
+    assert "It could not be applied yet. Corkage tries again by itself. stripe_unavailable" in text_of(failed)
     assert [(row.id, row.applied_at) for row in StripeEvent.select()] == [("evt_of_nobody", None)]
 
 

@@ -201,3 +201,21 @@ def test_contrast_is_measured_on_the_backgrounds_of_the_stylesheet():
     style = (catalogue.ROOT / "pages/templates/style.css").read_text()
 
     assert re.findall(r"--paper: (#\w+)", style) == [colors.LIGHT, colors.DARK]
+
+
+def test_paused_collection_promises_no_payment_and_no_renewal():
+    void = Access("ann", True, "collection_paused", until=1_780_531_200, status="active")
+
+    paused, over, lacks_card = (
+        state.state_of(each, None, in_language("en"))[1]
+        for each in (
+            void,
+            Access("ann", False, "paused", status="active"),
+            Access("ann", False, "paused", status="paused"),
+        )
+    )
+
+    assert paused == "Payments for your plan are paused. You have access until June 4, 2026."
+    assert over == "Your plan is paused, and nothing is charged. You have no access meanwhile."
+    assert "payment method" not in over
+    assert lacks_card == "Your plan is paused. Add a payment method to go on."

@@ -11,10 +11,10 @@ import requests
 from buying import bearer, submit, token
 from harness import APP, AUTH_SECRET, DAY, PRO, running
 
-from corkage import Identity
+from corkage import Identity, storage
 from corkage.errors import BillingError, ConfigError, DatabaseUnavailable, NotConfigured, NotFound, NotSignedIn
 from corkage.identity import mint_token
-from corkage.models import CheckoutAttempt, Price, User
+from corkage.models import CheckoutAttempt, Price, Subscription, User
 from corkage.plans import Plan
 from corkage.simulator import ApiFaults
 
@@ -354,9 +354,15 @@ def test_a_draft_invoice_is_not_listed(app, shop):
     assert look(app, "/account", "ann").text.count('<span class="sum">') == 1
 
 
+def set_period_end(app, moment):
+    with storage.writing():
+        Subscription.update(current_period_end=moment).execute()
+        app.billing.service.catalogue.timelines.store(["ann"], time.time())
+
+
 def test_a_stale_period_shows_no_next_payment(app, shop):
     subscribe(app, shop)
-    User.update(current_period_end=1_780_531_200).execute()
+    set_period_end(app, 1_780_531_200)
 
     shown = text_of(look(app, "/account", "ann"))
 
