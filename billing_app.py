@@ -178,14 +178,23 @@ class Billing:
         """
         return self.service.checkout_url(identity, plan, billing_url, to_our_pages=to_our_pages)
 
-    def portal_url(self, user_id: str, flow: str | None = None, *, return_url: str | None = None) -> str:
+    def portal_url(
+        self,
+        user_id: str,
+        flow: str | None = None,
+        *,
+        return_url: str | None = None,
+        subscription: str | None = None,
+    ) -> str:
         """Return the address of the user's customer portal, or of one of its flows.
 
         Shape   flow: "payment_method_update", "subscription_update", "subscription_cancel" or None for all of it;
-                return_url: where the portal leads back to, unless to the product
-        Errors  UnknownFlow, NoBillingAccount, Busy; StripeError as the gateway's
+                return_url: where the portal leads back to, unless to the product;
+                subscription: the id of one of the user's own, of whose customer the portal is and which a flow is
+                about; without it, the best one
+        Errors  UnknownFlow, UnknownSubscription, NoBillingAccount, Busy; StripeError as the gateway's
         """
-        return self.service.portal_url(user_id, flow, return_url)
+        return self.service.portal_url(user_id, flow, return_url, subscription)
 
     def fragment(self, view: str, environ: dict[str, Any], base: str | None = None) -> str:
         """Render the inside of a page, "pricing" or "account", for a page of the host's own that links style.css.
@@ -234,6 +243,35 @@ class Billing:
         Errors  ValueError for an invalid user id, e-mail or name; Busy; StripeError as the gateway's: call again
         """
         self.service.update_user(user_id, email, name)
+
+    def grant(
+        self,
+        user_id: str,
+        plan: str,
+        until: int | None = None,
+        quantity: int = 1,
+        reason: str = "",
+        given_by: str = "",
+    ) -> Access:
+        """Give a user a plan without a payment, in place of a running grant of the same plan; return their access.
+
+        A user whom nobody knows yet is made. Stripe is not asked, and gets to know nothing of it.
+
+        Shape   plan: any of plans.toml but the free one; reason, given_by: texts for the operator
+        Units   until in Unix seconds; None for a grant without an end
+        Errors  UnknownPlan for a plan that cannot be given; ValueError for anything else that does not fit, such as an
+                end that has passed; Outdated; DatabaseUnavailable
+        """
+        given = {"until": until, "quantity": quantity, "reason": reason, "given_by": given_by}
+        return self.service.grant(user_id, plan, **given)
+
+    def revoke(self, user_id: str, plan: str) -> bool:
+        """End the grant of a plan now; return whether there was one. What the user pays for goes on.
+
+        Errors  UnknownPlan for a plan that cannot be given; ValueError for an invalid user id; Outdated;
+                DatabaseUnavailable
+        """
+        return self.service.revoke(user_id, plan)
 
     def forget(self, user_id: str) -> None:
         """Cancel the user's subscriptions at once, delete their customer at Stripe, and forget them here.

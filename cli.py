@@ -18,10 +18,12 @@ from .errors import BillingError, ConfigError
 from .identity import LONGEST_TOKEN_SECONDS, Identity, mint_token
 from .notices import outbox
 from .sync import inbox
+from .users.grants import LONGEST_TEXT
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 STANDARD_PORT, DEMO_PORT, SIMULATOR_PORT = 8080, 8000, 12111
 LAST_PORT = 65_535
+MOST_COUNTED = 36_500  # days, or seats
 
 
 class CannotListen(Exception):
@@ -96,13 +98,28 @@ def _add_trying(commands: Commands) -> None:
 
 
 def _add_user(commands: Commands) -> None:
-    users = commands.add_parser("user", help="look at a user, link or forget one").add_subparsers(required=True)
+    users = commands.add_parser("user", help="look at a user, grant, link or forget").add_subparsers(required=True)
     show = users.add_parser("show", help="may this user in, why, and what that rests on")
     show.add_argument("user", metavar="ID")
     show.set_defaults(run=user.show)
     forget = users.add_parser("forget", help="cancel what a user pays for, and forget them, at Stripe and here")
     forget.add_argument("user", metavar="ID")
     forget.set_defaults(run=user.forget)
+    grant = users.add_parser("grant", help="give a user a plan, without a payment")
+    grant.add_argument("user", metavar="ID", type=_user_id)
+    grant.add_argument("plan", metavar="PLAN")
+    end = grant.add_mutually_exclusive_group()
+    end.add_argument("--until", metavar="WHEN", type=user.an_end, help="2027-01-31, or with a time; UTC")
+    end.add_argument(
+        "--days", metavar="N", type=_count, help="from now on; without an end it lasts until it is revoked"
+    )
+    grant.add_argument("--quantity", metavar="N", type=_count, default=1, help="how many (default: %(default)s)")
+    grant.add_argument("--reason", metavar="TEXT", type=_text, default="", help="for you and other operators")
+    grant.set_defaults(run=user.grant)
+    revoke = users.add_parser("revoke", help="end a grant now")
+    revoke.add_argument("user", metavar="ID", type=_user_id)
+    revoke.add_argument("plan", metavar="PLAN")
+    revoke.set_defaults(run=user.revoke)
     link = users.add_parser("link", help="give a Stripe customer to a user, by hand")
     link.add_argument("user", metavar="ID")
     link.add_argument("customer", metavar="CUSTOMER")
@@ -203,6 +220,18 @@ def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > LAST_PORT:
         raise argparse.ArgumentTypeError(f"wanted a port from 0 to {LAST_PORT}, not {text!r}")
     return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= MOST_COUNTED:
+        raise argparse.ArgumentTypeError(f"wanted a whole number from 1 to {MOST_COUNTED}, not {text!r}")
+    return int(text)
+
+
+def _text(text: str) -> str:
+    if not text.isprintable() or len(text) > LONGEST_TEXT:
+        raise argparse.ArgumentTypeError(f"wanted at most {LONGEST_TEXT} printable characters")
+    return text
 
 
 def _user_id(text: str) -> str:

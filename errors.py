@@ -9,6 +9,7 @@ BillingError                      500 internal_error
 │   ├── HeadersTooLarge           431 headers_too_large
 │   ├── UnknownPlan               400 unknown_plan
 │   ├── UnknownFlow               400 unknown_flow
+│   ├── UnknownSubscription       404 unknown_subscription
 │   ├── CrossSite                 403 cross_site
 │   ├── UntrustedProxy            403 untrusted_proxy
 │   ├── ReturnAddressNamed        400 return_address_named
@@ -112,6 +113,14 @@ class UnknownFlow(RequestRefused):
 
     code = "unknown_flow"
     sentence = "There is no such part of the billing portal."
+
+
+class UnknownSubscription(RequestRefused):
+    """The request names a subscription that is not one of the user's own."""
+
+    http_status = 404
+    code = "unknown_subscription"
+    sentence = "You have no such subscription."
 
 
 class CrossSite(RequestRefused):

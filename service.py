@@ -36,6 +36,7 @@ from .plans import Requirement
 from .rate_limit import RateLimit
 from .sync.account import Account
 from .sync.prices import Catalogue
+from .users.grants import grant_plan, revoke_plan
 
 if TYPE_CHECKING:
     from .pages.page import Pages
@@ -223,6 +224,21 @@ class Service:
         with self.stripe_slot():
             forget_user(self.converger, user_id, time.time())
 
+    def grant(self, user_id: str, plan: str, **given: Any) -> Access:
+        """Give a user a plan without a payment, and return their access; see Billing.grant.
+
+        Errors  ValueError; UnknownPlan; Outdated; DatabaseUnavailable
+        """
+        grant_plan(self.catalogue, Identity(user_id).user_id, plan, time.time(), **given)
+        return self.access(user_id)
+
+    def revoke(self, user_id: str, plan: str) -> bool:
+        """End a grant now; see Billing.revoke.
+
+        Errors  ValueError for an invalid user id; UnknownPlan; Outdated; DatabaseUnavailable
+        """
+        return revoke_plan(self.catalogue, Identity(user_id).user_id, plan, time.time())
+
     # Clicks
 
     @property
@@ -262,7 +278,7 @@ class Service:
     ) -> str:
         """Return the address of the user's customer portal, or of one of its flows; see Billing.portal_url.
 
-        Errors  UnknownFlow, NoBillingAccount, Busy; StripeError as the gateway's
+        Errors  UnknownFlow, UnknownSubscription, NoBillingAccount, Busy; StripeError as the gateway's
         """
         from .selling import portal  # loads Stripe's library
 

@@ -7,7 +7,7 @@ from peewee import JOIN
 
 from .. import storage
 from ..access import NOBODY, Access, read_access
-from ..models import Customer, NoticeDelivery, NoticeRow, StripeEvent, Subscription, User
+from ..models import Customer, Grant, NoticeDelivery, NoticeRow, StripeEvent, Subscription, User
 
 PAGE = 50
 MOST_SCANNED = 100_000  # rows that one page looks through in a tenth of a second; the next page goes on from there
@@ -97,6 +97,11 @@ def customers_of(user_id: str) -> list[tuple[Customer, list[Subscription]]]:
         (customer, list(newest.where(Subscription.customer == customer.id)))
         for customer in Customer.select().where(Customer.user == user_id).order_by(Customer.id)
     ]
+
+
+def grants_of(user_id: str) -> list[Grant]:
+    """Return the user's grants, those that have ended too, the newest first."""
+    return list(Grant.select().where(Grant.user == user_id).order_by(Grant.id.desc()))
 
 
 def events_of(customer_ids: Collection[str], limit: int) -> list[StripeEvent]:

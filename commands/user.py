@@ -1,27 +1,59 @@
-"""corkage user: look at a user, link or forget one."""
+"""corkage user: look at a user, grant or revoke a plan, link a customer, forget a user."""
 
 import argparse
+import datetime
 import time
 
-from ..access import REASONS, Access
-from ..admin.queries import customers_of
+from ..access import FOREVER, REASONS, Access, Answer, Holding
+from ..admin.queries import customers_of, grants_of
 from ..identity import Identity
-from ..models import Subscription
-from . import OK, moment, opened
+from ..models import Customer, Grant, Price, Subscription
+from ..service import Service
+from ..sync.standing import standings_of
+from . import DAY, FAILED, OK, moment, opened
+
+OPERATOR = "operator"
 
 
 def show(options: argparse.Namespace) -> int:
-    """Print whether this user may in, why, and the subscriptions behind it."""
+    """Print what a user holds, each thing with what it gives and why, and then the answer."""
     with opened() as service:
-        _print_user(service.access(options.user))
+        _print_user(service, options.user)
     return OK
+
+
+def grant(options: argparse.Namespace) -> int:
+    """Give a user a plan, and print the result."""
+    until = int(time.time()) + options.days * DAY if options.days else options.until
+    with opened() as service:
+        service.grant(
+            options.user,
+            options.plan,
+            until=until,
+            quantity=options.quantity,
+            reason=options.reason,
+            given_by=OPERATOR,
+        )
+        _print_user(service, options.user)
+    return OK
+
+
+def revoke(options: argparse.Namespace) -> int:
+    """End a grant, and print the result; return 1 when there was none."""
+    with opened() as service:
+        was_there = service.revoke(options.user, options.plan)
+        if was_there:
+            _print_user(service, options.user)
+        else:
+            print(f"{options.user} has no running grant of {options.plan}")
+    return OK if was_there else FAILED
 
 
 def link(options: argparse.Namespace) -> int:
     """Link a Stripe customer to a user, and print the result."""
     with opened() as service:
         service.worker.converger.link(Identity(options.user).user_id, options.customer, time.time())
-        _print_user(service.access(options.user))
+        _print_user(service, options.user)
     return OK
 
 
@@ -33,22 +65,72 @@ def forget(options: argparse.Namespace) -> int:
     return OK
 
 
-def _print_user(access: Access) -> None:
-    print(f"{access.user_id}: {'yes' if access.allowed else 'no'}, {access.reason} ({REASONS[access.reason]})")
-    _print_fact("plan", access.plan or "none", access.plan or access.price_id)
-    _print_fact("features", ", ".join(access.features), access.features)
-    _print_fact("until", moment(access.until), access.until)
-    _print_fact("stale", "the period is over, and Stripe has not said what comes next", access.stale)
-    for customer, subscriptions in customers_of(access.user_id):
-        note = "deleted at Stripe" if customer.deleted_at else f"fetched {moment(customer.fetched_at)}"
-        print(f"  {customer.id}: {note}")
-        for each in subscriptions:
-            print(f"    {each.id}: {each.status}, {_dates(each)}")
+def an_end(text: str) -> int:
+    """Parse a time to come: a date, at which that day begins, or a date and time; UTC unless it says otherwise."""
+    try:
+        at = datetime.datetime.fromisoformat(text)
+        seconds = int((at if at.tzinfo else at.replace(tzinfo=datetime.UTC)).timestamp())
+    except (ValueError, OverflowError) as error:
+        raise argparse.ArgumentTypeError(
+            f"wanted a time such as 2027-01-31 or 2027-01-31T12:00, not {text!r}"
+        ) from error
+    if not time.time() < seconds < FOREVER:
+        raise argparse.ArgumentTypeError(f"wanted a time to come, not {text!r}")
+    return seconds
 
 
-def _print_fact(name: str, text: str, is_shown: object) -> None:
+def _print_user(service: Service, user_id: str) -> None:
+    for customer, _ in customers_of(user_id):
+        print(f"{customer.id}: {_of_customer(customer)}")
+    subscriptions = {each.id: each for _, rows in customers_of(user_id) for each in rows}
+    grants = {str(each.id): each for each in grants_of(user_id)}
+    for standing in standings_of(user_id, service.catalogue.timelines.plans, time.time()):
+        print(f"{standing.kind} {standing.id}: {', '.join(map(_item, standing.items))}")
+        _print_answer("  by itself", standing.answer)
+        if standing.kind == "subscription":
+            row = subscriptions[standing.id]
+            print(f"  at Stripe: {row.status}, {_dates(row)}{_pause(row)}")
+        if standing.kind == "grant":
+            print(f"  {_of_grant(grants[standing.id])}")
+    _print_answer(user_id, service.access(user_id))
+
+
+def _print_answer(heading: str, answer: Answer | Access) -> None:
+    meaning = REASONS[answer.reason].replace("`", "")
+    print(f"{heading}: {'yes' if answer.allowed else 'no'}, {answer.reason} ({meaning})")
+    _print_fact("plan", answer.plan, answer.plan)
+    _print_fact("plans", ", ".join(answer.plans), answer.plans and answer.plans != (answer.plan,))
+    _print_fact("quantity", str(answer.quantity), (answer.quantity or 1) > 1)
+    _print_fact("features", ", ".join(answer.features), answer.features)
+    _print_fact("limits", ", ".join(f"{name} {limit}" for name, limit in answer.limits.items()), answer.limits)
+    _print_fact("until", moment(answer.until), answer.until)
+    is_stale = isinstance(answer, Access) and answer.stale
+    _print_fact("stale", "the period is over, and Stripe has not said what comes next", is_stale)
+
+
+def _print_fact(name: str, text: str | None, is_shown: object) -> None:
     if is_shown:
         print(f"  {name}: {text}")
+
+
+def _of_customer(customer: Customer) -> str:
+    if customer.deleted_at:
+        return "deleted at Stripe"
+    if customer.missing_at:
+        return f"Stripe does not know it since {moment(customer.missing_at)}"
+    return f"fetched {moment(customer.fetched_at)}"
+
+
+def _item(holding: Holding) -> str:
+    price = Price.get_or_none(Price.id == holding.price_id)
+    names = [holding.plan or "no plan", *([price.lookup_key or price.id] if price else [])]
+    return " ".join(names) + (f" x {holding.quantity}" if (holding.quantity or 1) > 1 else "")
+
+
+def _of_grant(grant: Grant) -> str:
+    since = f"given by {grant.given_by or 'your product'} on {moment(grant.created_at)}"
+    ends = f", ends {moment(grant.ends_at)}" if grant.ends_at else ", without an end"
+    return since + ends + (f": {grant.reason}" if grant.reason else "")
 
 
 def _dates(subscription: Subscription) -> str:
@@ -60,3 +142,10 @@ def _dates(subscription: Subscription) -> str:
         ("ended", subscription.ended_at),
     )
     return ", ".join(f"{name} {moment(at)}" for name, at in named if at) or "no dates"
+
+
+def _pause(subscription: Subscription) -> str:
+    if not subscription.pause_behavior:
+        return ""
+    until = f" until {moment(subscription.resumes_at)}" if subscription.resumes_at else ""
+    return f", collection paused ({subscription.pause_behavior}){until}"

@@ -30,12 +30,15 @@ def start_checkout(service: Service) -> bottle.HTTPResponse:
 def open_portal(service: Service) -> bottle.HTTPResponse:
     """Redirect to the user's own customer portal, or to the flow of it that the body names.
 
+    The body may name one of the user's subscriptions, which the flow is then about.
+
     Errors  CrossSite, NotSignedIn, InvalidBody, BodyTooLarge, ReturnAddressNamed,
-            UnknownFlow, NoBillingAccount, Busy; StripeError
+            UnknownFlow, UnknownSubscription, NoBillingAccount, Busy; StripeError
     """
     environ = bottle.request.environ
     identity = service.signed_in(environ)
     refuse_cross_site(environ, service.config)
     form, here = read_form(), own_url(environ, service.config)
     back = f"{here}/account?from=portal" if here and form.get("from") == OUR_PAGES else None
-    return lead_to(service.portal_url(identity.user_id, form.get("flow"), back), service)
+    url = service.portal_url(identity.user_id, form.get("flow"), back, form.get("subscription"))
+    return lead_to(url, service)

@@ -3,11 +3,12 @@
 import logging
 from collections.abc import Mapping
 
-from ..errors import NoBillingAccount, StripeRefused, UnknownFlow
-from ..models import User
+from ..errors import NoBillingAccount, StripeRefused, UnknownFlow, UnknownSubscription
+from ..models import Subscription, User
 from ..plans import Plan
 from ..sync.gateway import Gateway
 from ..sync.states import InvoiceState
+from ..sync.timelines import holdings_of
 from .held import held_subscription
 
 FLOWS = ("payment_method_update", "subscription_update", "subscription_cancel")
@@ -26,7 +27,8 @@ def portal_url(
     """Return the address of the user's own portal, or of one of its flows.
 
     Shape   subscription: the id of one of the user's own, where the flow is not to be about the best
-    Errors  UnknownFlow; NoBillingAccount before any purchase, without asking Stripe; StripeError as the gateway's
+    Errors  UnknownFlow; UnknownSubscription; NoBillingAccount before any purchase, without asking Stripe;
+            StripeError as the gateway's
     """
     if flow is not None and flow not in FLOWS:
         raise UnknownFlow(f"flow {flow!r}; there are {', '.join(FLOWS)}")
@@ -69,10 +71,22 @@ def _managed(
     user_id: str, plans: Mapping[str, Plan], subscription_id: str | None = None
 ) -> tuple[str | None, str | None]:
     """Return the user's subscription that has not ended and its customer; without one, the customer for the next
-    purchase. Another user's subscription is as good as none.
+    purchase. An ended one that is named has a customer, too, and no flow.
+
+    Errors  UnknownSubscription when the one that is named is not the user's own
     """
     user = User.get_or_none(User.id == user_id)
-    if user is None:
-        return None, None
+    if subscription_id is not None and subscription_id not in _own(user_id):
+        raise UnknownSubscription(f"user {user_id} has no subscription {subscription_id!r}")
     held = held_subscription(user_id, plans, subscription_id=subscription_id)
-    return (None, user.stripe_customer_id) if held is None else (held.id, held.customer_id)
+    if held is not None:
+        return held.id, held.customer_id
+    if subscription_id is not None:
+        return None, Subscription.get_by_id(subscription_id).customer_id
+    return None, user.stripe_customer_id if user else None
+
+
+def _own(user_id: str) -> set[str]:
+    """Return the ids of the user's subscriptions that are to a plan, or were sold by us."""
+    held = holdings_of([user_id])[user_id].holdings
+    return {each.id for each in held if each.kind == "subscription" and (each.ours or each.plan)}

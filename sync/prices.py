@@ -92,7 +92,7 @@ class Catalogue:
         """
         key, _, name = offer.partition(":")
         plan = self.plans.get(key)
-        if plan is None or (name and name not in plan.prices):
+        if plan is None or not plan.prices or (name and name not in plan.prices):
             raise UnknownPlan(f"{offer!r} is not on offer")
         named = name or plan.prices[0]  # a price that only an earlier plans.toml named is not on offer
         wanted = (Price.plan == key, Price.sold, (Price.id == named) | (Price.lookup_key == named))

@@ -10,9 +10,8 @@ import pytest
 import requests
 from buying import CARD, click, pay, url_of
 from harness import APP, AUTH_SECRET, PRO, is_error, running
-from rows import deciding_subscription
 
-from corkage.errors import StripeFailed, StripeRefused, StripeUnavailable
+from corkage.errors import StripeFailed, StripeRefused, StripeUnavailable, UnknownSubscription
 from corkage.identity import mint_token
 from corkage.models import CheckoutAttempt, Customer, StripeEvent, User
 from corkage.plans import Plan
@@ -703,8 +702,59 @@ def test_the_portal_opens_for_the_customer_with_the_subscription(app, shop, flow
 
     url_of(click(app, "/portal", body={"flow": flow} if flow else {}))
 
-    assert shop.simulator.world.all("billing_portal.session")[0]["customer"] == second
-    assert deciding_subscription() == subscription
+    session = shop.simulator.world.all("billing_portal.session")[0]
+    assert session["customer"] == second
+    if flow == "subscription_cancel":
+        assert session["flow"]["subscription_cancel"]["subscription"] == subscription
+
+
+def portal_of(app, shop, subscription, flow="subscription_cancel", user="ann"):
+    url_of(click(app, "/portal", user, {"flow": flow, "subscription": subscription}))
+    session = shop.simulator.world.all("billing_portal.session")[0]
+    return session["customer"], session["flow"]
+
+
+def test_the_portal_is_about_the_subscription_that_is_named(app, shop):
+    first, second = shop.customer(), shop.customer()
+    older, newer = shop.subscribe(first), shop.subscribe(second)
+    for customer in (first, second):
+        app.converge(customer)
+
+    for customer, subscription in ((first, older), (second, newer)):
+        opened_for, flow = portal_of(app, shop, subscription)
+        assert opened_for == customer
+        assert flow["subscription_cancel"]["subscription"] == subscription
+    assert portal_of(app, shop, older, "payment_method_update")[0] == first
+    with pytest.raises(UnknownSubscription):
+        app.billing.portal_url("eve", subscription=older)
+    assert app.billing.portal_url("ann", subscription=older)
+
+
+def test_the_portal_of_a_subscription_that_has_ended_opens_at_its_home(app, shop):
+    customer, other = shop.customer(), shop.customer()
+    ended = shop.subscribe(other)
+    shop.subscribe(customer)
+    shop.client.v1.subscriptions.cancel(ended)
+    app.converge(customer)
+    app.converge(other)
+
+    assert portal_of(app, shop, ended) == (other, None)
+
+
+def test_a_subscription_that_is_not_ones_own_is_refused_like_an_unknown_one(app, shop):
+    theirs, mine = shop.customer("eve"), shop.customer("ann")
+    of_eve, foreign = shop.subscribe(theirs, user="eve"), shop.subscribe(mine, shop.other_price, user=None)
+    shop.subscribe(mine)
+    app.converge(theirs)
+    app.converge(mine)
+    before = len(shop.simulator.requests)
+
+    answers = [click(app, "/portal", body={"subscription": id_}) for id_ in (of_eve, foreign, "sub_none", theirs, "")]
+
+    assert all(is_error(answer, 404, "unknown_subscription") for answer in answers[:4])
+    assert len({answer.text for answer in answers[:4]}) == 1
+    assert answers[4].status_code == 200
+    assert len(shop.simulator.requests) == before + 1
 
 
 @pytest.mark.parametrize("path", ["/portal", "/checkout"])

@@ -138,10 +138,37 @@ def test_user_link_and_show_print_the_answer_and_its_rows(corkage, shop):
 
     assert before.stdout.startswith("ann: no, no_subscription")
     assert linked.stdout == shown.stdout
-    assert shown.stdout.startswith("ann: yes, active")
-    for fact in ("plan: pro", "features: exports", customer, subscription, "period ends"):
-        assert fact in shown.stdout
-    assert worked.stdout.startswith("ann: no, ended")
+    assert shown.stdout.startswith(f"{customer}: fetched ")
+    assert (
+        f"subscription {subscription}: pro pro_monthly\n  by itself: yes, active (paid, and going on)" in shown.stdout
+    )
+    assert "  at Stripe: active, period ends " in shown.stdout
+    assert "\nann: yes, active (paid, and going on)\n  plan: pro\n  features: exports, api\n" in shown.stdout
+    assert "\nann: no, ended" in worked.stdout
+
+
+def test_user_show_prints_each_holding_with_what_it_gives_and_why(corkage, shop, simulator, tmp_path):
+    storage = simulator.add_price("storage_monthly", 200)["id"]
+    with (tmp_path / "plans.toml").open("a") as plans:
+        plans.write('limits = { notes = 500 }\n[storage]\nprices = ["storage_monthly"]\nadds_to = ["pro"]\n')
+        plans.write("limits = { gb = 100 }\n[free]\nfree = true\nfeatures = ['notes']\n")
+    customer = shop.customer()
+    paid, added = shop.subscribe(customer), shop.subscribe(customer, items=[{"price": storage, "quantity": 3}])
+    failed = shop.subscribe(shop.customer(card="pm_card_chargeCustomerFail"), payment_behavior="allow_incomplete")
+    corkage("sync")
+
+    shown, unknown = corkage("user", "show", "ann").stdout, corkage("user", "show", "nobody").stdout
+
+    addon = "by itself: yes, active (paid, and going on)\n  plan: storage\n  quantity: 3\n  limits: gb 300\n"
+    assert f"subscription {added}: storage storage_monthly x 3\n  {addon}" in shown
+    assert f"subscription {paid}: pro pro_monthly\n  by itself: yes, active" in shown
+    assert f"subscription {failed}: pro pro_monthly\n  by itself: no, incomplete" in shown
+    answer = shown.partition("\nann: yes, active")[2]
+    assert "plan: pro\n  plans: pro, storage, free\n" in answer
+    assert "features: exports, api, notes\n  limits: gb 300, notes 500\n" in answer
+    assert unknown == (
+        "nobody: no, free (holds nothing; the free plan gives its features)\n  plan: free\n  features: notes\n"
+    )
 
 
 def test_linking_a_mistyped_customer_fails_with_a_sentence(corkage):
