@@ -2,6 +2,7 @@
 
 import functools
 import time
+from contextlib import closing
 from dataclasses import replace
 
 import bottle
@@ -311,3 +312,44 @@ def test_the_middleware_takes_only_requests_below_its_path(billing):
         assert host.get("/payment/health").text == "|/payment/health"
         assert host.get("/billing/health").text == "|/billing/health"
         assert host.get("/").text == "|/"
+
+
+FREE = Plan("free", "Free", free=True, features=("notes",), limits={"notes": 50})
+STORAGE = Plan("storage", "Storage", ("storage_monthly",), features=("sharing",), adds_to=("pro",))
+
+
+@pytest.mark.parametrize(
+    ("given", "plans", "feature", "status"),
+    [
+        ((), (), "notes", 200),
+        ((), ("free",), None, 200),
+        ((), ("free",), "notes", 200),
+        ((), (), None, 402),
+        ((), ("pro",), None, 402),
+        ((), ("pro", "free"), "exports", 402),
+        (("pro",), (), "notes", 200),
+        (("pro",), ("free",), None, 200),
+        (("pro", "team"), ("pro",), None, 200),
+        (("pro", "team"), (), "exports", 200),
+        (("pro", "storage"), ("storage",), None, 200),
+        (("pro", "storage"), (), "sharing", 200),
+        (("storage",), ("storage",), None, 402),
+        (("storage",), (), "sharing", 402),
+    ],
+)
+def test_a_guard_looks_in_all_plans_and_the_free_one_lets_in_by_name(config, given, plans, feature, status):
+    with closing(Billing(replace(config, plans=(FREE, PRO, TEAM, STORAGE)), authenticate=signed_in)) as billing:
+        for plan in given:
+            billing.grant("ann", plan)
+        host = Host(billing, bottle.Bottle())
+        host.app.install(billing)
+        host.route("/paid", billing.requires(*plans, feature=feature)(host.noting))
+        with serving(host.app) as host.url:
+            assert host.get("/paid", "ann").status_code == status
+            assert host.get("/paid").status_code == 401
+        assert len(host.ran) == (status == 200)
+        if status == 402:
+            with pytest.raises(PaymentRequired):
+                billing.admit("ann", *plans, feature=feature)
+        else:
+            assert billing.admit("ann", *plans, feature=feature) == billing.access("ann")
