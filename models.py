@@ -381,13 +381,17 @@ def _create_everything() -> None:
     storage.execute(
         "CREATE INDEX corkage_user_change ON corkage_user (next_change_at) WHERE next_change_at IS NOT NULL"
     )
-    storage.execute(
-        "CREATE INDEX corkage_subscription_clock ON corkage_subscription (test_clock) WHERE test_clock IS NOT NULL"
-    )
+    _index_clocks()
     for name, columns in (("due", "receiver, next_attempt_at"), ("owed", "receiver, user_id, notice_id")):
         storage.execute(
             f"CREATE INDEX corkage_notice_{name} ON corkage_notice_delivery ({columns}) WHERE delivered_at IS NULL"
         )
+
+
+def _index_clocks() -> None:
+    storage.execute(
+        "CREATE INDEX corkage_subscription_clock ON corkage_subscription (test_clock) WHERE test_clock IS NOT NULL"
+    )
 
 
 def _keep_holdings() -> None:
@@ -396,17 +400,14 @@ def _keep_holdings() -> None:
     Each user keeps the answer of this second until the timelines are made, right after. What a file of version 1 does
     not know, such as a second item, is fetched: every subscription that goes on is due.
     """
-    storage.current().create_tables([AnswerRow, SubscriptionItem, Purchase, Grant, PlanRow])
+    storage.current().create_tables([AnswerRow, Purchase, Grant, PlanRow])
     storage.execute(
         """INSERT INTO corkage_answer SELECT user_id, 0, 253402300799, allowed, reason, plan,
         CASE WHEN allowed AND plan IS NOT NULL THEN '["' || plan || '"]' ELSE '[]' END,
         price_id, quantity, features, '{}', until, status, cancel_at, NULL FROM corkage_access"""
     )
     storage.execute("DROP VIEW corkage_access")
-    storage.execute(
-        """INSERT INTO corkage_subscription_item SELECT id, '', stripe_price_id, quantity FROM corkage_subscription
-        WHERE stripe_price_id IS NOT NULL"""
-    )
+    _keep_subscriptions()
     storage.execute(
         """INSERT INTO corkage_plan SELECT plan, '{"features": ' || features || ', "grace_seconds": ' || grace_seconds
         || ', "denies_pending": ' || CASE WHEN allow_pending THEN 'false' ELSE 'true' END || '}'
@@ -414,6 +415,27 @@ def _keep_holdings() -> None:
     )
     for change in _CHANGES_OF_COLUMNS:
         storage.execute(f"ALTER TABLE {change}")
+    storage.execute("CREATE INDEX corkage_user_rule ON corkage_user (rule)")
+
+
+def _keep_subscriptions() -> None:
+    """Make the table anew, because SQLite cannot say of a column that is there that it is never null."""
+    for index in ("ask_at", "customer_id", "clock"):
+        storage.execute(f"DROP INDEX corkage_subscription_{index}")
+    storage.execute("ALTER TABLE corkage_subscription RENAME TO corkage_subscription_1")
+    storage.current().create_tables([Subscription, SubscriptionItem])
+    _index_clocks()
+    kept = "id, customer_id, created, current_period_end, cancel_at, trial_end, ended_at, payment_pending, ours"
+    kept += ", test_clock, clock_ahead, ask_at"
+    storage.execute(
+        f"""INSERT INTO corkage_subscription ({kept}, status, unpaid_since, has_paid)
+        SELECT {kept}, subscription_status, past_due_since, 0 FROM corkage_subscription_1"""  # noqa: S608 -- our own column names
+    )
+    storage.execute(
+        """INSERT INTO corkage_subscription_item SELECT id, '', stripe_price_id, quantity FROM corkage_subscription_1
+        WHERE stripe_price_id IS NOT NULL"""
+    )
+    storage.execute("DROP TABLE corkage_subscription_1")
     # What was notified of one subscription is no news of this one.
     storage.execute(
         """UPDATE corkage_subscription SET noted = CASE
@@ -421,7 +443,6 @@ def _keep_holdings() -> None:
         WHEN status = 'trialing' AND trial_end - clock_ahead - 259200 <= CAST(strftime('%s', 'now') AS INTEGER)
         THEN '["trialing",null,true]' ELSE '["' || status || '"]' END"""
     )
-    storage.execute("CREATE INDEX corkage_user_rule ON corkage_user (rule)")
     storage.execute("UPDATE corkage_subscription SET ask_at = 0 WHERE status NOT IN ('canceled', 'incomplete_expired')")
 
 
@@ -435,17 +456,6 @@ _CHANGES_OF_COLUMNS = (
     ),
     "corkage_user ADD COLUMN rule INTEGER NOT NULL DEFAULT 0",
     "corkage_customer ADD COLUMN missing_at INTEGER",
-    "corkage_subscription DROP COLUMN stripe_price_id",
-    "corkage_subscription DROP COLUMN quantity",
-    "corkage_subscription RENAME COLUMN subscription_status TO status",
-    "corkage_subscription RENAME COLUMN past_due_since TO unpaid_since",
-    "corkage_subscription ADD COLUMN currency VARCHAR(255)",
-    "corkage_subscription ADD COLUMN has_paid INTEGER NOT NULL DEFAULT 0",
-    "corkage_subscription ADD COLUMN pause_behavior VARCHAR(255)",
-    "corkage_subscription ADD COLUMN resumes_at INTEGER",
-    "corkage_subscription ADD COLUMN paid_until INTEGER",
-    "corkage_subscription ADD COLUMN returned VARCHAR(255)",
-    "corkage_subscription ADD COLUMN noted TEXT",
     *(f"corkage_price DROP COLUMN {name}" for name in ("features", "grace_seconds", "allow_pending")),
     "corkage_price ADD COLUMN plan_at_stripe VARCHAR(255)",
     "corkage_notice ADD COLUMN subscription_id VARCHAR(255)",

@@ -1,0 +1,194 @@
+"""A file of schema 1, as the version before made it with users in every state: what an upgrade keeps, and makes due."""
+
+import json
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from harness import PRO
+
+from corkage import storage
+from corkage.access import ENDED
+from corkage.billing_app import Billing
+from corkage.models import AnswerRow, Customer, NoticeRow, StripeEvent, Subscription, User
+from corkage.plans import Plan
+from corkage.sync.converge import Fetched
+from corkage.sync.states import ItemState, PriceState, SubscriptionState
+from corkage.sync.timelines import waiting
+
+DUMP = Path(__file__).parent / "support" / "schema_1.sql"
+TEAM = Plan(
+    key="team",
+    name="Team",
+    prices=("team_monthly",),
+    features=("exports", "seats"),
+    grace_days=7,
+    pending="deny",
+)
+SAME = "user_id, allowed, reason, plan, price_id, quantity, features, until, status, cancel_at, stale"
+FAR = 4_102_444_800  # in the year 2100, as in the dump
+NOW = 1_800_000_000
+GRACE = 7 * 86_400
+
+
+def answers(path):
+    with closing(sqlite3.connect(path)) as file:
+        rows = file.execute(f"SELECT {SAME} FROM corkage_access").fetchall()
+    return {user: [*rest[:5], json.loads(rest[5]), *rest[6:]] for user, *rest in rows}
+
+
+def contents(path):
+    with closing(sqlite3.connect(path)) as file:
+        return list(file.iterdump())
+
+
+def schema(path):
+    """Return the columns of each table, in any order, its indices with what they hold, and the views."""
+    with closing(sqlite3.connect(path)) as file:
+        found = file.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
+        tables = [name for kind, name, _ in found if kind == "table" and not name.startswith("sqlite_")]
+        columns = {name: sorted(row[1:] for row in file.execute(f"PRAGMA table_info({name})")) for name in tables}
+        indices = {
+            (name, index, unique, partial): [row[2] for row in file.execute(f"PRAGMA index_info({index})")]
+            for name in tables
+            for _, index, unique, _, partial in file.execute(f"PRAGMA index_list({name})")
+        }
+        keys = {name: sorted(row[2:] for row in file.execute(f"PRAGMA foreign_key_list({name})")) for name in tables}
+    return columns, indices, keys, {name: sql for kind, name, sql in found if kind == "view"}
+
+
+@pytest.fixture
+def old(config):
+    """Return settings for the file of schema 1, not upgraded yet."""
+    with closing(sqlite3.connect(config.database)) as file:
+        file.executescript(DUMP.read_text())
+    return replace(config, plans=(PRO, TEAM))
+
+
+@pytest.fixture
+def upgraded(old):
+    billing = Billing(old)
+    yield billing
+    billing.close()
+
+
+def test_the_schema_is_that_of_a_fresh_file(old, tmp_path):
+    Billing(old).close()
+    fresh = replace(old, database=str(tmp_path / "fresh.db"))
+    Billing(fresh).close()
+
+    for upgraded, made in zip(schema(old.database), schema(fresh.database), strict=True):
+        assert upgraded == made
+
+
+def test_every_user_has_the_answer_of_the_old_view(old):
+    before = answers(old.database)
+    Billing(old).close()
+
+    after = answers(old.database)
+    assert len(before) == 27
+    assert before["twice"][5] == ["exports", "seats"]
+    before["twice"][5] = ["exports", "seats", "api"]  # the plan beside the best one gives what it gives, too
+    assert after == before
+
+
+def test_before_the_timelines_are_made_answers_stand_already(old, monkeypatch):
+    before = answers(old.database)
+    monkeypatch.setattr("corkage.sync.timelines.Timelines.renew", lambda *_: None)
+    Billing(old).close()
+
+    after = answers(old.database)
+    assert {user: rest[:-1] for user, rest in after.items()} == {user: rest[:-1] for user, rest in before.items()}
+
+
+def test_an_upgrade_that_fails_at_any_step_changes_nothing(old, monkeypatch):
+    before = contents(old.database)
+    run = storage.execute
+
+    class Cut(Exception):
+        pass
+
+    for steps in range(0, 36, 5):
+        left = [None] * steps
+
+        def fail(*statement, left=left):
+            if not left:
+                raise Cut
+            left.pop()
+            return run(*statement)
+
+        monkeypatch.setattr(storage, "execute", fail)
+        with pytest.raises(Cut):
+            Billing(old)
+        monkeypatch.undo()
+        assert contents(old.database) == before
+    Billing(old).close()
+    assert waiting_of(old.database) == 0
+
+
+def waiting_of(path):
+    with closing(sqlite3.connect(path)) as file:
+        return file.execute("SELECT count(*) FROM corkage_user WHERE rule = 0").fetchone()[0]
+
+
+def test_what_was_true_before_is_no_news(upgraded):
+    before = NoticeRow.select().count()
+    upgraded.service.catalogue.timelines.renew(NOW)
+    upgraded.service.catalogue.timelines.follow_time(NOW)
+
+    assert waiting() == 0
+    assert NoticeRow.select().count() == before
+
+
+def test_grace_still_ends_by_the_clock_of_its_subscription(upgraded):
+    ends = {
+        row.user_id: row.ends_at
+        for row in AnswerRow.select().where(AnswerRow.user_id.startswith("grace"), AnswerRow.reason == "grace")
+    }
+    changes = {user.id: user.next_change_at for user in User.select().where(User.id.startswith("grace"))}
+
+    assert ends == changes == {"grace": FAR + GRACE, "grace_by_clock": FAR + 500 - 1000 + GRACE}
+    upgraded.service.catalogue.timelines.follow_time(FAR + GRACE + 1)
+    kinds = [row.kind for row in NoticeRow.select().where(NoticeRow.user == "grace")]
+    assert kinds[-1] == "access_revoked"
+
+
+def test_what_goes_on_is_due_to_be_fetched_and_what_ended_is_not(upgraded):
+    due = {row.id for row in Subscription.select().where(Subscription.ask_at <= NOW)}
+    going_on = {row.id for row in Subscription.select().where(Subscription.status.not_in(ENDED))}
+
+    assert due == going_on
+    assert len(going_on) == 26
+    assert StripeEvent.get_by_id("evt_1").applied_at is None
+
+
+def item(id_, key):
+    return ItemState(id_, PriceState(f"price_{key}", f"prod_{key}", f"{key}_monthly", 900, "usd", "month", 1), 1)
+
+
+def fetched(row, *items):
+    """Return the subscription as Stripe shows it now, with these items."""
+    facts = {name: getattr(row, name) for name in ("id", "customer_id", "status", "cancel_at", "trial_end", "created")}
+    facts |= {name: getattr(row, name) for name in ("current_period_end", "ended_at", "unpaid_since")}
+    facts |= dict.fromkeys(("pause_behavior", "resumes_at", "paid_until", "test_clock", "sold"))
+    facts |= {"currency": "usd", "trial_start": None, "open_invoice_url": None, "app": None, "user_id": None}
+    has_paid = {"has_paid": not row.payment_pending, "payment_pending": bool(row.payment_pending)}
+    state = SubscriptionState(items=items, **facts, **has_paid)
+    return Fetched(None, (state,), NOW)
+
+
+def test_the_fetch_that_reveals_a_second_item_is_no_news(upgraded):
+    before = NoticeRow.select().count()
+    service = upgraded.service
+    row = Subscription.get_by_id("sub_active_1")
+    customer = Customer.get_by_id(row.customer_id)
+
+    with storage.writing():
+        state = fetched(row, item("si_1", "pro"), item("si_2", "team"))
+        assert service.converger.compare_and_set(customer, state, (), NOW) == "converged"
+
+    access = upgraded.access("active")
+    assert (access.plans, access.plan) == (("pro", "team"), "team")
+    assert NoticeRow.select().count() == before
