@@ -184,7 +184,7 @@ def _phases(holding: Holding, terms: Terms) -> list[_Phase]:
         holding, terms
     )
     by_start = {phase.starts_at and max(0, phase.starts_at - holding.clock_ahead): phase for phase in phases}
-    return [phase._replace(starts_at=start) for start, phase in sorted(by_start.items())]
+    return [phase._replace(starts_at=start) for start, phase in sorted(by_start.items()) if start < FOREVER]
 
 
 def _of_grant(holding: Holding, _: Terms) -> list[_Phase]:
@@ -192,6 +192,8 @@ def _of_grant(holding: Holding, _: Terms) -> list[_Phase]:
 
 
 def _of_purchase(holding: Holding, terms: Terms) -> list[_Phase]:
+    if not (holding.ours or holding.plan):
+        return [_Phase(0, False, "unknown_price")]
     if returned := _returned(holding, terms):
         return [_Phase(0, False, returned)]
     return _lasting(None if terms.lasts_seconds is None else holding.created + terms.lasts_seconds, "active")
@@ -299,27 +301,26 @@ def _of_nothing(free: str | None) -> Answer:
     return Answer(0, FOREVER, allowed=False, reason="free" if free else "no_subscription", plan=free)
 
 
-def _order_in(held: _Held) -> tuple[bool, int, bool, int, str]:
+def _order_in(held: _Held) -> tuple[object, ...]:
     """Return the sort key of what lets in, best first: paid before granted, the later in plans.toml, what is paid for
     before a trial and what may be paid, the newest.
     """
-    holding = held.holding
     is_unpaid = held.reason in ("trialing", "payment_pending")
-    return holding.kind == "grant", -held.terms.rank, is_unpaid, -holding.created, holding.id
+    return held.holding.kind == "grant", -held.terms.rank, is_unpaid, *_newest_first(held)
 
 
-def _order_out(held: _Held) -> tuple[bool, bool, bool, int, str]:
+def _order_out(held: _Held) -> tuple[object, ...]:
     """Return the sort key of what lets nobody in, best first: what could, what has not ended, what is nearer, the
     newest.
     """
+    is_unknown, is_ended = held.reason == "unknown_price", held.reason == "ended"
+    return is_unknown, is_ended, held.holding.status not in LIVE, *_newest_first(held)
+
+
+def _newest_first(held: _Held) -> tuple[object, ...]:
+    """Return a sort key that puts any two holdings in the same order, whichever was read first."""
     holding = held.holding
-    return (
-        held.reason == "unknown_price",
-        held.reason == "ended",
-        holding.status not in LIVE,
-        -holding.created,
-        holding.id,
-    )
+    return -holding.created, holding.id, -held.terms.rank, holding.plan or "", holding.price_id or ""
 
 
 def _limits(bases: list[Terms], addons: list[_Held]) -> Limits:
