@@ -78,7 +78,7 @@ def _purchase(draw: Any) -> list[Holding]:
 @st.composite
 def _grant(draw: Any) -> list[Holding]:
     plan, ends_at = draw(st.sampled_from(tuple(PLANS))), draw(MAYBE)
-    name = str(draw(st.integers(1, 10**9)))
+    name = str(draw(st.integers(1, 10**9)))  # a number, as of rows
     return [Holding("grant", name, NOW - 20 * DAY, plan, quantity=draw(QUANTITIES), ends_at=ends_at)]
 
 
