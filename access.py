@@ -394,7 +394,7 @@ _COLUMNS = ", ".join(Access._fields)
 _IN_FORCE = """
 SELECT
     user_id, allowed, reason, plan, price_id, quantity, features, until, status, cancel_at,
-    stale_at IS NOT NULL AND stale_at <= {now} AS stale, plans, limits
+    coalesce(stale_at <= {now}, 0) AS stale, plans, limits
 FROM corkage_answer
 WHERE starts_at <= {now} AND {now} < ends_at AND user_id
 """

@@ -1,4 +1,4 @@
-"""billing.access(user) beside a raw SELECT of the user's row by its key, at a thousand to a million users."""
+"""billing.access(user) beside a raw SELECT of the answer's row by its key, at a thousand to a million users."""
 
 import random
 import sqlite3
@@ -16,7 +16,7 @@ LOOKUPS = 5_000
 
 def measure(quick: bool) -> Result:
     sizes = (1_000, 100_000) if quick else (1_000, 100_000, 1_000_000)
-    result = Result("May this user in? In process, beside `SELECT *` of the user's row through sqlite3")
+    result = Result("May this user in? In process, beside `SELECT *` of the answer's row through sqlite3")
     ours_at, raw_at = [], []
     for users in sizes:
         raw, ours, factor = _at(users)
@@ -41,7 +41,7 @@ def _at(users: int) -> tuple[float, float, float]:
         fill(path, users)
         raw = sqlite3.connect(path)
         asked = [user_id(random.randrange(users)) for _ in range(LOOKUPS)]
-        select = "SELECT * FROM corkage_user WHERE id = ?"
+        select = "SELECT * FROM corkage_answer WHERE user_id = ? AND starts_at = 0"
 
         def ask_raw() -> float:
             return _microseconds(lambda user: raw.execute(select, (user,)).fetchone(), asked)

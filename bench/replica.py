@@ -1,15 +1,17 @@
 """A database file as it would be with so many users, each with a customer and a subscription, ids of real length."""
 
+import json
 import random
 import sqlite3
 import string
 import time
-from collections.abc import Iterator
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from corkage import Billing
+    from corkage.access import Answer, Holding
 
 LETTERS = string.ascii_letters + string.digits
 MONTH = 30 * 86_400
@@ -39,21 +41,35 @@ def user_id(number: int) -> str:
     return f"user_{number:08}"
 
 
-def fill(path: Path, users: int) -> None:
-    """Write the rows into a file that a Billing has made."""
+def fill(path: Path, users: int, *, shuffled: bool = False, mark: int | None = None) -> None:
+    """Write the rows into a file that a Billing has made.
+
+    Shape   shuffled: users come in no order, as where their ids are random; mark: the number of the mark that made the
+            timelines, that of the Billing when None; with 0 they wait to be made anew
+    """
+    from corkage.access import Terms, timeline
+
     random.seed(users)
     now = int(time.time())
+    terms = {"pro": Terms(features=("exports", "api"), grace_seconds=7 * 86_400, rank=0)}
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA foreign_keys = OFF")
-        price = stripe_id("price", 0)
+        if mark is None:
+            (found,) = connection.execute("SELECT value FROM corkage_setting WHERE name = 'rule'").fetchone()
+            mark = json.loads(found)[0]
+        holding = _holding(stripe_id("price", 0), now)
         connection.execute(
-            "INSERT INTO corkage_price "
-            "(id, product_id, lookup_key, plan, features, grace_seconds, allow_pending, sold) VALUES "
-            "(?, 'prod_NWjs8kKbJWmuuc', 'pro_monthly', 'pro', '[\"exports\", \"api\"]', 604800, 1, 1)",
-            (price,),
+            "INSERT INTO corkage_price (id, product_id, lookup_key, plan, sold, unit_amount, currency, interval, "
+            "interval_count) VALUES (?, 'prod_NWjs8kKbJWmuuc', 'pro_monthly', 'pro', 1, 900, 'usd', 'month', 1)",
+            (holding.price_id,),
         )
-        for rows in _rows(users, price, now):
+        (answer,) = timeline([holding], terms, now)
+        numbers = list(range(users))
+        if shuffled:
+            random.shuffle(numbers)
+        for start in range(0, users, 10_000):
+            rows = _rows(numbers[start : start + 10_000], holding, answer, mark)
             for table, values in rows.items():
                 names = ", ".join(values[0])
                 marks = ", ".join(f":{name}" for name in values[0])
@@ -61,48 +77,56 @@ def fill(path: Path, users: int) -> None:
     connection.close()
 
 
-def _rows(users: int, price: str, now: int) -> Iterator[dict[str, list[dict[str, object]]]]:
-    for start in range(0, users, 10_000):
-        rows: dict[str, list[dict[str, object]]] = {
-            "corkage_user": [],
-            "corkage_customer": [],
-            "corkage_subscription": [],
-        }
-        for number in range(start, min(users, start + 10_000)):
-            user, customer, subscription = user_id(number), stripe_id("cus", number, 14), stripe_id("sub", number)
-            ends = now + random.randrange(MONTH)
-            standing: dict[str, object] = {
-                "stripe_price_id": price,
-                "subscription_status": "active",
-                "quantity": 1,
+def _holding(price: str, now: int) -> "Holding":
+    from corkage.access import Holding
+
+    return Holding(
+        "subscription", "", now, "pro", price, quantity=1, status="active", ours=True, current_period_end=now
+    )
+
+
+def _rows(numbers: list[int], holding: "Holding", answer: "Answer", mark: int) -> dict[str, list[dict[str, object]]]:
+    """Return the rows of these users, by table, as converging stores them."""
+    from corkage.sync import timelines
+
+    names = ("user_id", *answer._fields)
+    now, rows = holding.created, defaultdict(list)
+    for number in numbers:
+        user, customer, subscription = user_id(number), stripe_id("cus", number, 14), stripe_id("sub", number)
+        ends = now + random.randrange(MONTH)
+        rows["corkage_user"].append(
+            {
+                "id": user,
+                "email": f"somebody.{number}@example.com",
+                "name": "Some Body",
+                "stripe_customer_id": customer,
+                "rule": mark,
+                "notified": NOTIFIED % holding.price_id,
+                "created_at": now,
+            }
+        )
+        rows["corkage_customer"].append({"id": customer, "user_id": user, "revision": 3, "fetched_at": now})
+        rows["corkage_subscription"].append(
+            {
+                "id": subscription,
+                "customer_id": customer,
+                "status": "active",
+                "currency": "usd",
+                "created": now,
                 "current_period_end": ends,
+                "has_paid": 1,
                 "payment_pending": 0,
                 "ours": 1,
                 "clock_ahead": 0,
+                "ask_at": ends + 300.0,
+                "noted": '["active"]',
             }
-            rows["corkage_user"].append(
-                standing
-                | {
-                    "id": user,
-                    "email": f"somebody.{number}@example.com",
-                    "name": "Some Body",
-                    "stripe_customer_id": customer,
-                    "subscription_id": subscription,
-                    "notified": NOTIFIED % price,
-                    "created_at": now,
-                }
-            )
-            rows["corkage_customer"].append({"id": customer, "user_id": user, "revision": 3, "fetched_at": now})
-            rows["corkage_subscription"].append(
-                standing
-                | {
-                    "id": subscription,
-                    "customer_id": customer,
-                    "created": now,
-                    "ask_at": ends + 300.0,
-                }
-            )
-        yield rows
+        )
+        item = {"subscription_id": subscription, "id": stripe_id("si", number, 14), "price_id": holding.price_id}
+        rows["corkage_subscription_item"].append(item | {"quantity": 1})
+        values = timelines._row(user, answer._replace(until=ends, stale_at=ends))
+        rows["corkage_answer"].append(dict(zip(names, values, strict=True)))
+    return rows
 
 
-NOTIFIED = '[true,"active","active","pro","%s",1]'
+NOTIFIED = '[true,"active","active","pro","%s",1,null,false,["pro"]]'
