@@ -18,6 +18,7 @@ from .prices import Catalogue
 from .states import CustomerState, Listed, PriceState, SubscriptionState
 
 MOST_OVERTAKINGS = 20
+CLOCKS_DIFFER_SECONDS = 300
 
 log = logging.getLogger("corkage.converge")
 
@@ -212,7 +213,7 @@ class Converger:
         """
         user_id = self.owner_of(row, fetched.customer) if fetched.customer else row.user_id
         made_at = int(setting(MADE_AT) or 0)
-        is_old = all(each.created < made_at for each in fetched.subscriptions)
+        is_old = all(each.created < made_at - CLOCKS_DIFFER_SECONDS for each in fetched.subscriptions)
         if is_old and not User.select().where(User.id == user_id).exists():
             return changes.NONE
         unread = (SubscriptionItem.id == "", Subscription.customer == row.id)
