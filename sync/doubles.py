@@ -41,11 +41,12 @@ def doubles(catalogue: Catalogue, now: float, user_id: str | None = None) -> lis
         .having(fn.COUNT(Subscription.id) > 1)
     )
     users = storage.column(query if user_id is None else query.where(Customer.user == user_id))
-    return [
-        Double(user, ids, _spare(ids, held.holdings, catalogue, now))
-        for user, held in holdings_of(users).items()
-        for ids in _by_group(held.holdings, catalogue)
-    ]
+    found = []
+    for user, held in holdings_of(users).items():
+        # What ends with its period is paid for no more, and nothing may rely on it.
+        staying = [each for each in held.holdings if not _ends_with_period(each)]
+        found += [Double(user, ids, _spare(ids, staying, catalogue, now)) for ids in _by_group(staying, catalogue)]
+    return found
 
 
 def warn_of_doubles(user_id: str, catalogue: Catalogue, now: float) -> None:
@@ -54,6 +55,11 @@ def warn_of_doubles(user_id: str, catalogue: Catalogue, now: float) -> None:
         log.warning(
             "user %s pays for several subscriptions of one group: %s", user_id, " and ".join(double.subscriptions)
         )
+
+
+def _ends_with_period(holding: Holding) -> bool:
+    ends_at, period_end = holding.cancel_at, holding.current_period_end
+    return ends_at is not None and period_end is not None and ends_at <= period_end
 
 
 def _by_group(holdings: Sequence[Holding], catalogue: Catalogue) -> list[tuple[str, ...]]:
@@ -75,11 +81,18 @@ def _spare(ids: Sequence[str], holdings: Sequence[Holding], catalogue: Catalogue
         ranks = [plans[each.plan].rank for each in items if each.plan in plans]
         return max(ranks, default=-1), items[0].current_period_end or 0, -items[0].created
 
-    with_all = answer_at(timeline(holdings, plans, now), now)
+    def answer(held: Sequence[Holding]) -> Answer:
+        return answer_at(timeline(held, plans, now), now)
+
+    with_all = answer(holdings)
     for subscription_id in sorted(ids, key=worth):
         rest = [each for each in holdings if each.id != subscription_id]
         ended = [each for each in holdings if each.id == subscription_id]
-        if _gives_as_much(answer_at(timeline(rest, plans, now), now), with_all) and _has_seats(rest, ended):
+        without = answer(rest)
+        is_as_firm = (
+            without.reason == "active" or answer(ended).reason != "active"
+        )  # no trial or grace for what is paid
+        if is_as_firm and _gives_as_much(without, with_all) and _has_seats(rest, ended):
             return subscription_id
     return None
 
