@@ -73,8 +73,11 @@ class Catalogue:
 
     def unknown(self, price_ids: Iterable[str]) -> list[str]:
         """Return those of these prices that are not stored yet."""
-        wanted = set(price_ids)
-        return sorted(wanted - set(storage.column(Price.select(Price.id).where(Price.id.in_(wanted)))))
+        wanted = sorted(set(price_ids))
+        known: set[str] = set()
+        for piece in storage.pieces(wanted):
+            known.update(storage.column(Price.select(Price.id).where(Price.id.in_(piece))))
+        return [each for each in wanted if each not in known]
 
     def sold(self) -> tuple[Price, ...]:
         """Return the stored prices that are sold."""

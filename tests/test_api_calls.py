@@ -9,7 +9,7 @@ import stripe
 from harness import APP, running
 from sabotage import thin
 
-from corkage.models import StripeEvent, Subscription, User
+from corkage.models import StripeEvent, Subscription
 from corkage.simulator import Simulator
 from corkage.simulator.api.customers import create_customer
 from corkage.simulator.api.subscriptions import create_subscription
@@ -89,7 +89,7 @@ def test_a_renewal_burst_costs_at_most_a_third_call_more_per_customer(config, si
         asked = [each.path for each in simulator.requests[asked_before:]]
         assert ("/v1/events" in asked) is is_all_on
         assert StripeEvent.select().where(StripeEvent.applied_at.is_null()).count() == 0
-        assert User.select().where(User.current_period_end > began).count() == CUSTOMERS
+        assert Subscription.select().where(Subscription.current_period_end > began).count() == CUSTOMERS
         assert CUSTOMERS <= asked.count("/v1/subscriptions") <= 1.3 * CUSTOMERS
         assert len(asked) - asked.count("/v1/events") <= 1.3 * CUSTOMERS
 

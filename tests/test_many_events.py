@@ -6,6 +6,7 @@ import time
 import pytest
 from sql import statements
 
+from corkage import storage
 from corkage.errors import StripeUnavailable
 from corkage.models import StripeEvent, Subscription
 from corkage.sync import events, inbox, stale
@@ -154,12 +155,12 @@ def test_a_customer_with_more_events_than_one_batch_gets_another(app, shop, monk
 def test_forty_thousand_prices_fit_into_the_statements(app):
     ids = tuple(f"id_{number}" for number in range(40_000))
 
-    app.billing.service.worker.converger.catalogue.apply_plans(time.time())
-    from corkage import storage
-    from corkage.sync.best import summarize_users_of_prices
-
+    catalogue = app.billing.service.worker.converger.catalogue
+    catalogue.apply_plans(claims=True)
+    assert len(catalogue.unknown(ids)) == len(ids)
     with storage.writing():
-        summarize_users_of_prices(ids, time.time())
+        catalogue.timelines.mark_holders(ids)
+        catalogue.timelines.store(ids, time.time())
         inbox.mark_applied(ids, "converged", time.time())
         inbox.name_customer(ids, "cus_1", None, time.time())
     assert Subscription.select().count() == 0
