@@ -117,7 +117,7 @@ class Access(NamedTuple):
 
 _COLUMNS = ", ".join(Access._fields)
 ACCESS_QUERY = f"SELECT {_COLUMNS} FROM corkage_access WHERE user_id = ?"  # noqa: S608 -- inserts our own column names; the user is bound
-ACCESS_AT_QUERY = f"SELECT {_COLUMNS} FROM ({_RULE.format(present='?')}) WHERE user_id = ?"  # noqa: S608 -- inserts our own SQL; input is bound
+ACCESS_AT_QUERY = f"SELECT {_COLUMNS} FROM ({_RULE.format(present='?')}) WHERE user_id = ?"  # noqa: S608 -- inserts our own SQL; the moment and the user are bound
 
 
 def read_access(user_id: str) -> Access:
