@@ -191,7 +191,7 @@ def _listening(options: argparse.Namespace, host: str) -> Iterator[None]:
 
 
 def _simulate(options: argparse.Namespace) -> int:
-    from .commands import simulator  # loads the simulator, which no other command needs
+    from .commands import simulator  # slow to load: the simulator, which a server does without
 
     with _listening(options, options.host):
         return simulator.run(options)

@@ -107,7 +107,8 @@ IN_USE = """
 billing.start()
 worker, checkout, thread = billing.service.worker, billing.service.checkout, billing.service._thread
 assert works()
-while worker._pool._running:
+# The worker must sleep: a child that is forked while another thread is inside SQLite may hang (docs/embedding.md).
+while worker._pool._running or not 1 < thread._looks_at - time.monotonic() < 60:
     time.sleep(0.02)
 
 def is_anew():

@@ -85,8 +85,8 @@ def reverse_transfer(world: World, params: dict[str, Any], transfer_id: str) -> 
     """Take back a part of a transfer, or what is left of it."""
     transfer = world.get("transfer", transfer_id)
     left = transfer["amount"] - transfer["amount_reversed"]
-    amount = params.get("amount", left)
-    if not 0 < amount <= left:
+    amount = params.get("amount", left or 1)
+    if amount > left:
         raise invalid(f"Reversal amount ({amount}) is greater than the amount that is left ({left}).", "amount")
     reversal = {
         "id": world.new_id("transfer_reversal"),
