@@ -443,7 +443,10 @@ def _keep_subscriptions() -> None:
         WHEN status = 'trialing' AND trial_end - clock_ahead - 259200 <= CAST(strftime('%s', 'now') AS INTEGER)
         THEN '["trialing",null,true]' ELSE '["' || status || '"]' END"""
     )
-    storage.execute("UPDATE corkage_subscription SET ask_at = 0 WHERE status NOT IN ('canceled', 'incomplete_expired')")
+    storage.execute(
+        """UPDATE corkage_subscription SET ask_at = 0 WHERE status NOT IN ('canceled', 'incomplete_expired')
+        AND customer_id IN (SELECT id FROM corkage_customer WHERE user_id IS NOT NULL)"""
+    )
 
 
 _CHANGES_OF_COLUMNS = (

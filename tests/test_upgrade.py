@@ -164,6 +164,18 @@ def test_what_goes_on_is_due_to_be_fetched_and_what_ended_is_not(upgraded):
     assert StripeEvent.get_by_id("evt_1").applied_at is None
 
 
+def test_what_belongs_to_no_user_is_not_asked_for_each_minute(old):
+    with closing(sqlite3.connect(old.database)) as file, file:
+        columns = "id, customer_id, subscription_status, created"
+        values = ("sub_unowned", "cus_unowned", "active", NOW)
+        file.execute(f"INSERT INTO corkage_subscription ({columns}) VALUES (?, ?, ?, ?)", values)
+    billing = Billing(old)
+    try:
+        assert Subscription.get_by_id("sub_unowned").ask_at is None
+    finally:
+        billing.close()
+
+
 def item(id_, key):
     return ItemState(id_, PriceState(f"price_{key}", f"prod_{key}", f"{key}_monthly", 900, "usd", "month", 1), 1)
 
