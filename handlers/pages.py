@@ -75,7 +75,7 @@ def _pricing(service: Service, visit: "Visit", environ: dict[str, Any]) -> dict[
 
     service.learn_prices()
     identity = service.visitor(environ)
-    visitor = visitor_of(service.access(identity.user_id) if identity else None)
+    visitor = visitor_of(service.access(identity.user_id) if identity else None, service.catalogue.plans)
     prices = PriceList(service.config.plans, service.catalogue.sold())
     return {
         "pricing": prices.describe(visitor, visit.wanted, visit.words),

@@ -1,18 +1,18 @@
 """The pricing page: the plans at one interval and currency, each with a button for this visitor."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from ..access import Access
+from ..access import Access, Holding
 from ..models import Price, User
 from ..plans import Plan
+from ..selling.held import held_by_group
 from . import N_
 from .words import Words, money, period
 
 MONTHS = {"day": 12 / 365, "week": 84 / 365, "month": 1.0, "year": 12.0}
 INTERVALS = {("month", 1): N_("Monthly"), ("year", 1): N_("Yearly")}
 SWITCHES = {("month", 1): N_("Pay monthly"), ("year", 1): N_("Pay yearly")}
-HOLDS_NOTHING = ("no_subscription", "free", "ended", "unknown_price", "addon_only")
 
 
 class Switch(NamedTuple):
@@ -26,7 +26,7 @@ class Switch(NamedTuple):
 class Offer(NamedTuple):
     """A plan on the page. An empty text is not shown.
 
-    Shape   action: "checkout" with `value` for its `plan`, "sign_in", or "account" for the present plan
+    Shape   action: "checkout" with `value` for its `plan`, "sign_in", "account" for the present plan, or none
     """
 
     name: str
@@ -49,16 +49,21 @@ class Pricing(NamedTuple):
 
 
 class Visitor(NamedTuple):
-    """The visitor: somebody who is not signed in, or a user with their access."""
+    """The visitor: somebody who is not signed in, or a user with their access.
+
+    Shape   held: the best item of each group of which the user has a subscription
+    """
 
     access: Access | None
     had_trial: bool
+    held: Mapping[str, Holding]
 
 
-def visitor_of(access: Access | None) -> Visitor:
+def visitor_of(access: Access | None, plans: Mapping[str, Plan]) -> Visitor:
     """Return the visitor with this access; None is a visitor who is not signed in."""
     user = None if access is None else User.get_or_none(User.id == access.user_id)
-    return Visitor(access, had_trial=user is not None and user.trial_used_at is not None)
+    held = held_by_group(user.id, plans) if user else {}
+    return Visitor(access, user is not None and user.trial_used_at is not None, held)
 
 
 def points_of(plan: Plan) -> tuple[str, ...]:
@@ -98,21 +103,24 @@ class PriceList:
                 for each in sorted(intervals, key=_months)
             ),
             tuple(Switch(each.upper(), _query(interval, each, currencies), each == currency) for each in currencies),
-            tuple(self._offer(plan, interval, currency, visitor, words) for plan in self.plans),
+            tuple(
+                self._offer(plan, interval, currency, visitor, words)
+                for plan in self.plans
+                if _is_offered(plan, visitor)
+            ),
         )
 
     def _offer(
         self, plan: Plan, interval: tuple[str, int] | None, currency: str, visitor: Visitor, words: Words
     ) -> Offer:
         name, row = self._chosen(plan, interval, currency)
-        trial = plan.trial_days if _may_have_trial(visitor) else 0
+        trial = 0 if visitor.had_trial or visitor.held else plan.trial_days
         action, button = _action(plan, row, visitor, trial, words)
-        amount = row.unit_amount if row else None
         return Offer(
             name=words.gettext(plan.name),
             description=words.gettext(plan.description),
             points=tuple(map(words.gettext, points_of(plan))),
-            amount=money(words, amount, row.currency or "", is_short=True) if row and amount is not None else "",
+            amount=words.gettext("Free") if plan.free else _amount(words, row),
             period=period(words, row.interval, row.interval_count or 1) if row and row.interval else "",
             saving=self._saving(plan, row, words),
             trial=words.ngettext("%(count)d day free", "%(count)d days free", trial) if trial else "",
@@ -171,30 +179,46 @@ def _interval_label(interval: tuple[str, int], words: Words) -> str:
     return written[:1].upper() + written[1:]
 
 
+def _amount(words: Words, row: Price | None) -> str:
+    if row is None or row.unit_amount is None:
+        return ""
+    return money(words, row.unit_amount, row.currency or "", is_short=True)
+
+
+def _is_offered(plan: Plan, visitor: Visitor) -> bool:
+    """Return whether the plan is shown: an add-on to those who have it, or a plan that it adds to."""
+    present = visitor.access.plans if visitor.access else ()
+    is_for_them = not plan.adds_to or not {plan.key, *plan.adds_to}.isdisjoint(present)
+    return not plan.granted_only and (is_for_them or plan.in_group in visitor.held)
+
+
 def _holds(visitor: Visitor, plan: Plan) -> bool:
+    """Return whether the plan is the visitor's: what they pay for or were given; the free one while that is all."""
     access = visitor.access
-    return access is not None and access.plan == plan.key and access.reason not in HOLDS_NOTHING
-
-
-def _may_have_trial(visitor: Visitor) -> bool:
-    return not visitor.had_trial and (visitor.access is None or visitor.access.reason in HOLDS_NOTHING)
+    if access is None:
+        return False
+    if plan.free:
+        return not access.allowed
+    held = visitor.held.get(plan.in_group)
+    return plan.key in access.plans or (held is not None and held.plan == plan.key)
 
 
 def _action(plan: Plan, row: Price | None, visitor: Visitor, trial: int, words: Words) -> tuple[str, str]:
     """Return the button's action and its text."""
-    access = visitor.access
-    if access is None:
-        return "sign_in", words.gettext("Start free trial") if trial else words.gettext("Subscribe")
-    if access.reason in HOLDS_NOTHING:
-        return "checkout", words.gettext("Start free trial") if trial else words.gettext("Subscribe")
-    if access.plan != plan.key:
+    held = visitor.held.get(plan.in_group)
+    if plan.free:
+        return "", ""
+    if held is None:
+        action = "sign_in" if visitor.access is None else "checkout"
+        return action, words.gettext("Start free trial") if trial else words.gettext("Subscribe")
+    if held.plan != plan.key:
         return "checkout", words.gettext("Change to %(plan)s", plan=words.gettext(plan.name))
-    if row is None or row.id == access.price_id or _interval(row) not in SWITCHES or _has_present_interval(row, access):
+    if row is None or row.id == held.price_id or _interval(row) not in SWITCHES or _has_present_interval(row, held):
         return "account", words.gettext("Manage plan")
     return "checkout", words.gettext(SWITCHES[_interval(row)])
 
 
-def _has_present_interval(row: Price, access: Access) -> bool:
+def _has_present_interval(row: Price, present: Holding) -> bool:
     """Return whether the present price, which may be off sale, has this interval: then there is nothing to switch."""
-    held = Price.get_or_none(Price.id == access.price_id)
+    held = Price.get_or_none(Price.id == present.price_id)
     return held is not None and _interval(held) == _interval(row)

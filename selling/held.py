@@ -14,7 +14,7 @@ def held_subscriptions(user_id: str, plans: Mapping[str, Plan]) -> list[Holding]
     The best is one to a plan before an add-on, then in the better status, then the newest.
     """
     found: dict[str, Holding] = {}
-    for each in sorted(_going_on(user_id), key=lambda each: _order(each, plans)):
+    for each in _best_first(user_id, plans):
         found.setdefault(each.id, each)
     return list(found.values())
 
@@ -26,17 +26,29 @@ def held_subscription(
 
     A subscription whose price stands for no plan of plans.toml is in the usual group.
     """
-    for each in held_subscriptions(user_id, plans):
+    for each in _best_first(user_id, plans):
         is_in_group = group in (None, group_of(each.plan, plans))
         if is_in_group and subscription_id in (None, each.id):
             return Subscription.get_by_id(each.id)
     return None
 
 
+def held_by_group(user_id: str, plans: Mapping[str, Plan]) -> dict[str, Holding]:
+    """Return the best item of each group of which the user has a subscription that has not ended."""
+    found: dict[str, Holding] = {}
+    for each in _best_first(user_id, plans):
+        found.setdefault(group_of(each.plan, plans), each)
+    return found
+
+
 def group_of(plan: str | None, plans: Mapping[str, Plan]) -> str:
     """Return the group of a plan's subscriptions."""
     found = plans.get(plan or "")
     return found.in_group if found else MAIN_GROUP
+
+
+def _best_first(user_id: str, plans: Mapping[str, Plan]) -> list[Holding]:
+    return sorted(_going_on(user_id), key=lambda each: _order(each, plans))
 
 
 def _going_on(user_id: str) -> Iterator[Holding]:
