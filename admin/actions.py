@@ -1,4 +1,6 @@
-"""What an operator may do on the page: fetch a user, link a customer, replay an event, send a notice again."""
+"""What an operator may do on the page: fetch a user, grant or revoke a plan, link a customer, replay an event, send a
+notice again.
+"""
 
 import logging
 import time
@@ -11,10 +13,14 @@ from ..identity import Identity
 from ..models import NoticeRow
 from ..notices import outbox
 from ..pages import N_
+from ..plans import DAY_SECONDS
 from ..service import Service
 
 Translate = Callable[..., str]
 Target = dict[str, str]
+
+OPERATOR = "operator"
+MOST_DAYS = 36_500
 
 log = logging.getLogger("corkage.admin")
 
@@ -28,13 +34,17 @@ class Outcome(NamedTuple):
 
 
 class Action(NamedTuple):
-    """An action: the question before it, its meaning, its button, the fields that name its target, and its function."""
+    """An action: the question before it, its meaning, its button, the fields that name its target, and its function.
+
+    Shape   optional: fields that may stay empty
+    """
 
     title: str
     meaning: str
     button: str
     fields: tuple[str, ...]
     run: Callable[[Service, Target, Translate], Outcome]
+    optional: tuple[str, ...] = ()
 
 
 def perform(service: Service, name: str, target: Target, translate: Translate) -> Outcome:
@@ -88,6 +98,30 @@ def _resend(_service: Service, target: Target, _: Translate) -> Outcome:
     return Outcome(True, _("It will be sent again in a moment."))
 
 
+def _grant(service: Service, target: Target, _: Translate) -> Outcome:
+    days = target.get("days", "")
+    if days and not (days.isascii() and days.isdecimal() and 0 < int(days) <= MOST_DAYS):
+        return Outcome(False, _("That is not a number of days."), f"days {days!r}")
+    try:
+        user_id = Identity(target["user"]).user_id
+    except ValueError as error:
+        return Outcome(False, _("That is not a valid user id."), str(error))
+    before = service.access(user_id)
+    until = int(time.time()) + int(days) * DAY_SECONDS if days else None
+    try:
+        after = service.grant(user_id, target["plan"], until=until, reason=target.get("why", ""), given_by=OPERATOR)
+    except ValueError as error:
+        return Outcome(False, _("That is not a valid text."), str(error))
+    return _compared(before, after, _)
+
+
+def _revoke(service: Service, target: Target, _: Translate) -> Outcome:
+    before = service.access(target["user"])
+    if not service.revoke(target["user"], target["plan"]):
+        return Outcome(False, _("There is no such grant."))
+    return _compared(before, service.access(target["user"]), _)
+
+
 def _compared(before: Access, after: Access, _: Translate) -> Outcome:
     if before == after:
         return Outcome(True, _("Nothing was different. Access: %(access)s.", access=_short(after)))
@@ -106,6 +140,21 @@ ACTIONS = {
         N_("Fetch from Stripe"),
         ("user",),
         _sync,
+    ),
+    "grant": Action(
+        N_("Give this plan to this user?"),
+        N_("Nobody pays for it, and Stripe learns nothing of it. Without a number of days it lasts until you end it."),
+        N_("Grant a plan"),
+        ("user", "plan"),
+        _grant,
+        ("days", "why"),
+    ),
+    "revoke": Action(
+        N_("End this grant now?"),
+        N_("What the user pays for goes on."),
+        N_("End the grant"),
+        ("user", "plan"),
+        _revoke,
     ),
     "link": Action(
         N_("Give this customer to this user?"),
@@ -129,4 +178,12 @@ ACTIONS = {
         _resend,
     ),
 }
-FIELDS = {"user": N_("User"), "customer": N_("Stripe customer"), "event": N_("Event"), "notice": N_("Notice")}
+FIELDS = {
+    "user": N_("User"),
+    "plan": N_("Plan"),
+    "days": N_("Days"),
+    "why": N_("Reason"),
+    "customer": N_("Stripe customer"),
+    "event": N_("Event"),
+    "notice": N_("Notice"),
+}

@@ -23,8 +23,30 @@ from .session import check_form, cookie_header, form_token, is_token, new_sessio
 
 LIMIT = 50
 LONGEST_QUERY = 4000
-QUERY_NAMES = ("user", "q", "reason", "after", "show", "state", "do", "event", "customer", "notice")
-TRIMMED = ("q", "event", "customer", "notice")  # typed by hand; a user's id may begin or end with a blank
+QUERY_NAMES = (
+    "user",
+    "q",
+    "reason",
+    "after",
+    "show",
+    "state",
+    "do",
+    "event",
+    "customer",
+    "notice",
+    "plan",
+    "days",
+    "why",
+)
+TRIMMED = (
+    "q",
+    "event",
+    "customer",
+    "notice",
+    "plan",
+    "days",
+    "why",
+)  # typed by hand; a user's id may begin or end with a blank
 STATES = ("applied", "delivered")  # shown on request; what waits or fails is always shown
 
 log = logging.getLogger("corkage.admin")
@@ -150,6 +172,7 @@ def _show_user(request: AdminRequest) -> bottle.HTTPResponse:
         meaning=request.describe.meaning(access),
         facts=request.describe.facts(access, user),
         customers=_customers(request, held, user),
+        grants=[request.describe.grant(row) for row in queries.grants_of(user_id)],
         events=[request.describe.event(row) for row in queries.events_of([each.id for each, _ in held], LIMIT)],
         notices=[_notice_line(request, row) for row in queries.notices_of(user_id, LIMIT)],
     )
@@ -237,7 +260,10 @@ def _ask(request: AdminRequest) -> bottle.HTTPResponse:
         what=name,
         meaning=_(action.meaning),
         button=_(action.button),
-        fields=[(field, _(FIELDS[field]), request.query.get(field, "")) for field in action.fields],
+        fields=[
+            (field, _(FIELDS[field]), request.query.get(field, ""), field in action.fields)
+            for field in (*action.fields, *action.optional)
+        ],
         is_whole=all(request.query.get(field) for field in action.fields),
         owner=customer.user_id or "" if customer else "",
     )
@@ -247,7 +273,7 @@ def _act(request: AdminRequest, form: dict[str, str]) -> bottle.HTTPResponse:
     name = form.get("do", "")
     if name not in ACTIONS or not all(form.get(field) for field in ACTIONS[name].fields):
         raise NotFound(f"the operator's page has no action {name!r} with this target")
-    target = {field: form[field] for field in ACTIONS[name].fields}
+    target = {field: form.get(field, "") for field in (*ACTIONS[name].fields, *ACTIONS[name].optional)}
     outcome = perform(request.service, name, target, request.words.gettext)
     title = request.words.gettext("Done") if outcome.is_done else request.words.gettext("That did not work")
     return request.page("done", title, outcome=outcome, user=form.get("user", ""))

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from ..access import CURRENT, OWING, REASONS, Access
-from ..models import Customer, Price, StripeEvent, Subscription, SubscriptionItem
+from ..models import Customer, Grant, Price, StripeEvent, Subscription, SubscriptionItem
 from ..pages import N_
 from ..pages.page import Visit
 from ..pages.state import STATES
@@ -98,6 +98,20 @@ class Describer:
         tone = "good" if status in CURRENT else "bad" if status in OWING else "note"
         about = _plain(*(self._price(row, *each) for each in items), *self._dates(row))
         return Line(row.id, self.at_stripe("subscriptions", row.id), status, tone, about)
+
+    def grant(self, row: Grant) -> Line:
+        """Describe a grant. One that has not ended has a button that ends it."""
+        _, words = self.words.gettext, self.words
+        is_over = row.ends_at is not None and row.ends_at <= self.now
+        day = "" if row.ends_at is None else words.date(row.ends_at)
+        ends = _("ended on %(date)s", date=day) if is_over else _("ends on %(date)s", date=day)
+        who, since = row.given_by or _("your product"), words.date(row.created_at)
+        given = _("given by %(who)s on %(date)s", who=who, date=since)
+        quantity = f"x {row.quantity}" if (row.quantity or 1) > 1 else None
+        about = _plain(given, quantity, ends if day else _("without an end"), row.reason)
+        act = None if is_over else self._act("revoke", user=row.user_id, plan=row.plan)
+        badge, tone = (_("ended"), "note") if is_over else (_("granted"), "good")
+        return Line(row.plan, "", badge, tone, about, act=act)
 
     def event(self, row: StripeEvent, owner: str | None = None) -> Line:
         belongs_to = (owner, self.visit.link(ROUTE, user=owner)) if owner else (row.customer_id or "", "")

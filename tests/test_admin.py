@@ -18,7 +18,7 @@ from corkage.admin import queries
 from corkage.admin.session import form_token, new_session, session_of
 from corkage.config import Config
 from corkage.errors import ConfigError, StripeUnavailable, TooManyGuesses
-from corkage.models import Customer, NoticeDelivery, NoticeRow, StripeEvent, Subscription, User
+from corkage.models import Customer, Grant, NoticeDelivery, NoticeRow, StripeEvent, Subscription, User
 from corkage.notices import outbox
 from corkage.rate_limit import RateLimit
 from corkage.sync import inbox
@@ -668,3 +668,52 @@ def test_every_page_is_in_the_language_of_the_visitor(app, shop, signed_in):
     links = re.findall(r'(?:href|action)="(admin[^"]*)"', page.text)
     assert len(links) > 4
     assert all("lang=ja" in link for link in links)
+
+
+def test_the_operator_grants_and_revokes_a_plan_after_being_asked(app, signed_in):
+    first = signed_in.get("?do=grant&user=ann")
+    assert re.findall(r'<input class="field" type="text" name="(\w+)" [^>]*?( required)? autocomplete', first.text) == [
+        ("user", " required"),
+        ("plan", " required"),
+        ("days", ""),
+        ("why", ""),
+    ]
+    asked = signed_in.get("?" + urlencode({"do": "grant", "user": "ann", "plan": "pro", "days": "30", "why": SCRIPT}))
+    assert "Nobody pays for it" in text_of(asked)
+    assert "<script" not in asked.text
+    assert Grant.select().count() == User.select().count() == 0
+
+    done = signed_in.post(fields_of(asked) | {"do": "grant"})
+
+    assert "Access was no_subscription, and now is granted (pro)." in text_of(done)
+    (row,) = Grant.select()
+    assert (row.user_id, row.plan, row.reason, row.given_by) == ("ann", "pro", SCRIPT, "operator")
+    assert abs(row.ends_at - time.time() - 30 * 86_400) < 60
+    assert app.billing.access("ann").allowed
+
+    user = signed_in.get("?user=ann")
+    assert re.search(r"Grants pro granted given by operator on [^<]+ ends on [^<]+ <script>alert", text_of(user))
+    assert 'href="admin?do=revoke&amp;user=ann&amp;plan=pro"' in user.text
+
+    assert "and now is ended (pro)." in text_of(signed_in.act("revoke", user="ann", plan="pro"))
+    assert not app.billing.access("ann").allowed
+    assert re.search(r"Grants pro ended given by operator", text_of(signed_in.get("?user=ann")))
+    assert "do=revoke" not in signed_in.get("?user=ann").text
+    assert "There is no such grant." in text_of(signed_in.act("revoke", user="ann", plan="pro"))
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ({"user": "ann", "plan": "nothing"}, "There is no such plan."),
+        ({"user": "ann", "plan": "pro", "days": "-1"}, "That is not a number of days."),
+        ({"user": "ann", "plan": "pro", "days": "\u0663"}, "That is not a number of days."),
+        ({"user": "x" * 201, "plan": "pro"}, "That is not a valid user id."),
+        ({"user": "ann", "plan": "pro", "why": "x" * 501}, "That is not a valid text."),
+    ],
+)
+def test_a_grant_that_does_not_fit_is_refused_on_the_page(app, signed_in, target, said):
+    done = signed_in.act("grant", **target)
+
+    assert said in text_of(done)
+    assert Grant.select().count() == User.select().count() == 0
