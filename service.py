@@ -312,14 +312,14 @@ class Service:
             self.checkout.look_again(user_id, self._hurried)
 
     def invoices(self, user_id: str) -> "tuple[InvoiceState, ...]":
-        """Fetch the user's latest invoices, newest first: one call with a short timeout.
+        """Fetch the user's latest invoices, newest first: one call for each customer, with a short timeout.
 
         Errors  Busy; StripeError as the gateway's
         """
         from .selling import portal  # loads Stripe's library
 
         with self.stripe_slot():
-            return portal.invoices_of(self._hurried, self.catalogue.plans, user_id)
+            return portal.invoices_of(self._hurried, user_id)
 
     def learn_prices(self) -> None:
         """Fetch prices that plans.toml names and that are unknown: once a minute at most, with a short timeout."""

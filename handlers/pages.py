@@ -1,6 +1,7 @@
 """GET /pricing, /account, /cancel and /style.css: our pages, whole or as fragments for the host's own pages."""
 
 import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 import bottle
@@ -91,7 +92,8 @@ def _account(service: Service, visit: "Visit", environ: dict[str, Any]) -> dict[
     identity = service.signed_in(environ)
     if visit.wanted.get("from") == "portal":
         _try(lambda: service.look_again(identity.user_id))
-    account = describe_account(service.access(identity.user_id), service.config.plans, visit.words)
+    access, terms = service.access(identity.user_id), service.catalogue.timelines.plans
+    account = describe_account(access, service.config.plans, terms, visit.words, time.time())
     invoices = _try(lambda: service.invoices(identity.user_id)) if account.has_customer else ()
     return {
         "account": account,

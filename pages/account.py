@@ -1,12 +1,12 @@
-"""The account page: the user's plan, its state, the actions on offer, and the latest invoices."""
+"""The account page: what the user holds, how each thing stands, the actions on offer, and the latest invoices."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from ..access import Access
+from ..access import Access, Holding, Plans, access_of
 from ..models import Customer, Grant, Price, Subscription, User
 from ..plans import Plan
-from ..selling.held import held_subscription
+from ..sync.standing import Standing, standings_of
 from ..sync.states import InvoiceState
 from . import N_
 from .pricing import feature_labels, points_of
@@ -63,42 +63,54 @@ STATUSES = {
 
 
 class Action(NamedTuple):
-    """A button: a link to `pricing`, or a form that posts one field to `checkout` or `portal`."""
+    """A button: a link to `pricing`, or a form that posts its fields to `checkout` or `portal`."""
 
     label: str
     route: str
-    field: str
-    value: str
+    fields: tuple[tuple[str, str], ...]
     is_main: bool
 
 
-class Account(NamedTuple):
+class Card(NamedTuple):
+    """A subscription with all its items, a grant, or what stands in their place where there is none."""
+
     plan: str
     tone: str
     sentence: str
     facts: tuple[tuple[str, str], ...]
     points: tuple[str, ...]
     actions: tuple[Action, ...]
+
+
+class Account(NamedTuple):
+    cards: tuple[Card, ...]
     has_customer: bool
 
 
-def describe_account(access: Access, plans: tuple[Plan, ...], words: Words) -> Account:
-    """Return what the page shows of a user's access. Reads the database only."""
+class _Part(NamedTuple):
+    """What one card is about: a thing that goes on with what it gives by itself, or without one the whole answer."""
+
+    access: Access
+    standing: Standing | None
+
+
+def describe_account(access: Access, plans: tuple[Plan, ...], terms: Plans, words: Words, now: float) -> Account:
+    """Return what the page shows of a user's access: a card for each thing that goes on, the best first. Reads the
+    database only.
+
+    Shape   access: the user's; terms: those of all plans, with what the plans gave that were taken out of the file
+    """
+    going_on = _going_on(access.user_id, terms, now)
+    parts = [_Part(_by_itself(each, access, now), each) for each in going_on] or [_Part(access, None)]
     user = User.get_or_none(User.id == access.user_id)
-    held = held_subscription(access.user_id, {each.key: each for each in plans}) if user else None
-    plan = next((each for each in plans if each.key == access.plan), None)
-    tone, sentence = state_of(access, ended_at(access.user_id), words)
-    has_customer = user is not None and (user.stripe_customer_id is not None or held is not None)
-    points = points_of(plan) if plan and access.allowed else feature_labels(access.features)
-    return Account(
-        plan=_name(access, plan, words),
-        tone=tone,
-        sentence=sentence,
-        facts=_facts(access, held, words),
-        points=tuple(map(words.gettext, points)),
-        actions=_actions(access, plan, has_customer, words),
-        has_customer=has_customer,
-    )
+    is_paying = any(each.kind == "subscription" for each in going_on)
+    has_customer = is_paying or (user is not None and user.stripe_customer_id is not None)
+    by_key = {each.key: each for each in plans}
+    cards = []
+    for number, part in enumerate(parts):
+        names = _action_names(part, is_only=number == 0 and not is_paying)
+        cards.append(_card(part, by_key, names if has_customer else _without_customer(names), words))
+    return Account(tuple(cards), has_customer)
 
 
 def ended_at(user_id: str) -> int | None:
@@ -110,54 +122,115 @@ def ended_at(user_id: str) -> int | None:
     return newest[1] if newest else None
 
 
+def _going_on(user_id: str, terms: Plans, now: float) -> list[Standing]:
+    found = [each for each in standings_of(user_id, terms, now) if each.is_ours and not each.has_ended]
+    return sorted(found, key=lambda each: _order(each, terms))
+
+
+def _order(standing: Standing, terms: Plans) -> tuple[bool, bool, int]:
+    plan = terms.get(standing.answer.plan or "")
+    return not standing.answer.allowed, standing.kind == "grant", -(plan.rank if plan else -1)
+
+
+def _by_itself(standing: Standing, access: Access, now: float) -> Access:
+    """Return what a thing gives by itself. An add-on lets nobody in whose plan is not there."""
+    own = access_of(access.user_id, standing.answer, now)
+    if own.allowed and own.plan is not None and own.plan not in access.plans:
+        return own._replace(allowed=False, reason="addon_only", until=None)
+    return own
+
+
+def _card(part: _Part, plans: Mapping[str, Plan], action_names: Iterable[str], words: Words) -> Card:
+    access = part.access
+    plan = plans.get(access.plan or "")
+    tone, sentence = state_of(access, None if part.standing else ended_at(access.user_id), words)
+    points = [point for key in access.plans if key in plans for point in points_of(plans[key])]
+    labels = dict.fromkeys(points) if plan and access.allowed else feature_labels(access.features)
+    return Card(
+        plan=_name(access, plan, words),
+        tone=tone,
+        sentence=sentence,
+        facts=_facts(part, plans, words),
+        points=tuple(map(words.gettext, labels)),
+        actions=_actions(part, plan, action_names, words),
+    )
+
+
 def _name(access: Access, plan: Plan | None, words: Words) -> str:
     if plan:
         return words.gettext(plan.name)
     return access.plan or (words.gettext("No plan") if access.status is None else words.gettext("Subscription"))
 
 
-def _facts(access: Access, user: Subscription | None, words: Words) -> tuple[tuple[str, str], ...]:
-    """Return labels and figures, while the subscription goes on."""
-    facts = []
-    price = Price.get_or_none(Price.id == access.price_id)
-    if user is None or price is None or access.reason in ("ended", "no_subscription"):
+def _facts(part: _Part, plans: Mapping[str, Plan], words: Words) -> tuple[tuple[str, str], ...]:
+    """Return labels and figures of a subscription."""
+    access, standing = part
+    if standing is None or standing.kind != "subscription":
         return ()
-    if price.unit_amount is not None and price.currency:
-        amount = money(words, price.unit_amount, price.currency, is_short=True)
-        facts.append(
-            (words.gettext("Price"), f"{amount} {period(words, price.interval or '', price.interval_count or 1)}")
-        )
-    if (access.quantity or 1) > 1:
+    row = Subscription.get_by_id(standing.id)
+    facts = _prices(standing.items, plans, words)
+    if len(standing.items) == 1 and (access.quantity or 1) > 1:
         facts.append((words.gettext("Quantity"), str(access.quantity)))
-    if access.reason == "active" and not access.stale and user.current_period_end:
-        facts.append((words.gettext("Next payment"), words.date(user.current_period_end)))
-    if access.reason == "trialing" and not access.stale and user.trial_end:
-        facts.append((words.gettext("First payment"), words.date(user.trial_end)))
+    if access.reason == "active" and not access.stale and row.current_period_end:
+        facts.append((words.gettext("Next payment"), words.date(row.current_period_end)))
+    if access.reason == "trialing" and not access.stale and row.trial_end:
+        facts.append((words.gettext("First payment"), words.date(row.trial_end)))
     if access.reason in ("canceling", "grace") and access.until:
         facts.append((words.gettext("Access until"), words.date(access.until)))
     return tuple(facts)
 
 
-def _actions(access: Access, plan: Plan | None, has_customer: bool, words: Words) -> tuple[Action, ...]:
-    actions: list[Action] = []
-    names = ACTIONS.get(access.reason, (WITHOUT_FLOW,))
-    for name in ACTIONS_OF_PAUSED_BY_SELLER if is_paused_by_seller(access) else names:
-        if name == FINISH and plan is None:
+def _prices(items: Iterable[Holding], plans: Mapping[str, Plan], words: Words) -> list[tuple[str, str]]:
+    """Return what each item costs, add-ons last. Of several each is called by its plan, and says how many there are."""
+    is_addon = {key: bool(plan.adds_to) for key, plan in plans.items()}
+    priced = sorted(
+        items, key=lambda each: (is_addon.get(each.plan or "", False), each.plan or "", each.price_id or "")
+    )
+    facts = []
+    for item in priced:
+        price = Price.get_or_none(Price.id == item.price_id)
+        if price is None or price.unit_amount is None or not price.currency:
             continue
-        if name in (PLANS, FINISH) or has_customer:
-            is_main = not actions and access.reason in URGENT
-            actions.append(_action(name, access, words, is_main=is_main))
+        amount = money(words, price.unit_amount, price.currency, is_short=True)
+        costs = f"{amount} {period(words, price.interval or '', price.interval_count or 1)}"
+        plan = plans.get(item.plan or "")
+        label = words.gettext(plan.name) if plan and len(priced) > 1 else words.gettext("Price")
+        times = f"{item.quantity} x " if len(priced) > 1 and (item.quantity or 1) > 1 else ""
+        facts.append((label, times + costs))
+    return facts
+
+
+def _action_names(part: _Part, *, is_only: bool) -> tuple[str, ...]:
+    """Return the names of the card's buttons. What is no subscription has some only where there is none beside it."""
+    if part.standing is None or part.standing.kind == "subscription":
+        is_paused = is_paused_by_seller(part.access)
+        return ACTIONS_OF_PAUSED_BY_SELLER if is_paused else ACTIONS.get(part.access.reason, (WITHOUT_FLOW,))
+    return ACTIONS["granted"] if is_only else ()
+
+
+def _without_customer(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if name in (PLANS, FINISH))
+
+
+def _actions(part: _Part, plan: Plan | None, names: Iterable[str], words: Words) -> tuple[Action, ...]:
+    actions: list[Action] = []
+    for name in names:
+        if name != FINISH or plan is not None:
+            is_main = not actions and part.access.reason in URGENT
+            actions.append(_action(name, part, words, is_main=is_main))
     return tuple(actions)
 
 
-def _action(name: str, access: Access, words: Words, *, is_main: bool) -> Action:
+def _action(name: str, part: _Part, words: Words, *, is_main: bool) -> Action:
+    access, standing = part
     can_keep = name == WITHOUT_FLOW and access.reason == "canceling"  # the portal's home offers that
     label = words.gettext(KEEP if can_keep else LABELS[name])
     if name == PLANS:
-        return Action(label, "pricing", "", "", is_main)
+        return Action(label, "pricing", (), is_main)
     if name == FINISH:
-        return Action(label, "checkout", "plan", access.plan or "", is_main)
-    return Action(label, "portal", "flow", name, is_main)
+        return Action(label, "checkout", (("plan", access.plan or ""),), is_main)
+    about = (("subscription", standing.id),) if standing and standing.kind == "subscription" else ()
+    return Action(label, "portal", (("flow", name), *about), is_main)
 
 
 class Invoice(NamedTuple):

@@ -69,6 +69,7 @@ STATES = {
 }
 NEVER_BEGAN = State("note", "", N_("Your first payment did not go through in time, so your plan never began."))
 PAUSED_BY_SELLER = State("note", "", N_("Your plan is paused, and nothing is charged. You have no access meanwhile."))
+BOUGHT = State("good", N_("This is yours until %(date)s."), N_("This is yours. There is nothing more to pay."))
 STALE = State(
     "note",
     N_(
@@ -102,6 +103,8 @@ def _state(access: Access) -> State:
         return NEVER_BEGAN
     if is_paused_by_seller(access):
         return PAUSED_BY_SELLER
+    if access.reason == "active" and access.status is None:  # bought once
+        return BOUGHT
     if access.allowed and access.stale and access.reason in ("active", "trialing", "canceling"):
         return STALE
     return STATES.get(access.reason, STATES["unknown_status"])

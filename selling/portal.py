@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 
 from ..errors import NoBillingAccount, StripeRefused, UnknownFlow, UnknownSubscription
-from ..models import Subscription, User
+from ..models import Customer, Subscription, User
 from ..plans import Plan
 from ..sync.gateway import Gateway
 from ..sync.states import InvoiceState
@@ -58,13 +58,15 @@ def open_portal(gateway: Gateway, customer_id: str, return_url: str, flow: dict[
         return open_portal(gateway, customer_id, return_url)
 
 
-def invoices_of(gateway: Gateway, plans: Mapping[str, Plan], user_id: str) -> tuple[InvoiceState, ...]:
-    """Fetch the latest invoices of the customer whose portal the user gets; none without a customer.
+def invoices_of(gateway: Gateway, user_id: str, most: int = 12) -> tuple[InvoiceState, ...]:
+    """Fetch the latest invoices of all the user's customers, newest first: one call for each.
 
     Errors  StripeError as the gateway's
     """
-    _, customer_id = _managed(user_id, plans)
-    return gateway.invoices_of(customer_id) if customer_id else ()
+    known = (Customer.user == user_id, Customer.deleted_at.is_null(), Customer.missing_at.is_null())
+    customers = [row.id for row in Customer.select(Customer.id).where(*known)]
+    found = [each for customer_id in customers for each in gateway.invoices_of(customer_id, most)]
+    return tuple(sorted(found, key=lambda each: -each.created)[:most])
 
 
 def _managed(
