@@ -12,10 +12,12 @@ import os
 import shutil
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import stripe
+from given import Given, GivenPlan, given, invoices_of, unpaid_after_the_last_paid
 from harness import APP, DAY, PRO, WEBHOOK_SECRET, open_shop, sdk
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -33,7 +35,8 @@ from corkage import storage
 from corkage.access import access_at
 from corkage.billing_app import Billing
 from corkage.config import Config
-from corkage.models import AnswerRow, Customer, NoticeRow, StripeEvent, Subscription, SubscriptionItem, User
+from corkage.models import Customer, Grant, NoticeRow, StripeEvent, Subscription, SubscriptionItem, User
+from corkage.plans import Plan
 from corkage.simulator import Simulator
 from corkage.sync import gateway as gateway_module
 
@@ -42,6 +45,21 @@ pytestmark = pytest.mark.slow
 LIVE = ("active", "trialing", "past_due", "unpaid", "paused", "incomplete")
 STEPS = st.integers(0, 25)
 CHOICE = st.integers(0, 1000)
+
+PLUS = replace(PRO, prices=("pro_monthly", "pro_yearly"), limits={"notes": 50})
+TEAM = Plan(
+    "team", "Team", ("team_monthly",), features=("sso", "api"), pending="deny", limits={"notes": 20, "seats": 3}
+)
+SEATS = Plan("seats", "Seats", ("seats_monthly",), features=("extra",), adds_to=("team",), limits={"seats": 1})
+FREE = Plan("free", "Free", features=("basics",), free=True, limits={"notes": 5})
+PRICES = (("pro_yearly", 9000, "year"), ("team_monthly", 2900, "month"), ("seats_monthly", 300, "month"))
+EDITIONS = {
+    "all": (PLUS, TEAM, SEATS),
+    "another grace": (replace(PLUS, grace_days=1, features=("exports", "more")), TEAM, SEATS),
+    "no grace": (replace(PLUS, grace_days=0), TEAM, SEATS),
+    "without team": (PLUS,),
+    "with free": (FREE, PLUS, TEAM, SEATS),
+}
 
 
 class Disorder(RuleBasedStateMachine):
@@ -57,6 +75,9 @@ class Disorder(RuleBasedStateMachine):
         self.simulator = Simulator(seed=1, now=self.now).start()
         self.shop = open_shop(self.simulator, sdk(self.simulator))
         self.v1 = self.shop.client.v1
+        self.prices = {name: self.new_price(name, amount, period) for name, amount, period in PRICES}
+        self.plans = {}
+        self.grants = {}
         self.customers = []
         self.truths = []
         self.app = None
@@ -68,13 +89,14 @@ class Disorder(RuleBasedStateMachine):
             stripe_api_base=self.simulator.url,
             frontend_urls=(f"https://{APP}",),
             app=APP,
-            plans=(PRO,),
+            plans=EDITIONS["all"],
             webhook_secrets=(WEBHOOK_SECRET,),
             database=str(Path(self.folder) / "corkage.db"),
             worker=worker,
             settle_seconds=0,
             poll_seconds=600,
         )
+        self.prices |= {"pro_monthly": self.shop.price}
         self.open()
         self.work()
 
@@ -99,6 +121,72 @@ class Disorder(RuleBasedStateMachine):
         params = {"trial_period_days": days} if days else {}
         self.shop.subscribe(self.customers[-1], **params)
 
+    @rule(
+        items=st.sampled_from([("team_monthly",), ("seats_monthly", "team_monthly"), ("seats_monthly",)]),
+        card=st.sampled_from(["pm_card_visa", "pm_usBankAccount_noAccount", "pm_card_chargeCustomerFail"]),
+        quantity=st.integers(1, 3),
+    )
+    def subscribe_to_more(self, items, card, quantity):
+        if len(self.customers) < self.customers_of_user:
+            self.customers.append(self.shop.customer())
+        self.shop.use_card(self.customers[-1], card)
+        wanted = [{"price": self.prices[name], "quantity": quantity} for name in items]
+        self.shop.subscribe(self.customers[-1], items=wanted)
+
+    @precondition(lambda self: self.live())
+    @rule(
+        which=CHOICE,
+        behavior=st.sampled_from(["void", "keep_as_draft", "mark_uncollectible", ""]),
+        days=st.sampled_from([None, 2, 40]),
+    )
+    def pause_collection(self, which, behavior, days):
+        resumes = {"resumes_at": self.simulator.world.now + days * DAY} if days else {}
+        params = {"pause_collection": {"behavior": behavior} | resumes if behavior else ""}
+        with contextlib.suppress(stripe.InvalidRequestError):
+            self.v1.subscriptions.update(self.live()[which % len(self.live())], params=params)
+
+    @precondition(lambda self: self.live())
+    @rule(which=CHOICE, name=st.sampled_from(["pro_yearly", "pro_monthly", "team_monthly"]))
+    def change_price(self, which, name):
+        with contextlib.suppress(stripe.InvalidRequestError, stripe.CardError):
+            self.change_item(self.live()[which % len(self.live())], price=self.prices[name])
+
+    @precondition(lambda self: self.v1.charges.list().data)
+    @rule(which=CHOICE)
+    def refund(self, which):
+        """The money goes back; by the program as it is, this changes nothing yet."""
+        charges = self.v1.charges.list().data
+        with contextlib.suppress(stripe.InvalidRequestError):
+            self.v1.refunds.create(params={"charge": charges[which % len(charges)].id})
+
+    @rule(plan=st.sampled_from(["pro", "team"]), days=st.sampled_from([None, 1, 30]))
+    def grant(self, plan, days):
+        self.promises_order = False  # what was given, and what the replica does not know yet, meet as they never did
+        now = self.present()
+        ends_at = now + days * DAY if days else None
+        with storage.writing():
+            User.insert(id="ann", created_at=now).on_conflict_ignore().execute()
+            row = Grant.create(user="ann", plan=plan, reason="a test", given_by="host", created_at=now, ends_at=ends_at)
+            self.timelines().store(["ann"], now)
+        self.grants[row.id] = GivenPlan(plan, ends_at)
+
+    @precondition(lambda self: self.grants)
+    @rule(which=CHOICE)
+    def revoke(self, which):
+        now = self.present()
+        id_ = list(self.grants)[which % len(self.grants)]
+        with storage.writing():
+            Grant.update(ends_at=now).where(Grant.id == id_).execute()
+            self.timelines().store(["ann"], now)
+        self.grants[id_] = self.grants[id_]._replace(ends_at=now)
+
+    @rule(edition=st.sampled_from(sorted(EDITIONS)))
+    def edit_plans(self, edition):
+        """plans.toml is edited, and the program started again."""
+        self.promises_order = False
+        self.config = replace(self.config, plans=EDITIONS[edition])
+        self.restart()
+
     @precondition(lambda self: self.live())
     @rule(which=CHOICE, how=st.sampled_from(["now", "at end", "undo", "quantity", "price", "pause", "resume"]))
     def change(self, which, how):
@@ -122,7 +210,7 @@ class Disorder(RuleBasedStateMachine):
             return
         self.shop.use_card(self.customers[-1], card)
         for invoice in self.v1.invoices.list(params={"customer": self.customers[-1], "status": "open"}).data:
-            with contextlib.suppress(stripe.CardError):
+            with contextlib.suppress(stripe.CardError, stripe.InvalidRequestError):  # another payment is on its way
                 self.v1.invoices.pay(invoice.id)
 
     @precondition(lambda self: self.customers)
@@ -187,7 +275,19 @@ class Disorder(RuleBasedStateMachine):
         item = self.v1.subscriptions.retrieve(subscription)["items"].data[0].id
         self.v1.subscriptions.update(subscription, params={"items": [{"id": item} | change]})
 
+    def new_price(self, name, amount, period):
+        product = self.v1.products.create(params={"name": name}).id
+        params = {"product": product, "currency": "usd", "unit_amount": amount, "recurring": {"interval": period}}
+        return self.v1.prices.create(params=params | {"lookup_key": name}).id
+
+    def timelines(self):
+        return self.billing.service.worker.converger.timelines
+
     def open(self):
+        gone = {key: replace(plan, free=False) for key, plan in self.plans.items() if key in ("pro", "team", "seats")}
+        plans = {plan.key: plan for plan in self.config.plans}
+        plans = gone | plans  # who holds a plan that is out of the file keeps what it gave last
+        self.plans = plans | {self.prices[name]: plan for plan in plans.values() for name in plan.prices}
         self.billing = Billing(self.config)
         storage.current().pragma("synchronous", "off")  # the machine does not lose power here, and thousands are played
 
@@ -229,12 +329,13 @@ class Disorder(RuleBasedStateMachine):
         } == {each["id"]: facts(self.simulator.world, each) for each in held}
         linked = {row.id for row in Customer.select().where(Customer.user == "ann")}
         assert {each["customer"] for each in held} <= linked
-        if not held:
-            assert AnswerRow.select().where(AnswerRow.allowed).count() == 0
-            return
-        access = access_at("ann", self.present())
-        assert {"allowed": access.allowed} == self.truth()
-        self.compare_notices(access)
+        now = self.present()
+        for later in (0, -3600, 3600, 3 * DAY, 10 * DAY, 50 * DAY):
+            access = access_at("ann", now + later)
+            answer = Given(access.allowed, frozenset(access.plans), frozenset(access.features), dict(access.limits))
+            assert (later, answer) == (later, self.given(now + later))
+        if User.select().exists():
+            self.compare_notices(access_at("ann", now))
 
     def compare_notices(self, access):
         notices = list(NoticeRow.select().where(NoticeRow.subscription_id.is_null()).order_by(NoticeRow.id))
@@ -273,13 +374,12 @@ class Disorder(RuleBasedStateMachine):
 
     def truth(self):
         """Return whether the user is let in, derived from Stripe's own state without our code."""
-        now = self.simulator.world.now
-        return {"allowed": any(self.lets_in(facts(self.simulator.world, each), now) for each in self.held())}
+        return {"allowed": self.given(self.now).allowed}
 
-    def lets_in(self, each, now):
-        grace = 7 * DAY if self.shop.price in {price for _, price, _ in each["items"]} else 0
-        is_in_grace = each["status"] == "past_due" and now < each["unpaid_since"] + grace
-        return each["status"] in ("active", "trialing") or is_in_grace
+    def given(self, at):
+        """Return what the user must get at a moment by our clock, if nothing happens before."""
+        world = self.simulator.world
+        return given(world, self.held(), self.grants.values(), self.plans, (at, at - self.now + world.now))
 
 
 def is_same_change(notice, notices):
@@ -290,7 +390,8 @@ def is_same_change(notice, notices):
 
 
 def columns(row):
-    names = "id status currency current_period_end cancel_at trial_end unpaid_since created ended_at".split()
+    names = "id status currency current_period_end cancel_at trial_end unpaid_since created ended_at "
+    names = (names + "pause_behavior resumes_at").split()
     items = SubscriptionItem.select().where(SubscriptionItem.subscription == row.id)
     return {name: getattr(row, name) for name in names} | {
         "user_id": row.customer.user_id,
@@ -301,13 +402,9 @@ def columns(row):
 def facts(world, subscription):
     """What the rows of a subscription and of its items must hold."""
     items = subscription["items"]["data"]
-    theirs = [
-        each
-        for each in world.all("invoice")
-        if (each["parent"] or {}).get("subscription_details", {}).get("subscription") == subscription["id"]
-    ]
-    last_paid = max((each["created"] for each in theirs if each["status"] == "paid" and each["total"] > 0), default=0)
-    unpaid = [each["created"] for each in theirs if each["status"] == "open" and each["created"] > last_paid]
+    invoices = invoices_of(world, subscription)
+    unpaid = unpaid_after_the_last_paid(invoices)
+    paused = subscription["pause_collection"] or {"behavior": None, "resumes_at": None}
     is_past_due = subscription["status"] == "past_due"
     return {
         "id": subscription["id"],
@@ -316,8 +413,10 @@ def facts(world, subscription):
         "items": {(each["id"], each["price"]["id"], each["quantity"]) for each in items},
         "current_period_end": min(each["current_period_end"] for each in items),
         "cancel_at": subscription["cancel_at"],
+        "pause_behavior": paused["behavior"],
+        "resumes_at": paused["resumes_at"],
         "trial_end": subscription["trial_end"],
-        "unpaid_since": min(unpaid, default=subscription["created"]) if is_past_due else None,
+        "unpaid_since": (unpaid or invoices[-1:])[0]["created"] if is_past_due else None,
         "created": subscription["created"],
         "ended_at": subscription["ended_at"],
         "user_id": "ann",
