@@ -23,30 +23,8 @@ from .session import check_form, cookie_header, form_token, is_token, new_sessio
 
 LIMIT = 50
 LONGEST_QUERY = 4000
-QUERY_NAMES = (
-    "user",
-    "q",
-    "reason",
-    "after",
-    "show",
-    "state",
-    "do",
-    "event",
-    "customer",
-    "notice",
-    "plan",
-    "days",
-    "why",
-)
-TRIMMED = (
-    "q",
-    "event",
-    "customer",
-    "notice",
-    "plan",
-    "days",
-    "why",
-)  # typed by hand; a user's id may begin or end with a blank
+TYPED = ("q", "event", "customer", "notice", "plan", "days", "why")  # typed by hand, so blanks around them are cut off
+QUERY_NAMES = ("user", "reason", "after", "show", "state", "do", *TYPED)  # a user's id may begin or end with a blank
 STATES = ("applied", "delivered")  # shown on request; what waits or fails is always shown
 
 log = logging.getLogger("corkage.admin")
@@ -65,7 +43,7 @@ class AdminRequest:
         self.session = session_of(service.config, self.environ, self.now)
         asked = parse_qs(self.environ.get("QUERY_STRING", "")[:LONGEST_QUERY])
         self.query = {name: asked[name][0] for name in QUERY_NAMES if name in asked}
-        self.query |= {name: self.query[name].strip() for name in TRIMMED if name in self.query}
+        self.query |= {name: self.query[name].strip() for name in TYPED if name in self.query}
 
     def page(self, template: str, title: str, status: int = 200, **values: Any) -> bottle.HTTPResponse:
         """Return a page made of an admin template."""

@@ -11,7 +11,7 @@ from ..access import LIVE
 from ..errors import StripeError
 from ..models import Customer, Price, StripeEvent, Subscription, SubscriptionItem
 from ..notices import outbox
-from ..sync import inbox
+from ..sync import inbox, timelines
 from ..sync.doubles import doubles
 from ..sync.prices import Catalogue
 from ..sync.resync import ReportingConverger
@@ -41,6 +41,8 @@ def examine(worker: Worker, now: float, sample: int = SAMPLE) -> list[Finding]:
         lambda: _doubles(worker.catalogue, now),
         _unowned,
         _unknown_prices,
+        lambda: _remembered_prices(worker.catalogue),
+        lambda: _answers(worker.catalogue),
         _missing,
         lambda: _events(now),
         lambda: _notices(now),
@@ -104,6 +106,38 @@ def _unknown_prices() -> Iterator[Finding]:
         yield Finding(
             f"no plan names {price_id}, and {count} subscriptions of users have it: they get no features",
             f'name it in plans.toml (retired = ["{price_id}"] when it is no longer sold), and restart',
+        )
+
+
+def _remembered_prices(catalogue: Catalogue) -> Iterator[Finding]:
+    """Prices of which only this file knows the plan; and those that are so once their lookup key has moved."""
+    paid = _paying(SubscriptionItem.price_id).where(Customer.user.is_null(False))
+    rows = list(Price.select().where(Price.plan.is_null(False), Price.plan_at_stripe.is_null(), Price.id.in_(paid)))
+    for row in rows:
+        if not catalogue.is_named(row):
+            yield Finding(
+                f"{row.id} stands for {row.plan}, and only this file knows: plans.toml and Stripe do not say so",
+                f'name it in plans.toml, under [{row.plan}]: retired = ["{row.id}"], and restart',
+            )
+    outside = storage.column(paid.where(~Subscription.ours))  # what was sold by us says its plan
+    for row in rows:
+        if row.id in outside and row.lookup_key and row.id not in catalogue.named and catalogue.is_named(row):
+            yield Finding(
+                f'before you move the lookup key {row.lookup_key}: name its price under retired = ["{row.id}"], or run '
+                f'stripe prices update {row.id} -d "metadata[corkage_plan]={row.plan}"',
+                None,
+            )
+
+
+def _answers(catalogue: Catalogue) -> Iterator[Finding]:
+    if catalogue.timelines.is_outdated():
+        yield Finding(
+            "the answers are made by a process with another plans.toml or another version of Corkage than this one",
+            "restart the server with this plans.toml, or run this command with the server's",
+        )
+    elif waiting := timelines.waiting():
+        yield Finding(
+            f"users whose answers are still those of another plans.toml: {waiting}; a worker makes them anew", None
         )
 
 

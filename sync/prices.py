@@ -28,7 +28,7 @@ class Catalogue:
         self.plans = {plan.key: plan for plan in plans}
         self.timelines = Timelines(tuple(self.plans.values()))
         self._app = app
-        self._named = {name: plan for plan in self.plans.values() for name in (*plan.prices, *plan.retired)}
+        self.named = {name: plan for plan in self.plans.values() for name in (*plan.prices, *plan.retired)}
 
     def apply_plans(self, *, claims: bool) -> None:
         """Bring the stored prices to what plans.toml says now, without a call to Stripe, where this process may.
@@ -50,7 +50,7 @@ class Catalogue:
             Price.update(sold=False).execute()
             for name, price in found.items():
                 self.store_price(price)
-                if name in self._named[name].prices:
+                if name in self.named[name].prices:
                     Price.update(sold=True).where(Price.id == price.id).execute()
             self._store_plans()
         self.timelines.renew(now)
@@ -63,6 +63,8 @@ class Catalogue:
         row = Price.get_or_none(Price.id == price.id) or Price(id=price.id)
         is_new = row.product_id is None
         row.product_id = price.product_id
+        if price.lookup_key is not None and price.lookup_key != row.lookup_key:  # it may have moved from another price
+            Price.update(lookup_key=None).where(Price.lookup_key == price.lookup_key).execute()
         row.lookup_key = price.lookup_key
         row.unit_amount, row.currency = price.unit_amount, price.currency
         row.interval, row.interval_count = price.interval, price.interval_count
@@ -70,6 +72,10 @@ class Catalogue:
             row.plan_at_stripe = price.plan
         row.plan = self._plan_of(row, sold)
         row.save(force_insert=is_new)
+
+    def is_named(self, row: Price) -> bool:
+        """Return whether plans.toml names this price, by its id or by its lookup key."""
+        return row.id in self.named or row.lookup_key in self.named
 
     def unknown(self, price_ids: Iterable[str]) -> list[str]:
         """Return those of these prices that are not stored yet."""
@@ -108,7 +114,7 @@ class Catalogue:
         return found
 
     def _resolve(self, gateway: "Gateway") -> "dict[str, PriceState]":
-        names = list(self._named)
+        names = list(self.named)
         keys = [name for name in names if not name.startswith("price_")]
         found = {price.lookup_key: price for price in gateway.prices_by_lookup_key(keys) if price.lookup_key}
         found |= {name: price for name in names if name.startswith("price_") and (price := gateway.price(name))}
@@ -116,14 +122,14 @@ class Catalogue:
         return found
 
     def _report(self, found: "dict[str, PriceState]") -> None:
-        for name, plan in self._named.items():
+        for name, plan in self.named.items():
             if name not in found and name in plan.prices:
                 log.warning(
                     "plan %s cannot be sold at %s: Stripe has no active price of that key or id", plan.key, name
                 )
         plans_of: dict[str, set[str]] = {}
         for name, price in found.items():
-            plans_of.setdefault(price.id, set()).add(self._named[name].key)
+            plans_of.setdefault(price.id, set()).add(self.named[name].key)
         problems = [
             f"plans.toml: the plans {' and '.join(sorted(keys))} both name the price {price_id}; a price has one plan"
             for price_id, keys in plans_of.items()
@@ -144,7 +150,7 @@ class Catalogue:
 
     def _plan_of(self, row: Price, sold: tuple[str, str] | None) -> str | None:
         """Return the plan of a price: what plans.toml names, then what Stripe says, then what it was before."""
-        named = self._named.get(row.id) or (self._named.get(row.lookup_key) if row.lookup_key else None)
+        named = self.named.get(row.id) or (self.named.get(row.lookup_key) if row.lookup_key else None)
         if named is not None:
             return named.key
         known = self.timelines.plans

@@ -65,9 +65,13 @@ def resync(converger: Converger, now: float, *, writes: bool = True, progress: P
     The first complete run finds subscribers from before this database: it was lost, or billing moves to Corkage. Their
     access is no news, so users that were unknown get no notice. Users who bought through us are known.
 
+    Prices of plans.toml come first: a price that lost its lookup key to another has the plan of its product's others.
+
     Shape   writes: False rolls every change back
     Errors  StripeError when the list fails, or Stripe does not answer any more; DatabaseUnavailable
     """
+    if writes and converger.catalogue.lacks_prices():
+        converger.catalogue.refresh(converger.gateway, now)
     reporting = ReportingConverger(converger, writes=writes)
     report, progress = reporting.report, progress or _no_progress
     rows = {row.id: row for row in Customer.select()}

@@ -7,7 +7,7 @@ from rows import record_event
 
 from corkage.health import doctor
 from corkage.health.doctor import Finding
-from corkage.models import Subscription
+from corkage.models import Subscription, User
 from corkage.sync.gateway import Gateway
 
 pytestmark = pytest.mark.slow
@@ -77,7 +77,7 @@ def test_doctor_reports_an_unowned_paying_customer_and_how_to_link_it(app, shop,
     assert f"- {customer} pays for pro and belongs to no user\n    corkage user link USER {customer}\n" in result.stdout
     assert result.stdout.endswith("problems: 1\n")
     app.billing.service.worker.converger.link("ann", customer, time.time())
-    assert examine(app) == []
+    assert [each for each in examine(app) if each.repair] == []
 
 
 def test_doctor_counts_another_products_customers_without_complaint(app, shop, corkage):
@@ -110,6 +110,73 @@ def test_doctor_reports_a_price_without_plan_once(app, shop):
 
     assert finding.what.startswith(f"no plan names {shop.other_price}, and 2 subscriptions")
     assert f'retired = ["{shop.other_price}"]' in finding.repair
+
+
+def move_key(shop, **params):
+    """Move the lookup key of pro to a new price, dearer by a dollar."""
+    product = shop.client.v1.prices.retrieve(shop.price).product
+    wanted = {"product": product, "currency": "usd", "unit_amount": 1000, "recurring": {"interval": "month"}}
+    key = {"lookup_key": "pro_monthly", "transfer_lookup_key": True}
+    return shop.client.v1.prices.create(params=wanted | key | params).id
+
+
+def test_doctor_asks_for_retired_once_a_key_has_moved(app, shop):
+    customer = shop.customer()
+    shop.subscribe(customer)
+    app.converge(customer)
+    move_key(shop)
+    app.billing.service.catalogue.refresh(app.billing.service.gateway, time.time())
+
+    assert examine(app, sample=0) == [
+        Finding(
+            f"{shop.price} stands for pro, and only this file knows: plans.toml and Stripe do not say so",
+            f'name it in plans.toml, under [pro]: retired = ["{shop.price}"], and restart',
+        )
+    ]
+
+    shop.client.v1.prices.update(shop.price, params={"metadata": {"corkage_plan": "pro"}})
+    app.converge(customer)
+    assert examine(app) == []
+
+
+def test_doctor_asks_for_the_plan_before_a_key_moves(app, shop):
+    customer = shop.customer()
+    shop.subscribe(customer, user=None)
+    app.converge(customer)
+
+    (note,) = examine(app)
+
+    assert note.repair is None
+    assert note.what == (
+        f'before you move the lookup key pro_monthly: name its price under retired = ["{shop.price}"], or run '
+        f'stripe prices update {shop.price} -d "metadata[corkage_plan]=pro"'
+    )
+    shop.client.v1.prices.update(shop.price, params={"metadata": {"corkage_plan": "pro"}})
+    app.converge(customer)
+    assert examine(app) == []
+
+
+def test_doctor_says_how_many_answers_wait_for_the_worker(app, shop):
+    customer = shop.customer()
+    shop.subscribe(customer)
+    app.converge(customer)
+    User.update(rule=0).execute()
+
+    assert examine(app) == [
+        Finding("users whose answers are still those of another plans.toml: 1; a worker makes them anew", None)
+    ]
+    app.work()
+    assert examine(app) == []
+
+
+def test_doctor_reports_answers_made_by_another_plans_toml(app, corkage, tmp_path):
+    plans = tmp_path / "plans.toml"
+    plans.write_text(plans.read_text().replace("grace_days", "grace_days = 3 #"))
+
+    examined = corkage("doctor")
+
+    assert examined.returncode == 1
+    assert "made by a process with another plans.toml or another version of Corkage than this one" in examined.stdout
 
 
 @pytest.mark.parametrize(("late", "mend"), [(300, []), (301, ["corkage work --once"])])

@@ -9,6 +9,7 @@ from harness import DAY, PRO, running
 from corkage.access import access_at
 from corkage.models import User
 from corkage.plans import Plan
+from corkage.sync.resync import resync
 
 TEAM = Plan("team", "Team", ("team_monthly",), features=("exports", "api", "sso"))
 
@@ -201,3 +202,16 @@ def test_a_clock_that_steps_back_an_hour_finds_an_answer(heard, shop):
     heard()
 
     assert [access_at("ann", time.time() + later).allowed for later in (-3600, -40 * DAY, 3600)] == [True] * 3
+
+
+def test_an_old_price_keeps_its_plan_after_its_key_moved_and_the_file_was_lost(config, shop):
+    shop.subscribe(shop.customer(), user=None)
+    product = shop.client.v1.prices.retrieve(shop.price).product
+    dearer = {"product": product, "currency": "usd", "unit_amount": 2900, "recurring": {"interval": "month"}}
+    shop.client.v1.prices.create(params=dearer | {"lookup_key": "pro_monthly", "transfer_lookup_key": True})
+
+    with running(config) as app:
+        resync(app.billing.service.worker.converger, time.time())
+
+        access = app.billing.access("ann")
+    assert (access.allowed, access.plan, access.features) == (True, "pro", ("exports", "api"))
