@@ -95,6 +95,7 @@ class Disorder(RuleBasedStateMachine):
             worker=worker,
             settle_seconds=0,
             poll_seconds=600,
+            keep_events_days=3650,  # a story may take half a year, and all its notices are compared at its end
         )
         self.prices |= {"pro_monthly": self.shop.price}
         self.open()
