@@ -127,7 +127,7 @@ def _fail(world: World, invoice: Object, *, by_schedule: bool, needs_action: boo
     invoice["attempted"] = True
     subscription = invoices.subscription_of(world, invoice)
     is_held = "pending_update" in world.hidden.get(invoice["id"], {})
-    is_retried = subscription is not None and subscription["status"] != "incomplete" and not is_held
+    is_retried = invoice["auto_advance"] and not is_held and subscription and subscription["status"] != "incomplete"
     days = world.rules.retry_days
     failures = invoice["attempt_count"]
     if by_schedule:

@@ -509,6 +509,22 @@ def test_customer_deleted(story):
     assert story.new_events() == []
 
 
+def test_a_bank_payment_that_fails_after_its_customer_was_deleted_is_not_tried_again(story):
+    method = story.v1.payment_methods.attach("pm_usBankAccount_noAccount", params={"customer": story.customer}).id
+    params = {"customer": story.customer, "items": [{"price": story.shop.price}], "default_payment_method": method}
+    story.v1.subscriptions.create(params=params)
+    story.v1.customers.delete(story.customer)
+    story.new_events()
+
+    story.simulator.advance(60 * DAY)
+
+    assert story.new_events() == [
+        "charge.failed",
+        "payment_intent.payment_failed",
+        "invoice.payment_failed open 900",
+    ]
+
+
 def test_an_unpaid_first_invoice_expires_after_23_hours(story):
     method = story.v1.payment_methods.attach("pm_card_chargeCustomerFail", params={"customer": story.customer}).id
     params = {"customer": story.customer, "items": [{"price": story.shop.price}], "default_payment_method": method}
