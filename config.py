@@ -130,7 +130,7 @@ class Config:
         metadata=_setting(
             "BILLING_PLANS",
             settings.parse_plans,
-            "the file that lists the plans you sell",
+            "the file that lists [the plans you sell](plans.md)",
             "The file that lists the plans you sell.",
             text_if_unset="plans.toml",
         )

@@ -3,6 +3,7 @@ notice again.
 """
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -21,6 +22,7 @@ Target = dict[str, str]
 
 OPERATOR = "operator"
 MOST_DAYS = 36_500
+_DIGITS = re.compile(r"[0-9]{1,5}")
 
 log = logging.getLogger("corkage.admin")
 
@@ -100,7 +102,7 @@ def _resend(_service: Service, target: Target, _: Translate) -> Outcome:
 
 def _grant(service: Service, target: Target, _: Translate) -> Outcome:
     days = target.get("days", "")
-    if days and not (days.isascii() and days.isdecimal() and 0 < int(days) <= MOST_DAYS):
+    if days and not (_DIGITS.fullmatch(days) and 0 < int(days) <= MOST_DAYS):
         return Outcome(False, _("That is not a number of days."), f"days {days!r}")
     try:
         user_id = Identity(target["user"]).user_id

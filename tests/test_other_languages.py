@@ -21,6 +21,7 @@ import corkage
 from corkage.access import ACCESS_VERSION, Access
 from corkage.identity import AUDIENCE
 from corkage.models import AnswerRow
+from corkage.plans import Plan
 from corkage.storage import connection, trying
 
 pytestmark = pytest.mark.slow
@@ -82,17 +83,18 @@ def a_reader(node, folder, database):
 
 def in_python(app, user="ann"):
     access = app.billing.access(user)._asdict()
-    return {name: access[name] for name in ("allowed", "reason", "plan", "features", "until")}
+    return {name: access[name] for name in ("allowed", "reason", "plan", "plans", "features", "limits", "until")}
 
 
 def test_node_reads_the_view_while_corkage_serves_and_writes(app, shop, node, config, tmp_path):
-    nobody = {"allowed": False, "reason": "no_subscription", "plan": None, "features": [], "until": None}
+    nobody = {"allowed": False, "reason": "no_subscription", "plan": None, "until": None}
+    nobody |= {"plans": [], "features": [], "limits": {}}
     with a_reader(node, tmp_path, config.database) as ask:
         assert ask("ann") == nobody
         subscription = shop.subscribe(shop.customer())
         app.deliver(shop.event("customer.subscription.created"))
         app.work()
-        assert ask("ann") == in_python(app) | {"features": ["exports", "api"]}
+        assert ask("ann") == in_python(app) | {"plans": ["pro"], "features": ["exports", "api"]}
         assert ask("ann")["allowed"] is True
         assert ask("eve' OR '1' = '1") == nobody
 
@@ -104,6 +106,15 @@ def test_node_reads_the_view_while_corkage_serves_and_writes(app, shop, node, co
         app.deliver(shop.event("customer.subscription.deleted"))
         app.work()
         assert (ask("ann")["allowed"], ask("ann")["reason"], ask("ann")["features"]) == (False, "ended", [])
+
+
+def test_node_reads_what_the_free_plan_gives_to_a_user_without_a_row(config, node, tmp_path):
+    free = Plan("free", free=True, name="Free", features=("read",), limits={"notes": 5})
+    with running(replace(config, plans=(free, *config.plans))), a_reader(node, tmp_path, config.database) as ask:
+        nobody = ask("ann")
+
+    assert (nobody["allowed"], nobody["reason"], nobody["plans"]) == (False, "free", ["free"])
+    assert (nobody["features"], nobody["limits"]) == (["read"], {"notes": 5})
 
 
 def shell(database):
@@ -126,7 +137,8 @@ def test_the_sqlite3_program_reads_the_view_while_corkage_serves(app, shop, sqli
 
     (row,) = json.loads(subprocess.check_output(shell(config.database), text=True))
 
-    assert row | {"features": tuple(json.loads(row["features"]))} == in_python(app)
+    lists = {name: tuple(json.loads(row[name])) for name in ("plans", "features")}
+    assert row | lists | {"limits": json.loads(row["limits"])} == in_python(app)
 
 
 def test_a_reader_following_the_document_cannot_write(app, sqlite3_program, config):

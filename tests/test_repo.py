@@ -16,6 +16,7 @@ from repository import ROOT, block, tracked
 
 from corkage import cli, config, errors, routes
 from corkage.access import REASONS
+from corkage.plans import WANTED, read_plans
 from corkage.sync import poll
 
 README = (ROOT / "README.md").read_text()
@@ -253,6 +254,22 @@ def test_the_reference_names_every_event_that_counts():
     listed = REFERENCE.split("<!-- events -->")[1].split("<!-- /events -->")[0]
 
     assert sorted(re.findall(r"`([a-z_.]+)`", listed)) == sorted(poll.TYPES)
+
+
+PLANS_PAGE = (ROOT / "docs/plans.md").read_text()
+
+
+def test_the_chapter_on_plans_names_every_key():
+    table = PLANS_PAGE.split("<!-- keys -->\n")[1]
+
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(WANTED)
+
+
+@pytest.mark.parametrize("example", re.findall(r"```toml\n(.*?)```", PLANS_PAGE, re.DOTALL), ids=range(4))
+def test_each_plans_toml_of_the_chapter_is_valid(example, tmp_path):
+    (tmp_path / "plans.toml").write_text(example)
+
+    assert read_plans(tmp_path / "plans.toml")
 
 
 def test_the_readme_is_short_and_has_each_page_of_the_docs():
