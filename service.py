@@ -328,7 +328,7 @@ class Service:
         self._learn_prices_at = time.monotonic() + LEARN_PRICES_SECONDS
         try:
             with self.stripe_slot():
-                self.catalogue.refresh(self._hurried, time.time())
+                self.catalogue.refresh(self._hurried)
         except BillingError as error:
             log.warning("the prices could not be fetched for a page: %s: %s", error.code, error)
 

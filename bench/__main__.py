@@ -13,7 +13,17 @@ from pathlib import Path
 
 from results import Result
 
-NAMES = ("access", "webhooks", "reading", "burst", "footprint", "file", "simulator_story", "beside_peers")
+NAMES = (
+    "access",
+    "webhooks",
+    "reading",
+    "burst",
+    "recompute",
+    "footprint",
+    "file",
+    "simulator_story",
+    "beside_peers",
+)
 DOCS = Path(__file__).parent.parent / "docs" / "performance"
 
 

@@ -105,9 +105,9 @@ def one_by_one(folder: Path, stripe_url: str) -> Iterator[Server]:
 
 
 @contextmanager
-def corkage(folder: Path, stripe_url: str, **settings: str) -> Iterator[Server]:
+def corkage(folder: Path, stripe_url: str, plans: str = PLANS, **settings: str) -> Iterator[Server]:
     """Serve Corkage as its users do: `corkage serve`."""
-    (folder / "plans.toml").write_text(PLANS)
+    (folder / "plans.toml").write_text(plans)
     environ = environ_of_corkage(stripe_url) | {"BILLING_DATABASE": str(folder / "corkage.db")} | settings
     with started([sys.executable, "-m", "corkage.cli", "serve", "--port", "0"], environ, folder, "corkage") as server:
         yield server

@@ -20,7 +20,9 @@ def show_health(service: Service) -> bottle.HTTPResponse:
     """Answer 200 while all is well, else 503 with the problems: the database cannot be read or written, the worker's
     thread died, or every webhook of Stripe's is refused.
 
-    Shape   backlog counts events not yet applied, failing those of them that failed at least once;
+    Shape   outdated: another process started with a newer Corkage or another plans.toml, and this one answers and
+            takes webhooks, and applies none of them: no problem while it is replaced;
+            backlog counts events not yet applied, failing those of them that failed at least once;
             oldest_pending_seconds is the age of the oldest of them, 0 when there is none;
             notices counts those not yet delivered, in the same way;
             left counts the webhooks since the start that were answered 200 and changed nothing, by reason;
@@ -42,7 +44,8 @@ def health_of(service: Service, now: float) -> dict[str, Any]:
     """
     backlog, notices = inbox.backlog(now)._asdict(), outbox.backlog(now)._asdict()
     worker = service.worker_state()
-    left = {"worker": worker, **backlog, "notices": notices, "left": service.ignored}
+    is_outdated = service.catalogue.timelines.is_outdated()
+    left = {"worker": worker, "outdated": is_outdated, **backlog, "notices": notices, "left": service.ignored}
     return _status(_problems(service, worker, now)) | left | _last(service)
 
 

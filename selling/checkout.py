@@ -72,7 +72,7 @@ class Checkout:
 
         Errors  UnknownPlan; CheckoutInProgress; StripeError as the gateway's
         """
-        price = self.catalogue.sold_price(plan, self.gateway, self.clock())
+        price = self.catalogue.sold_price(plan, self.gateway)
         for _ in range(MOST_TURNS):
             # Read before Stripe is asked: otherwise an attempt that is paid meanwhile would look like none.
             attempt = CheckoutAttempt.get_or_none(CheckoutAttempt.user == buyer.user_id)

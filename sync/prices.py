@@ -39,7 +39,7 @@ class Catalogue:
             if self.timelines.claim(claims=claims):
                 self._store_plans()
 
-    def refresh(self, gateway: "Gateway", now: float) -> None:
+    def refresh(self, gateway: "Gateway") -> None:
         """Fetch the prices that plans.toml names by lookup key or id, and store them.
 
         Errors  ConfigError when one price belongs to two plans; Outdated; StripeError as the gateway's
@@ -53,7 +53,6 @@ class Catalogue:
                 if name in self.named[name].prices:
                     Price.update(sold=True).where(Price.id == price.id).execute()
             self._store_plans()
-        self.timelines.renew(now)
 
     def store_price(self, price: "PriceState", sold: tuple[str, str] | None = None) -> None:
         """Store a price with its plan. To be called inside a writing transaction.
@@ -94,7 +93,7 @@ class Catalogue:
         known = {name for price in self.sold() for name in (price.id, price.lookup_key)}
         return any(name not in known for plan in self.plans.values() for name in plan.prices)
 
-    def sold_price(self, offer: str, gateway: "Gateway", now: float) -> Price:
+    def sold_price(self, offer: str, gateway: "Gateway") -> Price:
         """Return the price to sell for "plan", its default, or for "plan:price", another price of the plan.
 
         Errors  UnknownPlan when it is not sold; StripeError as the gateway's, when the price is not stored yet
@@ -107,7 +106,7 @@ class Catalogue:
         wanted = (Price.plan == key, Price.sold, (Price.id == named) | (Price.lookup_key == named))
         found = Price.get_or_none(*wanted)
         if found is None:
-            self.refresh(gateway, now)
+            self.refresh(gateway)
             found = Price.get_or_none(*wanted)
         if found is None:
             raise UnknownPlan(f"{offer!r} is on offer, and Stripe has no active price for it")

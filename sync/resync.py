@@ -71,7 +71,7 @@ def resync(converger: Converger, now: float, *, writes: bool = True, progress: P
     Errors  StripeError when the list fails, or Stripe does not answer any more; DatabaseUnavailable
     """
     if writes and converger.catalogue.lacks_prices():
-        converger.catalogue.refresh(converger.gateway, now)
+        converger.catalogue.refresh(converger.gateway)
     reporting = ReportingConverger(converger, writes=writes)
     report, progress = reporting.report, progress or _no_progress
     rows = {row.id: row for row in Customer.select()}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from .. import storage
 from ..errors import ConfigError, DatabaseUnavailable, Outdated
+from ..trouble import Trouble
 
 if TYPE_CHECKING:
     from .pool import Ended
@@ -37,6 +38,7 @@ class WorkerThread:
         self._lock = threading.Lock()
         self._stopping = False
         self._failures: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
+        self._outdated = Trouble(log, logging.ERROR, "%s", "events are applied again, after %.0f s")
         self._thread = threading.Thread(target=self.run, name="corkage-worker", daemon=True)
 
     def start(self) -> None:
@@ -83,7 +85,7 @@ class WorkerThread:
             storage.note(error)
             return 1.0
         except Outdated as error:
-            log.error("%s", error)
+            self._outdated.begin(str(error))
             return LONGEST_SLEEP_SECONDS
         except ConfigError as error:
             log.error("the worker cannot work with this configuration: %s", error)
@@ -96,6 +98,7 @@ class WorkerThread:
         self._raise_failure()
         self._worker = self._make_worker()
         self._worker.begin_due(time.time(), lambda: self._stopping, self._note_end)
+        self._outdated.end()
         now = time.time()
         return max(SHORTEST_SLEEP_SECONDS, min(self._worker.next_due_at(now) - now, LONGEST_SLEEP_SECONDS))
 

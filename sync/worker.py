@@ -227,7 +227,7 @@ class Worker:
 
     def _refresh_prices(self, now: float) -> None:
         waiting = [event.id for event in inbox.pending_of(inbox.CATALOGUE)]
-        self.catalogue.refresh(self.gateway, now)
+        self.catalogue.refresh(self.gateway)
         with storage.writing():
             inbox.mark_applied(waiting, "refreshed", now)
 

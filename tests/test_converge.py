@@ -542,7 +542,7 @@ def test_a_delayed_first_payment_gives_access_as_pending(app, shop, simulator):
 
 def test_the_quantity_and_the_item_with_a_plan_decide(app, shop):
     customer = shop.customer()
-    app.billing.service.worker.catalogue.refresh(app.billing.service.worker.gateway, time.time())
+    app.billing.service.worker.catalogue.refresh(app.billing.service.worker.gateway)
     items = [{"price": shop.other_price}, {"price": shop.price, "quantity": 3}]
     shop.subscribe(customer, items=items)
 

@@ -125,7 +125,7 @@ def test_doctor_asks_for_retired_once_a_key_has_moved(app, shop):
     shop.subscribe(customer)
     app.converge(customer)
     move_key(shop)
-    app.billing.service.catalogue.refresh(app.billing.service.gateway, time.time())
+    app.billing.service.catalogue.refresh(app.billing.service.gateway)
 
     assert examine(app, sample=0) == [
         Finding(

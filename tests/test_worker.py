@@ -1,5 +1,6 @@
 """The worker: settle, lease, pauses, the thread, inline and off."""
 
+import json
 import sqlite3
 import threading
 import time
@@ -14,13 +15,15 @@ from rows import deciding_subscription
 from sabotage import thin
 
 from corkage import storage
+from corkage.access import RULE_VERSION
 from corkage.errors import ConfigError, DatabaseUnavailable, StripeFailed
-from corkage.models import Cursor, Price, StripeEvent, Subscription, remember_once
+from corkage.models import Cursor, Price, StripeEvent, Subscription, remember_once, setting, store_setting
 from corkage.plans import Plan
 from corkage.storage import sqlite
 from corkage.sync import inbox, jobs
 from corkage.sync.gateway import Gateway
 from corkage.sync.threads import WorkerThread
+from corkage.sync.timelines import MARK
 from corkage.sync.worker import LEASE_SECONDS, PRICES_AGAIN_SECONDS
 
 
@@ -125,6 +128,30 @@ def test_worker_off_leaves_events_to_another_process(app, shop):
 
     assert StripeEvent.get().applied_at is None
     assert requests.get(f"{app.url}/health", timeout=30).json()["worker"] == "off"
+
+
+def test_an_outdated_process_takes_webhooks_says_so_once_and_leaves_them_to_the_newer(
+    config, shop, caplog, monkeypatch
+):
+    monkeypatch.setattr("corkage.sync.threads.LONGEST_SLEEP_SECONDS", 0.01)
+    shop.subscribe(shop.customer())
+    with running(replace(config, worker="thread", settle_seconds=0)) as app:
+        until(lambda: app.billing.service.worker_state() == "thread")
+        ours = setting(MARK)
+        store_setting(MARK, json.dumps([7, RULE_VERSION + 1, "digest"]))
+        assert app.deliver(shop.event("customer.subscription.created")).status_code == 200
+        until(lambda: "restart it with the same" in caplog.text)
+        time.sleep(0.1)
+
+        health = requests.get(f"{app.url}/health", timeout=30)
+        assert (health.status_code, health.json()["outdated"], health.json()["backlog"]) == (200, True, 1)
+        assert len([each for each in caplog.records if each.levelname == "ERROR"]) == 1
+        assert not app.billing.access("ann").allowed
+
+        store_setting(MARK, ours)
+        until(lambda: app.billing.access("ann").allowed)
+        assert caplog.text.count("events are applied again, after") == 1
+        assert requests.get(f"{app.url}/health", timeout=30).json()["outdated"] is False
 
 
 def test_health_shows_the_backlog_and_503_when_the_thread_died(config, shop):
@@ -302,7 +329,7 @@ def test_one_price_in_two_plans_is_logged(app, shop, config):
     app.billing.close()
     plans = (PRO, Plan("plus", "Plus", (shop.price,)))
     with running(replace(config, plans=plans)) as app, pytest.raises(ConfigError, match="a price has one plan"):
-        app.billing.service.worker.catalogue.refresh(app.billing.service.worker.gateway, time.time())
+        app.billing.service.worker.catalogue.refresh(app.billing.service.worker.gateway)
 
 
 def test_recurring_work_is_claimed_once(app):
@@ -409,7 +436,7 @@ def test_a_stopping_worker_fetches_no_stale_row(app, shop):
 
 def test_a_retired_price_counts_for_its_plan_and_is_not_sold(config, shop):
     with running(replace(config, plans=(replace(PRO, retired=(shop.other_price,)),))) as app:
-        app.billing.service.worker.catalogue.refresh(app.billing.service.worker.gateway, time.time())
+        app.billing.service.worker.catalogue.refresh(app.billing.service.worker.gateway)
 
         assert {row.id: (row.plan, row.sold) for row in Price.select()} == {
             shop.price: ("pro", True),

@@ -1,0 +1,101 @@
+"""A rolling change: processes with two versions of the rule and of the plans on one file, killed at any point."""
+
+import random
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from harness import until
+
+from corkage import Billing, Config
+from corkage.models import Grant, User
+from corkage.storage import writing
+
+pytestmark = pytest.mark.slow
+
+PROGRAM = Path(__file__).parent / "support/rolling.py"
+USERS = 400
+OLD, EDITED, NEWEST = ("old", "1"), ("edited", "1"), ("newest", "2")
+
+
+class Change:
+    """The processes that run at the moment, by their version."""
+
+    def __init__(self, database):
+        self.database = database
+        self.running = {}
+
+    def start(self, version):
+        self.kill(version)
+        command = [sys.executable, str(PROGRAM), self.database, *version]
+        self.running[version] = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def wait_for(self, version):
+        assert self.running[version].stdout.readline() == "started\n"
+
+    def kill(self, version):
+        if process := self.running.pop(version, None):
+            process.kill()
+            process.communicate()
+
+    def features(self):
+        """The features of all answers there are, and of how many users they are."""
+        with closing(sqlite3.connect(self.database, timeout=30)) as file:
+            query = "SELECT features, count(*) FROM corkage_answer WHERE user_id <> '' GROUP BY features"
+            return dict(file.execute(query).fetchall())
+
+
+@pytest.fixture
+def change(tmp_path):
+    database = str(tmp_path / "corkage.db")
+    nothing_sold = {"stripe_secret_key": "sk_test_nobody", "frontend_urls": ("https://app.example.com",), "plans": ()}
+    billing = Billing(Config(**nothing_sold, database=database, worker="off"))
+    now = int(time.time())
+    with writing():
+        for number in range(USERS):
+            user = User.create(id=f"user_{number}", created_at=now)
+            Grant.create(user=user, plan="pro", reason="", given_by="", created_at=now)
+    billing.close()
+    change = Change(database)
+    yield change
+    for version in list(change.running):
+        change.kill(version)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_is_killed_every_timeline_is_made_by_the_newest(change, seed):
+    chance = random.Random(seed)
+    known = [OLD]
+    for newcomer in (None, EDITED, NEWEST):
+        known += [newcomer] if newcomer else []
+        for version in (newcomer or OLD, *chance.choices(known, k=2)):
+            change.start(version)
+            if chance.random() < 0.7:
+                change.wait_for(version)
+                time.sleep(chance.random() * 0.05)
+            else:
+                time.sleep(chance.random() * 0.3)
+            if chance.random() < 0.5:
+                change.kill(version)
+    change.start(NEWEST)
+    change.wait_for(NEWEST)
+    change.start(chance.choice([OLD, EDITED]))  # a server that was forgotten starts again
+
+    of_newest = {'["newest","by rule 2"]': USERS}
+    until(lambda: change.features() == of_newest)
+    time.sleep(0.3)
+    assert change.features() == of_newest
+
+
+def test_of_two_plans_by_one_rule_the_last_started_makes_all(change):
+    change.start(OLD)
+    change.wait_for(OLD)
+    change.start(EDITED)
+
+    until(lambda: change.features() == {'["edited"]': USERS})
+    change.start(OLD)
+    until(lambda: change.features() == {'["old"]': USERS})
