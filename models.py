@@ -144,13 +144,12 @@ class SubscriptionItem(Table):
 
     subscription = ForeignKeyField(Subscription, index=False, on_delete="CASCADE")
     subscription_id: str
-    id = CharField()
     price_id = CharField()
     quantity = IntegerField(null=True)
 
     class Meta:
         table_name = "corkage_subscription_item"
-        primary_key = CompositeKey("subscription", "id")
+        primary_key = CompositeKey("subscription", "price_id")  # Stripe allows a price once in a subscription
         without_rowid = True  # found by its subscription
 
 
@@ -432,11 +431,17 @@ def _keep_subscriptions() -> None:
         SELECT {kept}, subscription_status, past_due_since, 0 FROM corkage_subscription_1"""  # noqa: S608 -- our own column names
     )
     storage.execute(
-        """INSERT INTO corkage_subscription_item SELECT id, '', stripe_price_id, quantity FROM corkage_subscription_1
+        """INSERT INTO corkage_subscription_item SELECT id, stripe_price_id, quantity FROM corkage_subscription_1
         WHERE stripe_price_id IS NOT NULL"""
     )
     storage.execute("DROP TABLE corkage_subscription_1")
-    # What was notified of one subscription is no news of this one.
+    # What was notified of one subscription is no news of this one. Of the user's plans nothing is known yet: null.
+    storage.execute(
+        """UPDATE corkage_user SET notified = json_array(
+        json(CASE WHEN json_extract(notified, '$[0]') THEN 'true' ELSE 'false' END), json_extract(notified, '$[1]'),
+        json_extract(notified, '$[3]'), json_extract(notified, '$[5]'), json_extract(notified, '$[6]'),
+        json_extract(notified, '$[2]'), NULL) WHERE notified IS NOT NULL"""
+    )
     storage.execute(
         """UPDATE corkage_subscription SET noted = CASE
         WHEN cancel_at IS NOT NULL THEN '["' || status || '",' || cancel_at || ']'

@@ -170,7 +170,7 @@ def _customers(request: AdminRequest, held: list[Any], user: Any) -> list[Any]:
 
 def _priced(row: Any, prices: dict[str, Price]) -> list[Any]:
     """Return the items of a subscription, each with its price, None for one that is unknown."""
-    items = SubscriptionItem.select().where(SubscriptionItem.subscription == row.id).order_by(SubscriptionItem.id)
+    items = SubscriptionItem.select().where(SubscriptionItem.subscription == row.id).order_by(SubscriptionItem.price_id)
     return [(item, prices.get(item.price_id)) for item in items]
 
 

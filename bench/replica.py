@@ -101,7 +101,7 @@ def _rows(numbers: list[int], holding: "Holding", answer: "Answer", mark: int) -
                 "name": "Some Body",
                 "stripe_customer_id": customer,
                 "rule": mark,
-                "notified": NOTIFIED % holding.price_id,
+                "notified": NOTIFIED,
                 "created_at": now,
             }
         )
@@ -122,11 +122,11 @@ def _rows(numbers: list[int], holding: "Holding", answer: "Answer", mark: int) -
                 "noted": '["active"]',
             }
         )
-        item = {"subscription_id": subscription, "id": stripe_id("si", number, 14), "price_id": holding.price_id}
-        rows["corkage_subscription_item"].append(item | {"quantity": 1})
+        item = {"subscription_id": subscription, "price_id": holding.price_id, "quantity": 1}
+        rows["corkage_subscription_item"].append(item)
         values = timelines._row(user, answer._replace(until=ends, stale_at=ends))
         rows["corkage_answer"].append(dict(zip(names, values, strict=True)))
     return rows
 
 
-NOTIFIED = '[true,"active","active","pro","%s",1,null,false,["pro"]]'
+NOTIFIED = '[true,"active","pro",1]'

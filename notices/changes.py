@@ -26,10 +26,14 @@ ALL = frozenset(KINDS)
 
 
 class Seen(NamedTuple):
-    """What was last noticed, packed: of the user, and of each subscription by its id."""
+    """What was last noticed, packed: of the user, and of each subscription by its id.
+
+    Shape   answers: the user's until now, which know the price
+    """
 
     of_user: str | None
     of_subscriptions: Mapping[str, str | None]
+    answers: Sequence[Answer] = ()
 
 
 class SubscriptionSummary(NamedTuple):
@@ -58,20 +62,19 @@ def compare(seen: Seen, holdings: Iterable[Holding], answers: Sequence[Answer], 
     subscriptions = _subscriptions(holdings, plans)
     moments = [each.starts_at for each in answers]
     moments += [at for each in subscriptions if (at := _trial_warning_at(each)) is not None]
-    before, after = _unpacked(AccessSummary, seen.of_user), _summary(answer_at(answers, now), plans)
-    if before.allowed and before.plan and not before.plans:  # by a version that knew one subscription
-        before = before._replace(plans=after.plans, quantity=after.quantity)
+    after = _summary(answer_at(answers, now), plans)
+    before = _before(seen, after, now)
     of_user = [(kind, None, before, after) for kind in _kinds_of_user(before, after)]
     of_subscriptions, noted = [], {}
     for each in subscriptions:
-        was = _unpacked(SubscriptionSummary, seen.of_subscriptions.get(each.id))
+        was = _unpacked_subscription(seen.of_subscriptions.get(each.id))
         is_ = SubscriptionSummary(each.status, each.cancel_at, _trial_ends_soon(each, now))
-        if (text := _packed(is_)) != seen.of_subscriptions.get(each.id):
+        if (text := _trimmed(is_, SubscriptionSummary())) != seen.of_subscriptions.get(each.id):
             noted[each.id] = text
         pair = (_of(each, before, was), _of(each, after, is_))
         of_subscriptions += [(kind, each.id, *pair) for kind in _kinds_of_subscription(was, is_)]
     notices = sorted([*of_user, *of_subscriptions], key=lambda notice: KINDS.index(notice[0]))
-    return Change(notices, _packed(after), noted, min((at for at in moments if at > now), default=None))
+    return Change(notices, _packed_access(after), noted, min((at for at in moments if at > now), default=None))
 
 
 def store(user_id: str, change: Change, now: float, kinds: frozenset[str]) -> None:
@@ -136,17 +139,42 @@ def _write(user_id: str, kind: str, before: str, after: str, now: float, subscri
     outbox.owe([(NoticeRow.insert(row).execute(), user_id)], now)
 
 
-def _unpacked(summary: type[Any], text: str | None) -> Any:
-    values = json.loads(text or "[]")[: len(summary._fields)]
-    return summary(*(tuple(value) if isinstance(value, list) else value for value in values))
+def _before(seen: Seen, after: AccessSummary, now: float) -> AccessSummary:
+    """Return the access that was last noticed. Plans of which an earlier version said nothing are no news."""
+    values = json.loads(seen.of_user or "[]")
+    if not values:
+        return AccessSummary()
+    facts: dict[str, Any] = dict(zip(_PACKED, values, strict=False))
+    if facts.get("plans", ()) is None:
+        facts |= {"plans": after.plans, "quantity": after.quantity}
+    was = _usual(facts["reason"], facts.get("plan"))._replace(**facts)
+    past = (each.price_id for each in reversed(seen.answers) if each.starts_at <= now and each.plan == was.plan)
+    return was._replace(plans=tuple(was.plans), price_id=next(past, None))
 
 
-def _packed(summary: AccessSummary | SubscriptionSummary) -> str:
-    """Return the values as a JSON list without the defaults at its end: every user's row holds one."""
-    values, defaults = list(summary), list(type(summary)())
-    while values and values[-1] == defaults[len(values) - 1]:
-        values.pop()
-    return json.dumps(values, separators=(",", ":"))
+_PACKED = ("allowed", "reason", "plan", "quantity", "cancel_at", "status", "plans")
+
+
+def _packed_access(access: AccessSummary) -> str:
+    """Return what cannot be told from the user's answers, as a JSON list without what is usual at its end."""
+    usual = _usual(access.reason, access.plan)._replace(reason="", plan=None)
+    return _trimmed([getattr(access, name) for name in _PACKED], [getattr(usual, name) for name in _PACKED])
+
+
+def _usual(reason: str, plan: str | None) -> AccessSummary:
+    return AccessSummary(reason=reason, plan=plan, status=reason, plans=(plan,) if plan else ())
+
+
+def _unpacked_subscription(text: str | None) -> SubscriptionSummary:
+    return SubscriptionSummary(*json.loads(text or "[]"))
+
+
+def _trimmed(values: Sequence[object], defaults: Sequence[object]) -> str:
+    """Return values as a JSON list without the defaults at its end: every user's row holds one."""
+    kept = list(values)
+    while kept and kept[-1] == defaults[len(kept) - 1]:
+        kept.pop()
+    return json.dumps(kept, separators=(",", ":"))
 
 
 def _trial_ends_soon(holding: Holding, now: float) -> bool:

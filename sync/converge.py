@@ -216,8 +216,8 @@ class Converger:
         is_old = all(each.created < made_at - CLOCKS_DIFFER_SECONDS for each in fetched.subscriptions)
         if is_old and not User.select().where(User.id == user_id).exists():
             return changes.NONE
-        unread = (SubscriptionItem.id == "", Subscription.customer == row.id)
-        is_unread = SubscriptionItem.select().join(Subscription).where(*unread).exists()
+        unread = (Subscription.customer == row.id, Subscription.currency.is_null())  # version 1 did not know it
+        is_unread = Subscription.select().where(*unread).exists()
         return self.kinds & changes.ACCESS if is_unread else self.kinds
 
     def _store_customer(self, row: Customer, fetched: Fetched, now: float) -> str | None:
@@ -273,14 +273,15 @@ class Converger:
             ).execute()
 
     def _store_items(self, state: SubscriptionState) -> None:
-        ids = [item.id for item in state.items]
+        quantities = {item.price.id: item.quantity for item in state.items}
         SubscriptionItem.delete().where(
-            SubscriptionItem.subscription == state.id, SubscriptionItem.id.not_in(ids)
+            SubscriptionItem.subscription == state.id, SubscriptionItem.price_id.not_in(list(quantities))
         ).execute()
-        for item in state.items:
-            values = {"price_id": item.price.id, "quantity": item.quantity}
-            SubscriptionItem.insert(subscription=state.id, id=item.id, **values).on_conflict(
-                conflict_target=[SubscriptionItem.subscription, SubscriptionItem.id], update=values
+        for price_id, quantity in quantities.items():
+            values = {"subscription": state.id, "price_id": price_id, "quantity": quantity}
+            SubscriptionItem.insert(values).on_conflict(
+                conflict_target=[SubscriptionItem.subscription, SubscriptionItem.price_id],
+                update={"quantity": quantity},
             ).execute()
 
     def _has_plan(self, state: SubscriptionState) -> bool:

@@ -218,5 +218,5 @@ def _held(customer_id: str) -> dict[str, dict[str, Any]]:
     unequal = {"clock_ahead": 0, "ask_at": None, "noted": None}
     held: dict[str, dict[str, Any]] = {row["id"]: row | unequal | {"items": {}} for row in query.dicts()}
     for item in SubscriptionItem.select().join(Subscription).where(Subscription.customer == customer_id):
-        held[item.subscription_id]["items"][item.id] = (item.price_id, item.quantity)
+        held[item.subscription_id]["items"][item.price_id] = item.quantity
     return held

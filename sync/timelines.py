@@ -114,19 +114,20 @@ class Timelines:
         """
         number = self.refuse_if_outdated()
         held, before = holdings_of(user_ids), _answers_of(user_ids)
-        new, seen = {}, []
+        new, changed = {}, []
         for user_id, (rule, notified, next_change_at) in _users(user_ids).items():
             theirs = held[user_id]
             answers = timeline(theirs.holdings, self.plans, now)
             if answers != before.get(user_id):
                 new[user_id] = answers
-            change = changes.compare(changes.Seen(notified, theirs.noted), theirs.holdings, answers, self.plans, now)
+            seen = changes.Seen(notified, theirs.noted, before.get(user_id, ()))
+            change = changes.compare(seen, theirs.holdings, answers, self.plans, now)
             changes.store(user_id, change, now, kinds)
             row = (number, change.notified, change.next_change_at)
             if row != (rule, notified, next_change_at):
-                seen.append((*row, user_id))
+                changed.append((*row, user_id))
         _store_answers(new)
-        storage.execute_many("UPDATE corkage_user SET rule = ?, notified = ?, next_change_at = ? WHERE id = ?", seen)
+        storage.execute_many("UPDATE corkage_user SET rule = ?, notified = ?, next_change_at = ? WHERE id = ?", changed)
 
     def mark_holders(self, price_ids: Sequence[str]) -> None:
         """Have the timelines of all who hold one of these prices made anew. Inside a writing transaction."""

@@ -98,7 +98,7 @@ def user_in(app, status, moment, grace, price, now, **columns):
         }
         Subscription.create(id="sub_1", customer="cus_1", status=status, created=now, **facts | columns)
         named = "price_named" if price.endswith("in a plan") else "price_unnamed"
-        SubscriptionItem.create(subscription="sub_1", id="si_1", price_id=named, quantity=1)
+        SubscriptionItem.create(subscription="sub_1", price_id=named, quantity=1)
     renew_timelines(app)
 
 

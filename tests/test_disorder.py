@@ -396,7 +396,7 @@ def columns(row):
     items = SubscriptionItem.select().where(SubscriptionItem.subscription == row.id)
     return {name: getattr(row, name) for name in names} | {
         "user_id": row.customer.user_id,
-        "items": {(each.id, each.price_id, each.quantity) for each in items},
+        "items": {(each.price_id, each.quantity) for each in items},
     }
 
 
@@ -411,7 +411,7 @@ def facts(world, subscription):
         "id": subscription["id"],
         "status": subscription["status"],
         "currency": subscription["currency"],
-        "items": {(each["id"], each["price"]["id"], each["quantity"]) for each in items},
+        "items": {(each["price"]["id"], each["quantity"]) for each in items},
         "current_period_end": min(each["current_period_end"] for each in items),
         "cancel_at": subscription["cancel_at"],
         "pause_behavior": paused["behavior"],

@@ -2,7 +2,8 @@
 
 import pytest
 
-from corkage.access import Holding, Terms, timeline
+from corkage.access import Holding, Terms, answer_at, timeline
+from corkage.notices import changes
 from corkage.notices.changes import TRIAL_ENDS_SOON_SECONDS, Seen, compare
 from corkage.notices.notice import AccessSummary
 
@@ -27,8 +28,9 @@ GRANT = Holding("grant", "1", NOW - DAY, "pro", ends_at=NOW + DAY)
 
 def noticed(seen, holdings, plans=PLANS, now=NOW):
     """Compare, and return the notices and what is seen from then on."""
-    change = compare(seen, holdings, timeline(holdings, plans, now), plans, now)
-    return change, Seen(change.notified, {**seen.of_subscriptions, **change.noted})
+    answers = timeline(holdings, plans, now)
+    change = compare(seen, holdings, answers, plans, now)
+    return change, Seen(change.notified, {**seen.of_subscriptions, **change.noted}, answers)
 
 
 def kinds(before, after, plans=PLANS, edited=None, later=0):
@@ -165,11 +167,18 @@ def test_trial_ending_comes_only_if_the_trial_becomes_paid(paid_never):
     assert "trial_ending" not in [kind for kind, *_ in change.notices]
 
 
-def test_what_a_version_for_one_subscription_noticed_is_no_news():
-    old = AccessSummary(allowed=True, reason="active", status="active", plan="pro", price_id="p1", quantity=1)
-    seen = Seen('[true,"active","active","pro","p1",1]', {"sub_1": '["active"]'})
+@pytest.mark.parametrize("holdings", [[ACTIVE], [GRACE], [CANCELING], [ACTIVE, OTHER], [GRANT], [ENDED], []])
+def test_what_was_noticed_is_read_back_as_it_was(holdings):
+    _, seen = noticed(Seen(None, {}), holdings)
 
-    assert old.plans == ()
+    was = changes._summary(answer_at(seen.answers, NOW), PLANS)
+    assert changes._before(seen, AccessSummary(), NOW) == was
+    assert len(seen.of_user) < 60
+
+
+def test_what_a_version_for_one_subscription_noticed_is_no_news():
+    seen = Seen('[true,"active","pro",1,null,"active",null]', {"sub_1": '["active"]'})
+
     assert noticed(seen, [ACTIVE])[0].notices == []
     assert noticed(seen, [ACTIVE, OTHER])[0].notices == []
     assert [kind for kind, *_ in noticed(seen, [ENDED])[0].notices] == ["access_revoked"]

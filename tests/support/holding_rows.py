@@ -35,9 +35,7 @@ def _subscription(user, customer, holding, number):
     facts = {name: getattr(holding, name) for name in OF_SUBSCRIPTION}
     Subscription.insert(id=holding.id, customer=customer, **facts).on_conflict_ignore().execute()
     if holding.price_id is not None:
-        SubscriptionItem.create(
-            subscription=holding.id, id=f"si_{number}", price_id=holding.price_id, quantity=holding.quantity
-        )
+        SubscriptionItem.create(subscription=holding.id, price_id=holding.price_id, quantity=holding.quantity)
 
 
 def _purchase(user, customer, holding, number):
