@@ -165,8 +165,9 @@ class Converger:
         return Fetched(customer, subscriptions, listed.as_of, gone=tuple(sorted(gone)), prices=prices)
 
     def _new_prices(self, subscriptions: Sequence[SubscriptionState]) -> tuple[PriceState, ...]:
-        """Fetch the prices that are new here and say no plan: their product may say it."""
-        silent = {item.price.id for each in subscriptions for item in each.items if item.price.plan is None}
+        """Fetch the prices that are new here and of which nobody says the plan: their product may say it."""
+        prices = [item.price for each in subscriptions for item in each.items]
+        silent = {each.id for each in prices if each.plan is None and not self.catalogue.is_named(each)}
         fetched = (self.gateway.price(price_id) for price_id in self.catalogue.unknown(silent))
         return tuple(each for each in fetched if each is not None)
 

@@ -72,7 +72,7 @@ class Catalogue:
         row.plan = self._plan_of(row, sold)
         row.save(force_insert=is_new)
 
-    def is_named(self, row: Price) -> bool:
+    def is_named(self, row: "Price | PriceState") -> bool:
         """Return whether plans.toml names this price, by its id or by its lookup key."""
         return row.id in self.named or row.lookup_key in self.named
 

@@ -9,8 +9,9 @@ from harness import DAY, running
 from rows import event_row, fail, record_event
 
 from corkage import storage
-from corkage.errors import StripeUnavailable
-from corkage.models import StripeEvent, Subscription
+from corkage.errors import StripeRefused, StripeUnavailable
+from corkage.models import Customer, StripeEvent, Subscription, User
+from corkage.simulator import ApiFaults
 from corkage.sync import events, inbox, jobs
 from corkage.sync.gateway import Gateway
 from corkage.sync.replay import concerns_us, failing, find, replay, since
@@ -95,15 +96,25 @@ def test_an_event_that_cannot_be_replayed_is_an_error_and_leaves_no_row(corkage,
     assert StripeEvent.select().count() == 0
 
 
-def test_a_failed_replay_stays_pending_and_says_why(corkage, app):
+def test_a_failed_replay_stays_pending_and_says_why(corkage, app, shop, simulator):
+    record_event("evt_1", shop.customer())
+    simulator.api_faults = ApiFaults(failure="error", path="/v1/subscriptions")
+
+    replayed = corkage("events", "replay", "evt_1")
+
+    assert replayed.returncode == 1
+    assert replayed.stdout.startswith("failing  evt_1")
+    assert "stripe_failed" in replayed.stdout
+    assert (event_row("evt_1").applied_at, event_row("evt_1").attempts) == (None, 1)
+
+
+def test_an_event_of_a_customer_that_stripe_does_not_know_is_applied(corkage, app):
     record_event("evt_of_nobody", "cus_nobody")
 
     replayed = corkage("events", "replay", "evt_of_nobody")
 
-    assert replayed.returncode == 1
-    assert replayed.stdout.startswith("failing  evt_of_nobody")
-    assert "unknown_customer" in replayed.stdout
-    assert (event_row("evt_of_nobody").applied_at, event_row("evt_of_nobody").attempts) == (None, 1)
+    assert (replayed.returncode, replayed.stdout.split()[:2]) == (0, ["applied", "evt_of_nobody"])
+    assert event_row("evt_of_nobody").outcome == "missing"
 
 
 def test_all_failed_events_are_replayed_before_their_backoff_ends(corkage, app, shop):
@@ -147,10 +158,11 @@ def test_replaying_beyond_stripes_retention_points_to_sync(corkage, app):
     assert corkage("events", "replay", "--since", "29d").stderr == ""
 
 
-def test_a_failing_customer_is_tried_once_for_all_its_events(corkage, app):
-    came = time.time() - 7200.5
+def test_a_failing_customer_is_tried_once_for_all_its_events(corkage, app, shop, simulator):
+    came, customer = time.time() - 7200.5, shop.customer()
     for event_id in ("evt_1", "evt_2"):
-        record_event(event_id, "cus_nobody", received_at=came, attempts=4, error="stripe_failed: HTTP 500")
+        record_event(event_id, customer, received_at=came, attempts=4, error="stripe_failed: HTTP 500")
+    simulator.api_faults = ApiFaults(failure="error", path="/v1/subscriptions")
 
     replayed = corkage("events", "replay", "--failed")
 
@@ -170,15 +182,18 @@ def test_a_poisoned_event_never_blocks_others(app, shop):
     good, poisoned = shop.customer(), shop.customer("eve")
     shop.subscribe(good)
     now = time.time()
-    record_event("evt_1_refused", "cus_unknown", received_at=now - 60)
+    record_event("evt_1_refused", "cus_refused", received_at=now - 60)
+    Customer.create(id="cus_refused", user=User.create(id="bob", created_at=now), fetched_at=1)
     record_event("evt_2_poisoned", poisoned, received_at=now - 30)
     record_event("evt_3_good", good, received_at=now)
     fetch = app.billing.service.worker.gateway.subscriptions_of
 
-    def choke(customer_id):
+    def choke(customer_id, *more):
         if customer_id == poisoned:
             raise ZeroDivisionError("a bug that this customer brings to light")
-        return fetch(customer_id)
+        if customer_id == "cus_refused":
+            raise StripeRefused("HTTP 400")
+        return fetch(customer_id, *more)
 
     app.billing.service.worker.gateway.subscriptions_of = choke
     app.work(now + 1)

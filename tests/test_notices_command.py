@@ -127,12 +127,15 @@ def test_doctor_reports_failing_notices_and_absent_receivers(app, receivers):
     change(failing, "callbacks", delivered_at=now)
     change(write_notice("ann", "access_revoked", at=now - 900), "callbacks", delivered_at=now)
 
+    timelines = app.billing.service.catalogue.timelines
+    timelines.renew(now)
     (finding,) = doctor.examine(app.billing.service.worker, now)
     assert finding == doctor.Finding(
         "1 notices are not delivered, `corkage notices` says why", "corkage notices resend --failing"
     )
 
     write_notice("bob", at=now - 302)
+    timelines.renew(now)
     findings = [each.what for each in doctor.examine(app.billing.service.worker, now)[1:]]
     assert findings == [
         "notices to callbacks wait, the first has been due for 302 s: does a process that has the callbacks run?",
