@@ -14,6 +14,7 @@ from harness import APP, DAY, Shop, sdk, stop
 from waitress.server import create_server
 
 from corkage import Billing, Config, Identity
+from corkage.models import MADE_AT, store_setting
 from corkage.plans import Plan
 from corkage.simulator import Simulator
 
@@ -92,6 +93,7 @@ def hosted(folder: Path, plans: tuple[Plan, ...] = (PRO, TEAM), **settings: Any)
             **{"name": "Notes", **settings},
         )
         billing = Billing(config, authenticate=signed_in)
+        store_setting(MADE_AT, "0")  # the simulator's clock begins years ago, and what is sold from now on is news
         app.mount("/billing/", billing.wsgi)
         thread.start()
         try:
