@@ -77,6 +77,8 @@ def _is_to_wait(access: Access, again: int, *, is_buyer: bool) -> bool:
     """Return whether to show the waiting page; once, where a payment on its way lets in already."""
     if access.allowed:
         return access.reason == "payment_pending" and not again
+    if access.reason == "addon_only":  # it is paid, and waiting gives no access
+        return False
     return access.reason == "payment_pending" or is_buyer or again > 0
 
 

@@ -191,6 +191,17 @@ def test_an_addon_without_its_plan_says_so(app, shop):
     assert text.startswith("You have an add-on, but no plan that it adds to. Choose a plan to use it.")
 
 
+def test_the_buyer_of_an_addon_without_its_plan_does_not_wait_for_access(app, simulator):
+    session = simulator.buy(url_of(click(app, body={"plan": "seats"})))
+
+    asked = {"Accept": "text/html"} | bearer(token("ann"))
+    address = f"{app.url}/return?session_id={session['id']}"
+    answer = requests.get(address, headers=asked, allow_redirects=False, timeout=30)
+
+    assert app.billing.access("ann").reason == "addon_only"
+    assert (answer.status_code, answer.headers["Location"]) == (303, "https://app.example.com")
+
+
 def test_what_ended_has_no_card_beside_what_goes_on(app, shop):
     customer = shop.customer()
     ended = shop.subscribe(customer, price=price_of(shop, "course_monthly"))

@@ -4,10 +4,10 @@ import time
 from dataclasses import replace
 
 import pytest
+from buying import click, url_of
 from harness import DAY, PRO, running
 
 from corkage.access import access_at
-from corkage.models import User
 from corkage.plans import Plan
 from corkage.sync.resync import resync
 
@@ -175,12 +175,15 @@ def test_collection_that_resumed_is_paid_again(heard, shop, simulator):
 
 
 def test_a_trial_made_in_the_dashboard_is_the_one_trial(config, shop, simulator):
-    with running(replace(config, plans=(replace(PRO, trial_days=14),))) as app:
+    with running(replace(config, billing_url="https://b.example", plans=(replace(PRO, trial_days=14),))) as app:
         subscription = shop.subscribe(shop.customer(), user=None, trial_period_days=3)
         shop.client.v1.subscriptions.cancel(subscription)
 
         assert asked(app, shop)["reason"] == "ended"
-        assert User.get_by_id("ann").trial_used_at is not None
+        simulator.buy(url_of(click(app)))
+
+        bought = shop.client.v1.subscriptions.list().data[0]
+        assert (bought.status, bought.trial_end) == ("active", None)
 
 
 def test_grace_of_an_older_subscription_outlives_a_newer_one(heard, shop, simulator):
