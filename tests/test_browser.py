@@ -267,5 +267,5 @@ def test_the_demo_shows_a_failed_renewal_to_visitor_and_operator(visitor, demo):
     page.get_by_label("Operator token").fill(demo.operator_token)
     page.keyboard.press("Enter")
     page.locator(".lines a").press("Enter")
-    visitor.sees("Canceled, or never begun")
+    visitor.sees("Canceled, never begun, or a grant that is over")
     visitor.sees("access_revoked")
