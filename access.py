@@ -1,6 +1,7 @@
 """Access: may this user in, and why. The rule is `timeline`: what a user holds becomes answers with their moments."""
 
 import json
+import time
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -390,7 +391,6 @@ def access_of(user_id: str, answer: Answer, now: float) -> Access:
 # SQLite of ten years ago. NOBODY's answer is that of a user without a row.
 NOBODY = ""
 _PRESENT = "CAST(strftime('%s', 'now') AS INTEGER)"
-_COLUMNS = ", ".join(Access._fields)
 _IN_FORCE = """
 SELECT
     user_id, allowed, reason, plan, price_id, quantity, features, until, status, cancel_at,
@@ -403,9 +403,7 @@ VIEWS = {
     "corkage_access": f"{_IN_FORCE.format(now=_PRESENT)} <> '{NOBODY}'",
     "corkage_access_default": f"{_IN_FORCE.format(now=_PRESENT)} = '{NOBODY}'",
 }
-ACCESS_QUERY = f"SELECT {_COLUMNS} FROM corkage_access WHERE user_id = ?"  # noqa: S608 -- inserts our own column names; the user is bound
-_DEFAULT_QUERY = f"SELECT {_COLUMNS} FROM corkage_access_default"  # noqa: S608 -- inserts our own column names
-ACCESS_AT_QUERY = f"{_IN_FORCE.format(now='?1')} = ?2"
+_AT = f"{_IN_FORCE.format(now='?1')} = ?2"
 
 
 def read_access(user_id: str) -> Access:
@@ -413,7 +411,7 @@ def read_access(user_id: str) -> Access:
 
     Errors  DatabaseUnavailable when the database cannot be read
     """
-    return _read(user_id, ACCESS_QUERY, (user_id,), _DEFAULT_QUERY, ())
+    return access_at(user_id, time.time())
 
 
 def access_at(user_id: str, now: float) -> Access:
@@ -422,15 +420,9 @@ def access_at(user_id: str, now: float) -> Access:
     Errors  DatabaseUnavailable when the database cannot be read
     """
     at = int(now)
-    return _read(user_id, ACCESS_AT_QUERY, (at, user_id), ACCESS_AT_QUERY, (at, NOBODY))
-
-
-def _read(
-    user_id: str, query: str, values: tuple[object, ...], otherwise: str, other_values: tuple[object, ...]
-) -> Access:
     try:
         connection = storage.connection()
-        row = connection.execute(query, values).fetchone() or connection.execute(otherwise, other_values).fetchone()
+        row = connection.execute(_AT, (at, user_id)).fetchone() or connection.execute(_AT, (at, NOBODY)).fetchone()
     except storage.FILE_ERRORS:
         with storage.reading():  # translates the error; entering it for every read would cost half as much again
             raise

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from harness import DAY, PRO, running
-from rows import renew_timelines
+from rows import read_view, renew_timelines
 
 import corkage
-from corkage.access import REASONS, Access, access_at, read_access
+from corkage.access import REASONS, Access, access_at
 from corkage.models import (
     AnswerRow,
     Customer,
@@ -120,7 +120,7 @@ def test_the_view_agrees_with_every_cell_of_the_table(prices, status):
     for moment, grace, price in itertools.product(TIMES, GRACES, PRICES):
         expected = ANSWERS[status, moment, grace, price]
         user_in(prices, status, moment, grace, price, now)
-        access = read_access("ann")
+        access = read_view("ann")
         said = f"{'yes' if access.allowed else 'no'} {access.reason}{'?' if access.stale else ''}"
         assert said == expected, (status, moment, grace, price)
         assert access.features == (("exports", "api") if access.allowed and price.endswith("in a plan") else ())
@@ -150,7 +150,7 @@ IN_WORDS = {
 def in_the_view(app, status, moment, grace):
     """Ask the view about a subscription to a plan's price."""
     user_in(app, status, moment, grace, "ours, in a plan", int(time.time()))
-    access = read_access("ann")
+    access = read_view("ann")
     return f"{'**yes**' if access.allowed else 'no'} | `{access.reason}` | {'yes' if access.stale else ''}"
 
 
@@ -185,7 +185,7 @@ def test_the_plan_decides_access_during_a_pending_first_payment(prices, denies):
 
     user_in(prices, "active", "running", "paid", "ours, in a plan", int(time.time()), payment_pending=True)
 
-    access = read_access("ann")
+    access = read_view("ann")
     assert (access.allowed, access.reason) == (not denies, "payment_pending")
     assert access.features == (() if denies else ("exports", "api"))
 
@@ -195,7 +195,7 @@ def test_grace_ends_at_its_second_without_an_event(prices, age, expected):
     now = int(time.time())
     user_in(prices, "past_due", "running", "in grace", "ours, in a plan", now, unpaid_since=now - age)
 
-    access = read_access("ann")
+    access = read_view("ann")
 
     assert access.allowed is expected
     assert access.until == (now - age + 7 * DAY if expected else None)
@@ -206,8 +206,8 @@ def test_a_test_clock_moves_the_time_of_its_customer(prices, ahead):
     now = int(time.time())
     user_in(prices, "past_due", "running", "in grace", "ours, in a plan", now, clock_ahead=ahead)
 
-    assert read_access("ann").allowed is (ahead < 0)
-    assert read_access("ann").reason == ("grace" if ahead < 0 else "past_due")
+    assert read_view("ann").allowed is (ahead < 0)
+    assert read_view("ann").reason == ("grace" if ahead < 0 else "past_due")
     assert access_at("ann", now + 4 * DAY - ahead - 1).allowed
     assert not access_at("ann", now + 4 * DAY - ahead).allowed
 
@@ -216,7 +216,7 @@ def test_a_clock_that_steps_back_finds_the_answer_of_that_time(prices):
     now = int(time.time())
     user_in(prices, "past_due", "running", "in grace", "ours, in a plan", now, unpaid_since=now - 7 * DAY - 600)
 
-    assert not read_access("ann").allowed
+    assert not read_view("ann").allowed
     assert access_at("ann", now - 3600).allowed
     assert access_at("ann", 1).reason == "grace"
 
@@ -240,7 +240,7 @@ def test_a_user_without_subscription_has_no_access(app, known):
     if known:
         User.create(id="ann", created_at=1)
 
-    assert read_access("ann") == Access("ann", allowed=False, reason="no_subscription")
+    assert read_view("ann") == Access("ann", allowed=False, reason="no_subscription")
 
 
 def test_the_view_has_exactly_the_columns_of_access(app):
@@ -256,7 +256,7 @@ def test_get_access_returns_the_row_and_304_when_unchanged(prices):
     first = prices.ask()
     again = prices.ask(**{"If-None-Match": first.headers["ETag"]})
 
-    assert first.json() == json.loads(json.dumps(read_access("ann")._asdict()))
+    assert first.json() == json.loads(json.dumps(read_view("ann")._asdict()))
     assert (first.headers["Cache-Control"], first.headers["Vary"]) == (
         "private, no-cache",
         "Authorization, Cookie, Origin",

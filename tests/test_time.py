@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from harness import DAY, running
-from rows import renew_timelines
+from rows import read_view, renew_timelines
 
 from corkage import access, storage
 from corkage.models import Customer, NoticeRow, Subscription, User
@@ -223,8 +223,8 @@ def test_an_ended_or_unowned_subscription_never_counts_as_stale(app, shop, simul
 
 
 def test_access_at_a_time_agrees_with_the_view(app, subscription):
-    assert access.access_at("ann", time.time()) == access.read_access("ann")
-    assert access.access_at("nobody", time.time()) == access.read_access("nobody")
+    assert access.access_at("ann", time.time()) == read_view("ann")
+    assert access.access_at("nobody", time.time()) == read_view("nobody")
 
 
 class TestNotices:

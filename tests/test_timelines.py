@@ -10,10 +10,11 @@ from holding_rows import make, store_holdings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracle import together
+from rows import read_view
 from sql import statements
 
 from corkage import storage
-from corkage.access import FOREVER, KEPT_SECONDS, Access, Holding, Terms, access_at, read_access
+from corkage.access import FOREVER, KEPT_SECONDS, Access, Holding, Terms, access_at
 from corkage.models import AnswerRow, Customer, Price, Subscription, User
 from corkage.sync.timelines import holdings_of
 
@@ -194,7 +195,7 @@ def test_the_view_is_the_rule_at_this_second(timelines):
         store_holdings("ann", held)
     make(timelines, now, "ann")
 
-    access = read_access("ann")
+    access = read_view("ann")
 
     assert (answered(access), access.stale) == expected(held, PLANS, now)
     assert access.stale

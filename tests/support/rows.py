@@ -1,10 +1,12 @@
 """Rows that tests write by hand, as Corkage itself would write them."""
 
+import json
 import time
 
 from harness import PRO
 
 from corkage import storage
+from corkage.access import Access
 from corkage.models import NoticeDelivery, NoticeRow, StripeEvent, User
 from corkage.notices import changes
 from corkage.selling.held import held_subscription
@@ -57,3 +59,14 @@ def deciding_subscription(user="ann"):
     """Return the subscription that a click of the user's is about: the best that has not ended, by the plan `pro`."""
     found = held_subscription(user, {PRO.key: PRO})
     return None if found is None else found.id
+
+
+def read_view(user: str) -> Access:
+    """The user's access as a reader in another language finds it, by the clock of SQLite."""
+    wanted = ", ".join(Access._fields)
+    query = f"SELECT {wanted} FROM corkage_access WHERE user_id = ?"
+    (row,) = storage.rows(query, (user,)) or storage.rows(f"SELECT {wanted} FROM corkage_access_default")
+    found = dict(zip(Access._fields, row, strict=True)) | {"user_id": user}
+    flags = {name: bool(found[name]) for name in ("allowed", "stale")}
+    lists = {name: tuple(json.loads(found[name])) for name in ("features", "plans")}
+    return Access(**found | flags | lists | {"limits": json.loads(found["limits"])})
