@@ -154,20 +154,24 @@ def timeline(holdings: Iterable[Holding], plans: Plans, now: float) -> list[Answ
     Time alone makes a new answer only where the clock is ours: grace, the end of a grant or of what was bought for some
     days, collection that is paused. Answers that ended more than a day before `now` are left out.
     """
-    phased = [(each, _terms_of(each, plans), _phases(each, _terms_of(each, plans))) for each in holdings]
-    phased = [each for each in phased if not each[1].is_pack]
+    known = [(each, plans.get(each.plan or "", Terms())) for each in holdings]
+    phased = [(each, terms, _phases(each, terms)) for each, terms in known if not terms.is_pack]
     answers: list[Answer] = []
+    starts: list[int] = []
     for moment in sorted({0, *(phase.starts_at for _, _, phases in phased for phase in phases)}):
         held = []
         for holding, terms, phases in phased:
             phase = next(phase for phase in reversed(phases) if phase.starts_at <= moment)
             held.append(_Held(holding, terms, phase.lets_in, phase.reason, phase.until))
-        answer = _together(held, plans)._replace(starts_at=moment)
-        if not answers or answer._replace(starts_at=answers[-1].starts_at) != answers[-1]:
+        answer = _together(held, plans)
+        if not answers or answer != answers[-1]:
             answers.append(answer)
-    ends = [each.starts_at for each in answers[1:]] + [FOREVER]
-    kept = [each._replace(ends_at=end) for each, end in zip(answers, ends, strict=True) if end > now - KEPT_SECONDS]
-    return [kept[0]._replace(starts_at=0), *kept[1:]]
+            starts.append(moment)
+    ends = [*starts[1:], FOREVER]
+    first = next(number for number, end in enumerate(ends) if end > now - KEPT_SECONDS)
+    starts[first] = 0
+    bounded = list(zip(answers, starts, ends, strict=True))[first:]
+    return [each._replace(starts_at=start, ends_at=end) for each, start, end in bounded]
 
 
 def answer_at(answers: Iterable[Answer], now: float) -> Answer:
@@ -175,15 +179,11 @@ def answer_at(answers: Iterable[Answer], now: float) -> Answer:
     return next(each for each in answers if each.starts_at <= now < each.ends_at)
 
 
-def _terms_of(holding: Holding, plans: Plans) -> Terms:
-    return plans.get(holding.plan or "", Terms())
-
-
 def _phases(holding: Holding, terms: Terms) -> list[_Phase]:
     """Return what the holding does by itself from 0 on, and from each moment at which time alone changes that."""
-    phases = {"subscription": _of_subscription, "purchase": _of_purchase, "grant": _of_grant}[holding.kind](
-        holding, terms
-    )
+    phases = _OF_KIND[holding.kind](holding, terms)
+    if len(phases) == 1 and phases[0].starts_at == 0:
+        return phases
     by_start = {phase.starts_at and max(0, phase.starts_at - holding.clock_ahead): phase for phase in phases}
     return [phase._replace(starts_at=start) for start, phase in sorted(by_start.items()) if start < FOREVER]
 
@@ -259,6 +259,9 @@ def _of_paused_collection(holding: Holding, terms: Terms) -> list[_Phase]:
         phases = [phase for phase in phases if phase.starts_at < holding.resumes_at]
         phases.append(resumed._replace(starts_at=holding.resumes_at))
     return phases
+
+
+_OF_KIND = {"subscription": _of_subscription, "purchase": _of_purchase, "grant": _of_grant}
 
 
 def _together(held: list[_Held], plans: Plans) -> Answer:

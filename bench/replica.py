@@ -118,7 +118,7 @@ def _rows(numbers: list[int], holding: "Holding", answer: "Answer", mark: int) -
                 "payment_pending": 0,
                 "ours": 1,
                 "clock_ahead": 0,
-                "ask_at": ends + 300.0,
+                "ask_at": ends + 60.0,
                 "noted": '["active"]',
             }
         )

@@ -5,6 +5,7 @@ What was last noticed is stored with the user and with each subscription, and co
 """
 
 import json
+import operator
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -44,6 +45,9 @@ class SubscriptionSummary(NamedTuple):
     trial_ending: bool = False
 
 
+_NOTHING_NOTED = SubscriptionSummary()
+
+
 class Change(NamedTuple):
     """What changed for a user.
 
@@ -63,18 +67,24 @@ def compare(seen: Seen, holdings: Iterable[Holding], answers: Sequence[Answer], 
     moments = [each.starts_at for each in answers]
     moments += [at for each in subscriptions if (at := _trial_warning_at(each)) is not None]
     after = _summary(answer_at(answers, now), plans)
-    before = _before(seen, after, now)
-    of_user = [(kind, None, before, after) for kind in _kinds_of_user(before, after)]
-    of_subscriptions, noted = [], {}
+    notified = _packed_access(after)
+    noted = {}
     for each in subscriptions:
-        was = _unpacked_subscription(seen.of_subscriptions.get(each.id))
         is_ = SubscriptionSummary(each.status, each.cancel_at, _trial_ends_soon(each, now))
-        if (text := _trimmed(is_, SubscriptionSummary())) != seen.of_subscriptions.get(each.id):
+        if (text := _trimmed(is_, _NOTHING_NOTED)) != seen.of_subscriptions.get(each.id):
             noted[each.id] = text
-        pair = (_of(each, before, was), _of(each, after, is_))
-        of_subscriptions += [(kind, each.id, *pair) for kind in _kinds_of_subscription(was, is_)]
-    notices = sorted([*of_user, *of_subscriptions], key=lambda notice: KINDS.index(notice[0]))
-    return Change(notices, _packed_access(after), noted, min((at for at in moments if at > now), default=None))
+    notices: list[tuple[str, str | None, AccessSummary, AccessSummary]] = []
+    if noted or notified != seen.of_user:  # what is seen as it was is no news, which saves most of the work
+        before = _before(seen, after, now)
+        notices += [(kind, None, before, after) for kind in _kinds_of_user(before, after)]
+        for each in subscriptions:
+            if each.id in noted:
+                was = _unpacked_subscription(seen.of_subscriptions.get(each.id))
+                is_ = _unpacked_subscription(noted[each.id])
+                pair = (_of(each, before, was), _of(each, after, is_))
+                notices += [(kind, each.id, *pair) for kind in _kinds_of_subscription(was, is_)]
+        notices.sort(key=lambda notice: KINDS.index(notice[0]))
+    return Change(notices, notified, noted, min((at for at in moments if at > now), default=None))
 
 
 def store(user_id: str, change: Change, now: float, kinds: frozenset[str]) -> None:
@@ -152,13 +162,15 @@ def _before(seen: Seen, after: AccessSummary, now: float) -> AccessSummary:
     return was._replace(plans=tuple(was.plans), price_id=next(past, None))
 
 
+_ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 _PACKED = ("allowed", "reason", "plan", "quantity", "cancel_at", "status", "plans")
+_packing = operator.attrgetter(*_PACKED)
 
 
 def _packed_access(access: AccessSummary) -> str:
     """Return what cannot be told from the user's answers, as a JSON list without what is usual at its end."""
-    usual = _usual(access.reason, access.plan)._replace(reason="", plan=None)
-    return _trimmed([getattr(access, name) for name in _PACKED], [getattr(usual, name) for name in _PACKED])
+    usual = _usual(access.reason, access.plan)
+    return _trimmed(_packing(access), (False, "", None, None, None, usual.status, usual.plans))
 
 
 def _usual(reason: str, plan: str | None) -> AccessSummary:
@@ -174,7 +186,7 @@ def _trimmed(values: Sequence[object], defaults: Sequence[object]) -> str:
     kept = list(values)
     while kept and kept[-1] == defaults[len(kept) - 1]:
         kept.pop()
-    return json.dumps(kept, separators=(",", ":"))
+    return _ENCODE(kept)
 
 
 def _trial_ends_soon(holding: Holding, now: float) -> bool:

@@ -18,7 +18,7 @@ from .pool import Ended, Job, Pool
 from .prices import Catalogue
 
 BATCH = 50
-MOST_BATCHES = 8  # of timelines that are made anew, before what is due is looked at again
+TIMELINES = "timelines"
 JOBS_AT_ONCE = 8  # at 150 ms a response four reach Stripe's limit: as many more may hang
 CALLS_PER_SECOND = 22  # Stripe allows 25 (in a sandbox, for all endpoints together): the rest is for visitors
 LEASE_SECONDS = 4 * SLOWEST_CALL_SECONDS
@@ -97,7 +97,6 @@ class Worker:
                 for key, ended in begun.items():
                     failed += ended.result() is not None
                     converged += ended.result() is None and key.startswith(CUSTOMER)
-            self.timelines.renew(now)
         finally:
             pool.close()  # whatever is raised: the caller may close the database next
         return Work(converged, failed, self.next_due_at(now))
@@ -122,12 +121,8 @@ class Worker:
     ) -> dict[str, Ended]:
         self.timelines.refuse_if_outdated()
         self._try_to_check_account()
-        begun = pool.run(self._jobs(pool, now, is_stopping), is_stopping, on_end)
         self.timelines.follow_time(now)
-        for _ in range(MOST_BATCHES):
-            if is_stopping() or not self.timelines.renew_some(now):
-                break
-        return begun
+        return pool.run(self._jobs(pool, now, is_stopping), is_stopping, on_end)
 
     def close(self) -> None:
         """Wait for what begin_due() began, and end its threads."""
@@ -191,7 +186,9 @@ class Worker:
             lookups.find_customer(self.gateway, subject, now)
 
     def _jobs(self, pool: Pool, now: float, is_stopping: Callable[[], bool]) -> Iterator[Job]:
-        """Claim what is due: first recurring jobs, then events, then stale subscriptions."""
+        """Claim what is due: timelines, recurring jobs, events, then stale subscriptions."""
+        if timelines.are_waiting() and not pool.is_running(TIMELINES):
+            yield Job(TIMELINES, functools.partial(self._renew, now, is_stopping))
         for name, every_seconds, act in self._recurring():
             if not pool.is_running(name) and jobs.claim(name, now, every_seconds):
                 yield Job(name, functools.partial(act, now, is_stopping))
@@ -218,6 +215,11 @@ class Worker:
             _Recurring("poll", self.polling.every_seconds, self._poll),
         ]
         return [each for each in found if each.every_seconds]
+
+    def _renew(self, now: float, is_stopping: Callable[[], bool]) -> None:
+        """Make timelines anew, batch by batch, until none is older than the present plans."""
+        while not is_stopping() and self.timelines.renew_some(now):
+            pass
 
     def _prune(self, now: float, _is_stopping: Callable[[], bool]) -> None:
         prune(now, self.keep_events_days)
