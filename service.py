@@ -455,9 +455,12 @@ class Service:
     @functools.cached_property
     def worker(self) -> "Worker":
         """What applies events, with its own pace of calls, so that requests find room below Stripe's limit."""
-        from .sync import worker  # loads Stripe's library
+        from .selling import checkout  # loads Stripe's library
+        from .sync import worker
 
         gateway = self.gateway.paced(worker.CALLS_PER_SECOND)
         converger = self.converger.with_gateway(gateway)
         polling = worker.Polling(self.config.poll_seconds, self.config.settle_seconds, self.config.livemode)
-        return worker.Worker(gateway, self.catalogue, converger, polling, self._account, self.config.keep_events_days)
+        pages = checkout.Checkout(gateway, self.catalogue, converger, self.config.app)
+        keep_days = self.config.keep_events_days
+        return worker.Worker(gateway, self.catalogue, converger, polling, self._account, pages, keep_days)

@@ -11,7 +11,7 @@ from typing import Any
 from peewee import fn
 
 from .. import storage
-from ..access import CURRENT, OWING
+from ..access import CURRENT, ENDED, OWING
 from ..errors import (
     CheckoutInProgress,
     StripeFailed,
@@ -19,7 +19,7 @@ from ..errors import (
     StripeUnavailable,
     UnknownCustomer,
 )
-from ..models import CheckoutAttempt, Price, User
+from ..models import CheckoutAttempt, Customer, Price, Subscription, User
 from ..pauses import is_due
 from ..sync.converge import Converger
 from ..sync.gateway import SLOWEST_CALL_SECONDS, Gateway
@@ -78,6 +78,8 @@ class Checkout:
             attempt = CheckoutAttempt.get_or_none(CheckoutAttempt.user == buyer.user_id)
             held = self._held(buyer.user_id, price)
             if held is not None:
+                if attempt is not None and not self._close(attempt, price):
+                    continue
                 return self._url_for_subscriber(buyer, held, price)
             url = self._session_url(buyer, plan, price, attempt)
             if url is not None:
@@ -156,12 +158,54 @@ class Checkout:
             self._expire(attempt.session_id)
         return None
 
-    def _expire(self, session_id: str) -> None:
-        """Expire an open session. It may be paid in this very moment: the next turn of subscribe_url() sees that."""
+    def open_pages(self, now: float) -> list[CheckoutAttempt]:
+        """Return the attempts with a session whose user holds a subscription of the same group by now."""
+        going_on = Subscription.select(Customer.user).join(Customer).where(Subscription.status.not_in(ENDED))
+        table: Any = CheckoutAttempt
+        is_free = table.claimed_until.is_null() | is_due(table.claimed_until, now, CLAIM_SECONDS)
+        found = table.select().where(table.session_id.is_null(False), table.user.in_(going_on), is_free)
+        return [each for each in found if self._holds(each.user_id, each.plan)]
+
+    def close_page(self, attempt: CheckoutAttempt) -> None:
+        """Expire a session while nobody clicks, so that its page sells nothing more; see whether it was paid.
+
+        A failure leaves the attempt claimed, and it is tried again when the claim is over.
+
+        Errors  StripeError as the gateway's
+        """
+        if not self._claim(attempt) or attempt.session_id is None:
+            return
+        session = self.gateway.checkout_session(attempt.session_id)
+        if session is not None and session.status == "complete":
+            self._bought(attempt, session.subscription_id, self.gateway)
+        elif session is None or session.status != "open" or self._expire(attempt.session_id):
+            self._drop(attempt)
+
+    def _close(self, attempt: CheckoutAttempt, price: Price) -> bool:
+        """Expire the session of a subscriber, if it is of the price's group; return False when it was paid."""
+        plans = self.catalogue.plans
+        if attempt.session_id is None or group_of(attempt.plan, plans) != group_of(price.plan, plans):
+            return True
+        if not self._expire(attempt.session_id):
+            session = self.gateway.checkout_session(attempt.session_id)
+            if session is not None and session.status == "complete":
+                self._bought(attempt, session.subscription_id, self.gateway)
+                return False
+        self._drop(attempt)
+        return True
+
+    def _holds(self, user_id: str, plan: str) -> bool:
+        plans = self.catalogue.plans
+        return held_subscription(user_id, plans, group_of(plan, plans)) is not None
+
+    def _expire(self, session_id: str) -> bool:
+        """Expire an open session; return False when it is not open, as when it was paid in this very moment."""
         try:
             self.gateway.expire_checkout_session(session_id)
         except StripeRefused as error:
             log.info("%s could not be expired, it is no longer as it was read: %s", session_id, error)
+            return False
+        return True
 
     def _begin(self, buyer: Buyer, plan: str, price: Price) -> str | None:
         """Store a claimed attempt with all its parameters before Stripe is asked; None when another click was first."""
@@ -220,7 +264,7 @@ class Checkout:
         made = {"session_id": session.id, "url": session.url, "expires_at": session.expires_at}
         self._change(CheckoutAttempt.nonce == attempt.nonce, claimed_until=None, **made)
         log.info("user %s: session for plan %s", attempt.user_id, attempt.plan)
-        return session.url
+        return None if self._holds(attempt.user_id, attempt.plan) else session.url  # bought elsewhere meanwhile
 
     def _customer(self, attempt: CheckoutAttempt) -> str:
         """Return the user's one customer, created when there is none. Its row is on disk before it is used."""

@@ -4,10 +4,11 @@ import functools
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from .. import storage
 from ..errors import BillingError, DatabaseUnavailable, Outdated, StripeError
+from ..models import CheckoutAttempt
 from . import inbox, jobs, lookups, stale, timelines
 from .account import Account
 from .converge import Converger
@@ -55,6 +56,16 @@ class _Recurring(NamedTuple):
     act: Callable[[float, Callable[[], bool]], BillingError | None]
 
 
+class OpenPages(Protocol):
+    """Checkout pages that are open although their user subscribed otherwise; see selling/checkout.py."""
+
+    def open_pages(self, now: float) -> list[CheckoutAttempt]:
+        """Return the attempts whose page is to be closed."""
+
+    def close_page(self, attempt: CheckoutAttempt) -> None:
+        """Close one."""
+
+
 class Worker:
     """Applies pending events. Any number of workers may run on one database, in threads and processes."""
 
@@ -65,6 +76,7 @@ class Worker:
         converger: Converger,
         polling: Polling,
         account: Account,
+        pages: OpenPages,
         keep_events_days: int = 90,
     ) -> None:
         self.gateway = gateway
@@ -73,6 +85,7 @@ class Worker:
         self.timelines = catalogue.timelines
         self.polling = polling
         self.account = account
+        self.pages = pages
         self.keep_events_days = keep_events_days
         self._pool = Pool(JOBS_AT_ONCE, gateway.close)
 
@@ -202,6 +215,21 @@ class Worker:
             subject = inbox.Subject(customer_id)
             if not pool.is_running(_key(subject)) and stale.claim(customer_id, now):
                 yield Job(_key(subject), functools.partial(self._apply, subject, now))
+        for attempt in self.pages.open_pages(now):
+            key = f"page of {attempt.user_id}"
+            if not pool.is_running(key):
+                yield Job(key, functools.partial(self._close_page, attempt))
+
+    def _close_page(self, attempt: CheckoutAttempt) -> BillingError | None:
+        """Close an open Checkout page of a user who subscribed otherwise. A failure is tried again in minutes."""
+        try:
+            self.pages.close_page(attempt)
+        except DatabaseUnavailable:
+            raise
+        except BillingError as error:
+            log.warning("the open page of %s could not be closed: %s: %s", attempt.user_id, error.code, error)
+            return error
+        return None
 
     def _due_subjects(self, now: float) -> Iterator[inbox.Subject]:
         yield from inbox.due_without_customer(now, BATCH)
