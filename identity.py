@@ -14,6 +14,7 @@ from .settings import Network
 
 AUDIENCE = "corkage"
 LONGEST_TOKEN_SECONDS = 86_400
+LEEWAY_SECONDS = 60  # the clocks of two machines differ
 LONGEST_TOKEN = 4096
 LONGEST_TEXT = 320
 COOKIE = "__Host-corkage"
@@ -30,7 +31,8 @@ REFUSALS = {  # by PyJWT's errors: its own texts may quote the token, and anybod
 class Identity:
     """The user who makes a request, as the host knows them.
 
-    Shape   user_id: the host's own id, a text of 1 to 200 printable characters; e-mail and name are for Stripe
+    Shape   user_id: the host's own id, a text of 1 to 200 printable characters; e-mail and name are for Stripe, without
+            the blanks around them, None where nothing is left
     Errors  ValueError for any other user_id
     """
 
@@ -39,9 +41,13 @@ class Identity:
     name: str | None = None
 
     def __post_init__(self) -> None:
-        fits = isinstance(self.user_id, str) and 0 < len(self.user_id) <= USER_ID_LENGTH and self.user_id.isprintable()
-        if not fits:
-            raise ValueError(f"a user id is a text of 1 to {USER_ID_LENGTH} printable characters")
+        user_id: Any = self.user_id  # hosts are not always type-checked
+        if not isinstance(user_id, str) or not 0 < len(user_id) <= USER_ID_LENGTH or not user_id.isprintable():
+            number = f", so write Identity(str({user_id}))" if isinstance(user_id, int) else ""
+            raise ValueError(f"a user id is a text of 1 to {USER_ID_LENGTH} printable characters{number}")
+        for field in ("email", "name"):
+            value = getattr(self, field)
+            object.__setattr__(self, field, value.strip(BLANKS) or None if isinstance(value, str) else value)
 
 
 Authenticate = Callable[[dict[str, Any]], Identity | None]
@@ -239,19 +245,19 @@ def _check_times(claims: dict[str, Any], now: float) -> None:
     if not all(isinstance(each, int | float) and not isinstance(each, bool) for each in times):
         raise InvalidToken("the token's exp, nbf and iat must be numbers, in Unix seconds")
     expires, *begins = times
-    if not expires > now:  # in this form, so that not-a-number is refused, too
+    if not expires > now - LEEWAY_SECONDS:  # in this form, so that not-a-number is refused, too
         raise InvalidToken("the token is expired")
-    if expires > now + LONGEST_TOKEN_SECONDS:
+    if expires > now + LONGEST_TOKEN_SECONDS + LEEWAY_SECONDS:
         raise InvalidToken(f"the token's exp is more than {LONGEST_TOKEN_SECONDS} s ahead")
-    if not all(each <= now for each in begins):
+    if not all(each <= now + LEEWAY_SECONDS for each in begins):
         raise InvalidToken("the token is not valid yet: its nbf or iat lies ahead")
 
 
 def _identity(claims: dict[str, Any]) -> Identity:
     for key in ("email", "name"):
         value = claims.get(key)
-        if value is not None and (not _is_text(value)):
-            raise InvalidToken(f"the token's {key} must be a text of 1 to {LONGEST_TEXT} printable characters")
+        if value not in (None, "") and not _is_text(value):
+            raise InvalidToken(f"the token's {key} must be a text of up to {LONGEST_TEXT} printable characters")
     try:
         return Identity(claims["sub"], claims.get("email"), claims.get("name"))
     except ValueError as error:

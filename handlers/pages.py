@@ -33,11 +33,12 @@ def show_account(service: Service) -> bottle.HTTPResponse:
 
 
 def show_cancel(service: Service) -> bottle.HTTPResponse:
-    """Show the plans to a visitor who left Checkout without buying, and say that nothing was bought.
+    """Show the plans to a visitor who left Checkout without buying, and say that nothing was bought, unless they hold
+    a subscription: they may have paid in another tab.
 
     Errors  DatabaseUnavailable
     """
-    return _show(service, "pricing", nothing_bought=True)
+    return _show(service, "pricing", left_checkout=True)
 
 
 def show_style(service: Service) -> bottle.HTTPResponse:
@@ -82,7 +83,8 @@ def _pricing(service: Service, visit: "Visit", environ: dict[str, Any]) -> dict[
         "pricing": prices.describe(visitor, visit.wanted, visit.words),
         "sign_in_url": sign_in_url(environ, service.config),
         "is_signed_in": identity is not None,
-        "nothing_bought": False,
+        "left_checkout": False,
+        "is_subscriber": bool(visitor.held),
     }
 
 

@@ -219,6 +219,8 @@ class Gateway:
     def create_customer(self, app: str, user_id: str, email: str | None, name: str | None, key: str) -> str:
         """Create the user's customer, marked as ours; return its id. The same key gives the same customer for a day.
 
+        An e-mail that Stripe refuses is left out: Checkout asks the visitor for one.
+
         Source  docs.stripe.com/api/customers/create, docs.stripe.com/api/idempotent_requests
         """
         params: stripe.params.CustomerCreateParams = {"metadata": {"corkage_app": app, "corkage_user": user_id}}
@@ -227,7 +229,15 @@ class Gateway:
         if name:
             params["name"] = name
         with _translated():
-            return self._client.v1.customers.create(params=params, options={"idempotency_key": key}).id
+            try:
+                return self._client.v1.customers.create(params=params, options={"idempotency_key": key}).id
+            except stripe.InvalidRequestError as error:
+                if "email" not in params or error.param != "email":
+                    raise
+                log.warning("user %s gets a customer without an e-mail: Stripe refuses theirs: %s", user_id, error.code)
+            del params["email"]
+            options: stripe.RequestOptions = {"idempotency_key": f"{key}-without-email"}
+            return self._client.v1.customers.create(params=params, options=options).id
 
     def update_customer(self, customer_id: str, changes: dict[str, str]) -> None:
         """Change a customer's e-mail or name; "" removes it. Safe to repeat.

@@ -895,3 +895,20 @@ def test_a_slow_stripe_leaves_the_fast_routes_fast(app, shop):
 
     assert {each.result().json()["error"]["code"] for each in refused} == {"busy"}
     assert {each.result().json()["error"]["code"] for each in set(clicks) - set(refused)} == {"stripe_unavailable"}
+
+
+@pytest.mark.parametrize("email", ["github-77", "ann@localhost", "ann@example.com."])
+def test_an_email_that_stripe_refuses_is_left_out(app, shop, simulator, email, caplog):
+    url = url_of(click(app, email=email))
+
+    customer = shop.client.v1.customers.list().data[0]
+    assert customer.email is None
+    assert "/c/pay/" in url
+    assert "user ann gets a customer without an e-mail: Stripe refuses theirs: email_invalid" in caplog.text
+    assert email not in caplog.text
+
+
+def test_blanks_around_an_email_are_cut_off(app, shop):
+    url_of(click(app, email=" ann@example.com "))
+
+    assert shop.client.v1.customers.list().data[0].email == "ann@example.com"

@@ -50,7 +50,7 @@ def test_a_token_within_its_lifetime_passes(now):
     assert ask(f"Bearer {token()}", now=now)
 
 
-@pytest.mark.parametrize("now", [NOW + 600, NOW + 10**6, NOW + 600 - 86_401])
+@pytest.mark.parametrize("now", [NOW + 660, NOW + 10**6, NOW + 600 - 86_461])
 def test_a_token_expired_or_too_far_ahead_is_refused(now):
     with pytest.raises(InvalidToken):
         ask(f"Bearer {token()}", now=now)
@@ -78,12 +78,11 @@ def test_a_token_expired_or_too_far_ahead_is_refused(now):
         {"sub": "a\nb"},
         {"sub": "a\x00b"},
         {"email": 7},
-        {"email": ""},
         {"email": "x" * 321},
         {"name": ["Ann"]},
-        {"nbf": NOW + 1},
+        {"nbf": NOW + 61},
         {"nbf": "now"},
-        {"iat": NOW + 1},
+        {"iat": NOW + 61},
         {"iat": "now"},
         {"email": "a@example.com\nX: y"},
     ],
@@ -145,8 +144,20 @@ def test_the_cookie_signs_in_under_its_plain_name_only_on_plain_http():
     assert ask(cookie=f'odd[name]="; x y"; __Host-corkage={token()}') == Identity("ann")
 
 
-def test_a_token_valid_from_now_passes():
-    assert ask(f"Bearer {token(nbf=NOW, iat=NOW)}") == Identity("ann")
+def test_clocks_may_differ_by_a_minute():
+    assert ask(f"Bearer {token(nbf=NOW + 60, iat=NOW + 60)}") == Identity("ann")
+    assert ask(f"Bearer {token(exp=NOW - 59)}") == Identity("ann")
+    assert ask(f"Bearer {token(exp=NOW + 86_460)}") == Identity("ann")
+
+
+def test_empty_claims_are_absent_and_blanks_around_them_are_cut_off():
+    assert ask(f"Bearer {token(email='', name='')}") == Identity("ann")
+    assert ask(f"Bearer {token(email=' ann@example.com ', name='   ')}") == Identity("ann", "ann@example.com")
+
+
+def test_a_number_as_user_id_is_refused_with_what_to_write():
+    with pytest.raises(ValueError, match=r"so write Identity\(str\(7\)\)"):
+        Identity(7)
 
 
 @pytest.mark.parametrize("scheme", ["https", "wss", ""])

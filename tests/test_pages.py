@@ -409,6 +409,15 @@ def test_the_cancel_page_says_nothing_was_bought_and_shows_the_plans(app):
     assert "Nothing was bought, and you have not been charged. Choose your plan" in text_of(page)
 
 
+def test_the_cancel_page_tells_nobody_who_subscribes_that_nothing_was_bought(app, shop):
+    subscribe(app, shop)
+
+    page = look(app, "/cancel", "ann")
+
+    assert "Nothing was bought" not in page.text
+    assert "Choose your plan" in text_of(page)
+
+
 def bought(app, simulator, plan, card="pm_usBankAccount_success"):
     """Buy, and return the way back, under the address where the app is."""
     url = submit(app, "/checkout", plan=plan).headers["Location"]
