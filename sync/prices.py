@@ -113,10 +113,12 @@ class Catalogue:
         return found
 
     def _resolve(self, gateway: "Gateway") -> "dict[str, PriceState]":
-        names = list(self.named)
-        keys = [name for name in names if not name.startswith("price_")]
-        found = {price.lookup_key: price for price in gateway.prices_by_lookup_key(keys) if price.lookup_key}
-        found |= {name: price for name in names if name.startswith("price_") and (price := gateway.price(name))}
+        """Fetch the prices by their lookup keys, and what no key finds by id: both may look like anything."""
+        found = {
+            price.lookup_key: price for price in gateway.prices_by_lookup_key(list(self.named)) if price.lookup_key
+        }
+        left = [name for name in self.named if name not in found]
+        found |= {name: price for name in left if (price := gateway.price(name)) is not None}
         self._report(found)
         return found
 

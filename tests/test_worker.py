@@ -301,6 +301,23 @@ def test_a_price_named_later_counts_from_the_next_refresh(app, shop, config):
         assert app.billing.access("ann").features == ("more",)
 
 
+def test_lookup_keys_and_ids_may_look_like_anything(config, shop):
+    product = shop.client.v1.prices.retrieve(shop.price).product
+    price = {"product": product, "currency": "usd", "unit_amount": 100, "recurring": {"interval": "month"}}
+    by_key = shop.client.v1.prices.create(params=price | {"lookup_key": "price_basic_monthly"}).id
+    with shop.simulator.world.lock:
+        world = shop.simulator.world
+        world.add("price", world.get("price", shop.other_price) | {"id": "plan_Gold2019"})
+
+    plans = (Plan("basic", "Basic", ("price_basic_monthly",)), Plan("gold", "Gold", ("plan_Gold2019",)))
+    with running(replace(config, plans=plans)) as app:
+        app.work()
+        assert {row.id: row.plan for row in Price.select().where(Price.sold)} == {
+            by_key: "basic",
+            "plan_Gold2019": "gold",
+        }
+
+
 def test_plans_toml_applies_at_startup_without_a_call(app, shop, config):
     customer = shop.customer()
     shop.subscribe(customer)
