@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from peewee import fn
+from peewee import SQL, fn
 
 from .. import storage
 from ..access import CURRENT, ENDED, OWING
@@ -160,10 +160,11 @@ class Checkout:
 
     def open_pages(self, now: float) -> list[CheckoutAttempt]:
         """Return the attempts with a session whose user holds a subscription of the same group by now."""
-        going_on = Subscription.select(Customer.user).join(Customer).where(Subscription.status.not_in(ENDED))
         table: Any = CheckoutAttempt
+        theirs = (Customer.user == table.user, Subscription.status.not_in(ENDED))
+        holds = fn.EXISTS(Subscription.select(SQL("1")).join(Customer).where(*theirs))
         is_free = table.claimed_until.is_null() | is_due(table.claimed_until, now, CLAIM_SECONDS)
-        found = table.select().where(table.session_id.is_null(False), table.user.in_(going_on), is_free)
+        found = table.select().where(table.session_id.is_null(False), is_free, holds)
         return [each for each in found if self._holds(each.user_id, each.plan)]
 
     def close_page(self, attempt: CheckoutAttempt) -> None:

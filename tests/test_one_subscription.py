@@ -118,7 +118,8 @@ def test_a_page_that_was_paid_in_the_same_moment_is_reported(app, shop, caplog):
     heard(app, shop)
 
     assert CheckoutAttempt.select().count() == 0
-    assert f"pays for several subscriptions of one group: {first} and" in caplog.text
+    assert "pays for several subscriptions of one group" in caplog.text
+    assert first in caplog.text
 
 
 def test_an_own_purchase_ends_its_attempt_without_expiring_anything(app, shop, simulator):
