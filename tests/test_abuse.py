@@ -78,7 +78,7 @@ def is_refused(answer, status, code):
 
 
 FORGED = {
-    "expired": lambda: token(exp=int(time.time()) - 1),
+    "expired": lambda: token(exp=int(time.time()) - 61),
     "for ever": lambda: token(exp=int(time.time()) + 10**8),
     "alg=none": lambda: token(None, "none"),
     "alg=HS512": lambda: token(AUTH_SECRET * 2, "HS512"),

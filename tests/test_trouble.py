@@ -94,8 +94,8 @@ def test_a_full_disk_shows_in_health_once_in_the_log_and_recovers(environ, tmp_p
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (most, most))
         until(lambda: health(url) == [])
     log = "".join(said)
-    assert log.count("disk I/O error") == 1
-    assert log.count("the database is available again") == 1
+    # Not once a second. A write under way, that began before, may end well in between.
+    assert 1 <= log.count("disk I/O error") == log.count("the database is available again") <= 2
 
 
 def test_a_lasting_lock_and_its_end_are_each_logged_once(app, config, event, caplog):
