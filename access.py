@@ -23,6 +23,7 @@ ENDED = ("canceled", "incomplete_expired")  # for ever
 LETS_NOBODY_IN = ("unpaid", "paused", "incomplete")
 
 Limits = Mapping[str, int | str]
+NO_LIMITS: Limits = {}
 
 REASONS = {
     "active": "paid, and going on",
@@ -56,7 +57,7 @@ class Terms(NamedTuple):
     """
 
     features: tuple[str, ...] = ()
-    limits: Limits = {}  # noqa: RUF012 -- never changed
+    limits: Limits = NO_LIMITS
     grace_seconds: int = 0
     denies_pending: bool = False
     rank: int = -1
@@ -122,7 +123,7 @@ class Answer(NamedTuple):
     price_id: str | None = None
     quantity: int | None = None
     features: tuple[str, ...] = ()
-    limits: Limits = {}  # noqa: RUF012 -- never changed
+    limits: Limits = NO_LIMITS
     until: int | None = None
     status: str | None = None
     cancel_at: int | None = None
@@ -380,7 +381,7 @@ class Access(NamedTuple):
     cancel_at: int | None = None
     stale: bool = False
     plans: tuple[str, ...] = ()
-    limits: Limits = {}  # noqa: RUF012 -- never changed
+    limits: Limits = NO_LIMITS
 
 
 def access_of(user_id: str, answer: Answer, now: float) -> Access:

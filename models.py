@@ -428,7 +428,7 @@ def _keep_subscriptions() -> None:
     kept += ", test_clock, clock_ahead, ask_at"
     storage.execute(
         f"""INSERT INTO corkage_subscription ({kept}, status, unpaid_since, has_paid)
-        SELECT {kept}, subscription_status, past_due_since, 0 FROM corkage_subscription_1"""  # noqa: S608 -- our own column names
+        SELECT {kept}, subscription_status, past_due_since, 0 FROM corkage_subscription_1"""  # noqa: S608 -- inserts our own column names, and no value
     )
     storage.execute(
         """INSERT INTO corkage_subscription_item SELECT id, stripe_price_id, quantity FROM corkage_subscription_1

@@ -15,7 +15,7 @@ def backoff(attempts: int, first: float = FIRST_PAUSE_SECONDS, longest: float = 
 
 def with_jitter(pause: float) -> float:
     """Return the pause, a quarter longer or shorter, so that what failed together is not retried together."""
-    return pause * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 -- spreads retries; guessing it gains nothing
+    return pause * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 -- spreads retries in time, and is no secret
 
 
 LONGEST_WITH_JITTER_SECONDS = LONGEST_PAUSE_SECONDS * (1 + JITTER)

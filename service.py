@@ -456,7 +456,7 @@ class Service:
     def worker(self) -> "Worker":
         """What applies events, with its own pace of calls, so that requests find room below Stripe's limit."""
         from .selling import checkout  # loads Stripe's library
-        from .sync import worker
+        from .sync import worker  # as above
 
         gateway = self.gateway.paced(worker.CALLS_PER_SECOND)
         converger = self.converger.with_gateway(gateway)

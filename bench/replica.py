@@ -7,20 +7,17 @@ import string
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from corkage import Billing
-    from corkage.access import Answer, Holding
+from corkage import Billing, Config, Plan
+from corkage.access import Answer, Holding, Terms, timeline
+from corkage.sync import timelines
 
 LETTERS = string.ascii_letters + string.digits
 MONTH = 30 * 86_400
 
 
-def billing_of(path: Path) -> "Billing":
+def billing_of(path: Path) -> Billing:
     """Make a Billing on a file of its own, which asks nobody."""
-    from corkage import Billing, Config, Plan
-
     plans = (Plan("pro", "Pro", ("pro_monthly",), features=("exports", "api"), grace_days=7),)
     config = Config(
         stripe_secret_key="sk_test_of_the_bench",
@@ -47,8 +44,6 @@ def fill(path: Path, users: int, *, shuffled: bool = False, mark: int | None = N
     Shape   shuffled: users come in no order, as where their ids are random; mark: the number of the mark that made the
             timelines, that of the Billing when None; with 0 they wait to be made anew
     """
-    from corkage.access import Terms, timeline
-
     random.seed(users)
     now = int(time.time())
     terms = {"pro": Terms(features=("exports", "api"), grace_seconds=7 * 86_400, rank=0)}
@@ -77,18 +72,14 @@ def fill(path: Path, users: int, *, shuffled: bool = False, mark: int | None = N
     connection.close()
 
 
-def _holding(price: str, now: int) -> "Holding":
-    from corkage.access import Holding
-
+def _holding(price: str, now: int) -> Holding:
     return Holding(
         "subscription", "", now, "pro", price, quantity=1, status="active", ours=True, current_period_end=now
     )
 
 
-def _rows(numbers: list[int], holding: "Holding", answer: "Answer", mark: int) -> dict[str, list[dict[str, object]]]:
+def _rows(numbers: list[int], holding: Holding, answer: Answer, mark: int) -> dict[str, list[dict[str, object]]]:
     """Return the rows of these users, by table, as converging stores them."""
-    from corkage.sync import timelines
-
     names = ("user_id", *answer._fields)
     now, rows = holding.created, defaultdict(list)
     for number in numbers:

@@ -137,7 +137,7 @@ def _answers(catalogue: Catalogue) -> Iterator[Finding]:
         )
     elif waiting := timelines.waiting():
         yield Finding(
-            f"users whose answers are still those of another plans.toml: {waiting}; a worker makes them anew", None
+            f"{waiting} users still have answers by an earlier plans.toml; the worker is replacing them", None
         )
 
 

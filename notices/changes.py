@@ -168,7 +168,7 @@ _packing = operator.attrgetter(*_PACKED)
 
 
 def _packed_access(access: AccessSummary) -> str:
-    """Return what cannot be told from the user's answers, as a JSON list without what is usual at its end."""
+    """Return an access as a JSON list, without its price and without usual values at the end."""
     usual = _usual(access.reason, access.plan)
     return _trimmed(_packing(access), (False, "", None, None, None, usual.status, usual.plans))
 

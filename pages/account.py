@@ -133,7 +133,7 @@ def _order(standing: Standing, terms: Plans) -> tuple[bool, bool, int]:
 
 
 def _by_itself(standing: Standing, access: Access, now: float) -> Access:
-    """Return what a thing gives by itself. An add-on lets nobody in whose plan is not there."""
+    """Return what a thing gives by itself. An add-on without its plan lets nobody in."""
     own = access_of(access.user_id, standing.answer, now)
     if own.allowed and own.plan is not None and own.plan not in access.plans:
         return own._replace(allowed=False, reason="addon_only", until=None)

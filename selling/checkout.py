@@ -24,7 +24,7 @@ from ..pauses import is_due
 from ..sync.converge import Converger
 from ..sync.gateway import SLOWEST_CALL_SECONDS, Gateway
 from ..sync.prices import Catalogue
-from ..sync.states import SubscriptionState
+from ..sync.states import SessionState, SubscriptionState
 from .held import group_of, held_subscription
 from .portal import open_portal
 
@@ -148,18 +148,14 @@ class Checkout:
         if attempt.session_id is None:
             return self._resume(attempt)
         session = self.gateway.checkout_session(attempt.session_id)
-        if session is None or session.status not in ("open", "complete"):
-            self._drop(attempt)
-        elif session.status == "complete":
-            self._bought(attempt, session.subscription_id, self.gateway)
-        elif attempt.plan == plan and self._parameters(buyer, price) == attempt.params:
+        is_the_same = attempt.plan == plan and self._parameters(buyer, price) == attempt.params
+        if session is not None and session.status == "open" and is_the_same:
             return session.url
-        else:
-            self._expire(attempt.session_id)
+        self._end(attempt, session)
         return None
 
     def open_pages(self, now: float) -> list[CheckoutAttempt]:
-        """Return the attempts with a session whose user holds a subscription of the same group by now."""
+        """Return the attempts of users who hold a subscription of the same group."""
         table: Any = CheckoutAttempt
         theirs = (Customer.user == table.user, Subscription.status.not_in(ENDED))
         holds = fn.EXISTS(Subscription.select(SQL("1")).join(Customer).where(*theirs))
@@ -176,22 +172,24 @@ class Checkout:
         """
         if not self._claim(attempt) or attempt.session_id is None:
             return
-        session = self.gateway.checkout_session(attempt.session_id)
-        if session is not None and session.status == "complete":
-            self._bought(attempt, session.subscription_id, self.gateway)
-        elif session is None or session.status != "open" or self._expire(attempt.session_id):
-            self._drop(attempt)
+        self._end(attempt, self.gateway.checkout_session(attempt.session_id))
 
     def _close(self, attempt: CheckoutAttempt, price: Price) -> bool:
-        """Expire the session of a subscriber, if it is of the price's group; return False when it was paid."""
+        """Close the page of a subscriber, if it is of the price's group; return False when it may have been paid."""
         plans = self.catalogue.plans
         if attempt.session_id is None or group_of(attempt.plan, plans) != group_of(price.plan, plans):
             return True
-        if not self._expire(attempt.session_id):
-            session = self.gateway.checkout_session(attempt.session_id)
-            if session is not None and session.status == "complete":
-                self._bought(attempt, session.subscription_id, self.gateway)
-                return False
+        return self._end(attempt, self.gateway.checkout_session(attempt.session_id))
+
+    def _end(self, attempt: CheckoutAttempt, session: SessionState | None) -> bool:
+        """Expire the session if it is open, and end the attempt; return False when it was paid, or may have been in
+        this moment, which the next look shows.
+        """
+        if session is not None and session.status == "complete":
+            self._bought(attempt, session.subscription_id, self.gateway)
+            return False
+        if session is not None and session.status == "open" and not self._expire(session.id):
+            return False
         self._drop(attempt)
         return True
 

@@ -72,7 +72,7 @@ class Channel(HTTPChannel):
         self._is_refused = False
         self._receiving: Any = None
 
-    def parser_class(self, adj: Any) -> Parser:  # type: ignore[override]  # waitress has a class here, and only calls it
+    def parser_class(self, adj: Any) -> Parser:  # type: ignore[override]  # a class in waitress, which only calls it: a method does as well
         return Parser(adj, self.server.largest_body)
 
     @property
@@ -169,7 +169,7 @@ class Server(TcpWSGIServer):
 
     channel_class: type[HTTPChannel] = Channel
     _map: Any
-    active_channels: dict[int, Channel]  # type: ignore[assignment]  # its stubs say one channel; it is a dict
+    active_channels: dict[int, Channel]  # type: ignore[assignment]  # waitress's stubs are wrong: it is a dict of channels
     header_seconds = 20.0  # from the first byte of a request
     request_seconds = 60.0  # the same, to the end of its body
     answer_seconds = 60.0  # for a client to take its answer
@@ -232,7 +232,7 @@ class Server(TcpWSGIServer):
                 return
             self._admit(*accepted)
 
-    def maintenance(self, now: int) -> None:  # noqa: ARG002  # waitress passes wall-clock time, which may step back
+    def maintenance(self, now: int) -> None:  # noqa: ARG002 -- waitress passes the wall clock, which may step back
         """Close the connections that are overdue; waitress calls it every second."""
         clock = time.monotonic()
         for channel in self._channels():

@@ -62,5 +62,5 @@ class _JSONError(Error):
         super().__init__(error.sentence)
         self.code, self._answer = error.http_status, error.to_dict()
 
-    def to_response(self, _ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:  # type: ignore[override]  # waitress sends bytes; its stubs say str
+    def to_response(self, _ident: str | None = None) -> tuple[str, list[tuple[str, str]], bytes]:  # type: ignore[override]  # waitress's stubs are wrong: it sends bytes
         return f"{self.code} {http.HTTPStatus(self.code).phrase}", list(HEADERS), json.dumps(self._answer).encode()

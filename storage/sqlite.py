@@ -103,7 +103,7 @@ class Database(peewee.SqliteDatabase):
         return self._open()
 
     def _open(self) -> _Connection:
-        connection: _Connection = super()._connect()  # type: ignore[misc]  # Peewee calls it to connect; its stubs leave it out
+        connection: _Connection = super()._connect()  # type: ignore[misc]  # a method of Peewee's that its stubs leave out
         self._opened.add(connection)
         return connection
 
@@ -120,11 +120,11 @@ class Database(peewee.SqliteDatabase):
         Errors  DatabaseUnavailable
         """
         with reading():
-            return super().execute_sql(sql, params)  # type: ignore[no-untyped-call]  # untyped in Peewee's stubs
+            return super().execute_sql(sql, params)  # type: ignore[no-untyped-call]  # Peewee's stubs do not type it
 
     def of_thread(self) -> sqlite3.Connection:
         """Return this thread's connection, opened where it is not yet."""
-        found: sqlite3.Connection = self.connection()  # type: ignore[no-untyped-call]  # untyped in Peewee's stubs
+        found: sqlite3.Connection = self.connection()  # type: ignore[no-untyped-call]  # Peewee's stubs do not type it
         return found
 
     def open_connections(self) -> list[_Connection]:

@@ -159,7 +159,7 @@ class Timelines:
 
         Errors  as renew()
         """
-        if not _older_than_mark(1):
+        if not are_waiting():
             return 0
         with storage.writing():
             found = _older_than_mark(limit)
@@ -221,7 +221,7 @@ def waiting() -> int:
 
 def next_due_at(now: float) -> float | None:
     """Return when a timeline is to be made anew, or time alone will change somebody's access; None when never."""
-    if _older_than_mark(1):
+    if are_waiting():
         return now
     query = "SELECT next_change_at FROM corkage_user WHERE next_change_at IS NOT NULL ORDER BY next_change_at LIMIT 1"
     found = storage.rows(query)

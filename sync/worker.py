@@ -60,7 +60,7 @@ class OpenPages(Protocol):
     """Checkout pages that are open although their user subscribed otherwise; see selling/checkout.py."""
 
     def open_pages(self, now: float) -> list[CheckoutAttempt]:
-        """Return the attempts whose page is to be closed."""
+        """Return the attempts with a page to close."""
 
     def close_page(self, attempt: CheckoutAttempt) -> None:
         """Close one."""

@@ -163,7 +163,7 @@ def test_doctor_says_how_many_answers_wait_for_the_worker(app, shop):
     User.update(rule=0).execute()
 
     assert examine(app) == [
-        Finding("users whose answers are still those of another plans.toml: 1; a worker makes them anew", None)
+        Finding("1 users still have answers by an earlier plans.toml; the worker is replacing them", None)
     ]
     app.work()
     assert examine(app) == []
