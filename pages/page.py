@@ -13,8 +13,9 @@ import bottle
 from ..config import Config, origin_of
 from ..errors import BillingError
 from . import N_
+from .catalogues import read_translations
 from .colors import color_rules
-from .words import Words, choose, read_translations
+from .words import Words, choose
 
 STRIPE_PAGES = ("https://checkout.stripe.com", "https://billing.stripe.com", "https://invoice.stripe.com")
 VARY = "Accept-Language, Cookie, Authorization"

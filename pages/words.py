@@ -1,34 +1,30 @@
 """The visitor's language: translations, dates and numbers."""
 
 import copy
-import functools
 import gettext
-import io
 import logging
 import re
-from collections.abc import Iterator
+import unicodedata
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
-from babel import Locale, UnknownLocaleError
+from babel import Locale
 from babel.dates import format_date, format_datetime, format_timedelta
-from babel.messages.mofile import write_mo
-from babel.messages.pofile import PoFileError, read_po
-from babel.numbers import format_percent
+from babel.numbers import format_percent, get_currency_symbol
 
 from ..cookies import BLANKS
 from . import N_
+from .catalogues import SOURCE, is_served, locale_of, translations_of
 
-LOCALE = Path(__file__).parent / "locale"
-SOURCE = "en"  # the language that the messages themselves are in
 MOST_TAGS = 20
 QUALITY = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")  # as RFC 9110 has it: no "nan", no "1e9"
 
 ZERO_DECIMAL = frozenset("BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF VND VUV XAF XOF XPF".split())
 THREE_DECIMAL = frozenset("BHD JOD KWD OMR TND".split())
 ALWAYS_00 = frozenset(("ISK", "UGX"))  # sent with two decimals that must be 00, and written without
+CURRENCY, NO_BREAK_SPACE = "\u00a4", "\u00a0"  # the first is the place of the currency's symbol in a pattern
 
 PER = {"day": N_("per day"), "week": N_("per week"), "month": N_("per month"), "year": N_("per year")}
 EVERY = {
@@ -52,6 +48,11 @@ class Words:
     def tag(self) -> str:
         """The language as HTML names it, such as "en-GB"."""
         return "-".join(filter(None, (self.locale.language, self.locale.script, self.locale.territory)))
+
+    @property
+    def direction(self) -> str:
+        """The direction that the language is written in, as HTML names it: "ltr" or "rtl"."""
+        return self.locale.text_direction
 
     def gettext(self, message: str, **values: object) -> str:
         """Return the translation, with the values filled in; the message itself where there is none."""
@@ -92,10 +93,10 @@ def choose(wanted: str | None, accepted: str, folder: Path | None = None) -> Wor
     Shape   wanted: a language tag; accepted: an Accept-Language header; folder: a host's own translations
     """
     for tag in filter(None, [wanted, *_accepted(accepted)]):
-        locale = _locale(tag)
-        if locale and (locale.language == SOURCE or _po_files(locale.language, folder)):
-            return Words(locale, _translations(locale.language, folder))
-    return Words(Locale(SOURCE), _translations(SOURCE, folder))
+        locale = locale_of(tag)
+        if locale and is_served(locale, folder):
+            return Words(locale, translations_of(str(locale), folder))
+    return Words(Locale(SOURCE), translations_of(SOURCE, folder))
 
 
 def _accepted(header: str) -> list[str]:
@@ -107,53 +108,6 @@ def _accepted(header: str) -> list[str]:
         if QUALITY.fullmatch(quality):
             weighed.append((-float(quality), tag.strip(BLANKS)))
     return [tag for weight, tag in sorted(weighed, key=lambda each: each[0]) if weight < 0]
-
-
-def _locale(tag: str) -> Locale | None:
-    """Return the locale of a tag; of its language alone where Babel does not know the region."""
-    for name in (tag, tag.partition("-")[0]):
-        try:
-            return Locale.parse(name, sep="-")
-        except (UnknownLocaleError, ValueError):
-            continue
-    return None
-
-
-def _po_files(language: str, folder: Path | None) -> list[Path]:
-    """Return the .po files of a language. A host's own comes first, and wins message by message."""
-    places = [path / f"{language}.po" for path in (folder, LOCALE) if path]
-    return [path for path in places if path.is_file()]
-
-
-@functools.lru_cache(maxsize=64)
-def _translations(language: str, folder: Path | None) -> gettext.NullTranslations:
-    found: gettext.NullTranslations = gettext.NullTranslations()
-    for path in reversed(_po_files(language, folder)):
-        above = read_translations(path)
-        above.add_fallback(found)
-        found = above
-    return found
-
-
-def read_translations(path: Path) -> gettext.GNUTranslations:
-    """Return the translations of a .po file. It is compiled in memory, so that no .mo file can be out of date.
-
-    Errors  ValueError when the file is no .po file, or is not named after a language; OSError
-    """
-    compiled = io.BytesIO()
-    try:
-        with path.open("rb") as file:
-            write_mo(compiled, read_po(file, locale=path.stem, abort_invalid=True))
-    except (PoFileError, UnknownLocaleError) as error:
-        raise ValueError(str(error)) from error
-    compiled.seek(0)
-    return gettext.GNUTranslations(compiled)
-
-
-def languages() -> Iterator[str]:
-    """Yield the languages that come with Corkage."""
-    yield SOURCE
-    yield from sorted(path.stem for path in LOCALE.glob("*.po"))
 
 
 def money(words: Words, amount: int, currency: str, *, is_short: bool = False) -> str:
@@ -169,8 +123,22 @@ def money(words: Words, amount: int, currency: str, *, is_short: bool = False) -
         digits = 0
     pattern = copy.copy(words.locale.currency_formats["standard"])
     pattern.frac_prec = (digits, digits)
+    symbol = get_currency_symbol(code, words.locale)
+    pattern.prefix = tuple(_spaced(each, symbol, -1) for each in pattern.prefix)
+    pattern.suffix = tuple(_spaced(each, symbol, 0) for each in pattern.suffix)
     written: str = pattern.apply(value, words.locale, currency=code, currency_digits=False)
     return written
+
+
+def _spaced(affix: str, symbol: str, side: int) -> str:
+    """Return what stands before or after a number, with a no-break space where letters would touch a digit: "CHF 10".
+
+    Shape   side: the end of the affix, and of the currency's symbol, at which the number stands
+    Source  CLDR's currencySpacing, which Babel leaves out: unicode.org/reports/tr35/tr35-numbers.html#Currencies
+    """
+    if affix[side:][:1] != CURRENCY or unicodedata.category(symbol[side])[0] in "SZ":  # a sign such as $, or a blank
+        return affix
+    return affix + NO_BREAK_SPACE if side else NO_BREAK_SPACE + affix
 
 
 def period(words: Words, interval: str, count: int) -> str:

@@ -664,7 +664,7 @@ def test_every_page_is_in_the_language_of_the_visitor(app, shop, signed_in):
 
     page = signed_in.get("?user=ann&lang=ja")
 
-    assert '<html lang="ja">' in page.text
+    assert '<html lang="ja" dir="ltr">' in page.text
     links = re.findall(r'(?:href|action)="(admin[^"]*)"', page.text)
     assert len(links) > 4
     assert all("lang=ja" in link for link in links)

@@ -11,7 +11,7 @@ from babel.messages.pofile import read_po
 
 import corkage
 from corkage.access import REASONS, Access
-from corkage.pages import colors, state, words
+from corkage.pages import catalogues, colors, state, words
 from corkage.pages.account import ACTIONS
 from corkage.pages.words import ALWAYS_00, THREE_DECIMAL, ZERO_DECIMAL, money, period
 
@@ -44,7 +44,7 @@ def po(language):
 
 
 def test_there_are_five_languages():
-    assert tuple(words.languages()) == ("en", *LANGUAGES)
+    assert tuple(catalogues.languages()) == ("en", *LANGUAGES)
 
 
 @pytest.mark.parametrize("language", ["", *LANGUAGES])
@@ -89,6 +89,55 @@ def test_every_text_of_a_template_is_in_the_catalogue(view):
     assert not [each for each in spoken if re.search(r"\w", each)]
 
 
+PO = 'msgid ""\nmsgstr "Content-Type: text/plain; charset=utf-8\\n"\n\nmsgid "Plans"\nmsgstr "{}"\n'
+
+
+@pytest.mark.parametrize(
+    ("files", "accepted", "said", "tag"),
+    [
+        (("pt_BR", "pt"), "pt-BR", "pt_BR", "pt-BR"),
+        (("pt_BR", "pt"), "pt-PT", "pt", "pt-PT"),
+        (("pt_BR",), "pt-PT, en;q=0.5", "Plans", "en"),
+        (("pt-BR",), "pt-BR", "pt-BR", "pt-BR"),
+        (("es_419", "es"), "es-MX", "es_419", "es-MX"),
+        (("zh_Hant", "zh"), "zh-Hant", "zh_Hant", "zh-Hant"),
+        (("zh_Hant", "zh"), "zh-TW", "zh_Hant", "zh-Hant-TW"),
+        (("zh_TW", "zh"), "zh-Hant-TW", "zh_TW", "zh-Hant-TW"),
+        (("zh_Hant", "zh"), "zh-CN", "zh", "zh-Hans-CN"),
+        (("zh_Hans",), "zh", "zh_Hans", "zh"),
+        (("zh",), "zh-TW, en;q=0.5", "Plans", "en"),
+        (("zh_Hant",), "zh-Hant-XX", "zh_Hant", "zh-Hant"),
+        (("sr",), "sr-Latn, en;q=0.5", "Plans", "en"),
+        (("en_GB",), "en-GB", "en_GB", "en-GB"),
+        (("no",), "nb", "no", "nb"),
+        (("he",), "iw", "he", "he-IL"),
+    ],
+)
+def test_the_nearest_catalogue_serves_a_region_and_none_in_another_script(tmp_path, files, accepted, said, tag):
+    for name in files:
+        (tmp_path / f"{name}.po").write_text(PO.format(name))
+
+    chosen = words.choose(None, accepted, tmp_path)
+
+    assert (chosen.gettext("Plans"), chosen.tag) == (said, tag)
+
+
+def test_a_regional_catalogue_falls_back_message_by_message(tmp_path):
+    (tmp_path / "fr_CA.po").write_text(PO.format("Forfaits"))
+    (tmp_path / "fr.po").write_text(PO.format("Abonnements").replace("Plans", "Paid"))
+
+    canadian = words.choose("fr-CA", "", tmp_path)
+
+    assert [canadian.gettext(each) for each in ("Plans", "Paid", "Open")] == ["Forfaits", "Abonnements", "\u00c0 payer"]
+
+
+@pytest.mark.parametrize(("tag", "direction"), [("ar", "rtl"), ("he-IL", "rtl"), ("fa", "rtl"), ("ja", "ltr")])
+def test_a_language_has_its_direction(tmp_path, tag, direction):
+    (tmp_path / f"{tag[:2]}.po").write_text(PO.format("x"))
+
+    assert words.choose(tag, "", tmp_path).direction == direction
+
+
 @pytest.mark.parametrize(
     ("amount", "currency", "tag", "long", "short"),
     [
@@ -98,20 +147,29 @@ def test_every_text_of_a_template_is_in_the_catalogue(view):
         (900, "eur", "fr", "9,00 \u20ac", "9 \u20ac"),
         (900, "jpy", "ja", "\uffe5900", "\uffe5900"),
         (900, "JPY", "en", "\u00a5900", "\u00a5900"),
-        (9000, "kwd", "en", "KWD9.000", "KWD9"),
-        (9500, "bhd", "en", "BHD9.500", "BHD9.500"),
-        (500000, "ugx", "en", "UGX5,000", "UGX5,000"),
+        (9000, "kwd", "en", "KWD 9.000", "KWD 9"),
+        (9500, "bhd", "en", "BHD 9.500", "BHD 9.500"),
+        (500000, "ugx", "en", "UGX 5,000", "UGX 5,000"),
         (90000, "isk", "de", "900 ISK", "900 ISK"),
-        (150050, "huf", "en", "HUF1,500.50", "HUF1,500.50"),
-        (105050, "iqd", "en", "IQD1,050.50", "IQD1,050.50"),
+        (150050, "huf", "en", "HUF 1,500.50", "HUF 1,500.50"),
+        (105050, "iqd", "en", "IQD 1,050.50", "IQD 1,050.50"),
         (900, "clp", "es", "900 CLP", "900 CLP"),
         (0, "usd", "en", "$0.00", "$0"),
         (-450, "usd", "en", "-$4.50", "-$4.50"),
+        (1000, "chf", "en", "CHF 10.00", "CHF 10"),
+        (-1000, "chf", "en", "-CHF 10.00", "-CHF 10"),
+        (1000, "usd", "en-CA", "US$10.00", "US$10"),
+        (1000, "zar", "en-ZA", "R 10,00", "R 10"),
+        (1000, "sek", "ja", "SEK 10.00", "SEK 10"),
     ],
 )
 def test_amounts_in_minor_units_are_formatted_for_the_visitor(amount, currency, tag, long, short):
     assert plain(money(in_language(tag), amount, currency)) == long
     assert plain(money(in_language(tag), amount, currency, is_short=True)) == short
+
+
+def test_a_currency_code_is_kept_on_the_line_of_its_amount():
+    assert money(in_language("en"), 1000, "chf") == "CHF\u00a010.00"
 
 
 def test_every_currency_of_stripe_with_other_decimals_is_known():
@@ -201,6 +259,12 @@ def test_contrast_is_measured_on_the_backgrounds_of_the_stylesheet():
     style = (catalogue.ROOT / "pages/templates/style.css").read_text()
 
     assert re.findall(r"--paper: (#\w+)", style) == [colors.LIGHT, colors.DARK]
+
+
+def test_the_stylesheet_knows_no_left_and_right():
+    style = (catalogue.ROOT / "pages/templates/style.css").read_text()
+
+    assert re.findall(r"[\w-]*\b(?:left|right)\b[\w-]*:?", style) == []
 
 
 def test_paused_collection_promises_no_payment_and_no_renewal():

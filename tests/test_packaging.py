@@ -78,7 +78,8 @@ import models, config, handlers, errors
 import corkage.cli, corkage.handlers, corkage.models, corkage.simulator, corkage.sync.gateway
 assert models.HOST and config.HOST and handlers.HOST and errors.HOST
 assert corkage.models.User
-from corkage.pages.words import choose, languages
+from corkage.pages.catalogues import languages
+from corkage.pages.words import choose
 assert list(languages()) == ["en", "de", "es", "fr", "ja"]
 assert choose("de", "").gettext("Plans") == "Tarife"
 print(corkage.__file__)

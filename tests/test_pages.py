@@ -104,13 +104,13 @@ def test_a_page_is_in_the_language_of_the_visitor(app, language, amount, tag):
     page = look(app, language=language.encode())
 
     assert amount in text_of(page).replace("\u202f", " ").replace("\u00a0", " ")
-    assert f'<html lang="{tag}">' in page.text
+    assert f'<html lang="{tag}" dir="ltr">' in page.text
 
 
 def test_a_chosen_language_overrides_the_browsers_and_stays_in_links(app):
     page = look(app, "/pricing?lang=fr", "ann", language="de")
 
-    assert '<html lang="fr">' in page.text
+    assert '<html lang="fr" dir="ltr">' in page.text
     links = re.findall(r'(?:href|action)="((?!http|style)[^"]*)"', page.text)
     assert len(links) == 6
     assert all("lang=fr" in link for link in links)
@@ -736,7 +736,28 @@ def test_custom_translations_win_and_may_add_a_language(settings, prices, folder
     assert "Was darf es sein?" in text_of(german)
     assert "pro Monat" in text_of(german)
     assert "Per una persona." in text_of(italian)
-    assert '<html lang="it">' in italian.text
+    assert '<html lang="it" dir="ltr">' in italian.text
+
+
+def test_a_language_written_from_right_to_left_has_its_direction(settings, prices, folder):
+    (folder / "ar.po").write_text(PO.format("Choose your plan", "\u0627\u062e\u062a\u0631"))
+    with running(replace(settings, views=str(folder))) as app:
+        page, inside = look(app, language="ar"), look(app, "/pricing?fragment=1", language="ar")
+
+    assert '<html lang="ar" dir="rtl">' in page.text
+    assert inside.text.startswith('<div class="corkage view-pricing" lang="ar" dir="rtl">')
+
+
+def test_a_region_has_a_catalogue_of_its_own(settings, prices, folder):
+    (folder / "pt.po").write_text(PO.format("Choose your plan", "Escolha o seu plano"))
+    (folder / "pt_BR.po").write_text(PO.format("For one.", "Para uma pessoa."))
+    with running(replace(settings, views=str(folder))) as app:
+        brazilian, portuguese = look(app, language="pt-BR"), look(app, language="pt-PT")
+
+    assert "Escolha o seu plano" in text_of(brazilian)
+    assert "Para uma pessoa." in text_of(brazilian)
+    assert "For one." in text_of(portuguese)
+    assert '<html lang="pt-BR" dir="ltr">' in brazilian.text
 
 
 def test_a_mistake_in_a_custom_translation_does_not_break_the_page(settings, prices, folder):
@@ -750,6 +771,7 @@ def test_broken_templates_and_catalogues_stop_startup_together(settings, folder)
     (folder / "pricing.html").write_bytes(b"\xff")
     (folder / "style.css").write_bytes(b"\xff")
     (folder / "de.po").write_text('msgid "x')
+    (folder / "pt_XX.po").write_text(PO.format("Plans", "Planos"))
 
     with pytest.raises(ConfigError) as refused, running(replace(settings, views=str(folder))):
         pass
@@ -759,7 +781,9 @@ def test_broken_templates_and_catalogues_stop_startup_together(settings, folder)
         "pricing.html",
         "style.css",
         "de.po",
+        "pt_XX.po",
     ]
+    assert "wanted the name of a language, such as de.po" in refused.value.problems[-1]
 
 
 def test_an_error_is_shown_even_when_the_custom_error_template_fails(settings, prices, folder):
@@ -788,7 +812,7 @@ def embedded(settings, prices):
 def test_a_host_embeds_the_plans_in_its_own_page(embedded):
     inside = embedded.fragment("pricing", environ(HTTP_X_USER="ann", QUERY_STRING="interval=year"), base="/billing")
 
-    assert inside.startswith('<div class="corkage view-pricing" lang="en">')
+    assert inside.startswith('<div class="corkage view-pricing" lang="en" dir="ltr">')
     assert "<h1" not in inside
     assert "$90" in inside
     assert 'action="/billing/checkout"' in inside
@@ -813,7 +837,7 @@ def test_a_fragment_that_cannot_be_rendered_says_why(embedded):
 def test_a_product_in_any_language_fetches_a_fragment_for_its_user(app):
     inside = look(app, "/account?fragment=1", "ann", language="fr")
 
-    assert inside.text.startswith('<div class="corkage view-account" lang="fr">')
+    assert inside.text.startswith('<div class="corkage view-account" lang="fr" dir="ltr">')
     assert f'href="{OURS}/pricing"' in inside.text
     assert "<html" not in inside.text
     assert look(app, "/account?fragment=1").status_code == 401
