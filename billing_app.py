@@ -162,7 +162,9 @@ class Billing:
 
     @property
     def pricing_url(self) -> str:
-        """Where a user without a plan is sent: our pricing page or, while its address is unknown, the product."""
+        """Where a user without a plan is sent: BILLING_PRICING_URL, else our pricing page or, while its address is
+        unknown, the product.
+        """
         return self.service.pricing_url
 
     def checkout_url(

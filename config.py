@@ -298,6 +298,26 @@ class Config:
             default_text="`FRONTEND_URL`",
         ),
     )
+    pricing_url: str = field(
+        default="",
+        metadata=_setting(
+            "BILLING_PRICING_URL",
+            settings.parse_page_url,
+            "your own pricing page, to which pages and errors lead instead of `/pricing`",
+            "Your own pricing page, to which pages and errors lead. Not set: Corkage's.",
+            default_text="Corkage's",
+        ),
+    )
+    welcome_url: str = field(
+        default="",
+        metadata=_setting(
+            "BILLING_WELCOME_URL",
+            settings.parse_page_url,
+            "where a new subscriber lands after paying",
+            "Where a new subscriber lands after paying. Not set: FRONTEND_URL.",
+            default_text="`FRONTEND_URL`",
+        ),
+    )
     log: str = field(
         default="info",
         metadata=_setting(

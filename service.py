@@ -248,8 +248,9 @@ class Service:
 
     @property
     def pricing_url(self) -> str:
-        """Our pricing page or, while its address is unknown, the product."""
-        return f"{self.base_url}/pricing" if self.base_url else self.config.frontend_url
+        """The host's own pricing page, else ours or, while its address is unknown, the product."""
+        ours = f"{self.base_url}/pricing" if self.base_url else self.config.frontend_url
+        return self.config.pricing_url or ours
 
     def checkout_url(
         self, identity: Identity, plan: str, billing_url: str | None = None, *, to_our_pages: bool = False

@@ -204,8 +204,13 @@ def parse_folder(text: str) -> str:
     return text
 
 
+def parse_page_url(text: str) -> str:
+    _parts(text)
+    return text
+
+
 def parse_sign_in_url(text: str) -> str:
-    _parts(text.replace("{next}", "next"))
+    parse_page_url(text.replace("{next}", "next"))
     return text
 
 

@@ -74,7 +74,8 @@ def own_url(environ: dict[str, Any], config: Config) -> str | None:
 def sign_in_url(environ: dict[str, Any], config: Config) -> str:
     """Return where to sign in, with the way back to this page where BILLING_SIGN_IN_URL has a place for it."""
     own, page = own_url(environ, config), environ.get("PATH_INFO", "").removeprefix("/")
-    back = f"{own}/{page if page in PAGES else PAGES[0]}" if own else config.frontend_url
+    plans = config.pricing_url or (f"{own}/pricing" if own else config.frontend_url)
+    back = f"{own}/{page}" if own and page in PAGES else plans
     return (config.sign_in_url or config.frontend_url).replace("{next}", quote(back, safe=""))
 
 

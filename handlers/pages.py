@@ -34,10 +34,13 @@ def show_account(service: Service) -> bottle.HTTPResponse:
 
 def show_cancel(service: Service) -> bottle.HTTPResponse:
     """Show the plans to a visitor who left Checkout without buying, and say that nothing was bought, unless they hold
-    a subscription: they may have paid in another tab.
+    a subscription: they may have paid in another tab. A host with a pricing page of its own gets the visitor there.
 
     Errors  DatabaseUnavailable
     """
+    if service.config.pricing_url:
+        headers = {"Location": service.config.pricing_url, "Cache-Control": "no-store"}
+        return bottle.HTTPResponse(status=303, headers=headers)
     return _show(service, "pricing", left_checkout=True)
 
 

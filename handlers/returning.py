@@ -30,7 +30,7 @@ class _Return(NamedTuple):
 
 
 def come_back(service: Service) -> bottle.HTTPResponse:
-    """Converge the user of a session that we made, and lead to the product; for anything else just lead there.
+    """Converge the user of a session that we made, and lead to the welcome page; for anything else lead to the product.
 
     A buyer who is not let in yet, or has a payment on its way, gets a page that reloads itself.
     """
@@ -38,10 +38,11 @@ def come_back(service: Service) -> bottle.HTTPResponse:
     again = _count(bottle.request.query.get("again", ""))
     access = _access(service, returned)
     is_buyer = returned.buyer_id is not None
+    is_new = access is not None and access.allowed and (is_buyer or again > 0)
+    onward = (is_new and service.config.welcome_url) or service.config.frontend_url
     if access is None or not wants_page() or not _is_to_wait(access, again, is_buyer=is_buyer):
-        headers = {"Location": service.config.frontend_url, "Cache-Control": "no-store"}
-        return bottle.HTTPResponse(status=303, headers=headers)
-    return _waiting_page(service, access, again, returned.session_id)
+        return bottle.HTTPResponse(status=303, headers={"Location": onward, "Cache-Control": "no-store"})
+    return _waiting_page(service, access, again, returned.session_id, onward)
 
 
 def _converge(service: Service, session_id: str) -> _Return:
@@ -82,15 +83,15 @@ def _is_to_wait(access: Access, again: int, *, is_buyer: bool) -> bool:
     return access.reason == "payment_pending" or is_buyer or again > 0
 
 
-def _waiting_page(service: Service, access: Access, again: int, session_id: str) -> bottle.HTTPResponse:
+def _waiting_page(service: Service, access: Access, again: int, session_id: str, onward: str) -> bottle.HTTPResponse:
     """Return the page that says that the payment is on its way. A Refresh header reloads it, or leads on, without a
     script."""
     visit = service.pages.visit(bottle.request.environ)
     session = {"session_id": session_id} if session_id else {}
     here = visit.link("return", **session, again=str(again + 1))
-    page = service.pages.page("return", visit, {"access": access, "again_url": here})
+    page = service.pages.page("return", visit, {"access": access, "again_url": here, "onward_url": onward})
     if access.allowed:
-        page.set_header("Refresh", f"{LEAD_ON_SECONDS}; url={service.config.frontend_url}")
+        page.set_header("Refresh", f"{LEAD_ON_SECONDS}; url={onward}")
     elif again < len(WAITS_SECONDS):
         page.set_header("Refresh", f"{WAITS_SECONDS[again]}; url={here}")
     return page

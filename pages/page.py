@@ -180,6 +180,7 @@ class Pages:
             "name": self.config.product_name,
             "logo_url": self.config.logo_url,
             "product_url": self.config.frontend_url,
+            "pricing_url": self.config.pricing_url or visit.link("pricing"),
             "style_url": f"{visit.base}style.css?v={self.templates.style_version}",
         }
 

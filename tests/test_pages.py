@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -507,6 +508,35 @@ def test_a_paid_return_leads_to_the_product_at_once(app, simulator):
     assert (answer.status_code, answer.headers["Location"]) == (303, FRONTEND)
 
 
+WELCOME = "https://app.example.com/welcome?plan=new"
+
+
+def test_a_new_subscriber_lands_on_the_welcome_page(settings, prices, simulator):
+    with running(replace(settings, welcome_url=WELCOME)) as app:
+        page = look(app, bought(app, simulator, "pro", "pm_card_visa"))
+        waited, nobody = look(app, "/return?again=1", "ann"), look(app, "/return?session_id=cs_test_unknown", "ann")
+
+    assert (page.status_code, page.headers["Location"]) == (303, WELCOME)
+    assert waited.headers["Location"] == WELCOME
+    assert nobody.headers["Location"] == FRONTEND
+
+
+def test_a_subscriber_whose_payment_is_on_its_way_is_led_to_the_welcome_page(settings, prices, simulator):
+    with running(replace(settings, welcome_url=WELCOME)) as app:
+        page = look(app, bought(app, simulator, "pro"), "ann")
+
+    assert page.headers["Refresh"] == f"8; url={WELCOME}"
+    assert f'<a class="button main" href="{WELCOME}">' in page.text
+
+
+def test_leaving_an_unpaid_session_never_leads_to_the_welcome_page(settings, prices, simulator):
+    with running(replace(settings, welcome_url=WELCOME)) as app:
+        submit(app, "/checkout", plan="pro")
+        page = look(app, f"/return?session_id={CheckoutAttempt.get().session_id}", "ann")
+
+    assert (page.status_code, page.headers["Location"]) == (303, FRONTEND)
+
+
 def test_a_returning_program_is_always_redirected(denying, simulator):
     answer = look(denying, bought(denying, simulator, "pro"), "ann", Accept="*/*")
 
@@ -627,6 +657,36 @@ def test_a_hosts_own_error_page_links_to_our_pages(app):
     assert 'href="/billing/style.css?v=' in page.body
     assert '<a class="button main" href="/billing/pricing">See plans</a>' in page.body
     assert "This needs a plan" in page.body
+
+
+PLANS_OF_THE_HOST = "https://www.example.com/plans?from=app&x=1"
+
+
+def test_the_hosts_own_pricing_page_is_linked_wherever_plans_are(settings, prices):
+    with running(replace(settings, pricing_url=PLANS_OF_THE_HOST)) as app:
+        linked = f'href="{PLANS_OF_THE_HOST.replace("&", "&amp;")}"'
+        for page in (look(app, "/account", "ann"), submit(app, "/checkout", plan="none"), submit(app, "/portal")):
+            assert page.text.count(linked) == 2, "the navigation and the button"
+            assert not re.search(r'href="[^"]*pricing', page.text)
+        ours, left = look(app, "/pricing", "ann"), look(app, "/cancel", "ann")
+        assert app.billing.pricing_url == PLANS_OF_THE_HOST
+        assert f'{linked[:-1]}"' in ours.text
+        assert 'href="pricing?interval=year"' in ours.text
+        assert (left.status_code, left.headers["Location"]) == (303, PLANS_OF_THE_HOST)
+
+
+def test_sign_in_leads_back_to_the_hosts_own_pricing_page(settings, prices):
+    sign_in = "https://app.example.com/login?next={next}"
+    with running(replace(settings, pricing_url=PLANS_OF_THE_HOST, sign_in_url=sign_in)) as app:
+        elsewhere, account = submit_as_nobody(app), look(app, "/account")
+
+    assert f"next={quote(PLANS_OF_THE_HOST, safe='')}" in elsewhere.text
+    assert f"next={quote(OURS + '/account', safe='')}" in account.text
+
+
+def submit_as_nobody(app):
+    headers = {"Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
+    return requests.post(f"{app.url}/portal", headers=headers, timeout=30)
 
 
 def test_a_page_at_the_mount_point_finds_its_stylesheet(app):
