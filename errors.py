@@ -37,7 +37,7 @@ A class has what a caller may see: an HTTP status, a code for programs and a sen
 message of an instance is for the log. It may name ids and causes, and never holds a secret.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class BillingError(Exception):
@@ -179,19 +179,24 @@ class InvalidToken(NotSignedIn):
 
 
 class PaymentRequired(RequestRefused):
-    """The user is signed in, and has not paid for this. `pricing_url` is the address of the plans."""
+    """The user is signed in, and has not paid for this.
+
+    Shape   pricing_url: the address of the plans; access: the user's Access, with the reason
+    """
 
     http_status = 402
     code = "payment_required"
     sentence = "This is for subscribers, and your plan does not include it."
 
-    def __init__(self, message: str, pricing_url: str) -> None:
+    def __init__(self, message: str, pricing_url: str, access: Any) -> None:
         super().__init__(message)
         self.pricing_url = pricing_url
+        self.access = access
 
     def to_dict(self) -> dict[str, dict[str, str]]:
-        """Return `{"error": {"code", "message", "pricing_url"}}`, the response for programs."""
-        return {"error": {**super().to_dict()["error"], "pricing_url": self.pricing_url}}
+        """Return `{"error": {"code", "message", "pricing_url", "reason"}}`, the response for programs."""
+        more = {"pricing_url": self.pricing_url, "reason": str(self.access.reason)}
+        return {"error": {**super().to_dict()["error"], **more}}
 
 
 class InvalidUserHeader(NotSignedIn):

@@ -191,7 +191,7 @@ class Service:
             raise NotSignedIn("nobody is signed in")
         found = self.access(user_id)
         if not wanted.is_met_by(found):
-            raise PaymentRequired(f"{user_id!r} has {found.reason}, plan {found.plan}", self.pricing_url)
+            raise PaymentRequired(f"{user_id!r} has {found.reason}, plan {found.plan}", self.pricing_url, found)
         return found
 
     def sync(self, user_id: str) -> Access:

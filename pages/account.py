@@ -1,9 +1,9 @@
 """The account page: what the user holds, how each thing stands, the actions on offer, and the latest invoices."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import NamedTuple
 
-from ..access import Access, Holding, Plans, access_of
+from ..access import ENDED, Access, Holding, Plans, access_of
 from ..models import Customer, Grant, Price, Subscription, User
 from ..plans import Plan
 from ..sync.standing import Standing, standings_of
@@ -19,6 +19,7 @@ CANCEL = "subscription_cancel"
 WITHOUT_FLOW = ""
 FINISH = "finish"
 PLANS = "plans"
+PLANS_ROUTE = "pricing"
 
 LABELS = {
     CARD: N_("Update payment method"),
@@ -60,6 +61,7 @@ STATUSES = {
     "void": N_("Void"),
     "uncollectible": N_("Written off"),
 }
+NOT_PAID = N_("Not paid")  # of one that is open, where nobody is asked to pay it
 
 
 class Action(NamedTuple):
@@ -120,6 +122,17 @@ def ended_at(user_id: str) -> int | None:
     grants = Grant.select(Grant.created_at, Grant.ends_at).where(Grant.user == user_id, Grant.ends_at.is_null(False))
     newest = max([*ended, *grants.tuples()], default=None)
     return newest[1] if newest else None
+
+
+def way_out(access: Access, plans: Iterable[Plan], words: Words) -> Action:
+    """Return the main button for a user who is refused something: the first that the account page has for the reason.
+
+    Who is let in lacks nothing but another plan.
+    """
+    part = _Part(access, None)
+    plan = next((each for each in plans if each.key == access.plan), None)
+    names = (PLANS,) if access.allowed else _action_names(part, is_only=True)
+    return _actions(part, plan, names, words)[0]._replace(is_main=True)
 
 
 def _going_on(user_id: str, terms: Plans, now: float) -> list[Standing]:
@@ -226,7 +239,7 @@ def _action(name: str, part: _Part, words: Words, *, is_main: bool) -> Action:
     can_keep = name == WITHOUT_FLOW and access.reason == "canceling"  # the portal's home offers that
     label = words.gettext(KEEP if can_keep else LABELS[name])
     if name == PLANS:
-        return Action(label, "pricing", (), is_main)
+        return Action(label, PLANS_ROUTE, (), is_main)
     if name == FINISH:
         return Action(label, "checkout", (("plan", access.plan or ""),), is_main)
     about = (("subscription", standing.id),) if standing and standing.kind == "subscription" else ()
@@ -234,24 +247,44 @@ def _action(name: str, part: _Part, words: Words, *, is_main: bool) -> Action:
 
 
 class Invoice(NamedTuple):
+    """An invoice on the page.
+
+    Shape   is_to_pay: it is open, and to pay it brings something; to pay one of a subscription that has ended, or one
+            that a later one has replaced, brings nothing back
+    """
+
     date: str
     amount: str
     status: str
     page_url: str
     pdf_url: str
-    is_open: bool
+    is_to_pay: bool
 
 
 def describe_invoices(invoices: Iterable[InvoiceState], words: Words) -> tuple[Invoice, ...]:
-    """Return invoices in the visitor's language. The links are those that Stripe's API returned."""
-    return tuple(
-        Invoice(
-            date=words.date(each.created, "medium"),
-            amount=money(words, each.total, each.currency),
-            status=words.gettext(STATUSES.get(each.status, each.status)),
-            page_url=each.page_url or "",
-            pdf_url=each.pdf_url or "",
-            is_open=each.status == "open",
-        )
-        for each in invoices
+    """Return invoices in the visitor's language. The links are those that Stripe's API returned. Reads the database
+    only.
+    """
+    found = tuple(invoices)
+    of_open = {each.subscription_id for each in found if each.status == "open"}
+    over = Subscription.select(Subscription.id).where(Subscription.id.in_(of_open), Subscription.status.in_(ENDED))
+    ended = {row.id for row in over}
+    return tuple(_invoice(each, words, is_to_pay=_is_to_pay(each, ended)) for each in found)
+
+
+def _is_to_pay(invoice: InvoiceState, ended: Container[str]) -> bool:
+    if invoice.status != "open" or invoice.subscription_id is None:
+        return invoice.status == "open"
+    return invoice.is_latest and invoice.subscription_id not in ended
+
+
+def _invoice(invoice: InvoiceState, words: Words, *, is_to_pay: bool) -> Invoice:
+    is_left = invoice.status == "open" and not is_to_pay
+    return Invoice(
+        date=words.date(invoice.created, "medium"),
+        amount=money(words, invoice.total, invoice.currency),
+        status=words.gettext(NOT_PAID if is_left else STATUSES.get(invoice.status, invoice.status)),
+        page_url=invoice.page_url or "",
+        pdf_url=invoice.pdf_url or "",
+        is_to_pay=is_to_pay,
     )

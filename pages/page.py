@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ from urllib.parse import parse_qs, urlencode
 import bottle
 
 from ..config import Config, origin_of
-from ..errors import BillingError
+from ..errors import BillingError, PaymentRequired
 from . import N_
 from .catalogues import read_translations
 from .colors import color_rules
+from .refusal import NEEDS_PLAN, describe_refusal
 from .words import Words, choose
 
 STRIPE_PAGES = ("https://checkout.stripe.com", "https://billing.stripe.com", "https://invoice.stripe.com")
@@ -31,7 +32,7 @@ TITLES = {
 }
 ERROR_TITLES = {
     401: N_("You are not signed in"),
-    402: N_("This needs a plan"),
+    402: NEEDS_PLAN,
     404: N_("Page not found"),
 }
 OTHER_ERROR = N_("That did not work")
@@ -92,10 +93,12 @@ class Pages:
         self.templates = Templates(self.folder, config.color)
         at_stripe = [*STRIPE_PAGES, *([origin_of(config.stripe_api_base)] if config.stripe_api_base else [])]
         self.stripe_origins = frozenset(at_stripe)
-        self.private_policy = _security_policy(config, [])
+        # a page in the place of one of the host's own may be on another origin than our routes
+        at_ours = ["'self'", *([origin_of(config.billing_url)] if config.billing_url else [])]
+        self.private_policy = _security_policy(config, at_ours[:1])
         self.headers = {
             "Content-Type": "text/html; charset=utf-8",
-            "Content-Security-Policy": _security_policy(config, at_stripe),
+            "Content-Security-Policy": _security_policy(config, at_ours, at_stripe),
             "Referrer-Policy": "same-origin",
             "X-Content-Type-Options": "nosniff",
             "Vary": VARY,
@@ -145,17 +148,33 @@ class Pages:
     ) -> bottle.HTTPResponse:
         """Return the page of an error, as plain text where the host's own template fails.
 
-        Shape   base: where our routes are, for a request to one of the host's own
+        Shape   base: where our routes are, for a request to one of the host's own; None for a request to ours
         """
         visit = self.visit(environ, base)
-        title = visit.words.gettext(ERROR_TITLES.get(error.http_status, OTHER_ERROR))
-        values = {"error": error, "sentence": visit.words.gettext(error.sentence), "sign_in_url": sign_in_url}
         try:
-            return self.page("error", visit, values, error.http_status, title)
+            return self._error(error, visit, sign_in_url, knows_routes=base is not None)
         except Exception:  # a host's template may raise anything
             log.exception("the template of the error page failed")
             headers = self.headers | {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
-            return bottle.HTTPResponse(values["sentence"], error.http_status, headers)
+            return bottle.HTTPResponse(visit.words.gettext(error.sentence), error.http_status, headers)
+
+    def _error(self, error: BillingError, visit: Visit, sign_in_url: str, *, knows_routes: bool) -> bottle.HTTPResponse:
+        title = visit.words.gettext(ERROR_TITLES.get(error.http_status, OTHER_ERROR))
+        sentence, action = visit.words.gettext(error.sentence), None
+        if isinstance(error, PaymentRequired):
+            title, sentence, action = describe_refusal(error.access, error.sentence, self.config.plans, visit.words)
+        values = {
+            "error": error,
+            "sentence": sentence,
+            "sign_in_url": sign_in_url,
+            "action": action if knows_routes else None,
+            "pricing_url": getattr(error, "pricing_url", None) or self.pricing_url(visit),
+        }
+        return self.page("error", visit, values, error.http_status, title)
+
+    def pricing_url(self, visit: Visit) -> str:
+        """Return the address of the plans: the host's own page, or ours."""
+        return self.config.pricing_url or visit.link("pricing")
 
     def style(self, version: str) -> bottle.HTTPResponse:
         """Return the stylesheet. It may be cached for ever when the request names its version."""
@@ -180,7 +199,7 @@ class Pages:
             "name": self.config.product_name,
             "logo_url": self.config.logo_url,
             "product_url": self.config.frontend_url,
-            "pricing_url": self.config.pricing_url or visit.link("pricing"),
+            "pricing_url": self.pricing_url(visit),
             "style_url": f"{visit.base}style.css?v={self.templates.style_version}",
         }
 
@@ -198,11 +217,11 @@ def _relative_base(environ: dict[str, Any]) -> str:
     return "../" * (path.count("/") - before.count("/") - 1)
 
 
-def _security_policy(config: Config, at_stripe: list[str]) -> str:
+def _security_policy(config: Config, at_ours: list[str], at_stripe: Iterable[str] = ()) -> str:
     """Return the Content-Security-Policy. Browsers apply form-action to a form's redirects, too."""
-    forms = " ".join(["'self'", *at_stripe])
+    ours, forms = " ".join(at_ours), " ".join([*at_ours, *at_stripe])
     image = f"; img-src {_image_source(config.logo_url)}" if config.logo_url else ""
-    return f"default-src 'none'; style-src 'self'{image}; form-action {forms}; base-uri 'none'; frame-ancestors 'none'"
+    return f"default-src 'none'; style-src {ours}{image}; form-action {forms}; base-uri 'none'; frame-ancestors 'none'"
 
 
 def _image_source(url: str) -> str:

@@ -5,7 +5,7 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, TypeVar, cast
@@ -320,7 +320,8 @@ class Gateway:
         """
         with _translated(customer_id):
             page = self._client.v1.invoices.list(params={"customer": customer_id, "limit": most})
-            return tuple(_invoice(each) for each in page.data if each.status != "draft")
+            latest = {_subscription_of(each): each.id for each in reversed(page.data)}
+            return tuple(_invoice(each, latest) for each in page.data if each.status != "draft")
 
     def _subscription(
         self,
@@ -390,8 +391,7 @@ class Gateway:
     def _with_open_invoices(self) -> set[str]:
         """Return the subscriptions of the account that have an open invoice."""
         listed = self._client.v1.invoices.list(params={"status": "open", "limit": PAGE}).auto_paging_iter()
-        details = (each.parent.subscription_details for each in listed if each.parent)
-        return {_id(each.subscription) for each in details if each}
+        return {subscription for each in listed if (subscription := _subscription_of(each))}
 
 
 _OpenInvoices = Callable[[], Container[str]]
@@ -576,7 +576,17 @@ def _session(session: stripe.checkout.Session) -> SessionState:
     )
 
 
-def _invoice(invoice: stripe.Invoice) -> InvoiceState:
+def _subscription_of(invoice: stripe.Invoice) -> str | None:
+    details = invoice.parent.subscription_details if invoice.parent else None
+    return _id(details.subscription) if details else None
+
+
+def _invoice(invoice: stripe.Invoice, latest: Mapping[str | None, str]) -> InvoiceState:
+    """Return an invoice.
+
+    Shape   latest: the newest invoice of each subscription
+    """
+    subscription_id = _subscription_of(invoice)
     return InvoiceState(
         id=invoice.id,
         number=invoice.number,
@@ -586,4 +596,6 @@ def _invoice(invoice: stripe.Invoice) -> InvoiceState:
         currency=invoice.currency,
         page_url=invoice.hosted_invoice_url,
         pdf_url=invoice.invoice_pdf,
+        subscription_id=subscription_id,
+        is_latest=latest[subscription_id] == invoice.id,
     )

@@ -115,7 +115,9 @@ class SessionState:
 class InvoiceState:
     """An invoice as Stripe holds it, not a draft. status is "open", "paid", "void" or "uncollectible".
 
-    Shape   page_url: where to see or pay it; pdf_url: the file; both, and number, are None where Stripe has none
+    Shape   page_url: where to see or pay it; pdf_url: the file; both, and number, are None where Stripe has none;
+            subscription_id: what it is for, None where that is no subscription; is_latest: whether it is the newest of
+            its subscription, drafts included: Stripe judges by that one
     Units   created in Unix seconds, total in the currency's minor units
     """
 
@@ -127,3 +129,5 @@ class InvoiceState:
     currency: str
     page_url: str | None
     pdf_url: str | None
+    subscription_id: str | None
+    is_latest: bool

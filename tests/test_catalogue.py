@@ -11,8 +11,10 @@ from babel.messages.pofile import read_po
 
 import corkage
 from corkage.access import REASONS, Access
+from corkage.errors import PaymentRequired
 from corkage.pages import catalogues, colors, state, words
 from corkage.pages.account import ACTIONS
+from corkage.pages.refusal import describe_refusal
 from corkage.pages.words import ALWAYS_00, THREE_DECIMAL, ZERO_DECIMAL, money, period
 
 
@@ -213,6 +215,36 @@ def test_every_reason_has_a_sentence_and_buttons_with_and_without_a_date(tag):
             said.add(sentence)
     assert set(REASONS) == set(state.STATES) == set(ACTIONS)
     assert len(said) > len(REASONS)
+
+
+WAYS_OUT = {
+    "active": ("pricing", ()),
+    "canceling": ("pricing", ()),
+    "grace": ("pricing", ()),
+    "free": ("pricing", ()),
+    "no_subscription": ("pricing", ()),
+    "addon_only": ("pricing", ()),
+    "past_due": ("portal", (("flow", "payment_method_update"),)),
+    "unpaid": ("portal", (("flow", "payment_method_update"),)),
+    "incomplete": ("checkout", (("plan", "pro"),)),
+    "refunded": ("portal", (("flow", ""),)),
+    "payment_pending": ("portal", (("flow", ""),)),
+}
+
+
+@pytest.mark.parametrize("reason", WAYS_OUT)
+def test_every_refusal_has_its_sentence_and_its_way_out(config, reason):
+    is_let_in = reason in ("active", "canceling", "grace")
+    access = Access("ann", is_let_in, reason, plan="pro", status="active", until=1_780_531_200)
+
+    refusal = describe_refusal(access, PaymentRequired.sentence, config.plans, in_language("en"))
+
+    assert (refusal.action.route, refusal.action.fields) == WAYS_OUT[reason]
+    assert refusal.action.is_main
+    assert ("your plan does not include it" in refusal.sentence) == (is_let_in or reason == "free")
+    assert ("canceled and ends on June 4, 2026" in refusal.sentence) == (reason == "canceling")
+    assert ("payment failed" in refusal.sentence) == (reason in ("grace", "past_due"))
+    assert refusal.title in ("This needs another plan", "This needs a plan", "You have no access at the moment")
 
 
 def test_a_date_is_a_day_in_utc():

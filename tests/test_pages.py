@@ -355,6 +355,62 @@ def test_a_draft_invoice_is_not_listed(app, shop):
     assert look(app, "/account", "ann").text.count('<span class="sum">') == 1
 
 
+def invoices_of(page):
+    """Return the status and the first link of each invoice on the account page."""
+    return [
+        tuple(re.search(r'class="badge[^>]*>([^<]*)<.*?<a [^>]*>([^<]*)<', each, re.DOTALL).groups())
+        for each in page.text.split('<ul class="invoices">')[1].split("<li>")[1:]
+    ]
+
+
+def fail_to_renew(shop, simulator, customer):
+    shop.use_card(customer, "pm_card_chargeCustomerFail")
+    simulator.advance_to("renewal")
+
+
+def test_an_open_invoice_of_an_ended_subscription_is_not_to_pay(app, shop, simulator):
+    customer, subscription = subscribe(app, shop)
+    fail_to_renew(shop, simulator, customer)
+    app.converge(customer)
+    owing = invoices_of(look(app, "/account", "ann"))
+    shop.client.v1.subscriptions.cancel(subscription)
+    app.converge(customer)
+
+    page = look(app, "/account", "ann")
+
+    assert owing == [("Open", "Pay"), ("Paid", "View")]
+    assert invoices_of(page) == [("Not paid", "View"), ("Paid", "View")]
+    assert 'class="badge bad"' not in page.text
+
+
+def test_only_the_latest_invoice_of_an_unpaid_subscription_is_to_pay(app, shop, simulator):
+    customer, subscription = subscribe(app, shop)
+    fail_to_renew(shop, simulator, customer)
+    simulator.give_up(subscription, "unpaid")
+    app.converge(customer)
+    only_one = invoices_of(look(app, "/account", "ann"))
+    simulator.advance_to("renewal")
+    app.converge(customer)
+    beside_a_draft = invoices_of(look(app, "/account", "ann"))
+    draft = shop.client.v1.invoices.list(params={"customer": customer, "status": "draft"}).data[0]
+    shop.client.v1.invoices.finalize_invoice(draft.id)
+
+    assert only_one == [("Open", "Pay"), ("Paid", "View")]
+    assert beside_a_draft == [("Not paid", "View"), ("Paid", "View")]
+    assert invoices_of(look(app, "/account", "ann")) == [("Open", "Pay"), ("Not paid", "View"), ("Paid", "View")]
+
+
+def test_an_open_invoice_without_a_subscription_is_to_pay(app, shop):
+    customer, _ = subscribe(app, shop)
+    item = {"customer": customer, "amount": 500, "currency": "usd", "description": "Hours"}
+    shop.client.v1.invoice_items.create(params=item)
+    with_it = {"customer": customer, "auto_advance": False, "pending_invoice_items_behavior": "include"}
+    invoice = shop.client.v1.invoices.create(params=with_it)
+    shop.client.v1.invoices.finalize_invoice(invoice.id)
+
+    assert invoices_of(look(app, "/account", "ann")) == [("Open", "Pay"), ("Paid", "View")]
+
+
 def set_period_end(app, moment):
     with storage.writing():
         Subscription.update(current_period_end=moment).execute()
@@ -715,7 +771,7 @@ def test_no_page_needs_or_allows_inline_scripts_or_styles(app, shop, simulator):
     assert len(pages) == 10
     for page in pages:
         assert page.headers["Content-Security-Policy"] == (
-            "default-src 'none'; style-src 'self'; form-action 'self' https://checkout.stripe.com "
+            f"default-src 'none'; style-src 'self' {OURS}; form-action 'self' {OURS} https://checkout.stripe.com "
             f"https://billing.stripe.com https://invoice.stripe.com {simulator.url}; base-uri 'none'; "
             "frame-ancestors 'none'"
         )

@@ -1,6 +1,7 @@
 """`app.install(billing)`, `access` and `requires` in a Bottle app; the WSGI middleware; what both mount."""
 
 import functools
+import re
 import time
 from contextlib import closing
 from dataclasses import replace
@@ -165,6 +166,127 @@ def test_a_refusal_is_json_for_programs_and_a_linked_page_for_browsers(host):
     assert f'<a class="button main" href="{host.billing.pricing_url}">See plans</a>' in page.text
     assert "bob" not in page.text
     assert "Please sign in" in stranger.text
+
+
+def refused(host, user):
+    """Return what the 402 page says to a user, and its first button."""
+    page = host.get("/paid", user, Accept="text/html").text
+    title, sentence = re.search(r'class="title">(.*?)</h1>\s*<p>(.*?)</p>', page).groups()
+    return title, sentence, page.split('class="actions">')[1].split('<a class="button" ')[0]
+
+
+def hidden(button):
+    return dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', button))
+
+
+@pytest.fixture
+def ungracious(config):
+    made = Billing(replace(config, plans=(replace(PRO, grace_days=0), TEAM)), authenticate=signed_in)
+    app = Host(made, bottle.Bottle())
+    app.app.install(made)
+    app.route("/paid", made.requires("pro")(app.noting))
+    with serving(app.app) as app.url:
+        yield app
+    made.close()
+
+
+def converge(host, customer):
+    host.billing.service.worker.converger.converge(customer, time.time())
+
+
+def test_a_failed_payment_is_said_and_the_payment_method_can_be_updated(ungracious, shop, simulator):
+    shop.subscribe(customer := shop.customer("ann"))
+    shop.use_card(customer, "pm_card_chargeCustomerFail")
+    simulator.advance_to("renewal")
+    converge(ungracious, customer)
+
+    title, sentence, button = refused(ungracious, "ann")
+
+    assert title == "You have no access at the moment"
+    assert sentence == "Your last payment failed. Update your payment method to get access again."
+    assert hidden(button) == {"flow": "payment_method_update", "from": "pages"}
+    assert '<form method="post" action="/billing/portal">' in button
+    assert '<button class="button main" type="submit">Update payment method</button>' in button
+    assert "See plans" not in button
+    posted = requests.post(
+        f"{ungracious.url}/billing/portal",
+        hidden(button),
+        headers={"X-User": "ann", "Sec-Fetch-Site": "same-origin", "Accept": "text/html"},
+        allow_redirects=False,
+        timeout=30,
+    )
+    assert (posted.status_code, simulator.requests[-1].path) == (303, "/v1/billing_portal/sessions")
+
+
+def test_an_unfinished_first_payment_can_be_finished_from_the_refusal(ungracious, shop):
+    customer = shop.customer("ann", card="pm_card_chargeCustomerFail")
+    shop.subscribe(customer, payment_behavior="allow_incomplete")
+    converge(ungracious, customer)
+
+    _, sentence, button = refused(ungracious, "ann")
+
+    assert sentence == "Your first payment did not go through. Your access begins when it does."
+    assert hidden(button) == {"plan": "pro", "from": "pages"}
+    assert 'action="/billing/checkout"' in button
+    assert "Finish payment" in button
+
+
+def test_a_refusal_speaks_of_a_plan_to_its_holder_only(ungracious, shop):
+    ungracious.route("/paid", ungracious.billing.requires("team")(ungracious.noting))
+    subscription = shop.subscribe(customer := shop.customer("ann"))
+    converge(ungracious, customer)
+
+    holder, stranger = refused(ungracious, "ann"), refused(ungracious, "bob")
+    shop.client.v1.subscriptions.cancel(subscription)
+    converge(ungracious, customer)
+    ended = refused(ungracious, "ann")
+
+    includes = "This is for subscribers, and your plan does not include it."
+    assert holder[:2] == ("This needs another plan", includes)
+    assert stranger[:2] == ("This needs a plan", "You have no plan yet.")
+    assert ended[0] == "This needs a plan"
+    assert re.fullmatch(r"Your plan ended on \w+ \d+, \d{4}\.", ended[1])
+    for _, _, button in (holder, stranger, ended):
+        assert '<a class="button main" href="/billing/pricing">See plans</a>' in button
+
+
+def test_programs_are_told_the_reason_of_a_refusal(host, ann_has_pro):
+    host.route("/paid", host.billing.requires("team")(host.noting))
+
+    errors = [host.get("/paid", user).json()["error"] for user in ("ann", "bob")]
+
+    assert [each.pop("reason") for each in errors] == ["active", "no_subscription"]
+    assert (
+        errors
+        == [
+            {
+                "code": "payment_required",
+                "message": "This is for subscribers, and your plan does not include it.",
+                "pricing_url": "/billing/pricing",
+            }
+        ]
+        * 2
+    )
+    with pytest.raises(PaymentRequired) as raised:
+        host.billing.admit("ann", "team")
+    assert raised.value.access == host.billing.access("ann")
+
+
+def test_a_refusal_without_the_address_of_our_routes_has_no_form(config, shop, simulator):
+    made = Billing(replace(config, plans=(replace(PRO, grace_days=0), TEAM)), authenticate=signed_in)
+    host = Host(made, bottle.Bottle())
+    host.route("/paid", made.requires("pro")(host.noting))
+    shop.subscribe(customer := shop.customer("ann"))
+    shop.use_card(customer, "pm_card_chargeCustomerFail")
+    simulator.advance_to("renewal")
+    converge(host, customer)
+
+    with closing(made), serving(host.app) as host.url:
+        _, sentence, button = refused(host, "ann")
+
+    assert sentence.startswith("Your last payment failed.")
+    assert "<form" not in button
+    assert f'href="{config.frontend_url}">See plans</a>' in button
 
 
 def test_a_refusal_links_to_pricing_or_without_its_url_to_the_product(config):

@@ -1,0 +1,36 @@
+"""The page of a 402: why a user is refused, and the way out."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from ..access import Access
+from ..plans import Plan
+from . import N_
+from .account import PLANS_ROUTE, Action, ended_at, way_out
+from .state import state_of
+from .words import Words
+
+NEEDS_PLAN = N_("This needs a plan")
+NEEDS_ANOTHER = N_("This needs another plan")
+NO_ACCESS = N_("You have no access at the moment")
+
+
+class Refusal(NamedTuple):
+    title: str
+    sentence: str
+    action: Action
+
+
+def describe_refusal(access: Access, not_included: str, plans: Iterable[Plan], words: Words) -> Refusal:
+    """Return what the page says to a user with this access. It speaks of a plan that lacks something only to who has
+    one, and adds what there is to know of it.
+
+    Shape   not_included: the sentence for a user whose plan does not include what they asked for
+    """
+    tone, state = state_of(access, ended_at(access.user_id) if access.reason == "ended" else None, words)
+    action = way_out(access, plans, words)
+    if access.allowed or access.reason == "free":
+        more = "" if tone == "good" else f" {state}"
+        return Refusal(words.gettext(NEEDS_ANOTHER), words.gettext(not_included) + more, action)
+    title = NEEDS_PLAN if action.route == PLANS_ROUTE else NO_ACCESS
+    return Refusal(words.gettext(title), state, action)
