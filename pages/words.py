@@ -24,7 +24,9 @@ QUALITY = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")  # as RFC 9110 has it: no
 ZERO_DECIMAL = frozenset("BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF VND VUV XAF XOF XPF".split())
 THREE_DECIMAL = frozenset("BHD JOD KWD OMR TND".split())
 ALWAYS_00 = frozenset(("ISK", "UGX"))  # sent with two decimals that must be 00, and written without
-CURRENCY, NO_BREAK_SPACE = "\u00a4", "\u00a0"  # the first is the place of the currency's symbol in a pattern
+CURRENCY = "\u00a4"  # the place of the symbol in a pattern
+NO_BREAK_SPACE = "\u00a0"
+FIRST_STRONG_ISOLATE, POP_ISOLATE = "\u2068", "\u2069"
 
 PER = {"day": N_("per day"), "week": N_("per week"), "month": N_("per month"), "year": N_("per year")}
 EVERY = {
@@ -35,6 +37,11 @@ EVERY = {
 }
 
 log = logging.getLogger("corkage.pages")
+
+
+def isolated(text: str) -> str:
+    """Return a text that has its own direction, whatever stands around it."""
+    return f"{FIRST_STRONG_ISOLATE}{text}{POP_ISOLATE}"
 
 
 class Words:
@@ -56,12 +63,20 @@ class Words:
 
     def gettext(self, message: str, **values: object) -> str:
         """Return the translation, with the values filled in; the message itself where there is none."""
-        return _filled(self._translations.gettext(message), message, values) if message else ""
+        translated = self._translations.gettext(message) if message else ""
+        return self._isolated(translated, message, _filled(translated, message, values))
 
     def ngettext(self, one: str, many: str, count: int, **values: object) -> str:
         """Return the translation for a number; `count` is among the values."""
-        original = one if count == 1 else many
-        return _filled(self._translations.ngettext(one, many, count), original, {"count": count, **values})
+        original, translated = one if count == 1 else many, self._translations.ngettext(one, many, count)
+        return self._isolated(translated, original, _filled(translated, original, {"count": count, **values}))
+
+    def _isolated(self, translated: str, original: str, filled: str) -> str:
+        """Return a text, set apart where it was left in English on a page from right to left: its full stop stays at
+        its end.
+        """
+        is_foreign = self.direction == "rtl" and filled != "" and translated == original
+        return isolated(filled) if is_foreign else filled
 
     def date(self, moment: int, length: Literal["medium", "long"] = "long") -> str:
         """Return the day, in UTC, of a moment in Unix seconds."""
@@ -124,8 +139,9 @@ def money(words: Words, amount: int, currency: str, *, is_short: bool = False) -
     pattern = copy.copy(words.locale.currency_formats["standard"])
     pattern.frac_prec = (digits, digits)
     symbol = get_currency_symbol(code, words.locale)
-    pattern.prefix = tuple(_spaced(each, symbol, -1) for each in pattern.prefix)
-    pattern.suffix = tuple(_spaced(each, symbol, 0) for each in pattern.suffix)
+    shown = isolated(symbol) if words.direction == "rtl" else symbol  # "US$", not "$US"
+    pattern.prefix = tuple(_spaced(each, symbol, -1).replace(CURRENCY, shown) for each in pattern.prefix)
+    pattern.suffix = tuple(_spaced(each, symbol, 0).replace(CURRENCY, shown) for each in pattern.suffix)
     written: str = pattern.apply(value, words.locale, currency=code, currency_digits=False)
     return written
 

@@ -140,6 +140,18 @@ def test_a_language_has_its_direction(tmp_path, tag, direction):
     assert words.choose(tag, "", tmp_path).direction == direction
 
 
+def test_what_is_left_in_english_keeps_its_order_in_a_text_from_right_to_left(tmp_path):
+    (tmp_path / "ar.po").write_text(PO.format("\u0627"))
+    arabic = words.choose("ar", "", tmp_path)
+
+    assert arabic.gettext("Plans") == "\u0627"
+    assert arabic.gettext("Signed in as %(who)s", who="ann") == "\u2068Signed in as ann\u2069"
+    assert arabic.ngettext("%(count)d day free", "%(count)d days free", 2) == "\u20682 days free\u2069"
+    assert arabic.gettext("") == ""
+    assert money(arabic, 900, "usd") == "\u200f9.00\u00a0\u2068US$\u2069"
+    assert in_language("en").gettext("Plans") == "Plans"
+
+
 @pytest.mark.parametrize(
     ("amount", "currency", "tag", "long", "short"),
     [

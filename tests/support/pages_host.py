@@ -95,6 +95,7 @@ def hosted(folder: Path, plans: tuple[Plan, ...] = (PRO, TEAM), **settings: Any)
         billing = Billing(config, authenticate=signed_in)
         store_setting(MADE_AT, "0")  # the simulator's clock begins years ago, and what is sold from now on is news
         app.mount("/billing/", billing.wsgi)
+        app.route("/paid", "GET", billing.requires()(lambda: "paid for"))
         thread.start()
         try:
             yield Host(url, billing, simulator, Shop(simulator, sdk(simulator), "", ""), prices)
