@@ -176,7 +176,7 @@ class Pages:
             "link": visit.link,
             "h1": f"h{level}",
             "h2": f"h{level + 1}",
-            "name": self.config.product_name,
+            "name": self.config.name,
             "logo_url": self.config.logo_url,
             "product_url": self.config.frontend_url,
             "style_url": f"{visit.base}style.css?v={self.templates.style_version}",
