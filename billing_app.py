@@ -12,6 +12,7 @@ if __name__ == "__main__":  # run directly, this file is no module of the packag
 import functools
 import logging
 import os
+import shlex
 import time
 import weakref
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from .notices.delivery import Receivers
 from .notices.notice import NoticeCallback
 from .plans import Requirement
 from .service import Service
+from .settings import masked
 from .sync.prices import Catalogue
 
 if TYPE_CHECKING:
@@ -69,8 +71,9 @@ class Billing:
         storage.open_file(config.database)
         with ExitStack() as undo:
             undo.callback(storage.close_file)
-            models.bring_up_to_date()
+            models.bring_up_to_date(config.app)
             _refuse_other_mode(config)
+            _refuse_other_app(config)
             catalogue = Catalogue(config.plans, config.app)
             catalogue.apply_plans(claims=claims)
             if config.worker != "thread" and not catalogue.timelines.is_outdated():
@@ -318,6 +321,18 @@ def _refuse_other_mode(config: Config) -> None:
             [
                 f"STRIPE_SECRET_KEY: is a {mode} key, and the database mirrors Stripe's {remembered} mode: "
                 "use a key of that mode, or another BILLING_DATABASE"
+            ]
+        )
+
+
+def _refuse_other_app(config: Config) -> None:
+    if (remembered := models.remember_once(models.APP, config.former_app)) != config.app:
+        raise ConfigError(
+            [
+                f"BILLING_APP: is {masked(config.app)} (by default the address in BILLING_URL or FRONTEND_URL), and "
+                f"customers of this database are marked for {remembered!r} at Stripe: set "
+                f"BILLING_APP={shlex.quote(remembered)} if the product has moved, or another BILLING_DATABASE if this "
+                "is another product"
             ]
         )
 

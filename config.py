@@ -42,7 +42,8 @@ class Config:
     The table of settings, too: .env.example and docs/reference.md are written from these fields by bin/reference.
 
     Shape   webhook_secrets and auth_secrets: any of them is accepted, so that rotation is ordinary;
-            frontend_urls: visitors are sent back to the first, and its host is the default of app;
+            frontend_urls: visitors are sent back to the first;
+            app: by default the host, port and path of billing_url or else of the first of frontend_urls;
             unknown_settings: the names of BILLING_... settings that nothing here reads
     Units   names say them; poll_seconds 0 means never, and its default depends on whether there is a webhook secret
     Errors  the constructor checks nothing and takes guessable secrets; from_env() checks every setting
@@ -101,10 +102,11 @@ class Config:
         metadata=_setting(
             "BILLING_APP",
             settings.parse_name,
-            "your product's name in Stripe's metadata, which keeps it apart from others in the same account",
-            "Your product's name in Stripe's metadata, which keeps it apart from others in the same account. "
-            "Not set: the host of FRONTEND_URL.",
-            default_text="host of `FRONTEND_URL`",
+            "your product's name in Stripe's metadata, which keeps it apart from others in the same account; the "
+            "database remembers it ([moving](#another-address))",
+            "Your product's name in Stripe's metadata, which keeps it apart from others in the same account. The "
+            "database remembers it. Not set: the address in BILLING_URL or else in FRONTEND_URL, without https://.",
+            default_text="the address in `BILLING_URL` or else in `FRONTEND_URL`, without `https://`",
         ),
     )
     billing_url: str | None = field(
@@ -261,9 +263,9 @@ class Config:
             "BILLING_NAME",
             settings.parse_name,
             "your product's name on the pages",
-            "Your product's name on the pages. Not set: BILLING_APP.",
+            "Your product's name on the pages. Not set: BILLING_APP or else the host of FRONTEND_URL.",
             heading="The pages",
-            default_text="`BILLING_APP`",
+            default_text="`BILLING_APP` or else the host of `FRONTEND_URL`",
         ),
     )
     logo_url: str = field(
@@ -333,7 +335,8 @@ class Config:
     def __post_init__(self) -> None:
         polled = POLL_SECONDS if self.webhook_secrets else POLL_SECONDS_WITHOUT_WEBHOOKS
         completed = {
-            "app": self.app or _host(self.frontend_urls),
+            "app": self.app or self._default_app,
+            "name": self.name or self.former_app,
             "poll_seconds": polled if self.poll_seconds == POLL_AS_WEBHOOKS_ALLOW else self.poll_seconds,
         }
         for name, setting in SETTINGS.items():
@@ -364,9 +367,15 @@ class Config:
         return self.frontend_urls[0]
 
     @property
-    def product_name(self) -> str:
-        """The product's name on the pages."""
-        return self.name or self.app
+    def former_app(self) -> str:
+        """BILLING_APP or else the host of FRONTEND_URL: `app` in earlier development versions, and a name for pages."""
+        is_set = self.app not in ("", self._default_app)
+        return self.app if is_set else _host(self.frontend_urls)
+
+    @property
+    def _default_app(self) -> str:
+        address = self.billing_url or "".join(self.frontend_urls[:1])
+        return origin_of(address).partition("://")[2] + urlsplit(address).path.rstrip("/")
 
     @property
     def frontend_origins(self) -> frozenset[str]:

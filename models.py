@@ -22,6 +22,7 @@ from .errors import ConfigError
 
 USER_ID_LENGTH = 200
 MADE_AT = "made_at"  # the setting that says when this file was made
+APP = "app"  # the setting that says under which name the product is at Stripe
 
 
 class Table(Model):
@@ -86,6 +87,8 @@ class Customer(Table):
     Units   fetched_at in Unix seconds by Stripe's clock, or by the customer's test clock if that is earlier:
             everything that happened before this time is in the replica;
             missing_at: since when Stripe does not know it, though it was not deleted, as after "delete test data"
+    Shape   marked_app, marked_user: its `corkage_app` and `corkage_user` when it was last fetched, where the app is not
+            this one and the customer had no user here
     """
 
     id = CharField(primary_key=True)
@@ -95,6 +98,8 @@ class Customer(Table):
     fetched_at = IntegerField(null=True)
     deleted_at = IntegerField(null=True)
     missing_at = IntegerField(null=True)
+    marked_app = CharField(null=True)
+    marked_user = CharField(null=True)
 
     class Meta:
         table_name = "corkage_customer"
@@ -333,7 +338,7 @@ class Cursor(Table):
 
 
 class Setting(Table):
-    """What the database stores about itself: schema version, mode, Stripe account."""
+    """What the database stores about itself: schema version, mode, Stripe account, app."""
 
     name = CharField(primary_key=True)
     value = CharField()
@@ -381,6 +386,7 @@ def _create_everything() -> None:
         "CREATE INDEX corkage_user_change ON corkage_user (next_change_at) WHERE next_change_at IS NOT NULL"
     )
     _index_clocks()
+    _index_marks()
     for name, columns in (("due", "receiver, next_attempt_at"), ("owed", "receiver, user_id, notice_id")):
         storage.execute(
             f"CREATE INDEX corkage_notice_{name} ON corkage_notice_delivery ({columns}) WHERE delivered_at IS NULL"
@@ -390,6 +396,12 @@ def _create_everything() -> None:
 def _index_clocks() -> None:
     storage.execute(
         "CREATE INDEX corkage_subscription_clock ON corkage_subscription (test_clock) WHERE test_clock IS NOT NULL"
+    )
+
+
+def _index_marks() -> None:
+    storage.execute(
+        "CREATE INDEX corkage_customer_marked ON corkage_customer (marked_user) WHERE marked_app IS NOT NULL"
     )
 
 
@@ -469,14 +481,23 @@ _CHANGES_OF_COLUMNS = (
     "corkage_notice ADD COLUMN subscription_id VARCHAR(255)",
 )
 
-UPGRADES: dict[int, Callable[[], None]] = {1: _keep_holdings}
+
+def _add_marks() -> None:
+    """From 2 to 3: for whom a customer is marked that has no user here. The next fetch of each shows it."""
+    for name in ("marked_app", "marked_user"):
+        storage.execute(f"ALTER TABLE corkage_customer ADD COLUMN {name} VARCHAR(255)")
+    _index_marks()
+
+
+UPGRADES: dict[int, Callable[[], None]] = {1: _keep_holdings, 2: _add_marks}
 """What makes version n + 1 of a file of version n. A released step is never edited. A new file skips them all."""
 SCHEMA_VERSION = max(UPGRADES) + 1
 
 
-def bring_up_to_date() -> None:
+def bring_up_to_date(app: str) -> None:
     """Create or upgrade the tables in one transaction. After an upgrade the views are created again.
 
+    Shape   app: remembered by a file that is made. One that is there and remembers none is of a time before this.
     Errors  ConfigError when a newer Corkage wrote the database
     """
     with storage.writing():
@@ -493,6 +514,7 @@ def bring_up_to_date() -> None:
         if version == 0:
             _create_everything()
             store_setting(MADE_AT, str(int(time.time())))
+            store_setting(APP, app)
         for step in range(version or SCHEMA_VERSION, SCHEMA_VERSION):
             UPGRADES[step]()
         for name, query in VIEWS.items():

@@ -5,6 +5,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from ..sync import marks
 from . import FAILED, OK, answer, opened
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ def sync(options: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             print("\nBroken off. What was done stays; run it again within the hour to go on.", file=sys.stderr)
             return FAILED
-    _print_report(report, is_dry=options.dry_run)
+        app = service.config.app
+    _print_report(report, app, is_dry=options.dry_run)
     return FAILED if report.failed else OK
 
 
@@ -54,7 +56,7 @@ class Bar:
             print(f"\r{text}\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def _print_report(report: "Report", *, is_dry: bool) -> None:
+def _print_report(report: "Report", app: str, *, is_dry: bool) -> None:
     print(f"{report.subscriptions} subscriptions of {report.customers} customers, {report.unowned} of them unowned")
     if report.done_before:
         print(f"went on with the run that broke off: {report.done_before} customers were done before")
@@ -67,5 +69,7 @@ def _print_report(report: "Report", *, is_dry: bool) -> None:
         print(f"{done}: {report.new} subscriptions new, {report.changed} changed, access of {len(report.access)} users")
     for user_id, (before, after) in sorted(report.access.items()):
         print(f"  {user_id}: {answer(before)} -> {answer(after)}")
+    for marked in marks.by_app(report.marked).values():
+        print(f"{marks.describe(marked, app)}\n  {marks.repair(marked)}")
     for customer_id, reason in sorted(report.failed.items()):
         print(f"  {customer_id} failed: {reason}", file=sys.stderr)

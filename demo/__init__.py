@@ -9,6 +9,7 @@ from typing import Any
 
 from waitress.server import create_server
 
+from .. import models, storage
 from ..config import Config
 from ..errors import ConfigError
 from ..plans import Plan
@@ -80,7 +81,7 @@ def _config(port: int, database: str) -> Config:
     return Config(
         stripe_secret_key="",
         frontend_urls=(url,),
-        app=f"corkage-demo-{port}",
+        app=_app(port, database),
         name="Notes",
         plans=PLANS,
         billing_url=f"{url}/billing",
@@ -89,6 +90,16 @@ def _config(port: int, database: str) -> Config:
         webhook_secrets=(f"whsec_{secrets.token_urlsafe(24)}",),
         settle_seconds=0,
     )
+
+
+def _app(port: int, database: str) -> str:
+    """Return the demo's name at Stripe: by its port, so that two demos stay apart, and a kept file keeps its own."""
+    storage.open_file(database)
+    try:
+        models.bring_up_to_date(f"corkage-demo-{port}")
+        return models.remember_once(models.APP, f"corkage-demo-{port}")
+    finally:
+        storage.close_file()
 
 
 def _test_key(secret_key: str) -> str:

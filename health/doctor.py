@@ -11,7 +11,7 @@ from ..access import LIVE
 from ..errors import StripeError
 from ..models import Customer, Price, StripeEvent, Subscription, SubscriptionItem
 from ..notices import outbox
-from ..sync import inbox, timelines
+from ..sync import inbox, marks, timelines
 from ..sync.doubles import doubles
 from ..sync.prices import Catalogue
 from ..sync.resync import ReportingConverger
@@ -39,7 +39,7 @@ def examine(worker: Worker, now: float, sample: int = SAMPLE) -> list[Finding]:
         _writing,
         lambda: _refused(now),
         lambda: _doubles(worker.catalogue, now),
-        _unowned,
+        lambda: _unowned(worker.converger.app),
         _unknown_prices,
         lambda: _remembered_prices(worker.catalogue),
         lambda: _answers(worker.catalogue),
@@ -76,13 +76,20 @@ def _doubles(catalogue: Catalogue, now: float) -> Iterator[Finding]:
             yield Finding(f"{what}; the user loses nothing when {double.spare} ends with its period", command)
 
 
-def _unowned() -> Iterator[Finding]:
+def _unowned(app: str) -> Iterator[Finding]:
     """Customers without a user who pay for a plan have no access. Those who pay for anything else are not ours."""
     query = _paying(Subscription.customer, Price.plan).where(Customer.user.is_null()).distinct()
     ours = {customer_id: plan for customer_id, plan in _rows(query) if plan}
     others = {customer_id for customer_id, _ in _rows(query)} - ours.keys()
+    rows = Customer.select().where(Customer.marked_app.is_null(False))
+    marked = [each for each in map(marks.of_another_app, rows) if each and each.customer_id in ours]
+    for of_one in marks.by_app(marked).values():
+        yield Finding(f"{marks.describe(of_one, app)}. They pay for plans of this product", marks.repair(of_one))
+    elsewhere = {each.customer_id for each in marked}
     for customer_id, plan in ours.items():
-        yield Finding(f"{customer_id} pays for {plan} and belongs to no user", f"corkage user link USER {customer_id}")
+        if customer_id not in elsewhere:
+            what = f"{customer_id} pays for {plan} and belongs to no user"
+            yield Finding(what, f"corkage user link USER {customer_id}")
     if others:
         yield Finding(f"{len(others)} customers pay for prices of no plan: they belong to another product", None)
 

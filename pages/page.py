@@ -196,7 +196,7 @@ class Pages:
             "link": visit.link,
             "h1": f"h{level}",
             "h2": f"h{level + 1}",
-            "name": self.config.product_name,
+            "name": self.config.name,
             "logo_url": self.config.logo_url,
             "product_url": self.config.frontend_url,
             "pricing_url": self.pricing_url(visit),

@@ -23,6 +23,7 @@ from ..models import CheckoutAttempt, Customer, Price, Subscription, User
 from ..pauses import is_due
 from ..sync.converge import Converger
 from ..sync.gateway import SLOWEST_CALL_SECONDS, Gateway
+from ..sync.marks import warn_of_marked
 from ..sync.prices import Catalogue
 from ..sync.states import SessionState, SubscriptionState
 from .held import group_of, held_subscription
@@ -228,7 +229,10 @@ class Checkout:
                 .as_rowcount()
                 .execute()
             )
-        return self._carry_out(CheckoutAttempt.get_by_id(buyer.user_id)) if won else None
+        if not won:
+            return None
+        warn_of_marked(buyer.user_id)
+        return self._carry_out(CheckoutAttempt.get_by_id(buyer.user_id))
 
     def _resume(self, attempt: CheckoutAttempt) -> str | None:
         """Wait for the click that holds the claim. After a crash, carry the attempt out with its stored parameters."""

@@ -235,10 +235,17 @@ class Converger:
             Customer.update(deleted_at=int(now)).where(Customer.id == row.id).execute()
             return self._let_go(row)
         user_id = self.owner_of(row, customer)
-        if user_id is not None:
+        if user_id is None:
+            self._store_mark(customer)
+        else:
             _assign(row.id, user_id, now)
             User.update(email=customer.email, name=customer.name).where(User.stripe_customer_id == row.id).execute()
         return user_id
+
+    def _store_mark(self, customer: CustomerState) -> None:
+        is_marked = customer.app not in (None, self.app)
+        mark = {"marked_app": customer.app, "marked_user": customer.user_id} if is_marked else _NO_MARK
+        Customer.update(mark).where(Customer.id == customer.id).execute()
 
     def _let_go(self, row: Customer) -> str | None:
         """Have the user buy with another customer: Stripe has this one no more. Return the user."""
@@ -291,6 +298,7 @@ class Converger:
         return Price.select().where(Price.id.in_(ids), Price.plan.is_null(False)).exists()
 
 
+_NO_MARK = {"marked_app": None, "marked_user": None}
 _AS_FETCHED = (
     "status currency created current_period_end cancel_at trial_end ended_at unpaid_since has_paid payment_pending "
     "pause_behavior resumes_at paid_until"

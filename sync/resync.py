@@ -14,6 +14,7 @@ from ..notices import changes
 from . import jobs
 from .converge import Converger, Fetched
 from .gateway import Gateway
+from .marks import Marked, of_another_app
 from .states import CustomerState, SubscriptionState
 
 CALLS_PER_SECOND = 20  # Stripe allows 25 (in a sandbox, for all endpoints together): the rest is for the servers
@@ -36,7 +37,7 @@ class Report:
 
     Shape   subscriptions, customers: all that Stripe lists; done_before: customers that an interrupted run had done;
             singly: customers fetched one by one; unowned: customers of no user; new, changed: subscriptions;
-            missing: customers that Stripe does not know;
+            missing: customers that Stripe does not know; marked: customers of no user that are marked for another app;
             access: before and after, by user; failed: the reasons, by customer, which were left as they are
     """
 
@@ -48,6 +49,7 @@ class Report:
     new: int = 0
     changed: int = 0
     missing: list[str] = field(default_factory=list)
+    marked: list[Marked] = field(default_factory=list)
     access: dict[str, tuple[Access, Access]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
@@ -83,6 +85,7 @@ def resync(converger: Converger, now: float, *, writes: bool = True, progress: P
     lacking = {customer_id for subscription_id, customer_id in held.items() if subscription_id not in ids}
     report.subscriptions, report.customers = len(ids), len(listed.keys() | lacking)
     report.done_before = len(done & (listed.keys() | lacking))
+    report.marked += [marked for id_ in done if (marked := of_another_app(rows[id_]))]
     whole = {id_: fetched for id_, fetched in listed.items() if id_ not in done | lacking}
     overtaken = reporting.set_all(whole, rows, now, progress)
     reporting.converge_all([*sorted(lacking - done), *overtaken], now, progress)
@@ -154,6 +157,7 @@ class ReportingConverger(Converger):
                 self._note(held, _held(row.id))
                 self.report.unowned += user_id is None
                 self.report.missing += [row.id] if fetched.is_missing else []
+                self.report.marked += filter(None, [of_another_app(Customer.get_by_id(row.id))])
             if outcome and access:
                 self._note_access(access, read_access(access.user_id))
         return outcome if self._writes or outcome is None else f"{outcome} for a moment: this is a dry run"

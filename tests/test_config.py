@@ -63,7 +63,7 @@ def test_what_is_required_is_enough_and_the_rest_has_defaults(environ):
     config = read(environ)
 
     assert (config.app, config.frontend_url, config.frontend_origins) == (
-        "app.example.com",
+        "app.example.com/home",
         "https://app.example.com/home",
         frozenset({"https://app.example.com"}),
     )
@@ -308,12 +308,26 @@ def test_a_live_key_never_travels_over_plain_http(environ):
     )
 
 
-def test_the_app_is_the_first_frontends_host(environ):
-    config = Config.from_env(
-        environ | {"FRONTEND_URL": "http://Shop.example:8000/x, https://b.example"}, dotenv_path=None
-    )
+@pytest.mark.parametrize(
+    ("frontend", "billing", "app"),
+    [
+        ("https://app.example.com", "", "app.example.com"),
+        ("https://app.example.com:443/", "", "app.example.com"),
+        ("http://App.example.com:8000/Shop", "", "app.example.com:8000/Shop"),
+        ("https://app.example.com", "https://app.example.com/billing/", "app.example.com/billing"),
+        ("https://app.example.com", "http://[::1]:8080", "[::1]:8080"),
+    ],
+)
+def test_the_app_is_the_address_of_corkage_or_else_of_the_product(environ, frontend, billing, app):
+    urls = {"FRONTEND_URL": f"{frontend}, https://b.example", "BILLING_URL": billing}
 
-    assert config.app == "shop.example"
+    assert (read(environ, **urls).app, read(environ, **urls).name) == (app, "app.example.com")
+    assert read(environ, BILLING_APP="shop", **urls).app == "shop"
+
+
+def test_every_frontend_is_an_origin(environ):
+    config = read(environ, FRONTEND_URL="http://Shop.example:8000/x, https://b.example")
+
     assert config.frontend_origins == {"http://shop.example:8000", "https://b.example"}
 
 
@@ -542,9 +556,9 @@ def test_what_the_pages_look_like_is_checked_at_the_start(environ, name, good, b
 
 
 def test_pages_name_the_product_as_set_or_as_at_stripe(environ):
-    assert read(environ).product_name == "app.example.com"
-    assert read(environ, BILLING_APP="notes").product_name == "notes"
-    assert read(environ, BILLING_APP="notes", BILLING_NAME="Notes").product_name == "Notes"
+    assert read(environ).name == "app.example.com"
+    assert read(environ, BILLING_APP="notes").name == "notes"
+    assert read(environ, BILLING_APP="notes", BILLING_NAME="Notes").name == "Notes"
 
 
 def test_a_plans_texts_for_people_are_read_and_checked(environ, plans):

@@ -78,7 +78,7 @@ def test_env_example_is_a_configuration_that_starts(tmp_path):
 
     assert read.unknown_settings == ()
     assert {name for name, default in config.DEFAULTS.items() if getattr(read, name) != default} == {
-        "webhook_secrets", "stripe_api_base", "auth_secrets", "app", "poll_seconds"
+        "webhook_secrets", "stripe_api_base", "auth_secrets", "app", "name", "poll_seconds"
     }  # fmt: skip
 
 
