@@ -308,3 +308,15 @@ class UnknownCustomer(StripeError):
     """This Stripe account has no such customer: the key is of another account or mode, or test data was deleted."""
 
     code = "unknown_customer"
+
+
+def error_with(code: str) -> type[BillingError]:
+    """Return the class of a code, and BillingError for an unknown one."""
+    return _with_code(BillingError).get(code, BillingError)
+
+
+def _with_code(root: type[BillingError]) -> dict[str, type[BillingError]]:
+    found = {root.code: root}
+    for each in root.__subclasses__():
+        found |= _with_code(each)
+    return found

@@ -12,7 +12,7 @@ from .handlers.access import show_access
 from .handlers.clicks import open_portal, start_checkout
 from .handlers.health import show_health
 from .handlers.origins import ADMIN, PREFLIGHT
-from .handlers.pages import show_account, show_cancel, show_pricing, show_style
+from .handlers.pages import show_account, show_cancel, show_pricing, show_refusal, show_style
 from .handlers.responses import ErrorsToResponses
 from .handlers.returning import come_back
 from .handlers.webhook import receive_webhook
@@ -28,6 +28,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/pricing", show_pricing),
     ("GET", "/account", show_account),
     ("GET", "/cancel", show_cancel),
+    ("GET", "/refused", show_refusal),
     ("GET", "/style.css", show_style),
     ("GET", "/access", show_access),
     ("GET", ADMIN, show_admin),

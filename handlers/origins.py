@@ -1,7 +1,8 @@
 """Origins: which pages may post (CSRF) and read (CORS) in a user's name, and where our own pages are."""
 
+import logging
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import bottle
 
@@ -10,6 +11,9 @@ from ..errors import CrossSite
 
 ADMIN = "/admin"
 PAGES = ("pricing", "account")
+THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
+
+log = logging.getLogger("corkage.http")
 
 
 def refuse_cross_site(environ: dict[str, Any], config: Config) -> None:
@@ -40,8 +44,39 @@ def refuse_all_but_own_page(environ: dict[str, Any], config: Config) -> None:
 
 def is_known_origin(origin: str | None, config: Config) -> bool:
     """Return whether an Origin header names the product's pages, or ours."""
-    own = {origin_of(config.billing_url)} if config.billing_url else set()
-    return origin in config.frontend_origins | own
+    return origin in _known_origins(config)
+
+
+def _known_origins(config: Config) -> frozenset[str]:
+    return config.frontend_origins | ({origin_of(config.billing_url)} if config.billing_url else set())
+
+
+def warn_of_near_origin(environ: dict[str, Any], config: Config, rule: str) -> None:
+    """Log a page on the product's host under another name of this machine, port or scheme: mostly, a setting is wrong.
+
+    Our own page at another port is none of the product's, and is served. At another name of this machine it is served,
+    too, but the visitor comes back to the name that is set, where the sign-in's cookie is not.
+    """
+    origin = environ.get("HTTP_ORIGIN")
+    if origin is None or is_known_origin(origin, config) or rule.endswith(ADMIN):
+        return
+    place, is_own_page = _place(origin), environ.get("HTTP_SEC_FETCH_SITE") == "same-origin"
+    for known in sorted(_known_origins(config)):
+        near = _place(known)
+        if place and near and (place == near or (place[0] == near[0] and not is_own_page)):
+            advice = f"open the product at {known}, or set FRONTEND_URL to {origin} (several are separated by commas)"
+            log.warning("%s: the page is on %s, and the settings say %s: %s", rule, origin, known, advice)
+            return
+
+
+def _place(origin: str) -> tuple[str, str, int | None] | None:
+    """Return an origin's host, scheme and port, with one name for this machine; None when it is no origin."""
+    try:
+        parts = urlsplit(origin)
+        host, port = parts.hostname, parts.port
+    except ValueError:  # a Host or Origin header is anybody's word
+        return None
+    return ("localhost" if host in THIS_MACHINE else host, parts.scheme, port) if host else None
 
 
 def cors_headers(environ: dict[str, Any], config: Config, rule: str) -> dict[str, str]:
@@ -55,7 +90,7 @@ def cors_headers(environ: dict[str, Any], config: Config, rule: str) -> dict[str
     return {
         "Access-Control-Allow-Origin": origin,
         "Access-Control-Allow-Credentials": "true",
-        "Access-Control-Expose-Headers": "Retry-After",
+        "Access-Control-Expose-Headers": "Retry-After, HX-Redirect",
     }
 
 
@@ -79,8 +114,9 @@ def sign_in_url(environ: dict[str, Any], config: Config) -> str:
     return (config.sign_in_url or config.frontend_url).replace("{next}", quote(back, safe=""))
 
 
+HTMX_HEADERS = "HX-Request, HX-Boosted, HX-Current-URL, HX-Prompt, HX-Target, HX-Trigger, HX-Trigger-Name"
 PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST",
-    "Access-Control-Allow-Headers": "Authorization, Content-Type",
+    "Access-Control-Allow-Headers": f"Authorization, Content-Type, {HTMX_HEADERS}",
     "Access-Control-Max-Age": "600",
 }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import bottle
 
-from ..errors import BillingError, NotConfigured, NotFound
+from ..errors import BillingError, NotConfigured, NotFound, error_with
 from ..service import Service
 from .origins import own_url, sign_in_url
 
@@ -42,6 +42,14 @@ def show_cancel(service: Service) -> bottle.HTTPResponse:
         headers = {"Location": service.config.pricing_url, "Cache-Control": "no-store"}
         return bottle.HTTPResponse(status=303, headers=headers)
     return _show(service, "pricing", left_checkout=True)
+
+
+def show_refusal(service: Service) -> bottle.HTTPResponse:
+    """Show the page of an error, whose code the query names, to a visitor whose click was sent by a script."""
+    environ, code = bottle.request.environ, bottle.request.query.get("code", "")
+    page = service.pages.error(error_with(code), environ, sign_in_url(environ, service.config))
+    page.status = 200  # of an error, Turbo shows the page at the address of the product's
+    return page
 
 
 def show_style(service: Service) -> bottle.HTTPResponse:

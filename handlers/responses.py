@@ -4,8 +4,9 @@ import functools
 import json
 import logging
 from collections.abc import Callable
+from io import BytesIO
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urljoin
 
 import bottle
 
@@ -22,7 +23,8 @@ from ..errors import (
     UntrustedProxy,
 )
 from ..service import Service
-from .origins import ADMIN, cors_headers, sign_in_url
+from .origins import ADMIN, cors_headers, sign_in_url, warn_of_near_origin
+from .senders import Sender, sender_of, stream_that_leads_to
 
 LARGEST_FORM = 16 * 1024
 LARGEST_BODIES = {"/webhook": 1024 * 1024, "/checkout": LARGEST_FORM, "/portal": LARGEST_FORM, ADMIN: LARGEST_FORM}
@@ -48,7 +50,9 @@ class ErrorsToResponses:
     def apply(self, callback: Callable[..., Any], route: bottle.Route) -> Callable[..., Any]:
         def guarded(*args: Any, **kwargs: Any) -> Any:
             response = self._answer(functools.partial(callback, *args, **kwargs), route.rule)
-            for name, value in cors_headers(bottle.request.environ, self._current_service().config, route.rule).items():
+            asked = bottle.request.environ, self._current_service().config, route.rule
+            warn_of_near_origin(*asked)
+            for name, value in cors_headers(*asked).items():
                 response.set_header(name, value)
             vary = response.get_header("Vary")
             response.set_header("Vary", f"{vary}, Origin" if vary else "Origin")
@@ -57,13 +61,15 @@ class ErrorsToResponses:
         return guarded
 
     def _answer(self, handle: Callable[[], bottle.HTTPResponse], rule: str) -> bottle.HTTPResponse:
+        service = self._current_service
         try:
             return handle()
         except BillingError as error:
-            return refusal(error, rule, self._current_service())
+            return led_to_its_page(refusal(error, rule, service()), error, service())
         except Exception:  # the outermost edge: no traceback may reach the page
             log.exception("%s failed", rule)
-            return error_response(BillingError("unexpected"), self._current_service())
+            bug = BillingError("unexpected")
+            return led_to_its_page(error_response(bug, service()), bug, service())
 
 
 def refusal(error: BillingError, rule: str, service: Service, base: str | None = None) -> bottle.HTTPResponse:
@@ -95,6 +101,23 @@ def error_response(error: BillingError, service: Service, base: str | None = Non
     return response
 
 
+def led_to_its_page(response: bottle.HTTPResponse, error: BillingError, service: Service) -> bottle.HTTPResponse:
+    """Return the response to one of our routes that makes Turbo or htmx load the error's page; any other unchanged.
+
+    Of a response itself, htmx shows nothing, and Turbo nothing in a frame. To Turbo the address is relative: fetch
+    follows it within this origin only. To htmx it is absolute: it starts from the page, wherever that is.
+    """
+    environ, sender = bottle.request.environ, sender_of(bottle.request.environ)
+    if sender is Sender.TURBO:
+        page = service.pages.visit(environ).link("refused", code=error.code)
+        return bottle.HTTPResponse(status=303, headers={"Location": page, "Cache-Control": "no-store"})
+    if sender is Sender.HTMX:
+        page = service.pages.visit(environ, service.config.billing_url).link("refused", code=error.code)
+        here = "/" + bottle.request.fullpath.lstrip("/")  # two slashes would make a host's name of the path
+        response.set_header("HX-Redirect", urljoin(here, page))
+    return response
+
+
 def json_response(
     body: dict[str, Any] | str, status: int = 200, headers: dict[str, str] | None = None
 ) -> bottle.HTTPResponse:
@@ -106,18 +129,21 @@ def json_response(
 
 
 def wants_page() -> bool:
-    """Return whether the client is a browser: it names HTML among what it accepts."""
-    return "text/html" in bottle.request.environ.get("HTTP_ACCEPT", "")
+    """Return whether the client shows pages: a browser, or Turbo in a browser's place."""
+    return sender_of(bottle.request.environ) in (Sender.BROWSER, Sender.TURBO)
 
 
 def lead_to(url: str, service: Service) -> bottle.HTTPResponse:
-    """Return a redirect to a page of Stripe's: 303 for browsers, `{"url"}` for programs.
+    """Return what leads to a page of Stripe's: 303 for browsers, `{"url"}` for programs, for Turbo and htmx their own.
 
     A Stripe account may have a domain of its own for Checkout and the portal, and no list says which. Our pages' policy
     does not let a form be redirected there; a page that leads on at once may.
     """
-    if not wants_page():
-        return json_response({"url": url})
+    sender = sender_of(bottle.request.environ)
+    if sender is Sender.TURBO:
+        return stream_that_leads_to(url)
+    if sender is not Sender.BROWSER:
+        return json_response({"url": url}, headers={"HX-Redirect": url} if sender is Sender.HTMX else None)
     if origin_of(url) in service.pages.stripe_origins:
         return bottle.HTTPResponse(status=303, headers={"Location": url, "Cache-Control": "no-store"})
     page = service.pages.page("leading", service.pages.visit(bottle.request.environ), {"url": url})
@@ -126,25 +152,42 @@ def lead_to(url: str, service: Service) -> bottle.HTTPResponse:
 
 
 def read_form() -> dict[str, str]:
-    """Return the fields of a small form or JSON body; each value is a text.
+    """Return the fields of a small form, in either encoding, or of a JSON body; each value is a text.
 
     Errors  BodyTooLarge, InvalidBody; ReturnAddressNamed instead of ignoring it: its sender expects it to count
     """
     body = read_body()
-    kind = bottle.request.environ.get("CONTENT_TYPE", "").partition(";")[0].strip(BLANKS).lower()
+    kind, _, options = bottle.request.environ.get("CONTENT_TYPE", "").partition(";")
+    kind = kind.strip(BLANKS).lower()
     try:
-        text = body.decode("utf-8")
         if kind == "application/json":
-            fields = json.loads(text)
+            fields = json.loads(body.decode("utf-8"))
+        elif kind == "multipart/form-data":
+            fields = _read_multipart(body, options)
         else:
-            fields = {name: values[0] for name, values in parse_qs(text, max_num_fields=50).items()}
-    except (ValueError, RecursionError) as error:
+            fields = {name: values[0] for name, values in parse_qs(body.decode("utf-8"), max_num_fields=50).items()}
+    except (ValueError, LookupError, RecursionError, bottle.HTTPError) as error:
         raise InvalidBody(f"the body is neither form data nor JSON: {error}") from error
     if not isinstance(fields, dict) or not all(isinstance(value, str) for value in fields.values()):
         raise InvalidBody("wanted form fields, or a JSON object of texts")
     if named := RETURN_ADDRESSES & fields.keys():
         raise ReturnAddressNamed(f"the body has {', '.join(sorted(named))}")
     return fields
+
+
+def _read_multipart(body: bytes, options: str) -> dict[str, str]:
+    """Return the fields of a multipart form, as of any other: the first of a name, and none that is empty.
+
+    Shape   options: of the Content-Type, with the boundary
+    Errors  InvalidBody for a file; bottle.HTTPError, ValueError and LookupError (an unknown charset) for a broken body
+    """
+    environ = {"CONTENT_TYPE": f"multipart/form-data;{options}", "CONTENT_LENGTH": str(len(body))}
+    form = bottle.BaseRequest(environ | {"wsgi.input": BytesIO(body)}).POST
+    if files := [name for name, value in form.allitems() if not isinstance(value, str)]:
+        raise InvalidBody(f"wanted form fields, and these are files: {', '.join(map(repr, files))}")
+    if None in form:
+        raise InvalidBody("a part of the form has no name")
+    return {name: form.getall(name)[0] for name in form if form.getall(name)[0]}
 
 
 def largest_body(path: str) -> int:

@@ -144,7 +144,11 @@ class Pages:
         return self.templates.render(template, self._values(visit) | values)
 
     def error(
-        self, error: BillingError, environ: dict[str, Any], sign_in_url: str, base: str | None = None
+        self,
+        error: BillingError | type[BillingError],
+        environ: dict[str, Any],
+        sign_in_url: str,
+        base: str | None = None,
     ) -> bottle.HTTPResponse:
         """Return the page of an error, as plain text where the host's own template fails.
 

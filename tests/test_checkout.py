@@ -841,7 +841,7 @@ def test_cors_is_allowed_for_the_product_only(app, stranger):
     assert answer.headers["Access-Control-Allow-Origin"] == FRONTEND
     assert "Origin" in answer.headers["Vary"]
     assert (refused.status_code, refused.headers["Access-Control-Allow-Origin"]) == (400, FRONTEND)
-    assert refused.headers["Access-Control-Expose-Headers"] == "Retry-After"
+    assert refused.headers["Access-Control-Expose-Headers"] == "Retry-After, HX-Redirect"
 
 
 def test_without_billing_url_checkout_is_refused(config, shop):
