@@ -35,6 +35,7 @@ def create_session(world: World, params: dict[str, Any]) -> Object:
         "customer_email": params.get("customer_email"),
         "currency": currency,
         "expires_at": _expiry(world, params),
+        "locale": params.get("locale"),
         "metadata": form.merge_metadata({}, params.get("metadata")),
         "mode": params["mode"],
         "optional_items": order.shown_optional(optional_items),
@@ -404,6 +405,10 @@ def _blank(world: World) -> Object:
     }
 
 
+LOCALES = (
+    "auto bg cs da de el en en-GB es es-419 et fi fil fr fr-CA hr hu id it ja ko lt lv ms mt nb nl pl pt pt-BR ro ru "
+    "sk sl sv th tr vi zh zh-HK zh-TW"
+).split()
 SHIPPING = nested({"address": ADDRESS, "carrier": text, "name": text, "phone": text, "tracking_number": text})
 SUBSCRIPTION_DATA = {
     "default_tax_rates": list_of(text),
@@ -434,6 +439,7 @@ ROUTES = (
             "discounts": list_of(nested({"coupon": text, "promotion_code": text})),
             "expires_at": integer,
             "line_items": order.LINE_ITEMS,
+            "locale": choice(*LOCALES),
             "metadata": metadata,
             "payment_intent_data": nested(
                 {

@@ -95,7 +95,7 @@ def finalize_invoice(world: World, params: dict[str, Any], invoice_id: str) -> O
     invoice["auto_advance"] = params.get("auto_advance", invoice["auto_advance"])
     if invoice["auto_advance"]:
         lifecycle.charge(world, invoice)
-    else:
+    if invoice["status"] == "draft":  # nothing charges it by itself, as while its subscription is unpaid
         invoices.finalize(world, invoice)
     return invoice
 

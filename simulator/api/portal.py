@@ -123,7 +123,7 @@ def _flow(world: World, given: dict[str, Any], customer: Object, configuration: 
     subscription = _changeable(world, asked.get("subscription", ""), customer, kind)
     if kind == "subscription_update_confirm":
         _check_wanted(world, asked, subscription, configuration)
-        asked = asked | {"discounts": None}
+        asked = {"discounts": None} | asked
     flow[kind] = {"retention": None} | asked if kind == "subscription_cancel" else asked
     return flow
 
@@ -238,6 +238,7 @@ FEATURES = {
     ),
 }
 ITEM = nested({"id": text, "price": text, "quantity": integer})
+DISCOUNTS = list_of(nested({"coupon": text, "promotion_code": text}))
 FLOW = {
     "after_completion": nested(
         {
@@ -248,7 +249,7 @@ FLOW = {
     ),
     "subscription_cancel": nested({"subscription": text}),
     "subscription_update": nested({"subscription": text}),
-    "subscription_update_confirm": nested({"subscription": text, "items": list_of(ITEM)}),
+    "subscription_update_confirm": nested({"subscription": text, "items": list_of(ITEM), "discounts": DISCOUNTS}),
     "type": choice(*FLOWS),
 }
 CONFIGURATION = {

@@ -95,8 +95,17 @@ def _change(world: World, session: Object, subscription_id: str) -> None:
     item = {"id": changed["id"], "price": wanted} | {name: changed[name] for name in ("quantity",) if name in changed}
     behaviour = _enabled_feature(world, session, "subscription_update")["proration_behavior"]
     update_subscription(
-        world, {"items": [item | _quantity_to_confirm(session)], "proration_behavior": behaviour}, subscription_id
+        world,
+        {"items": [item | _quantity_to_confirm(session)], "proration_behavior": behaviour}
+        | _discounts_to_confirm(session),
+        subscription_id,
     )
+
+
+def _discounts_to_confirm(session: Object) -> Object:
+    """Return the discounts of a flow that confirms a change."""
+    confirm = (session["flow"] or {}).get("subscription_update_confirm") or {}
+    return {"discounts": confirm["discounts"]} if confirm.get("discounts") else {}
 
 
 def _cancel(world: World, session: Object, subscription_id: str) -> None:
