@@ -410,6 +410,13 @@ VIEWS = {
 _AT = f"{_IN_FORCE.format(now='?1')} = ?2"
 
 
+def for_member(access: Access) -> Access:
+    """Return an answer for somebody who is no buyer: without price, and without that it was canceled."""
+    reason = "active" if access.reason == "canceling" else access.reason
+    until = access.until if access.cancel_at is None else None
+    return access._replace(price_id=None, cancel_at=None, reason=reason, until=until)
+
+
 def read_access(user_id: str) -> Access:
     """Return the user's access: one local SELECT, no network, no ORM.
 

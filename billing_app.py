@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from .notices.webhook import Endpoint
     from .sync.worker import Work
 
+STRIPE_SLOTS = 4  # half of the threads of many a small server
+
 log = logging.getLogger("corkage")
 
 AnyCallback = TypeVar("AnyCallback", bound=NoticeCallback)
@@ -54,7 +56,8 @@ class Billing:
 
     Shape   authenticate: returns the user who makes a request, from its WSGI environ; without it, tokens do
             (BILLING_AUTH_SECRET); stripe_slots: how many requests may wait for Stripe at a time, best half of the
-            server's threads; claims: make the plans of this configuration those of the database. A command beside a
+            server's threads, in place of BILLING_STRIPE_SLOTS;
+            claims: make the plans of this configuration those of the database. A command beside a
             running server does not
     Errors  ConfigError, with every problem at once, when it cannot work as configured
     """
@@ -63,7 +66,12 @@ class Billing:
     api = 2
 
     def __init__(
-        self, config: Config, authenticate: Authenticate | None = None, stripe_slots: int = 4, *, claims: bool = True
+        self,
+        config: Config,
+        authenticate: Authenticate | None = None,
+        stripe_slots: int | None = None,
+        *,
+        claims: bool = True,
     ) -> None:
         self.config = config
         identify = authenticator(config, authenticate)
@@ -81,7 +89,8 @@ class Billing:
             receivers = Receivers(_endpoint(config), time.time())
             storage.release()
             undo.pop_all()
-        self.service = Service(config, identify, catalogue, receivers, stripe_slots)
+        slots = stripe_slots or config.stripe_slots or STRIPE_SLOTS
+        self.service = Service(config, identify, catalogue, receivers, slots)
         for name in config.unknown_settings:
             log.warning("%s is set, and Corkage has no setting of this name", name)
         os.register_at_fork(after_in_child=functools.partial(_renew_service, weakref.ref(self)))
@@ -171,17 +180,32 @@ class Billing:
         return self.service.pricing_url
 
     def checkout_url(
-        self, identity: Identity, plan: str, *, billing_url: str | None = None, to_our_pages: bool = False
+        self,
+        identity: Identity,
+        plan: str,
+        *,
+        quantity: int | None = None,
+        code: str = "",
+        locale: str = "",
+        return_url: str | None = None,
+        billing_url: str | None = None,
+        to_our_pages: bool = False,
     ) -> str:
         """Return where to send a user who wants a plan: Stripe's Checkout or, for a subscriber, the portal.
 
-        Shape   plan: a name in plans.toml, or "name:price" for another of its prices;
+        Shape   plan: a name in plans.toml, or "name:price" for another of its prices; quantity: within its seats;
+                code: a promotion code; locale: the language of Stripe's page, as Stripe names it;
+                return_url: a page of the product, where a user who does not buy, or leaves the portal, returns to;
                 billing_url: where these routes are reached from outside, unless BILLING_URL says so;
-                to_our_pages: a user who does not buy returns to /cancel, from the portal to /account; else to the
-                product
-        Errors  UnknownPlan, CheckoutInProgress, Busy, NotConfigured; StripeError as the gateway's
+                to_our_pages: such a user returns to our /cancel or /account instead
+        Errors  UnknownPlan, InvalidQuantity, MayNotBuy, CheckoutInProgress, Busy, NotConfigured;
+                StripeError as the gateway's
         """
-        return self.service.checkout_url(identity, plan, billing_url, to_our_pages=to_our_pages)
+        product_url = self.config.frontend_url
+        buyer = self.service.buyer(
+            identity, billing_url, product_url, back=return_url, to_our_pages=to_our_pages, locale=locale
+        )
+        return self.service.subscribe(buyer, plan, quantity, code).url
 
     def portal_url(
         self,
@@ -199,7 +223,7 @@ class Billing:
                 about; without it, the best one
         Errors  UnknownFlow, UnknownSubscription, NoBillingAccount, Busy; StripeError as the gateway's
         """
-        return self.service.portal_url(user_id, flow, return_url, subscription)
+        return self.service.portal_url(Identity(user_id), flow, return_url, subscription)
 
     def fragment(self, view: str, environ: dict[str, Any], base: str | None = None) -> str:
         """Render the inside of a page, "pricing" or "account", for a page of the host's own that links style.css.

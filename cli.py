@@ -16,6 +16,7 @@ from .commands import FAILED, MISCONFIGURED, OK, configured, doctor, events, not
 from .config import real_test_key
 from .errors import BillingError, ConfigError
 from .identity import LONGEST_TOKEN_SECONDS, Identity, mint_token
+from .line import THREADS
 from .notices import outbox
 from .sync import inbox
 from .users.grants import LONGEST_TEXT
@@ -23,6 +24,7 @@ from .users.grants import LONGEST_TEXT
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 STANDARD_PORT, DEMO_PORT, SIMULATOR_PORT = 8080, 8000, 12111
 LAST_PORT = 65_535
+LEAST_THREADS, MOST_THREADS = 2, 1000
 MOST_COUNTED = 36_500  # days, or seats
 
 
@@ -65,6 +67,7 @@ def _add_serving(commands: Commands) -> None:
     serve = commands.add_parser("serve", help="answer Stripe's webhooks and your product's questions")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     serve.add_argument("--port", type=_port, default=STANDARD_PORT, help="port to listen on (default: %(default)s)")
+    serve.add_argument("--threads", type=_threads, default=THREADS, help="that answer (default: %(default)s)")
     serve.set_defaults(run=_serve)
 
     work = commands.add_parser("work", help="apply pending events (where BILLING_WORKER is off or inline)")
@@ -165,8 +168,9 @@ def _serve(options: argparse.Namespace) -> int:
     from .server.serve import serve
 
     config = configured()
-    with closing(Billing(config)) as billing, _listening(options, options.host):
-        serve(billing, options.host, options.port)
+    slots = config.stripe_slots or options.threads // 2
+    with closing(Billing(config, stripe_slots=slots)) as billing, _listening(options, options.host):
+        serve(billing, options.host, options.port, options.threads)
     return OK
 
 
@@ -219,6 +223,12 @@ def _token(options: argparse.Namespace) -> int:
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > LAST_PORT:
         raise argparse.ArgumentTypeError(f"wanted a port from 0 to {LAST_PORT}, not {text!r}")
+    return int(text)
+
+
+def _threads(text: str) -> int:
+    if not text.isdecimal() or not LEAST_THREADS <= int(text) <= MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"wanted a whole number from {LEAST_THREADS} to {MOST_THREADS}, not {text!r}")
     return int(text)
 
 

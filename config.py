@@ -216,6 +216,58 @@ class Config:
             advice=settings.HOW_TO_MAKE_A_KEY,
         ),
     )
+    promotion_codes: bool = field(
+        default=False,
+        metadata=_setting(
+            "BILLING_PROMOTION_CODES",
+            settings.parse_switch,
+            "`on`: [promotion codes](selling.md#promotion-codes) are taken, and Checkout has a field for them",
+            "on: promotion codes are taken, and Checkout has a field for them.",
+            heading="Selling",
+            default_text="`off`",
+        ),
+    )
+    tax: bool = field(
+        default=False,
+        metadata=_setting(
+            "BILLING_TAX",
+            settings.parse_switch,
+            "`on`: Stripe Tax works out the tax; set it up at Stripe first",
+            "on: Stripe Tax works out the tax; set it up at Stripe first.",
+            default_text="`off`",
+        ),
+    )
+    tax_ids: bool = field(
+        default=False,
+        metadata=_setting(
+            "BILLING_TAX_IDS",
+            settings.parse_switch,
+            "`on`: businesses may enter their tax id in Checkout",
+            "on: businesses may enter their tax id in Checkout.",
+            default_text="`off`",
+        ),
+    )
+    payer_prefix: str = field(
+        default="",
+        metadata=_setting(
+            "BILLING_PAYER_PREFIX",
+            settings.parse_prefix,
+            "how the ids of [payers](payers.md) begin, such as `org_`; without it everybody pays for themselves",
+            "How the ids of payers begin, such as organisations' (docs/payers.md); no user's id may begin so.\n"
+            "Not set: everybody pays for themselves.",
+        ),
+    )
+    stripe_slots: int = field(
+        default=0,
+        metadata=_setting(
+            "BILLING_STRIPE_SLOTS",
+            whole_number(1, 1000, "requests"),
+            "how many requests may wait for Stripe at a time; half as many wait in line for some seconds, others get "
+            "a 503",
+            "How many requests may wait for Stripe at a time. Not set: half of the server's threads, embedded 4.",
+            default_text="half of `serve --threads`; embedded 4",
+        ),
+    )
     worker: str = field(
         default="thread",
         metadata=_setting(

@@ -8,9 +8,12 @@ BillingError                      500 internal_error
 │   ├── BodyTooLarge              413 body_too_large
 │   ├── HeadersTooLarge           431 headers_too_large
 │   ├── UnknownPlan               400 unknown_plan
+│   ├── InvalidQuantity           400 invalid_quantity
+│   ├── NeedsPlan                 409 needs_plan
 │   ├── UnknownFlow               400 unknown_flow
 │   ├── UnknownSubscription       404 unknown_subscription
 │   ├── CrossSite                 403 cross_site
+│   ├── MayNotBuy                 403 may_not_buy
 │   ├── UntrustedProxy            403 untrusted_proxy
 │   ├── ReturnAddressNamed        400 return_address_named
 │   ├── NoBillingAccount          409 no_billing_account
@@ -31,6 +34,12 @@ BillingError                      500 internal_error
     ├── StripeUnavailable         503 stripe_unavailable
     │   └── StripeFailed          503 stripe_failed
     ├── StripeRefused             502 stripe_refused
+    │   ├── StripeNotSetUp        503 stripe_not_set_up
+    │   ├── CardRefused           409 card_refused
+    │   ├── AddressNeeded         409 address_needed
+    │   ├── CurrencyRefused       409 currency_refused
+    │   ├── PriceRefused          409 price_refused
+    │   └── CodeRefused           409 code_refused
     └── UnknownCustomer           502 unknown_customer
 
 A class has what a caller may see: an HTTP status, a code for programs and a sentence that is safe to show. The
@@ -108,6 +117,21 @@ class UnknownPlan(RequestRefused):
     sentence = "There is no such plan. Please choose one of those on offer."
 
 
+class InvalidQuantity(RequestRefused):
+    """The request wants more or fewer of a plan than it is sold for."""
+
+    code = "invalid_quantity"
+    sentence = "This plan cannot be bought for that number. Please choose another."
+
+
+class NeedsPlan(RequestRefused):
+    """The request wants an add-on to plans of which the user has none."""
+
+    http_status = 409
+    code = "needs_plan"
+    sentence = "This adds to a plan that you do not have. Please choose the plan first."
+
+
 class UnknownFlow(RequestRefused):
     """The request names a flow of the portal that does not exist."""
 
@@ -129,6 +153,14 @@ class CrossSite(RequestRefused):
     http_status = 403
     code = "cross_site"
     sentence = "This request did not come from our own pages, and was refused."
+
+
+class MayNotBuy(RequestRefused):
+    """Somebody else pays for the user, and the user may not buy or change it."""
+
+    http_status = 403
+    code = "may_not_buy"
+    sentence = "Somebody else manages the billing for you. Please ask them."
 
 
 class UntrustedProxy(RequestRefused):
@@ -181,15 +213,17 @@ class InvalidToken(NotSignedIn):
 class PaymentRequired(RequestRefused):
     """The user is signed in, and has not paid for this.
 
-    Shape   pricing_url: the address of the plans; access: the user's Access, with the reason
+    Shape   pricing_url: the address of the plans; access: the user's Access, with the reason; is_buyer: who asks may
+            buy for the user
     """
 
     http_status = 402
     code = "payment_required"
     sentence = "This is for subscribers, and your plan does not include it."
 
-    def __init__(self, message: str, pricing_url: str, access: Any) -> None:
+    def __init__(self, message: str, pricing_url: str, access: Any, is_buyer: bool = True) -> None:
         super().__init__(message)
+        self.is_buyer = is_buyer
         self.pricing_url = pricing_url
         self.access = access
 
@@ -299,9 +333,58 @@ class StripeFailed(StripeUnavailable):
 
 
 class StripeRefused(StripeError):
-    """Stripe does not accept our key or our request: the operator must correct something."""
+    """Stripe does not accept our request: the operator must correct something."""
 
     code = "stripe_refused"
+    sentence = "Our payment provider refused this. Nothing was charged by this request, and it has been logged."
+
+
+class StripeNotSetUp(StripeRefused):
+    """Stripe refuses until the operator has done something there; the log says what."""
+
+    http_status = 503
+    code = "stripe_not_set_up"
+    sentence = "This part of billing is not set up yet. The log says what is missing."
+
+
+class CardRefused(StripeRefused):
+    """The payment was declined."""
+
+    http_status = 409
+    code = "card_refused"
+    sentence = "The payment was declined. Please update your payment method, and try again."
+
+
+class AddressNeeded(StripeRefused):
+    """Tax cannot be worked out without the customer's address."""
+
+    http_status = 409
+    code = "address_needed"
+    sentence = "Your address is needed to work out the tax. Please add it to your billing details, and try again."
+
+
+class CurrencyRefused(StripeRefused):
+    """The customer pays in another currency, and keeps it."""
+
+    http_status = 409
+    code = "currency_refused"
+    sentence = "You pay in another currency, and this plan is not sold in it. Please choose another plan."
+
+
+class PriceRefused(StripeRefused):
+    """The price, or its product, was archived."""
+
+    http_status = 409
+    code = "price_refused"
+    sentence = "This plan cannot be bought any more. Please choose another one."
+
+
+class CodeRefused(StripeRefused):
+    """The promotion code does not apply to this purchase."""
+
+    http_status = 409
+    code = "code_refused"
+    sentence = "This code cannot be used for this plan."
 
 
 class UnknownCustomer(StripeError):

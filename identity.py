@@ -32,22 +32,48 @@ class Identity:
     """The user who makes a request, as the host knows them.
 
     Shape   user_id: the host's own id, a text of 1 to 200 printable characters; e-mail and name are for Stripe, without
-            the blanks around them, None where nothing is left
-    Errors  ValueError for any other user_id
+            the blanks around them, None where nothing is left; payer: the id of whoever pays for the user, such as an
+            organisation; may_buy: whether the user may buy and manage it, None for the usual answer
+    Errors  ValueError for any other user_id or payer
     """
 
     user_id: str
     email: str | None = None
     name: str | None = None
+    payer: str | None = None
+    may_buy: bool | None = None
 
     def __post_init__(self) -> None:
-        user_id: Any = self.user_id  # hosts are not always type-checked
-        if not isinstance(user_id, str) or not 0 < len(user_id) <= USER_ID_LENGTH or not user_id.isprintable():
-            number = f", so write Identity(str({user_id}))" if isinstance(user_id, int) else ""
-            raise ValueError(f"a user id is a text of 1 to {USER_ID_LENGTH} printable characters{number}")
+        for value in (self.user_id, self.payer_id):
+            given: Any = value  # hosts are not always type-checked
+            if not isinstance(given, str) or not 0 < len(given) <= USER_ID_LENGTH or not given.isprintable():
+                number = f", so write Identity(str({given}))" if isinstance(given, int) else ""
+                raise ValueError(f"a user id is a text of 1 to {USER_ID_LENGTH} printable characters{number}")
+        if self.may_buy not in (None, True, False):
+            raise ValueError("may_buy is True, False or None")
         for field in ("email", "name"):
             value = getattr(self, field)
             object.__setattr__(self, field, value.strip(BLANKS) or None if isinstance(value, str) else value)
+
+    @property
+    def payer_id(self) -> str:
+        """Who pays for the user: by whom access is answered, and whose subscription a purchase is."""
+        return self.payer if self.payer is not None else self.user_id
+
+    @property
+    def is_buyer(self) -> bool:
+        """Whether the user may buy, and see what was bought: unless told otherwise, who pays for themselves."""
+        return self.payer_id == self.user_id if self.may_buy is None else self.may_buy
+
+    def check_payer(self, prefix: str) -> None:
+        """Raise ValueError where a user and a payer could be mistaken for each other.
+
+        Shape   prefix: how every payer's id begins, and no user's; empty where everybody pays for themselves
+        """
+        if self.payer_id != self.user_id and not (prefix and self.payer_id.startswith(prefix)):
+            raise ValueError(f"the payer's id does not begin with BILLING_PAYER_PREFIX, which is {prefix or 'not set'}")
+        if prefix and self.user_id.startswith(prefix):
+            raise ValueError("the user's id begins with BILLING_PAYER_PREFIX, as only payers' ids do")
 
 
 Authenticate = Callable[[dict[str, Any]], Identity | None]
@@ -66,21 +92,26 @@ def authenticator(config: Config, callback: Authenticate | None) -> Authenticate
     ways = [said for said, way in given.items() if way]
     if len(ways) > 1:
         raise ConfigError([f"{' and '.join(ways)}: wanted exactly one way to identify users"])
+    prefix = config.payer_prefix
     if callback is not None:
-        return _checked(callback)
+        return _checked(callback, prefix)
     if config.trusted_user_header:
-        return _TrustedHeader(config.trusted_user_header, config.trusted_email_header, config.trusted_proxies)
+        return _TrustedHeader(config.trusted_user_header, config.trusted_email_header, config.trusted_proxies, prefix)
     if config.auth_secrets:
         is_open = all(url.lower().startswith("http://") for url in config.frontend_urls)
-        return lambda environ: identity_from_token(environ, config.auth_secrets, time.time(), plain_cookie=is_open)
+        return lambda environ: identity_from_token(
+            environ, config.auth_secrets, time.time(), plain_cookie=is_open, payer_prefix=prefix
+        )
     return _nobody
 
 
-def _checked(callback: Authenticate) -> Authenticate:
+def _checked(callback: Authenticate, payer_prefix: str) -> Authenticate:
     def authenticate(environ: dict[str, Any]) -> Identity | None:
         found = callback(environ)
         if found is not None and not isinstance(found, Identity):
             raise TypeError(f"authenticate() returned {type(found).__name__}; wanted an Identity or None")
+        if found is not None:
+            found.check_payer(payer_prefix)
         return found
 
     return authenticate
@@ -103,6 +134,7 @@ class _TrustedHeader:
     user_header: str
     email_header: str | None
     proxies: tuple[Network, ...]
+    payer_prefix: str
 
     def __call__(self, environ: dict[str, Any]) -> Identity | None:
         user_id = _header(environ, self.user_header)
@@ -111,7 +143,9 @@ class _TrustedHeader:
         self._refuse_strangers(environ.get("REMOTE_ADDR", ""))
         email = _header(environ, self.email_header) if self.email_header else None
         try:
-            return Identity(_one_value(self.user_header, user_id), _one_value(self.email_header, email) or None)
+            found = Identity(_one_value(self.user_header, user_id), _one_value(self.email_header, email) or None)
+            found.check_payer(self.payer_prefix)
+            return found
         except ValueError as error:
             raise InvalidUserHeader(f"{self.user_header}: {error}") from None
 
@@ -158,6 +192,8 @@ def mint_token(
     *,
     email: str | None = None,
     name: str | None = None,
+    payer: str | None = None,
+    may_buy: bool | None = None,
     now: float,
     lifetime_seconds: int = 3600,
 ) -> str:
@@ -171,6 +207,8 @@ def mint_token(
         "exp": int(now) + lifetime_seconds,
         "email": email,
         "name": name,
+        "payer": payer,
+        "may_buy": may_buy,
     }
     import jwt
 
@@ -178,12 +216,18 @@ def mint_token(
 
 
 def identity_from_token(
-    environ: dict[str, Any], secrets: tuple[str, ...], now: float, *, plain_cookie: bool = True
+    environ: dict[str, Any],
+    secrets: tuple[str, ...],
+    now: float,
+    *,
+    plain_cookie: bool = True,
+    payer_prefix: str = "",
 ) -> Identity | None:
     """Read the identity from the request's token: the Authorization header's or, without that, the cookie's.
 
     Shape   plain_cookie: whether the cookie without __Host- counts on plain http. Not where the product is on https:
-            behind a proxy that ends TLS all requests look plain, and a sibling domain can set that cookie
+            behind a proxy that ends TLS all requests look plain, and a sibling domain can set that cookie;
+            payer_prefix: how the ids of payers begin
     Errors  InvalidToken when there is a token that proves nothing; its text never holds the token
     """
     token = _bearer(environ) or _cookie(environ, plain_cookie)
@@ -193,7 +237,7 @@ def identity_from_token(
         raise InvalidToken(f"the token has {len(token)} characters, more than {LONGEST_TOKEN}")
     claims = _claims(token, secrets)
     _check_times(claims, now)
-    return _identity(claims)
+    return _identity(claims, payer_prefix)
 
 
 def _bearer(environ: dict[str, Any]) -> str | None:
@@ -253,15 +297,18 @@ def _check_times(claims: dict[str, Any], now: float) -> None:
         raise InvalidToken("the token is not valid yet: its nbf or iat lies ahead")
 
 
-def _identity(claims: dict[str, Any]) -> Identity:
+def _identity(claims: dict[str, Any], payer_prefix: str) -> Identity:
     for key in ("email", "name"):
         value = claims.get(key)
         if value not in (None, "") and not _is_text(value):
             raise InvalidToken(f"the token's {key} must be a text of up to {LONGEST_TEXT} printable characters")
     try:
-        return Identity(claims["sub"], claims.get("email"), claims.get("name"))
+        named = tuple(None if claims.get(name) == "" else claims.get(name) for name in ("payer", "may_buy"))
+        found = Identity(claims["sub"], claims.get("email"), claims.get("name"), *named)
+        found.check_payer(payer_prefix)
+        return found
     except ValueError as error:
-        raise InvalidToken(f"the token's sub: {error}") from None
+        raise InvalidToken(f"the token's sub, payer or may_buy: {error}") from None
 
 
 def _is_text(value: object) -> bool:

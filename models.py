@@ -1,5 +1,6 @@
 """The tables of the replica, and the steps that upgrade an older database."""
 
+import json
 import time
 from collections.abc import Callable
 
@@ -36,11 +37,13 @@ class User(Table):
 
     Shape   rule: the number of the mark that made the timeline, 0 when it is to be made anew (sync/timelines.py);
             notified: the AccessSummary of the last notice, packed (notices/changes.py);
-            next_change_at: when time alone will next change the access
+            next_change_at: when time alone will next change the access;
+            email: as Stripe has it; said_email: as the host last said, which Stripe gets once when it changes
     """
 
     id = CharField(USER_ID_LENGTH, primary_key=True)
     email = CharField(null=True)
+    said_email = CharField(null=True)
     name = CharField(null=True)
     stripe_customer_id = CharField(null=True, unique=True)
     trial_used_at = IntegerField(null=True)
@@ -111,7 +114,8 @@ class Subscription(Table):
 
     Shape   has_paid: an invoice above zero was ever paid;
             unpaid_since, payment_pending, pause_behavior, resumes_at, paid_until, returned: see access.Holding;
-            noted: the SubscriptionSummary of the last notice, packed (notices/changes.py)
+            noted: the SubscriptionSummary of the last notice, packed (notices/changes.py);
+            resume_asked_at: when its user last went to give a card, for it to be resumed; by our clock
     Units   times are Unix seconds, UTC, by Stripe's clock, or by the test clock of the subscription;
             clock_ahead: how many seconds that clock is ahead of ours, always 0 in live mode;
             ask_at by our clock: when to fetch it again if no event comes before
@@ -139,6 +143,7 @@ class Subscription(Table):
     clock_ahead = IntegerField(default=0, constraints=[SQL("DEFAULT 0")])
     ask_at = FloatField(null=True, index=True)
     noted = TextField(null=True)
+    resume_asked_at = IntegerField(null=True)
 
     class Meta:
         table_name = "corkage_subscription"
@@ -228,7 +233,10 @@ class StripeEvent(Table):
 class Price(Table):
     """A known Stripe price, and the plan that it stands for (null: none that we know of).
 
-    Shape   plan_at_stripe: what `corkage_plan` says, in the metadata of the price or of its product
+    Shape   plan_at_stripe: what `corkage_plan` says, in the metadata of the price or of its product;
+            sold: plans.toml sells it, and it can be sold; trouble: why it cannot, where plans.toml sells it;
+            metered: it is billed by usage, and takes no quantity;
+            amounts: in its other currencies, as JSON; None while Stripe was not asked for them
     """
 
     id = CharField(primary_key=True)
@@ -237,13 +245,27 @@ class Price(Table):
     plan = CharField(null=True, index=True)
     plan_at_stripe = CharField(null=True)
     sold = BooleanField(default=False)
+    trouble = CharField(null=True)
+    metered = BooleanField(default=False, constraints=[SQL("DEFAULT 0")])
     unit_amount = IntegerField(null=True)
     currency = CharField(null=True)
     interval = CharField(null=True)
     interval_count = IntegerField(null=True)
+    amounts = TextField(null=True)
 
     class Meta:
         table_name = "corkage_price"
+
+    def amount_in(self, currency: str | None) -> tuple[int | None, str]:
+        """Return the amount, in minor units, and its currency: in the wanted one, where the price is sold in it."""
+        amounts: dict[str, int | None] = json.loads(self.amounts or "{}")
+        if currency in amounts and currency != self.currency:
+            return amounts[currency], currency
+        return self.unit_amount, self.currency or ""
+
+    def is_sold_in(self, currency: str | None) -> bool:
+        """Return whether it can be paid in a currency; None fits any."""
+        return currency in (None, self.currency, *json.loads(self.amounts or "{}"))
 
 
 class PlanRow(Table):
@@ -257,15 +279,19 @@ class PlanRow(Table):
 
 
 class CheckoutAttempt(Table):
-    """A user's open attempt to buy. Idempotency keys are made of its nonce.
+    """A user's open attempt to buy something of a group of plans. Idempotency keys are made of its nonce.
 
-    Shape   returned_at: when the session was last fetched for a visitor who returned from it
+    Shape   wish: what was wanted, as JSON: the same wish gets the same session again;
+            params: those of the session at Stripe, as JSON, without the customer;
+            returned_at: when the session was last fetched for a visitor who returned from it
     """
 
-    user = ForeignKeyField(User, primary_key=True)
+    user = ForeignKeyField(User)
     user_id: str
-    nonce = CharField()
+    group = CharField(column_name="group_name")
+    nonce = CharField(unique=True)
     plan = CharField()
+    wish = TextField()
     params = TextField()
     claimed_until = FloatField(null=True)
     session_id = CharField(null=True, unique=True)
@@ -276,6 +302,7 @@ class CheckoutAttempt(Table):
 
     class Meta:
         table_name = "corkage_checkout_attempt"
+        primary_key = CompositeKey("user", "group")
 
 
 class NoticeRow(Table):
@@ -434,7 +461,8 @@ def _keep_subscriptions() -> None:
     for index in ("ask_at", "customer_id", "clock"):
         storage.execute(f"DROP INDEX corkage_subscription_{index}")
     storage.execute("ALTER TABLE corkage_subscription RENAME TO corkage_subscription_1")
-    storage.current().create_tables([Subscription, SubscriptionItem])
+    for statement in _SUBSCRIPTIONS_OF_2:
+        storage.execute(statement)
     _index_clocks()
     kept = "id, customer_id, created, current_period_end, cancel_at, trial_end, ended_at, payment_pending, ours"
     kept += ", test_clock, clock_ahead, ask_at"
@@ -466,6 +494,22 @@ def _keep_subscriptions() -> None:
     )
 
 
+_SUBSCRIPTIONS_OF_2 = (
+    """CREATE TABLE corkage_subscription (id VARCHAR(255) NOT NULL PRIMARY KEY, customer_id VARCHAR(255) NOT NULL,
+    status VARCHAR(255) NOT NULL, currency VARCHAR(255), created INTEGER NOT NULL, current_period_end INTEGER,
+    cancel_at INTEGER, trial_end INTEGER, ended_at INTEGER, unpaid_since INTEGER, has_paid INTEGER NOT NULL DEFAULT 0,
+    payment_pending INTEGER NOT NULL DEFAULT 0, pause_behavior VARCHAR(255), resumes_at INTEGER, paid_until INTEGER,
+    returned VARCHAR(255), ours INTEGER NOT NULL DEFAULT 0, test_clock VARCHAR(255),
+    clock_ahead INTEGER NOT NULL DEFAULT 0, ask_at REAL, noted TEXT,
+    FOREIGN KEY (customer_id) REFERENCES corkage_customer (id))""",
+    "CREATE INDEX corkage_subscription_customer_id ON corkage_subscription (customer_id)",
+    "CREATE INDEX corkage_subscription_ask_at ON corkage_subscription (ask_at)",
+    """CREATE TABLE corkage_subscription_item (subscription_id VARCHAR(255) NOT NULL, price_id VARCHAR(255) NOT NULL,
+    quantity INTEGER, PRIMARY KEY (subscription_id, price_id),
+    FOREIGN KEY (subscription_id) REFERENCES corkage_subscription (id) ON DELETE CASCADE) WITHOUT ROWID""",
+)
+"""As they were at version 2: a step must not change with the tables of later versions."""
+
 _CHANGES_OF_COLUMNS = (
     *(
         f"corkage_user DROP COLUMN {name}"
@@ -482,14 +526,36 @@ _CHANGES_OF_COLUMNS = (
 )
 
 
-def _add_marks() -> None:
-    """From 2 to 3: for whom a customer is marked that has no user here. The next fetch of each shows it."""
-    for name in ("marked_app", "marked_user"):
-        storage.execute(f"ALTER TABLE corkage_customer ADD COLUMN {name} VARCHAR(255)")
+def _sell_more() -> None:
+    """From 2 to 3: an attempt for each group of plans; what of a price is sold, and in which currencies; for whom a
+    customer is marked that has no user here, which the next fetch of each shows.
+
+    Attempts of before have no wish, so that the next click opens a new page for them.
+    """
+    storage.execute("ALTER TABLE corkage_checkout_attempt RENAME TO corkage_checkout_attempt_2")
+    storage.execute("DROP INDEX corkage_checkout_attempt_session_id")
+    storage.current().create_tables([CheckoutAttempt])
+    kept = "user_id, nonce, plan, params, claimed_until, session_id, url, expires_at, returned_at, created_at"
+    storage.execute(
+        f"""INSERT INTO corkage_checkout_attempt (group_name, wish, {kept})
+        SELECT 'main', '{{}}', {kept} FROM corkage_checkout_attempt_2"""  # noqa: S608 -- inserts our own column names, and no value
+    )
+    storage.execute("DROP TABLE corkage_checkout_attempt_2")
+    for change in (
+        "corkage_customer ADD COLUMN marked_app VARCHAR(255)",
+        "corkage_customer ADD COLUMN marked_user VARCHAR(255)",
+        "corkage_user ADD COLUMN said_email VARCHAR(255)",
+        "corkage_price ADD COLUMN trouble VARCHAR(255)",
+        "corkage_price ADD COLUMN metered INTEGER NOT NULL DEFAULT 0",
+        "corkage_price ADD COLUMN amounts TEXT",
+        "corkage_subscription ADD COLUMN resume_asked_at INTEGER",
+    ):
+        storage.execute(f"ALTER TABLE {change}")
+    storage.execute("UPDATE corkage_price SET sold = 0")  # until it is fetched how each can be sold
     _index_marks()
 
 
-UPGRADES: dict[int, Callable[[], None]] = {1: _keep_holdings, 2: _add_marks}
+UPGRADES: dict[int, Callable[[], None]] = {1: _keep_holdings, 2: _sell_more}
 """What makes version n + 1 of a file of version n. A released step is never edited. A new file skips them all."""
 SCHEMA_VERSION = max(UPGRADES) + 1
 

@@ -13,6 +13,7 @@ from .errors import ConfigError
 PLAN_KEY = re.compile(r"[a-z0-9_-]{1,64}")
 MAIN_GROUP = "main"
 DAY_SECONDS = 86_400
+MOST_SEATS = 999_999  # of adjustable quantities in Checkout
 LARGEST_LIMIT = 2**53  # what JSON can carry to any language
 
 Lines = Mapping[tuple[str, ...], int]
@@ -26,7 +27,10 @@ class Plan:
             retired: prices that are no longer sold and still honoured; pending: "allow" or "deny" access while the
             first payment is on its way; description and points: texts for the pages;
             limits: numbers or "unlimited"; free: everybody has it; granted_only: never sold; adds_to: the plans that an
-            add-on adds to; group: of one group a user has one subscription, empty for the usual one
+            add-on adds to; group: of one group a user has one subscription, empty for the usual one;
+            seats: the least and the most that can be bought of it, None where it is bought one by one;
+            trial_card: whether a card is asked for before a trial; trial_then: "cancel" or "pause" at the end of a
+            trial without one
     """
 
     key: str
@@ -44,11 +48,14 @@ class Plan:
     granted_only: bool = False
     adds_to: tuple[str, ...] = ()
     group: str = ""
+    seats: tuple[int, int] | None = None
+    trial_card: bool = True
+    trial_then: str = "cancel"
 
     @property
     def in_group(self) -> str:
-        """The group that its subscriptions are in: its own for an add-on, which is sold beside a plan."""
-        return self.group or (self.key if self.adds_to else MAIN_GROUP)
+        """The group that its subscriptions are in: for an add-on, which is sold beside a plan, one that no plan has."""
+        return self.group or (f"+{self.key}" if self.adds_to else MAIN_GROUP)
 
     def terms(self, rank: int) -> Terms:
         """Return what the rule of access needs of it. rank: its place in plans.toml."""
@@ -104,6 +111,13 @@ def _is_key(value: object) -> bool:
     return isinstance(value, str) and PLAN_KEY.fullmatch(value) is not None
 
 
+def _are_seats(value: object) -> bool:
+    if not isinstance(value, dict) or not {"maximum"} <= value.keys() <= {"minimum", "maximum"}:
+        return False
+    least, most = value.get("minimum", 1), value["maximum"]
+    return type(least) is int and type(most) is int and 1 <= least <= most <= MOST_SEATS
+
+
 _TRUE = _Key("true", lambda value: value is True, bool)
 
 WANTED = {
@@ -120,6 +134,13 @@ WANTED = {
     "free": _TRUE,
     "granted_only": _TRUE,
     "adds_to": _texts(least=1),
+    "seats": _Key(
+        f"a table such as {{ minimum = 1, maximum = 50 }}, of whole numbers from 1 to {MOST_SEATS}",
+        _are_seats,
+        lambda value: (value.get("minimum", 1), value["maximum"]),
+    ),
+    "trial_card": _Key("true or false", lambda value: type(value) is bool, bool),
+    "trial_then": _Key('"cancel" or "pause"', lambda value: value in ("cancel", "pause"), str),
     "group": _Key(
         "a name of a-z, 0-9, - and _", lambda value: _is_text(value) and bool(PLAN_KEY.fullmatch(value)), str
     ),

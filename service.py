@@ -10,17 +10,18 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
 
 from . import access, storage
 from .access import Access
 from .config import Config
 from .errors import (
     BillingError,
-    Busy,
+    CheckoutInProgress,
     DatabaseUnavailable,
+    MayNotBuy,
     NotConfigured,
     NotSignedIn,
     PaymentRequired,
@@ -30,6 +31,7 @@ from .errors import (
 from .health.refusals import Refusals
 from .health.writable import Writable
 from .identity import Authenticate, Identity
+from .line import Line
 from .models import CheckoutAttempt
 from .notices.delivery import Receivers
 from .plans import Requirement
@@ -40,6 +42,7 @@ from .users.grants import grant_plan, revoke_plan
 
 if TYPE_CHECKING:
     from .pages.page import Pages
+    from .selling.buyer import Buyer, Lead, Selling
     from .selling.checkout import Checkout
     from .sync.converge import Converger
     from .sync.events import EventRef
@@ -49,8 +52,7 @@ if TYPE_CHECKING:
     from .sync.worker import Work, Worker
 
 INLINE_NOTICES_SECONDS = 5.0  # Checkout waits up to 10 s for the answer to its webhook
-HURRIED_SECONDS = (1.0, 1.5)  # for each of the two calls of a returning visitor, who is waiting
-SLOT_SECONDS = 0.25
+HURRIED_SECONDS = (1.0, 1.5)  # for the calls of a returning visitor, who is waiting
 LEARN_PRICES_SECONDS = 60
 
 log = logging.getLogger("corkage")
@@ -70,13 +72,12 @@ class Service:
     ) -> None:
         self.config, self.catalogue, self.receivers = config, catalogue, receivers
         self.mounted_at: str | None = None
-        self.stripe_slots = stripe_slots
+        self.line = Line(stripe_slots)
         self.refusals, self.writable = Refusals(time.time()), Writable()
         self.sign_in_limit = RateLimit()  # of the operator
         self.is_closed = False
         self._identify = identify
         self._account = Account(config.stripe_secret_key)
-        self._slots = threading.BoundedSemaphore(stripe_slots)
         self._is_to_start = True
         self._start_lock = threading.Lock()
         self._thread: WorkerThread | None = None
@@ -87,7 +88,7 @@ class Service:
     def of_child(self) -> "Service":
         """Return the Service of a forked child. One that was closed stays closed."""
         self.receivers.begin_anew()
-        child = Service(self.config, self._identify, self.catalogue, self.receivers, self.stripe_slots)
+        child = Service(self.config, self._identify, self.catalogue, self.receivers, self.line.places)
         child.mounted_at, child.is_closed = self.mounted_at, self.is_closed
         child._is_to_start = not self.is_closed
         return child
@@ -127,6 +128,9 @@ class Service:
             thread.stop()
         if "worker" in self.__dict__:
             self.worker.close()
+        for name in ("gateway", "_hurried"):
+            if name in self.__dict__:
+                self.__dict__[name].end()
         self.receivers.stop()
         storage.close_file()
 
@@ -181,8 +185,10 @@ class Service:
             self.start()
         return access.read_access(user_id)
 
-    def admit(self, user_id: str | None, wanted: Requirement) -> Access:
+    def admit(self, user_id: str | None, wanted: Requirement, *, is_buyer: bool = True) -> Access:
         """Return the user's access where it meets the requirement.
+
+        Shape   is_buyer: whether who asks may buy for the user
 
         Errors  NotSignedIn for None; PaymentRequired; ConfigError for an unknown plan or feature; DatabaseUnavailable
         """
@@ -191,7 +197,10 @@ class Service:
             raise NotSignedIn("nobody is signed in")
         found = self.access(user_id)
         if not wanted.is_met_by(found):
-            raise PaymentRequired(f"{user_id!r} has {found.reason}, plan {found.plan}", self.pricing_url, found)
+            shown = found if is_buyer else access.for_member(found)
+            raise PaymentRequired(
+                f"{user_id!r} has {found.reason}, plan {found.plan}", self.pricing_url, shown, is_buyer
+            )
         return found
 
     def sync(self, user_id: str) -> Access:
@@ -199,7 +208,7 @@ class Service:
 
         Errors  Busy; StripeError as the gateway's
         """
-        with self.stripe_slot():
+        with self.line.place():
             self.converger.converge_user(user_id, time.time())
         return self.access(user_id)
 
@@ -211,7 +220,7 @@ class Service:
         from .users.update import update_user  # loads Stripe's library
 
         Identity(user_id)
-        with self.stripe_slot():
+        with self.line.place():
             update_user(self.converger, user_id, email, name, time.time())
 
     def forget(self, user_id: str) -> None:
@@ -221,7 +230,7 @@ class Service:
         """
         from .users.delete import forget_user  # loads Stripe's library
 
-        with self.stripe_slot():
+        with self.line.place():
             forget_user(self.converger, user_id, time.time())
 
     def grant(self, user_id: str, plan: str, **given: Any) -> Access:
@@ -252,41 +261,70 @@ class Service:
         ours = f"{self.base_url}/pricing" if self.base_url else self.config.frontend_url
         return self.config.pricing_url or ours
 
-    def checkout_url(
-        self, identity: Identity, plan: str, billing_url: str | None = None, *, to_our_pages: bool = False
-    ) -> str:
-        """Return where a user who wants a plan is sent; see Billing.checkout_url.
+    def buyer(
+        self,
+        identity: Identity,
+        billing_url: str | None,
+        product_url: str,
+        *,
+        back: str | None = None,
+        to_our_pages: bool = False,
+        locale: str = "",
+        kept: dict[str, str] | None = None,
+    ) -> "Buyer":
+        """Return the user as a buyer, with the addresses to which Stripe leads them back.
 
-        Errors  UnknownPlan, CheckoutInProgress, Busy, NotConfigured; StripeError as the gateway's
+        Shape   product_url: which of FRONTEND_URL they came from; back: the page of the product that they came from;
+                kept: what the address of our page that they return to shall say again
+        Errors  MayNotBuy; NotConfigured when the address of our routes is unknown
         """
-        from .selling.checkout import Buyer  # loads Stripe's library
+        from .selling.buyer import Buyer  # loads Stripe's library
 
-        self.start()
+        _refuse_members(identity)
         base = billing_url or self.config.billing_url
         if base is None:
             raise NotConfigured(
                 "set BILLING_URL to where Corkage is reached from outside, with the path it is mounted at"
             )
-        back = f"{base}/return?session_id={{CHECKOUT_SESSION_ID}}"
-        otherwise = f"{base}/cancel" if to_our_pages else self.config.frontend_url
-        after_portal = f"{base}/account?from=portal" if to_our_pages else ""
-        buyer = Buyer(identity.user_id, identity.email, identity.name, back, otherwise, after_portal)
-        with self.stripe_slot():
-            return self.checkout.subscribe_url(buyer, plan)
+        to = "" if product_url == self.config.frontend_url else f"&to={quote(product_url, safe='')}"
+        return Buyer(
+            identity.payer_id,
+            identity.email,
+            identity.name,
+            success_url=f"{base}/return?session_id={{CHECKOUT_SESSION_ID}}{to}",
+            cancel_url=_address(f"{base}/cancel", kept or {}) if to_our_pages else back or product_url,
+            portal_return_url=_address(f"{base}/account", {"from": "portal"} | (kept or {})) if to_our_pages else "",
+            buyer_id=identity.user_id if identity.payer_id != identity.user_id else "",
+            locale=locale,
+        )
+
+    def subscribe(self, buyer: "Buyer", plan: str, quantity: int | None = None, code: str = "") -> "Lead":
+        """Return where to lead a user who wants a plan; see Billing.checkout_url.
+
+        Errors  UnknownPlan, InvalidQuantity, CheckoutInProgress, Busy; StripeError as the gateway's
+        """
+        self.start()
+        with self.line.place():
+            return self.checkout.subscribe(buyer, plan, quantity, code)
 
     def portal_url(
-        self, user_id: str, flow: str | None = None, return_url: str | None = None, subscription: str | None = None
+        self,
+        identity: Identity,
+        flow: str | None = None,
+        return_url: str | None = None,
+        subscription: str | None = None,
     ) -> str:
         """Return the address of the user's customer portal, or of one of its flows; see Billing.portal_url.
 
-        Errors  UnknownFlow, UnknownSubscription, NoBillingAccount, Busy; StripeError as the gateway's
+        Errors  UnknownFlow, UnknownSubscription, MayNotBuy, NoBillingAccount, Busy; StripeError as the gateway's
         """
         from .selling import portal  # loads Stripe's library
 
+        _refuse_members(identity)
         self.start()
-        with self.stripe_slot():
+        with self.line.place():
             back = return_url or self.config.frontend_url
-            return portal.portal_url(self.gateway, self.catalogue.plans, user_id, back, flow, subscription)
+            return portal.portal_url(self.gateway, self.catalogue.plans, identity.payer_id, back, flow, subscription)
 
     def come_back(self, session_id: str) -> str | None:
         """Converge the user who returns from a Checkout Session of ours, within 5 s.
@@ -296,8 +334,20 @@ class Service:
         """
         if self.buyer_of(session_id) is None:
             return None
-        with self.stripe_slot():
+        with self.line.place():
             return self.checkout.come_back(session_id, self._hurried, time.time())
+
+    def look_at_pages(self, identity: Identity | None) -> None:
+        """Converge a user who left Checkout, and may have paid there in another tab.
+
+        Errors  Busy; StripeError as the gateway's
+        """
+        if identity is None:
+            return
+        for attempt in CheckoutAttempt.select().where(CheckoutAttempt.user == identity.payer_id):
+            if attempt.session_id is not None:
+                with suppress(CheckoutInProgress):
+                    self.come_back(attempt.session_id)
 
     def buyer_of(self, session_id: str) -> str | None:
         """Return the user for whom we made this session, while the attempt stands, without asking Stripe."""
@@ -309,18 +359,24 @@ class Service:
 
         Errors  Busy; StripeError as the gateway's
         """
-        with self.stripe_slot():
+        with self.line.place():
             self.checkout.look_again(user_id, self._hurried)
 
-    def invoices(self, user_id: str) -> "tuple[InvoiceState, ...]":
-        """Fetch the user's latest invoices, newest first: one call for each customer, with a short timeout.
+    def invoices(self, user_id: str, *, after_portal: bool = False) -> "tuple[InvoiceState, ...]":
+        """Fetch the user's latest invoices, newest first: a call for each customer, side by side, with short timeouts.
 
+        Shape   after_portal: converge the user in the same moment, as look_again()
         Errors  Busy; StripeError as the gateway's
         """
         from .selling import portal  # loads Stripe's library
 
-        with self.stripe_slot():
-            return portal.invoices_of(self._hurried, user_id)
+        if not portal.customers_of(user_id):
+            return ()
+        fetch = functools.partial(portal.invoices_of, self._hurried, user_id)
+        look = functools.partial(self.checkout.look_again, user_id, self._hurried)
+        with self.line.place():
+            found: tuple[InvoiceState, ...] = self._hurried.side_by_side(fetch, *([look] if after_portal else []))[0]
+            return found
 
     def learn_prices(self) -> None:
         """Fetch prices that plans.toml names and that are unknown: once a minute at most, with a short timeout."""
@@ -328,7 +384,7 @@ class Service:
             return
         self._learn_prices_at = time.monotonic() + LEARN_PRICES_SECONDS
         try:
-            with self.stripe_slot():
+            with self.line.place():
                 self.catalogue.refresh(self._hurried)
         except BillingError as error:
             log.warning("the prices could not be fetched for a page: %s: %s", error.code, error)
@@ -353,7 +409,7 @@ class Service:
         self.work_soon()
         if self.config.worker != "inline":
             return
-        with self.stripe_slot():
+        with self.line.place():
             error = self.worker.apply_now(event.id, now)
         if error:
             raise StripeUnavailable(f"{event.id} is stored, and not applied yet: {error}") from error
@@ -394,19 +450,6 @@ class Service:
         return work
 
     # Stripe
-
-    @contextmanager
-    def stripe_slot(self) -> Iterator[None]:
-        """Hold one of the few slots for requests that wait for Stripe. The fast routes keep the other threads.
-
-        Errors  Busy when all slots are taken
-        """
-        if not self._slots.acquire(timeout=SLOT_SECONDS):
-            raise Busy(f"all {self.stripe_slots} slots for waiting on Stripe are taken")
-        try:
-            yield
-        finally:
-            self._slots.release()
 
     def check_account(self) -> None:
         """Check, where Stripe says, that the key belongs to the account that the database mirrors.
@@ -451,7 +494,14 @@ class Service:
         """What decides where a click leads."""
         from .selling.checkout import Checkout  # loads Stripe's library
 
-        return Checkout(self.gateway, self.catalogue, self.converger, self.config.app)
+        return Checkout(self.gateway, self.catalogue, self.converger, self._selling)
+
+    @functools.cached_property
+    def _selling(self) -> "Selling":
+        from .selling.buyer import Selling  # loads Stripe's library
+
+        config = self.config
+        return Selling(config.app, takes_codes=config.promotion_codes, tax=config.tax, tax_ids=config.tax_ids)
 
     @functools.cached_property
     def worker(self) -> "Worker":
@@ -462,6 +512,15 @@ class Service:
         gateway = self.gateway.paced(worker.CALLS_PER_SECOND)
         converger = self.converger.with_gateway(gateway)
         polling = worker.Polling(self.config.poll_seconds, self.config.settle_seconds, self.config.livemode)
-        pages = checkout.Checkout(gateway, self.catalogue, converger, self.config.app)
+        pages = checkout.Checkout(gateway, self.catalogue, converger, self._selling)
         keep_days = self.config.keep_events_days
         return worker.Worker(gateway, self.catalogue, converger, polling, self._account, pages, keep_days)
+
+
+def _address(url: str, query: dict[str, str]) -> str:
+    return f"{url}?{urlencode(query)}" if query else url
+
+
+def _refuse_members(identity: Identity) -> None:
+    if not identity.is_buyer:
+        raise MayNotBuy(f"user {identity.user_id} may not buy for {identity.payer_id}")

@@ -214,6 +214,16 @@ def parse_sign_in_url(text: str) -> str:
     return text
 
 
+def parse_switch(text: str) -> bool:
+    return one_of("on", "off")(text) == "on"
+
+
+def parse_prefix(text: str) -> str:
+    if not re.fullmatch(r"[\x21-\x7e]{1,50}", text):
+        raise InvalidValue("1 to 50 letters, digits and signs, such as org_")
+    return text
+
+
 def parse_database(text: str) -> str:
     if "://" in text and not text.startswith("sqlite:///"):
         raise InvalidValue("a path, or sqlite:///path: only SQLite is available in this version")

@@ -71,7 +71,7 @@ def _link(service: Service, target: Target, _: Translate) -> Outcome:
     except ValueError as error:
         return Outcome(False, _("That is not a valid user id."), str(error))
     before = service.access(user_id)
-    with service.stripe_slot():
+    with service.line.place():
         service.converger.link(user_id, target["customer"], time.time())
     return _compared(before, service.access(user_id), _)
 
@@ -79,7 +79,7 @@ def _link(service: Service, target: Target, _: Translate) -> Outcome:
 def _replay(service: Service, target: Target, _: Translate) -> Outcome:
     from ..sync.replay import find, is_ignored, replay  # loads Stripe's SDK
 
-    with service.stripe_slot():
+    with service.line.place():
         found = find(service.gateway, target["event"])
         if found is None:
             return Outcome(False, _("Neither Stripe, which lists 30 days, nor this database knows the event."))

@@ -206,7 +206,7 @@ def _examine(request: AdminRequest, _form: dict[str, str]) -> bottle.HTTPRespons
     from ..health import doctor  # loads Stripe's SDK
 
     try:
-        with request.service.stripe_slot():
+        with request.service.line.place():
             return _health(request, doctor.examine(request.service.worker, request.now))
     except BillingError as error:
         return _health(request, [doctor.Finding(f"{error.code}: {error}", "corkage doctor")])

@@ -1,20 +1,25 @@
 """POST /checkout and POST /portal: the clicks that lead to Stripe."""
 
+import re
+from urllib.parse import urlencode
+
 import bottle
 
-from ..errors import UnknownPlan
+from ..cookies import BLANKS
+from ..errors import InvalidQuantity, UnknownPlan
 from ..service import Service
-from .origins import own_url, refuse_cross_site
+from .origins import own_url, product_page, product_url, refuse_cross_site, stripe_locale
 from .responses import OUR_PAGES, lead_to, read_form
 
 
 def start_checkout(service: Service) -> bottle.HTTPResponse:
     """Redirect to Stripe's Checkout or, for a subscriber, to the portal.
 
-    The body names a plan and, from our own pages, that the way back leads there; nothing else counts.
+    The body names a plan, a quantity within its seats, a promotion code and, from our own pages, that the way back
+    leads there; nothing else counts.
 
-    Errors  CrossSite, NotSignedIn, InvalidBody, BodyTooLarge, ReturnAddressNamed,
-            UnknownPlan, CheckoutInProgress, Busy; StripeError
+    Errors  CrossSite, NotSignedIn, MayNotBuy, InvalidBody, BodyTooLarge, ReturnAddressNamed,
+            UnknownPlan, InvalidQuantity, CheckoutInProgress, Busy; StripeError
     """
     environ = bottle.request.environ
     identity = service.signed_in(environ)
@@ -23,8 +28,19 @@ def start_checkout(service: Service) -> bottle.HTTPResponse:
     plan = form.get("plan")
     if not plan:
         raise UnknownPlan("the body names no plan")
-    here, is_ours = own_url(environ, service.config), form.get("from") == OUR_PAGES
-    return lead_to(service.checkout_url(identity, plan, here, to_our_pages=is_ours), service)
+    code = form.get("code", "").strip(BLANKS)
+    buyer = service.buyer(
+        identity,
+        own_url(environ, service.config),
+        product_url(environ, service.config),
+        back=product_page(environ, service.config),
+        to_our_pages=form.get("from") == OUR_PAGES,
+        locale=stripe_locale(bottle.request.query.get("lang", "")),
+        kept=_kept() | ({"code": code} if code else {}),
+    )
+    lead = service.subscribe(buyer, plan, _quantity(form), code)
+    again = {name: form[name] for name in ("plan", "quantity") if form.get(name)}
+    return lead_to(lead.url, service, lead.note, lead.values | again)
 
 
 def open_portal(service: Service) -> bottle.HTTPResponse:
@@ -33,12 +49,27 @@ def open_portal(service: Service) -> bottle.HTTPResponse:
     The body may name one of the user's subscriptions, which the flow is then about.
 
     Errors  CrossSite, NotSignedIn, InvalidBody, BodyTooLarge, ReturnAddressNamed,
-            UnknownFlow, UnknownSubscription, NoBillingAccount, Busy; StripeError
+            UnknownFlow, UnknownSubscription, MayNotBuy, NoBillingAccount, Busy; StripeError
     """
     environ = bottle.request.environ
     identity = service.signed_in(environ)
     refuse_cross_site(environ, service.config)
     form, here = read_form(), own_url(environ, service.config)
-    back = f"{here}/account?from=portal" if here and form.get("from") == OUR_PAGES else None
-    url = service.portal_url(identity.user_id, form.get("flow"), back, form.get("subscription"))
+    to_our_pages = bool(here) and form.get("from") == OUR_PAGES
+    product = product_page(environ, service.config) or product_url(environ, service.config)
+    back = f"{here}/account?{urlencode({'from': 'portal'} | _kept())}" if to_our_pages else product
+    url = service.portal_url(identity, form.get("flow"), back, form.get("subscription"))
     return lead_to(url, service)
+
+
+def _kept() -> dict[str, str]:
+    """Return what the pages that a visitor comes back to shall say again: the language that was chosen."""
+    lang = bottle.request.query.get("lang", "")
+    return {"lang": lang} if lang else {}
+
+
+def _quantity(form: dict[str, str]) -> int | None:
+    text = form.get("quantity", "")
+    if text and not re.fullmatch("[0-9]{1,6}", text):
+        raise InvalidQuantity(f"quantity {text!r}")
+    return int(text) if text else None

@@ -1,6 +1,7 @@
 """Origins: which pages may post (CSRF) and read (CORS) in a user's name, and where our own pages are."""
 
 import logging
+import re
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -10,6 +11,13 @@ from ..config import Config, origin_of
 from ..errors import CrossSite
 
 ADMIN = "/admin"
+LONGEST_PAGE = 1000
+LOCALES = (
+    "bg cs da de el en en-GB es es-419 et fi fil fr fr-CA hr hu id it ja ko lt lv ms mt nb nl pl pt pt-BR ro ru sk sl "
+    "sv th tr vi zh zh-HK zh-TW"
+).split()
+ALIASES = {"no": "nb", "nn": "nb", "zh-hant": "zh-TW", "tl": "fil"}
+"""Languages of Stripe's pages (docs.stripe.com/js/appendix/supported_locales), and other names of some."""
 PAGES = ("pricing", "account")
 THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -106,11 +114,45 @@ def own_url(environ: dict[str, Any], config: Config) -> str | None:
     return origin + parts.path.rpartition("/")[0] if is_known_origin(origin, config) else None
 
 
+def product_url(environ: dict[str, Any], config: Config) -> str:
+    """Return which address of the product a request came from: of those in FRONTEND_URL; the first, unless it says."""
+    came_from = (environ.get("HTTP_ORIGIN"), _origin_or_none(environ.get("HTTP_REFERER", "")))
+    fitting = [url for origin in came_from for url in config.frontend_urls if origin_of(url) == origin]
+    return fitting[0] if fitting else config.frontend_url
+
+
+def product_page(environ: dict[str, Any], config: Config) -> str | None:
+    """Return the product's page that a request came from, as far as the browser says; never one of another origin."""
+    page: str = environ.get("HTTP_REFERER", "").partition("#")[0]
+    if len(page) > LONGEST_PAGE or not re.fullmatch(r"[\x21-\x7e]+", page) or re.search(r"[\\@]", page):
+        return None  # browsers and parsers differ on where such an address leads
+    own = own_url(environ, config)
+    is_ours = own is not None and page.startswith(f"{own}/")
+    return page if _origin_or_none(page) in config.frontend_origins and not is_ours else None
+
+
+def _origin_or_none(url: str) -> str | None:
+    try:
+        return origin_of(url)
+    except ValueError:
+        return None
+
+
+def stripe_locale(tag: str) -> str:
+    """Return the language that a visitor chose as Stripe's pages name it; empty for the browser's own."""
+    known = {each.lower(): each for each in LOCALES}
+    fitting = (known.get(each.lower()) for each in (tag, ALIASES.get(tag.lower(), ""), tag.partition("-")[0]))
+    return next((each for each in fitting if each), "")
+
+
 def sign_in_url(environ: dict[str, Any], config: Config) -> str:
     """Return where to sign in, with the way back to this page where BILLING_SIGN_IN_URL has a place for it."""
     own, page = own_url(environ, config), environ.get("PATH_INFO", "").removeprefix("/")
     plans = config.pricing_url or (f"{own}/pricing" if own else config.frontend_url)
     back = f"{own}/{page}" if own and page in PAGES else plans
+    code = bottle.BaseRequest(environ).query.get("code") if page == "pricing" else None
+    if code:
+        back += f"{'&' if '?' in back else '?'}code={quote(code, safe='')}"
     return (config.sign_in_url or config.frontend_url).replace("{next}", quote(back, safe=""))
 
 

@@ -6,12 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import bottle
 
+from ..access import for_member
+from ..cookies import BLANKS
 from ..errors import BillingError, NotConfigured, NotFound, error_with
+from ..pages.notes import NOTES
+from ..selling import CODE_UNKNOWN
 from ..service import Service
 from .origins import own_url, sign_in_url
 
 if TYPE_CHECKING:
     from ..pages.page import Visit
+
+LONGEST_CODE = 100
 
 log = logging.getLogger("corkage.pages")
 
@@ -38,6 +44,7 @@ def show_cancel(service: Service) -> bottle.HTTPResponse:
 
     Errors  DatabaseUnavailable
     """
+    _try(lambda: service.look_at_pages(service.visitor(bottle.request.environ)))
     if service.config.pricing_url:
         headers = {"Location": service.config.pricing_url, "Cache-Control": "no-store"}
         return bottle.HTTPResponse(status=303, headers=headers)
@@ -45,11 +52,27 @@ def show_cancel(service: Service) -> bottle.HTTPResponse:
 
 
 def show_refusal(service: Service) -> bottle.HTTPResponse:
-    """Show the page of an error, whose code the query names, to a visitor whose click was sent by a script."""
+    """Show the page of an error, whose code the query names, to a visitor whose click was sent by a script; or what a
+    visitor is told before a page of Stripe's, with a button that leads on.
+    """
     environ, code = bottle.request.environ, bottle.request.query.get("code", "")
+    if code in NOTES:
+        return _tell(service, code)
     page = service.pages.error(error_with(code), environ, sign_in_url(environ, service.config))
     page.status = 200  # of an error, Turbo shows the page at the address of the product's
     return page
+
+
+def _tell(service: Service, note: str) -> bottle.HTTPResponse:
+    """Show a note. What it is about is at the portal's home, but for a code, without which the purchase goes on."""
+    from ..pages.account import Action  # loads Babel
+
+    visit = service.pages.visit(bottle.request.environ)
+    told = visit.words.gettext(NOTES[note], code=visit.wanted.get("typed", ""))
+    fields = [(name, visit.wanted[name]) for name in ("plan", "quantity") if name in visit.wanted]
+    route, sent = ("checkout", fields) if note == CODE_UNKNOWN else ("portal", [("flow", "")])
+    action = Action(visit.words.gettext("Continue"), route, tuple(sent), is_main=True)
+    return service.pages.page("leading", visit, {"url": "", "note": told, "action": action})
 
 
 def show_style(service: Service) -> bottle.HTTPResponse:
@@ -88,29 +111,36 @@ def _pricing(service: Service, visit: "Visit", environ: dict[str, Any]) -> dict[
 
     service.learn_prices()
     identity = service.visitor(environ)
-    visitor = visitor_of(service.access(identity.user_id) if identity else None, service.catalogue.plans)
-    prices = PriceList(service.config.plans, service.catalogue.sold())
+    may_buy = identity is None or identity.is_buyer
+    access = service.access(identity.payer_id) if identity else None
+    buyer_id = identity.user_id if identity else None
+    visitor = visitor_of(access, service.catalogue.plans, buyer_id=buyer_id, may_buy=may_buy)
+    prices = PriceList(service.config.plans, service.catalogue.sold(), service.catalogue.unsold())
     return {
         "pricing": prices.describe(visitor, visit.wanted, visit.words),
+        "code": visit.wanted.get("code", "").strip(BLANKS)[:LONGEST_CODE],
         "sign_in_url": sign_in_url(environ, service.config),
         "is_signed_in": identity is not None,
+        "may_buy": may_buy,
         "left_checkout": False,
         "is_subscriber": bool(visitor.held),
     }
 
 
 def _account(service: Service, visit: "Visit", environ: dict[str, Any]) -> dict[str, Any]:
-    from ..pages.account import describe_account, describe_invoices  # loads Babel
+    from ..pages.account import describe_account, describe_invoices, describe_member  # loads Babel
 
     identity = service.signed_in(environ)
-    if visit.wanted.get("from") == "portal":
-        _try(lambda: service.look_again(identity.user_id))
-    access, terms = service.access(identity.user_id), service.catalogue.timelines.plans
-    account = describe_account(access, service.config.plans, terms, visit.words, time.time())
-    invoices = _try(lambda: service.invoices(identity.user_id)) if account.has_customer else ()
+    who = identity.name or identity.email or identity.user_id
+    if not identity.is_buyer:
+        access = for_member(service.access(identity.payer_id))
+        return {"account": describe_member(access, service.config.plans, visit.words), "who": who, "invoices": ()}
+    after_portal = visit.wanted.get("from") == "portal"
+    invoices = _try(lambda: service.invoices(identity.payer_id, after_portal=after_portal))
+    access, terms = service.access(identity.payer_id), service.catalogue.timelines.plans
     return {
-        "account": account,
-        "who": identity.name or identity.email or identity.user_id,
+        "account": describe_account(access, service.config.plans, terms, visit.words, time.time()),
+        "who": who,
         "invoices": None if invoices is None else describe_invoices(invoices, visit.words),
     }
 

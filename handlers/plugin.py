@@ -94,7 +94,8 @@ def guard(current_service: CurrentService, wanted: Requirement, handler: Callbac
     def guarded(*args: Any, **kwargs: Any) -> Any:
         service = current_service()
         try:
-            access = service.admit(_caller(service).user_id, wanted)
+            caller = _caller(service)
+            access = service.admit(caller.payer_id, wanted, is_buyer=caller.is_buyer)
         except BillingError as error:
             return _refuse(service, error)
         if wants_access:
@@ -114,7 +115,7 @@ def _caller(service: Service) -> Identity:
 
 def _access_of_caller(service: Service) -> Access:
     try:
-        return service.access(_caller(service).user_id)
+        return service.access(_caller(service).payer_id)
     except NotSignedIn:  # an invalid token, too: a public page is shown as to a visitor
         return NOBODY
 

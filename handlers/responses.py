@@ -22,6 +22,7 @@ from ..errors import (
     ReturnAddressNamed,
     UntrustedProxy,
 )
+from ..pages.notes import NOTES
 from ..service import Service
 from .origins import ADMIN, cors_headers, sign_in_url, warn_of_near_origin
 from .senders import Sender, sender_of, stream_that_leads_to
@@ -107,12 +108,16 @@ def led_to_its_page(response: bottle.HTTPResponse, error: BillingError, service:
     Of a response itself, htmx shows nothing, and Turbo nothing in a frame. To Turbo the address is relative: fetch
     follows it within this origin only. To htmx it is absolute: it starts from the page, wherever that is.
     """
+    return _led_to_page({"code": error.code}, response, service)
+
+
+def _led_to_page(query: dict[str, str], response: bottle.HTTPResponse, service: Service) -> bottle.HTTPResponse:
     environ, sender = bottle.request.environ, sender_of(bottle.request.environ)
     if sender is Sender.TURBO:
-        page = service.pages.visit(environ).link("refused", code=error.code)
+        page = service.pages.visit(environ).link("refused", **query)
         return bottle.HTTPResponse(status=303, headers={"Location": page, "Cache-Control": "no-store"})
     if sender is Sender.HTMX:
-        page = service.pages.visit(environ, service.config.billing_url).link("refused", code=error.code)
+        page = service.pages.visit(environ, service.config.billing_url).link("refused", **query)
         here = "/" + bottle.request.fullpath.lstrip("/")  # two slashes would make a host's name of the path
         response.set_header("HX-Redirect", urljoin(here, page))
     return response
@@ -133,20 +138,35 @@ def wants_page() -> bool:
     return sender_of(bottle.request.environ) in (Sender.BROWSER, Sender.TURBO)
 
 
-def lead_to(url: str, service: Service) -> bottle.HTTPResponse:
+def lead_to(url: str, service: Service, note: str = "", values: dict[str, str] | None = None) -> bottle.HTTPResponse:
     """Return what leads to a page of Stripe's: 303 for browsers, `{"url"}` for programs, for Turbo and htmx their own.
+
+    Where the visitor is to be told something first, browsers get a page with a link, programs `"notice"` beside it.
+
+    Shape   note: a code of pages/notes.py, with the values of its sentence
 
     A Stripe account may have a domain of its own for Checkout and the portal, and no list says which. Our pages' policy
     does not let a form be redirected there; a page that leads on at once may.
     """
     sender = sender_of(bottle.request.environ)
+    if note and sender in (Sender.TURBO, Sender.HTMX):
+        typed = {"typed": values["code"]} if values and "code" in values else {}
+        kept = {name: text for name, text in (values or {}).items() if name != "code"}
+        return _led_to_page({"code": note, **typed, **kept}, json_response({"url": url}), service)
     if sender is Sender.TURBO:
         return stream_that_leads_to(url)
     if sender is not Sender.BROWSER:
-        return json_response({"url": url}, headers={"HX-Redirect": url} if sender is Sender.HTMX else None)
+        notice = {"notice": {"code": note, "message": NOTES[note] % (values or {})}} if note else {}
+        return json_response({"url": url} | notice, headers={"HX-Redirect": url} if sender is Sender.HTMX else None)
+    if note:
+        visit = service.pages.visit(bottle.request.environ)
+        told = visit.words.gettext(NOTES[note], **values or {})
+        return service.pages.page("leading", visit, {"url": url, "note": told, "action": None})
     if origin_of(url) in service.pages.stripe_origins:
         return bottle.HTTPResponse(status=303, headers={"Location": url, "Cache-Control": "no-store"})
-    page = service.pages.page("leading", service.pages.visit(bottle.request.environ), {"url": url})
+    page = service.pages.page(
+        "leading", service.pages.visit(bottle.request.environ), {"url": url, "note": "", "action": None}
+    )
     page.set_header("Refresh", f"0; url={url}")
     return page
 
@@ -168,8 +188,9 @@ def read_form() -> dict[str, str]:
             fields = {name: values[0] for name, values in parse_qs(body.decode("utf-8"), max_num_fields=50).items()}
     except (ValueError, LookupError, RecursionError, bottle.HTTPError) as error:
         raise InvalidBody(f"the body is neither form data nor JSON: {error}") from error
-    if not isinstance(fields, dict) or not all(isinstance(value, str) for value in fields.values()):
-        raise InvalidBody("wanted form fields, or a JSON object of texts")
+    if not isinstance(fields, dict) or not all(_is_readable(*field) for field in fields.items()):
+        raise InvalidBody("wanted form fields, or a JSON object of texts, and a number for quantity")
+    fields = {name: str(value) for name, value in fields.items()}
     if named := RETURN_ADDRESSES & fields.keys():
         raise ReturnAddressNamed(f"the body has {', '.join(sorted(named))}")
     return fields
@@ -188,6 +209,10 @@ def _read_multipart(body: bytes, options: str) -> dict[str, str]:
     if None in form:
         raise InvalidBody("a part of the form has no name")
     return {name: form.getall(name)[0] for name in form if form.getall(name)[0]}
+
+
+def _is_readable(name: str, value: object) -> bool:
+    return isinstance(value, str) or (name == "quantity" and type(value) is int)
 
 
 def largest_body(path: str) -> int:

@@ -37,10 +37,12 @@ def come_back(service: Service) -> bottle.HTTPResponse:
     returned = _converge(service, bottle.request.query.get("session_id", ""))
     again = _count(bottle.request.query.get("again", ""))
     access = _access(service, returned)
-    is_buyer = returned.buyer_id is not None
+    is_buyer, is_known = returned.buyer_id is not None, not returned.session_id
     is_new = access is not None and access.allowed and (is_buyer or again > 0)
-    onward = (is_new and service.config.welcome_url) or service.config.frontend_url
-    if access is None or not wants_page() or not _is_to_wait(access, again, is_buyer=is_buyer):
+    to = bottle.request.query.get("to", "")
+    product = to if to in service.config.frontend_urls else service.config.frontend_url
+    onward = (is_new and service.config.welcome_url) or product
+    if access is None or not wants_page() or not _is_to_wait(access, again, is_buyer=is_buyer, is_known=is_known):
         return bottle.HTTPResponse(status=303, headers={"Location": onward, "Cache-Control": "no-store"})
     return _waiting_page(service, access, again, returned.session_id, onward)
 
@@ -63,7 +65,7 @@ def _access(service: Service, returned: _Return) -> Access | None:
         return None
     try:
         identity = None if returned.buyer_id is not None else service.visitor(bottle.request.environ)
-        user_id = identity.user_id if identity else returned.buyer_id
+        user_id = identity.payer_id if identity else returned.buyer_id
         return None if user_id is None else service.access(user_id)
     except BillingError as error:
         log.warning("a returning visitor's access cannot be read: %s: %s", error.code, error)
@@ -74,11 +76,14 @@ def _count(text: str) -> int:
     return int(text) if re.fullmatch("[0-9]{1,2}", text) else 0
 
 
-def _is_to_wait(access: Access, again: int, *, is_buyer: bool) -> bool:
-    """Return whether to show the waiting page; once, where a payment on its way lets in already."""
+def _is_to_wait(access: Access, again: int, *, is_buyer: bool, is_known: bool) -> bool:
+    """Return whether to show the waiting page; once, where a payment on its way lets in already.
+
+    Shape   is_known: what was bought is in the replica
+    """
     if access.allowed:
         return access.reason == "payment_pending" and not again
-    if access.reason == "addon_only":  # it is paid, and waiting gives no access
+    if access.reason in ("addon_only", "ended") and is_known:  # an add-on is paid, and waiting gives no access
         return False
     return access.reason == "payment_pending" or is_buyer or again > 0
 
@@ -88,7 +93,8 @@ def _waiting_page(service: Service, access: Access, again: int, session_id: str,
     script."""
     visit = service.pages.visit(bottle.request.environ)
     session = {"session_id": session_id} if session_id else {}
-    here = visit.link("return", **session, again=str(again + 1))
+    to = {"to": visit.wanted["to"]} if "to" in visit.wanted else {}
+    here = visit.link("return", **session, **to, again=str(again + 1))
     page = service.pages.page("return", visit, {"access": access, "again_url": here, "onward_url": onward})
     if access.allowed:
         page.set_header("Refresh", f"{LEAD_ON_SECONDS}; url={onward}")

@@ -42,6 +42,7 @@ def examine(worker: Worker, now: float, sample: int = SAMPLE) -> list[Finding]:
         lambda: _unowned(worker.converger.app),
         _unknown_prices,
         lambda: _remembered_prices(worker.catalogue),
+        lambda: _unsold_prices(worker),
         lambda: _answers(worker.catalogue),
         _missing,
         lambda: _events(now),
@@ -113,6 +114,19 @@ def _unknown_prices() -> Iterator[Finding]:
         yield Finding(
             f"no plan names {price_id}, and {count} subscriptions of users have it: they get no features",
             f'name it in plans.toml (retired = ["{price_id}"] when it is no longer sold), and restart',
+        )
+
+
+def _unsold_prices(worker: Worker) -> Iterator[Finding]:
+    """Prices without a button on the pricing page."""
+    try:
+        troubles = worker.catalogue.fetch_troubles(worker.gateway)
+    except StripeError:
+        return  # the comparison with Stripe reports it
+    for plan, name, trouble in troubles:
+        yield Finding(
+            f"plan {plan} cannot be sold at {name}, and shows no button for it: {trouble}",
+            f"put it right in Stripe's Dashboard, or take it out of plans.toml, [{plan}] prices, and restart",
         )
 
 

@@ -111,8 +111,18 @@ def describe_account(access: Access, plans: tuple[Plan, ...], terms: Plans, word
     cards = []
     for number, part in enumerate(parts):
         names = _action_names(part, is_only=number == 0 and not is_paying)
-        cards.append(_card(part, by_key, names if has_customer else _without_customer(names), words))
+        ended = None if part.standing else ended_at(access.user_id)
+        cards.append(_card(part, by_key, names if has_customer else _without_customer(names), words, ended))
     return Account(tuple(cards), has_customer)
+
+
+def describe_member(access: Access, plans: Iterable[Plan], words: Words) -> Account:
+    """Return what the page shows to a user for whom somebody else pays, and buys: the plan, and whether it is in force.
+
+    Shape   access: the payer's, as a member may see it
+    """
+    card = _card(_Part(access, None), {each.key: each for each in plans}, (), words, None)
+    return Account((card,), has_customer=False)
 
 
 def ended_at(user_id: str) -> int | None:
@@ -153,10 +163,10 @@ def _by_itself(standing: Standing, access: Access, now: float) -> Access:
     return own
 
 
-def _card(part: _Part, plans: Mapping[str, Plan], action_names: Iterable[str], words: Words) -> Card:
+def _card(part: _Part, plans: Mapping[str, Plan], action_names: Iterable[str], words: Words, ended: int | None) -> Card:
     access = part.access
     plan = plans.get(access.plan or "")
-    tone, sentence = state_of(access, None if part.standing else ended_at(access.user_id), words)
+    tone, sentence = state_of(access, ended, words)
     points = [point for key in access.plans if key in plans for point in points_of(plans[key])]
     labels = dict.fromkeys(points) if plan and access.allowed else feature_labels(access.features)
     return Card(
@@ -181,7 +191,7 @@ def _facts(part: _Part, plans: Mapping[str, Plan], words: Words) -> tuple[tuple[
     if standing is None or standing.kind != "subscription":
         return ()
     row = Subscription.get_by_id(standing.id)
-    facts = _prices(standing.items, plans, words)
+    facts = _prices(standing.items, row.currency, plans, words)
     if len(standing.items) == 1 and (access.quantity or 1) > 1:
         facts.append((words.gettext("Quantity"), str(access.quantity)))
     if access.reason == "active" and not access.stale and row.current_period_end:
@@ -193,7 +203,9 @@ def _facts(part: _Part, plans: Mapping[str, Plan], words: Words) -> tuple[tuple[
     return tuple(facts)
 
 
-def _prices(items: Iterable[Holding], plans: Mapping[str, Plan], words: Words) -> list[tuple[str, str]]:
+def _prices(
+    items: Iterable[Holding], currency: str | None, plans: Mapping[str, Plan], words: Words
+) -> list[tuple[str, str]]:
     """Return what each item costs, add-ons last. Of several each is called by its plan, and says how many there are."""
     is_addon = {key: bool(plan.adds_to) for key, plan in plans.items()}
     priced = sorted(
@@ -202,9 +214,10 @@ def _prices(items: Iterable[Holding], plans: Mapping[str, Plan], words: Words) -
     facts = []
     for item in priced:
         price = Price.get_or_none(Price.id == item.price_id)
-        if price is None or price.unit_amount is None or not price.currency:
+        cost, paid_in = price.amount_in(currency) if price else (None, "")
+        if price is None or cost is None or not paid_in:
             continue
-        amount = money(words, price.unit_amount, price.currency, is_short=True)
+        amount = money(words, cost, paid_in, is_short=True)
         costs = f"{amount} {period(words, price.interval or '', price.interval_count or 1)}"
         plan = plans.get(item.plan or "")
         label = words.gettext(plan.name) if plan and len(priced) > 1 else words.gettext("Price")

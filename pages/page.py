@@ -162,16 +162,20 @@ class Pages:
             headers = self.headers | {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "no-store"}
             return bottle.HTTPResponse(visit.words.gettext(error.sentence), error.http_status, headers)
 
-    def _error(self, error: BillingError, visit: Visit, sign_in_url: str, *, knows_routes: bool) -> bottle.HTTPResponse:
+    def _error(
+        self, error: BillingError | type[BillingError], visit: Visit, sign_in_url: str, *, knows_routes: bool
+    ) -> bottle.HTTPResponse:
         title = visit.words.gettext(ERROR_TITLES.get(error.http_status, OTHER_ERROR))
         sentence, action = visit.words.gettext(error.sentence), None
+        may_buy = getattr(error, "is_buyer", True)
         if isinstance(error, PaymentRequired):
             title, sentence, action = describe_refusal(error.access, error.sentence, self.config.plans, visit.words)
         values = {
             "error": error,
             "sentence": sentence,
             "sign_in_url": sign_in_url,
-            "action": action if knows_routes else None,
+            "action": action if knows_routes and may_buy else None,
+            "may_buy": may_buy,
             "pricing_url": getattr(error, "pricing_url", None) or self.pricing_url(visit),
         }
         return self.page("error", visit, values, error.http_status, title)

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from ..access import Access, Holding
-from ..models import Price, User
+from ..access import ENDED, Access, Holding
+from ..models import Customer, Price, Subscription, User
 from ..plans import Plan
 from ..selling.held import held_by_group
 from . import N_
@@ -24,7 +24,7 @@ class Switch(NamedTuple):
 
 
 class Offer(NamedTuple):
-    """A plan on the page. An empty text is not shown.
+    """A plan on the page. An empty text is not shown, and no button for what cannot be sold to this visitor.
 
     Shape   action: "checkout" with `value` for its `plan`, "sign_in", "account" for the present plan, or none
     """
@@ -33,6 +33,8 @@ class Offer(NamedTuple):
     description: str
     points: tuple[str, ...]
     amount: str
+    is_sold: bool
+    seats: "Seats | None"
     period: str
     saving: str
     trial: str
@@ -40,6 +42,14 @@ class Offer(NamedTuple):
     action: str
     value: str
     button: str
+
+
+class Seats(NamedTuple):
+    """How many of a plan can be bought, and how many there are now."""
+
+    least: int
+    most: int
+    now: int
 
 
 class Pricing(NamedTuple):
@@ -51,19 +61,33 @@ class Pricing(NamedTuple):
 class Visitor(NamedTuple):
     """The visitor: somebody who is not signed in, or a user with their access.
 
-    Shape   held: the best item of each group of which the user has a subscription
+    Shape   held: the best item of each group of which the user has a subscription;
+            currency: in which the user pays, and must go on to; None while they are free to choose;
+            may_buy: or somebody else buys for them
     """
 
     access: Access | None
     had_trial: bool
     held: Mapping[str, Holding]
+    currency: str | None = None
+    may_buy: bool = True
 
 
-def visitor_of(access: Access | None, plans: Mapping[str, Plan]) -> Visitor:
-    """Return the visitor with this access; None is a visitor who is not signed in."""
+def visitor_of(
+    access: Access | None, plans: Mapping[str, Plan], *, buyer_id: str | None = None, may_buy: bool = True
+) -> Visitor:
+    """Return the visitor with this access; None is a visitor who is not signed in.
+
+    Shape   buyer_id: who buys, where that is not the user themselves: they get one trial between them
+    """
+    people = [each for each in (access.user_id if access else None, buyer_id) if each is not None]
+    had_trial = User.select().where(User.id.in_(people), User.trial_used_at.is_null(False)).exists()
     user = None if access is None else User.get_or_none(User.id == access.user_id)
-    held = held_by_group(user.id, plans) if user else {}
-    return Visitor(access, user is not None and user.trial_used_at is not None, held)
+    if user is None:
+        return Visitor(access, had_trial, held={}, may_buy=may_buy)
+    running = (Customer.user == user.id, Subscription.status.not_in(ENDED), Subscription.currency.is_null(False))
+    paid = Subscription.select(Subscription.currency).join(Customer).where(*running).limit(1).scalar()
+    return Visitor(access, had_trial, held_by_group(user.id, plans), paid, may_buy)
 
 
 def points_of(plan: Plan) -> tuple[str, ...]:
@@ -78,8 +102,9 @@ def feature_labels(features: Iterable[str]) -> tuple[str, ...]:
 class PriceList:
     """The prices on sale, in the order of plans.toml. A plan shows its first price at an interval and currency."""
 
-    def __init__(self, plans: Iterable[Plan], sold: Iterable[Price]) -> None:
-        rows = list(sold)
+    def __init__(self, plans: Iterable[Plan], sold: Iterable[Price], unsold: Iterable[str] = ()) -> None:
+        """Make the list of these prices. unsold: the names of prices that cannot be sold."""
+        rows, self._unsold = list(sold), set(unsold)
         by_name = {row.id: row for row in rows} | {row.lookup_key: row for row in rows if row.lookup_key}
         self.plans = tuple(plans)
         self._named = {
@@ -88,39 +113,49 @@ class PriceList:
         self.rows = [row for plan in self.plans for _, row in self._named[plan.key] if row.interval]
 
     def describe(self, visitor: Visitor, wanted: dict[str, str], words: Words) -> Pricing:
-        """Return the page for a visitor. `wanted` may name an "interval" and a "currency"; unknown ones are ignored."""
+        """Return the page for a visitor. `wanted` may name an "interval" and a "currency"; unknown ones are ignored.
+
+        A member, who may not buy, sees what the plans are and nothing of what they cost.
+        """
         intervals = list(dict.fromkeys(_interval(row) for row in self.rows))
-        currencies = list(dict.fromkeys(row.currency or "" for row in self.rows))
+        currencies = [visitor.currency] if visitor.currency else []
+        currencies = currencies or list(dict.fromkeys(row.currency or "" for row in self.rows))
         held = next((row for row in self.rows if visitor.access and row.id == visitor.access.price_id), None)
         by_key = {_key(each): each for each in intervals}
         interval = by_key.get(wanted.get("interval", "")) or (_interval(held) if held else next(iter(intervals), None))
         currency = wanted.get("currency", "").lower()
         if currency not in currencies:
-            currency = (held.currency or "") if held else next(iter(currencies), "")
+            currency = (held.currency or "") if held and not visitor.currency else next(iter(currencies), "")
+        offers = tuple(
+            self._offer(plan, interval, currency, visitor, words) for plan in self.plans if _is_offered(plan, visitor)
+        )
+        if not visitor.may_buy:
+            return Pricing((), (), tuple(map(_without_cost, offers)))
         return Pricing(
             tuple(
                 Switch(_interval_label(each, words), _query(each, currency, currencies), each == interval)
                 for each in sorted(intervals, key=_months)
             ),
             tuple(Switch(each.upper(), _query(interval, each, currencies), each == currency) for each in currencies),
-            tuple(
-                self._offer(plan, interval, currency, visitor, words)
-                for plan in self.plans
-                if _is_offered(plan, visitor)
-            ),
+            offers,
         )
 
     def _offer(
         self, plan: Plan, interval: tuple[str, int] | None, currency: str, visitor: Visitor, words: Words
     ) -> Offer:
-        name, row = self._chosen(plan, interval, currency)
-        trial = 0 if visitor.had_trial or visitor.held else plan.trial_days
-        action, button = _action(plan, row, visitor, trial, words)
+        name, row = self._chosen(plan, interval, currency, visitor.currency)
+        is_unknown = not self._named[plan.key] and not self._unsold.issuperset(plan.prices)
+        is_sold = row is not None or is_unknown
+        trial = 0 if visitor.had_trial or visitor.held or not is_sold else plan.trial_days
+        is_for_them = is_sold or _holds(visitor, plan)
+        action, button = _action(plan, row, visitor, trial, words) if is_for_them else ("", "")
         return Offer(
             name=words.gettext(plan.name),
             description=words.gettext(plan.description),
             points=tuple(map(words.gettext, points_of(plan))),
-            amount=words.gettext("Free") if plan.free else _amount(words, row),
+            amount=words.gettext("Free") if plan.free else _amount(words, row, currency),
+            is_sold=is_sold or plan.free,
+            seats=_seats(plan, visitor) if action == "checkout" else None,
             period=period(words, row.interval, row.interval_count or 1) if row and row.interval else "",
             saving=self._saving(plan, row, words),
             trial=words.ngettext("%(count)d day free", "%(count)d days free", trial) if trial else "",
@@ -130,11 +165,16 @@ class PriceList:
             button=button,
         )
 
-    def _chosen(self, plan: Plan, interval: tuple[str, int] | None, currency: str) -> tuple[str, Price | None]:
-        """Return the plan's price at this interval and currency, else at this interval, else its first."""
-        named = self._named[plan.key]
+    def _chosen(
+        self, plan: Plan, interval: tuple[str, int] | None, currency: str, pays_in: str | None
+    ) -> tuple[str, Price | None]:
+        """Return the plan's price at this interval and currency, else at this interval, else its first.
+
+        Shape   pays_in: the currency that the visitor is bound to
+        """
+        named = [each for each in self._named[plan.key] if each[1].is_sold_in(pays_in)]
         fitting = [each for each in named if each[1].interval and _interval(each[1]) == interval]
-        exact = [each for each in fitting if each[1].currency == currency]
+        exact = [each for each in fitting if each[1].is_sold_in(currency)]
         return next(iter([*exact, *fitting, *named]), ("", None))
 
     def _saving(self, plan: Plan, row: Price | None, words: Words) -> str:
@@ -148,6 +188,10 @@ class PriceList:
         ]
         share = int(100 * (1 - _rate(row) / max(others))) if others else 0
         return words.gettext("Save %(percent)s", percent=words.percent(share / 100)) if share > 0 else ""
+
+
+def _without_cost(offer: Offer) -> Offer:
+    return offer._replace(amount="", period="", saving="", trial="", seats=None, action="", value="", button="")
 
 
 def _interval(row: Price) -> tuple[str, int]:
@@ -179,10 +223,17 @@ def _interval_label(interval: tuple[str, int], words: Words) -> str:
     return written[:1].upper() + written[1:]
 
 
-def _amount(words: Words, row: Price | None) -> str:
-    if row is None or row.unit_amount is None:
-        return ""
-    return money(words, row.unit_amount, row.currency or "", is_short=True)
+def _amount(words: Words, row: Price | None, wanted_currency: str) -> str:
+    amount, currency = row.amount_in(wanted_currency) if row else (None, "")
+    return "" if amount is None else money(words, amount, currency, is_short=True)
+
+
+def _seats(plan: Plan, visitor: Visitor) -> Seats | None:
+    """Return how many can be bought, and how many the visitor has."""
+    if plan.seats is None:
+        return None
+    held, (least, most) = visitor.held.get(plan.in_group), plan.seats
+    return Seats(least, most, min(max((held.quantity if held else None) or least, least), most))
 
 
 def _is_offered(plan: Plan, visitor: Visitor) -> bool:
@@ -213,6 +264,8 @@ def _action(plan: Plan, row: Price | None, visitor: Visitor, trial: int, words: 
         return action, words.gettext("Start free trial") if trial else words.gettext("Subscribe")
     if held.plan != plan.key:
         return "checkout", words.gettext("Change to %(plan)s", plan=words.gettext(plan.name))
+    if plan.seats and row is not None and row.id == held.price_id:
+        return "checkout", words.gettext("Change the number")
     if row is None or row.id == held.price_id or _interval(row) not in SWITCHES or _has_present_interval(row, held):
         return "account", words.gettext("Manage plan")
     return "checkout", words.gettext(SWITCHES[_interval(row)])

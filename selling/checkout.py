@@ -1,90 +1,85 @@
 """What a click on "subscribe" does: one customer per user, one open session, and never a second subscription."""
 
+import enum
+import functools
 import json
 import logging
 import time
-import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from peewee import SQL, fn
 
-from .. import storage
-from ..access import CURRENT, ENDED, OWING
+from ..access import ENDED, read_access
 from ..errors import (
     CheckoutInProgress,
+    CodeRefused,
+    InvalidQuantity,
+    NeedsPlan,
+    PriceRefused,
     StripeFailed,
     StripeRefused,
     StripeUnavailable,
     UnknownCustomer,
 )
-from ..models import CheckoutAttempt, Customer, Price, Subscription, User
+from ..models import CheckoutAttempt, Customer, Subscription, User
 from ..pauses import is_due
+from ..plans import Plan
+from ..storage import column, writing
 from ..sync.converge import Converger
-from ..sync.gateway import SLOWEST_CALL_SECONDS, Gateway
+from ..sync.gateway import Gateway
 from ..sync.marks import warn_of_marked
 from ..sync.prices import Catalogue
 from ..sync.states import SessionState, SubscriptionState
-from .held import group_of, held_subscription
-from .portal import open_portal
+from . import CODE_UNKNOWN, attempts
+from .buyer import Buyer, Lead, Selling, Wish, wish_text
+from .held import held_subscriptions, own_subscriptions
+from .subscribers import PAYABLE, is_of, lead_subscriber, resume_asked
 
-CLAIM_SECONDS = 3 * SLOWEST_CALL_SECONDS
-WAIT_SECONDS = 3.0
-PAUSE_SECONDS = 0.2
-KEYS_LAST_SECONDS = 23 * 3600  # Stripe keeps idempotency keys for at least 24 hours
 MOST_TURNS = 12
-RETURN_PAUSE_SECONDS = 2  # less than the waiting page waits; reloading /return must not cost a call each time
+LONGEST_CODE = 100
+TRIAL = "trial_period_days"
 
 log = logging.getLogger("corkage.checkout")
 
 
-@dataclass(frozen=True, slots=True)
-class Buyer:
-    """The user who buys, and where Stripe sends them afterwards.
+class _Page(enum.Enum):
+    """What is known of the page of an attempt, after Stripe was asked."""
 
-    Shape   portal_return_url: where the portal leads back to; empty for cancel_url
-    """
-
-    user_id: str
-    email: str | None
-    name: str | None
-    success_url: str
-    cancel_url: str
-    portal_return_url: str = ""
-
-    @property
-    def after_portal(self) -> str:
-        return self.portal_return_url or self.cancel_url
+    NONE = "there is none"
+    MAKING = "a click is making one, or was cut off while it did"
+    OPEN = "it is open, and sells what is wanted"
+    CHANGED = "it was paid, or something else happened to it in this moment"
 
 
 class Checkout:
     """Decides where a click leads, on what Stripe says at that moment. The replica alone never decides a sale."""
 
-    def __init__(self, gateway: Gateway, catalogue: Catalogue, converger: Converger, app: str) -> None:
+    def __init__(self, gateway: Gateway, catalogue: Catalogue, converger: Converger, selling: Selling) -> None:
         self.gateway = gateway
         self.catalogue = catalogue
         self.converger = converger
-        self.app = app
+        self.selling = selling
         self.clock: Callable[[], float] = time.time
 
-    def subscribe_url(self, buyer: Buyer, plan: str) -> str:
-        """Return where to send a visitor who wants this plan: Checkout, the portal, or an open invoice.
+    def subscribe(self, buyer: Buyer, offer: str, quantity: int | None = None, code: str = "") -> Lead:
+        """Return where to lead a visitor who wants this plan: Checkout, the portal, or an open invoice.
 
-        Errors  UnknownPlan; CheckoutInProgress; StripeError as the gateway's
+        Shape   offer: "plan" or "plan:price"; code: a promotion code, as the visitor typed it
+        Errors  UnknownPlan; InvalidQuantity; CheckoutInProgress; StripeError as the gateway's
         """
-        price = self.catalogue.sold_price(plan, self.gateway)
+        price = self.catalogue.sold_price(offer, self.gateway)
+        plans = self.catalogue.plans
+        plan = plans[price.plan or ""]
+        with_seats = frozenset(each.key for each in plans.values() if each.seats)
+        wish = Wish(plan, price, quantity, code, ":" in offer or len(plan.prices) == 1, with_seats)
+        least, most = wish.plan.seats or (1, 1)
+        if quantity is not None and not least <= quantity <= most:
+            raise InvalidQuantity(f"{quantity} of plan {wish.plan.key}, which is sold from {least} to {most}")
         for _ in range(MOST_TURNS):
-            # Read before Stripe is asked: otherwise an attempt that is paid meanwhile would look like none.
-            attempt = CheckoutAttempt.get_or_none(CheckoutAttempt.user == buyer.user_id)
-            held = self._held(buyer.user_id, price)
-            if held is not None:
-                if attempt is not None and not self._close(attempt, price):
-                    continue
-                return self._url_for_subscriber(buyer, held, price)
-            url = self._session_url(buyer, plan, price, attempt)
-            if url is not None:
-                return url
+            lead = self._turn(buyer, wish)
+            if lead is not None:
+                return lead
         raise CheckoutInProgress(f"user {buyer.user_id}: the attempt changed {MOST_TURNS} times in a row")
 
     def come_back(self, session_id: str, gateway: Gateway, now: float) -> str | None:
@@ -99,70 +94,59 @@ class Checkout:
         attempt = CheckoutAttempt.get_or_none(CheckoutAttempt.session_id == session_id)
         if attempt is None:
             return None
-        if not self._claim_return(attempt, now):
+        if not attempts.claim_return(attempt, now):
             raise CheckoutInProgress(f"user {attempt.user_id}: {session_id} was fetched a moment ago")
-        session = gateway.checkout_session(session_id)
+        converger = self.converger.with_gateway(gateway)
+        session, _ = gateway.side_by_side(
+            functools.partial(gateway.checkout_session, session_id),
+            functools.partial(converger.converge_user, attempt.user_id, now),
+        )
         if session is None or session.status != "complete":
             return None
-        self._bought(attempt, session.subscription_id, gateway)
-        return attempt.user_id
+        bought = session.subscription_id
+        if bought is None or Subscription.get_or_none(Subscription.id == bought) is None:  # the list lags behind
+            self._converge_buyer(session, converger)
+        attempts.end(attempt)
+        return str(attempt.user_id)
 
     def look_again(self, user_id: str, gateway: Gateway) -> None:
-        """Converge all that the user has, for one who comes back from the portal.
+        """Converge all that the user has, for one who comes back from the portal; resume what waited for a card.
 
         Errors  StripeError as the gateway's
         """
-        self.converger.with_gateway(gateway).converge_user(user_id, self.clock())
+        converger = self.converger.with_gateway(gateway)
+        found = converger.converge_user(user_id, self.clock())
+        if self._resume_asked(user_id, found, gateway):
+            converger.converge_user(user_id, self.clock())
 
-    def _held(self, user_id: str, price: Price) -> SubscriptionState | None:
-        """Fetch the best subscription that the user holds in the price's group; None when all have ended."""
-        if User.get_or_none(User.id == user_id) is None:
-            return None
-        self.converger.converge_user(user_id, self.clock())
-        plans = self.catalogue.plans
-        held = held_subscription(user_id, plans, group_of(price.plan, plans))
-        return None if held is None else self.gateway.subscription(held.id)
+    def resume_paused(self, customer_id: str, subscriptions: tuple[SubscriptionState, ...]) -> bool:
+        """Resume what of a customer waited for a card that its user went to give; return whether anything goes on.
 
-    def _url_for_subscriber(self, buyer: Buyer, held: SubscriptionState, price: Price) -> str:
-        """Return the portal, or the open invoice: a subscriber never gets another Checkout."""
-        if held.status == "incomplete" and held.open_invoice_url:
-            return held.open_invoice_url
-        if held.status in (*OWING, "paused", "incomplete"):
-            return open_portal(self.gateway, held.customer_id, buyer.after_portal, {"type": "payment_method_update"})
-        if held.status not in CURRENT or len(held.items) != 1 or held.items[0].price.id == price.id:
-            return open_portal(self.gateway, held.customer_id, buyer.after_portal)
-        item = {"id": held.items[0].id, "price": price.id, "quantity": held.items[0].quantity or 1}
-        return open_portal(
-            self.gateway,
-            held.customer_id,
-            buyer.after_portal,
-            {
-                "type": "subscription_update_confirm",
-                "subscription_update_confirm": {"subscription": held.id, "items": [item]},
-            },
-        )
+        Errors  StripeError as the gateway's
+        """
+        customer = Customer.get_or_none(Customer.id == customer_id)
+        user_id = None if customer is None else customer.user_id
+        return user_id is not None and self._resume_asked(user_id, subscriptions, self.gateway)
 
-    def _session_url(self, buyer: Buyer, plan: str, price: Price, attempt: CheckoutAttempt | None) -> str | None:
-        """Return the address of the user's one open session; None when it changed, and the caller must look again."""
-        if attempt is None:
-            return self._begin(buyer, plan, price)
-        if attempt.session_id is None:
-            return self._resume(attempt)
-        session = self.gateway.checkout_session(attempt.session_id)
-        is_the_same = attempt.plan == plan and self._parameters(buyer, price) == attempt.params
-        if session is not None and session.status == "open" and is_the_same:
-            return session.url
-        self._end(attempt, session)
-        return None
+    def _resume_asked(self, user_id: str, states: tuple[SubscriptionState, ...], gateway: Gateway) -> bool:
+        if not any(each.lacks_card for each in states):
+            return False
+        own = own_subscriptions(user_id)
+        return resume_asked(gateway, [each for each in states if each.id in own], self.clock())
 
     def open_pages(self, now: float) -> list[CheckoutAttempt]:
-        """Return the attempts of users who hold a subscription of the same group."""
+        """Return the attempts of users who hold a subscription of the same group, or had a trial since; those of a
+        version before that knew no groups, too.
+        """
         table: Any = CheckoutAttempt
         theirs = (Customer.user == table.user, Subscription.status.not_in(ENDED))
         holds = fn.EXISTS(Subscription.select(SQL("1")).join(Customer).where(*theirs))
-        is_free = table.claimed_until.is_null() | is_due(table.claimed_until, now, CLAIM_SECONDS)
-        found = table.select().where(table.session_id.is_null(False), is_free, holds)
-        return [each for each in found if self._holds(each.user_id, each.plan)]
+        is_free = table.claimed_until.is_null() | is_due(table.claimed_until, now, attempts.CLAIM_SECONDS)
+        is_open = (table.session_id.is_null(False), is_free)
+        held = [each for each in table.select().where(*is_open, holds) if self._holds(each.user_id, each.group)]
+        with_trial = table.select().where(*is_open, table.params.contains(TRIAL))
+        tried = [each for each in with_trial if each not in held and _had_trial(attempts.people_of(each))]
+        return held + tried + list(table.select().where(*is_open, table.wish == attempts.WISH_OF_BEFORE))
 
     def close_page(self, attempt: CheckoutAttempt) -> None:
         """Expire a session while nobody clicks, so that its page sells nothing more; see whether it was paid.
@@ -171,103 +155,265 @@ class Checkout:
 
         Errors  StripeError as the gateway's
         """
-        if not self._claim(attempt) or attempt.session_id is None:
-            return
-        self._end(attempt, self.gateway.checkout_session(attempt.session_id))
+        if attempts.claim(attempt, self.clock()) and attempt.session_id is not None:
+            self._end(attempt, self.gateway.checkout_session(attempt.session_id))
 
-    def _close(self, attempt: CheckoutAttempt, price: Price) -> bool:
-        """Close the page of a subscriber, if it is of the price's group; return False when it may have been paid."""
-        plans = self.catalogue.plans
-        if attempt.session_id is None or group_of(attempt.plan, plans) != group_of(price.plan, plans):
-            return True
-        return self._end(attempt, self.gateway.checkout_session(attempt.session_id))
+    def _turn(self, buyer: Buyer, wish: Wish) -> Lead | None:
+        """Ask Stripe all that decides, side by side, then do what follows. None: look again.
+
+        Another page than the wanted one is expired in the first round trip, so that nothing is sold before that is
+        answered.
+        """
+        group = wish.plan.in_group
+        # Read before Stripe is asked: otherwise an attempt that is paid meanwhile would look like none.
+        attempt, theirs = attempts.find(buyer.user_id, group), self._customers(buyer.user_id)
+        if attempt is None and not theirs:
+            self._refuse_lonely_addon(buyer.user_id, wish.plan)
+            return self._begin(buyer, wish, json.dumps(self._parameters(buyer, wish) | _to_look_up(wish)))
+        wanted = self._wish_text(buyer, wish)
+        states, page, code_id, _ = self.gateway.side_by_side(
+            functools.partial(self.converger.converge_user, buyer.user_id, self.clock()),
+            functools.partial(self._look_at_page, attempt, wanted),
+            functools.partial(self._code_id, wish.code, theirs),
+            functools.partial(self._tell_email, buyer, theirs),
+        )
+        if page is _Page.CHANGED:
+            return None
+        held = self._held(buyer.user_id, group, states)
+        go_on = functools.partial(self._go_on, buyer, wish, attempt, page, code_id)
+        if not held:
+            return go_on()
+        begun = [each for each in held if each.status != "incomplete"]
+        if not begun and not _is_same(held[0], wish):
+            return self._replace(held, go_on)
+        lead_on = functools.partial(lead_subscriber, self.gateway, buyer, [*begun, *held][0], wish, code_id)
+        if attempt is None or page is not _Page.OPEN:
+            return lead_on()
+        lead, is_closed = self.gateway.side_by_side(lead_on, functools.partial(self._expire, attempt))
+        return lead if is_closed else None
+
+    def _go_on(
+        self, buyer: Buyer, wish: Wish, attempt: CheckoutAttempt | None, page: _Page, code_id: str | None
+    ) -> Lead | None:
+        """Lead to Checkout: to the page that is open, else to a new one."""
+        if attempt is not None and page is _Page.MAKING:
+            lead = self._carry_on(attempt)
+            return lead if attempt.wish == self._wish_text(buyer, wish) else None
+        self._refuse_lonely_addon(buyer.user_id, wish.plan)
+        if attempt is None or page is not _Page.OPEN:
+            parameters = _with_code(self._parameters(buyer, wish), code_id)
+            return self._begin(buyer, wish, json.dumps(parameters))
+        if attempt.wish != self._wish_text(buyer, wish):  # a trial was found that nobody had heard of
+            self._expire(attempt)
+            return None
+        return _lead_to_page(attempt.url, attempt.params, wish.code)
+
+    def _replace(self, held: list[SubscriptionState], go_on: Callable[[], Lead | None]) -> Lead | None:
+        """Cancel subscriptions that were never paid, and sell another; None when one was paid in this moment.
+
+        Their invoices are voided first. Only then nobody can pay them any more, in another tab for one.
+        """
+        latest = [each.latest_invoice for each in held]
+        if any(invoice is not None and invoice.status == "paid" for invoice in latest):
+            return None
+        payable = [invoice.id for invoice in latest if invoice is not None and invoice.status in PAYABLE]
+        try:
+            self.gateway.side_by_side(*(functools.partial(self.gateway.void_invoice, id_) for id_ in payable))
+        except StripeRefused as error:
+            log.info("an invoice could not be voided, it is no longer as it was read: %s", error)
+            return None
+        cancel = (functools.partial(self._cancel_unpaid, each.id) for each in held)
+        lead: Lead | None = self.gateway.side_by_side(go_on, *cancel)[0]
+        return lead
+
+    def _cancel_unpaid(self, subscription_id: str) -> None:
+        try:
+            self.gateway.cancel_subscription(subscription_id)
+        except StripeRefused as error:
+            log.info("%s has ended already: %s", subscription_id, error)
+
+    def _look_at_page(self, attempt: CheckoutAttempt | None, wanted: str) -> _Page:
+        """Return what became of the attempt's page, after expiring it where it sells something else."""
+        if attempt is None:
+            return _Page.NONE
+        if attempt.session_id is None:
+            return _Page.MAKING
+        if attempt.wish != wanted:
+            return _Page.NONE if self._expire(attempt) else _Page.CHANGED
+        session = self.gateway.checkout_session(attempt.session_id)
+        if session is not None and session.status == "open" and session.is_customer_gone:
+            attempts.end(attempt)
+            self._look_at_customer(attempt.user_id)
+            return _Page.CHANGED
+        if session is not None and session.status == "open":
+            if session.customer_id in self._customers(attempt.user_id):
+                return _Page.OPEN
+            self._expire(attempt)  # the customer was linked to another user
+            return _Page.CHANGED
+        return _Page.NONE if self._end(attempt, session) else _Page.CHANGED
+
+    def _expire(self, attempt: CheckoutAttempt) -> bool:
+        """Expire the page, and end the attempt; return False when it was paid, or may have been in this moment."""
+        if attempt.session_id is None:
+            return False
+        try:
+            self.gateway.expire_checkout_session(attempt.session_id)
+        except StripeRefused as error:
+            log.info("%s could not be expired, it is no longer as it was read: %s", attempt.session_id, error)
+            session = self.gateway.checkout_session(attempt.session_id)
+            return (session is None or session.status != "open") and self._end(attempt, session)
+        attempts.end(attempt)
+        return True
 
     def _end(self, attempt: CheckoutAttempt, session: SessionState | None) -> bool:
-        """Expire the session if it is open, and end the attempt; return False when it was paid, or may have been in
-        this moment, which the next look shows.
+        """End the attempt, and its session if it is open; return False when it was paid, or may have been."""
+        if session is not None and session.status == "open":
+            return self._expire(attempt)
+        is_paid = session is not None and session.status == "complete"
+        if session is not None and is_paid:
+            self._converge_buyer(session, self.converger)
+        attempts.end(attempt)
+        return not is_paid
+
+    def _converge_buyer(self, session: SessionState, converger: Converger) -> None:
+        """Converge the customer of a session that was paid. No webhook is needed for it."""
+        if session.customer_id is not None:
+            also = (session.subscription_id,) if session.subscription_id else ()
+            converger.converge(session.customer_id, self.clock(), also=also)
+
+    def _customers(self, user_id: str) -> list[str]:
+        theirs = (Customer.user == user_id, Customer.deleted_at.is_null())
+        return column(Customer.select(Customer.id).where(*theirs))
+
+    def _held(self, user_id: str, group: str, states: tuple[SubscriptionState, ...]) -> list[SubscriptionState]:
+        """Return the subscriptions of the group that the user holds, the best first; of those never paid all."""
+        known = {each.id: each for each in states}
+        held = [each.id for each in held_subscriptions(user_id, self.catalogue.plans, group)]
+        found = [known.get(id_) or self.gateway.subscription(id_) for id_ in held]
+        return [each for each in found if each is not None]
+
+    def _holds(self, user_id: str, group: str) -> bool:
+        """Return whether the user holds a subscription of the group that runs. One never paid is no obstacle, nor is
+        one of a customer that Stripe does not know.
         """
-        if session is not None and session.status == "complete":
-            self._bought(attempt, session.subscription_id, self.gateway)
-            return False
-        if session is not None and session.status == "open" and not self._expire(session.id):
-            return False
-        self._drop(attempt)
-        return True
+        running = [
+            each.id for each in held_subscriptions(user_id, self.catalogue.plans, group) if each.status != "incomplete"
+        ]
+        known = (Subscription.id.in_(running), Customer.missing_at.is_null())
+        return Subscription.select().join(Customer).where(*known).exists()
 
-    def _holds(self, user_id: str, plan: str) -> bool:
-        plans = self.catalogue.plans
-        return held_subscription(user_id, plans, group_of(plan, plans)) is not None
+    def _refuse_lonely_addon(self, user_id: str, plan: Plan) -> None:
+        """Raise NeedsPlan for an add-on to plans of which the user has none."""
+        if not plan.adds_to:
+            return
+        held = {each.plan for each in held_subscriptions(user_id, self.catalogue.plans)}
+        if not (held | set(read_access(user_id).plans)) & set(plan.adds_to):
+            raise NeedsPlan(f"user {user_id} has none of {', '.join(plan.adds_to)}, to which {plan.key} adds")
 
-    def _expire(self, session_id: str) -> bool:
-        """Expire an open session; return False when it is not open, as when it was paid in this very moment."""
-        try:
-            self.gateway.expire_checkout_session(session_id)
-        except StripeRefused as error:
-            log.info("%s could not be expired, it is no longer as it was read: %s", session_id, error)
-            return False
-        return True
+    def _code_id(self, code: str, customers: list[str]) -> str | None:
+        """Fetch the id of a promotion code: the one for a customer of the user's, else the one for anybody."""
+        if not code or len(code) > LONGEST_CODE or not self.selling.takes_codes:
+            return None
+        found = self.gateway.promotion_codes(code)
+        return next((found[each] for each in customers if each in found), found.get(None))
 
-    def _begin(self, buyer: Buyer, plan: str, price: Price) -> str | None:
+    def _tell_email(self, buyer: Buyer, customers: list[str]) -> None:
+        """Tell Stripe the e-mail when the host says another one than before. One that Stripe refuses is left out.
+
+        What the user changed at Stripe stands until then.
+        """
+        user = User.get_or_none(User.id == buyer.user_id)
+        if user is None or not customers or not buyer.email or buyer.email == user.said_email:
+            return
+        if user.said_email is not None and not buyer.buyer_id:
+            for customer_id in customers:
+                try:
+                    self.gateway.update_customer(customer_id, {"email": buyer.email})
+                except (StripeRefused, UnknownCustomer) as error:
+                    log.warning("user %s: Stripe does not take the new e-mail: %s", user.id, error.code)
+        with writing():
+            User.update(said_email=buyer.email).where(User.id == user.id).execute()
+
+    def _begin(self, buyer: Buyer, wish: Wish, params: str) -> Lead | None:
         """Store a claimed attempt with all its parameters before Stripe is asked; None when another click was first."""
-        now = self.clock()
-        with storage.writing():
-            row = {"id": buyer.user_id, "created_at": int(now)}
-            User.insert(row).on_conflict_ignore().execute()
-            is_new = (User.id == buyer.user_id) & User.stripe_customer_id.is_null()
-            known = {"email": fn.COALESCE(buyer.email, User.email), "name": fn.COALESCE(buyer.name, User.name)}
-            User.update(known).where(is_new).execute()
-            won = (
-                CheckoutAttempt.insert(
-                    user=buyer.user_id,
-                    nonce=str(uuid.uuid4()),
-                    plan=plan,
-                    params=self._parameters(buyer, price),
-                    claimed_until=now + CLAIM_SECONDS,
-                    created_at=int(now),
-                )
-                .on_conflict_ignore()
-                .as_rowcount()
-                .execute()
-            )
-        if not won:
+        texts = {"wish": self._wish_text(buyer, wish), "params": params}
+        attempt = attempts.begin(buyer, wish, wish.plan.in_group, texts, self.clock())
+        if attempt is None:
+            self._wait_for_customer(buyer.user_id)
             return None
         warn_of_marked(buyer.user_id)
-        return self._carry_out(CheckoutAttempt.get_by_id(buyer.user_id))
+        return self._carry_out(attempt)
 
-    def _resume(self, attempt: CheckoutAttempt) -> str | None:
+    def _wait_for_customer(self, user_id: str) -> None:
+        """Wait for a click that makes the user's customer. After a crash, make it with the key of that click."""
+        other = attempts.in_the_way(user_id)
+        free = attempts.wait_for(other, self.clock) if other is not None else None
+        if free is None:
+            return
+        if not attempts.is_repeatable(free, self.clock()):
+            attempts.end(free)
+        elif attempts.claim(free, self.clock()):
+            self._customer(free)
+            attempts.change(free, claimed_until=None)
+
+    def _carry_on(self, attempt: CheckoutAttempt) -> Lead | None:
         """Wait for the click that holds the claim. After a crash, carry the attempt out with its stored parameters."""
-        deadline = self.clock() + WAIT_SECONDS
-        while is_claimed(attempt, self.clock()):
-            if self.clock() >= deadline:
-                raise CheckoutInProgress(f"user {attempt.user_id}: another click holds the claim")
-            time.sleep(PAUSE_SECONDS)
-            found = CheckoutAttempt.get_or_none(CheckoutAttempt.user == attempt.user_id)
-            if found is None or found.session_id is not None or found.nonce != attempt.nonce:
-                return None
-            attempt = found
-        if abs(self.clock() - attempt.created_at) > KEYS_LAST_SECONDS:  # either way: our clock may have been wrong
-            self._drop(attempt)
+        free = attempts.wait_for(attempt, self.clock)
+        if free is None:
             return None
-        return self._carry_out(attempt) if self._claim(attempt) else None
+        if not attempts.is_repeatable(free, self.clock()):
+            attempts.end(free)
+            return None
+        self._look_at_customer(free.user_id)  # its keys would bring back a customer that was deleted since
+        return self._carry_out(free) if attempts.claim(free, self.clock()) else None
 
-    def _carry_out(self, attempt: CheckoutAttempt) -> str | None:
+    def _carry_out(self, attempt: CheckoutAttempt) -> Lead | None:
         """Create the customer, where there is none, and the session. The attempt must be claimed."""
         try:
-            params = json.loads(attempt.params)
-            params["customer"] = self._customer(attempt)
-            session = self.gateway.create_checkout_session(params, f"{attempt.nonce}-session")
-        except (StripeRefused, StripeFailed, UnknownCustomer):
-            self._drop(
-                attempt
-            )  # answered: the same idempotency key would repeat the answer, so the next click takes another
-            raise
+            session, params = self._make_session(attempt)
+        except (StripeRefused, StripeFailed, UnknownCustomer) as error:
+            # Answered: the same idempotency key would repeat the answer, so the next click takes another.
+            attempts.end(attempt)
+            if isinstance(error, PriceRefused):
+                self.catalogue.refresh(self.gateway)
+            if not isinstance(error, UnknownCustomer):
+                raise
+            self._look_at_customer(attempt.user_id)
+            return None
         except StripeUnavailable:
-            self._release(attempt)  # not answered: the same idempotency key will show what became of it
+            attempts.change(attempt, claimed_until=None)  # not answered: the same key will show what became of it
             raise
         made = {"session_id": session.id, "url": session.url, "expires_at": session.expires_at}
-        self._change(CheckoutAttempt.nonce == attempt.nonce, claimed_until=None, **made)
+        attempts.change(attempt, claimed_until=None, params=params, **made)
         log.info("user %s: session for plan %s", attempt.user_id, attempt.plan)
-        return None if self._holds(attempt.user_id, attempt.plan) else session.url  # bought elsewhere meanwhile
+        if self._holds(attempt.user_id, attempt.group):  # bought elsewhere meanwhile
+            return None
+        return _lead_to_page(session.url, params, json.loads(attempt.wish).get("code", ""))
+
+    def _make_session(self, attempt: CheckoutAttempt) -> tuple[SessionState, str]:
+        """Create the session; return it with its parameters. A code that does not fit is left out."""
+        params: dict[str, Any] = json.loads(attempt.params)
+        code = params.pop("code", "")
+        customer_id, code_id = self.gateway.side_by_side(
+            functools.partial(self._customer, attempt),
+            functools.partial(self._code_id, code, self._customers(attempt.user_id)),
+        )
+        params = _with_code(params, code_id)
+        attempts.change(attempt, params=json.dumps(params))  # one key, the same parameters
+        key = f"{attempt.nonce}-session"
+        try:
+            session = self.gateway.create_checkout_session(params | {"customer": customer_id}, key)
+        except CodeRefused as error:
+            log.info("user %s: Checkout without the code: %s", attempt.user_id, error)
+            params = {name: value for name, value in params.items() if name != "discounts"}
+            session = self.gateway.create_checkout_session(params | {"customer": customer_id}, f"{key}-without-code")
+        return session, json.dumps(params)
+
+    def _look_at_customer(self, user_id: str) -> None:
+        """Find out whether Stripe still has the user's customer. If not, another is made."""
+        user = User.get_by_id(user_id)
+        if user.stripe_customer_id is not None:
+            self.converger.converge(user.stripe_customer_id, self.clock(), reads_customer=True)
 
     def _customer(self, attempt: CheckoutAttempt) -> str:
         """Return the user's one customer, created when there is none. Its row is on disk before it is used."""
@@ -275,66 +421,42 @@ class Checkout:
         if user.stripe_customer_id is not None:
             return user.stripe_customer_id
         key = f"{attempt.nonce}-customer"
-        customer_id = self.gateway.create_customer(self.app, user.id, user.email, user.name, key)
+        customer_id = self.gateway.create_customer(self.selling.app, user.id, user.email, user.name, key)
+        if Customer.select().where(Customer.id == customer_id, Customer.deleted_at.is_null(False)).exists():
+            raise UnknownCustomer(f"{customer_id}, which an earlier try made, was deleted since")
         self.converger.adopt(user.id, customer_id, self.clock())
         return customer_id
 
-    def _parameters(self, buyer: Buyer, price: Price) -> str:
-        """Return the parameters of the session as JSON, without the customer."""
-        user = User.get_or_none(User.id == buyer.user_id)
-        ours = {"corkage_app": self.app, "corkage_user": buyer.user_id}
-        plan = self.catalogue.plans[price.plan or ""]
-        data: dict[str, object] = {"metadata": ours | {"corkage_plan": plan.key, "corkage_price": price.id}}
-        if plan.trial_days and (user is None or user.trial_used_at is None):
-            data["trial_period_days"] = plan.trial_days
-        parameters = {
-            "mode": "subscription",
-            "line_items": [{"price": price.id, "quantity": 1}],
-            "client_reference_id": buyer.user_id,
-            "metadata": ours,
-            "subscription_data": data,
-            "success_url": buyer.success_url,
-            "cancel_url": buyer.cancel_url,
-        }
-        return json.dumps(parameters, sort_keys=True)
+    def _parameters(self, buyer: Buyer, wish: Wish) -> dict[str, object]:
+        return self.selling.parameters(buyer, wish, had_trial=_had_trial(buyer.people))
 
-    def _bought(self, attempt: CheckoutAttempt, subscription_id: str | None, gateway: Gateway) -> None:
-        """Converge the customer of a session that was paid, and end the attempt. No webhook is needed for it."""
-        user = User.get_by_id(attempt.user_id)
-        if user.stripe_customer_id is not None:
-            also = (subscription_id,) if subscription_id else ()
-            self.converger.with_gateway(gateway).converge(user.stripe_customer_id, self.clock(), also=also)
-        self._drop(attempt)
-
-    def _claim(self, attempt: CheckoutAttempt) -> bool:
-        """Claim by compare-and-set: of all clicks that found the attempt free, one gets it."""
-        table: Any = CheckoutAttempt  # or the checker takes a nullable column for its value
-        return self._change(
-            CheckoutAttempt.nonce == attempt.nonce,
-            table.claimed_until == attempt.claimed_until,
-            claimed_until=self.clock() + CLAIM_SECONDS,
-        )
-
-    def _release(self, attempt: CheckoutAttempt) -> None:
-        self._change(CheckoutAttempt.nonce == attempt.nonce, claimed_until=None)
-
-    def _claim_return(self, attempt: CheckoutAttempt, now: float) -> bool:
-        """Return whether the session may be fetched now; of several requests at once, one may."""
-        table, last = CheckoutAttempt, attempt.returned_at
-        if last is not None and now - RETURN_PAUSE_SECONDS < last <= now:
-            return False
-        return self._change(table.nonce == attempt.nonce, table.returned_at == last, returned_at=int(now))
-
-    def _change(self, *is_as_read: Any, **values: object) -> bool:
-        with storage.writing():
-            return bool(CheckoutAttempt.update(values).where(*is_as_read).execute())
-
-    def _drop(self, attempt: CheckoutAttempt) -> None:
-        with storage.writing():
-            table: Any = CheckoutAttempt
-            table.delete().where(table.nonce == attempt.nonce).execute()
+    def _wish_text(self, buyer: Buyer, wish: Wish) -> str:
+        return wish_text(wish, self._parameters(buyer, wish))
 
 
-def is_claimed(attempt: CheckoutAttempt, now: float) -> bool:
-    """Return whether a click is being carried out. It may still create a customer or a session."""
-    return not is_due(attempt.claimed_until or 0, now, CLAIM_SECONDS)
+def _had_trial(people: list[str]) -> bool:
+    return User.select().where(User.id.in_(people), User.trial_used_at.is_null(False)).exists()
+
+
+def _is_same(held: SubscriptionState, wish: Wish) -> bool:
+    """Return whether a subscription is what is wanted, in that number where one is named."""
+    return is_of(held, wish) and (wish.quantity is None or wish.quantity in [each.quantity for each in held.items])
+
+
+def _to_look_up(wish: Wish) -> dict[str, object]:
+    """Return the parameter that stands for a code whose id is to be fetched beside the making of a customer."""
+    return {"code": wish.code} if wish.code else {}
+
+
+def _with_code(parameters: dict[str, Any], code_id: str | None) -> dict[str, Any]:
+    """Return the parameters with a promotion code. Stripe takes either a code or a field for one."""
+    if code_id is None:
+        return parameters
+    others = {name: value for name, value in parameters.items() if name != "allow_promotion_codes"}
+    return others | {"discounts": [{"promotion_code": code_id}]}
+
+
+def _lead_to_page(url: str | None, params: str, code: str) -> Lead:
+    if code and "discounts" not in json.loads(params):
+        return Lead(url or "", CODE_UNKNOWN, {"code": code})
+    return Lead(url or "")

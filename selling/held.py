@@ -8,15 +8,23 @@ from ..plans import MAIN_GROUP, Plan
 from ..sync.timelines import holdings_of
 
 
-def held_subscriptions(user_id: str, plans: Mapping[str, Plan]) -> list[Holding]:
-    """Return an item of each of the user's subscriptions that has not ended, is ours or to a plan, the best first.
+def held_subscriptions(user_id: str, plans: Mapping[str, Plan], group: str | None = None) -> list[Holding]:
+    """Return an item of each of the user's subscriptions that has not ended, is ours or to a plan, the best first: of
+    this group, where one is given.
 
     The best is one to a plan before an add-on, then in the better status, then the newest.
     """
     found: dict[str, Holding] = {}
     for each in _best_first(user_id, plans):
-        found.setdefault(each.id, each)
+        if group in (None, group_of(each.plan, plans)):
+            found.setdefault(each.id, each)
     return list(found.values())
+
+
+def own_subscriptions(user_id: str) -> set[str]:
+    """Return the ids of the user's subscriptions, ended ones too, that are to a plan, or were sold by us."""
+    held = holdings_of([user_id])[user_id].holdings
+    return {each.id for each in held if each.kind == "subscription" and (each.ours or each.plan)}
 
 
 def held_subscription(

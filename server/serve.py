@@ -14,16 +14,16 @@ from typing import Any
 
 from ..billing_app import Billing
 from ..handlers.responses import largest_body
+from ..line import THREADS
 from . import connections
 
-THREADS = 8  # twice the slots for waiting on Stripe
 DRAIN_SECONDS = 10.0
 SWITCH_SECONDS = 0.001  # Python's 5 ms would be what a quick answer waits for each time that the worker is at work
 
 log = logging.getLogger("corkage")
 
 
-def serve(billing: Billing, host: str, port: int) -> None:
+def serve(billing: Billing, host: str, port: int, threads: int = THREADS) -> None:
     """Answer requests until SIGTERM or Ctrl-C, then finish those at hand, and close the Billing.
 
     Errors  ConfigError when the key belongs to another Stripe account than the file mirrors;
@@ -32,7 +32,7 @@ def serve(billing: Billing, host: str, port: int) -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it logs each request that waits for a thread
     billing.service.check_account()
-    server = make_server(billing, host, port)
+    server = make_server(billing, host, port, threads)
     billing.start()
     signal.signal(signal.SIGTERM, lambda *_: _stop(server))
     # The stop ends by it, and a shell script starts what is in the background with it ignored.
@@ -44,7 +44,7 @@ def serve(billing: Billing, host: str, port: int) -> None:
     log.info("stopped")
 
 
-def make_server(billing: Billing, host: str, port: int) -> Any:
+def make_server(billing: Billing, host: str, port: int, threads: int = THREADS) -> Any:
     """Make waitress's server, as `serve` runs it; its effective_port is what it listens on."""
     server = connections.Server(
         billing.wsgi,
@@ -53,7 +53,7 @@ def make_server(billing: Billing, host: str, port: int) -> Any:
         largest_body=largest_body,
         host=_address_of(host, port),
         port=port,
-        threads=THREADS,
+        threads=threads,
         ident="corkage",
     )
     if billing.config.auth_secrets:  # or the first token would load it

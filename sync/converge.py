@@ -1,9 +1,11 @@
 """Converge a customer: fetch the present state from Stripe, and store it in the replica."""
 
 import copy
+import functools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from .. import storage
 from ..access import ENDED
@@ -13,9 +15,9 @@ from ..notices import changes
 from . import events, inbox, stale
 from .account import Account
 from .doubles import warn_of_doubles
-from .gateway import Gateway
+from .gateway import Gateway, Subscriptions
 from .prices import Catalogue
-from .states import CustomerState, Listed, PriceState, SubscriptionState
+from .states import CustomerState, PriceState, SubscriptionState
 
 MOST_OVERTAKINGS = 20
 CLOCKS_DIFFER_SECONDS = 300
@@ -42,6 +44,17 @@ class Fetched:
     prices: tuple[PriceState, ...] = ()
 
 
+class Converged(NamedTuple):
+    """What converge() found.
+
+    Shape   outcome: "converged"; "unowned" for a customer that belongs to no user of ours; "missing" for one that
+            Stripe does not know
+    """
+
+    outcome: str
+    subscriptions: tuple[SubscriptionState, ...]
+
+
 class Converger:
     """Converges customers, one at a time. Any number of workers may do so at once."""
 
@@ -58,35 +71,44 @@ class Converger:
         return Converger(gateway, self.catalogue, self.app, self.account)
 
     def converge(
-        self, customer_id: str, now: float, *, reads_customer: bool = False, also: tuple[str, ...] = ()
-    ) -> str:
+        self,
+        customer_id: str,
+        now: float,
+        *,
+        reads_customer: bool = False,
+        also: tuple[str, ...] = (),
+        for_visitor: bool = False,
+    ) -> Converged:
         """Fetch the customer's present state and store it; start over when another worker was faster.
 
-        Shape   reads_customer: fetch the customer itself, too, to see whether it was deleted;
+        Shape   reads_customer: fetch the customer itself in any case, to see whether it was deleted;
                 also: ids of subscriptions to fetch even if the list lacks them, because it lags behind;
-                returns "converged"; "unowned" for a customer that belongs to no user of ours; "missing" for one that
-                Stripe does not know
+                for_visitor: somebody waits, so what may be needed is fetched side by side; whether there is a card, too
         Errors  StripeError as the gateway's; Outdated; DatabaseUnavailable; in each case nothing was stored
         """
         for _ in range(MOST_OVERTAKINGS):
             row = _customer_row(customer_id)
             pending = inbox.pending_of(inbox.Subject(customer_id))
-            fetched = self._fetch(row, pending, reads_customer, set(also))
+            fetched = self._fetch(row, pending, set(also), reads_customer=reads_customer, for_visitor=for_visitor)
             outcome = self._store(row, fetched, [event.id for event in pending], now)
             if outcome:
                 log.info("%s %s (%d events)", customer_id, outcome, len(pending))
-                return outcome
+                return Converged(outcome, fetched.subscriptions)
             log.info("another worker stored %s during the fetch; fetching again", customer_id)
         raise Overtaken(f"{customer_id} was overtaken {MOST_OVERTAKINGS} times in a row")
 
-    def converge_user(self, user_id: str, now: float) -> None:
-        """Converge every customer of the user that is not deleted. A user without customers costs no call.
+    def converge_user(self, user_id: str, now: float) -> tuple[SubscriptionState, ...]:
+        """Converge every customer of the user that is not deleted, for a visitor; return all their subscriptions.
+
+        A user without customers costs no call, any other one round trip.
 
         Errors  as converge()
         """
-        customers = Customer.select(Customer.id).where(Customer.user == user_id, Customer.deleted_at.is_null())
-        for customer_id in storage.column(customers):
-            self.converge(customer_id, now, reads_customer=True)
+        theirs = Customer.select(Customer.id).where(Customer.user == user_id, Customer.deleted_at.is_null())
+        converged = self.gateway.side_by_side(
+            *(functools.partial(self.converge, id_, now, for_visitor=True) for id_ in storage.column(theirs))
+        )
+        return tuple(state for each in converged for state in each.subscriptions)
 
     def link(self, user_id: str, customer_id: str, now: float) -> str:
         """Link a customer to a user by hand, and converge it.
@@ -103,7 +125,7 @@ class Converger:
         log.info("%s linked by hand to user %s (before: %s)", customer_id, user_id, before or "nobody")
         quiet = copy.copy(self)
         quiet.kinds = self.kinds & changes.OF_USER  # what became of its subscriptions before is no news
-        return quiet.converge(customer_id, now)
+        return quiet.converge(customer_id, now).outcome
 
     def adopt(self, user_id: str, customer_id: str, now: float) -> None:
         """Store a customer that was just created for this user. There is nothing to fetch yet."""
@@ -113,21 +135,39 @@ class Converger:
             _overtake(customer_id)
             Customer.update(fetched_at=0).where(Customer.id == customer_id).execute()
 
-    def _fetch(self, row: Customer, pending: Sequence[inbox.Pending], reads_customer: bool, also: set[str]) -> Fetched:
+    def _fetch(
+        self,
+        row: Customer,
+        pending: Sequence[inbox.Pending],
+        also: set[str],
+        *,
+        reads_customer: bool,
+        for_visitor: bool,
+    ) -> Fetched:
         named = also | {each.object_id for each in pending if each.object_id and each.object_id.startswith("sub_")}
         is_news = row.fetched_at is None or any(_is_about_customer(event) for event in pending)
         if row.user_id is None and not (is_news or reads_customer):
             return Fetched(None, (), None)  # an event of a customer that belongs to no user costs no call
         is_gone = row.deleted_at is not None or row.missing_at is not None
-        customer = None
+        wants_customer = (reads_customer or is_news) and not is_gone
+        held = self._held(row.id)
         try:
-            if reads_customer or is_news or is_gone:
+            customer = self.gateway.customer(row.id) if is_gone else None
+            if customer and customer.deleted:  # what Stripe lists for it is nowhere documented
+                return self._fetch_by_id(row.id, customer, Subscriptions((), customer.as_of), named)
+            listed = self.gateway.subscriptions_of(
+                row.id,
+                {id_ for id_, has_paid in held.items() if has_paid},
+                with_customer=wants_customer or for_visitor,
+                with_invoices=for_visitor and bool(held),
+            )
+            customer = customer or listed.customer
+            if customer is None and wants_customer:  # it has no subscription to come with
                 customer = self.gateway.customer(row.id)
-            if customer and customer.deleted:
-                return self._fetch_by_id(row.id, customer, Listed((), customer.as_of), named)
-            listed = self.gateway.subscriptions_of(row.id, self._known_to_pay(row.id))
         except UnknownCustomer:
             return self._fetch_without_list(row.id, named)
+        if customer and customer.deleted:
+            listed = listed._replace(items=())  # as above
         return self._fetch_by_id(row.id, customer, listed, named)
 
     def _fetch_without_list(self, customer_id: str, named: set[str]) -> Fetched:
@@ -135,40 +175,43 @@ class Converger:
         try:
             customer = self.gateway.customer(customer_id)
         except UnknownCustomer:
-            return replace(self._fetch_by_id(customer_id, None, Listed((), 0), named), is_missing=True, as_of=None)
-        return self._fetch_by_id(customer_id, customer, Listed((), customer.as_of), named)
+            found = self._fetch_by_id(customer_id, None, Subscriptions((), 0), named)
+            return replace(found, is_missing=True, as_of=None)
+        return self._fetch_by_id(customer_id, customer, Subscriptions((), customer.as_of), named)
 
-    def _known_to_pay(self, customer_id: str) -> set[str]:
-        paid = Subscription.select(Subscription.id).where(Subscription.customer == customer_id, Subscription.has_paid)
-        return set(storage.column(paid))
+    def _held(self, customer_id: str) -> dict[str, bool]:
+        """Return the subscriptions that have not ended in the replica, each with whether it was ever paid."""
+        going_on = (Subscription.customer == customer_id, Subscription.status.not_in(ENDED))
+        query: Any = Subscription.select(Subscription.id, Subscription.has_paid).where(*going_on)
+        with storage.reading():
+            return dict(query.tuples())
 
     def _fetch_by_id(
         self,
         customer_id: str,
         customer: CustomerState | None,
-        listed: Listed[SubscriptionState],
+        listed: Subscriptions,
         named: set[str],
     ) -> Fetched:
         """Fetch by id what the list lacks, if an event names it or the replica has it: absence alone means nothing."""
-        held = {
-            row.id
-            for row in Subscription.select(Subscription.id).where(
-                Subscription.customer == customer_id, Subscription.status.not_in(ENDED)
-            )
-        }
+        held = set(self._held(customer_id))
         lacking = sorted((named | held) - {each.id for each in listed.items})
-        by_id = {subscription_id: self.gateway.subscription(subscription_id) for subscription_id in lacking}
-        found = tuple(each for each in by_id.values() if each and each.customer_id == customer_id)
+        by_id = self.gateway.side_by_side(*(functools.partial(self.gateway.subscription, id_) for id_ in lacking))
+        found = tuple(each for each in by_id if each and each.customer_id == customer_id)
         subscriptions = listed.items + found
         gone = held - {each.id for each in subscriptions}
         prices = self._new_prices(subscriptions)
         return Fetched(customer, subscriptions, listed.as_of, gone=tuple(sorted(gone)), prices=prices)
 
     def _new_prices(self, subscriptions: Sequence[SubscriptionState]) -> tuple[PriceState, ...]:
-        """Fetch the prices that are new here and of which nobody says the plan: their product may say it."""
-        prices = [item.price for each in subscriptions for item in each.items]
-        silent = {each.id for each in prices if each.plan is None and not self.catalogue.is_named(each)}
-        fetched = (self.gateway.price(price_id) for price_id in self.catalogue.unknown(silent))
+        """Fetch the prices that are new here and of which nobody says the plan: their product may say it. Those, too,
+        of which it is not known what they cost in the subscription's currency.
+        """
+        priced = [(item.price, each.currency) for each in subscriptions for item in each.items]
+        silent = {each.id for each, _ in priced if each.plan is None and not self.catalogue.is_named(each)}
+        unpriced = {each.id for each, currency in priced if self.catalogue.lacks_amount(each, currency)}
+        unknown = sorted({*self.catalogue.unknown(silent), *unpriced})
+        fetched = self.gateway.side_by_side(*(functools.partial(self.gateway.price, price_id) for price_id in unknown))
         return tuple(each for each in fetched if each is not None)
 
     def _store(self, row: Customer, fetched: Fetched, event_ids: Sequence[str], now: float) -> str | None:
@@ -276,8 +319,9 @@ class Converger:
         ).execute()
         self._store_items(state)
         if user_id is not None and state.trial_start and (ours or self._has_plan(state)):
+            buyers = [user_id, state.buyer_id] if state.buyer_id else [user_id]
             User.update(trial_used_at=state.trial_start).where(
-                User.id == user_id, User.trial_used_at.is_null()
+                User.id.in_(buyers), User.trial_used_at.is_null()
             ).execute()
 
     def _store_items(self, state: SubscriptionState) -> None:

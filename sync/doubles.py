@@ -50,10 +50,15 @@ def doubles(catalogue: Catalogue, now: float, user_id: str | None = None) -> lis
 
 
 def warn_of_doubles(user_id: str, catalogue: Catalogue, now: float) -> None:
-    """Log a warning when the user pays twice."""
+    """Log a warning when the user pays twice, with the one to end."""
     for double in doubles(catalogue, now, user_id):
+        spare = double.spare
+        advice = f"the user loses nothing when {spare} ends" if spare else "each gives something of its own"
         log.warning(
-            "user %s pays for several subscriptions of one group: %s", user_id, " and ".join(double.subscriptions)
+            "user %s pays for several subscriptions of one group: %s; %s",
+            user_id,
+            " and ".join(double.subscriptions),
+            advice,
         )
 
 

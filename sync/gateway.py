@@ -20,7 +20,18 @@ from ..errors import (
     UnknownCustomer,
 )
 from .events import EventRef, read_event
-from .states import CustomerState, InvoiceState, ItemState, Listed, PriceState, SessionState, SubscriptionState
+from .explained import refusal_of
+from .side_by_side import Threads
+from .states import (
+    CustomerState,
+    InvoiceState,
+    ItemState,
+    LatestInvoice,
+    Listed,
+    PriceState,
+    SessionState,
+    SubscriptionState,
+)
 
 TIMEOUT_SECONDS = (3, 10)
 RETRIES = 2
@@ -59,6 +70,14 @@ class Gateway:
         )
         self._http_client: stripe.HTTPClient = stripe.RequestsClient(timeout=timeout_seconds)
         self._client = self._make_client(http_client=self._http_client)
+        self._threads = Threads(self.close)
+
+    def side_by_side(self, *calls: Callable[[], Any]) -> list[Any]:
+        """Return the results of functions that do not need each other's, called in threads of their own.
+
+        Errors  the first error of any of them, when all have ended
+        """
+        return self._threads.together(*calls)
 
     def paced(self, calls_per_second: float) -> "Gateway":
         """Return a gateway like this one that spaces its calls and retries: for work that makes many of them."""
@@ -70,6 +89,11 @@ class Gateway:
     def close(self) -> None:
         """Close the connections of this thread. The next call opens new ones."""
         self._http_client.close()  # type: ignore[no-untyped-call]  # untyped in stripe-python
+
+    def end(self) -> None:
+        """Close the connections of this thread, and end the threads that side_by_side() started."""
+        self._threads.close()
+        self.close()
 
     def account_id(self) -> str | None:
         """Fetch the id of the account that the key belongs to; None when the key may not read it."""
@@ -92,26 +116,49 @@ class Gateway:
             customer = self._client.v1.customers.retrieve(customer_id)
             return _customer(customer, _as_of(customer, began))
 
-    def subscriptions_of(self, customer_id: str, known_to_pay: Container[str] = ()) -> Listed[SubscriptionState]:
+    def subscriptions_of(
+        self,
+        customer_id: str,
+        known_to_pay: Container[str] = (),
+        *,
+        with_customer: bool = False,
+        with_invoices: bool = False,
+    ) -> "Subscriptions":
         """Fetch every subscription the customer has or had, as Stripe holds them now.
 
         Shape   known_to_pay: ids of subscriptions of which an invoice above zero was paid: less is to be fetched;
+                with_customer: the customer itself in the same call, as far as it has a subscription;
+                with_invoices: its invoices by a call beside this one, so that none is made after it;
                 one SubscriptionState per subscription, newest first
         Errors  UnknownCustomer when this account has no such customer
         Source  docs.stripe.com/api/subscriptions/list, API version 2026-10-28.endive
         """
         began = time.monotonic()
+        expanded = [f"data.{name}" for name in (*self._expanded, *(["customer"] if with_customer else []))]
+
+        def fetch() -> stripe.ListObject[stripe.Subscription]:
+            params: stripe.params.SubscriptionListParams = {
+                "customer": customer_id,
+                "status": "all",
+                "limit": PAGE,
+                "expand": expanded,
+            }
+            return self._client.v1.subscriptions.list(params=params)
+
         with _translated(customer_id):
-            page = self._client.v1.subscriptions.list(
-                params={
-                    "customer": customer_id,
-                    "status": "all",
-                    "limit": PAGE,
-                    "expand": [f"data.{name}" for name in self._expanded],
-                }
-            )
+            if with_invoices:
+                page, invoices = self.side_by_side(fetch, lambda: self._invoices(customer_id))
+            else:
+                page, invoices = fetch(), None
             as_of = _as_of(page, began)
-            return Listed(tuple(self._subscription(each, known_to_pay) for each in page.auto_paging_iter()), as_of)
+            found = list(page.auto_paging_iter())
+            states = tuple(self._subscription(each, known_to_pay, invoices=invoices) for each in found)
+            customer = _customer(found[0].customer, as_of) if with_customer and found else None
+            return Subscriptions(states, as_of, customer)
+
+    def _invoices(self, customer_id: str) -> "_Invoices":
+        page = self._client.v1.invoices.list(params={"customer": customer_id, "limit": PAGE})
+        return _Invoices(page.data, is_whole=not page.has_more)
 
     def every_subscription(
         self, known_to_pay: Container[str] = ()
@@ -183,9 +230,8 @@ class Gateway:
 
     def price(self, price_id: str) -> PriceState | None:
         """Fetch one price by its id, with what its product says; None when this account has none of this id."""
-        return _unless_missing(
-            lambda: _price(self._client.v1.prices.retrieve(price_id, params={"expand": ["product"]}))
-        )
+        expanded: stripe.params.PriceRetrieveParams = {"expand": ["product", "currency_options"]}
+        return _unless_missing(lambda: _price(self._client.v1.prices.retrieve(price_id, params=expanded)))
 
     def create_price(self, lookup_key: str, product: str, unit_amount: int, currency: str, interval: str) -> PriceState:
         """Create a product with a recurring price that has this lookup key. The amount is in minor units.
@@ -203,17 +249,19 @@ class Gateway:
             return _price(self._client.v1.prices.create(params=params))
 
     def prices_by_lookup_key(self, lookup_keys: list[str]) -> tuple[PriceState, ...]:
-        """Fetch the active prices that have these lookup keys now.
+        """Fetch the prices that have these lookup keys now, archived ones included, with what their products say.
 
         Source  docs.stripe.com/api/prices/list; at most ten lookup keys a call
         """
         found: list[PriceState] = []
         with _translated():
             for start in range(0, len(lookup_keys), 10):
-                page = self._client.v1.prices.list(
-                    params={"lookup_keys": lookup_keys[start : start + 10], "active": True, "limit": PAGE}
-                )
-                found.extend(_price(each) for each in page.auto_paging_iter())
+                params: stripe.params.PriceListParams = {
+                    "lookup_keys": lookup_keys[start : start + 10],
+                    "limit": PAGE,
+                    "expand": ["data.product", "data.currency_options"],
+                }
+                found.extend(_price(each) for each in self._client.v1.prices.list(params=params).auto_paging_iter())
         return tuple(found)
 
     def create_customer(self, app: str, user_id: str, email: str | None, name: str | None, key: str) -> str:
@@ -276,21 +324,25 @@ class Gateway:
         with _translated():
             self._client.v1.subscriptions.cancel(subscription_id)
 
-    def create_checkout_session(self, params: "stripe.params.checkout.SessionCreateParams", key: str) -> SessionState:
+    def create_checkout_session(self, params: dict[str, Any], key: str) -> SessionState:
         """Create a Checkout Session. The same key with the same parameters gives the same session for a day.
 
         Errors  UnknownCustomer when the customer in the parameters does not exist or was deleted
         Source  docs.stripe.com/api/checkout/sessions/create
         """
         with _translated(params.get("customer")):
-            return _session(self._client.v1.checkout.sessions.create(params=params, options={"idempotency_key": key}))
+            wanted = cast("stripe.params.checkout.SessionCreateParams", params)
+            return _session(self._client.v1.checkout.sessions.create(params=wanted, options={"idempotency_key": key}))
 
     def checkout_session(self, session_id: str) -> SessionState | None:
         """Fetch a Checkout Session; None when this account has none of this id.
 
         Source  docs.stripe.com/api/checkout/sessions/retrieve
         """
-        return _unless_missing(lambda: _session(self._client.v1.checkout.sessions.retrieve(session_id)))
+        expanded: stripe.params.checkout.SessionRetrieveParams = {"expand": ["customer"]}
+        return _unless_missing(
+            lambda: _session(self._client.v1.checkout.sessions.retrieve(session_id, params=expanded))
+        )
 
     def expire_checkout_session(self, session_id: str) -> None:
         """Close an open Checkout Session for ever.
@@ -299,6 +351,49 @@ class Gateway:
         """
         with _translated():
             self._client.v1.checkout.sessions.expire(session_id)
+
+    def finalize_invoice(self, invoice_id: str) -> LatestInvoice:
+        """Finalize a draft, so that it can be paid.
+
+        Errors  StripeRefused when it is no draft
+        Source  docs.stripe.com/api/invoices/finalize
+        """
+        with _translated():
+            return _latest(self._client.v1.invoices.finalize_invoice(invoice_id))
+
+    def void_invoice(self, invoice_id: str) -> None:
+        """Void an open invoice: nobody can pay it any more.
+
+        Errors  StripeRefused when it is not open, as when it was paid in this moment
+        Source  docs.stripe.com/api/invoices/void
+        """
+        with _translated():
+            self._client.v1.invoices.void_invoice(invoice_id)
+
+    def resume_subscription(self, subscription_id: str) -> str:
+        """Resume a paused subscription, with a new period from now that is charged at once; return its status.
+
+        While the payment does not succeed it is paused, with the open invoice as its latest.
+
+        Errors  StripeRefused when it is not paused
+        Source  docs.stripe.com/api/subscriptions/resume
+        """
+        with _translated():
+            params: stripe.params.SubscriptionResumeParams = {
+                "billing_cycle_anchor": {"type": "now"},
+                "payment_behavior": "resume_on_payment_success",
+            }
+            return self._client.v1.subscriptions.resume(subscription_id, params=params).status
+
+    def promotion_codes(self, code: str) -> dict[str | None, str]:
+        """Fetch the active promotion codes that visitors know by this text: ids by the customer that each is for.
+
+        Shape   None stands for any customer
+        Source  docs.stripe.com/api/promotion_codes/list
+        """
+        with _translated():
+            page = self._client.v1.promotion_codes.list(params={"code": code, "active": True, "limit": PAGE})
+            return {_id(each.customer) if each.customer else None: each.id for each in page.auto_paging_iter()}
 
     def create_portal_session(self, customer_id: str, params: dict[str, object]) -> str:
         """Create a portal session for the customer, and return its address.
@@ -328,11 +423,12 @@ class Gateway:
         found: stripe.Subscription,
         known_to_pay: Container[str] = (),
         open_invoices: "_OpenInvoices | None" = None,
+        invoices: "_Invoices | None" = None,
     ) -> SubscriptionState:
         items = self._items(found)
         period_end = min((item.current_period_end for item in items), default=None)
         app, user_id = _owner(found.metadata)
-        paid = self._payments(found, known_to_pay, open_invoices)
+        paid = self._payments(found, known_to_pay, open_invoices, invoices)
         paused = found.pause_collection
         return SubscriptionState(
             id=found.id,
@@ -353,7 +449,10 @@ class Gateway:
             resumes_at=paused.resumes_at if paused else None,
             paid_until=paid.paid_until,
             test_clock=_clock(found.test_clock),
-            open_invoice_url=_open_invoice_url(found.latest_invoice),
+            latest_invoice=_latest(found.latest_invoice) if isinstance(found.latest_invoice, stripe.Invoice) else None,
+            lacks_card=_is_paused_for_a_card(found),
+            has_card=_has_card(found),
+            buyer_id=_metadata(found.metadata).get("corkage_buyer"),
             app=app,
             user_id=user_id,
             sold=_sold(found.metadata),
@@ -368,7 +467,11 @@ class Gateway:
         return list(page.auto_paging_iter())
 
     def _payments(
-        self, found: stripe.Subscription, known_to_pay: Container[str], open_invoices: "_OpenInvoices | None"
+        self,
+        found: stripe.Subscription,
+        known_to_pay: Container[str],
+        open_invoices: "_OpenInvoices | None",
+        known: "_Invoices | None",
     ) -> "_Payments":
         """Return what was paid of a subscription. Where its latest invoice says enough, no other is read."""
         latest = found.latest_invoice if isinstance(found.latest_invoice, stripe.Invoice) else None
@@ -377,7 +480,8 @@ class Gateway:
         may_be_pending = found.status == "active" and not (has_paid or _says_whether_pending(latest))
         is_unclear = found.status == "past_due" or (may_be_pending and not _has_none(found.id, open_invoices))
         if is_unclear or (_is_void(found) and not (latest and latest.status == "paid")):
-            invoices = list(self._invoices_until_paid(found.id))
+            of_known = known.until_paid(found.id) if known else None
+            invoices = list(self._invoices_until_paid(found.id)) if of_known is None else of_known
         return _payments(found, invoices, has_paid=has_paid)
 
     def _invoices_until_paid(self, subscription_id: str) -> Iterator[stripe.Invoice]:
@@ -391,7 +495,32 @@ class Gateway:
     def _with_open_invoices(self) -> set[str]:
         """Return the subscriptions of the account that have an open invoice."""
         listed = self._client.v1.invoices.list(params={"status": "open", "limit": PAGE}).auto_paging_iter()
-        return {subscription for each in listed if (subscription := _subscription_of(each))}
+        return {found for each in listed if (found := _subscription_of(each)) is not None}
+
+
+class Subscriptions(NamedTuple):
+    """What subscriptions_of() fetched. The customer is None where it was not asked for, or has no subscription."""
+
+    items: tuple[SubscriptionState, ...]
+    as_of: int
+    customer: CustomerState | None = None
+
+
+class _Invoices:
+    """The newest invoices of a customer, of all subscriptions. is_whole: there are no older ones."""
+
+    def __init__(self, invoices: Sequence[stripe.Invoice], *, is_whole: bool) -> None:
+        self._invoices, self._is_whole = invoices, is_whole
+
+    def until_paid(self, subscription_id: str) -> list[stripe.Invoice] | None:
+        """Return those of a subscription, newest first, to the first that was paid; None when these do not tell."""
+        found = []
+        for invoice in self._invoices:
+            if _subscription_of(invoice) == subscription_id:
+                found.append(invoice)
+                if _is_paid(invoice):
+                    return found
+        return found if self._is_whole else None
 
 
 _OpenInvoices = Callable[[], Container[str]]
@@ -470,10 +599,12 @@ def _translated(customer_id: str | None = None) -> Iterator[None]:
         yield
     except (stripe.APIConnectionError, stripe.RateLimitError) as error:
         raise StripeUnavailable(_reason(error)) from error
+    except (stripe.CardError, stripe.PermissionError, stripe.AuthenticationError) as error:
+        raise refusal_of(error, _reason(error)) from error
     except stripe.InvalidRequestError as error:
         if customer_id and _is_missing(error) and error.param in OF_CUSTOMER:
             raise UnknownCustomer(f"Stripe knows no customer {customer_id} in this account and mode") from error
-        raise StripeRefused(_reason(error)) from error
+        raise refusal_of(error, _reason(error)) from error
     except stripe.StripeError as error:
         status = error.http_status or 0
         kind = StripeFailed if status >= 500 else StripeUnavailable if status in (409, 429) else StripeRefused
@@ -516,13 +647,17 @@ def _id(related: Any) -> str:
     return str(related if isinstance(related, str) else related.id)
 
 
+def _metadata(metadata: Any) -> dict[str, str]:
+    return metadata.to_dict() if metadata else {}
+
+
 def _owner(metadata: Any) -> tuple[str | None, str | None]:
-    known = metadata.to_dict() if metadata else {}
+    known = _metadata(metadata)
     return known.get("corkage_app"), known.get("corkage_user")
 
 
 def _sold(metadata: Any) -> tuple[str, str] | None:
-    known = metadata.to_dict() if metadata else {}
+    known = _metadata(metadata)
     price_id, plan = known.get("corkage_price"), known.get("corkage_plan")
     return (price_id, plan) if price_id and plan else None
 
@@ -540,10 +675,11 @@ def _due(invoice: stripe.Invoice) -> int:
 
 def _price(price: stripe.Price) -> PriceState:
     recurring = price.recurring
-    says = price.metadata.to_dict() if price.metadata else {}
+    says = _metadata(price.metadata)
     of_product = getattr(price.product, "metadata", None)  # only an expanded product has it, and no deleted one
     if "corkage_plan" not in says and of_product:
-        says = of_product.to_dict()
+        says = _metadata(of_product)
+    options = getattr(price, "currency_options", None)  # only where it is asked for
     return PriceState(
         id=price.id,
         product_id=_id(price.product),
@@ -554,6 +690,10 @@ def _price(price: stripe.Price) -> PriceState:
         interval_count=recurring.interval_count if recurring else None,
         app=says.get("corkage_app"),
         plan=says.get("corkage_plan"),
+        is_metered=recurring is not None and recurring.usage_type == "metered",
+        amounts=None if options is None else {name: each["unit_amount"] for name, each in options.to_dict().items()},
+        is_active=price.active,
+        has_active_product=getattr(price.product, "active", True),
     )
 
 
@@ -561,8 +701,31 @@ def _clock(clock: Any) -> tuple[str, int] | None:
     return (clock.id, clock.frozen_time) if isinstance(clock, stripe.test_helpers.TestClock) else None
 
 
-def _open_invoice_url(invoice: Any) -> str | None:
-    return invoice.hosted_invoice_url if isinstance(invoice, stripe.Invoice) and invoice.status == "open" else None
+def _latest(invoice: stripe.Invoice) -> LatestInvoice:
+    return LatestInvoice(str(invoice.id), invoice.status or "", invoice.hosted_invoice_url)
+
+
+def _subscription_of(invoice: stripe.Invoice) -> str | None:
+    details = invoice.parent.subscription_details if invoice.parent else None
+    return _id(details.subscription) if details else None
+
+
+def _is_paused_for_a_card(found: stripe.Subscription) -> bool:
+    """Return whether it waits since the end of its trial for a payment method, and for nothing else."""
+    if found.status != "paused":
+        return False
+    details: Any = found.status_details  # which stripe-python's newest classes have, and older API versions not
+    paused = details.paused if details else None
+    subscription = paused.subscription if paused else None
+    return subscription is not None and subscription.type == "trial_end_without_payment_method"
+
+
+def _has_card(found: stripe.Subscription) -> bool:
+    """Return whether there is something to charge, as far as the subscription, or its expanded customer, says."""
+    customer: Any = found.customer
+    settings = getattr(customer, "invoice_settings", None)
+    own = found.default_payment_method or found.default_source
+    return bool(own or (settings and settings.default_payment_method) or getattr(customer, "default_source", None))
 
 
 def _session(session: stripe.checkout.Session) -> SessionState:
@@ -573,12 +736,8 @@ def _session(session: stripe.checkout.Session) -> SessionState:
         session.expires_at,
         subscription_id=_id(session.subscription) if session.subscription else None,
         customer_id=_id(session.customer) if session.customer else None,
+        is_customer_gone=bool(getattr(session.customer, "deleted", False)),
     )
-
-
-def _subscription_of(invoice: stripe.Invoice) -> str | None:
-    details = invoice.parent.subscription_details if invoice.parent else None
-    return _id(details.subscription) if details else None
 
 
 def _invoice(invoice: stripe.Invoice, latest: Mapping[str | None, str]) -> InvoiceState:

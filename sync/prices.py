@@ -1,11 +1,12 @@
 """The catalogue: which plan a Stripe price belongs to, by plans.toml and by what Stripe says."""
 
+import json
 import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from .. import storage
-from ..errors import ConfigError, UnknownPlan
+from ..errors import ConfigError, PriceRefused, UnknownPlan
 from ..models import Price
 from ..plans import Plan
 from .timelines import Timelines
@@ -28,6 +29,7 @@ class Catalogue:
         self.plans = {plan.key: plan for plan in plans}
         self.timelines = Timelines(tuple(self.plans.values()))
         self._app = app
+        self._is_fetched = False
         self.named = {name: plan for plan in self.plans.values() for name in (*plan.prices, *plan.retired)}
 
     def apply_plans(self, *, claims: bool) -> None:
@@ -45,13 +47,15 @@ class Catalogue:
         Errors  ConfigError when one price belongs to two plans; Outdated; StripeError as the gateway's
         """
         found = self._resolve(gateway)
+        self._is_fetched = True
         with storage.writing():
             self.timelines.refuse_if_outdated()
-            Price.update(sold=False).execute()
+            Price.update(sold=False, trouble=None).execute()
             for name, price in found.items():
                 self.store_price(price)
                 if name in self.named[name].prices:
-                    Price.update(sold=True).where(Price.id == price.id).execute()
+                    trouble = _trouble(price)
+                    Price.update(sold=trouble is None, trouble=trouble).where(Price.id == price.id).execute()
             self._store_plans()
 
     def store_price(self, price: "PriceState", sold: tuple[str, str] | None = None) -> None:
@@ -67,6 +71,9 @@ class Catalogue:
         row.lookup_key = price.lookup_key
         row.unit_amount, row.currency = price.unit_amount, price.currency
         row.interval, row.interval_count = price.interval, price.interval_count
+        row.metered = price.is_metered
+        if price.amounts is not None:
+            row.amounts = json.dumps(dict(price.amounts))
         if price.plan is not None and price.app in (None, self._app):
             row.plan_at_stripe = price.plan
         row.plan = self._plan_of(row, sold)
@@ -84,33 +91,63 @@ class Catalogue:
             known.update(storage.column(Price.select(Price.id).where(Price.id.in_(piece))))
         return [each for each in wanted if each not in known]
 
+    def lacks_amount(self, price: "PriceState", currency: str) -> bool:
+        """Return whether Stripe was not asked yet what the price costs in this currency."""
+        if price.currency == currency:
+            return False
+        row = Price.get_or_none(Price.id == price.id)
+        return row is None or row.amounts is None
+
     def sold(self) -> tuple[Price, ...]:
         """Return the stored prices that are sold."""
         return tuple(Price.select().where(Price.sold))
 
     def lacks_prices(self) -> bool:
-        """Return whether plans.toml names a price that is not stored as sold."""
-        known = {name for price in self.sold() for name in (price.id, price.lookup_key)}
+        """Return whether plans.toml sells a price of which it is not stored whether it can be sold."""
+        is_known = Price.sold | Price.trouble.is_null(False)
+        known = {name for price in Price.select().where(is_known) for name in (price.id, price.lookup_key)}
         return any(name not in known for plan in self.plans.values() for name in plan.prices)
 
     def sold_price(self, offer: str, gateway: "Gateway") -> Price:
         """Return the price to sell for "plan", its default, or for "plan:price", another price of the plan.
 
-        Errors  UnknownPlan when it is not sold; StripeError as the gateway's, when the price is not stored yet
+        Errors  UnknownPlan when it is not sold; PriceRefused when it cannot be, any more;
+                StripeError as the gateway's, when the price is not stored yet
         """
         key, _, name = offer.partition(":")
         plan = self.plans.get(key)
         if plan is None or not plan.prices or (name and name not in plan.prices):
             raise UnknownPlan(f"{offer!r} is not on offer")
         named = name or plan.prices[0]  # a price that only an earlier plans.toml named is not on offer
-        wanted = (Price.plan == key, Price.sold, (Price.id == named) | (Price.lookup_key == named))
-        found = Price.get_or_none(*wanted)
+        wanted = (Price.plan == key, (Price.id == named) | (Price.lookup_key == named))
+        found = Price.get_or_none(*wanted, Price.sold)
         if found is None:
             self.refresh(gateway)
-            found = Price.get_or_none(*wanted)
+            found = Price.get_or_none(*wanted, Price.sold | Price.trouble.is_null(False))
         if found is None:
-            raise UnknownPlan(f"{offer!r} is on offer, and Stripe has no active price for it")
+            raise UnknownPlan(f"{offer!r} is on offer, and Stripe has no price for it")
+        if found.trouble:
+            raise PriceRefused(f"{offer!r} is on offer, and cannot be sold at {named}: {found.trouble}")
         return found
+
+    def unsold(self) -> set[str]:
+        """Return the names of prices that plans.toml sells and that cannot be sold, as far as Stripe was asked."""
+        rows = list(Price.select())
+        by_name = {row.id: row for row in rows} | {row.lookup_key: row for row in rows if row.lookup_key}
+        names = [name for plan in self.plans.values() for name in plan.prices]
+        return {name for name in names if (by_name[name].trouble if name in by_name else self._is_fetched)}
+
+    def fetch_troubles(self, gateway: "Gateway") -> list[tuple[str, str, str]]:
+        """Fetch the prices that plans.toml sells, and return those that cannot be sold: the plan, the name, and why.
+
+        Nothing is stored.
+
+        Errors  as refresh()
+        """
+        found = self._resolve(gateway)
+        named = [(plan.key, name) for plan in self.plans.values() for name in plan.prices]
+        troubles = [(key, name, _trouble(found.get(name))) for key, name in named]
+        return [(key, name, trouble) for key, name, trouble in troubles if trouble]
 
     def _resolve(self, gateway: "Gateway") -> "dict[str, PriceState]":
         """Fetch the prices by their lookup keys, and what no key finds by id: both may look like anything."""
@@ -124,10 +161,9 @@ class Catalogue:
 
     def _report(self, found: "dict[str, PriceState]") -> None:
         for name, plan in self.named.items():
-            if name not in found and name in plan.prices:
-                log.warning(
-                    "plan %s cannot be sold at %s: Stripe has no active price of that key or id", plan.key, name
-                )
+            trouble = _trouble(found.get(name))
+            if trouble and name in plan.prices:
+                log.warning("plan %s cannot be sold at %s: %s", plan.key, name, trouble)
         plans_of: dict[str, set[str]] = {}
         for name, price in found.items():
             plans_of.setdefault(price.id, set()).add(self.named[name].key)
@@ -168,3 +204,14 @@ class Catalogue:
         query = Price.select(Price.plan).where(Price.product_id == product_id, Price.plan.is_null(False)).distinct()
         plans: list[str] = storage.column(query)
         return plans[0] if len(plans) == 1 else None
+
+
+def _trouble(price: "PriceState | None") -> str | None:
+    """Return why a price cannot be sold; None when it can."""
+    if price is None:
+        return "Stripe has no price of that key or id"
+    if not price.is_active:
+        return "the price is archived"
+    if not price.has_active_product:
+        return f"its product {price.product_id} is archived"
+    return None if price.interval else "it is paid once, and only subscriptions are sold"

@@ -1,7 +1,8 @@
 """The values that the gateway returns: Stripe's objects as plain data."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 _Item = TypeVar("_Item")
 
@@ -22,7 +23,8 @@ class PriceState:
     """A price as Stripe holds it. Amounts are minor currency units, None where the price has tiers.
 
     Shape   app and plan: `corkage_app` and `corkage_plan` in its metadata or, where it was fetched by its id, in its
-            product's
+            product's; amounts: in its other currencies, None where that was not asked for;
+            has_active_product: unless its expanded product says otherwise
     """
 
     id: str
@@ -34,6 +36,10 @@ class PriceState:
     interval_count: int | None
     app: str | None = None
     plan: str | None = None
+    is_metered: bool = False
+    amounts: Mapping[str, int | None] | None = None
+    is_active: bool = True
+    has_active_product: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,14 @@ class ItemState:
     quantity: int | None
 
 
+class LatestInvoice(NamedTuple):
+    """The invoice by which Stripe judges a subscription. page_url: where it can be paid, None while it is a draft."""
+
+    id: str
+    status: str
+    page_url: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class SubscriptionState:
     """A subscription as Stripe holds it, with one field where Stripe has several for the same thing.
@@ -70,8 +84,10 @@ class SubscriptionState:
             pause_behavior and resumes_at: of Stripe's `pause_collection`;
             paid_until: the end of the last paid period, fetched only while collection is paused with "void";
             test_clock: the id and the present time of its test clock; None without one;
-            open_invoice_url: where the latest invoice can be paid, None unless it is open;
-            sold: a price and the plan that it stood for when we sold the subscription
+            lacks_card: it is paused since the end of a trial, for want of a payment method;
+            has_card: there is one, as far as the subscription or its customer says, if that was fetched with it;
+            sold: a price and the plan that it stood for when we sold the subscription;
+            buyer_id: the user who bought it, where that was for another payer
     Units   times are Unix seconds, UTC
     """
 
@@ -93,15 +109,21 @@ class SubscriptionState:
     resumes_at: int | None
     paid_until: int | None
     test_clock: tuple[str, int] | None
-    open_invoice_url: str | None
+    latest_invoice: LatestInvoice | None
+    lacks_card: bool
+    has_card: bool
     app: str | None
     user_id: str | None
     sold: tuple[str, str] | None
+    buyer_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class SessionState:
-    """A Checkout Session as Stripe holds it. status is "open", "complete" or "expired"; url is None unless open."""
+    """A Checkout Session as Stripe holds it. status is "open", "complete" or "expired"; url is None unless open.
+
+    Shape   is_customer_gone: its customer was deleted, so that nobody can pay it
+    """
 
     id: str
     status: str
@@ -109,6 +131,7 @@ class SessionState:
     expires_at: int
     subscription_id: str | None
     customer_id: str | None
+    is_customer_gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from .jobs import DAY_SECONDS, prune
 from .poll import poll
 from .pool import Ended, Job, Pool
 from .prices import Catalogue
+from .states import SubscriptionState
 
 BATCH = 50
 TIMELINES = "timelines"
@@ -56,14 +57,17 @@ class _Recurring(NamedTuple):
     act: Callable[[float, Callable[[], bool]], BillingError | None]
 
 
-class OpenPages(Protocol):
-    """Checkout pages that are open although their user subscribed otherwise; see selling/checkout.py."""
+class Sales(Protocol):
+    """What the worker does at Stripe for those who buy; see selling/checkout.py."""
 
     def open_pages(self, now: float) -> list[CheckoutAttempt]:
-        """Return the attempts with a page to close."""
+        """Return the attempts whose open page sells what their user has by now."""
 
     def close_page(self, attempt: CheckoutAttempt) -> None:
-        """Close one."""
+        """Close the page of one."""
+
+    def resume_paused(self, customer_id: str, subscriptions: tuple[SubscriptionState, ...]) -> bool:
+        """Resume what waited for a card that its user went to give; return whether anything goes on."""
 
 
 class Worker:
@@ -76,7 +80,7 @@ class Worker:
         converger: Converger,
         polling: Polling,
         account: Account,
-        pages: OpenPages,
+        sales: Sales,
         keep_events_days: int = 90,
     ) -> None:
         self.gateway = gateway
@@ -85,7 +89,7 @@ class Worker:
         self.timelines = catalogue.timelines
         self.polling = polling
         self.account = account
-        self.pages = pages
+        self.sales = sales
         self.keep_events_days = keep_events_days
         self._pool = Pool(JOBS_AT_ONCE, gateway.close)
 
@@ -190,7 +194,9 @@ class Worker:
 
     def _fetch(self, subject: inbox.Subject, now: float) -> None:
         if subject.customer_id is not None:
-            self.converger.converge(subject.customer_id, now)
+            found = self.converger.converge(subject.customer_id, now)
+            if self.sales.resume_paused(subject.customer_id, found.subscriptions):
+                self.converger.converge(subject.customer_id, now)
         elif subject == inbox.CATALOGUE:
             self._refresh_prices(now)
         elif subject.is_clock:
@@ -215,7 +221,7 @@ class Worker:
             subject = inbox.Subject(customer_id)
             if not pool.is_running(_key(subject)) and stale.claim(customer_id, now):
                 yield Job(_key(subject), functools.partial(self._apply, subject, now))
-        for attempt in self.pages.open_pages(now):
+        for attempt in self.sales.open_pages(now):
             key = f"page of {attempt.user_id}"
             if not pool.is_running(key):
                 yield Job(key, functools.partial(self._close_page, attempt))
@@ -223,7 +229,7 @@ class Worker:
     def _close_page(self, attempt: CheckoutAttempt) -> BillingError | None:
         """Close an open Checkout page of a user who subscribed otherwise. A failure is tried again in minutes."""
         try:
-            self.pages.close_page(attempt)
+            self.sales.close_page(attempt)
         except DatabaseUnavailable:
             raise
         except BillingError as error:

@@ -142,11 +142,11 @@ def test_a_fetch_in_flight_does_not_restore_the_old_email(app, customer, shop, m
     gateway = app.billing.service.gateway
     fetch, fetched = gateway.subscriptions_of, []
 
-    def change_meanwhile(customer_id, known_to_pay):
+    def change_meanwhile(customer_id, known_to_pay, **options):
         if not fetched:
             fetched.append(customer_id)
             app.billing.update_user("ann", email="new@example.com")
-        return fetch(customer_id, known_to_pay)
+        return fetch(customer_id, known_to_pay, **options)
 
     monkeypatch.setattr(gateway, "subscriptions_of", change_meanwhile)
     app.billing.sync("ann")
@@ -203,8 +203,8 @@ def test_a_fetch_in_flight_does_not_restore_a_deleted_user(app, customer, monkey
     gateway = app.billing.service.worker.gateway
     fetch, fetched = gateway.subscriptions_of, []
 
-    def forget_meanwhile(customer_id, known_to_pay):
-        found = fetch(customer_id, known_to_pay)
+    def forget_meanwhile(customer_id, known_to_pay, **options):
+        found = fetch(customer_id, known_to_pay, **options)
         if not fetched:
             fetched.append(customer_id)
             app.billing.forget("ann")
@@ -233,9 +233,9 @@ def meanwhile(app, monkeypatch, act):
 def test_a_fetch_begun_during_a_deletion_is_discarded(app, customer, monkeypatch):
     converger, fetched = app.billing.service.converger, []
 
-    def fetch(customer_id):
+    def fetch(customer_id, *known, **options):
         row = Customer.get_by_id(customer_id)
-        fetched.append((row, converger._fetch(row, [], True, set())))
+        fetched.append((row, converger._fetch(row, [], set(), reads_customer=True, for_visitor=False)))
 
     meanwhile(app, monkeypatch, fetch)
     app.billing.forget("ann")
@@ -261,7 +261,14 @@ def test_a_deletion_waits_for_a_click_that_begins_meanwhile(app, customer, monke
     def click(_):
         with storage.writing():
             CheckoutAttempt.insert(
-                user="ann", nonce="n", plan="pro", params="{}", claimed_until=time.time() + 60, created_at=0
+                user="ann",
+                group="main",
+                nonce="n",
+                plan="pro",
+                wish="{}",
+                params="{}",
+                claimed_until=time.time() + 60,
+                created_at=0,
             ).execute()
 
     meanwhile(app, monkeypatch, click)
@@ -361,7 +368,14 @@ def test_a_deletion_expires_the_open_checkout(app, shop, simulator):
 def test_a_deletion_waits_for_a_click_in_flight(app, customer, simulator):
     with storage.writing():
         CheckoutAttempt.insert(
-            user="ann", nonce="n", plan="pro", params="{}", claimed_until=time.time() + 60, created_at=0
+            user="ann",
+            group="main",
+            nonce="n",
+            plan="pro",
+            wish="{}",
+            params="{}",
+            claimed_until=time.time() + 60,
+            created_at=0,
         ).execute()
     before = posts(simulator)
 

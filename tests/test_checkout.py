@@ -15,8 +15,9 @@ from corkage.errors import StripeFailed, StripeRefused, StripeUnavailable, Unkno
 from corkage.identity import mint_token
 from corkage.models import CheckoutAttempt, Customer, StripeEvent, User
 from corkage.plans import Plan
+from corkage.selling import attempts
 from corkage.simulator import ApiFaults
-from corkage.sync.states import Listed
+from corkage.sync.gateway import Subscriptions
 
 FRONTEND = f"https://{APP}"
 TEAM = Plan("team", "Team", ("team_monthly",))
@@ -103,7 +104,7 @@ def come_back(app, session_id, **headers):
 @pytest.fixture
 def pause(monkeypatch):
     """Set how long after a look at a returning visitor's session the next one may be."""
-    return lambda seconds: monkeypatch.setattr("corkage.selling.checkout.RETURN_PAUSE_SECONDS", seconds)
+    return lambda seconds: monkeypatch.setattr("corkage.selling.attempts.RETURN_PAUSE_SECONDS", seconds)
 
 
 def test_returning_from_an_unpaid_session_limits_calls_to_stripe(app, shop, pause):
@@ -116,10 +117,10 @@ def test_returning_from_an_unpaid_session_limits_calls_to_stripe(app, shop, paus
         answers = list(pool.map(lambda _: come_back(app, session_id), range(12)))
 
     assert [(each.status_code, each.headers["Location"]) for each in answers] == [(303, FRONTEND)] * 12
-    assert len(shop.simulator.requests) == before + 1
+    assert len(shop.simulator.requests) == before + 2  # the session and the customer's subscriptions
     pause(0)
     come_back(app, session_id)
-    assert len(shop.simulator.requests) == before + 2
+    assert len(shop.simulator.requests) == before + 4
 
 
 def test_a_clock_set_back_does_not_delay_a_returning_visitor(app, pause):
@@ -156,7 +157,7 @@ def test_a_return_while_stripe_fails_gives_access_at_the_next_look(app, simulato
     pay(url)
     simulator.api_faults = ApiFaults(failure="error", path=path)
     assert come_back(app, session_id).headers["Location"] == FRONTEND
-    assert not app.billing.access("ann").allowed
+    assert app.billing.access("ann").allowed is (path == "/v1/checkout/sessions")  # what was answered is stored
     assert CheckoutAttempt.get().session_id == session_id
 
     simulator.api_faults = ApiFaults()
@@ -239,15 +240,13 @@ def test_choosing_another_plan_after_paying_makes_no_second_subscription(app, sh
 def test_paying_during_another_click_makes_no_second_subscription(app, shop):
     url = url_of(click(app))
     gateway = app.billing.service.gateway
-    read = gateway.checkout_session
+    expire = gateway.expire_checkout_session
 
-    def read_and_be_overtaken(session_id):
-        state = read(session_id)
-        if state.status == "open":
-            pay(url)
-        return state
+    def be_overtaken(session_id):
+        pay(url)
+        expire(session_id)
 
-    gateway.checkout_session = read_and_be_overtaken
+    gateway.expire_checkout_session = be_overtaken
     portal = url_of(click(app, body={"plan": "team"}))
 
     assert "/p/session/" in portal
@@ -256,17 +255,15 @@ def test_paying_during_another_click_makes_no_second_subscription(app, shop):
 
 def test_returning_during_another_click_makes_no_second_session(app, shop):
     url = url_of(click(app))
-    checkout = app.billing.service.checkout
-    look, paid = checkout._held, []
+    gateway = app.billing.service.gateway
+    expire = gateway.expire_checkout_session
 
-    def look_and_be_overtaken(user_id, price):
-        found = look(user_id, price)
-        if not paid:
-            paid.append(pay(url).headers["Location"].replace("https://billing.example.com", app.url))
-            requests.get(paid[0], allow_redirects=False, timeout=30)
-        return found
+    def be_overtaken(session_id):
+        back = pay(url).headers["Location"].replace("https://billing.example.com", app.url)
+        requests.get(back, allow_redirects=False, timeout=30)
+        expire(session_id)
 
-    checkout._held = look_and_be_overtaken
+    gateway.expire_checkout_session = be_overtaken
     portal = url_of(click(app, body={"plan": "team"}))
 
     assert "/p/session/" in portal
@@ -275,7 +272,7 @@ def test_returning_during_another_click_makes_no_second_session(app, shop):
 
 def test_a_lagging_list_at_stripe_makes_no_second_subscription(app, shop):
     pay(url_of(click(app)))
-    app.billing.service.gateway.subscriptions_of = lambda *_: Listed((), 0)
+    app.billing.service.gateway.subscriptions_of = lambda *_, **__: Subscriptions((), 0)
 
     portal = url_of(click(app, body={"plan": "team"}))
 
@@ -324,13 +321,13 @@ def test_a_kill_between_claim_and_response_makes_no_second_session(app, shop, mo
         raise KeyboardInterrupt
 
     gateway.create_checkout_session = create_and_die
-    from corkage.selling.checkout import Buyer
+    from corkage.selling.buyer import Buyer
 
     buyer = Buyer(
         "ann", "ann@example.com", None, "https://billing.example.com/return?session_id={CHECKOUT_SESSION_ID}", FRONTEND
     )
     with pytest.raises(KeyboardInterrupt):
-        app.billing.service.checkout.subscribe_url(buyer, "pro")
+        app.billing.service.checkout.subscribe(buyer, "pro")
     assert CheckoutAttempt.get().session_id is None
     CheckoutAttempt.update(claimed_until=time.time() - 1).execute()
 
@@ -377,7 +374,7 @@ def test_a_claim_left_by_a_crash_is_taken_over_once(app, shop):
     left = CheckoutAttempt.get()
 
     with ThreadPoolExecutor(4) as pool:
-        won = list(pool.map(app.billing.service.checkout._claim, [left] * 4))
+        won = list(pool.map(lambda _: attempts.claim(left, time.time()), range(4)))
 
     assert sorted(won) == [False, False, False, True]
 
@@ -400,7 +397,7 @@ def test_a_500_stored_under_the_key_leads_to_a_new_key(app, shop):
 
 
 def test_a_click_during_another_ones_claim_gets_a_retry_response(app, shop, monkeypatch):
-    monkeypatch.setattr("corkage.selling.checkout.WAIT_SECONDS", 0.3)
+    monkeypatch.setattr("corkage.selling.attempts.WAIT_SECONDS", 0.3)
     url_of(click(app))
     CheckoutAttempt.update(session_id=None, claimed_until=time.time() + 60).execute()
 
@@ -452,8 +449,7 @@ def test_an_open_session_that_cannot_expire_prevents_a_second(app, shop):
         ("trialing", "change"),
         ("past_due", "card"),
         ("unpaid", "card"),
-        ("paused", "card"),
-        ("incomplete", "card"),
+        ("paused", "plain"),
         ("canceled", "checkout"),
         ("incomplete_expired", "checkout"),
         ("unheard_of", "plain"),
@@ -513,7 +509,7 @@ def test_a_change_of_plan_keeps_the_quantity(app, shop):
 
     url_of(click(app, body={"plan": "team"}))
 
-    (asked,) = [each for each in shop.simulator.requests if each.path == "/v1/billing_portal/sessions"]
+    (asked,) = [each for each in shop.simulator.requests if "flow_data" in each.params]
     (item,) = asked.params["flow_data"]["subscription_update_confirm"]["items"]
     assert item["quantity"] == "3"
 
@@ -563,7 +559,26 @@ def test_a_later_token_does_not_change_the_email_at_stripe(app, shop):
 
     url_of(click(app))
 
-    assert User.get().email == "billing@example.com"
+    assert shop.client.v1.customers.retrieve(customer).email == "billing@example.com"
+
+
+def test_a_changed_email_in_the_token_reaches_stripe_once(app, shop):
+    url_of(click(app))
+    customer = User.get().stripe_customer_id
+
+    url_of(click(app, email="ann@new.example"))
+    assert shop.client.v1.customers.retrieve(customer).email == "ann@new.example"
+    shop.client.v1.customers.update(customer, params={"email": "billing@example.com"})
+    url_of(click(app, email="ann@new.example"))
+    assert shop.client.v1.customers.retrieve(customer).email == "billing@example.com"
+
+
+def test_a_changed_email_that_stripe_refuses_stops_no_click(app, shop, caplog):
+    url_of(click(app))
+
+    assert "/c/pay/" in url_of(click(app, email="github-77"))
+    assert shop.client.v1.customers.list().data[0].email == "ann@example.com"
+    assert "Stripe does not take the new e-mail" in caplog.text
 
 
 def test_a_user_with_only_another_products_subscription_may_buy(app, shop):
@@ -631,7 +646,6 @@ def test_only_the_plan_is_read_from_the_body(app, shop):
         "price_id": shop.other_price,
         "trial_period_days": "999",
         "customer": "cus_other",
-        "quantity": "0",
     }
     url_of(click(app, body=body))
 
@@ -688,8 +702,8 @@ def test_the_portal_opens_at_the_named_flow(app, shop, flow, leads_to):
 
     page = requests.get(url, timeout=30).text
     assert ("Cancel Pro" in page) if leads_to == "Cancel" else where(url) == leads_to
-    (asked,) = [each for each in shop.simulator.requests if each.path == "/v1/billing_portal/sessions"]
-    assert asked.params["return_url"] == FRONTEND
+    asked = [each for each in shop.simulator.requests if each.path == "/v1/billing_portal/sessions"]
+    assert {each.params["return_url"] for each in asked} == {FRONTEND}
 
 
 @pytest.mark.parametrize("flow", [None, "subscription_cancel", "payment_method_update"])
@@ -700,17 +714,17 @@ def test_the_portal_opens_for_the_customer_with_the_subscription(app, shop, flow
         app.converge(customer)
     assert User.get().stripe_customer_id == first
 
-    url_of(click(app, "/portal", body={"flow": flow} if flow else {}))
+    url = url_of(click(app, "/portal", body={"flow": flow} if flow else {}))
 
-    session = shop.simulator.world.all("billing_portal.session")[0]
+    session = shop.simulator.world.get("billing_portal.session", url.rpartition("/")[2])
     assert session["customer"] == second
     if flow == "subscription_cancel":
         assert session["flow"]["subscription_cancel"]["subscription"] == subscription
 
 
 def portal_of(app, shop, subscription, flow="subscription_cancel", user="ann"):
-    url_of(click(app, "/portal", user, {"flow": flow, "subscription": subscription}))
-    session = shop.simulator.world.all("billing_portal.session")[0]
+    id_ = url_of(click(app, "/portal", user, {"flow": flow, "subscription": subscription})).rpartition("/")[2]
+    session = shop.simulator.world.get("billing_portal.session", id_)
     return session["customer"], session["flow"]
 
 
@@ -759,19 +773,20 @@ def test_a_subscription_that_is_not_ones_own_is_refused_like_an_unknown_one(app,
 
 @pytest.mark.parametrize("path", ["/portal", "/checkout"])
 def test_requests_beyond_the_stripe_slots_are_refused_until_one_is_free(app, shop, path, monkeypatch):
-    monkeypatch.setattr("corkage.service.SLOT_SECONDS", 0.01)
+    monkeypatch.setattr("corkage.line.WAIT_SECONDS", 0.01)
     customer = shop.customer()
     app.converge(customer)
     calls = len(shop.simulator.requests)
-    for _ in range(app.billing.service.stripe_slots):
-        assert app.billing.service._slots.acquire(blocking=False)
+    line = app.billing.service.line
+    for _ in range(line.places):
+        assert line._at_stripe.acquire(blocking=False)
 
     busy = click(app, path)
 
     assert is_error(busy, 503, "busy")
     assert busy.headers["Retry-After"]
     assert len(shop.simulator.requests) == calls
-    app.billing.service._slots.release()
+    line._at_stripe.release()
     assert click(app, path).status_code == 200
     assert click(app, path).status_code == 200
 

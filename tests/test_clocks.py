@@ -90,8 +90,8 @@ def test_a_test_clock_that_moves_during_a_fetch_wins(app, simulator, shop, monke
     gateway, timelines = app.billing.service.worker.gateway, app.billing.service.worker.timelines
     fetch, moved = gateway.subscriptions_of, []
 
-    def moved_meanwhile(customer_id, *known):
-        found = fetch(customer_id)
+    def moved_meanwhile(customer_id, *known, **options):
+        found = fetch(customer_id, *known, **options)
         if not moved:
             moved.append(Subscription.get_by_id(subscription).test_clock)
             simulator.advance(2 * DAY)

@@ -15,8 +15,8 @@ from corkage.errors import StripeError, StripeRefused, StripeUnavailable, Unknow
 from corkage.models import Customer, StripeEvent, Subscription, User
 from corkage.sync import inbox
 from corkage.sync.account import Account
-from corkage.sync.converge import MOST_OVERTAKINGS
-from corkage.sync.states import Listed
+from corkage.sync.converge import MOST_OVERTAKINGS, Converged
+from corkage.sync.gateway import Subscriptions
 
 
 def take(app, shop, *kinds):
@@ -42,8 +42,8 @@ def test_an_overtaken_fetch_is_repeated_and_never_stored(app, shop):
     gateway = app.billing.service.worker.gateway
     fetch, overtakings = gateway.subscriptions_of, []
 
-    def fetch_and_be_overtaken(customer_id, *known):
-        stale = fetch(customer_id)
+    def fetch_and_be_overtaken(customer_id, *known, **options):
+        stale = fetch(customer_id, *known, **options)
         if not overtakings:
             overtakings.append("once")
             shop.client.v1.subscriptions.cancel(subscription)
@@ -64,8 +64,8 @@ def test_an_event_received_during_the_fetch_stays_pending(app, shop):
     gateway = app.billing.service.worker.gateway
     fetch = gateway.subscriptions_of
 
-    def fetch_while_an_event_comes(customer_id, *known):
-        found = fetch(customer_id)
+    def fetch_while_an_event_comes(customer_id, *known, **options):
+        found = fetch(customer_id, *known, **options)
         take_event = shop.event("invoice.paid")
         app.deliver(take_event)
         return found
@@ -263,11 +263,11 @@ def test_a_fetch_in_flight_does_not_undo_a_link_made_by_hand(app, shop):
     app.converge(customer)
     converger = app.billing.service.worker.converger
     operators = converger.with_gateway(converger.gateway)
-    operators.converge = lambda *_: "only later"
+    operators.converge = lambda *_: Converged("only later", ())
     fetch, links = converger.gateway.subscriptions_of, []
 
-    def fetch_while_an_operator_links(customer_id, *known):
-        listed = fetch(customer_id)
+    def fetch_while_an_operator_links(customer_id, *known, **options):
+        listed = fetch(customer_id, *known, **options)
         if not links:
             links.append(operators.link("bob", customer, time.time()))
         return listed
@@ -305,7 +305,7 @@ def test_a_subscription_missing_from_the_list_is_fetched_by_id(app, shop):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
     app.converge(customer)
-    app.billing.service.worker.gateway.subscriptions_of = lambda *_: Listed((), 0)
+    app.billing.service.worker.gateway.subscriptions_of = lambda *_, **__: Subscriptions((), 0)
 
     app.converge(customer)
 
@@ -316,7 +316,7 @@ def test_a_subscription_missing_from_the_list_is_fetched_by_id(app, shop):
 def test_a_subscription_named_by_an_event_is_fetched_if_the_list_lags(app, shop):
     customer = shop.customer()
     subscription = shop.subscribe(customer)
-    app.billing.service.worker.gateway.subscriptions_of = lambda *_: Listed((), 0)
+    app.billing.service.worker.gateway.subscriptions_of = lambda *_, **__: Subscriptions((), 0)
 
     take(app, shop, "customer.subscription.created")
 
@@ -411,14 +411,14 @@ def test_a_poisoned_event_does_not_block_others(app, shop, simulator):
     shop.subscribe(poisoned, user="bob")
     event = shop.event("customer.subscription.created")
     gateway = app.billing.service.worker.gateway
-    fetch = gateway.customer
+    fetch = gateway.subscriptions_of
 
-    def refuse_one(customer_id):
+    def refuse_one(customer_id, *known, **options):
         if customer_id == poisoned:
             raise StripeRefused("HTTP 403")
-        return fetch(customer_id)
+        return fetch(customer_id, *known, **options)
 
-    gateway.customer = refuse_one
+    gateway.subscriptions_of = refuse_one
     app.deliver(event)
     shop.subscribe(shop.customer())
 
@@ -594,12 +594,12 @@ def test_many_threads_converging_one_customer_end_equal_to_stripe(app, shop):
 
 def test_an_outage_of_stripe_delays_events_and_loses_none(app, shop):
     shop.subscribe(shop.customer())
-    fetch = app.billing.service.worker.gateway.customer
+    fetch = app.billing.service.worker.gateway.subscriptions_of
 
-    def down(customer_id):
+    def down(customer_id, *known, **options):
         raise StripeUnavailable("down")
 
-    app.billing.service.worker.gateway.customer = down
+    app.billing.service.worker.gateway.subscriptions_of = down
     take(app, shop, "customer.subscription.created")
     now, pauses = time.time(), []
     for _ in range(12):
@@ -612,7 +612,7 @@ def test_an_outage_of_stripe_delays_events_and_loses_none(app, shop):
     assert max(pauses) <= 3600 * 1.25
     assert "stripe_unavailable" in StripeEvent.get().error
 
-    app.billing.service.worker.gateway.customer = fetch
+    app.billing.service.worker.gateway.subscriptions_of = fetch
     app.work(inbox.next_due_at(now))
 
     assert app.billing.access("ann").allowed
@@ -671,8 +671,8 @@ def test_a_link_made_by_hand_survives_a_fetch_in_flight(app, shop):
     gateway, links = app.billing.service.worker.gateway, []
     fetch = gateway.subscriptions_of
 
-    def fetch_while_somebody_links(customer_id, *known):
-        found = fetch(customer_id)
+    def fetch_while_somebody_links(customer_id, *known, **options):
+        found = fetch(customer_id, *known, **options)
         if not links:
             links.append("by hand")
             converger.adopt("bob", customer_id, time.time())
@@ -693,10 +693,10 @@ def test_a_fetch_always_overtaken_is_given_up_and_its_event_waits(app, shop):
     gateway = app.billing.service.worker.gateway
     fetch, asked = gateway.subscriptions_of, []
 
-    def always_too_late(customer_id, *known):
+    def always_too_late(customer_id, *known, **options):
         asked.append(customer_id)
         Customer.update(revision=Customer.revision + 1).execute()
-        return fetch(customer_id)
+        return fetch(customer_id, *known, **options)
 
     gateway.subscriptions_of = always_too_late
     app.work()
@@ -713,7 +713,7 @@ def test_a_list_that_fails_for_a_deleted_customer_marks_it_deleted(app, shop):
     take(app, shop, "customer.subscription.created")
     shop.client.v1.customers.delete(customer)
 
-    def unknown(customer_id, *known):
+    def unknown(customer_id, *known, **options):
         raise UnknownCustomer(customer_id)
 
     app.billing.service.worker.gateway.subscriptions_of = unknown

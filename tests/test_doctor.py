@@ -180,14 +180,14 @@ def test_doctor_reports_answers_made_by_another_plans_toml(app, corkage, tmp_pat
 
 
 @pytest.mark.parametrize(("late", "mend"), [(300, []), (301, ["corkage work --once"])])
-def test_doctor_reports_unapplied_events_after_five_minutes(app, late, mend):
+def test_doctor_reports_unapplied_events_after_five_minutes(app, shop, late, mend):
     now = time.time()
     record_event("evt_1", "cus_1", now - late)
 
     assert [each.repair for each in examine(app, now)] == mend
 
 
-def test_doctor_reports_failing_events_and_not_future_ones(app):
+def test_doctor_reports_failing_events_and_not_future_ones(app, shop):
     now = time.time()
     record_event("evt_fails", "cus_1", now - 9000, attempts=2, error="stripe_failed", next_attempt_at=now + 60)
     record_event("evt_fresh", "cus_1", now)

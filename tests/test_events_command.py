@@ -188,12 +188,12 @@ def test_a_poisoned_event_never_blocks_others(app, shop):
     record_event("evt_3_good", good, received_at=now)
     fetch = app.billing.service.worker.gateway.subscriptions_of
 
-    def choke(customer_id, *more):
+    def choke(customer_id, *more, **options):
         if customer_id == poisoned:
             raise ZeroDivisionError("a bug that this customer brings to light")
         if customer_id == "cus_refused":
             raise StripeRefused("HTTP 400")
-        return fetch(customer_id, *more)
+        return fetch(customer_id, *more, **options)
 
     app.billing.service.worker.gateway.subscriptions_of = choke
     app.work(now + 1)
@@ -284,7 +284,7 @@ def test_a_replay_that_is_killed_is_finished_by_the_worker(app, shop):
     events = since(worker.gateway, now - 60, livemode=False)
     fetch = worker.gateway.subscriptions_of
 
-    def cut(customer_id):
+    def cut(customer_id, *known, **options):
         raise StripeUnavailable("no answer")
 
     worker.gateway.subscriptions_of = cut

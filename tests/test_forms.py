@@ -117,10 +117,12 @@ def test_the_page_of_an_unknown_refusal_says_nothing_of_what_was_asked(app, code
 
 @pytest.mark.parametrize("sent", [TURBO, HTMX, FETCH], ids=["turbo", "htmx", "fetch"])
 def test_a_bug_and_a_busy_stripe_are_said_to_scripts_too(app, monkeypatch, sent):
-    for _ in range(app.billing.service.stripe_slots):
-        app.billing.service._slots.acquire()
+    monkeypatch.setattr("corkage.line.WAIT_SECONDS", 0.01)
+    line = app.billing.service.line
+    for _ in range(line.places):
+        line._at_stripe.acquire()
     busy = click(app, **sent)
-    monkeypatch.setattr(app.billing.service, "checkout_url", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("corkage.handlers.clicks.read_form", lambda: 1 / 0)
     broken = click(app, **sent)
 
     for answer, status, code in ((busy, 503, "busy"), (broken, 500, "internal_error")):

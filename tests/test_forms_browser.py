@@ -122,8 +122,9 @@ def test_a_refusal_is_read_by_the_visitor(page, product, form):
     page.go_back()
     assert page.get_by_role("button", name="Go").is_enabled()
 
-    for _ in range(product.billing.service.stripe_slots):
-        product.billing.service._slots.acquire()
+    line = product.billing.service.line
+    for _ in range(line.places):
+        line._at_stripe.acquire()
     press(page, product, form, "checkout")
     sees(page, "Many people are paying at the moment.")
     page.context.clear_cookies()

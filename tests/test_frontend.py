@@ -136,7 +136,7 @@ def test_the_component_sells_and_manages_from_another_origin(product, page, tool
     assert not page.get_by_text("Manage billing").is_visible()
 
     buy(page)
-    page.wait_for_url(f"http://127.0.0.1:{product.port}/")
+    page.wait_for_url(f"http://{host}:{product.port}/")
     page.goto(f"http://{host}:{product.port}/")
     sees(page, "You are on pro.")
     sees(page, "Your plan")
@@ -163,8 +163,9 @@ def test_an_error_is_shown_and_the_click_can_be_repeated(product, page, tools, t
 def test_a_page_can_read_retry_after(product, page):
     page.goto(f"http://127.0.0.1:{product.port}/sign-in")
     recipe = (DOCS / "react/billing.js").read_text().replace("export ", "")
-    for _ in range(product.billing.service.stripe_slots):
-        product.billing.service._slots.acquire()
+    line = product.billing.service.line
+    for _ in range(line.places):
+        line._at_stripe.acquire()
 
     refused = page.evaluate(
         f"() => {{ {recipe}; return createBilling('{product.billing_url}').checkout('pro').catch((error) => "

@@ -120,7 +120,7 @@ def test_health_counts_undelivered_notices(app, receivers):
     assert 99 <= health.json()["notices"]["oldest_pending_seconds"] <= 130
 
 
-def test_doctor_reports_failing_notices_and_absent_receivers(app, receivers):
+def test_doctor_reports_failing_notices_and_absent_receivers(app, shop, receivers):
     now = time.time()
     failing = write_notice("ann", at=now - 1000)
     change(failing, "url", attempts=4, error="answered 500", next_attempt_at=now + 60)

@@ -127,6 +127,13 @@ def test_the_switch_shows_yearly_prices_and_the_savings(app):
     assert "$9 per month" in text_of(look(app, "/pricing?interval=<script>"))
 
 
+def test_a_code_stays_when_another_interval_is_chosen(app):
+    page, inside = (look(app, f"/pricing?code=A%26B{more}") for more in ("", "&fragment=1"))
+
+    assert '<a href="pricing?interval=year&amp;code=A%26B">Yearly</a>' in page.text
+    assert '<a href="?interval=year&amp;code=A%26B">Yearly</a>' in inside.text
+
+
 def test_a_plan_without_the_chosen_interval_shows_its_own(settings, prices):
     with running(replace(settings, plans=(replace(ALL_OF_PRO, prices=("pro_monthly",)), TEAM))) as app:
         shown = text_of(look(app, "/pricing?interval=year"))
@@ -338,8 +345,9 @@ def test_invoices_cost_one_call_and_are_left_out_if_stripe_is_down(app, shop, si
 
 def test_invoices_are_left_out_when_all_stripe_slots_are_taken(app, shop):
     subscribe(app, shop)
-    for _ in range(app.billing.service.stripe_slots):
-        app.billing.service._slots.acquire()
+    line = app.billing.service.line
+    for _ in range(line.places + line.places // 2):
+        line._in_line.acquire()
 
     page, without_any = look(app, "/account", "ann"), look(app, "/account", "bob")
 
@@ -617,7 +625,7 @@ def again_of(page, seconds):
 def test_the_waiting_page_gives_access_to_a_user_who_paid_later(app, simulator, monkeypatch):
     url = submit(app, "/checkout", plan="pro").headers["Location"]
     back = f"/return?session_id={CheckoutAttempt.get().session_id}"
-    monkeypatch.setattr("corkage.selling.checkout.RETURN_PAUSE_SECONDS", 3600)
+    monkeypatch.setattr("corkage.selling.attempts.RETURN_PAUSE_SECONDS", 3600)
     assert look(app, back).status_code == 303
     simulator.buy(url, "pm_card_visa")
 
@@ -625,14 +633,14 @@ def test_the_waiting_page_gives_access_to_a_user_who_paid_later(app, simulator, 
 
     assert "Your payment is being confirmed." in text_of(page)
     assert not app.billing.access("ann").allowed
-    monkeypatch.setattr("corkage.selling.checkout.RETURN_PAUSE_SECONDS", 0)
+    monkeypatch.setattr("corkage.selling.attempts.RETURN_PAUSE_SECONDS", 0)
     led_on = look(app, again_of(page, 3))
     assert (led_on.status_code, led_on.headers["Location"]) == (303, FRONTEND)
     assert app.billing.access("ann").allowed
 
 
 def test_the_waiting_page_gives_access_once_stripe_answers_again(app, simulator, monkeypatch):
-    monkeypatch.setattr("corkage.selling.checkout.RETURN_PAUSE_SECONDS", 0)
+    monkeypatch.setattr("corkage.selling.attempts.RETURN_PAUSE_SECONDS", 0)
     back = bought(app, simulator, "pro", "pm_card_visa")
     simulator.api_faults = ApiFaults(failure="error")
 
@@ -647,7 +655,7 @@ def test_the_waiting_page_gives_access_once_stripe_answers_again(app, simulator,
 
 
 def test_the_waiting_page_stops_for_a_session_still_open(app, simulator, monkeypatch):
-    monkeypatch.setattr("corkage.selling.checkout.RETURN_PAUSE_SECONDS", 0)
+    monkeypatch.setattr("corkage.selling.attempts.RETURN_PAUSE_SECONDS", 0)
     submit(app, "/checkout", plan="pro")
     simulator.api_faults = ApiFaults(failure="error")
     page = look(app, f"/return?session_id={CheckoutAttempt.get().session_id}", "ann")

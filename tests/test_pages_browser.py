@@ -1,13 +1,11 @@
 """The pages in a real browser: each state, width and colour scheme; without scripts, by keyboard."""
 
-import json
-import os
 import time
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from harness import DAY
+from harness import ADMIN_TOKEN, DAY
+from looking import INSTALL_AXE, Looker, read_axe
 from pages_host import LONG_NAMED, PRO, SCRIPT, TEAM, bring_into_every_state, hosted
 from programs import launched, missing
 from rows import fail
@@ -19,7 +17,6 @@ from corkage.sync import events, inbox
 
 pytestmark = pytest.mark.slow
 
-INSTALL_AXE = "install axe-core with `npm install axe-core` and name its axe.min.js in AXE_CORE"
 WIDTHS, SCHEMES = (360, 768, 1280), ("light", "dark")
 STATES = (
     "nobody",
@@ -36,7 +33,6 @@ STATES = (
 )
 LANGUAGES = ("de", "fr", "es", "ja")
 LARGEST_PAGE = 30_000
-ADMIN_TOKEN = "an-operators-token-of-at-least-32-characters"
 
 
 @pytest.fixture(autouse=True)
@@ -46,8 +42,7 @@ def _one_failure_does_not_spread():
 
 @pytest.fixture(scope="module")
 def axe():
-    path = Path(os.environ.get("AXE_CORE") or "node_modules/axe-core/axe.min.js")
-    return path.read_text("utf-8") if path.is_file() else None
+    return read_axe()
 
 
 @pytest.fixture(scope="module")
@@ -121,76 +116,6 @@ def give_the_operator_something_to_read(host):
     outbox.register("url", now)
     with storage.writing():
         outbox.owe([(row.id, row.user_id) for row in NoticeRow.select().limit(3)], now)
-
-
-class Looker:
-    """Looks at pages as any user, measures them, and has axe look at them in a world of its own."""
-
-    def __init__(self, page, url, axe):
-        self.page, self.url, self.axe = page, url, axe
-        self.requests, self.complaints = [], []
-        self.cdp = page.context.new_cdp_session(page)
-        page.on("request", lambda request: self.requests.append(request.url))
-        page.on("console", lambda message: self.complaints.append(message.text))
-
-    def sign_in(self, user):
-        self.page.context.clear_cookies()
-        if user != "nobody":
-            self.page.context.add_cookies([{"name": "user", "value": quote(user, safe=""), "url": self.url}])
-
-    def sign_in_as_operator(self, path=""):
-        self.page.context.clear_cookies()
-        self.open(f"admin{path}", with_axe=False)
-        self.page.get_by_label("Operator token").fill(ADMIN_TOKEN)
-        self.page.keyboard.press("Enter")
-        self.page.get_by_role("button", name="Sign out").wait_for()
-
-    def open(self, path, *, with_axe=True):
-        self.requests.clear()
-        self.complaints.clear()
-        answer = self.page.goto(f"{self.url}/billing/{path}")
-        frame = self.cdp.send("Page.getFrameTree")["frameTree"]["frame"]["id"]
-        made = self.cdp.send("Page.createIsolatedWorld", {"frameId": frame, "worldName": "tests"})
-        self.world = made["executionContextId"]
-        self.has_axe = bool(self.axe) and with_axe
-        if self.has_axe:
-            self.evaluate(self.axe)
-        return answer
-
-    def evaluate(self, expression):
-        asked = {"expression": expression, "contextId": self.world, "awaitPromise": True, "returnByValue": True}
-        answered = self.cdp.send("Runtime.evaluate", asked)
-        assert "exceptionDetails" not in answered, answered["exceptionDetails"]
-        return answered["result"].get("value")
-
-    def look(self, width, scheme, shot):
-        """Assert that all of the page is there to be seen, and that axe finds nothing."""
-        self.page.set_viewport_size({"width": width, "height": 800})
-        self.page.emulate_media(color_scheme=scheme)
-        if folder := os.environ.get("SCREENSHOTS"):
-            self.page.screenshot(path=Path(folder) / f"{shot}-{width}-{scheme}.png", full_page=True)
-        assert self.evaluate(CUT) == []
-        if self.has_axe:
-            assert json.loads(self.evaluate(RUN_AXE)) == []
-
-
-CUT = """
-(() => {
-  const cut = document.documentElement.scrollWidth > innerWidth ? ["the page scrolls sideways"] : [];
-  for (const each of document.querySelectorAll("body *")) {
-    const box = each.getBoundingClientRect();
-    const inline = getComputedStyle(each).display === "inline";
-    if (each.textContent.trim() && (box.left < 0 || box.right > innerWidth + .5 ||
-        (!inline && each.scrollWidth > each.clientWidth + 1)))
-      cut.push(each.outerHTML.slice(0, 200));
-  }
-  return cut;
-})()
-"""
-RUN_AXE = """
-axe.run(document, {resultTypes: ["violations"]}).then(found => JSON.stringify(found.violations.map(
-  each => [each.id, each.help, each.nodes.map(node => node.html + " " + node.failureSummary)])))
-"""
 
 
 @pytest.fixture(scope="module")

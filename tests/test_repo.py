@@ -23,11 +23,19 @@ README = (ROOT / "README.md").read_text()
 REFERENCE = (ROOT / "docs/reference.md").read_text()
 LAYERS = """
 cli demo server commands billing_app routes admin handlers service pages identity users selling health sync
-notices config settings plans models access storage rate_limit cookies pauses trouble errors
+notices config settings plans models access storage line rate_limit cookies pauses trouble errors
 """.split()
 
 
-SMALL = {"__init__", "cookies", "guessable", "pauses", "rate_limit", "trouble"}  # one question each: not in the picture
+SMALL = {
+    "__init__",
+    "cookies",
+    "guessable",
+    "line",
+    "pauses",
+    "rate_limit",
+    "trouble",
+}  # one question each: not in the picture
 SOURCES = [path for path in tracked() if path.parts[0] not in ("tests", "bench", "docs")]
 
 
@@ -265,7 +273,7 @@ def test_the_chapter_on_plans_names_every_key():
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(WANTED)
 
 
-@pytest.mark.parametrize("example", re.findall(r"```toml\n(.*?)```", PLANS_PAGE, re.DOTALL), ids=range(4))
+@pytest.mark.parametrize("example", re.findall(r"```toml\n(.*?)```", PLANS_PAGE, re.DOTALL), ids=range(6))
 def test_each_plans_toml_of_the_chapter_is_valid(example, tmp_path):
     (tmp_path / "plans.toml").write_text(example)
 

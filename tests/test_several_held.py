@@ -191,14 +191,19 @@ def test_an_addon_without_its_plan_says_so(app, shop):
     assert text.startswith("You have an add-on, but no plan that it adds to. Choose a plan to use it.")
 
 
-def test_the_buyer_of_an_addon_without_its_plan_does_not_wait_for_access(app, simulator):
-    session = simulator.buy(url_of(click(app, body={"plan": "seats"})))
+def test_the_buyer_of_an_addon_whose_plan_has_ended_does_not_wait_for_access(app, shop, simulator):
+    customer = shop.customer()
+    plan = shop.subscribe(customer)
+    app.converge(customer)
+    url = url_of(click(app, body={"plan": "seats"}))
+    shop.client.v1.subscriptions.cancel(plan)
+    session = simulator.buy(url)
 
     asked = {"Accept": "text/html"} | bearer(token("ann"))
     address = f"{app.url}/return?session_id={session['id']}"
     answer = requests.get(address, headers=asked, allow_redirects=False, timeout=30)
 
-    assert app.billing.access("ann").reason == "addon_only"
+    assert app.billing.access("ann").reason == "ended"
     assert (answer.status_code, answer.headers["Location"]) == (303, "https://app.example.com")
 
 

@@ -7,7 +7,15 @@ import requests
 import responses
 from harness import running
 
-from corkage.errors import StripeError, StripeFailed, StripeRefused, StripeUnavailable, UnknownCustomer
+from corkage.errors import (
+    CardRefused,
+    StripeError,
+    StripeFailed,
+    StripeNotSetUp,
+    StripeRefused,
+    StripeUnavailable,
+    UnknownCustomer,
+)
 from corkage.models import Customer, StripeEvent, Subscription
 from corkage.sync import gateway as gateway_module
 from corkage.sync.gateway import Gateway
@@ -38,9 +46,9 @@ def error(kind, message="No.", **more):
     ("status", "body", "expected"),
     [
         (400, error("invalid_request_error"), StripeRefused),
-        (401, error("invalid_request_error", f"Invalid API Key provided: {KEY}"), StripeRefused),
-        (402, error("card_error", code="card_declined"), StripeRefused),
-        (403, error("invalid_request_error"), StripeRefused),
+        (401, error("invalid_request_error", f"Invalid API Key provided: {KEY}"), StripeNotSetUp),
+        (402, error("card_error", code="card_declined"), CardRefused),
+        (403, error("invalid_request_error"), StripeNotSetUp),
         (404, error("invalid_request_error", code="resource_missing", param="id"), UnknownCustomer),
         (409, error("idempotency_error"), StripeUnavailable),
         (409, error("invalid_request_error", code="lock_timeout"), StripeUnavailable),
@@ -117,6 +125,7 @@ def test_an_event_waits_and_nothing_is_stored_while_stripe_refuses(config, shop,
             playing.get(f"{config.stripe_api_base}/v1/prices", status=status, json=error("api_error"))
             customer = StripeEvent.get().customer_id
             playing.get(f"{config.stripe_api_base}/v1/customers/{customer}", status=status, json=error("api_error"))
+            playing.get(f"{config.stripe_api_base}/v1/subscriptions", status=status, json=error("api_error"))
             app.work()
 
         waiting = StripeEvent.get()
@@ -175,7 +184,7 @@ def test_a_created_price_is_found_by_its_lookup_key(shop):
     made = gateway.create_price("team_yearly", "Team", 29_900, "eur", "year")
 
     assert (made.unit_amount, made.currency, made.interval) == (29_900, "eur", "year")
-    assert gateway.prices_by_lookup_key(["team_yearly", "of_nothing"]) == (made,)
+    assert [each.id for each in gateway.prices_by_lookup_key(["team_yearly", "of_nothing"])] == [made.id]
     assert shop.client.v1.products.retrieve(made.product_id).name == "Team"
 
 

@@ -315,11 +315,11 @@ def break_at(app, count):
     gateway, asked = app.billing.service.worker.gateway, []
     fetch = gateway.subscriptions_of
 
-    def fetch_or_break(customer_id, *known):
+    def fetch_or_break(customer_id, *known, **options):
         asked.append(customer_id)
         if len(asked) >= count:
             raise StripeUnavailable("no answer")
-        return fetch(customer_id)
+        return fetch(customer_id, *known, **options)
 
     gateway.subscriptions_of = fetch_or_break
     return lambda: setattr(gateway, "subscriptions_of", fetch)
@@ -355,10 +355,10 @@ def test_sync_reports_a_customer_stripe_refuses_and_continues(app, shop):
     gateway = app.billing.service.worker.gateway
     fetch, first = gateway.subscriptions_of, min(each.id for each in Customer.select())
 
-    def refuse_one(customer_id, *known):
+    def refuse_one(customer_id, *known, **options):
         if customer_id == first:
             raise StripeFailed("HTTP 500")
-        return fetch(customer_id)
+        return fetch(customer_id, *known, **options)
 
     gateway.subscriptions_of = refuse_one
     report = sync(app)

@@ -30,11 +30,11 @@ def test_a_failed_update_is_retried_although_its_event_is_stored(app, shop):
     gateway = app.billing.service.worker.gateway
     fetch, tries = gateway.subscriptions_of, []
 
-    def fail_once(customer_id, *known):
+    def fail_once(customer_id, *known, **options):
         tries.append(customer_id)
         if len(tries) == 1:
             raise StripeUnavailable("down")
-        return fetch(customer_id)
+        return fetch(customer_id, *known, **options)
 
     gateway.subscriptions_of = fail_once
     deliver(app, shop, "customer.subscription.created")

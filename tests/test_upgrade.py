@@ -1,4 +1,6 @@
-"""A file of schema 1, as the version before made it with users in every state: what an upgrade keeps, and makes due."""
+"""Files of schema 1, with users in every state, and of schema 2, with open attempts to buy, as the versions before made
+them: what an upgrade keeps, and makes due.
+"""
 
 import json
 import sqlite3
@@ -7,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from harness import PRO
+from buying import click, url_of
+from harness import PRO, running
 
 from corkage import storage
 from corkage.access import ENDED
 from corkage.billing_app import Billing
-from corkage.models import AnswerRow, Customer, NoticeRow, StripeEvent, Subscription, User
+from corkage.models import AnswerRow, CheckoutAttempt, Customer, NoticeRow, StripeEvent, Subscription, User
 from corkage.plans import Plan
 from corkage.sync.converge import Fetched
 from corkage.sync.states import ItemState, PriceState, SubscriptionState
@@ -81,6 +84,36 @@ def test_the_schema_is_that_of_a_fresh_file(old, tmp_path):
 
     for upgraded, made in zip(schema(old.database), schema(fresh.database), strict=True):
         assert upgraded == made
+
+
+@pytest.fixture
+def of_2(config):
+    """Return settings for the file of schema 2, not upgraded yet."""
+    with closing(sqlite3.connect(config.database)) as file:
+        file.executescript((DUMP.parent / "schema_2.sql").read_text())
+    return config
+
+
+def test_the_schema_of_a_file_of_2_is_that_of_a_fresh_one(of_2, tmp_path):
+    Billing(of_2).close()
+    fresh = replace(of_2, database=str(tmp_path / "fresh.db"))
+    Billing(fresh).close()
+
+    for upgraded, made in zip(schema(of_2.database), schema(fresh.database), strict=True):
+        assert upgraded == made
+
+
+def test_attempts_of_2_are_kept_and_sell_nothing_twice(of_2, shop):
+    """The page of ann's is of another Stripe, and gone; bob's click was cut off years ago."""
+    shop.client.v1.customers.create(params={"metadata": {}})
+    with running(replace(of_2, billing_url="https://b.example")) as app:
+        found = [(each.user_id, each.group, each.plan) for each in CheckoutAttempt.select()]
+        assert found == [("ann", "main", "pro"), ("bob", "main", "pro")]
+        app.work()  # it learns the prices of this Stripe
+        for user in ("ann", "bob"):
+            assert "/c/pay/" in url_of(click(app, user=user))
+        opened = shop.client.v1.checkout.sessions.list(params={"status": "open"}).data
+        assert {each.client_reference_id for each in opened} == {"ann", "bob"}
 
 
 def test_every_user_has_the_answer_of_the_old_view(old):
@@ -185,7 +218,8 @@ def fetched(row, *items):
     facts = {name: getattr(row, name) for name in ("id", "customer_id", "status", "cancel_at", "trial_end", "created")}
     facts |= {name: getattr(row, name) for name in ("current_period_end", "ended_at", "unpaid_since")}
     facts |= dict.fromkeys(("pause_behavior", "resumes_at", "paid_until", "test_clock", "sold"))
-    facts |= {"currency": "usd", "trial_start": None, "open_invoice_url": None, "app": None, "user_id": None}
+    facts |= {"currency": "usd", "trial_start": None, "latest_invoice": None, "app": None, "user_id": None}
+    facts |= {"lacks_card": False, "has_card": True, "buyer_id": None}
     has_paid = {"has_paid": not row.payment_pending, "payment_pending": bool(row.payment_pending)}
     state = SubscriptionState(items=items, **facts, **has_paid)
     return Fetched(None, (state,), NOW)

@@ -174,10 +174,10 @@ def test_a_bug_in_one_customer_does_not_stop_the_others(app, shop):
     gateway = app.billing.service.worker.gateway
     fetch, bobs = gateway.subscriptions_of, StripeEvent.select().order_by(StripeEvent.received_at).get().customer_id
 
-    def stumble(customer_id, *known):
+    def stumble(customer_id, *known, **options):
         if customer_id == bobs:
             raise ZeroDivisionError
-        return fetch(customer_id)
+        return fetch(customer_id, *known, **options)
 
     gateway.subscriptions_of = stumble
     app.work()
@@ -365,8 +365,8 @@ def locked_from(config, gateway, call):
     other = sqlite3.connect(config.database, isolation_level=None, check_same_thread=False)
     ask, asked = getattr(gateway, call), []
 
-    def ask_and_lock(*arguments):
-        answer = ask(*arguments)
+    def ask_and_lock(*arguments, **options):
+        answer = ask(*arguments, **options)
         other.execute("BEGIN IMMEDIATE")
         asked.append(call)
         return answer

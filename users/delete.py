@@ -10,7 +10,7 @@ from ..access import ENDED
 from ..errors import CheckoutInProgress, StripeRefused
 from ..models import AnswerRow, CheckoutAttempt, Customer, Grant, Price, Purchase, Subscription, SubscriptionItem, User
 from ..notices import outbox
-from ..selling.checkout import is_claimed
+from ..selling.attempts import is_claimed
 from ..sync.converge import Converger
 from ..sync.gateway import Gateway
 
@@ -44,20 +44,19 @@ def _customers(user_id: str) -> set[str]:
 
 
 def _close_checkout(gateway: Gateway, user_id: str, now: float) -> None:
-    attempt = _attempt(user_id, now)
-    if attempt is None or attempt.session_id is None:
-        return
-    try:
-        gateway.expire_checkout_session(attempt.session_id)
-    except StripeRefused as error:
-        log.info("%s is no longer open: %s", attempt.session_id, error)
+    for attempt in _attempts(user_id, now):
+        try:
+            if attempt.session_id is not None:
+                gateway.expire_checkout_session(attempt.session_id)
+        except StripeRefused as error:
+            log.info("%s is no longer open: %s", attempt.session_id, error)
 
 
-def _attempt(user_id: str, now: float) -> CheckoutAttempt | None:
-    attempt = CheckoutAttempt.get_or_none(CheckoutAttempt.user == user_id)
-    if attempt is not None and is_claimed(attempt, now):
+def _attempts(user_id: str, now: float) -> list[CheckoutAttempt]:
+    found = list(CheckoutAttempt.select().where(CheckoutAttempt.user == user_id))
+    if any(is_claimed(attempt, now) for attempt in found):
         raise CheckoutInProgress(f"user {user_id}: a click is being carried out, and may make a customer yet")
-    return attempt
+    return found
 
 
 def _end(converger: Converger, customer_id: str, now: float) -> None:
@@ -94,7 +93,7 @@ def _erase(user_id: str, ended: set[str], now: float) -> bool:
     with storage.writing():
         if not _customers(user_id) <= ended:
             return False
-        _attempt(user_id, now)
+        _attempts(user_id, now)
         CheckoutAttempt.delete().where(CheckoutAttempt.user == user_id).execute()
         theirs = Customer.select(Customer.id).where(Customer.user == user_id)
         subscriptions = Subscription.select(Subscription.id).where(Subscription.customer.in_(theirs))

@@ -14,6 +14,7 @@ from harness import APP, DAY, Shop, sdk, stop
 from waitress.server import create_server
 
 from corkage import Billing, Config, Identity
+from corkage.identity import Authenticate
 from corkage.models import MADE_AT, store_setting
 from corkage.plans import Plan
 from corkage.simulator import Simulator
@@ -71,14 +72,24 @@ def signed_in(environ: dict[str, Any]) -> Identity | None:
 
 
 @contextmanager
-def hosted(folder: Path, plans: tuple[Plan, ...] = (PRO, TEAM), **settings: Any) -> Iterator[Host]:
-    """Serve the product on a free port, with every price of the plans at Stripe."""
+def hosted(
+    folder: Path,
+    plans: tuple[Plan, ...] = (PRO, TEAM),
+    *,
+    authenticate: Authenticate = signed_in,
+    now: int | None = None,
+    **settings: Any,
+) -> Iterator[Host]:
+    """Serve the product on a free port, with every price of the plans at Stripe.
+
+    Units   now: when the time at Stripe begins, in Unix seconds; None for years ago
+    """
     app = bottle.Bottle()
     app.route("/", "GET", lambda: "<!doctype html><html lang=en><title>Notes</title><h1>The product</h1>")
     server: Any = create_server(app, host="127.0.0.1", port=0, threads=8)
     thread = threading.Thread(target=server.run, daemon=True)
     url = f"http://127.0.0.1:{server.effective_port}"
-    with Simulator(seed=7) as simulator:
+    with Simulator(seed=7, now=now) as simulator:
         prices = {key: _add_price(simulator, key) for plan in plans for key in plan.prices}
         config = Config(
             stripe_secret_key=simulator.api_key,
@@ -88,11 +99,10 @@ def hosted(folder: Path, plans: tuple[Plan, ...] = (PRO, TEAM), **settings: Any)
             plans=plans,
             billing_url=f"{url}/billing",
             database=str(folder / "pages.db"),
-            worker="off",
             poll_seconds=0,
-            **{"name": "Notes", **settings},
+            **{"name": "Notes", "worker": "off", **settings},
         )
-        billing = Billing(config, authenticate=signed_in)
+        billing = Billing(config, authenticate=authenticate)
         store_setting(MADE_AT, "0")  # the simulator's clock begins years ago, and what is sold from now on is news
         app.mount("/billing/", billing.wsgi)
         app.route("/paid", "GET", billing.requires()(lambda: "paid for"))

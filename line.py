@@ -1,0 +1,42 @@
+"""The line before Stripe: a limited number of requests waits for it, some wait for their turn, others come again."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .errors import Busy
+
+THREADS = 16  # of `corkage serve`; half of them may wait for Stripe
+WAIT_SECONDS = 5.0
+
+
+class Line:
+    """Places for requests that wait for Stripe. The fast routes keep the other threads of the server.
+
+    Shape   places: how many may wait for Stripe at a time; half as many may wait for a place
+    """
+
+    def __init__(self, places: int) -> None:
+        self.places = places
+        self._in_line = threading.BoundedSemaphore(places + max(1, places // 2))
+        self._at_stripe = threading.BoundedSemaphore(places)
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold a place, after a wait of some seconds where it must be.
+
+        Errors  Busy when the line is full, or no place becomes free in time
+        """
+        if not self._in_line.acquire(blocking=False):
+            raise Busy(f"{self.places} requests wait for Stripe, and as many as may for a place")
+        try:
+            began = time.monotonic()
+            if not self._at_stripe.acquire(timeout=WAIT_SECONDS):
+                raise Busy(f"none of the {self.places} places was free for {time.monotonic() - began:.1f} s")
+            try:
+                yield
+            finally:
+                self._at_stripe.release()
+        finally:
+            self._in_line.release()
