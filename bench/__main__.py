@@ -18,6 +18,7 @@ NAMES = (
     "webhooks",
     "reading",
     "burst",
+    "clicks",
     "recompute",
     "footprint",
     "file",
