@@ -198,7 +198,7 @@ class Billing:
                 return_url: a page of the product, where a user who does not buy, or leaves the portal, returns to;
                 billing_url: where these routes are reached from outside, unless BILLING_URL says so;
                 to_our_pages: such a user returns to our /cancel or /account instead
-        Errors  UnknownPlan, InvalidQuantity, MayNotBuy, CheckoutInProgress, Busy, NotConfigured;
+        Errors  UnknownPlan, InvalidQuantity, NeedsPlan, MayNotBuy, CheckoutInProgress, Busy, NotConfigured;
                 StripeError as the gateway's
         """
         product_url = self.config.frontend_url

@@ -301,7 +301,7 @@ class Service:
     def subscribe(self, buyer: "Buyer", plan: str, quantity: int | None = None, code: str = "") -> "Lead":
         """Return where to lead a user who wants a plan; see Billing.checkout_url.
 
-        Errors  UnknownPlan, InvalidQuantity, CheckoutInProgress, Busy; StripeError as the gateway's
+        Errors  UnknownPlan, InvalidQuantity, NeedsPlan, CheckoutInProgress, Busy; StripeError as the gateway's
         """
         self.start()
         with self.line.place():

@@ -19,7 +19,7 @@ def start_checkout(service: Service) -> bottle.HTTPResponse:
     leads there; nothing else counts.
 
     Errors  CrossSite, NotSignedIn, MayNotBuy, InvalidBody, BodyTooLarge, ReturnAddressNamed,
-            UnknownPlan, InvalidQuantity, CheckoutInProgress, Busy; StripeError
+            UnknownPlan, InvalidQuantity, NeedsPlan, CheckoutInProgress, Busy; StripeError
     """
     environ = bottle.request.environ
     identity = service.signed_in(environ)

@@ -66,7 +66,7 @@ class Checkout:
         """Return where to lead a visitor who wants this plan: Checkout, the portal, or an open invoice.
 
         Shape   offer: "plan" or "plan:price"; code: a promotion code, as the visitor typed it
-        Errors  UnknownPlan; InvalidQuantity; CheckoutInProgress; StripeError as the gateway's
+        Errors  UnknownPlan; InvalidQuantity; NeedsPlan; CheckoutInProgress; StripeError as the gateway's
         """
         price = self.catalogue.sold_price(offer, self.gateway)
         plans = self.catalogue.plans

@@ -470,3 +470,14 @@ def test_a_kill_before_the_customer_is_stored_makes_no_second_customer_in_anothe
     for lead in leads:
         follow(scene, lead)
     assert scene.going_on() == ["course", "pro"]
+
+
+@pytest.mark.parametrize("plan", ["pro", "team"])
+def test_who_pays_the_invoice_that_an_unpaid_subscription_leads_to_is_let_in_again(scenes, plan):
+    scene, _ = scenes(Row("unpaid", unpaid_with_a_draft, "", 2, ()))
+    assert not scene.app.billing.access(scene.user).allowed
+
+    follow(scene, scene.click(plan))
+    scene.converge()
+
+    assert scene.app.billing.access(scene.user).reason == "active"
