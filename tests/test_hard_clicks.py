@@ -134,7 +134,7 @@ def test_a_paused_trial_of_another_product_of_our_user_is_not_resumed(app, shop,
     app.converge(customer)
     give_card(shop, customer)
 
-    app.billing.service.look_again("ann")
+    app.billing.service.invoices("ann", after_portal=True)
 
     assert resumptions(simulator) == []
 
