@@ -411,7 +411,7 @@ _AT = f"{_IN_FORCE.format(now='?1')} = ?2"
 
 
 def for_member(access: Access) -> Access:
-    """Return an answer for somebody who is no buyer: without price, and without that it was canceled."""
+    """Return what a member, who may not buy, sees of an access: no price, and not that the plan was canceled."""
     reason = "active" if access.reason == "canceling" else access.reason
     until = access.until if access.cancel_at is None else None
     return access._replace(price_id=None, cancel_at=None, reason=reason, until=until)

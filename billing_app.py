@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from .notices.webhook import Endpoint
     from .sync.worker import Work
 
-STRIPE_SLOTS = 4  # half of the threads of many a small server
+STRIPE_SLOTS = 4  # for a host's server with 8 threads: half of them stay free
 
 log = logging.getLogger("corkage")
 
@@ -195,9 +195,9 @@ class Billing:
 
         Shape   plan: a name in plans.toml, or "name:price" for another of its prices; quantity: within its seats;
                 code: a promotion code; locale: the language of Stripe's page, as Stripe names it;
-                return_url: a page of the product, where a user who does not buy, or leaves the portal, returns to;
+                return_url: the page of the product to return to without buying, or from the portal;
                 billing_url: where these routes are reached from outside, unless BILLING_URL says so;
-                to_our_pages: such a user returns to our /cancel or /account instead
+                to_our_pages: return to our /cancel, or to /account from the portal, instead
         Errors  UnknownPlan, InvalidQuantity, NeedsPlan, MayNotBuy, CheckoutInProgress, Busy, NotConfigured;
                 StripeError as the gateway's
         """

@@ -156,7 +156,7 @@ class CrossSite(RequestRefused):
 
 
 class MayNotBuy(RequestRefused):
-    """Somebody else pays for the user, and the user may not buy or change it."""
+    """The user may not buy or manage billing: somebody else does it for them."""
 
     http_status = 403
     code = "may_not_buy"
@@ -213,8 +213,8 @@ class InvalidToken(NotSignedIn):
 class PaymentRequired(RequestRefused):
     """The user is signed in, and has not paid for this.
 
-    Shape   pricing_url: the address of the plans; access: the user's Access, with the reason; is_buyer: who asks may
-            buy for the user
+    Shape   pricing_url: the address of the plans; access: the Access that falls short, with the reason; is_buyer:
+            whether the user who asks may buy what is missing
     """
 
     http_status = 402
@@ -333,7 +333,7 @@ class StripeFailed(StripeUnavailable):
 
 
 class StripeRefused(StripeError):
-    """Stripe does not accept our request: the operator must correct something."""
+    """Stripe does not accept our request. Where no class below fits, the operator must correct something."""
 
     code = "stripe_refused"
     sentence = "Our payment provider refused this. Nothing was charged by this request, and it has been logged."
@@ -364,7 +364,7 @@ class AddressNeeded(StripeRefused):
 
 
 class CurrencyRefused(StripeRefused):
-    """The customer pays in another currency, and keeps it."""
+    """The customer is bound to a currency in which the price is not sold."""
 
     http_status = 409
     code = "currency_refused"
@@ -372,7 +372,7 @@ class CurrencyRefused(StripeRefused):
 
 
 class PriceRefused(StripeRefused):
-    """The price, or its product, was archived."""
+    """The price cannot be sold, as when it or its product is archived."""
 
     http_status = 409
     code = "price_refused"
@@ -394,7 +394,7 @@ class UnknownCustomer(StripeError):
 
 
 def error_with(code: str) -> type[BillingError]:
-    """Return the class of a code, and BillingError for an unknown one."""
+    """Return the error class that has this code; BillingError for an unknown code."""
     return _with_code(BillingError).get(code, BillingError)
 
 

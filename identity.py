@@ -33,7 +33,7 @@ class Identity:
 
     Shape   user_id: the host's own id, a text of 1 to 200 printable characters; e-mail and name are for Stripe, without
             the blanks around them, None where nothing is left; payer: the id of whoever pays for the user, such as an
-            organisation; may_buy: whether the user may buy and manage it, None for the usual answer
+            organisation; may_buy: whether the user may buy and manage billing; None: only who pays for themselves may
     Errors  ValueError for any other user_id or payer
     """
 
@@ -62,7 +62,7 @@ class Identity:
 
     @property
     def is_buyer(self) -> bool:
-        """Whether the user may buy, and see what was bought: unless told otherwise, who pays for themselves."""
+        """Whether the user may buy, and see what was bought: as may_buy says; by default only for themselves."""
         return self.payer_id == self.user_id if self.may_buy is None else self.may_buy
 
     def check_payer(self, prefix: str) -> None:

@@ -1,4 +1,4 @@
-"""The line before Stripe: a limited number of requests waits for it, some wait for their turn, others come again."""
+"""The line before Stripe: so many requests may wait for its answer, some more for their turn; others get a 503."""
 
 import threading
 import time
@@ -24,12 +24,12 @@ class Line:
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """Hold a place, after a wait of some seconds where it must be.
+        """Hold a place; wait for one, WAIT_SECONDS at most, where none is free.
 
         Errors  Busy when the line is full, or no place becomes free in time
         """
         if not self._in_line.acquire(blocking=False):
-            raise Busy(f"{self.places} requests wait for Stripe, and as many as may for a place")
+            raise Busy(f"{self.places} requests wait for Stripe, and the line behind them is full")
         try:
             began = time.monotonic()
             if not self._at_stripe.acquire(timeout=WAIT_SECONDS):

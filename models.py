@@ -90,8 +90,8 @@ class Customer(Table):
     Units   fetched_at in Unix seconds by Stripe's clock, or by the customer's test clock if that is earlier:
             everything that happened before this time is in the replica;
             missing_at: since when Stripe does not know it, though it was not deleted, as after "delete test data"
-    Shape   marked_app, marked_user: its `corkage_app` and `corkage_user` when it was last fetched, where the app is not
-            this one and the customer had no user here
+    Shape   marked_app, marked_user: its `corkage_app` and `corkage_user` as last fetched, where that is not our app and
+            the customer has no user here
     """
 
     id = CharField(primary_key=True)
@@ -527,10 +527,10 @@ _CHANGES_OF_COLUMNS = (
 
 
 def _sell_more() -> None:
-    """From 2 to 3: an attempt for each group of plans; what of a price is sold, and in which currencies; for whom a
-    customer is marked that has no user here, which the next fetch of each shows.
+    """From 2 to 3: an attempt for each group of plans; whether a price can be sold, and in which currencies; the
+    app and user that a customer without a user here is marked for, which its next fetch shows.
 
-    Attempts of before have no wish, so that the next click opens a new page for them.
+    Older attempts have no wish, so the next click opens a new page for them.
     """
     storage.execute("ALTER TABLE corkage_checkout_attempt RENAME TO corkage_checkout_attempt_2")
     storage.execute("DROP INDEX corkage_checkout_attempt_session_id")
@@ -551,7 +551,7 @@ def _sell_more() -> None:
         "corkage_subscription ADD COLUMN resume_asked_at INTEGER",
     ):
         storage.execute(f"ALTER TABLE {change}")
-    storage.execute("UPDATE corkage_price SET sold = 0")  # until it is fetched how each can be sold
+    storage.execute("UPDATE corkage_price SET sold = 0")  # until it is fetched which can be sold
     _index_marks()
 
 
@@ -563,7 +563,7 @@ SCHEMA_VERSION = max(UPGRADES) + 1
 def bring_up_to_date(app: str) -> None:
     """Create or upgrade the tables in one transaction. After an upgrade the views are created again.
 
-    Shape   app: remembered by a file that is made. One that is there and remembers none is of a time before this.
+    Shape   app: BILLING_APP, stored in a new file only. A file of an earlier version has none
     Errors  ConfigError when a newer Corkage wrote the database
     """
     with storage.writing():

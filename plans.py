@@ -107,10 +107,6 @@ def _are_limits(value: object) -> bool:
     )
 
 
-def _is_key(value: object) -> bool:
-    return isinstance(value, str) and PLAN_KEY.fullmatch(value) is not None
-
-
 def _are_seats(value: object) -> bool:
     if not isinstance(value, dict) or not {"maximum"} <= value.keys() <= {"minimum", "maximum"}:
         return False

@@ -36,13 +36,13 @@ from .models import CheckoutAttempt
 from .notices.delivery import Receivers
 from .plans import Requirement
 from .rate_limit import RateLimit
+from .selling.buyer import Buyer, Lead, Selling
 from .sync.account import Account
 from .sync.prices import Catalogue
 from .users.grants import grant_plan, revoke_plan
 
 if TYPE_CHECKING:
     from .pages.page import Pages
-    from .selling.buyer import Buyer, Lead, Selling
     from .selling.checkout import Checkout
     from .sync.converge import Converger
     from .sync.events import EventRef
@@ -189,7 +189,6 @@ class Service:
         """Return the user's access where it meets the requirement.
 
         Shape   is_buyer: whether who asks may buy for the user
-
         Errors  NotSignedIn for None; PaymentRequired; ConfigError for an unknown plan or feature; DatabaseUnavailable
         """
         wanted.check(self.config.plans)
@@ -271,15 +270,13 @@ class Service:
         to_our_pages: bool = False,
         locale: str = "",
         kept: dict[str, str] | None = None,
-    ) -> "Buyer":
+    ) -> Buyer:
         """Return the user as a buyer, with the addresses to which Stripe leads them back.
 
         Shape   product_url: which of FRONTEND_URL they came from; back: the page of the product that they came from;
-                kept: what the address of our page that they return to shall say again
+                kept: the query to repeat in the address of our page that they return to
         Errors  MayNotBuy; NotConfigured when the address of our routes is unknown
         """
-        from .selling.buyer import Buyer  # loads Stripe's library
-
         _refuse_members(identity)
         base = billing_url or self.config.billing_url
         if base is None:
@@ -298,7 +295,7 @@ class Service:
             locale=locale,
         )
 
-    def subscribe(self, buyer: "Buyer", plan: str, quantity: int | None = None, code: str = "") -> "Lead":
+    def subscribe(self, buyer: Buyer, plan: str, quantity: int | None = None, code: str = "") -> Lead:
         """Return where to lead a user who wants a plan; see Billing.checkout_url.
 
         Errors  UnknownPlan, InvalidQuantity, NeedsPlan, CheckoutInProgress, Busy; StripeError as the gateway's
@@ -332,12 +329,12 @@ class Service:
         Shape   the user's id when the session was paid; None for any other session, without asking Stripe
         Errors  CheckoutInProgress when the session was fetched a moment ago; Busy; StripeError as the gateway's
         """
-        if self.buyer_of(session_id) is None:
+        if self.user_of(session_id) is None:
             return None
         with self.line.place():
             return self.checkout.come_back(session_id, self._hurried, time.time())
 
-    def look_at_pages(self, identity: Identity | None) -> None:
+    def look_at_attempts(self, identity: Identity | None) -> None:
         """Converge a user who left Checkout, and may have paid there in another tab.
 
         Errors  Busy; StripeError as the gateway's
@@ -349,23 +346,15 @@ class Service:
                 with suppress(CheckoutInProgress):
                     self.come_back(attempt.session_id)
 
-    def buyer_of(self, session_id: str) -> str | None:
+    def user_of(self, session_id: str) -> str | None:
         """Return the user for whom we made this session, while the attempt stands, without asking Stripe."""
         attempt = CheckoutAttempt.get_or_none(CheckoutAttempt.session_id == session_id)
         return None if attempt is None else attempt.user_id
 
-    def look_again(self, user_id: str) -> None:
-        """Converge a user who returns from the portal, within some 3 s.
-
-        Errors  Busy; StripeError as the gateway's
-        """
-        with self.line.place():
-            self.checkout.look_again(user_id, self._hurried)
-
     def invoices(self, user_id: str, *, after_portal: bool = False) -> "tuple[InvoiceState, ...]":
         """Fetch the user's latest invoices, newest first: a call for each customer, side by side, with short timeouts.
 
-        Shape   after_portal: converge the user in the same moment, as look_again()
+        Shape   after_portal: converge a user who returns from the portal, in the same moment
         Errors  Busy; StripeError as the gateway's
         """
         from .selling import portal  # loads Stripe's library
@@ -497,9 +486,7 @@ class Service:
         return Checkout(self.gateway, self.catalogue, self.converger, self._selling)
 
     @functools.cached_property
-    def _selling(self) -> "Selling":
-        from .selling.buyer import Selling  # loads Stripe's library
-
+    def _selling(self) -> Selling:
         config = self.config
         return Selling(config.app, takes_codes=config.promotion_codes, tax=config.tax, tax_ids=config.tax_ids)
 
@@ -512,9 +499,9 @@ class Service:
         gateway = self.gateway.paced(worker.CALLS_PER_SECOND)
         converger = self.converger.with_gateway(gateway)
         polling = worker.Polling(self.config.poll_seconds, self.config.settle_seconds, self.config.livemode)
-        pages = checkout.Checkout(gateway, self.catalogue, converger, self._selling)
+        sales = checkout.Checkout(gateway, self.catalogue, converger, self._selling)
         keep_days = self.config.keep_events_days
-        return worker.Worker(gateway, self.catalogue, converger, polling, self._account, pages, keep_days)
+        return worker.Worker(gateway, self.catalogue, converger, polling, self._account, sales, keep_days)
 
 
 def _address(url: str, query: dict[str, str]) -> str:

@@ -8,15 +8,22 @@ import bottle
 from ..cookies import BLANKS
 from ..errors import InvalidQuantity, UnknownPlan
 from ..service import Service
-from .origins import own_url, product_page, product_url, refuse_cross_site, stripe_locale
+from .origins import own_url, product_page, product_url, refuse_cross_site
 from .responses import OUR_PAGES, lead_to, read_form
+
+LOCALES = (
+    "bg cs da de el en en-GB es es-419 et fi fil fr fr-CA hr hu id it ja ko lt lv ms mt nb nl pl pt pt-BR ro ru sk sl "
+    "sv th tr vi zh zh-HK zh-TW"
+).split()
+ALIASES = {"no": "nb", "nn": "nb", "zh-hant": "zh-TW", "tl": "fil"}
+"""Languages of Stripe's pages (docs.stripe.com/js/appendix/supported_locales), and other names of some."""
 
 
 def start_checkout(service: Service) -> bottle.HTTPResponse:
     """Redirect to Stripe's Checkout or, for a subscriber, to the portal.
 
-    The body names a plan, a quantity within its seats, a promotion code and, from our own pages, that the way back
-    leads there; nothing else counts.
+    The body names a plan, a quantity within its seats and a promotion code; our own pages add that the way back leads
+    to them. Other fields are ignored.
 
     Errors  CrossSite, NotSignedIn, MayNotBuy, InvalidBody, BodyTooLarge, ReturnAddressNamed,
             UnknownPlan, InvalidQuantity, NeedsPlan, CheckoutInProgress, Busy; StripeError
@@ -35,7 +42,7 @@ def start_checkout(service: Service) -> bottle.HTTPResponse:
         product_url(environ, service.config),
         back=product_page(environ, service.config),
         to_our_pages=form.get("from") == OUR_PAGES,
-        locale=stripe_locale(bottle.request.query.get("lang", "")),
+        locale=_stripe_locale(bottle.request.query.get("lang", "")),
         kept=_kept() | ({"code": code} if code else {}),
     )
     lead = service.subscribe(buyer, plan, _quantity(form), code)
@@ -63,9 +70,16 @@ def open_portal(service: Service) -> bottle.HTTPResponse:
 
 
 def _kept() -> dict[str, str]:
-    """Return what the pages that a visitor comes back to shall say again: the language that was chosen."""
+    """Return the query for our pages that the visitor comes back to: the language that was chosen."""
     lang = bottle.request.query.get("lang", "")
     return {"lang": lang} if lang else {}
+
+
+def _stripe_locale(tag: str) -> str:
+    """Return Stripe's name for the language that a visitor chose; empty for the browser's own."""
+    known = {each.lower(): each for each in LOCALES}
+    fitting = (known.get(each.lower()) for each in (tag, ALIASES.get(tag.lower(), ""), tag.partition("-")[0]))
+    return next((each for each in fitting if each), "")
 
 
 def _quantity(form: dict[str, str]) -> int | None:

@@ -12,12 +12,6 @@ from ..errors import CrossSite
 
 ADMIN = "/admin"
 LONGEST_PAGE = 1000
-LOCALES = (
-    "bg cs da de el en en-GB es es-419 et fi fil fr fr-CA hr hu id it ja ko lt lv ms mt nb nl pl pt pt-BR ro ru sk sl "
-    "sv th tr vi zh zh-HK zh-TW"
-).split()
-ALIASES = {"no": "nb", "nn": "nb", "zh-hant": "zh-TW", "tl": "fil"}
-"""Languages of Stripe's pages (docs.stripe.com/js/appendix/supported_locales), and other names of some."""
 PAGES = ("pricing", "account")
 THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -60,24 +54,25 @@ def _known_origins(config: Config) -> frozenset[str]:
 
 
 def warn_of_near_origin(environ: dict[str, Any], config: Config, rule: str) -> None:
-    """Log a page on the product's host under another name of this machine, port or scheme: mostly, a setting is wrong.
+    """Log a warning for a page that differs from the settings in scheme, port or name of this machine only.
 
-    Our own page at another port is none of the product's, and is served. At another name of this machine it is served,
-    too, but the visitor comes back to the name that is set, where the sign-in's cookie is not.
+    Mostly a setting is wrong. Our own page at another port is served, without a warning. Our own page under another
+    name of this machine is served, too, but the visitor comes back to the name in the settings, for which the browser
+    has no sign-in cookie.
     """
     origin = environ.get("HTTP_ORIGIN")
     if origin is None or is_known_origin(origin, config) or rule.endswith(ADMIN):
         return
-    place, is_own_page = _place(origin), environ.get("HTTP_SEC_FETCH_SITE") == "same-origin"
+    page, is_own_page = _parsed(origin), environ.get("HTTP_SEC_FETCH_SITE") == "same-origin"
     for known in sorted(_known_origins(config)):
-        near = _place(known)
-        if place and near and (place == near or (place[0] == near[0] and not is_own_page)):
+        near = _parsed(known)
+        if page and near and (page == near or (page[0] == near[0] and not is_own_page)):
             advice = f"open the product at {known}, or set FRONTEND_URL to {origin} (several are separated by commas)"
             log.warning("%s: the page is on %s, and the settings say %s: %s", rule, origin, known, advice)
             return
 
 
-def _place(origin: str) -> tuple[str, str, int | None] | None:
+def _parsed(origin: str) -> tuple[str, str, int | None] | None:
     """Return an origin's host, scheme and port, with one name for this machine; None when it is no origin."""
     try:
         parts = urlsplit(origin)
@@ -115,14 +110,14 @@ def own_url(environ: dict[str, Any], config: Config) -> str | None:
 
 
 def product_url(environ: dict[str, Any], config: Config) -> str:
-    """Return which address of the product a request came from: of those in FRONTEND_URL; the first, unless it says."""
+    """Return the address in FRONTEND_URL that the request came from; the first where the request does not say."""
     came_from = (environ.get("HTTP_ORIGIN"), _origin_or_none(environ.get("HTTP_REFERER", "")))
     fitting = [url for origin in came_from for url in config.frontend_urls if origin_of(url) == origin]
     return fitting[0] if fitting else config.frontend_url
 
 
 def product_page(environ: dict[str, Any], config: Config) -> str | None:
-    """Return the product's page that a request came from, as far as the browser says; never one of another origin."""
+    """Return the product's page that the request came from; None where the browser does not name one of the product."""
     page: str = environ.get("HTTP_REFERER", "").partition("#")[0]
     if len(page) > LONGEST_PAGE or not re.fullmatch(r"[\x21-\x7e]+", page) or re.search(r"[\\@]", page):
         return None  # browsers and parsers differ on where such an address leads
@@ -136,13 +131,6 @@ def _origin_or_none(url: str) -> str | None:
         return origin_of(url)
     except ValueError:
         return None
-
-
-def stripe_locale(tag: str) -> str:
-    """Return the language that a visitor chose as Stripe's pages name it; empty for the browser's own."""
-    known = {each.lower(): each for each in LOCALES}
-    fitting = (known.get(each.lower()) for each in (tag, ALIASES.get(tag.lower(), ""), tag.partition("-")[0]))
-    return next((each for each in fitting if each), "")
 
 
 def sign_in_url(environ: dict[str, Any], config: Config) -> str:

@@ -10,14 +10,12 @@ from ..access import for_member
 from ..cookies import BLANKS
 from ..errors import BillingError, NotConfigured, NotFound, error_with
 from ..pages.notes import NOTES
-from ..selling import CODE_UNKNOWN
+from ..selling import CODE_UNKNOWN, LONGEST_CODE
 from ..service import Service
 from .origins import own_url, sign_in_url
 
 if TYPE_CHECKING:
     from ..pages.page import Visit
-
-LONGEST_CODE = 100
 
 log = logging.getLogger("corkage.pages")
 
@@ -40,11 +38,11 @@ def show_account(service: Service) -> bottle.HTTPResponse:
 
 def show_cancel(service: Service) -> bottle.HTTPResponse:
     """Show the plans to a visitor who left Checkout without buying, and say that nothing was bought, unless they hold
-    a subscription: they may have paid in another tab. A host with a pricing page of its own gets the visitor there.
+    a subscription: they may have paid in another tab. With BILLING_PRICING_URL they are redirected there instead.
 
     Errors  DatabaseUnavailable
     """
-    _try(lambda: service.look_at_pages(service.visitor(bottle.request.environ)))
+    _try(lambda: service.look_at_attempts(service.visitor(bottle.request.environ)))
     if service.config.pricing_url:
         headers = {"Location": service.config.pricing_url, "Cache-Control": "no-store"}
         return bottle.HTTPResponse(status=303, headers=headers)
@@ -52,27 +50,28 @@ def show_cancel(service: Service) -> bottle.HTTPResponse:
 
 
 def show_refusal(service: Service) -> bottle.HTTPResponse:
-    """Show the page of an error, whose code the query names, to a visitor whose click was sent by a script; or what a
-    visitor is told before a page of Stripe's, with a button that leads on.
+    """Show a visitor whose click Turbo or htmx sent the page of the error whose code the query names.
+
+    Of a note's code, show the sentence, with a button that leads on.
     """
     environ, code = bottle.request.environ, bottle.request.query.get("code", "")
     if code in NOTES:
-        return _tell(service, code)
+        return _show_note(service, code)
     page = service.pages.error(error_with(code), environ, sign_in_url(environ, service.config))
-    page.status = 200  # of an error, Turbo shows the page at the address of the product's
+    page.status = 200  # Turbo would show an error's page at the address of the product's page
     return page
 
 
-def _tell(service: Service, note: str) -> bottle.HTTPResponse:
-    """Show a note. What it is about is at the portal's home, but for a code, without which the purchase goes on."""
+def _show_note(service: Service, note: str) -> bottle.HTTPResponse:
+    """Show a note. Its button leads to the portal's home or, after an invalid code, to Checkout without the code."""
     from ..pages.account import Action  # loads Babel
 
     visit = service.pages.visit(bottle.request.environ)
-    told = visit.words.gettext(NOTES[note], code=visit.wanted.get("typed", ""))
+    sentence = visit.words.gettext(NOTES[note], code=visit.wanted.get("typed", ""))
     fields = [(name, visit.wanted[name]) for name in ("plan", "quantity") if name in visit.wanted]
     route, sent = ("checkout", fields) if note == CODE_UNKNOWN else ("portal", [("flow", "")])
     action = Action(visit.words.gettext("Continue"), route, tuple(sent), is_main=True)
-    return service.pages.page("leading", visit, {"url": "", "note": told, "action": action})
+    return service.pages.page("leading", visit, {"url": "", "note": sentence, "action": action})
 
 
 def show_style(service: Service) -> bottle.HTTPResponse:

@@ -62,15 +62,15 @@ class ErrorsToResponses:
         return guarded
 
     def _answer(self, handle: Callable[[], bottle.HTTPResponse], rule: str) -> bottle.HTTPResponse:
-        service = self._current_service
         try:
             return handle()
         except BillingError as error:
-            return led_to_its_page(refusal(error, rule, service()), error, service())
+            service = self._current_service()
+            return led_to_its_page(refusal(error, rule, service), error, service)
         except Exception:  # the outermost edge: no traceback may reach the page
             log.exception("%s failed", rule)
-            bug = BillingError("unexpected")
-            return led_to_its_page(error_response(bug, service()), bug, service())
+            bug, service = BillingError("unexpected"), self._current_service()
+            return led_to_its_page(error_response(bug, service), bug, service)
 
 
 def refusal(error: BillingError, rule: str, service: Service, base: str | None = None) -> bottle.HTTPResponse:
@@ -103,10 +103,11 @@ def error_response(error: BillingError, service: Service, base: str | None = Non
 
 
 def led_to_its_page(response: bottle.HTTPResponse, error: BillingError, service: Service) -> bottle.HTTPResponse:
-    """Return the response to one of our routes that makes Turbo or htmx load the error's page; any other unchanged.
+    """Return what makes Turbo or htmx load the page of the error; for any other sender the response as it is.
 
-    Of a response itself, htmx shows nothing, and Turbo nothing in a frame. To Turbo the address is relative: fetch
-    follows it within this origin only. To htmx it is absolute: it starts from the page, wherever that is.
+    htmx shows nothing of an error's response, and Turbo shows nothing of it inside a frame. Turbo gets a relative
+    address, because its fetch follows redirects within this origin only. htmx gets one from the root, or below
+    BILLING_URL where that is set, because it resolves a relative one against the page that it is on.
     """
     return _led_to_page({"code": error.code}, response, service)
 
@@ -141,9 +142,9 @@ def wants_page() -> bool:
 def lead_to(url: str, service: Service, note: str = "", values: dict[str, str] | None = None) -> bottle.HTTPResponse:
     """Return what leads to a page of Stripe's: 303 for browsers, `{"url"}` for programs, for Turbo and htmx their own.
 
-    Where the visitor is to be told something first, browsers get a page with a link, programs `"notice"` beside it.
+    Where the visitor is to read a note first, browsers, Turbo and htmx get a page with it, programs a `"notice"`.
 
-    Shape   note: a code of pages/notes.py, with the values of its sentence
+    Shape   note: a code of pages/notes.py; values: for its sentence, and for the form by which the page leads on
 
     A Stripe account may have a domain of its own for Checkout and the portal, and no list says which. Our pages' policy
     does not let a form be redirected there; a page that leads on at once may.
@@ -160,8 +161,8 @@ def lead_to(url: str, service: Service, note: str = "", values: dict[str, str] |
         return json_response({"url": url} | notice, headers={"HX-Redirect": url} if sender is Sender.HTMX else None)
     if note:
         visit = service.pages.visit(bottle.request.environ)
-        told = visit.words.gettext(NOTES[note], **values or {})
-        return service.pages.page("leading", visit, {"url": url, "note": told, "action": None})
+        sentence = visit.words.gettext(NOTES[note], **values or {})
+        return service.pages.page("leading", visit, {"url": url, "note": sentence, "action": None})
     if origin_of(url) in service.pages.stripe_origins:
         return bottle.HTTPResponse(status=303, headers={"Location": url, "Cache-Control": "no-store"})
     page = service.pages.page(
@@ -189,7 +190,7 @@ def read_form() -> dict[str, str]:
     except (ValueError, LookupError, RecursionError, bottle.HTTPError) as error:
         raise InvalidBody(f"the body is neither form data nor JSON: {error}") from error
     if not isinstance(fields, dict) or not all(_is_readable(*field) for field in fields.items()):
-        raise InvalidBody("wanted form fields, or a JSON object of texts, and a number for quantity")
+        raise InvalidBody("wanted form fields, or a JSON object of texts, in which quantity may be a number")
     fields = {name: str(value) for name, value in fields.items()}
     if named := RETURN_ADDRESSES & fields.keys():
         raise ReturnAddressNamed(f"the body has {', '.join(sorted(named))}")

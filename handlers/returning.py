@@ -20,43 +20,43 @@ log = logging.getLogger("corkage.return")
 class _Return(NamedTuple):
     """What Stripe says of a visitor who returns.
 
-    Shape   buyer_id: the user who bought or, while Stripe does not say, who may have; session_id: what to look at
+    Shape   user_id: for whom was bought or, while Stripe does not say, may have been; session_id: what to look at
             again then; is_unpaid: the session is known to be open or over
     """
 
-    buyer_id: str | None
+    user_id: str | None
     session_id: str = ""
     is_unpaid: bool = False
 
 
 def come_back(service: Service) -> bottle.HTTPResponse:
-    """Converge the user of a session that we made, and lead to the welcome page; for anything else lead to the product.
+    """Converge the user of a session that we made; lead who bought to the welcome page, anybody else to the product.
 
-    A buyer who is not let in yet, or has a payment on its way, gets a page that reloads itself.
+    A user who bought and is not let in yet, or has a payment on its way, gets a page that reloads itself.
     """
     returned = _converge(service, bottle.request.query.get("session_id", ""))
     again = _count(bottle.request.query.get("again", ""))
     access = _access(service, returned)
-    is_buyer, is_known = returned.buyer_id is not None, not returned.session_id
-    is_new = access is not None and access.allowed and (is_buyer or again > 0)
+    has_bought, is_known = returned.user_id is not None, not returned.session_id
+    is_new = access is not None and access.allowed and (has_bought or again > 0)
     to = bottle.request.query.get("to", "")
     product = to if to in service.config.frontend_urls else service.config.frontend_url
     onward = (is_new and service.config.welcome_url) or product
-    if access is None or not wants_page() or not _is_to_wait(access, again, is_buyer=is_buyer, is_known=is_known):
+    if access is None or not wants_page() or not _is_to_wait(access, again, has_bought=has_bought, is_known=is_known):
         return bottle.HTTPResponse(status=303, headers={"Location": onward, "Cache-Control": "no-store"})
     return _waiting_page(service, access, again, returned.session_id, onward)
 
 
 def _converge(service: Service, session_id: str) -> _Return:
-    buyer_id = None
+    user_id = None
     try:
-        buyer_id = service.buyer_of(session_id)
+        user_id = service.user_of(session_id)
         paid_by = service.come_back(session_id)
-        return _Return(paid_by, is_unpaid=buyer_id is not None and paid_by is None)
+        return _Return(paid_by, is_unpaid=user_id is not None and paid_by is None)
     except BillingError as error:  # the visitor may have paid: nothing of this is theirs to see
         level = logging.INFO if isinstance(error, CheckoutInProgress) else logging.WARNING
         log.log(level, "a returning visitor could not be converged at once: %s: %s", error.code, error)
-        return _Return(buyer_id, session_id if buyer_id is not None else "")
+        return _Return(user_id, session_id if user_id is not None else "")
 
 
 def _access(service: Service, returned: _Return) -> Access | None:
@@ -64,8 +64,8 @@ def _access(service: Service, returned: _Return) -> Access | None:
     if returned.is_unpaid:
         return None
     try:
-        identity = None if returned.buyer_id is not None else service.visitor(bottle.request.environ)
-        user_id = identity.payer_id if identity else returned.buyer_id
+        identity = None if returned.user_id is not None else service.visitor(bottle.request.environ)
+        user_id = identity.payer_id if identity else returned.user_id
         return None if user_id is None else service.access(user_id)
     except BillingError as error:
         log.warning("a returning visitor's access cannot be read: %s: %s", error.code, error)
@@ -76,7 +76,7 @@ def _count(text: str) -> int:
     return int(text) if re.fullmatch("[0-9]{1,2}", text) else 0
 
 
-def _is_to_wait(access: Access, again: int, *, is_buyer: bool, is_known: bool) -> bool:
+def _is_to_wait(access: Access, again: int, *, has_bought: bool, is_known: bool) -> bool:
     """Return whether to show the waiting page; once, where a payment on its way lets in already.
 
     Shape   is_known: what was bought is in the replica
@@ -85,7 +85,7 @@ def _is_to_wait(access: Access, again: int, *, is_buyer: bool, is_known: bool) -
         return access.reason == "payment_pending" and not again
     if access.reason in ("addon_only", "ended") and is_known:  # an add-on is paid, and waiting gives no access
         return False
-    return access.reason == "payment_pending" or is_buyer or again > 0
+    return access.reason == "payment_pending" or has_bought or again > 0
 
 
 def _waiting_page(service: Service, access: Access, again: int, session_id: str, onward: str) -> bottle.HTTPResponse:

@@ -61,7 +61,7 @@ STATUSES = {
     "void": N_("Void"),
     "uncollectible": N_("Written off"),
 }
-NOT_PAID = N_("Not paid")  # of one that is open, where nobody is asked to pay it
+NOT_PAID = N_("Not paid")  # for an open invoice that nobody is asked to pay
 
 
 class Action(NamedTuple):
@@ -137,7 +137,7 @@ def ended_at(user_id: str) -> int | None:
 def way_out(access: Access, plans: Iterable[Plan], words: Words) -> Action:
     """Return the main button for a user who is refused something: the first that the account page has for the reason.
 
-    Who is let in lacks nothing but another plan.
+    A user who is let in lacks only another plan.
     """
     part = _Part(access, None)
     plan = next((each for each in plans if each.key == access.plan), None)
@@ -262,8 +262,8 @@ def _action(name: str, part: _Part, words: Words, *, is_main: bool) -> Action:
 class Invoice(NamedTuple):
     """An invoice on the page.
 
-    Shape   is_to_pay: it is open, and to pay it brings something; to pay one of a subscription that has ended, or one
-            that a later one has replaced, brings nothing back
+    Shape   is_to_pay: it is open, and paying it helps; not so when its subscription has ended, or when a later invoice
+            has replaced it
     """
 
     date: str
@@ -275,8 +275,9 @@ class Invoice(NamedTuple):
 
 
 def describe_invoices(invoices: Iterable[InvoiceState], words: Words) -> tuple[Invoice, ...]:
-    """Return invoices in the visitor's language. The links are those that Stripe's API returned. Reads the database
-    only.
+    """Return invoices in the visitor's language. The links are those that Stripe's API returned.
+
+    Subscriptions are read from the database. No call is made.
     """
     found = tuple(invoices)
     of_open = {each.subscription_id for each in found if each.status == "open"}

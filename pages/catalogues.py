@@ -26,7 +26,7 @@ def languages() -> Iterator[str]:
 
 
 def locale_of(tag: str) -> Locale | None:
-    """Return the locale of a language tag; without the region or the script where Babel does not know them."""
+    """Return the locale of a tag, without a region or script that Babel does not know; None for an unknown language."""
     parts = tag.replace("_", "-").split("-")[:SUBTAGS]
     for length in range(len(parts), 0, -1):
         try:

@@ -1,4 +1,4 @@
-"""What a visitor is told before a page of Stripe's, by the code that programs get."""
+"""The sentences that a visitor reads before a page of Stripe's, by the code that programs get."""
 
 from ..selling import CANCELING, CODE_UNKNOWN, NOT_OFFERED, SEVERAL_ITEMS
 from . import N_

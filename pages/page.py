@@ -152,7 +152,9 @@ class Pages:
     ) -> bottle.HTTPResponse:
         """Return the page of an error, as plain text where the host's own template fails.
 
-        Shape   base: where our routes are, for a request to one of the host's own; None for a request to ours
+        Shape   error: an instance or, for GET /refused, its class;
+                base: where our routes are, for a request to one of the host's own; None for a request to ours, or
+                where that is unknown
         """
         visit = self.visit(environ, base)
         try:

@@ -63,7 +63,7 @@ class Visitor(NamedTuple):
 
     Shape   held: the best item of each group of which the user has a subscription;
             currency: in which the user pays, and must go on to; None while they are free to choose;
-            may_buy: or somebody else buys for them
+            may_buy: False where somebody else buys for them
     """
 
     access: Access | None

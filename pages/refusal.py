@@ -22,8 +22,8 @@ class Refusal(NamedTuple):
 
 
 def describe_refusal(access: Access, not_included: str, plans: Iterable[Plan], words: Words) -> Refusal:
-    """Return what the page says to a user with this access. It speaks of a plan that lacks something only to who has
-    one, and adds what there is to know of it.
+    """Return what the page says to a user with this access. Only a user who has a plan reads that it does not include
+    this, and how the plan stands unless all is well.
 
     Shape   not_included: the sentence for a user whose plan does not include what they asked for
     """

@@ -1,7 +1,9 @@
 """What is sold: Checkout, the portal.
 
-The codes say what a visitor is told before Stripe's page; pages/notes.py has the sentences.
+Each code stands for a note, a sentence to read before Stripe's page; pages/notes.py has the sentences.
 """
+
+LONGEST_CODE = 100  # of promotion codes, in characters
 
 SEVERAL_ITEMS = "several_items"
 CANCELING = "canceling"

@@ -1,4 +1,4 @@
-"""Attempts to buy: one of each user and group of plans, carried out by one click at a time."""
+"""Attempts to buy: one for each user and group of plans, carried out by one click at a time."""
 
 import json
 import time
@@ -35,7 +35,7 @@ def find(user_id: str, group: str) -> CheckoutAttempt | None:
 def begin(buyer: Buyer, wish: Wish, group: str, texts: dict[str, str], now: float) -> CheckoutAttempt | None:
     """Store a claimed attempt before Stripe is asked; None when another click was first.
 
-    That may be one in another group, while the user has no customer: two would make two.
+    While the user has no customer, that may be a click in another group: two attempts would make two customers.
 
     Shape   texts: its `wish` and its `params`
     """

@@ -40,8 +40,8 @@ class Wish:
     """What is wanted: a price of a plan, how many of it, and a promotion code as the visitor typed it.
 
     Shape   quantity: None for as many as the user has or, at a first purchase, the least;
-            names_price: or any price of the plan would do for who has one;
-            plans_with_seats: all that are sold by number
+            names_price: a price was named; else a subscriber at any price of the plan has what is wanted;
+            plans_with_seats: the keys of all plans that have seats
     """
 
     plan: Plan
@@ -107,7 +107,7 @@ class Selling:
 
 
 def wish_text(wish: Wish, parameters: dict[str, object]) -> str:
-    """Return a wish with all that its session fixes, for comparison."""
+    """Return a wish as text, with all that its session fixes. Wishes with the same text get the same session."""
     return json.dumps({"code": wish.code, **parameters}, sort_keys=True)
 
 
@@ -126,7 +126,7 @@ def _item(wish: Wish) -> dict[str, object]:
 class Lead:
     """Where a click leads.
 
-    Shape   note: a code of selling/__init__.py when the visitor is to be told something first; values: for its sentence
+    Shape   note: a code of selling/__init__.py when the visitor is to read a note first; values: for its sentence
     """
 
     url: str

@@ -1,4 +1,4 @@
-"""What a click on "subscribe" does: one customer per user, one open session, and never a second subscription."""
+"""What a click on "subscribe" does: one customer per user, one open session and subscription per group of plans."""
 
 import enum
 import functools
@@ -31,13 +31,12 @@ from ..sync.gateway import Gateway
 from ..sync.marks import warn_of_marked
 from ..sync.prices import Catalogue
 from ..sync.states import SessionState, SubscriptionState
-from . import CODE_UNKNOWN, attempts
+from . import CODE_UNKNOWN, LONGEST_CODE, attempts
 from .buyer import Buyer, Lead, Selling, Wish, wish_text
 from .held import held_subscriptions, own_subscriptions
 from .subscribers import PAYABLE, is_of, lead_subscriber, resume_asked
 
 MOST_TURNS = 12
-LONGEST_CODE = 100
 TRIAL = "trial_period_days"
 
 log = logging.getLogger("corkage.checkout")
@@ -135,8 +134,8 @@ class Checkout:
         return resume_asked(gateway, [each for each in states if each.id in own], self.clock())
 
     def open_pages(self, now: float) -> list[CheckoutAttempt]:
-        """Return the attempts of users who hold a subscription of the same group, or had a trial since; those of a
-        version before that knew no groups, too.
+        """Return the attempts of users who hold a subscription of the same group, or had a trial since; and the
+        attempts of an earlier version, which knew no groups.
         """
         table: Any = CheckoutAttempt
         theirs = (Customer.user == table.user, Subscription.status.not_in(ENDED))
@@ -175,7 +174,7 @@ class Checkout:
             functools.partial(self.converger.converge_user, buyer.user_id, self.clock()),
             functools.partial(self._look_at_page, attempt, wanted),
             functools.partial(self._code_id, wish.code, theirs),
-            functools.partial(self._tell_email, buyer, theirs),
+            functools.partial(self._update_email, buyer, theirs),
         )
         if page is _Page.CHANGED:
             return None
@@ -286,7 +285,7 @@ class Checkout:
         return column(Customer.select(Customer.id).where(*theirs))
 
     def _held(self, user_id: str, group: str, states: tuple[SubscriptionState, ...]) -> list[SubscriptionState]:
-        """Return the subscriptions of the group that the user holds, the best first; of those never paid all."""
+        """Return the user's subscriptions of the group that have not ended, the best first, never paid ones too."""
         known = {each.id: each for each in states}
         held = [each.id for each in held_subscriptions(user_id, self.catalogue.plans, group)]
         found = [known.get(id_) or self.gateway.subscription(id_) for id_ in held]
@@ -317,10 +316,10 @@ class Checkout:
         found = self.gateway.promotion_codes(code)
         return next((found[each] for each in customers if each in found), found.get(None))
 
-    def _tell_email(self, buyer: Buyer, customers: list[str]) -> None:
-        """Tell Stripe the e-mail when the host says another one than before. One that Stripe refuses is left out.
+    def _update_email(self, buyer: Buyer, customers: list[str]) -> None:
+        """Store the e-mail at Stripe when the host says another one than before. A refusal is logged.
 
-        What the user changed at Stripe stands until then.
+        Until then an e-mail that the user changed at Stripe stays.
         """
         user = User.get_or_none(User.id == buyer.user_id)
         if user is None or not customers or not buyer.email or buyer.email == user.said_email:
@@ -444,7 +443,7 @@ def _is_same(held: SubscriptionState, wish: Wish) -> bool:
 
 
 def _to_look_up(wish: Wish) -> dict[str, object]:
-    """Return the parameter that stands for a code whose id is to be fetched beside the making of a customer."""
+    """Return the parameter that keeps a code until its id is fetched, beside the creation of the customer."""
     return {"code": wish.code} if wish.code else {}
 
 

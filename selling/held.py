@@ -9,8 +9,8 @@ from ..sync.timelines import holdings_of
 
 
 def held_subscriptions(user_id: str, plans: Mapping[str, Plan], group: str | None = None) -> list[Holding]:
-    """Return an item of each of the user's subscriptions that has not ended, is ours or to a plan, the best first: of
-    this group, where one is given.
+    """Return an item of each of the user's subscriptions that have not ended and are ours or to a plan, the best first.
+    With a group, return only those of that group.
 
     The best is one to a plan before an add-on, then in the better status, then the newest.
     """
@@ -28,15 +28,11 @@ def own_subscriptions(user_id: str) -> set[str]:
 
 
 def held_subscription(
-    user_id: str, plans: Mapping[str, Plan], group: str | None = None, subscription_id: str | None = None
+    user_id: str, plans: Mapping[str, Plan], subscription_id: str | None = None
 ) -> Subscription | None:
-    """Return the best of the user's subscriptions that have not ended: of this group or of this id, where one is given.
-
-    A subscription whose price stands for no plan of plans.toml is in the usual group.
-    """
+    """Return the best of the user's subscriptions that have not ended, or the one of this id."""
     for each in _best_first(user_id, plans):
-        is_in_group = group in (None, group_of(each.plan, plans))
-        if is_in_group and subscription_id in (None, each.id):
+        if subscription_id in (None, each.id):
             return Subscription.get_by_id(each.id)
     return None
 
@@ -50,7 +46,7 @@ def held_by_group(user_id: str, plans: Mapping[str, Plan]) -> dict[str, Holding]
 
 
 def group_of(plan: str | None, plans: Mapping[str, Plan]) -> str:
-    """Return the group of a plan's subscriptions."""
+    """Return the group of a plan's subscriptions; the usual one for a price that stands for no plan of plans.toml."""
     found = plans.get(plan or "")
     return found.in_group if found else MAIN_GROUP
 

@@ -116,7 +116,7 @@ def _managed(
     user = User.get_or_none(User.id == user_id)
     if subscription_id is not None and subscription_id not in own_subscriptions(user_id):
         raise UnknownSubscription(f"user {user_id} has no subscription {subscription_id!r}")
-    held = held_subscription(user_id, plans, subscription_id=subscription_id)
+    held = held_subscription(user_id, plans, subscription_id)
     if held is not None:
         return held.id, held.customer_id
     if subscription_id is not None:

@@ -50,8 +50,8 @@ def _plan_of(item: ItemState) -> str | None:
 
 
 def resume_asked(gateway: Gateway, own: Iterable[SubscriptionState], now: float) -> bool:
-    """Resume what waits since the end of its trial for a payment method that is there now, where its user went to give
-    one for it; return whether any goes on. Each time they went it is tried once: each try charges the card.
+    """Resume subscriptions that were paused for want of a card, where the user went to give one and it is there now;
+    return whether any goes on. Each visit to the card form allows one try, because each try charges the card.
 
     Errors  StripeError as the gateway's
     """
@@ -67,7 +67,7 @@ def _waits_for_card(held: SubscriptionState) -> bool:
 
 
 def _resume(gateway: Gateway, held: SubscriptionState) -> bool:
-    """Resume it; return whether it goes on. The worker fetches it at once."""
+    """Resume it; return whether it goes on. The worker is to fetch it at once."""
     with writing():
         fetched_at_once = {"ask_at": 0, "resume_asked_at": None}
         Subscription.update(fetched_at_once).where(Subscription.id == held.id).execute()

@@ -83,7 +83,7 @@ class Converger:
 
         Shape   reads_customer: fetch the customer itself in any case, to see whether it was deleted;
                 also: ids of subscriptions to fetch even if the list lacks them, because it lags behind;
-                for_visitor: somebody waits, so what may be needed is fetched side by side; whether there is a card, too
+                for_visitor: somebody waits, so what may be needed is fetched side by side, and whether there is a card
         Errors  StripeError as the gateway's; Outdated; DatabaseUnavailable; in each case nothing was stored
         """
         for _ in range(MOST_OVERTAKINGS):

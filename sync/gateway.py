@@ -73,7 +73,7 @@ class Gateway:
         self._threads = Threads(self.close)
 
     def side_by_side(self, *calls: Callable[[], Any]) -> list[Any]:
-        """Return the results of functions that do not need each other's, called in threads of their own.
+        """Return the results of functions that do not need each other's: the first runs here, each other in a thread.
 
         Errors  the first error of any of them, when all have ended
         """

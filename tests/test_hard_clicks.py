@@ -134,7 +134,7 @@ def test_a_paused_trial_of_another_product_of_our_user_is_not_resumed(app, shop,
     app.converge(customer)
     give_card(shop, customer)
 
-    app.billing.service.look_again("ann")
+    app.billing.service.invoices("ann", after_portal=True)
 
     assert resumptions(simulator) == []
 
@@ -545,6 +545,9 @@ def test_close_ends_while_clicks_go_on(app, shop, simulator):
 
     closing.join(15)
     assert not closing.is_alive()
+    for click in (first, second):  # the database is closed after the test, and must not be in use then
+        click.join(15)
+        assert not click.is_alive()
 
 
 # More ways to pay for the wrong thing

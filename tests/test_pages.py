@@ -551,7 +551,7 @@ def test_returning_while_the_database_fails_leads_to_the_product(app, simulator,
     def refuse(*_):
         raise DatabaseUnavailable("locked")
 
-    monkeypatch.setattr(app.billing.service, "buyer_of", refuse)
+    monkeypatch.setattr(app.billing.service, "user_of", refuse)
     monkeypatch.setattr(app.billing.service, "access", refuse)
     answer = look(app, back, "ann")
 

@@ -424,7 +424,7 @@ def test_a_declined_card_is_tried_once_and_the_next_click_leads_to_its_invoice(s
     shop.use_card(customer, "pm_card_chargeCustomerFail")
     scene.app.billing.portal_url(scene.user, "payment_method_update")
     for _ in range(3):
-        scene.app.billing.service.look_again(scene.user)
+        scene.app.billing.service.invoices(scene.user, after_portal=True)
 
     resumptions = [each for each in simulator.requests if each.path.endswith("/resume")]
     assert len(resumptions) == 1

@@ -13,7 +13,7 @@ from corkage.sync.side_by_side import Threads
 class Rounds:
     """Counts by logic, not by the clock: a call comes after another in the same thread, and after what was waited for.
 
-    Shape   depth: of calls one after the other, so far, in each thread
+    Shape   calls: how many were made; count: how many of them one after the other; here: the same in this thread
     """
 
     def __init__(self) -> None:
