@@ -545,9 +545,9 @@ def test_close_ends_while_clicks_go_on(app, shop, simulator):
 
     closing.join(15)
     assert not closing.is_alive()
-    for click in (first, second):  # the database is closed after the test, and must not be in use then
-        click.join(15)
-        assert not click.is_alive()
+    for tab in (first, second):  # the database is closed after the test, and must not be in use then
+        tab.join(15)
+        assert not tab.is_alive()
 
 
 # More ways to pay for the wrong thing
