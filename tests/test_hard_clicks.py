@@ -545,6 +545,9 @@ def test_close_ends_while_clicks_go_on(app, shop, simulator):
 
     closing.join(15)
     assert not closing.is_alive()
+    for each in (first, second):  # the database is closed after the test, and must not be in use then
+        each.join(15)
+        assert not each.is_alive()
 
 
 # More ways to pay for the wrong thing
