@@ -19,7 +19,7 @@ class Line:
 
     def __init__(self, places: int) -> None:
         self.places = places
-        self._in_line = threading.BoundedSemaphore(places + max(1, places // 2))
+        self._in_line = threading.BoundedSemaphore(places + places // 2)
         self._at_stripe = threading.BoundedSemaphore(places)
 
     @contextmanager

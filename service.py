@@ -277,6 +277,7 @@ class Service:
                 kept: the query to repeat in the address of our page that they return to
         Errors  MayNotBuy; NotConfigured when the address of our routes is unknown
         """
+        identity.check_payer(self.config.payer_prefix)
         _refuse_members(identity)
         base = billing_url or self.config.billing_url
         if base is None:

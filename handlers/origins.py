@@ -123,7 +123,8 @@ def product_page(environ: dict[str, Any], config: Config) -> str | None:
         return None  # browsers and parsers differ on where such an address leads
     own = own_url(environ, config)
     is_ours = own is not None and page.startswith(f"{own}/")
-    return page if _origin_or_none(page) in config.frontend_origins and not is_ours else None
+    names_page = page.rstrip("/") not in config.frontend_origins  # to another origin, browsers name the origin alone
+    return page if names_page and _origin_or_none(page) in config.frontend_origins and not is_ours else None
 
 
 def _origin_or_none(url: str) -> str | None:

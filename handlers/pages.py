@@ -117,7 +117,7 @@ def _pricing(service: Service, visit: "Visit", environ: dict[str, Any]) -> dict[
     prices = PriceList(service.config.plans, service.catalogue.sold(), service.catalogue.unsold())
     return {
         "pricing": prices.describe(visitor, visit.wanted, visit.words),
-        "code": visit.wanted.get("code", "").strip(BLANKS)[:LONGEST_CODE],
+        "code": visit.wanted.get("code", "").strip(BLANKS)[:LONGEST_CODE] if service.config.promotion_codes else "",
         "sign_in_url": sign_in_url(environ, service.config),
         "is_signed_in": identity is not None,
         "may_buy": may_buy,

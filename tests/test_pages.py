@@ -127,8 +127,9 @@ def test_the_switch_shows_yearly_prices_and_the_savings(app):
     assert "$9 per month" in text_of(look(app, "/pricing?interval=<script>"))
 
 
-def test_a_code_stays_when_another_interval_is_chosen(app):
-    page, inside = (look(app, f"/pricing?code=A%26B{more}") for more in ("", "&fragment=1"))
+def test_a_code_stays_when_another_interval_is_chosen(settings, prices):
+    with running(replace(settings, promotion_codes=True)) as app:
+        page, inside = (look(app, f"/pricing?code=A%26B{more}") for more in ("", "&fragment=1"))
 
     assert '<a href="pricing?interval=year&amp;code=A%26B">Yearly</a>' in page.text
     assert '<a href="?interval=year&amp;code=A%26B">Yearly</a>' in inside.text
