@@ -199,7 +199,7 @@ class Billing:
                 billing_url: where these routes are reached from outside, unless BILLING_URL says so;
                 to_our_pages: return to our /cancel, or to /account from the portal, instead
         Errors  UnknownPlan, InvalidQuantity, NeedsPlan, MayNotBuy, CheckoutInProgress, Busy, NotConfigured;
-                StripeError as the gateway's
+                ValueError for a payer that BILLING_PAYER_PREFIX does not allow; StripeError as the gateway's
         """
         product_url = self.config.frontend_url
         buyer = self.service.buyer(
