@@ -1,6 +1,6 @@
 """True under disorder: whatever is lost, doubled, late, cut or killed, the replica ends equal to what Stripe holds.
 
-Random stories, by Hypothesis, the same ones in every run: 250 of each kind with CI=true, elsewhere 25.
+Random stories, by Hypothesis, the same ones in every run: 100 of each kind with CI=true, elsewhere 25.
 CORKAGE_STORIES=N plays N new ones of each kind.
 """
 
@@ -462,7 +462,7 @@ def _stripe_is_asked_once(monkeypatch):
 @pytest.mark.parametrize("machine", [Disorder, DisorderOfTwoCustomers], ids=["one customer", "two customers"])
 def test_replica_and_notices_end_equal_to_the_history_at_stripe(machine, part):
     stories = int(os.environ.get("CORKAGE_STORIES", "0"))
-    usual = 250 if os.environ.get("CI") == "true" else 25
+    usual = 100 if os.environ.get("CI") == "true" else 25
     run_state_machine_as_test(
         machine if stories else seed(part)(machine),
         settings=settings(

@@ -701,7 +701,7 @@ def yearly(config, shop):
     params = {"product": product, "currency": "usd", "unit_amount": 9000, "recurring": {"interval": "year"}}
     price = shop.client.v1.prices.create(params={**params, "lookup_key": "pro_yearly"}).id
     plans = (replace(PRO, prices=("pro_monthly", "pro_yearly")),)
-    with running(replace(config, plans=plans, billing_url="https://b.example")) as app:
+    with running(replace(config, plans=plans, billing_url="https://b.example", promotion_codes=True)) as app:
         app.billing.service.catalogue.refresh(app.billing.service.gateway)
         yield app, price
 
