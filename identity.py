@@ -57,7 +57,7 @@ class Identity:
 
     @property
     def payer_id(self) -> str:
-        """Who pays for the user: by whom access is answered, and whose subscription a purchase is."""
+        """Who pays for the user. Access is theirs, and so is what the user buys."""
         return self.payer if self.payer is not None else self.user_id
 
     @property

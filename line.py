@@ -1,7 +1,6 @@
 """The line before Stripe: so many requests may wait for its answer, some more for their turn; others get a 503."""
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,9 +30,8 @@ class Line:
         if not self._in_line.acquire(blocking=False):
             raise Busy(f"{self.places} requests wait for Stripe, and the line behind them is full")
         try:
-            began = time.monotonic()
             if not self._at_stripe.acquire(timeout=WAIT_SECONDS):
-                raise Busy(f"none of the {self.places} places was free for {time.monotonic() - began:.1f} s")
+                raise Busy(f"none of the {self.places} places was free for {WAIT_SECONDS:.0f} s")
             try:
                 yield
             finally:

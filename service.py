@@ -146,7 +146,7 @@ class Service:
 
         Errors  ConfigError when the key belongs to another Stripe account than the database mirrors
         """
-        from .sync.threads import WorkerThread  # as above
+        from .sync.threads import WorkerThread  # imports what it needs when it runs
 
         self.check_account()
         looping = WorkerThread(lambda: self.worker)
@@ -495,7 +495,7 @@ class Service:
     def worker(self) -> "Worker":
         """What applies events, with its own pace of calls, so that requests find room below Stripe's limit."""
         from .selling import checkout  # loads Stripe's library
-        from .sync import worker  # as above
+        from .sync import worker  # loads Stripe's library
 
         gateway = self.gateway.paced(worker.CALLS_PER_SECOND)
         converger = self.converger.with_gateway(gateway)

@@ -50,10 +50,7 @@ def show_cancel(service: Service) -> bottle.HTTPResponse:
 
 
 def show_refusal(service: Service) -> bottle.HTTPResponse:
-    """Show a visitor whose click Turbo or htmx sent the page of the error whose code the query names.
-
-    Of a note's code, show the sentence, with a button that leads on.
-    """
+    """Show the page of an error or of a note. The query names its code. Turbo and htmx lead here after a click."""
     environ, code = bottle.request.environ, bottle.request.query.get("code", "")
     if code in NOTES:
         return _show_note(service, code)

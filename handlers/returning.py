@@ -20,7 +20,7 @@ log = logging.getLogger("corkage.return")
 class _Return(NamedTuple):
     """What Stripe says of a visitor who returns.
 
-    Shape   user_id: for whom was bought or, while Stripe does not say, may have been; session_id: what to look at
+    Shape   user_id: who has the purchase or, while Stripe does not say, may have it; session_id: what to look at
             again then; is_unpaid: the session is known to be open or over
     """
 

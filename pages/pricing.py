@@ -6,6 +6,7 @@ from typing import NamedTuple
 from ..access import ENDED, Access, Holding
 from ..models import Customer, Price, Subscription, User
 from ..plans import Plan
+from ..selling.buyer import had_trial
 from ..selling.held import held_by_group
 from . import N_
 from .words import Words, money, period
@@ -81,13 +82,13 @@ def visitor_of(
     Shape   buyer_id: who buys, where that is not the user themselves: they get one trial between them
     """
     people = [each for each in (access.user_id if access else None, buyer_id) if each is not None]
-    had_trial = User.select().where(User.id.in_(people), User.trial_used_at.is_null(False)).exists()
+    was_tried = had_trial(people)
     user = None if access is None else User.get_or_none(User.id == access.user_id)
     if user is None:
-        return Visitor(access, had_trial, held={}, may_buy=may_buy)
+        return Visitor(access, was_tried, held={}, may_buy=may_buy)
     running = (Customer.user == user.id, Subscription.status.not_in(ENDED), Subscription.currency.is_null(False))
     paid = Subscription.select(Subscription.currency).join(Customer).where(*running).limit(1).scalar()
-    return Visitor(access, had_trial, held_by_group(user.id, plans), paid, may_buy)
+    return Visitor(access, was_tried, held_by_group(user.id, plans), paid, may_buy)
 
 
 def points_of(plan: Plan) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ def describe_refusal(access: Access, not_included: str, plans: Iterable[Plan], w
     """Return what the page says to a user with this access. Only a user who has a plan reads that it does not include
     this, and how the plan stands unless all is well.
 
-    Shape   not_included: the sentence for a user whose plan does not include what they asked for
+    Shape   not_included: the sentence where the plan lacks what was asked for
     """
     tone, state = state_of(access, ended_at(access.user_id) if access.reason == "ended" else None, words)
     action = way_out(access, plans, words)

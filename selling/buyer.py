@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, field
 
-from ..models import Price
+from ..models import Price, User
 from ..plans import Plan
 
 
@@ -11,7 +11,7 @@ from ..plans import Plan
 class Buyer:
     """The user who buys, and where Stripe sends them afterwards.
 
-    Shape   user_id: whose subscription it will be; buyer_id: who clicks, where that is somebody else;
+    Shape   user_id: who will have the subscription; buyer_id: who clicks, if not the same;
             portal_return_url: where the portal leads back to; empty for cancel_url;
             locale: the language of Stripe's page, as Stripe names it; empty for the browser's
     """
@@ -104,6 +104,11 @@ class Selling:
         if buyer.locale:
             parameters["locale"] = buyer.locale
         return parameters
+
+
+def had_trial(people: list[str]) -> bool:
+    """Return whether one of these users had a trial: they get one between them."""
+    return User.select().where(User.id.in_(people), User.trial_used_at.is_null(False)).exists()
 
 
 def wish_text(wish: Wish, parameters: dict[str, object]) -> str:

@@ -32,7 +32,7 @@ from ..sync.marks import warn_of_marked
 from ..sync.prices import Catalogue
 from ..sync.states import SessionState, SubscriptionState
 from . import CODE_UNKNOWN, LONGEST_CODE, attempts
-from .buyer import Buyer, Lead, Selling, Wish, wish_text
+from .buyer import Buyer, Lead, Selling, Wish, had_trial, wish_text
 from .held import held_subscriptions, own_subscriptions
 from .subscribers import PAYABLE, is_of, lead_subscriber, resume_asked
 
@@ -144,7 +144,7 @@ class Checkout:
         is_open = (table.session_id.is_null(False), is_free)
         held = [each for each in table.select().where(*is_open, holds) if self._holds(each.user_id, each.group)]
         with_trial = table.select().where(*is_open, table.params.contains(TRIAL))
-        tried = [each for each in with_trial if each not in held and _had_trial(attempts.people_of(each))]
+        tried = [each for each in with_trial if each not in held and had_trial(attempts.people_of(each))]
         return held + tried + list(table.select().where(*is_open, table.wish == attempts.WISH_OF_BEFORE))
 
     def close_page(self, attempt: CheckoutAttempt) -> None:
@@ -427,14 +427,10 @@ class Checkout:
         return customer_id
 
     def _parameters(self, buyer: Buyer, wish: Wish) -> dict[str, object]:
-        return self.selling.parameters(buyer, wish, had_trial=_had_trial(buyer.people))
+        return self.selling.parameters(buyer, wish, had_trial=had_trial(buyer.people))
 
     def _wish_text(self, buyer: Buyer, wish: Wish) -> str:
         return wish_text(wish, self._parameters(buyer, wish))
-
-
-def _had_trial(people: list[str]) -> bool:
-    return User.select().where(User.id.in_(people), User.trial_used_at.is_null(False)).exists()
 
 
 def _is_same(held: SubscriptionState, wish: Wish) -> bool:

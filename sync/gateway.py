@@ -88,7 +88,7 @@ class Gateway:
 
     def close(self) -> None:
         """Close the connections of this thread. The next call opens new ones."""
-        self._http_client.close()  # type: ignore[no-untyped-call]  # untyped in stripe-python
+        self._http_client.close()  # type: ignore[no-untyped-call]  # stripe-python gives this method no types
 
     def end(self) -> None:
         """Close the connections of this thread, and end the threads that side_by_side() started."""

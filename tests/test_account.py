@@ -257,19 +257,16 @@ def test_a_customer_created_during_a_deletion_is_deleted_too(app, customer, shop
     assert traces_of("ann") == []
 
 
+def hold_a_claim():
+    """A click of ann's is under way."""
+    stored = {"user": "ann", "group": "main", "nonce": "n", "plan": "pro", "wish": "{}", "params": "{}"}
+    with storage.writing():
+        CheckoutAttempt.insert(stored | {"claimed_until": time.time() + 60, "created_at": 0}).execute()
+
+
 def test_a_deletion_waits_for_a_click_that_begins_meanwhile(app, customer, monkeypatch):
     def click(_):
-        with storage.writing():
-            CheckoutAttempt.insert(
-                user="ann",
-                group="main",
-                nonce="n",
-                plan="pro",
-                wish="{}",
-                params="{}",
-                claimed_until=time.time() + 60,
-                created_at=0,
-            ).execute()
+        hold_a_claim()
 
     meanwhile(app, monkeypatch, click)
     with pytest.raises(CheckoutInProgress):
@@ -366,17 +363,7 @@ def test_a_deletion_expires_the_open_checkout(app, shop, simulator):
 
 
 def test_a_deletion_waits_for_a_click_in_flight(app, customer, simulator):
-    with storage.writing():
-        CheckoutAttempt.insert(
-            user="ann",
-            group="main",
-            nonce="n",
-            plan="pro",
-            wish="{}",
-            params="{}",
-            claimed_until=time.time() + 60,
-            created_at=0,
-        ).execute()
+    hold_a_claim()
     before = posts(simulator)
 
     with pytest.raises(CheckoutInProgress):

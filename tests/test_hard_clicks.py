@@ -222,10 +222,9 @@ def tabs():
         yield pool
 
 
-def test_two_first_clicks_in_two_groups_make_one_customer(app, shop, tabs):
-    """The second click comes while the first is between its two calls."""
-    once = []
-    send = stripe.RequestsClient.request
+def click_in_two_groups(app, tabs):
+    """Click on pro, and on course while the customer is being made; return where the first click leads."""
+    once, send = [], stripe.RequestsClient.request
 
     def request(self, method, url, *args, **options):
         if url.endswith("/v1/customers") and method == "post" and not once:
@@ -234,11 +233,17 @@ def test_two_first_clicks_in_two_groups_make_one_customer(app, shop, tabs):
 
     stripe.RequestsClient.request = request
     try:
-        lead_of(app, "pro")
+        url = lead_of(app, "pro").url
     finally:
         stripe.RequestsClient.request = send
-
     assert once[0].result().url
+    return url
+
+
+def test_two_first_clicks_in_two_groups_make_one_customer(app, shop, tabs):
+    """The second click comes while the first is between its two calls."""
+    click_in_two_groups(app, tabs)
+
     assert len(customers_of(shop)) == 1
 
 
@@ -256,22 +261,9 @@ def test_an_unanswered_customer_is_the_customer_of_a_click_in_another_group(app,
 
 def test_a_page_paid_after_two_first_clicks_is_seen_while_lists_lag(app, shop, tabs, simulator):
     """After two first clicks at once, what was paid must not be sold again."""
-    once, urls = [], {}
-    send = stripe.RequestsClient.request
-
-    def request(self, method, url, *args, **options):
-        if url.endswith("/v1/customers") and method == "post" and not once:
-            once.append(tabs.submit(lead_of, app, "course"))
-        return send(self, method, url, *args, **options)
-
-    stripe.RequestsClient.request = request
-    try:
-        urls["pro"] = lead_of(app, "pro").url
-    finally:
-        stripe.RequestsClient.request = send
-    assert once[0].result().url
+    url = click_in_two_groups(app, tabs)
     simulator.api_faults = ApiFaults(list_lag_seconds=3600, path="/v1/subscriptions")
-    assert pay(urls["pro"]).status_code == 303
+    assert pay(url).status_code == 303
 
     lead = lead_of(app, "pro")  # the visitor has two tabs, or goes back
 
