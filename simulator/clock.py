@@ -1,6 +1,7 @@
 """The simulated Stripe's clocks, and the actions scheduled on them."""
 
 import calendar
+import copy
 import datetime
 import heapq
 import itertools
@@ -26,19 +27,30 @@ class Clock:
         self.id = clock_id
         self._stands_at = stands_at
         self._ahead = 0.0
+        self._held: float | None = None
         self._due: list[Due] = []
         self._order = itertools.count()
 
     def now(self) -> int:
         """Return the current time in Unix seconds."""
-        return int(time.time() + self._ahead) if self._stands_at is None else self._stands_at
+        return int(self._wall() + self._ahead) if self._stands_at is None else self._stands_at
+
+    def hold(self) -> None:
+        """Stand still until `release`, so that all of one request happens in the same second."""
+        self._held = time.time()
+
+    def release(self) -> None:
+        self._held = None
+
+    def _wall(self) -> float:
+        return time.time() if self._held is None else self._held
 
     def advance_to(self, moment: int) -> None:
         """Move forward to this moment, unless it has passed."""
         if self._stands_at is not None:
             self._stands_at = max(self._stands_at, moment)
         else:
-            self._ahead = max(self._ahead, moment - time.time())
+            self._ahead = max(self._ahead, moment - self._wall())
 
     def schedule(self, moment: int, action: str, object_id: str) -> None:
         """Schedule an action; one in the past runs the next time due actions run."""
@@ -51,6 +63,12 @@ class Clock:
     def to_state(self) -> dict[str, object]:
         """Return the clock's state for JSON."""
         return {"stands_at": self._stands_at, "ahead": self._ahead, "due": sorted(self._due)}
+
+    def copy(self) -> "Clock":
+        """Return a clock with the same time and the same scheduled actions."""
+        copied = copy.copy(self)
+        copied._due = list(self._due)
+        return copied
 
     @classmethod
     def from_state(cls, clock_id: str, state: dict[str, Any]) -> "Clock":

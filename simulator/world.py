@@ -127,15 +127,19 @@ class EventOutbox(Protocol):
 
     def enqueue(self, event: Object) -> None: ...
 
+    def flush(self) -> None: ...
+
     def resend(self, event: Object, destination_id: str | None = None) -> int: ...
 
     def of(self, event_id: str) -> list[Any]: ...
 
 
 class NoDeliveries:
-    """Takes the events of a rehearsal, and sends none."""
+    """Takes events, and sends none."""
 
     def enqueue(self, event: Object) -> None: ...
+
+    def flush(self) -> None: ...
 
     def resend(self, _event: Object, _destination_id: str | None = None) -> int:
         return 0
@@ -179,15 +183,14 @@ class World:
     `deliveries` receives the events. `api_version` is the account's default; objects are stored in API_VERSION's shape.
     """
 
-    deliveries: EventOutbox
-
     def __init__(self, seed: int | None = None, now: int | None = None) -> None:
         if seed is not None and now is None:
             now = SEEDED_START
         self.clock = Clock(WORLD_CLOCK, now)
         self.clocks = {WORLD_CLOCK: self.clock}
         self.rules = Rules()
-        self.lock = WorldLock()
+        self.deliveries: EventOutbox = NoDeliveries()
+        self.lock = WorldLock(self._begin_moment, self._end_moment)
         self.actions: Mapping[str, Callable[[World, str, int], None]] = {}
         self.api_version = API_VERSION
         self.observers: tuple[Callable[[World, str, Object], None], ...] = ()
@@ -232,6 +235,13 @@ class World:
                 item["price"] = self._objects["price"].get(item["price"]["id"], item["price"])
                 item["plan"] = self._objects["plan"].setdefault(item["plan"]["id"], item["plan"])
                 self._objects["subscription_item"][item["id"]] = item
+
+    def _begin_moment(self) -> None:
+        self._world_clock.hold()
+
+    def _end_moment(self) -> None:
+        self.deliveries.flush()
+        self._world_clock.release()
 
     @property
     def now(self) -> int:
@@ -399,7 +409,7 @@ class World:
                 copied.add(each["id"])
         self.hidden = {key: copy_json(each) if key in copied else each for key, each in self.hidden.items()}
         self._added = dict(self._added)
-        self.clock = Clock.from_state(clock_id, self.clock.to_state())
+        self.clock = self.clock.copy()
         self.clocks = self.clocks | {clock_id: self.clock}
         self._world_clock = self.clocks[WORLD_CLOCK]
         self.deliveries = NoDeliveries()

@@ -57,7 +57,6 @@ class Deliveries:
         self._stopping = False
         self._threads = [threading.Thread(target=self._send_due, daemon=True) for _ in range(SENDERS)]
         world.deliveries = self
-        world.lock.on_release = self._send_held
 
     def start(self) -> None:
         for thread in self._threads:
@@ -76,6 +75,17 @@ class Deliveries:
         self._enqueue(event)
         if self.faults.twin_events:
             self._enqueue(self._world.add("event", event | {"id": self._world.new_id("event")}))
+
+    def flush(self) -> None:
+        """Send what was held while the lock was taken: all at once, so that a seeded shuffle repeats."""
+        with self._changed:
+            now = time.monotonic()
+            out = [
+                (now + self.faults.delay_seconds, next(self._count), each) for each in self._held if not each.is_lost
+            ]
+            self._held = []
+            for each in self._shuffled(out, now) if self.faults.disorder else out:
+                self._push(each)
 
     def resend(self, event: Object, destination_id: str | None = None, param: str = "webhook_endpoint") -> int:
         """Send an event again, to one destination or to all that want it. Return the number of destinations.
@@ -124,17 +134,6 @@ class Deliveries:
         """Set `pending_webhooks` to the number of destinations that wait. Deliveries lost on purpose count as done."""
         waiting = (each for each in self.of(event["id"]) if not (each.is_delivered or each.is_lost))
         event["pending_webhooks"] = len({each.destination["id"] for each in waiting})
-
-    def _send_held(self) -> None:
-        """Send what was held while the lock was taken: all at once, so that a seeded shuffle repeats."""
-        with self._changed:
-            now = time.monotonic()
-            out = [
-                (now + self.faults.delay_seconds, next(self._count), each) for each in self._held if not each.is_lost
-            ]
-            self._held = []
-            for each in self._shuffled(out, now) if self.faults.disorder else out:
-                self._push(each)
 
     def _shuffled(self, out: list[Due], now: float) -> list[Due]:
         """Shuffle which delivery goes out at which time, among these and those still delayed."""

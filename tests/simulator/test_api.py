@@ -1,6 +1,8 @@
 """The simulator's API through the real SDK: responses and refusals."""
 
+import itertools
 import time
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -306,3 +308,14 @@ def test_a_path_without_an_id_wins_over_one_with_an_id():
     assert table.find("GET", "/v1/a/1/b/2") == (inner, ["1", "2"])
     for method, path in (("GET", "/v1/a/1"), ("POST", "/v1/a/"), ("POST", "/v1/a"), ("POST", "/v1/a/1/"), ("GET", "/")):
         assert table.find(method, path) == (None, [])
+
+
+def test_all_of_one_request_happens_in_the_same_second(shop, client, monkeypatch):
+    """A new subscription's anchor was refused as past when a second ended between two readings of the clock."""
+    customer = shop.customer()
+    seconds = itertools.count(int(time.time()) + 1)
+    monkeypatch.setattr("corkage.simulator.clock.time", SimpleNamespace(time=lambda: next(seconds)))
+
+    subscription = client.v1.subscriptions.retrieve(shop.subscribe(customer))
+
+    assert subscription.created == subscription.billing_cycle_anchor == subscription.start_date
