@@ -394,20 +394,20 @@ def access_of(user_id: str, answer: Answer, now: float) -> Access:
 # The view looks an answer up, so it is the same in any language, and time passes without a job. It must run in readers'
 # SQLite of ten years ago. NOBODY's answer is that of a user without a row.
 NOBODY = ""
-_PRESENT = "CAST(strftime('%s', 'now') AS INTEGER)"
 _IN_FORCE = """
 SELECT
     user_id, allowed, reason, plan, price_id, quantity, features, until, status, cancel_at,
-    coalesce(stale_at <= {now}, 0) AS stale, plans, limits
+    coalesce(stale_at <= {now}, 1 = 0) AS stale, plans, limits
 FROM corkage_answer
 WHERE starts_at <= {now} AND {now} < ends_at AND user_id
 """
 ACCESS_VERSION = 2  # for readers of the views in other languages: raised by every change but a new column
 VIEWS = {
-    "corkage_access": f"{_IN_FORCE.format(now=_PRESENT)} <> '{NOBODY}'",
-    "corkage_access_default": f"{_IN_FORCE.format(now=_PRESENT)} = '{NOBODY}'",
+    "corkage_access": f"{_IN_FORCE} <> '{NOBODY}'",
+    "corkage_access_default": f"{_IN_FORCE} = '{NOBODY}'",
 }
-_AT = f"{_IN_FORCE.format(now='?1')} = ?2"
+"""The views, with a place for the present second in the words of the engine."""
+_AT = f"{_IN_FORCE.format(now=':now')} = :user_id"
 
 
 def for_member(access: Access) -> Access:
@@ -431,12 +431,7 @@ def access_at(user_id: str, now: float) -> Access:
     Errors  DatabaseUnavailable when the database cannot be read
     """
     at = int(now)
-    try:
-        connection = storage.connection()
-        row = connection.execute(_AT, (at, user_id)).fetchone() or connection.execute(_AT, (at, NOBODY)).fetchone()
-    except storage.FILE_ERRORS:
-        with storage.reading():  # translates the error; entering it for every read would cost half as much again
-            raise
+    row = storage.row(_AT, {"now": at, "user_id": user_id}) or storage.row(_AT, {"now": at, "user_id": NOBODY})
     if row is None:
         return Access(user_id, allowed=False, reason="no_subscription")
     _, allowed, reason, plan, price, quantity, features, until, status, cancel_at, stale, plans, limits = row

@@ -76,9 +76,9 @@ class Billing:
         self.config = config
         identify = authenticator(config, authenticate)
         _refuse_broken_views(config)
-        storage.open_file(config.database)
+        storage.open_database(config.database)
         with ExitStack() as undo:
-            undo.callback(storage.close_file)
+            undo.callback(storage.close_database)
             models.bring_up_to_date(config.app)
             _refuse_other_mode(config)
             _refuse_other_app(config)

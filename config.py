@@ -120,6 +120,7 @@ class Config:
     )
     database: str = field(
         default="corkage.db",
+        repr=False,
         metadata=_setting(
             "BILLING_DATABASE",
             settings.parse_database,

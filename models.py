@@ -8,7 +8,6 @@ from peewee import (
     SQL,
     AutoField,
     BooleanField,
-    CharField,
     CompositeKey,
     FloatField,
     ForeignKeyField,
@@ -24,6 +23,8 @@ from .errors import ConfigError
 USER_ID_LENGTH = 200
 MADE_AT = "made_at"  # the setting that says when this file was made
 APP = "app"  # the setting that says under which name the product is at Stripe
+
+FALSE = SQL("DEFAULT '0'")  # which both engines take for a boolean
 
 
 class Table(Model):
@@ -41,11 +42,11 @@ class User(Table):
             email: as Stripe has it; said_email: as the host last said, which Stripe gets once when it changes
     """
 
-    id = CharField(USER_ID_LENGTH, primary_key=True)
-    email = CharField(null=True)
-    said_email = CharField(null=True)
-    name = CharField(null=True)
-    stripe_customer_id = CharField(null=True, unique=True)
+    id = TextField(primary_key=True)
+    email = TextField(null=True)
+    said_email = TextField(null=True)
+    name = TextField(null=True)
+    stripe_customer_id = TextField(null=True, unique=True)
     trial_used_at = IntegerField(null=True)
     rule = IntegerField(default=0, index=True, constraints=[SQL("DEFAULT 0")])
     notified = TextField(null=True)
@@ -62,19 +63,19 @@ class AnswerRow(Table):
     The rows without a user are the timeline of whoever holds nothing.
     """
 
-    user_id = CharField(USER_ID_LENGTH)
+    user_id = TextField()
     starts_at = IntegerField()
     ends_at = IntegerField()
     allowed = BooleanField()
-    reason = CharField()
-    plan = CharField(null=True)
+    reason = TextField()
+    plan = TextField(null=True)
     plans = TextField()
-    price_id = CharField(null=True)
+    price_id = TextField(null=True)
     quantity = IntegerField(null=True)
     features = TextField()
     limits = TextField()
     until = IntegerField(null=True)
-    status = CharField(null=True)
+    status = TextField(null=True)
     cancel_at = IntegerField(null=True)
     stale_at = IntegerField(null=True)
 
@@ -94,15 +95,15 @@ class Customer(Table):
             the customer has no user here
     """
 
-    id = CharField(primary_key=True)
+    id = TextField(primary_key=True)
     user = ForeignKeyField(User, null=True, backref="customers")
     user_id: str | None
     revision = IntegerField(default=0)
     fetched_at = IntegerField(null=True)
     deleted_at = IntegerField(null=True)
     missing_at = IntegerField(null=True)
-    marked_app = CharField(null=True)
-    marked_user = CharField(null=True)
+    marked_app = TextField(null=True)
+    marked_user = TextField(null=True)
 
     class Meta:
         table_name = "corkage_customer"
@@ -121,25 +122,25 @@ class Subscription(Table):
             ask_at by our clock: when to fetch it again if no event comes before
     """
 
-    id = CharField(primary_key=True)
+    id = TextField(primary_key=True)
     customer = ForeignKeyField(Customer, backref="subscriptions")
     customer_id: str
-    status = CharField()
-    currency = CharField(null=True)
+    status = TextField()
+    currency = TextField(null=True)
     created = IntegerField()
     current_period_end = IntegerField(null=True)
     cancel_at = IntegerField(null=True)
     trial_end = IntegerField(null=True)
     ended_at = IntegerField(null=True)
     unpaid_since = IntegerField(null=True)
-    has_paid = BooleanField(default=False, constraints=[SQL("DEFAULT 0")])
-    payment_pending = BooleanField(default=False, constraints=[SQL("DEFAULT 0")])
-    pause_behavior = CharField(null=True)
+    has_paid = BooleanField(default=False, constraints=[FALSE])
+    payment_pending = BooleanField(default=False, constraints=[FALSE])
+    pause_behavior = TextField(null=True)
     resumes_at = IntegerField(null=True)
     paid_until = IntegerField(null=True)
-    returned = CharField(null=True)
-    ours = BooleanField(default=False, constraints=[SQL("DEFAULT 0")])
-    test_clock = CharField(null=True)
+    returned = TextField(null=True)
+    ours = BooleanField(default=False, constraints=[FALSE])
+    test_clock = TextField(null=True)
     clock_ahead = IntegerField(default=0, constraints=[SQL("DEFAULT 0")])
     ask_at = FloatField(null=True, index=True)
     noted = TextField(null=True)
@@ -154,7 +155,7 @@ class SubscriptionItem(Table):
 
     subscription = ForeignKeyField(Subscription, index=False, on_delete="CASCADE")
     subscription_id: str
-    price_id = CharField()
+    price_id = TextField()
     quantity = IntegerField(null=True)
 
     class Meta:
@@ -169,14 +170,14 @@ class Purchase(Table):
     Shape   left: the credit of a pack that is not used yet, as JSON; returned: see access.Holding
     """
 
-    id = CharField(primary_key=True)
+    id = TextField(primary_key=True)
     customer = ForeignKeyField(Customer)
     customer_id: str
-    price_id = CharField()
+    price_id = TextField()
     quantity = IntegerField(null=True)
     created = IntegerField()
     left = TextField(null=True)
-    returned = CharField(null=True)
+    returned = TextField(null=True)
 
     class Meta:
         table_name = "corkage_purchase"
@@ -191,7 +192,7 @@ class Grant(Table):
     id = AutoField()
     user = ForeignKeyField(User)
     user_id: str
-    plan = CharField()
+    plan = TextField()
     quantity = IntegerField(null=True)
     reason = TextField()
     given_by = TextField()
@@ -212,15 +213,15 @@ As text, because SQLite uses the index on these rows only for the same expressio
 class StripeEvent(Table):
     """The inbox: an event received from Stripe, pending until applied_at is set. The payload is not stored."""
 
-    id = CharField(primary_key=True)
-    type = CharField()
-    customer_id = CharField(null=True)
-    object_id = CharField(null=True)
+    id = TextField(primary_key=True)
+    type = TextField()
+    customer_id = TextField(null=True)
+    object_id = TextField(null=True)
     created = IntegerField()
-    source = CharField()
+    source = TextField()
     received_at = FloatField()
     applied_at = FloatField(null=True)
-    outcome = CharField(null=True)
+    outcome = TextField(null=True)
     attempts = IntegerField(default=0)
     next_attempt_at = FloatField()
     error = TextField(null=True)
@@ -239,17 +240,17 @@ class Price(Table):
             amounts: in its other currencies, as JSON; None while Stripe was not asked for them
     """
 
-    id = CharField(primary_key=True)
-    product_id = CharField()
-    lookup_key = CharField(null=True)
-    plan = CharField(null=True, index=True)
-    plan_at_stripe = CharField(null=True)
+    id = TextField(primary_key=True)
+    product_id = TextField()
+    lookup_key = TextField(null=True)
+    plan = TextField(null=True, index=True)
+    plan_at_stripe = TextField(null=True)
     sold = BooleanField(default=False)
-    trouble = CharField(null=True)
-    metered = BooleanField(default=False, constraints=[SQL("DEFAULT 0")])
+    trouble = TextField(null=True)
+    metered = BooleanField(default=False, constraints=[FALSE])
     unit_amount = IntegerField(null=True)
-    currency = CharField(null=True)
-    interval = CharField(null=True)
+    currency = TextField(null=True)
+    interval = TextField(null=True)
     interval_count = IntegerField(null=True)
     amounts = TextField(null=True)
 
@@ -271,7 +272,7 @@ class Price(Table):
 class PlanRow(Table):
     """The terms of a plan as plans.toml last had them, as JSON: who holds it keeps them when it leaves the file."""
 
-    key = CharField(primary_key=True)
+    key = TextField(primary_key=True)
     terms = TextField()
 
     class Meta:
@@ -288,13 +289,13 @@ class CheckoutAttempt(Table):
 
     user = ForeignKeyField(User)
     user_id: str
-    group = CharField(column_name="group_name")
-    nonce = CharField(unique=True)
-    plan = CharField()
+    group = TextField(column_name="group_name")
+    nonce = TextField(unique=True)
+    plan = TextField()
     wish = TextField()
     params = TextField()
     claimed_until = FloatField(null=True)
-    session_id = CharField(null=True, unique=True)
+    session_id = TextField(null=True, unique=True)
     url = TextField(null=True)
     expires_at = IntegerField(null=True)
     returned_at = IntegerField(null=True)
@@ -312,11 +313,11 @@ class NoticeRow(Table):
     """
 
     id = AutoField()
-    message_id = CharField(unique=True)
+    message_id = TextField(unique=True)
     user = ForeignKeyField(User)
     user_id: str
-    kind = CharField()
-    subscription_id = CharField(null=True)
+    kind = TextField()
+    subscription_id = TextField(null=True)
     before = TextField()
     after = TextField()
     created_at = FloatField()
@@ -328,7 +329,7 @@ class NoticeRow(Table):
 class NoticeReceiver(Table):
     """A receiver of notices: the host's callbacks, the address. seen_at: when a process last registered it."""
 
-    name = CharField(primary_key=True)
+    name = TextField(primary_key=True)
     seen_at = FloatField()
 
     class Meta:
@@ -340,13 +341,13 @@ class NoticeDelivery(Table):
 
     notice = ForeignKeyField(NoticeRow)
     notice_id: int
-    receiver = CharField()
-    user_id = CharField(USER_ID_LENGTH)
+    receiver = TextField()
+    user_id = TextField()
     attempts = IntegerField(default=0)
     next_attempt_at = FloatField()
     error = TextField(null=True)
     delivered_at = FloatField(null=True)
-    outcome = CharField(null=True)
+    outcome = TextField(null=True)
 
     class Meta:
         table_name = "corkage_notice_delivery"
@@ -356,7 +357,7 @@ class NoticeDelivery(Table):
 class Cursor(Table):
     """A recurring job: its position, and when it is next due. Claimed by compare-and-set on next_run_at."""
 
-    name = CharField(primary_key=True)
+    name = TextField(primary_key=True)
     position = IntegerField(default=0)
     next_run_at = FloatField(default=0)
 
@@ -367,8 +368,8 @@ class Cursor(Table):
 class Setting(Table):
     """What the database stores about itself: schema version, mode, Stripe account, app."""
 
-    name = CharField(primary_key=True)
-    value = CharField()
+    name = TextField(primary_key=True)
+    value = TextField()
 
     class Meta:
         table_name = "corkage_setting"
@@ -571,7 +572,7 @@ def bring_up_to_date(app: str) -> None:
         if version > SCHEMA_VERSION:
             raise ConfigError(
                 [
-                    f"BILLING_DATABASE: {storage.current().path} has schema version {version}, and this Corkage knows "
+                    f"BILLING_DATABASE: {storage.current().label} has schema version {version}, and this Corkage knows "
                     f"{SCHEMA_VERSION}: run the newer Corkage that wrote it"
                 ]
             )
@@ -584,8 +585,7 @@ def bring_up_to_date(app: str) -> None:
         for step in range(version or SCHEMA_VERSION, SCHEMA_VERSION):
             UPGRADES[step]()
         for name, query in VIEWS.items():
-            storage.execute(f"DROP VIEW IF EXISTS {name}")
-            storage.execute(f"CREATE VIEW {name} AS {query}")
+            storage.current().renew_view(name, query.format(now=storage.current().PRESENT))
         for name, number in (("schema_version", SCHEMA_VERSION), ("access_version", ACCESS_VERSION)):
             store_setting(name, str(number))
 
@@ -609,7 +609,9 @@ def remember(name: str, value: str) -> None:
 
 def store_setting(name: str, value: str) -> None:
     """Remember the value, inside a writing transaction."""
-    Setting.insert(name=name, value=value).on_conflict_replace().execute()
+    Setting.insert(name=name, value=value).on_conflict(
+        conflict_target=[Setting.name], preserve=[Setting.value]
+    ).execute()
 
 
 def remember_once(name: str, value: str) -> str:

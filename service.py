@@ -132,7 +132,7 @@ class Service:
             if name in self.__dict__:
                 self.__dict__[name].end()
         self.receivers.stop()
-        storage.close_file()
+        storage.close_database()
 
     def worker_state(self) -> str:
         """Return how events are applied here: "thread", "inline", "off", or "stopped" for a thread that died."""
@@ -152,7 +152,7 @@ class Service:
         looping = WorkerThread(lambda: self.worker)
         for number in (signal.SIGTERM, signal.SIGINT):  # in a thread: this one may hold the lock that stopping needs
             signal.signal(number, lambda *_: threading.Thread(target=looping.stop, daemon=True).start())
-        log.info("applying what is due, database %s", self.config.database)
+        log.info("applying what is due, database %s", storage.current().label)
         self.receivers.start("url")
         looping.run()
         log.info("stopped")

@@ -18,7 +18,8 @@ SELECT u.id, u.email
 FROM (SELECT id, email, name FROM corkage_user WHERE id > :after ORDER BY id LIMIT :scanned) AS u
 LEFT JOIN corkage_access AS a ON a.user_id = u.id
 WHERE (:reason = '' OR COALESCE(a.reason, :otherwise) = :reason)
-    AND (:words = '' OR u.id LIKE :words ESCAPE '!' OR u.email LIKE :words ESCAPE '!' OR u.name LIKE :words ESCAPE '!')
+    AND (:words = '' OR lower(u.id) LIKE lower(:words) ESCAPE '!'
+        OR lower(u.email) LIKE lower(:words) ESCAPE '!' OR lower(u.name) LIKE lower(:words) ESCAPE '!')
 ORDER BY u.id
 LIMIT :limit
 """
@@ -46,8 +47,7 @@ def count_by_reason() -> dict[str, int]:
     Errors  DatabaseUnavailable
     """
     otherwise = read_access(NOBODY).reason
-    with storage.reading():
-        return dict(storage.connection().execute(_COUNT, {"otherwise": otherwise}).fetchall())
+    return dict(storage.rows(_COUNT, {"otherwise": otherwise}))
 
 
 def find_users(wanted: str, reason: str = "", after: str = "") -> UserPage:
@@ -69,8 +69,7 @@ def find_users(wanted: str, reason: str = "", after: str = "") -> UserPage:
         "words": f"%{words}%" if wanted else "",
         "limit": PAGE + 1,
     }
-    with storage.reading():
-        rows = storage.connection().execute(_FIND, values).fetchall()
+    rows = storage.rows(_FIND, values)
     users = [(read_access(user_id), email) for user_id, email in rows[:PAGE]]
     return UserPage(users, rows[PAGE - 1][0] if len(rows) > PAGE else _last_scanned(after))
 
@@ -85,8 +84,7 @@ def _with_id(wanted: str) -> list[User]:
 
 
 def _last_scanned(after: str) -> str | None:
-    with storage.reading():
-        row = storage.connection().execute(_LAST_SCANNED, (after, MOST_SCANNED - 1)).fetchone()
+    row = storage.row(_LAST_SCANNED, (after, MOST_SCANNED - 1))
     return row[0] if row else None
 
 

@@ -108,4 +108,4 @@ def _without_fsync() -> None:
 def _size() -> int:
     from corkage import storage
 
-    return int(storage.connection().execute("PRAGMA page_count").fetchone()[0]) * 4096
+    return int(storage.current().of_thread().execute("PRAGMA page_count").fetchone()[0]) * 4096

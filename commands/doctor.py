@@ -1,9 +1,9 @@
 """corkage doctor: what is wrong, each with the command that fixes it."""
 
 import argparse
-import os
 import time
 
+from .. import storage
 from ..errors import DatabaseUnavailable
 from . import FAILED, OK, configured, opened
 
@@ -12,12 +12,12 @@ def examine(_options: argparse.Namespace) -> int:
     """Print what was found; return 1 when something is wrong."""
     from ..health import doctor  # loads Stripe's library
 
-    path = os.path.abspath(configured().database)
+    label = storage.label(configured().database)
     try:
         with opened() as service:
             findings = doctor.examine(service.worker, time.time())
     except DatabaseUnavailable as error:  # opening it writes
-        findings = [doctor.unavailable(str(error), path)]
+        findings = [doctor.unavailable(str(error), label)]
     wrong = [each for each in findings if each.repair]
     for finding in wrong:
         print(f"- {finding.what}\n    {finding.repair}")

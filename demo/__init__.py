@@ -94,12 +94,12 @@ def _config(port: int, database: str) -> Config:
 
 def _app(port: int, database: str) -> str:
     """Return the demo's name at Stripe: by its port, so that two demos stay apart, and a kept file keeps its own."""
-    storage.open_file(database)
+    storage.open_database(database)
     try:
         models.bring_up_to_date(f"corkage-demo-{port}")
         return models.remember_once(models.APP, f"corkage-demo-{port}")
     finally:
-        storage.close_file()
+        storage.close_database()
 
 
 def _test_key(secret_key: str) -> str:

@@ -52,14 +52,14 @@ def examine(worker: Worker, now: float, sample: int = SAMPLE) -> list[Finding]:
     return [finding for check in checks for finding in check()]
 
 
-def unavailable(reason: str, path: str) -> Finding:
+def unavailable(reason: str, label: str) -> Finding:
     """Return the finding for a database that cannot be used."""
-    return Finding(f"nothing can be written to the database: {reason}", writable.repair(reason, path))
+    return Finding(f"nothing can be written to the database: {reason}", storage.repair(reason, label))
 
 
 def _writing() -> Iterator[Finding]:
     if reason := writable.try_to_write():
-        yield unavailable(reason, storage.current().path)
+        yield unavailable(reason, storage.current().label)
 
 
 def _refused(now: float) -> Iterator[Finding]:

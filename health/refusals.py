@@ -34,7 +34,9 @@ REPAIR = "set STRIPE_WEBHOOK_SECRET to the signing secret that Stripe shows for 
 
 _SIGNATURE = re.compile(r"t=\d{1,15}(?:,v\d=[0-9a-f]{64})+")
 _EVENT_ID = re.compile(rb'"id"\s*:\s*"(evt_\w{1,250})"')
-_STORE = "INSERT OR REPLACE INTO corkage_setting (name, value) VALUES (?, ?)"
+_STORE = """
+INSERT INTO corkage_setting (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value
+"""
 _CLEAR = "DELETE FROM corkage_setting WHERE name = ?"
 
 log = logging.getLogger("corkage.webhook")

@@ -8,16 +8,6 @@ from ..errors import DatabaseUnavailable
 WAIT_SECONDS = 1.0  # for other writers; a health check must not wait as long as a write may
 TRY_EVERY_SECONDS = 5.0  # anybody may call /health, and each test is an fsync
 
-# SQLite's error, and the command that shows more.
-REPAIRS = {
-    "is locked": "fuser -v {path}, which lists the processes that have it open: end the one that holds the lock",
-    "is full": "df -h {folder}, and make room",
-    "disk I/O error": "df -h {folder} and dmesg, which show a full or failing disk",
-    "readonly": "ls -l {path}: the user that runs this may not write to it",
-    "malformed": 'sqlite3 {path} "PRAGMA integrity_check", and restore a backup',
-}
-OTHERWISE = "ls -l {path}, and the log of the server"
-
 
 class Writable:
     """Whether this process can write. Asked often, it tests once in five seconds."""
@@ -31,7 +21,7 @@ class Writable:
             self._next_try_at = time.monotonic() + TRY_EVERY_SECONDS  # set first, so that other requests do not wait
             return try_to_write()
         reason = storage.current().trouble.reason
-        return reason or _reason_of_file()
+        return reason or _reason_unasked()
 
 
 def try_to_write() -> str | None:
@@ -44,15 +34,9 @@ def try_to_write() -> str | None:
     return None if is_tried else known.reason or None
 
 
-def repair(reason: str, path: str) -> str:
-    """Return the command that shows more about this reason."""
-    found = next((command for error, command in REPAIRS.items() if error in reason), OTHERWISE)
-    return found.format(path=path, folder=path.rpartition("/")[0] or ".")
-
-
-def _reason_of_file() -> str | None:
+def _reason_unasked() -> str | None:
     try:
-        storage.current().file.check()
+        storage.current().check()
     except DatabaseUnavailable as error:
         return str(error)
     return None

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from peewee import fn
+from peewee import Case, fn
 
 from .. import storage
 from ..models import NoticeDelivery, NoticeReceiver, NoticeRow
@@ -38,7 +38,9 @@ def register(name: str, now: float) -> None:
     with storage.writing():
         if known is not None and known.seen_at <= now - AWAY_SECONDS:
             Delivery.update(delivered_at=now, outcome="away", error=None).where(*_pending(name)).execute()
-        NoticeReceiver.insert(name=name, seen_at=now).on_conflict_replace().execute()
+        NoticeReceiver.insert(name=name, seen_at=now).on_conflict(
+            conflict_target=[NoticeReceiver.name], preserve=[NoticeReceiver.seen_at]
+        ).execute()
 
 
 def owe(notices: Sequence[tuple[int, str]], now: float, *, again: bool = False) -> None:
@@ -54,7 +56,11 @@ def owe(notices: Sequence[tuple[int, str]], now: float, *, again: bool = False) 
         for receiver in receivers:
             row = {"notice": notice_id, "receiver": receiver, "user_id": user_id} | fresh
             insert = Delivery.insert(row)
-            (insert.on_conflict_replace() if again else insert.on_conflict_ignore()).execute()
+            if again:
+                insert = insert.on_conflict(conflict_target=[Delivery.notice, Delivery.receiver], update=fresh)
+            else:
+                insert = insert.on_conflict_ignore()
+            insert.execute()
 
 
 def _pending(receiver: str) -> tuple[Any, ...]:
@@ -153,7 +159,7 @@ def backlog(now: float) -> Undelivered:
     query = (
         Delivery.select(
             fn.COUNT(Delivery.notice),
-            fn.COALESCE(fn.SUM(Delivery.attempts > 0), 0),
+            fn.COUNT(Case(None, [(Delivery.attempts > 0, 1)])),
             fn.COALESCE(fn.MIN(NoticeRow.created_at), now),
         )
         .join(NoticeRow)

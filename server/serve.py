@@ -12,6 +12,7 @@ import threading
 import time
 from typing import Any
 
+from .. import storage
 from ..billing_app import Billing
 from ..handlers.responses import largest_body
 from ..line import THREADS
@@ -38,7 +39,7 @@ def serve(billing: Billing, host: str, port: int, threads: int = THREADS) -> Non
     # The stop ends by it, and a shell script starts what is in the background with it ignored.
     signal.signal(signal.SIGINT, _end)
     with contextlib.suppress(KeyboardInterrupt):  # run() takes it, unless it comes before
-        log.info("serving on http://%s:%s, database %s", host, server.effective_port, billing.config.database)
+        log.info("serving on http://%s:%s, database %s", host, server.effective_port, storage.current().label)
         server.run()
     billing.close()
     log.info("stopped")

@@ -1,11 +1,9 @@
-"""The database: the one seam between the program and its engine.
+"""The database: the one seam between the program and its engine, SQLite or PostgreSQL.
 
-One database is open in a process at a time: the tables are one set per process. An engine brings a class like
-`sqlite.Database`.
+One database is open in a process at a time: the tables are one set per process.
 """
 
 import os
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, TypeVar
@@ -13,28 +11,9 @@ from typing import Any, TypeVar
 import peewee
 
 from ..errors import ConfigError, DatabaseUnavailable
-from .sqlite import FILE_ERRORS, Database, reading
-
-__all__ = [
-    "FILE_ERRORS",
-    "Database",
-    "close_file",
-    "column",
-    "connection",
-    "current",
-    "execute",
-    "execute_many",
-    "note",
-    "open_file",
-    "pieces",
-    "proxy",
-    "reading",
-    "release",
-    "rows",
-    "trying",
-    "write",
-    "writing",
-]
+from . import sqlite
+from .engine import Engine
+from .url import is_url, without_password
 
 _Value = TypeVar("_Value")
 
@@ -42,24 +21,45 @@ proxy = peewee.DatabaseProxy()
 """What the tables are declared on."""
 
 
-def open_file(path: str) -> None:
-    """Open the database file and make it the one the tables live in.
+def open_database(database: str) -> None:
+    """Open the database and make it the one the tables live in.
 
-    Errors  ConfigError when the file cannot be opened, or another is open in this process;
-            DatabaseUnavailable when it is locked, or the disk is full
+    Shape   database: the path of a file, or the URL of a PostgreSQL server
+    Errors  ConfigError when it cannot be opened, or another is open in this process;
+            DatabaseUnavailable when the file is locked, or the disk is full
     """
     if proxy.obj is not None:
         raise ConfigError(
-            [f"this process already has the database {current().path} open: close that Billing before making another"]
+            [f"this process already has the database {current().label} open: close that Billing before making another"]
         )
-    proxy.initialize(Database.open_file(path))
+    proxy.initialize(_postgresql().Database.open(database) if is_url(database) else sqlite.Database.open(database))
 
 
-def current() -> Database:
+def label(database: str) -> str:
+    """Return what logs and errors call a database that is not open: its path, or its URL without the password."""
+    return without_password(database) if is_url(database) else os.path.abspath(database)
+
+
+def repair(reason: str, label: str) -> str:
+    """Return the command that shows more about why the database of this label is unavailable."""
+    return f"psql {label}, and the log of the server" if is_url(label) else sqlite.repair(reason, label)
+
+
+def _postgresql() -> Any:
+    try:
+        from . import postgresql  # optional: only for a PostgreSQL server
+    except ImportError as error:
+        raise ConfigError(
+            [f"BILLING_DATABASE names a PostgreSQL server: pip install 'corkage[postgresql]' ({error})"]
+        ) from error
+    return postgresql
+
+
+def current() -> Engine:
     """Return the open database; RuntimeError when there is none."""
     if proxy.obj is None:
         raise RuntimeError("no database is open: create a Billing first")
-    opened: Database = proxy.obj
+    opened: Engine = proxy.obj
     return opened
 
 
@@ -68,16 +68,16 @@ def release() -> None:
     current().close_all()
 
 
-def close_file() -> None:
+def close_database() -> None:
     """Close the open database, if any."""
     if proxy.obj is not None:
         current().close_all()
         proxy.initialize(None)
 
 
-def connection() -> sqlite3.Connection:
-    """Return this thread's connection to the open database, for reading without the ORM."""
-    return current().of_thread()
+def reading() -> AbstractContextManager[None]:
+    """Turn the failures of the database itself into DatabaseUnavailable; a faulty statement stays what it is, a bug."""
+    return current().reading()
 
 
 def column(query: Any) -> list[Any]:
@@ -92,6 +92,16 @@ def pieces(values: Sequence[_Value], size: int = 500) -> Iterator[Sequence[_Valu
         yield values[start : start + size]
 
 
+def least(*values: Any) -> Any:
+    """Return the smallest of several values of a row, for a query. A null makes it null, or counts for nothing."""
+    return peewee.Function(current().LEAST, values)
+
+
+def greatest(*values: Any) -> Any:
+    """Return the greatest of several values; see `least`."""
+    return peewee.Function(current().GREATEST, values)
+
+
 def execute(sql: str) -> None:
     """Execute a statement that Peewee has no words for."""
     current().execute_sql(sql)
@@ -100,18 +110,26 @@ def execute(sql: str) -> None:
 def execute_many(sql: str, values: Sequence[tuple[object, ...]]) -> None:
     """Execute a statement for each of these rows, inside a writing transaction."""
     if values:
-        with reading():
-            connection().executemany(sql, values)
+        current().execute_many(sql, values)
 
 
-def rows(sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
-    """Return the rows of a query that runs too often for the ORM."""
-    with reading():
-        return connection().execute(sql, values).fetchall()
+def row(sql: str, values: Any = ()) -> tuple[Any, ...] | None:
+    """Return the first row of a query that runs too often for the ORM, or None.
+
+    Shape   values for its ?, in their order; or for its :names, by name
+    Errors  DatabaseUnavailable
+    """
+    found: tuple[Any, ...] | None = current().row(sql, values)
+    return found
+
+
+def rows(sql: str, values: Any = ()) -> list[tuple[Any, ...]]:
+    """Return all rows of such a query; see `row`."""
+    return current().rows(sql, values)
 
 
 def writing() -> AbstractContextManager[None]:
-    """Write in one transaction; see Database.writing."""
+    """Write in one transaction; see Engine.writing."""
     return current().writing()
 
 
@@ -143,11 +161,11 @@ def note(error: DatabaseUnavailable) -> None:
 
 # A fork copies connections that belong to the parent. The child must neither use nor close them, since closing drops
 # the parent's locks: it keeps them for ever, and opens its own.
-_kept: list[tuple[Database, list[Any]] | None] = []
+_kept: list[tuple[Engine, list[Any]] | None] = []
 
 
 def _before_fork() -> None:
-    opened: Database | None = proxy.obj
+    opened: Engine | None = proxy.obj
     if opened is not None:
         opened.hold_writes()
     _kept.append((opened, opened.open_connections()) if opened else None)

@@ -1,22 +1,19 @@
 """SQLite: one file in WAL mode, a connection for each thread, one writer at a time."""
 
-import logging
 import os
 import sqlite3
 import threading
-import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from typing import Any
 
 import peewee
 
 from ..errors import ConfigError, DatabaseUnavailable
-from ..trouble import Trouble
+from .engine import BUSY_SECONDS, Engine, causes
 from .file import OpenedFile
-from .group_commit import GroupCommit, Statement
+from .group_commit import Statement
 
-BUSY_SECONDS = 5.0
 PASSING = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)  # no fault of the configuration
 FILE_ERRORS = (peewee.DatabaseError, sqlite3.DatabaseError)
 OF_STATEMENT = (
@@ -29,32 +26,35 @@ OF_STATEMENT = (
 )
 STATEMENT_ERRORS = (sqlite3.Error, OverflowError, TypeError, ValueError)  # the last three for values SQLite cannot hold
 PEEWEES_OF_STATEMENT = (peewee.IntegrityError, peewee.ProgrammingError)
-NESTED = "a writing transaction is open in this thread already; they must not nest"
 
-log = logging.getLogger("corkage.database")
+# SQLite's error, and the command that shows more.
+REPAIRS = {
+    "is locked": "fuser -v {path}, which lists the processes that have it open: end the one that holds the lock",
+    "is full": "df -h {folder}, and make room",
+    "disk I/O error": "df -h {folder} and dmesg, which show a full or failing disk",
+    "readonly": "ls -l {path}: the user that runs this may not write to it",
+    "malformed": 'sqlite3 {path} "PRAGMA integrity_check", and restore a backup',
+}
+OTHERWISE = "ls -l {path}, and the log of the server"
 
 
 class _Connection(sqlite3.Connection):
     """A connection that can be referred to weakly, so that a thread which ends takes its own along."""
 
 
-class Database(peewee.SqliteDatabase):
-    """SQLite as Corkage uses it: WAL, an fsync for each commit, one connection per thread, kept open."""
+class Database(Engine, peewee.SqliteDatabase):
+    """An SQLite file: WAL, and an fsync for each commit."""
+
+    PRESENT = "CAST(strftime('%s', 'now') AS INTEGER)"
+    LEAST, GREATEST = "min", "max"
+    ERRORS = FILE_ERRORS
 
     def __init__(self, file: OpenedFile) -> None:
         self.file = file
-        self.trouble = Trouble(
-            log,
-            logging.ERROR,
-            "the database is unavailable, trying again: %s",
-            "the database is available again, after %.0f s",
-        )
-        self._opened: weakref.WeakSet[_Connection] = weakref.WeakSet()
-        self._write_lock = threading.RLock()  # a write that fails may have the -wal emptied while it is held
-        self._group_commit = GroupCommit(self._write_lock, self._commit)
         self._opening_lock = threading.Lock()
         self._writing_connection: _Connection | None = None
         super().__init__(
+            file.path,
             file.uri,
             uri=True,
             pragmas=(("synchronous", "full"), ("foreign_keys", 1)),
@@ -64,7 +64,7 @@ class Database(peewee.SqliteDatabase):
         )
 
     @classmethod
-    def open_file(cls, path: str) -> "Database":
+    def open(cls, path: str) -> "Database":
         """Open the file at the path, or make it.
 
         Errors  ConfigError when it cannot be opened; DatabaseUnavailable when it is locked, or the disk is full
@@ -92,10 +92,17 @@ class Database(peewee.SqliteDatabase):
         """Let writes begin again."""
         self._write_lock.release()
 
-    @property
-    def path(self) -> str:
-        """Where the file is."""
-        return self.file.path
+    def check(self) -> None:
+        """Make sure that the file is still at its path.
+
+        Errors  DatabaseUnavailable
+        """
+        self.file.check()
+
+    def renew_view(self, name: str, query: str) -> None:
+        """Make the view, or replace it."""
+        self.execute_sql(f"DROP VIEW IF EXISTS {name}")
+        self.execute_sql(f"CREATE VIEW {name} AS {query}")
 
     def _connect(self) -> _Connection:
         self.file.check()  # before SQLite puts companions beside a file that is not ours
@@ -114,62 +121,40 @@ class Database(peewee.SqliteDatabase):
         self.file.hold_companions()
         return writer
 
-    def execute_sql(self, sql: str, params: Any = None) -> Any:
-        """Execute as Peewee does; where the file itself refuses, the error is ours.
+    def _execute(self, sql: str, values: Any) -> Any:
+        return self.of_thread().execute(sql, values)
 
-        Errors  DatabaseUnavailable
-        """
-        with reading():
-            return super().execute_sql(sql, params)  # type: ignore[no-untyped-call]  # Peewee's stubs do not type it
+    def execute_many(self, sql: str, values: Sequence[tuple[object, ...]]) -> None:
+        """Execute a statement for each of these rows, inside a writing transaction."""
+        with self.reading():
+            self.of_thread().executemany(sql, values)
 
-    def of_thread(self) -> sqlite3.Connection:
-        """Return this thread's connection, opened where it is not yet."""
-        found: sqlite3.Connection = self.connection()  # type: ignore[no-untyped-call]  # Peewee's stubs do not type it
-        return found
+    def is_writing(self) -> bool:
+        """Return whether a transaction is open on this thread's connection."""
+        is_open: bool = self.of_thread().in_transaction
+        return is_open
 
-    def open_connections(self) -> list[_Connection]:
-        """Return the connections that are open in any thread of this process."""
-        return list(self._opened)
+    def is_of_statement(self, error: BaseException) -> bool:
+        """Return whether SQLite blames the statement, and not the file."""
+        return _is_of_statement(error)
 
     def close_all(self) -> None:
         """Close every thread's connection; the database must no longer be in use."""
         if not self.file.is_there():
             self._empty_wal()
-        self.close()
         self._writing_connection = None
-        for connection in self.open_connections():
-            connection.close()
+        super().close_all()
         self.file.let_companions_go()
 
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Hold the process's write lock and one IMMEDIATE transaction; commit at the end, roll back on any error.
-
-        Threads queue at the lock instead of polling SQLite's: with 8 writers that is a tenth of the 99th percentile.
-
-        Errors  DatabaseUnavailable when the file cannot be written (locked, full, read-only, damaged, gone)
-                RuntimeError when already in a transaction: they must not nest
-        """
-        with self._noting():
-            connection = self._free_connection()
-            with self._write_lock, reading(), self._immediate(connection):
-                yield
-
-    def write(self, sql: str, values: tuple[object, ...]) -> int:
-        """Execute one statement, in one commit with those of other threads that wait; return how many rows it wrote.
-
-        Errors  as `writing`
-        """
-        if not self.is_closed() and self.of_thread().in_transaction:
-            raise RuntimeError(NESTED)
-        return self._group_commit.write(sql, values)
+    def _transaction(self) -> AbstractContextManager[None]:
+        return self._immediate(self.of_thread())
 
     def _commit(self, group: Sequence[Statement]) -> None:
         """Execute the statements in one transaction. One that fails for its own reasons undoes only itself.
 
         Errors  as `writing`
         """
-        with self._noting(), reading():
+        with self._noting(), self.reading():
             writer = self._writer()
             if len(group) == 1:  # which is a transaction by itself, and quicker
                 self.file.check()
@@ -188,8 +173,8 @@ class Database(peewee.SqliteDatabase):
         if not self._write_lock.acquire(timeout=seconds):
             return False
         try:
-            with self._noting(), reading():
-                self._free_connection()
+            with self._noting(), self.reading():
+                self._refuse_nesting()
                 self._test_write(seconds)
         finally:
             self._write_lock.release()
@@ -208,16 +193,14 @@ class Database(peewee.SqliteDatabase):
 
     @contextmanager
     def _noting(self) -> Iterator[None]:
-        """Note whether a write succeeds. One that fails for its own reasons says nothing of the file."""
+        is_new = not self.trouble.reason
         try:
-            yield
-        except DatabaseUnavailable as error:
-            is_new = not self.trouble.reason
-            self.note(error)
+            with super()._noting():
+                yield
+        except DatabaseUnavailable:
             if is_new and not self.file.is_there():
                 self._empty_wal()
             raise
-        self.trouble.end()
 
     def note(self, error: DatabaseUnavailable) -> None:
         """Note why the database is unavailable. Where the file is gone, that is why, whatever SQLite says of it."""
@@ -225,7 +208,7 @@ class Database(peewee.SqliteDatabase):
             self.file.check()
         except DatabaseUnavailable as cause:
             error = cause
-        self.trouble.begin(str(error))
+        super().note(error)
 
     def _empty_wal(self) -> None:
         """Bring every commit into the file itself, wherever that is now. Its -wal stays behind, and at the next start
@@ -250,14 +233,6 @@ class Database(peewee.SqliteDatabase):
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
 
-    def _free_connection(self) -> sqlite3.Connection:
-        """Return this thread's connection, once it is sure that no transaction is open on it."""
-        with reading():
-            connection = self.of_thread()
-        if connection.in_transaction:
-            raise RuntimeError(NESTED)
-        return connection
-
     def _writer(self) -> sqlite3.Connection:
         """The connection of single statements, whichever thread brings them: what it has read stays true."""
         with self._opening_lock:
@@ -266,24 +241,16 @@ class Database(peewee.SqliteDatabase):
             return self._writing_connection
 
 
-@contextmanager
-def reading() -> Iterator[None]:
-    """Turn the failures of the file itself into DatabaseUnavailable; a faulty statement stays what it is, a bug."""
-    try:
-        yield
-    except FILE_ERRORS as error:
-        if _is_of_statement(error):
-            raise
-        raise DatabaseUnavailable(str(error)) from error
+def repair(reason: str, path: str) -> str:
+    """Return the command that shows more about why the file at this path cannot be used."""
+    found = next((command for error, command in REPAIRS.items() if error in reason), OTHERWISE)
+    return found.format(path=path, folder=path.rpartition("/")[0] or ".")
 
 
 def _is_of_statement(error: BaseException) -> bool:
-    """Return whether SQLite blames the statement and not the file. Peewee keeps SQLite's own error as the context."""
-    found: BaseException | None = error
-    while found is not None:
-        if (code := getattr(found, "sqlite_errorcode", None)) is not None:
+    for each in causes(error):
+        if (code := getattr(each, "sqlite_errorcode", None)) is not None:
             return code & 0xFF in OF_STATEMENT  # the low byte is the kind, the rest says more about it
-        found = found.__cause__ or found.__context__
     return isinstance(error, (*PEEWEES_OF_STATEMENT, sqlite3.ProgrammingError))
 
 

@@ -157,7 +157,7 @@ def name_customer(event_ids: Sequence[str], customer_id: str, subscription_id: s
 def next_due_at(now: float) -> float | None:
     """Return when the earliest pending event is due; None when nothing is pending."""
     moment = StripeEvent.next_attempt_at
-    query = StripeEvent.select(fn.MIN(Case(None, [(_is_due(now), fn.MIN(moment, now))], moment)))
+    query = StripeEvent.select(fn.MIN(Case(None, [(_is_due(now), storage.least(moment, now))], moment)))
     earliest: float | None = storage.column(query.where(StripeEvent.applied_at.is_null()))[0]
     return earliest
 
@@ -192,7 +192,7 @@ def backlog(now: float) -> Backlog:
     """
     query: Any = StripeEvent.select(
         fn.COUNT(StripeEvent.id),
-        fn.COALESCE(fn.SUM(StripeEvent.attempts > 0), 0),
+        fn.COUNT(Case(None, [(StripeEvent.attempts > 0, 1)])),
         fn.COALESCE(fn.MIN(StripeEvent.received_at), now),
     ).where(StripeEvent.applied_at.is_null())
     with storage.reading():

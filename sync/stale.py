@@ -51,11 +51,13 @@ def shorten_waits(now: float) -> int:
     A clock that was ahead, and was set back since, stored these times.
     """
     table = Subscription
-    end = fn.COALESCE(fn.MIN(table.current_period_end, table.cancel_at), table.current_period_end, table.cancel_at)
+    ends = (table.current_period_end, table.cancel_at)
+    end = fn.COALESCE(storage.least(*ends), *ends)
     over_for = now - (end - table.clock_ahead)
-    pause = fn.MIN(fn.MAX(over_for, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
+    pause = storage.least(storage.greatest(over_for, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
     with storage.writing():
-        changed: int = table.update(ask_at=now).where(table.ask_at > fn.MAX(now, now - over_for) + pause).execute()
+        latest = storage.greatest(now, now - over_for) + pause
+        changed: int = table.update(ask_at=now).where(table.ask_at > latest).execute()
     return changed
 
 

@@ -85,7 +85,9 @@ class Timelines:
             store_setting(MARK, json.dumps(mark))
             for key in self._of_file:
                 terms = json.dumps(self.plans[key]._asdict())
-                PlanRow.insert(key=key, terms=terms).on_conflict_replace().execute()
+                PlanRow.insert(key=key, terms=terms).on_conflict(
+                    conflict_target=[PlanRow.key], preserve=[PlanRow.terms]
+                ).execute()
             _store_answers({NOBODY: timeline([], self._present(), 0)})
         self.plans = self._present()
         return self._is_ours(mark)

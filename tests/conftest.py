@@ -12,6 +12,7 @@ import requests
 import stripe
 from contract import problems
 from harness import APP, AUTH_SECRET, PRO, WEBHOOK_SECRET, App, Receiver, Shop, open_shop, receiving, running, sdk
+from postgres import new_schema
 from programs import launched
 
 from corkage import storage
@@ -21,6 +22,8 @@ from corkage.simulator.webhooks import thin
 
 # As PRO says: a command that serves with other plans would outdate the app of the same test, or be outdated.
 PLANS = '[pro]\nname = "Pro"\nprices = ["pro_monthly"]\nfeatures = ["exports", "api"]\ngrace_days = 7\n'
+
+ENGINES = ("sqlite", "postgresql")
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -73,8 +76,27 @@ def event(shop: Shop) -> stripe.Event:
     return shop.event("customer.subscription.created")
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Play every test that opens a database on both engines, unless its mark `one_engine` names one and says why."""
+    if "database" in metafunc.fixturenames:
+        mark = metafunc.definition.get_closest_marker("one_engine")
+        engines = mark.args[:1] if mark else ENGINES
+        marks = {"sqlite": (), "postgresql": pytest.mark.postgresql}
+        metafunc.parametrize("database", [pytest.param(each, marks=marks[each]) for each in engines], indirect=True)
+
+
 @pytest.fixture
-def config(tmp_path: Path, simulator: Simulator) -> Config:
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database of the test's own, as BILLING_DATABASE names it: a file, or a schema of the run's server."""
+    if request.param == "sqlite":
+        yield str(tmp_path / "corkage.db")
+    else:
+        with new_schema() as url:
+            yield url
+
+
+@pytest.fixture
+def config(database: str, simulator: Simulator) -> Config:
     return Config(
         stripe_secret_key=simulator.api_key,
         stripe_api_base=simulator.url,
@@ -83,7 +105,7 @@ def config(tmp_path: Path, simulator: Simulator) -> Config:
         plans=(PRO,),
         webhook_secrets=(WEBHOOK_SECRET,),
         auth_secrets=(AUTH_SECRET,),
-        database=str(tmp_path / "corkage.db"),
+        database=database,
         worker="off",
         settle_seconds=0,
         poll_seconds=0,
@@ -97,7 +119,7 @@ def app(config: Config) -> Iterator[App]:
 
 
 @pytest.fixture
-def environ(tmp_path: Path, simulator: Simulator) -> dict[str, str]:
+def environ(tmp_path: Path, database: str, simulator: Simulator) -> dict[str, str]:
     """What the command line is configured with."""
     (tmp_path / "plans.toml").write_text(PLANS)
     return {
@@ -108,13 +130,14 @@ def environ(tmp_path: Path, simulator: Simulator) -> dict[str, str]:
         "FRONTEND_URL": "https://app.example.com",
         "BILLING_AUTH_SECRET": AUTH_SECRET,
         "BILLING_SETTLE_SECONDS": "0",
+        "BILLING_DATABASE": database,
         "PYTHONUNBUFFERED": "1",
     }
 
 
 @pytest.fixture
 def corkage(environ: dict[str, str], tmp_path: Path) -> Run:
-    """Run a command as a user runs it; keywords are settings. It works on the file that `app` serves."""
+    """Run a command as a user runs it; keywords are settings. It works on the database that `app` serves."""
 
     def run(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -150,7 +173,7 @@ def asked_inside_a_transaction(monkeypatch: pytest.MonkeyPatch) -> Iterator[list
 
     def watched(*args: Any, **options: Any) -> Any:
         opened = storage.proxy.obj
-        if opened is not None and not opened.is_closed() and storage.connection().in_transaction:
+        if opened is not None and not opened.is_closed() and opened.is_writing():
             seen.append(str(args[1:3]))
         return send(*args, **options)
 
@@ -163,4 +186,4 @@ def asked_inside_a_transaction(monkeypatch: pytest.MonkeyPatch) -> Iterator[list
 def _one_failure_does_not_spread() -> Iterator[None]:
     """Close the file that a failed test left open: there is one per process."""
     yield
-    storage.close_file()
+    storage.close_database()

@@ -13,6 +13,7 @@ from harness import DAY, PRO, running
 from rows import read_view, renew_timelines
 
 import corkage
+from corkage import storage
 from corkage.access import REASONS, Access, access_at
 from corkage.models import (
     AnswerRow,
@@ -25,7 +26,6 @@ from corkage.models import (
     User,
 )
 from corkage.plans import Plan
-from corkage.storage import connection
 
 STATUSES = (
     "none", "incomplete", "incomplete_expired", "trialing", "active", "past_due", "canceled", "unpaid", "paused", "new",
@@ -230,9 +230,9 @@ def test_the_free_plan_is_the_answer_for_everybody_else(prices, config):
         assert (access.allowed, access.reason, access.plan, access.plans) == (False, "free", "free", ("free",))
         assert (access.features, access.limits) == (("notes",), {"notes": 50})
         assert app.ask("bob").json()["features"] == ["notes"]
-        (row,) = connection().execute("SELECT reason, plan, features FROM corkage_access_default").fetchall()
+        (row,) = storage.rows("SELECT reason, plan, features FROM corkage_access_default")
         assert row == ("free", "free", '["notes"]')
-        assert connection().execute("SELECT count(*) FROM corkage_access WHERE user_id = ''").fetchone() == (0,)
+        assert storage.row("SELECT count(*) FROM corkage_access WHERE user_id = ''") == (0,)
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -244,7 +244,7 @@ def test_a_user_without_subscription_has_no_access(app, known):
 
 
 def test_the_view_has_exactly_the_columns_of_access(app):
-    columns = [row[1] for row in connection().execute("PRAGMA table_info(corkage_access)")]
+    columns = [each[0] for each in storage.current().execute_sql("SELECT * FROM corkage_access").description]
 
     assert columns == list(Access._fields)
 

@@ -1,13 +1,12 @@
 """BILLING_APP: products of one Stripe account stay apart, the file remembers its name, and a move loses nobody."""
 
 import functools
-import sqlite3
 import time
-from contextlib import closing
 from dataclasses import replace
 
 import pytest
 from buying import click, pay, url_of
+from elsewhere import elsewhere
 from harness import APP, running
 
 from corkage.billing_app import Billing
@@ -83,7 +82,7 @@ def test_a_refused_start_leaves_the_name_and_the_file_as_they_were(config):
 
 def forget_the_name(config):
     """Make the file one of an earlier development version."""
-    with closing(sqlite3.connect(config.database)) as file, file:
+    with elsewhere(config.database) as file:
         file.execute("DELETE FROM corkage_setting WHERE name = 'app'")
 
 

@@ -4,7 +4,6 @@ import http.client
 import re
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ import time
 import pytest
 import requests
 import stripe
+from elsewhere import elsewhere, hold
 from harness import AUTH_SECRET, WEBHOOK_SECRET, started, until
 
 from corkage.cli import main
@@ -53,9 +53,9 @@ def ask(port, token):
 def test_a_webhook_in_flight_is_answered_and_stored_before_stopping(environ, tmp_path, shop):
     shop.subscribe(shop.customer())
     environ["BILLING_POLL_SECONDS"] = "0"
-    with started(["serve", "--port", "0"], environ, tmp_path, "serving on") as (process, said):
-        file = sqlite3.connect(tmp_path / "corkage.db", isolation_level=None)
-        file.execute("BEGIN IMMEDIATE")
+    other = elsewhere(environ["BILLING_DATABASE"])
+    with other as file, started(["serve", "--port", "0"], environ, tmp_path, "serving on") as (process, said):
+        hold(file)
         sent = http.client.HTTPConnection("127.0.0.1", port_in(said), timeout=60)
         body = str(shop.event("customer.subscription.created"))
         sign = stripe.WebhookSignature.generate_signature_header
@@ -69,9 +69,8 @@ def test_a_webhook_in_flight_is_answered_and_stored_before_stopping(environ, tmp
         file.execute("ROLLBACK")
         assert sent.getresponse().status == 200
         sent.close()
-    assert process.returncode == 0
-    assert file.execute("SELECT count(*) FROM corkage_stripe_event").fetchone() == (1,)
-    file.close()
+        stored = file.execute("SELECT count(*) FROM corkage_stripe_event").fetchone()
+    assert (process.returncode, stored) == (0, (1,))
 
 
 def test_repeated_signals_do_not_cut_off_requests_in_flight(environ, tmp_path, shop, simulator):

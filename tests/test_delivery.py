@@ -3,15 +3,14 @@
 import asyncio
 import logging
 import random
-import sqlite3
 import threading
 import time
 from collections import defaultdict
-from contextlib import closing
 from dataclasses import replace
 
 import pytest
 import requests
+from elsewhere import elsewhere
 from harness import DAY, running, until
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -140,8 +139,8 @@ def test_callbacks_run_outside_transactions_and_may_read_and_write(app, shop):
     seen = []
 
     def hook(notice):
-        seen.append((storage.connection().in_transaction, app.billing.access(notice.user_id).reason))
-        with closing(sqlite3.connect(app.billing.config.database, timeout=0)) as other, other:
+        seen.append((storage.current().is_writing(), app.billing.access(notice.user_id).reason))
+        with elsewhere(app.billing.config.database) as other:
             other.execute("UPDATE corkage_setting SET value = value")
 
     app.billing.on("access_granted", hook)

@@ -1,10 +1,10 @@
 """corkage events: pending and failing events are listed, replayed, isolated, and pruned when old."""
 
-import sqlite3
 import time
 from dataclasses import replace
 
 import pytest
+from elsewhere import elsewhere
 from harness import DAY, running
 from rows import event_row, fail, record_event
 
@@ -249,10 +249,9 @@ def test_other_writers_get_in_between_pruning_batches(app, config, monkeypatch):
     writing = storage.writing
 
     def write_and_look():
-        with sqlite3.connect(config.database, timeout=0) as other:
+        with elsewhere(config.database) as other:
             other.execute("UPDATE corkage_setting SET value = value")  # refused while anybody holds the lock
             left.append(other.execute("SELECT count(*) FROM corkage_stripe_event").fetchone()[0])
-        other.close()
         return writing()
 
     monkeypatch.setattr(jobs.storage, "writing", write_and_look)

@@ -22,7 +22,7 @@ from corkage.billing_app import Billing
 from corkage.errors import DatabaseUnavailable
 from corkage.models import StripeEvent, User
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.one_engine("sqlite", "the file on disk")]
 
 SENTENCE = "We cannot reach our records at the moment. Please try again shortly."
 

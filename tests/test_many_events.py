@@ -1,6 +1,5 @@
 """As many pending events as a bad day leaves: all are applied, a purchase goes first, and what fails is postponed."""
 
-import sqlite3
 import time
 
 import pytest
@@ -19,15 +18,14 @@ COLUMNS = "id, type, customer_id, object_id, created, source, received_at, next_
 
 def fill(app, rows):
     """Put events into the inbox, as rows of (type, customer, object, due at)."""
-    with sqlite3.connect(app.billing.config.database) as file:
-        file.executemany(
+    with storage.writing():
+        storage.execute_many(
             f"INSERT INTO corkage_stripe_event ({COLUMNS}) VALUES (?, ?, ?, ?, 1, 'webhook', ?, ?, 0)",
-            (
+            [
                 (f"evt_{number}", kind, customer, object_, due, due)
                 for number, (kind, customer, object_, due) in enumerate(rows)
-            ),
+            ],
         )
-    file.close()
 
 
 def test_forty_thousand_pending_events_of_every_kind_are_applied(app, shop, simulator):

@@ -18,13 +18,14 @@ from programs import missing
 from repository import block
 
 import corkage
+from corkage import storage
 from corkage.access import ACCESS_VERSION, Access
 from corkage.identity import AUDIENCE
 from corkage.models import AnswerRow
 from corkage.plans import Plan
-from corkage.storage import connection, trying
+from corkage.storage import trying
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.one_engine("sqlite", "readers of the file")]
 
 DOCS = Path(corkage.__file__).parent / "docs"
 INSTALL_NODE = "install Node 22.13 or newer (`npm install node@24` does) and name it in NODE"
@@ -207,7 +208,7 @@ def test_the_document_names_the_columns_of_the_view_in_their_order():
 
 def test_the_view_has_a_documented_version_and_its_columns(app):
     promised = "user_id allowed reason plan price_id quantity features until status cancel_at stale".split()
-    (version,) = connection().execute(block("docs/access-view.md", "version")).fetchone()
+    (version,) = storage.current().of_thread().execute(block("docs/access-view.md", "version")).fetchone()
 
     assert version == str(ACCESS_VERSION) == "2"
     assert list(Access._fields)[: len(promised)] == promised  # what is added comes after these

@@ -4,12 +4,12 @@ import os
 import pty
 import re
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 
 import pytest
+from elsewhere import be_impatient, elsewhere, hold
 from harness import APP, DAY, running, until
 from rows import deciding_subscription
 
@@ -554,20 +554,19 @@ def test_sync_reports_a_bug_in_one_customer_and_continues(app, shop, monkeypatch
 
 
 def test_an_unwritable_database_ends_the_sync_and_blames_no_customer(app, shop, config, monkeypatch):
-    monkeypatch.setattr("corkage.storage.sqlite.BUSY_SECONDS", 0)
+    be_impatient(monkeypatch)
     shop.subscribe(shop.customer())
-    storage.connection().execute("PRAGMA busy_timeout = 0")
+    if not storage.is_url(config.database):
+        storage.current().of_thread().execute("PRAGMA busy_timeout = 100")
     gateway = app.billing.service.worker.gateway
     listing = gateway.every_subscription
-    other = sqlite3.connect(config.database, isolation_level=None)
 
     def list_and_be_locked_out(known):
         yield from listing(known)
-        other.execute("BEGIN IMMEDIATE")
+        hold(other)
 
     gateway.every_subscription = list_and_be_locked_out
-    with pytest.raises(DatabaseUnavailable):
+    with elsewhere(config.database) as other, pytest.raises(DatabaseUnavailable):
         sync(app, writes=False)
-    other.close()
 
     assert Subscription.select().count() == 0

@@ -301,7 +301,7 @@ def test_a_live_subscription_without_an_end_is_not_stale_in_the_view(app, subscr
     Subscription.update(current_period_end=None).execute()
     renew_timelines(app)
 
-    (stale,) = storage.connection().execute("SELECT stale FROM corkage_access").fetchone()
+    (stale,) = storage.current().of_thread().execute("SELECT stale FROM corkage_access").fetchone()
 
     assert stale == 0
     assert (app.billing.access("ann").allowed, app.billing.access("ann").until) == (True, None)
@@ -332,6 +332,6 @@ def test_the_view_has_a_row_for_every_user_even_without_a_price(app, subscriptio
     User.create(id="bob", created_at=1)
     app.work()
 
-    rows = storage.connection().execute("SELECT user_id, allowed, reason, features, stale FROM corkage_access")
+    rows = storage.current().of_thread().execute("SELECT user_id, allowed, reason, features, stale FROM corkage_access")
 
     assert rows.fetchall()[1:] == [("bob", 0, "no_subscription", "[]", 0)]

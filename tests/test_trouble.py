@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 import requests
+from elsewhere import be_impatient
 from harness import running, started, until
 
 from corkage import storage
@@ -18,12 +19,12 @@ from corkage.models import Setting, StripeEvent
 from corkage.sync import events, inbox
 from corkage.sync.threads import WorkerThread
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.one_engine("sqlite", "locks and space of the file")]
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    monkeypatch.setattr("corkage.storage.sqlite.BUSY_SECONDS", 0.05)
+    be_impatient(monkeypatch)
     monkeypatch.setattr("corkage.health.writable.WAIT_SECONDS", 0.05)
     monkeypatch.setattr("corkage.health.writable.TRY_EVERY_SECONDS", 0)
 
@@ -57,7 +58,7 @@ def test_health_shows_a_foreign_lock_while_it_lasts(app, config, begin):
     last = requests.get(f"{app.url}/health", timeout=30).json()["last_database_error"]
     assert last["reason"] == "database is locked"
     assert abs(last["at"] - time.time()) < 60
-    assert storage.connection().execute("PRAGMA busy_timeout").fetchone() == (50,)
+    assert storage.current().of_thread().execute("PRAGMA busy_timeout").fetchone() == (50,)
 
 
 def test_health_leaves_every_row_unchanged(app):
@@ -67,7 +68,7 @@ def test_health_leaves_every_row_unchanged(app):
 
 
 def test_health_shows_a_full_database_until_there_is_room(app, event):
-    pages = storage.connection().execute("PRAGMA page_count").fetchone()[0]
+    pages = storage.current().of_thread().execute("PRAGMA page_count").fetchone()[0]
     for connection in storage.current().open_connections():
         connection.execute(f"PRAGMA max_page_count={pages}")
     storage.current().pragma("max_page_count", pages, permanent=True)

@@ -21,6 +21,8 @@ from corkage.sync.converge import Fetched
 from corkage.sync.states import ItemState, PriceState, SubscriptionState
 from corkage.sync.timelines import waiting
 
+pytestmark = pytest.mark.one_engine("sqlite", "files of earlier versions: there was no other engine")
+
 DUMP = Path(__file__).parent / "support" / "schema_1.sql"
 TEAM = Plan(
     key="team",

@@ -2,7 +2,6 @@
 
 import io
 import json
-import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -12,6 +11,7 @@ from wsgiref.util import setup_testing_defaults
 import pytest
 import requests
 import stripe
+from elsewhere import be_impatient, elsewhere, locked
 from harness import WEBHOOK_SECRET, running
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -63,18 +63,16 @@ def test_webhook_delivered_fifty_times_at_once_is_applied_once(app, shop, event)
 def test_the_response_comes_after_the_event_is_on_disk(app, event, config):
     app.deliver(event)
 
-    with sqlite3.connect(config.database) as other:
+    with elsewhere(config.database) as other:
         assert other.execute("SELECT id, applied_at FROM corkage_stripe_event").fetchall() == [(event.id, None)]
 
 
 def test_a_failing_database_is_a_503_and_the_redelivery_is_applied(app, shop, event, config, monkeypatch):
-    monkeypatch.setattr("corkage.storage.sqlite.BUSY_SECONDS", 0.1)
+    be_impatient(monkeypatch)
     app.billing.close()
     with running(config) as slow_to_give_up:
-        with sqlite3.connect(config.database, isolation_level=None) as other:
-            other.execute("BEGIN IMMEDIATE")
+        with locked(config.database):
             refused = slow_to_give_up.deliver(event)
-            other.execute("ROLLBACK")
         assert refused.status_code == 503
         assert refused.json()["error"]["code"] == "database_unavailable"
         assert refused.headers["Retry-After"]
@@ -85,10 +83,11 @@ def test_a_failing_database_is_a_503_and_the_redelivery_is_applied(app, shop, ev
         assert slow_to_give_up.billing.access("ann").allowed
 
 
+@pytest.mark.one_engine("sqlite", "it limits the pages of the file")
 @pytest.mark.slow
 def test_a_full_disk_is_a_503_loses_nothing_and_recovers(app, event):
     app.deliver(event)
-    limit_pages(storage.connection().execute("PRAGMA page_count").fetchone()[0])
+    limit_pages(storage.current().of_thread().execute("PRAGMA page_count").fetchone()[0])
     statuses = [app.deliver(padded(event, number)).status_code for number in range(200)]
 
     assert set(statuses) == {200, 503}

@@ -1,7 +1,6 @@
 """The worker: settle, lease, pauses, the thread, inline and off."""
 
 import json
-import sqlite3
 import threading
 import time
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from dataclasses import replace
 import peewee
 import pytest
 import requests
+from elsewhere import be_impatient, elsewhere, hold
 from harness import PRO, WEBHOOK_SECRET, running, until
 from rows import deciding_subscription
 from sabotage import thin
@@ -19,7 +19,6 @@ from corkage.access import RULE_VERSION
 from corkage.errors import ConfigError, DatabaseUnavailable, StripeFailed
 from corkage.models import Cursor, Price, StripeEvent, Subscription, remember_once, setting, store_setting
 from corkage.plans import Plan
-from corkage.storage import sqlite
 from corkage.sync import inbox, jobs
 from corkage.sync.gateway import Gateway
 from corkage.sync.threads import WorkerThread
@@ -187,21 +186,20 @@ def test_a_bug_in_one_customer_does_not_stop_the_others(app, shop):
 
 
 def test_the_thread_survives_a_database_that_cannot_be_written(config, shop, caplog, monkeypatch):
-    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.1)
-    with running(replace(config, worker="thread", settle_seconds=1)) as app:
-        file = sqlite3.connect(config.database, isolation_level=None)
+    be_impatient(monkeypatch)
+    with running(replace(config, worker="thread", settle_seconds=1)) as app, elsewhere(config.database) as file:
         shop.subscribe(shop.customer())
         assert app.deliver(shop.event("customer.subscription.created")).status_code == 200
-        file.execute("BEGIN IMMEDIATE")
+        hold(file)
         until(lambda: "the database is unavailable, trying again" in caplog.text)
         assert app.billing.service.worker_state() == "thread"
         assert not app.billing.access("ann").allowed
 
         file.execute("ROLLBACK")
-        file.close()
         until(lambda: app.billing.access("ann").allowed)
 
 
+@pytest.mark.one_engine("sqlite", "what SQLite says of them")
 @pytest.mark.slow
 def test_a_wrong_statement_is_a_bug_not_an_unavailable_database(app, caplog):
     storage.execute("ALTER TABLE corkage_cursor RENAME TO away")
@@ -362,24 +360,23 @@ def test_recurring_work_is_claimed_once(app):
 @contextmanager
 def locked_from(config, gateway, call):
     """Have another process lock the file while Stripe is asked; yield the calls."""
-    other = sqlite3.connect(config.database, isolation_level=None, check_same_thread=False)
     ask, asked = getattr(gateway, call), []
 
     def ask_and_lock(*arguments, **options):
         answer = ask(*arguments, **options)
-        other.execute("BEGIN IMMEDIATE")
+        hold(other)
         asked.append(call)
         return answer
 
     setattr(gateway, call, ask_and_lock)
-    yield asked
-    other.close()
+    with elsewhere(config.database) as other:
+        yield asked
     setattr(gateway, call, ask)
 
 
 @pytest.mark.parametrize("call", ["subscriptions_of", "prices_by_lookup_key", "events_since"])
 def test_a_database_locked_during_a_fetch_fails_no_event(config, shop, call, monkeypatch):
-    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.1)
+    be_impatient(monkeypatch)
     with running(replace(config, poll_seconds=10)) as app:
         shop.subscribe(shop.customer())
         app.deliver(shop.event("customer.subscription.created"))

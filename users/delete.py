@@ -3,7 +3,7 @@
 import logging
 from typing import Any
 
-from peewee import JOIN, fn
+from peewee import JOIN, Case, fn
 
 from .. import storage
 from ..access import ENDED
@@ -77,8 +77,9 @@ def _end(converger: Converger, customer_id: str, now: float) -> None:
 
 def _going_on(customer_id: str) -> dict[str, bool]:
     """Return the subscriptions that have not ended, with whether each is ours: sold by us, or to a plan's price."""
+    is_ours = Case(None, [(Subscription.ours | Price.plan.is_null(False), 1)], 0)
     query: Any = (
-        Subscription.select(Subscription.id, fn.MAX(Subscription.ours | Price.plan.is_null(False)))
+        Subscription.select(Subscription.id, fn.MAX(is_ours))
         .join(SubscriptionItem, JOIN.LEFT_OUTER)
         .join(Price, JOIN.LEFT_OUTER, on=(SubscriptionItem.price_id == Price.id))
         .where(Subscription.customer == customer_id, Subscription.status.not_in(ENDED))

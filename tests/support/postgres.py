@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import psycopg
 
 
 @contextmanager
@@ -40,3 +43,14 @@ def _wait_for(socket: Path, server: subprocess.Popen[Any]) -> None:
         assert server.poll() is None, f"PostgreSQL ended: {(socket.parent / 'log').read_text()}"
         assert time.monotonic() < deadline, "PostgreSQL did not start"
         time.sleep(0.02)
+
+
+@contextmanager
+def new_schema() -> Iterator[str]:
+    """A schema of its own, on the server of this run."""
+    server = os.environ["TEST_PG"]
+    name = f"t{secrets.token_hex(8)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {name}")
+        yield f"{server}?options=-csearch_path%3D{name}"
+        connection.execute(f"SET client_min_messages = error; DROP SCHEMA {name} CASCADE")

@@ -31,7 +31,7 @@ def at_step(step: int, happens: Callable[[], None]) -> Iterator[None]:
             writing transaction. What happens after a request or a commit finds it done, and unheard of.
     """
     steps = iter(range(10**6))
-    send, write = stripe.RequestsClient.request, storage.Database.writing
+    send, write = stripe.RequestsClient.request, storage.engine.Engine.writing
 
     def pass_by() -> None:
         if next(steps) == step:
@@ -55,11 +55,11 @@ def at_step(step: int, happens: Callable[[], None]) -> Iterator[None]:
         if happens is kill:
             pass_by()
 
-    stripe.RequestsClient.request, storage.Database.writing = requested, written  # type: ignore[method-assign]
+    stripe.RequestsClient.request, storage.engine.Engine.writing = requested, written  # type: ignore[method-assign]
     try:
         yield
     finally:
-        stripe.RequestsClient.request, storage.Database.writing = send, write  # type: ignore[method-assign]
+        stripe.RequestsClient.request, storage.engine.Engine.writing = send, write  # type: ignore[method-assign]
 
 
 def thin(event: stripe.Event) -> bytes:

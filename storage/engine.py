@@ -1,0 +1,218 @@
+"""What the engines have in common: how they are read, written and forked, and which of their errors are whose."""
+
+import logging
+import threading
+import weakref
+from abc import ABCMeta, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, ClassVar, Self
+
+import peewee
+
+from ..errors import BillingError, DatabaseUnavailable
+from ..trouble import Trouble
+from .group_commit import GroupCommit, Statement
+
+NESTED = "a writing transaction is open in this thread already; they must not nest"
+BUSY_SECONDS = 5.0  # how long a write waits for other writers
+
+log = logging.getLogger("corkage.database")
+
+
+class Engine(peewee.Database, metaclass=ABCMeta):
+    """A database as Corkage uses it: a connection for each thread, kept open; one writing transaction at a time.
+
+    Shape   label: what logs and errors call it, without a password;
+            PRESENT: the present second, LEAST and GREATEST: the functions of several values, in its SQL;
+            ERRORS: what it raises, of Peewee's classes and of the driver's
+    """
+
+    PRESENT: ClassVar[str]
+    LEAST: ClassVar[str]
+    GREATEST: ClassVar[str]
+    ERRORS: ClassVar[tuple[type[Exception], ...]]
+
+    def __init__(self, label: str, database: str, **options: Any) -> None:
+        self.label = label
+        self.trouble = Trouble(
+            log,
+            logging.ERROR,
+            "the database is unavailable, trying again: %s",
+            "the database is available again, after %.0f s",
+        )
+        self._opened: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._write_lock = threading.RLock()
+        self._group_commit = GroupCommit(self._lock_of_groups(), self._commit)
+        super().__init__(database, **options)
+
+    # Reading
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Turn the database's own failures into DatabaseUnavailable; a faulty statement stays what it is, a bug."""
+        try:
+            yield
+        except self.ERRORS as error:
+            if self.is_of_statement(error):
+                raise
+            raise self.unavailable(error) from error
+
+    def row(self, sql: str, values: Any = ()) -> Any:
+        """Return the first row of a query, or None.
+
+        Errors  DatabaseUnavailable
+        """
+        try:
+            return self._execute(sql, values).fetchone()
+        except self.ERRORS:
+            with self.reading():  # translates the error; entering it for every read would cost half as much again
+                raise
+
+    def rows(self, sql: str, values: Any = ()) -> list[Any]:
+        """Return the rows of a query.
+
+        Errors  DatabaseUnavailable
+        """
+        with self.reading():
+            found: list[Any] = self._execute(sql, values).fetchall()
+            return found
+
+    def execute_sql(self, sql: str, params: Any = None) -> Any:
+        """Execute as Peewee does; where the database itself refuses, the error is ours.
+
+        Errors  DatabaseUnavailable
+        """
+        with self.reading():
+            return super().execute_sql(sql, params)  # type: ignore[no-untyped-call]  # Peewee's stubs do not type it
+
+    @abstractmethod
+    def is_of_statement(self, error: BaseException) -> bool:
+        """Return whether the engine blames the statement, and not itself."""
+
+    def unavailable(self, error: BaseException) -> BillingError:
+        """Return the engine's error as ours."""
+        return DatabaseUnavailable(str(error))
+
+    @abstractmethod
+    def _execute(self, sql: str, values: Any) -> Any:
+        """Execute a statement on this thread's connection; return its cursor."""
+
+    # Writing
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Write in one transaction, the only one at this time; commit at the end, roll back on any error.
+
+        The threads of a process queue at its lock, which is fair, before they wait for other processes.
+
+        Errors  DatabaseUnavailable when the database cannot be written
+                RuntimeError when already in a transaction: they must not nest
+        """
+        with self._noting():
+            self._refuse_nesting()
+            with self._write_lock, self.reading(), self._transaction():
+                yield
+
+    def write(self, sql: str, values: tuple[object, ...]) -> int:
+        """Execute one statement, in one commit with those of other threads that wait; return how many rows it wrote.
+
+        Errors  as `writing`
+        """
+        if not self.is_closed() and self.is_writing():
+            raise RuntimeError(NESTED)
+        return self._group_commit.write(sql, values)
+
+    @abstractmethod
+    def execute_many(self, sql: str, values: Sequence[tuple[object, ...]]) -> None:
+        """Execute a statement for each of these rows, inside a writing transaction."""
+
+    @abstractmethod
+    def is_writing(self) -> bool:
+        """Return whether a transaction is open on this thread's connection."""
+
+    def _refuse_nesting(self) -> None:
+        with self.reading():
+            if self.is_writing():
+                raise RuntimeError(NESTED)
+
+    @abstractmethod
+    def _transaction(self) -> AbstractContextManager[None]:
+        """Begin a transaction on this thread's connection; commit it at the end, roll back on any error."""
+
+    def _lock_of_groups(self) -> AbstractContextManager[Any]:
+        """What is held while statements of many threads are committed together."""
+        return self._write_lock
+
+    @abstractmethod
+    def _commit(self, group: Sequence[Statement]) -> None:
+        """Execute the statements in one transaction. One that fails for its own reasons undoes only itself.
+
+        Errors  as `writing`
+        """
+
+    @abstractmethod
+    def test_write(self, seconds: float) -> bool:
+        """Write, durably, what leaves every row as it was, and wait no longer for other writers; return whether it was
+        tried: not where this process itself is writing all the time.
+
+        Errors  as `writing`
+        """
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Note whether a write succeeds. One that fails for its own reasons says nothing of the database."""
+        try:
+            yield
+        except DatabaseUnavailable as error:
+            self.note(error)
+            raise
+        self.trouble.end()
+
+    def note(self, error: DatabaseUnavailable) -> None:
+        """Note why the database is unavailable."""
+        self.trouble.begin(str(error))
+
+    def check(self) -> None:
+        """Make sure, without asking it, that it is still what was opened.
+
+        Errors  DatabaseUnavailable
+        """
+
+    @abstractmethod
+    def renew_view(self, name: str, query: str) -> None:
+        """Make the view, or replace it."""
+
+    # Connections
+
+    def of_thread(self) -> Any:
+        """Return this thread's connection, opened where it is not yet."""
+        return self.connection()  # type: ignore[no-untyped-call]  # Peewee's stubs do not type it
+
+    def open_connections(self) -> list[Any]:
+        """Return the connections that are open in any thread of this process."""
+        return list(self._opened)
+
+    def close_all(self) -> None:
+        """Close every thread's connection; the database must no longer be in use."""
+        self.close()
+        for connection in self.open_connections():
+            connection.close()
+
+    @abstractmethod
+    def of_child(self) -> Self:
+        """Return the same database for a process that was forked, with connections of its own."""
+
+    def hold_writes(self) -> None:
+        """Wait for the write under way, and let none begin: the process is about to fork."""
+
+    def let_writes_go(self) -> None:
+        """Let writes begin again."""
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Return the error and what it comes from. Peewee keeps the driver's own error as the context of its own."""
+    found: BaseException | None = error
+    while found is not None:
+        yield found
+        found = found.__cause__ or found.__context__

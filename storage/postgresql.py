@@ -1,0 +1,333 @@
+"""PostgreSQL: any number of processes and hosts, one writing transaction at a time among them.
+
+A transaction that writes takes an advisory lock, so that what is reasoned and tested for SQLite stays true. Nothing
+holds over the end of a transaction, because behind a pooler the next one may run on another connection.
+"""
+
+import functools
+import os
+import re
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from time import monotonic
+from typing import Any, TypeVar
+
+import peewee
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import TransactionStatus
+
+from ..errors import BillingError, ConfigError, DatabaseUnavailable
+from .engine import BUSY_SECONDS, Engine, causes
+from .group_commit import Statement
+from .url import without_password
+
+ANSWER_SECONDS = 30.0  # for a statement; a commit has BUSY_SECONDS
+END_SECONDS = 2.0  # for a statement that was canceled to end
+GENERIC_AFTER = 2  # executions, after which a statement is prepared
+
+_DEFAULTS = {"connect_timeout": "4", "fallback_application_name": "corkage", "tcp_user_timeout": "15000"}
+_KEY = 0x636F726B  # "cork": another program's locks in the same database are none of ours
+_BEGIN = f"""
+BEGIN ISOLATION LEVEL READ COMMITTED;
+SET LOCAL lock_timeout = {{milliseconds}};
+SET LOCAL idle_in_transaction_session_timeout = {{idle_milliseconds}};
+SELECT pg_advisory_xact_lock(({_KEY}::bigint << 32) | current_schema()::regnamespace::oid::bigint)
+"""
+# A statement that writes nothing, because its row is there already, would not wait for the standby.
+_AWAIT_STANDBY = """
+SELECT pg_logical_emit_message(true, 'corkage', '') WHERE current_setting('synchronous_standby_names') <> ''
+"""
+_TEST_WRITE = "UPDATE corkage_setting SET value = value WHERE name = 'schema_version'"
+
+OF_STATEMENT = ("0A", "21", "22", "23", "42")  # classes of SQLSTATE
+PEEWEES_OF_STATEMENT = (peewee.DataError, peewee.IntegrityError, peewee.NotSupportedError, peewee.ProgrammingError)
+DRIVERS_OF_STATEMENT = (psycopg.DataError, psycopg.ProgrammingError, psycopg.NotSupportedError)
+CANCELED, READ_ONLY = "57014", "25006"
+SETUP = {
+    "3F000": "there is no schema to work in: create it, or name it in the search_path of the user or the URL",
+    "42501": "the user lacks a right: let it own the schema, as in docs/postgresql.md",
+    "42P01": "a table is missing: restore a backup, or give Corkage an empty schema",
+}
+"""What is wrong with how the database is set up, by SQLSTATE."""
+
+_Result = TypeVar("_Result")
+
+
+class _Connection(psycopg.Connection[Any]):
+    """A connection that waits for no answer longer than its limit, and keeps the last warning.
+
+    Shape   is_direct: no pooler is in between, so the session is ours
+    """
+
+    is_direct = False
+    limit_seconds = ANSWER_SECONDS
+    warning: str | None = None
+    _pid = 0
+
+    def keep_warning(self, notice: psycopg.errors.Diagnostic) -> None:
+        """Keep a WARNING of the server; it is all that tells of a commit which no standby has confirmed."""
+        if notice.severity_nonlocalized == "WARNING":
+            self.warning = notice.message_primary
+
+    def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
+        """Wait for an answer as psycopg does, within the limit."""
+        return super().wait(self._within_limit(gen), *args, **options)
+
+    def _within_limit(self, answer: Generator[Any, Any, _Result]) -> Generator[Any, Any, _Result]:
+        """Cancel a statement that takes too long, and close the connection if that does not end it, either."""
+        late_at = monotonic() + self.limit_seconds
+        is_canceled = False
+        try:
+            wanted = next(answer)
+            while True:
+                ready = yield wanted
+                if not ready and monotonic() > late_at:
+                    if is_canceled:
+                        self.pgconn.finish()
+                        raise psycopg.OperationalError(f"no answer within {self.limit_seconds:g} s")
+                    is_canceled, late_at = True, monotonic() + END_SECONDS
+                    with suppress(psycopg.Error):
+                        self.cancel_safe(timeout=END_SECONDS)
+                wanted = answer.send(ready)
+        except StopIteration as end:
+            result: _Result = end.value
+            return result
+
+    @contextmanager
+    def limited(self, seconds: float) -> Iterator[None]:
+        """Commit in here: within so many seconds, and with every confirmation that the server is set to wait for.
+
+        Errors  DatabaseUnavailable when it was not confirmed; it may have happened all the same
+        """
+        self.warning, self.limit_seconds = None, seconds
+        try:
+            yield
+        finally:
+            self.limit_seconds = ANSWER_SECONDS
+        if self.warning:
+            raise DatabaseUnavailable(f"no standby has confirmed what was written: {self.warning}")
+
+    def __del__(self, *_: Any) -> None:
+        """A thread that ends takes its connection along; a forked child must not close its parent's."""
+        if self._pid == os.getpid() and not sys.is_finalizing():
+            self.close()
+
+
+class Database(Engine, peewee.PostgresqlDatabase):
+    """A PostgreSQL server, or several of which one is the primary."""
+
+    PRESENT = "CAST(floor(extract(epoch FROM statement_timestamp())) AS bigint)"
+    LEAST, GREATEST = "least", "greatest"
+    ERRORS = (peewee.DatabaseError, peewee.InterfaceError, psycopg.Error)
+
+    # Peewee's FLOAT is a REAL, which has 24 bits: two minutes of a Unix time. Its INTEGER ends in 2038.
+    field_types = peewee.PostgresqlDatabase.field_types | {
+        "AUTO": "BIGSERIAL",
+        "FLOAT": "DOUBLE PRECISION",
+        "INT": "BIGINT",
+    }
+
+    def __init__(self, url: str) -> None:
+        given = conninfo_to_dict(url)
+        self._options: dict[str, Any] = {name: value for name, value in _DEFAULTS.items() if name not in given}
+        if "," in str(given.get("host", "")) and "target_session_attrs" not in given:
+            self._options["target_session_attrs"] = "read-write"
+        self._of_thread = threading.local()
+        super().__init__(without_password(url), url, prefer_psycopg3=True)
+
+    @classmethod
+    def open(cls, url: str) -> "Database":
+        """Connect to the server.
+
+        Errors  ConfigError when that fails
+        """
+        try:
+            opened = cls(url)
+        except psycopg.Error:  # whose text may hold the password
+            raise ConfigError(["BILLING_DATABASE: wanted a URL like postgresql://user:password@host/name"]) from None
+        try:
+            with opened.reading():
+                opened.connect()
+        except DatabaseUnavailable as error:
+            raise ConfigError([f"BILLING_DATABASE: {opened.label} cannot be opened: {error}"]) from error
+        return opened
+
+    def of_child(self) -> "Database":
+        """Return the same database for a process that was forked, with connections of its own."""
+        return Database(self.database)
+
+    # Reading
+
+    def is_of_statement(self, error: BaseException) -> bool:
+        """Return whether PostgreSQL blames the statement, and neither itself nor how it is set up."""
+        state = _sqlstate(error)
+        if state is not None:
+            return state.startswith(OF_STATEMENT) and state not in SETUP
+        return isinstance(error, PEEWEES_OF_STATEMENT + DRIVERS_OF_STATEMENT)
+
+    def unavailable(self, error: BaseException) -> BillingError:
+        """Return PostgreSQL's error as ours."""
+        state, text = _sqlstate(error) or "", " ".join(str(error).split())
+        if state in SETUP:
+            return ConfigError([f"BILLING_DATABASE: {self.label}: {SETUP[state]}; PostgreSQL says: {text}"])
+        return DatabaseUnavailable("it took too long to answer" if state == CANCELED else text)
+
+    def execute_sql(self, sql: str, params: Any = None) -> Any:
+        """Execute as Peewee does; see Engine."""
+        return self._again_if_lost(lambda _: super(Database, self).execute_sql(sql, params))
+
+    def _execute(self, sql: str, values: Any) -> Any:
+        return self._again_if_lost(lambda connection: connection.execute(translated(sql), values))
+
+    def _again_if_lost(self, act: Callable[[_Connection], _Result]) -> _Result:
+        """Do it once more, on a new connection, if the old one was idle and turns out to be lost."""
+        connection = self.of_thread()
+        try:
+            return act(connection)
+        except (*self.ERRORS, DatabaseUnavailable) as error:
+            if _sqlstate(error) == READ_ONLY:  # it was the primary
+                connection.close()
+            if self.is_writing() or not connection.closed:
+                raise
+        return act(self.of_thread())
+
+    # Writing
+
+    def _lock_of_groups(self) -> AbstractContextManager[Any]:
+        return threading.RLock()  # not that of `writing`: their rows are only added, which no other writer minds
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        connection = self._again_if_lost(_begin)
+        self._of_thread.is_writing = True
+        try:
+            yield
+            with connection.limited(BUSY_SECONDS):
+                connection.execute("COMMIT")
+        finally:
+            self._of_thread.is_writing = False
+            _roll_back(connection)
+
+    def is_writing(self) -> bool:
+        """Return whether this thread is in a writing transaction, even one whose connection is lost."""
+        return getattr(self._of_thread, "is_writing", False)
+
+    def execute_many(self, sql: str, values: Sequence[tuple[object, ...]]) -> None:
+        """Execute a statement for each of these rows, inside a writing transaction."""
+        with self.reading():
+            self.of_thread().cursor().executemany(translated(sql), values)
+
+    def _commit(self, group: Sequence[Statement]) -> None:
+        """Execute the statements in one transaction, or each in its own where one fails for its own reasons.
+
+        In the order of their keys: two processes that are sent the same events would else wait for each other.
+
+        Errors  as `writing`; those that were committed before the error may be written again
+        """
+        ordered = sorted(group, key=lambda statement: str(statement.values[:1]))
+        with self._noting(), self.reading():
+            try:
+                self._again_if_lost(functools.partial(_commit_together, ordered))
+            except (*self.ERRORS, TypeError, ValueError) as error:
+                if isinstance(error, self.ERRORS) and not self.is_of_statement(error):
+                    raise
+                if len(ordered) == 1:
+                    ordered[0].error = error
+                    return
+                for statement in ordered:
+                    self._commit([statement])
+
+    def test_write(self, seconds: float) -> bool:
+        """Write, durably, what leaves every row as it was; see Engine."""
+        with self._noting(), self.reading():
+            self._refuse_nesting()
+            self._again_if_lost(functools.partial(_commit_together, [Statement(_TEST_WRITE, ())], seconds=seconds))
+        return True
+
+    def create_tables(self, models: Iterable[Any], **options: Any) -> None:
+        """Make the tables. WITHOUT ROWID is SQLite's."""
+        models = list(models)
+        without = [model._meta for model in models if model._meta.without_rowid]
+        for meta in without:
+            meta.without_rowid = False
+        try:
+            super().create_tables(models, **options)
+        finally:
+            for meta in without:
+                meta.without_rowid = True
+
+    def renew_view(self, name: str, query: str) -> None:
+        """Make the view, or replace it, which keeps its grants and the host's views on it."""
+        self.execute_sql(f"CREATE OR REPLACE VIEW {name} AS {query}")
+
+    # Connections
+
+    def _connect(self) -> _Connection:
+        connection = _Connection.connect(self.database, autocommit=True, prepare_threshold=None, **self._options)
+        connection._pid = os.getpid()
+        connection.add_notice_handler(connection.keep_warning)
+        (pid,) = connection.execute("SELECT pg_backend_pid()").fetchone() or (0,)
+        if pid == connection.info.backend_pid:  # a pooler tells another, and may give the next statement another server
+            connection.execute("SET plan_cache_mode = force_generic_plan")  # planning takes longer than most statements
+            connection.prepare_threshold = GENERIC_AFTER
+        self._opened.add(connection)
+        return connection
+
+    def _set_server_version(self, connection: _Connection) -> None:
+        self.server_version = connection.pgconn.server_version
+
+    def of_thread(self) -> _Connection:
+        """Return this thread's connection; a new one where it was lost, but never in the middle of a transaction."""
+        connection: _Connection = super().of_thread()
+        if connection.closed and not self.is_writing():
+            self._state.reset()  # type: ignore[attr-defined]  # an attribute of Peewee's that its stubs leave out
+            connection = super().of_thread()
+        return connection
+
+
+@functools.lru_cache(maxsize=256)
+def translated(sql: str) -> str:
+    """Return a statement with the marks of values as psycopg wants them: ? becomes %s, and :name %(name)s."""
+    return re.sub(r"(?<!:):([a-z_]+)", r"%(\1)s", sql.replace("%", "%%").replace("?", "%s"))
+
+
+def _begin(connection: _Connection) -> _Connection:
+    milliseconds = int(BUSY_SECONDS * 1000)
+    try:
+        connection.execute(_BEGIN.format(milliseconds=milliseconds, idle_milliseconds=2 * milliseconds), prepare=False)
+    except BaseException:
+        _roll_back(connection)
+        raise
+    return connection
+
+
+def _roll_back(connection: _Connection) -> None:
+    if not connection.closed and connection.pgconn.transaction_status != TransactionStatus.IDLE:
+        with suppress(psycopg.Error):  # then the connection is lost, and the server rolls back
+            connection.execute("ROLLBACK", prepare=False)
+
+
+def _commit_together(statements: Sequence[Statement], connection: _Connection, seconds: float = BUSY_SECONDS) -> None:
+    """Execute the statements in one transaction and one round trip."""
+    with connection.limited(seconds):
+        if len(statements) == 1:
+            cursors = [connection.execute(translated(statements[0].sql), statements[0].values)]
+        else:
+            try:
+                with connection.pipeline():
+                    connection.execute("BEGIN")
+                    cursors = [connection.execute(translated(each.sql), each.values) for each in statements]
+                    connection.execute("COMMIT")
+            finally:
+                _roll_back(connection)
+        for statement, cursor in zip(statements, cursors, strict=True):
+            statement.rows = cursor.rowcount
+        if not all(statement.rows for statement in statements):
+            connection.execute(_AWAIT_STANDBY)
+
+
+def _sqlstate(error: BaseException) -> str | None:
+    return next((each.sqlstate for each in causes(error) if isinstance(each, psycopg.Error) and each.sqlstate), None)

@@ -1,0 +1,50 @@
+"""Another program that has the database open: on either engine."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import pytest
+
+from corkage import storage
+
+# What a writing transaction takes. A single statement does not ask for the advisory lock, so the tables are held, too.
+_TAKE = """
+BEGIN;
+SELECT pg_advisory_xact_lock((1668248171::bigint << 32) | current_schema()::regnamespace::oid::bigint);
+LOCK TABLE corkage_setting, corkage_stripe_event, corkage_user, corkage_customer IN EXCLUSIVE MODE;
+"""
+
+
+@contextmanager
+def elsewhere(database: str) -> Iterator[Any]:
+    """Connect as another program does; each statement commits by itself. `execute` takes no values."""
+    if not storage.is_url(database):
+        with closing(sqlite3.connect(database, isolation_level=None, check_same_thread=False)) as connection:
+            yield connection
+        return
+    import psycopg  # optional: only where there is a PostgreSQL server
+
+    with psycopg.connect(database, autocommit=True) as connection:
+        yield connection
+
+
+def hold(connection: Any) -> None:
+    """Let nobody else write, until ROLLBACK."""
+    connection.execute("BEGIN IMMEDIATE" if isinstance(connection, sqlite3.Connection) else _TAKE)
+
+
+@contextmanager
+def locked(database: str) -> Iterator[None]:
+    """Another program writes, and does not end."""
+    with elsewhere(database) as connection:
+        hold(connection)
+        yield
+        connection.execute("ROLLBACK")
+
+
+def be_impatient(monkeypatch: pytest.MonkeyPatch, seconds: float = 0.1) -> None:
+    """Wait so long for other writers."""
+    for engine in ("sqlite", "postgresql"):
+        monkeypatch.setattr(f"corkage.storage.{engine}.BUSY_SECONDS", seconds)
