@@ -12,7 +12,6 @@ import requests
 import stripe
 from contract import problems
 from harness import APP, AUTH_SECRET, PRO, WEBHOOK_SECRET, App, Receiver, Shop, open_shop, receiving, running, sdk
-from postgres import new_schema
 from programs import launched
 
 from corkage import storage
@@ -85,13 +84,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("database", [pytest.param(each, marks=marks[each]) for each in engines], indirect=True)
 
 
+@pytest.fixture(scope="session")
+def run_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this run share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if hasattr(request.config, "workerinput") else own
+
+
 @pytest.fixture
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A database of the test's own, as BILLING_DATABASE names it: a file, or a schema of the run's server."""
     if request.param == "sqlite":
         yield str(tmp_path / "corkage.db")
     else:
-        with new_schema() as url:
+        from postgres import shared  # loads psycopg, which is optional
+
+        with shared(request.getfixturevalue("run_folder")).schema() as url:
             yield url
 
 
