@@ -177,7 +177,8 @@ class Database(Engine, peewee.PostgresqlDatabase):
 
     def execute_sql(self, sql: str, params: Any = None) -> Any:
         """Execute as Peewee does; see Engine."""
-        return self._again_if_lost(lambda _: super(Database, self).execute_sql(sql, params))
+        with self.reading():
+            return self._again_if_lost(lambda _: super(Database, self).execute_sql(sql, params))
 
     def _execute(self, sql: str, values: Any) -> Any:
         return self._again_if_lost(lambda connection: connection.execute(translated(sql), values))
