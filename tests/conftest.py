@@ -85,10 +85,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def run_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that all processes of this run share."""
+def postgresql(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The PostgreSQL server that all processes of this run share."""
+    from postgres import shared  # loads psycopg, which is optional
+
     own = tmp_path_factory.getbasetemp()
-    return own.parent if hasattr(request.config, "workerinput") else own
+    return shared(own.parent if hasattr(request.config, "workerinput") else own)
 
 
 @pytest.fixture
@@ -97,9 +99,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield str(tmp_path / "corkage.db")
     else:
-        from postgres import shared  # loads psycopg, which is optional
-
-        with shared(request.getfixturevalue("run_folder")).schema() as url:
+        with request.getfixturevalue("postgresql").schema() as url:
             yield url
 
 

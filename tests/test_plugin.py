@@ -9,9 +9,10 @@ from dataclasses import replace
 import bottle
 import pytest
 import requests
+from elsewhere import take_away
 from harness import PRO, serving
 
-from corkage import Billing, Identity, storage
+from corkage import Billing, Identity
 from corkage.errors import ConfigError, InvalidToken, NotSignedIn, PaymentRequired
 from corkage.plans import Plan
 
@@ -336,16 +337,14 @@ def test_a_mounted_route_takes_as_large_a_body_as_its_own(host):
 
 def test_without_a_database_no_guarded_handler_runs(host, ann_has_pro, caplog):
     host.route("/paid", host.billing.requires("pro")(host.noting)).route("/page", host.noting)
-    storage.release()
-    with open(host.billing.config.database, "r+b") as file:
-        file.write(b"no database" * 10)
+    take_away(host.billing.config.database)
 
     answers = [host.get(path, "ann") for path in ("/paid", "/page")]
 
     assert [(each.status_code, each.headers["Retry-After"]) for each in answers] == [(503, "5")] * 2
     assert [each.json()["error"]["code"] for each in answers] == ["database_unavailable"] * 2
     assert host.ran == []
-    assert "file is not a database" in caplog.text
+    assert "the database is unavailable, trying again" in caplog.text
 
 
 def test_an_error_of_corkage_in_a_handler_becomes_the_response(host):

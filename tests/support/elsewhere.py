@@ -3,11 +3,13 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from corkage import storage
+from corkage.models import TABLES
 
 # What a writing transaction takes. A single statement does not ask for the advisory lock, so the tables are held, too.
 _TAKE = """
@@ -42,6 +44,25 @@ def locked(database: str) -> Iterator[None]:
         hold(connection)
         yield
         connection.execute("ROLLBACK")
+
+
+def everything(database: str) -> str:
+    """Return all that the database holds, as text."""
+    if not storage.is_url(database):
+        path = Path(database)
+        return b"".join(each.read_bytes() for each in path.parent.glob(f"{path.name}*")).decode(errors="replace")
+    with elsewhere(database) as connection:
+        return str([connection.execute(f"SELECT * FROM {table._meta.table_name}").fetchall() for table in TABLES])
+
+
+def take_away(database: str) -> None:
+    """Make the database that this process has open unreadable from now on."""
+    storage.release()
+    if storage.is_url(database):
+        storage.current().database = "postgresql://127.0.0.1:1/gone"  # nobody listens there
+    else:
+        with Path(database).open("r+b") as file:
+            file.write(b"no database" * 10)
 
 
 def be_impatient(monkeypatch: pytest.MonkeyPatch, seconds: float = 0.1) -> None:

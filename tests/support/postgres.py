@@ -42,8 +42,6 @@ INSTALL_PGBOUNCER = "install pgbouncer (Debian: `apt-get install pgbouncer`)"
 
 STANDBYS = "SELECT count(*) FROM pg_stat_replication WHERE application_name = %s AND sync_state IN ('sync', 'quorum')"
 
-_kept: list[Any] = []  # open until this process ends
-
 
 def programs() -> Path:
     """Return the folder of the server's programs."""
@@ -224,8 +222,7 @@ def shared(folder: Path) -> Server:
     that lock: the last user is gone when it gets it, and it ends the server.
     """
     address = folder / "address"
-    users = (folder / "users").open("a")
-    _kept.append(users)
+    users = os.open(folder / "users", os.O_CREAT | os.O_RDONLY)  # open until this process ends
     with (folder / "turn").open("a") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         fcntl.flock(users, fcntl.LOCK_SH)
@@ -239,8 +236,8 @@ def shared(folder: Path) -> Server:
                     stderr=log,
                     start_new_session=True,  # Ctrl-C is for the tests, which still use it while they end
                 )
-            _kept.append(keeper)
             _wait_until(address.exists, keeper, folder / "log")
+            keeper.returncode = 0  # it outlives this process, and its end is nobody's concern
     port, socket_folder = address.read_text().split()
     return Server(int(port), Path(socket_folder))
 

@@ -8,6 +8,8 @@ from unittest import mock
 from corkage import storage
 from corkage.storage import sqlite
 
+AT_CONNECTING = ("SELECT pg_backend_pid()", "SET plan_cache_mode")
+
 
 @contextmanager
 def statements() -> Iterator[list[str]]:
@@ -42,7 +44,8 @@ def _traced_by_psycopg(seen: list[str]) -> Iterator[None]:
 
     def traced(method: Any) -> Any:
         def run(self: Any, query: Any, *values: Any, **options: Any) -> Any:
-            seen.append(query.strip())
+            if not query.startswith(AT_CONNECTING):
+                seen.append(query.strip())
             return method(self, query, *values, **options)
 
         return run
