@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -152,11 +152,13 @@ class Postgres(Server):
     def freeze(self) -> None:
         """Stop all its processes where they stand: connections stay open, and nobody answers."""
         for process in self._processes():
-            process.suspend()
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
 
     def thaw(self) -> None:
         for process in self._processes():
-            process.resume()
+            with suppress(psutil.NoSuchProcess):  # one that served a connection, and ended with it
+                process.resume()
 
     def alter(self, **settings: Any) -> None:
         """Change settings while it runs."""
