@@ -31,6 +31,7 @@ from .plans import Requirement
 from .service import Service
 from .settings import masked
 from .sync.prices import Catalogue
+from .texts import check_texts
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -106,7 +107,7 @@ class Billing:
     def access(self, user_id: str) -> Access:
         """Return whether this user may in, and why, from the local row, without asking Stripe.
 
-        Errors  DatabaseUnavailable when the database cannot be read
+        Errors  ValueError for an invalid user id; DatabaseUnavailable when the database cannot be read
         """
         return self.service.access(user_id)
 
@@ -114,7 +115,7 @@ class Billing:
         """Return the user's access where it is on one of the plans and with the feature, as far as any are named.
 
         Errors  NotSignedIn for None, PaymentRequired; ConfigError for a name that plans.toml does not have;
-                DatabaseUnavailable: nobody is let in by accident
+                ValueError for an invalid user id; DatabaseUnavailable: nobody is let in by accident
         """
         return self.service.admit(user_id, Requirement(plans, feature))
 
@@ -199,8 +200,10 @@ class Billing:
                 billing_url: where these routes are reached from outside, unless BILLING_URL says so;
                 to_our_pages: return to our /cancel, or to /account from the portal, instead
         Errors  UnknownPlan, InvalidQuantity, NeedsPlan, MayNotBuy, CheckoutInProgress, Busy, NotConfigured;
-                ValueError for a payer that BILLING_PAYER_PREFIX does not allow; StripeError as the gateway's
+                ValueError for a payer that BILLING_PAYER_PREFIX does not allow, or a text with NUL; StripeError as
+                the gateway's
         """
+        check_texts(code=code, locale=locale, return_url=return_url, billing_url=billing_url)
         product_url = self.config.frontend_url
         buyer = self.service.buyer(
             identity, billing_url, product_url, back=return_url, to_our_pages=to_our_pages, locale=locale
@@ -221,8 +224,10 @@ class Billing:
                 return_url: where the portal leads back to, unless to the product;
                 subscription: the id of one of the user's own, of whose customer the portal is and which a flow is
                 about; without it, the best one
-        Errors  UnknownFlow, UnknownSubscription, NoBillingAccount, Busy; StripeError as the gateway's
+        Errors  UnknownFlow, UnknownSubscription, NoBillingAccount, Busy; ValueError for an invalid user id or a text
+                with NUL; StripeError as the gateway's
         """
+        check_texts(return_url=return_url)
         return self.service.portal_url(Identity(user_id), flow, return_url, subscription)
 
     def fragment(self, view: str, environ: dict[str, Any], base: str | None = None) -> str:
@@ -261,7 +266,7 @@ class Billing:
     def sync(self, user_id: str) -> Access:
         """Fetch from Stripe now what the user has, and return their access. A user who never bought costs no call.
 
-        Errors  Busy; StripeError as the gateway's, and nothing was changed then
+        Errors  ValueError for an invalid user id; Busy; StripeError as the gateway's, and nothing was changed then
         """
         return self.service.sync(user_id)
 
@@ -309,7 +314,7 @@ class Billing:
         refunded, and no notice is sent. When it raises, call it again: it continues where it was. A user who is
         unknown, or forgotten already, costs no call.
 
-        Errors  CheckoutInProgress, Busy; StripeError as the gateway's
+        Errors  ValueError for an invalid user id; CheckoutInProgress, Busy; StripeError as the gateway's
         """
         self.service.forget(user_id)
 

@@ -15,17 +15,18 @@ from .billing_app import Billing
 from .commands import FAILED, MISCONFIGURED, OK, configured, doctor, events, notices, opened, sync, user
 from .config import real_test_key
 from .errors import BillingError, ConfigError
-from .identity import LONGEST_TOKEN_SECONDS, Identity, mint_token
+from .identity import LONGEST_TOKEN_SECONDS, mint_token
 from .line import THREADS
 from .notices import outbox
 from .sync import inbox
+from .texts import check_user_id
 from .users.grants import LONGEST_TEXT
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 STANDARD_PORT, DEMO_PORT, SIMULATOR_PORT = 8080, 8000, 12111
 LAST_PORT = 65_535
 LEAST_THREADS, MOST_THREADS = 2, 1000
-MOST_COUNTED = 36_500  # days, or seats
+MOST_COUNTED = 36_500  # days, seats, lines
 
 
 class CannotListen(Exception):
@@ -95,7 +96,7 @@ def _add_trying(commands: Commands) -> None:
 
     token = commands.add_parser("token", help="mint a token for a user, to try the routes with")
     token.add_argument("user", metavar="USER", type=_user_id)
-    token.add_argument("--email", metavar="EMAIL", help="of the user, for Stripe")
+    token.add_argument("--email", metavar="EMAIL", type=_text, help="of the user, for Stripe")
     token.add_argument("--seconds", type=_lifetime, default=3600, help="how long it is valid (default: %(default)s)")
     token.set_defaults(run=_token)
 
@@ -103,10 +104,10 @@ def _add_trying(commands: Commands) -> None:
 def _add_user(commands: Commands) -> None:
     users = commands.add_parser("user", help="look at a user, grant, link or forget").add_subparsers(required=True)
     show = users.add_parser("show", help="may this user in, why, and what that rests on")
-    show.add_argument("user", metavar="ID")
+    show.add_argument("user", metavar="ID", type=_user_id)
     show.set_defaults(run=user.show)
     forget = users.add_parser("forget", help="cancel what a user pays for, and forget them, at Stripe and here")
-    forget.add_argument("user", metavar="ID")
+    forget.add_argument("user", metavar="ID", type=_user_id)
     forget.set_defaults(run=user.forget)
     grant = users.add_parser("grant", help="give a user a plan, without a payment")
     grant.add_argument("user", metavar="ID", type=_user_id)
@@ -124,19 +125,19 @@ def _add_user(commands: Commands) -> None:
     revoke.add_argument("plan", metavar="PLAN")
     revoke.set_defaults(run=user.revoke)
     link = users.add_parser("link", help="give a Stripe customer to a user, by hand")
-    link.add_argument("user", metavar="ID")
-    link.add_argument("customer", metavar="CUSTOMER")
+    link.add_argument("user", metavar="ID", type=_user_id)
+    link.add_argument("customer", metavar="CUSTOMER", type=_text)
     link.set_defaults(run=user.link)
 
 
 def _add_events(commands: Commands) -> None:
     listing = commands.add_parser("events", help="list events by state, or replay some")
     listing.add_argument("--state", action="append", choices=inbox.STATES, help="default: failing and pending")
-    listing.add_argument("--limit", type=int, default=100, help="of each state (default: %(default)s)")
+    listing.add_argument("--limit", type=_count, default=100, help="of each state (default: %(default)s)")
     listing.set_defaults(run=events.show)
     replay = listing.add_subparsers(metavar="replay").add_parser("replay", help="apply events now, or again")
     which = replay.add_mutually_exclusive_group(required=True)
-    which.add_argument("id", nargs="?", metavar="ID", help="this event, read from Stripe")
+    which.add_argument("id", nargs="?", metavar="ID", type=_text, help="this event, read from Stripe")
     which.add_argument("--failed", action="store_true", help="all that failed")
     which.add_argument("--since", type=events.a_time, metavar="WHEN", help="all of Stripe's since: 2h, 3d, 2026-11-01")
     replay.set_defaults(run=events.replay)
@@ -145,11 +146,11 @@ def _add_events(commands: Commands) -> None:
 def _add_notices(commands: Commands) -> None:
     listing = commands.add_parser("notices", help="list the notices of changes to your product, or resend some")
     listing.add_argument("--state", action="append", choices=outbox.STATES, help="default: failing and pending")
-    listing.add_argument("--limit", type=int, default=100, help="of each state (default: %(default)s)")
+    listing.add_argument("--limit", type=_count, default=100, help="of each state (default: %(default)s)")
     listing.set_defaults(run=notices.show)
     resend = listing.add_subparsers(metavar="resend").add_parser("resend", help="deliver notices now, or again")
     which = resend.add_mutually_exclusive_group(required=True)
-    which.add_argument("id", nargs="?", metavar="ID", help="this notice")
+    which.add_argument("id", nargs="?", metavar="ID", type=_text, help="this notice")
     which.add_argument("--failing", action="store_true", help="all whose delivery failed")
     which.add_argument("--since", type=events.a_time, metavar="WHEN", help="all since: 2h, 3d, 2026-11-01")
     resend.set_defaults(run=notices.resend)
@@ -246,9 +247,10 @@ def _text(text: str) -> str:
 
 def _user_id(text: str) -> str:
     try:
-        return Identity(text).user_id
+        check_user_id(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _lifetime(text: str) -> int:

@@ -11,6 +11,7 @@ from . import settings
 from .errors import ConfigError
 from .plans import Plan
 from .settings import InvalidValue, Network, Setting, is_guessable, masked, one_of, whole_number
+from .texts import is_text
 
 POLL_SECONDS, POLL_SECONDS_WITHOUT_WEBHOOKS = 300, 10
 POLL_AS_WEBHOOKS_ALLOW = -1
@@ -520,6 +521,8 @@ class _Reader:
     def _parsed(self, name: str, setting: Setting) -> dict[str, Any]:
         text = self.texts.get(setting.name, setting.text_if_unset)
         try:
+            if not is_text(text):
+                raise InvalidValue("a text in UTF-8, without NUL")
             return {name: setting.parse(text)}
         except ConfigError as error:  # a file with problems of its own
             self.problems += error.problems

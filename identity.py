@@ -9,8 +9,8 @@ from typing import Any
 from .config import Config
 from .cookies import BLANKS, values_of
 from .errors import ConfigError, InvalidToken, InvalidUserHeader, NotConfigured, UntrustedProxy
-from .models import USER_ID_LENGTH
 from .settings import Network
+from .texts import check_texts, check_user_id
 
 AUDIENCE = "corkage"
 LONGEST_TOKEN_SECONDS = 86_400
@@ -34,7 +34,7 @@ class Identity:
     Shape   user_id: the host's own id, a text of 1 to 200 printable characters; e-mail and name are for Stripe, without
             the blanks around them, None where nothing is left; payer: the id of whoever pays for the user, such as an
             organisation; may_buy: whether the user may buy and manage billing; None: only who pays for themselves may
-    Errors  ValueError for any other user_id or payer
+    Errors  ValueError for any other user_id or payer, and for an e-mail or name that no database can store
     """
 
     user_id: str
@@ -44,16 +44,14 @@ class Identity:
     may_buy: bool | None = None
 
     def __post_init__(self) -> None:
-        for value in (self.user_id, self.payer_id):
-            given: Any = value  # hosts are not always type-checked
-            if not isinstance(given, str) or not 0 < len(given) <= USER_ID_LENGTH or not given.isprintable():
-                number = f", so write Identity(str({given}))" if isinstance(given, int) else ""
-                raise ValueError(f"a user id is a text of 1 to {USER_ID_LENGTH} printable characters{number}")
+        check_user_id(self.user_id)
+        check_user_id(self.payer_id)
+        check_texts(email=self.email, name=self.name)
         if self.may_buy not in (None, True, False):
             raise ValueError("may_buy is True, False or None")
         for field in ("email", "name"):
             value = getattr(self, field)
-            object.__setattr__(self, field, value.strip(BLANKS) or None if isinstance(value, str) else value)
+            object.__setattr__(self, field, value.strip(BLANKS) or None if value else None)
 
     @property
     def payer_id(self) -> str:
@@ -199,10 +197,11 @@ def mint_token(
 ) -> str:
     """Return a token as a product makes it, in any language: a JWT, HS256.
 
-    Errors  ValueError for what is no user id
+    Errors  as Identity's
     """
+    Identity(user_id, email, name, payer, may_buy)
     claims = {
-        "sub": Identity(user_id).user_id,
+        "sub": user_id,
         "aud": AUDIENCE,
         "exp": int(now) + lifetime_seconds,
         "email": email,

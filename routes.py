@@ -13,7 +13,7 @@ from .handlers.clicks import open_portal, start_checkout
 from .handlers.health import show_health
 from .handlers.origins import ADMIN, PREFLIGHT
 from .handlers.pages import show_account, show_cancel, show_pricing, show_refusal, show_style
-from .handlers.responses import ErrorsToResponses
+from .handlers.responses import ErrorsToResponses, check_query
 from .handlers.returning import come_back
 from .handlers.webhook import receive_webhook
 from .service import Service
@@ -59,6 +59,7 @@ def create_app(config: Config, current_service: Callable[[], Service]) -> bottle
 def _handle(current_service: Callable[[], Service], handler: Handler) -> bottle.HTTPResponse:
     service = current_service()
     service.start()
+    check_query()
     return handler(service)
 
 

@@ -39,6 +39,7 @@ from .rate_limit import RateLimit
 from .selling.buyer import Buyer, Lead, Selling
 from .sync.account import Account
 from .sync.prices import Catalogue
+from .texts import check_user_id
 from .users.grants import grant_plan, revoke_plan
 
 if TYPE_CHECKING:
@@ -179,8 +180,9 @@ class Service:
     def access(self, user_id: str) -> Access:
         """Return the user's access from the local row, without asking Stripe.
 
-        Errors  DatabaseUnavailable
+        Errors  ValueError for an invalid user id; DatabaseUnavailable
         """
+        check_user_id(user_id)
         if self._is_to_start:
             self.start()
         return access.read_access(user_id)
@@ -189,7 +191,8 @@ class Service:
         """Return the user's access where it meets the requirement.
 
         Shape   is_buyer: whether who asks may buy for the user
-        Errors  NotSignedIn for None; PaymentRequired; ConfigError for an unknown plan or feature; DatabaseUnavailable
+        Errors  NotSignedIn for None; PaymentRequired; ConfigError for an unknown plan or feature; ValueError for an
+                invalid user id; DatabaseUnavailable
         """
         wanted.check(self.config.plans)
         if not user_id:
@@ -205,8 +208,9 @@ class Service:
     def sync(self, user_id: str) -> Access:
         """Converge all customers of the user, and return their access.
 
-        Errors  Busy; StripeError as the gateway's
+        Errors  ValueError for an invalid user id; Busy; StripeError as the gateway's
         """
+        check_user_id(user_id)
         with self.line.place():
             self.converger.converge_user(user_id, time.time())
         return self.access(user_id)
@@ -218,17 +222,18 @@ class Service:
         """
         from .users.update import update_user  # loads Stripe's library
 
-        Identity(user_id)
+        check_user_id(user_id)
         with self.line.place():
             update_user(self.converger, user_id, email, name, time.time())
 
     def forget(self, user_id: str) -> None:
         """Cancel the user's subscriptions, delete their customer at Stripe, and delete their rows here.
 
-        Errors  CheckoutInProgress, Busy; StripeError as the gateway's
+        Errors  ValueError for an invalid user id; CheckoutInProgress, Busy; StripeError as the gateway's
         """
         from .users.delete import forget_user  # loads Stripe's library
 
+        check_user_id(user_id)
         with self.line.place():
             forget_user(self.converger, user_id, time.time())
 
@@ -237,7 +242,8 @@ class Service:
 
         Errors  ValueError; UnknownPlan; Outdated; DatabaseUnavailable
         """
-        grant_plan(self.catalogue, Identity(user_id).user_id, plan, time.time(), **given)
+        check_user_id(user_id)
+        grant_plan(self.catalogue, user_id, plan, time.time(), **given)
         return self.access(user_id)
 
     def revoke(self, user_id: str, plan: str) -> bool:
@@ -245,7 +251,8 @@ class Service:
 
         Errors  ValueError for an invalid user id; UnknownPlan; Outdated; DatabaseUnavailable
         """
-        return revoke_plan(self.catalogue, Identity(user_id).user_id, plan, time.time())
+        check_user_id(user_id)
+        return revoke_plan(self.catalogue, user_id, plan, time.time())
 
     # Clicks
 

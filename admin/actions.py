@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 from ..access import Access
 from ..errors import BillingError
-from ..identity import Identity
 from ..models import NoticeRow
 from ..notices import outbox
 from ..pages import N_
 from ..plans import DAY_SECONDS
 from ..service import Service
+from ..texts import is_user_id
 
 Translate = Callable[..., str]
 Target = dict[str, str]
@@ -53,11 +53,17 @@ def perform(service: Service, name: str, target: Target, translate: Translate) -
     """Run an action and return its outcome. A refusal by Stripe or by us is an outcome, too, and is logged."""
     log.info("the operator asks for %s of %s", name, target)
     try:
-        outcome = ACTIONS[name].run(service, target, translate)
+        outcome = _run(name, service, target, translate)
     except BillingError as error:
         outcome = Outcome(False, translate(error.sentence), f"{error.code}: {error}")
     log.info("%s of %s: %s", name, target, "done" if outcome.is_done else outcome.reason or "failed")
     return outcome
+
+
+def _run(name: str, service: Service, target: Target, _: Translate) -> Outcome:
+    if "user" in target and not is_user_id(target["user"]):
+        return Outcome(False, _("That is not a valid user id."), f"user {target['user']!r}")
+    return ACTIONS[name].run(service, target, _)
 
 
 def _sync(service: Service, target: Target, _: Translate) -> Outcome:
@@ -66,10 +72,7 @@ def _sync(service: Service, target: Target, _: Translate) -> Outcome:
 
 
 def _link(service: Service, target: Target, _: Translate) -> Outcome:
-    try:
-        user_id = Identity(target["user"]).user_id
-    except ValueError as error:
-        return Outcome(False, _("That is not a valid user id."), str(error))
+    user_id = target["user"]
     before = service.access(user_id)
     with service.line.place():
         service.converger.link(user_id, target["customer"], time.time())
@@ -104,10 +107,7 @@ def _grant(service: Service, target: Target, _: Translate) -> Outcome:
     days = target.get("days", "")
     if days and not (_DIGITS.fullmatch(days) and 0 < int(days) <= MOST_DAYS):
         return Outcome(False, _("That is not a number of days."), f"days {days!r}")
-    try:
-        user_id = Identity(target["user"]).user_id
-    except ValueError as error:
-        return Outcome(False, _("That is not a valid user id."), str(error))
+    user_id = target["user"]
     before = service.access(user_id)
     until = int(time.time()) + int(days) * DAY_SECONDS if days else None
     try:

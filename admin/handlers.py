@@ -17,6 +17,7 @@ from ..models import Customer, Price, SubscriptionItem, User
 from ..notices import outbox
 from ..service import Service
 from ..sync import inbox
+from ..texts import is_user_id
 from . import queries
 from .actions import ACTIONS, FIELDS, perform
 from .session import check_form, cookie_header, form_token, is_token, new_session, session_of, shows_session
@@ -136,6 +137,8 @@ def _show_user(request: AdminRequest) -> bottle.HTTPResponse:
     from ..pages.state import state_of  # as above
 
     user_id = request.query["user"]
+    if not is_user_id(user_id):
+        raise NotFound(f"{user_id!r} is no user id")
     access, user = request.service.access(user_id), User.get_or_none(User.id == user_id)
     held = queries.customers_of(user_id)
     tone, sentence = state_of(access, ended_at(user_id), request.words)

@@ -6,7 +6,6 @@ import time
 
 from ..access import FOREVER, REASONS, Access, Answer, Holding
 from ..admin.queries import customers_of, grants_of
-from ..identity import Identity
 from ..models import Customer, Grant, Price, Subscription
 from ..service import Service
 from ..sync.standing import standings_of
@@ -52,7 +51,7 @@ def revoke(options: argparse.Namespace) -> int:
 def link(options: argparse.Namespace) -> int:
     """Link a Stripe customer to a user, and print the result."""
     with opened() as service:
-        service.worker.converger.link(Identity(options.user).user_id, options.customer, time.time())
+        service.worker.converger.link(options.user, options.customer, time.time())
         _print_user(service, options.user)
     return OK
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
-from urllib.parse import parse_qs, urljoin
+from urllib.parse import parse_qs, unquote, urljoin
 
 import bottle
 
@@ -24,6 +24,7 @@ from ..errors import (
 )
 from ..pages.notes import NOTES
 from ..service import Service
+from ..texts import is_text
 from .origins import ADMIN, cors_headers, sign_in_url, warn_of_near_origin
 from .senders import Sender, sender_of, stream_that_leads_to
 
@@ -172,6 +173,15 @@ def lead_to(url: str, service: Service, note: str = "", values: dict[str, str] |
     return page
 
 
+def check_query() -> None:
+    """Refuse a query with NUL, whatever its name: a database has no place for it.
+
+    Errors  RequestRefused
+    """
+    if not is_text(unquote(bottle.request.query_string)):
+        raise RequestRefused("the query holds NUL")
+
+
 def read_form() -> dict[str, str]:
     """Return the fields of a small form, in either encoding, or of a JSON body; each value is a text.
 
@@ -190,7 +200,7 @@ def read_form() -> dict[str, str]:
     except (ValueError, LookupError, RecursionError, bottle.HTTPError) as error:
         raise InvalidBody(f"the body is neither form data nor JSON: {error}") from error
     if not isinstance(fields, dict) or not all(_is_readable(*field) for field in fields.items()):
-        raise InvalidBody("wanted form fields, or a JSON object of texts, in which quantity may be a number")
+        raise InvalidBody("wanted form fields, or a JSON object, of texts without NUL; quantity may be a number")
     fields = {name: str(value) for name, value in fields.items()}
     if named := RETURN_ADDRESSES & fields.keys():
         raise ReturnAddressNamed(f"the body has {', '.join(sorted(named))}")
@@ -213,7 +223,7 @@ def _read_multipart(body: bytes, options: str) -> dict[str, str]:
 
 
 def _is_readable(name: str, value: object) -> bool:
-    return isinstance(value, str) or (name == "quantity" and type(value) is int)
+    return is_text(name) and (is_text(value) or (name == "quantity" and type(value) is int))
 
 
 def largest_body(path: str) -> int:

@@ -8,6 +8,7 @@ from peewee import Case, fn
 from .. import storage
 from ..models import NoticeDelivery, NoticeReceiver, NoticeRow
 from ..pauses import LONGEST_WITH_JITTER_SECONDS, backoff, is_due, with_jitter
+from ..texts import storable
 
 AWAY_SECONDS = 7 * 86_400
 SEEN_EVERY_SECONDS = 3600
@@ -128,7 +129,7 @@ def mark_delivered(held: Held, outcome: str, now: float) -> None:
 def postpone(held: Held, error: str, now: float, at_least_seconds: float = 0) -> None:
     """Store a failed attempt. The next ones follow with growing pauses, until the notice is delivered or pruned."""
     pause = with_jitter(backoff(held.attempts))
-    failed = {"attempts": held.attempts + 1, "error": error[:500]}
+    failed = {"attempts": held.attempts + 1, "error": storable(error[:500])}
     with storage.writing():
         Delivery.update(failed, next_attempt_at=now + max(pause, at_least_seconds)).where(
             *_row(held.receiver, held.notice.id)

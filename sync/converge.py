@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from .. import storage
 from ..access import ENDED
 from ..errors import Overtaken, UnknownCustomer
-from ..models import MADE_AT, USER_ID_LENGTH, Customer, Price, Subscription, SubscriptionItem, User, setting
+from ..models import MADE_AT, Customer, Price, Subscription, SubscriptionItem, User, setting
 from ..notices import changes
+from ..texts import is_user_id
 from . import events, inbox, stale
 from .account import Account
 from .doubles import warn_of_doubles
@@ -300,8 +301,7 @@ class Converger:
         """Return the customer's user: the row's, else the one in our own metadata. Never by e-mail."""
         if row.user_id is not None:
             return row.user_id
-        is_ours = customer.app == self.app and customer.user_id and len(customer.user_id) <= USER_ID_LENGTH
-        return customer.user_id if is_ours else None
+        return customer.user_id if customer.app == self.app and is_user_id(customer.user_id) else None
 
     def _store_subscription(self, state: SubscriptionState, user_id: str | None, now: float) -> None:
         for item in state.items:

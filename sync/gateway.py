@@ -3,6 +3,7 @@
 import copy
 import functools
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
@@ -39,6 +40,11 @@ SLOWEST_CALL_SECONDS = (1 + RETRIES) * sum(TIMEOUT_SECONDS) + 5
 PAGE = 100
 OF_CUSTOMER = (None, "id", "customer")  # the parameter that Stripe names when the customer is missing
 
+# What a JSON text escapes: a whole surrogate pair, NUL or half of a pair, anything else.
+_PAIR = rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_NEVER_STORED = rb"(\\u(?:0000|[dD][89a-fA-F][0-9a-fA-F]{2}))"
+_ESCAPED = re.compile(_PAIR + b"|" + _NEVER_STORED + rb"|\\.", re.DOTALL)
+
 _Found = TypeVar("_Found")
 
 log = logging.getLogger("corkage.stripe")
@@ -68,7 +74,7 @@ class Gateway:
             base_addresses={"api": api_base} if api_base else {},
             max_network_retries=RETRIES if retries is None else retries,
         )
-        self._http_client: stripe.HTTPClient = stripe.RequestsClient(timeout=timeout_seconds)
+        self._http_client: stripe.HTTPClient = _CleaningClient(timeout=timeout_seconds)
         self._client = self._make_client(http_client=self._http_client)
         self._threads = Threads(self.close)
 
@@ -575,7 +581,19 @@ def _is_first_draft(invoice: stripe.Invoice) -> bool:
     return invoice.status == "draft" and invoice.billing_reason == "subscription_create"
 
 
-class _PacedClient(stripe.RequestsClient):
+class _CleaningClient(stripe.RequestsClient):
+    """Puts a U+FFFD in the place of what no database can store, which a customer's name may hold: what was paid must
+    count all the same.
+    """
+
+    def request(self, *arguments: Any, **options: Any) -> Any:
+        body, status, headers = super().request(*arguments, **options)
+        if b"\\u" in body:
+            body = _ESCAPED.sub(lambda found: rb"\ufffd" if found[1] else found[0], body)
+        return body, status, headers
+
+
+class _PacedClient(_CleaningClient):
     """Spaces the requests of all threads."""
 
     def __init__(self, calls_per_second: float, **options: Any) -> None:

@@ -10,6 +10,7 @@ from peewee import SQL, Case, fn
 from .. import storage
 from ..models import IS_PURCHASE, StripeEvent
 from ..pauses import DOUBLINGS, LONGEST_WITH_JITTER_SECONDS, backoff, is_due, with_jitter
+from ..texts import storable
 from .events import ABOUT_CUSTOMER, CATALOGUE_PREFIXES, CLOCK_EVENT, EventRef
 
 CERTAIN_SECONDS = 2  # the times of events and of Stripe's responses are rounded down to whole seconds
@@ -232,7 +233,7 @@ def postpone(subject: Subject, leased_until: float, error: str, now: float) -> N
     pauses = [(attempts, now + with_jitter(backoff(attempts))) for attempts in range(DOUBLINGS)]
     values = {
         "attempts": StripeEvent.attempts + 1,
-        "error": error[:LONGEST_ERROR],
+        "error": storable(error[:LONGEST_ERROR]),
         "next_attempt_at": Case(StripeEvent.attempts, pauses, now + with_jitter(backoff(DOUBLINGS))),
     }
     with storage.writing():

@@ -1,10 +1,28 @@
 """The values that the gateway returns: Stripe's objects as plain data."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Generic, NamedTuple, TypeVar
 
 _Item = TypeVar("_Item")
+
+LARGEST = 2**53  # what JSON can carry to any language; a database has room for more
+
+
+class _State:
+    """Raises ValueError for a number that no database has room for, which Stripe never says of anything."""
+
+    __slots__ = ()
+
+    def __post_init__(self) -> None:
+        if not all(_fits(getattr(self, each.name)) for each in fields(self)):  # type: ignore[arg-type]  # of a dataclass
+            raise ValueError("a number is no whole one, or too large")
+
+
+def _fits(value: object) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_fits, value))
+    return not isinstance(value, int | float) or (isinstance(value, int) and -LARGEST < value < LARGEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +37,7 @@ class Listed(Generic[_Item]):
 
 
 @dataclass(frozen=True, slots=True)
-class PriceState:
+class PriceState(_State):
     """A price as Stripe holds it. Amounts are minor currency units, None where the price has tiers.
 
     Shape   app and plan: `corkage_app` and `corkage_plan` in its metadata or, where it was fetched by its id, in its
@@ -43,7 +61,7 @@ class PriceState:
 
 
 @dataclass(frozen=True, slots=True)
-class CustomerState:
+class CustomerState(_State):
     """A customer as Stripe holds it. A deleted one has only an id. as_of is that of Listed."""
 
     id: str
@@ -56,7 +74,7 @@ class CustomerState:
 
 
 @dataclass(frozen=True, slots=True)
-class ItemState:
+class ItemState(_State):
     """One item of a subscription: a price, and how many of it."""
 
     id: str
@@ -73,7 +91,7 @@ class LatestInvoice(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class SubscriptionState:
+class SubscriptionState(_State):
     """A subscription as Stripe holds it, with one field where Stripe has several for the same thing.
 
     Shape   items: all of them, however many; cancel_at: when it will end, from either of Stripe's two fields;
@@ -119,7 +137,7 @@ class SubscriptionState:
 
 
 @dataclass(frozen=True, slots=True)
-class SessionState:
+class SessionState(_State):
     """A Checkout Session as Stripe holds it. status is "open", "complete" or "expired"; url is None unless open.
 
     Shape   is_customer_gone: its customer was deleted, so that nobody can pay it
@@ -135,7 +153,7 @@ class SessionState:
 
 
 @dataclass(frozen=True, slots=True)
-class InvoiceState:
+class InvoiceState(_State):
     """An invoice as Stripe holds it, not a draft. status is "open", "paid", "void" or "uncollectible".
 
     Shape   page_url: where to see or pay it; pdf_url: the file; both, and number, are None where Stripe has none;

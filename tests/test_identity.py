@@ -156,7 +156,7 @@ def test_empty_claims_are_absent_and_blanks_around_them_are_cut_off():
 
 
 def test_a_number_as_user_id_is_refused_with_what_to_write():
-    with pytest.raises(ValueError, match=r"so write Identity\(str\(7\)\)"):
+    with pytest.raises(ValueError, match=r"so write str\(7\)"):
         Identity(7)
 
 

@@ -23,7 +23,7 @@ README = (ROOT / "README.md").read_text()
 REFERENCE = (ROOT / "docs/reference.md").read_text()
 LAYERS = """
 cli demo server commands billing_app routes admin handlers service pages identity users selling health sync
-notices config settings plans models access storage line rate_limit cookies pauses trouble errors
+notices config settings plans texts models access storage line rate_limit cookies pauses trouble errors
 """.split()
 
 

@@ -8,6 +8,7 @@ from ..access import FOREVER
 from ..errors import UnknownPlan
 from ..models import Grant, User
 from ..sync.prices import Catalogue
+from ..texts import is_text
 
 LONGEST_TEXT = 500
 MOST_QUANTITY = 1_000_000
@@ -48,7 +49,8 @@ def revoke_plan(catalogue: Catalogue, user_id: str, plan: str, now: float) -> bo
 
     Errors  UnknownPlan for a plan that cannot be given; Outdated; DatabaseUnavailable
     """
-    if not running_grants(user_id, now, plan):  # a grant of a plan that left plans.toml may be revoked, too
+    # A grant of a plan that left plans.toml may be revoked, too. None would stand for any plan.
+    if not (is_text(plan) and running_grants(user_id, now, plan)):
         _refuse_unknown(catalogue, plan)
         return False
     with storage.writing():
@@ -80,9 +82,7 @@ def _refuse_misfits(now: float, until: int | None, quantity: int, reason: str, g
         raise ValueError("until is a time to come, in whole Unix seconds, or None for a grant without an end")
     if not (type(quantity) is int and 1 <= quantity <= MOST_QUANTITY):
         raise ValueError(f"quantity is a whole number from 1 to {MOST_QUANTITY}")
-    if not all(
-        isinstance(text, str) and text.isprintable() and len(text) <= LONGEST_TEXT for text in (reason, given_by)
-    ):
+    if not (_is_text(reason) and _is_text(given_by)):
         raise ValueError(f"reason and given_by are texts of at most {LONGEST_TEXT} printable characters")
 
 

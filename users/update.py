@@ -15,7 +15,7 @@ def update_user(converger: Converger, user_id: str, email: str | None, name: str
             StripeError as the gateway's: some customers may have it already; calling again is safe
     """
     changes = {key: text for key, text in (("email", email), ("name", name)) if text is not None}
-    if not all(text.isprintable() and len(text) <= LONGEST_TEXT for text in changes.values()):
+    if not all(isinstance(text, str) and text.isprintable() and len(text) <= LONGEST_TEXT for text in changes.values()):
         raise ValueError(f"an e-mail or a name is a text of at most {LONGEST_TEXT} printable characters")
     customers = (Customer.user == user_id, Customer.deleted_at.is_null())
     for customer_id in storage.column(Customer.select(Customer.id).where(*customers)):
