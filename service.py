@@ -349,7 +349,9 @@ class Service:
         """
         if identity is None:
             return
-        for attempt in CheckoutAttempt.select().where(CheckoutAttempt.user == identity.payer_id):
+        for attempt in (
+            CheckoutAttempt.select().where(CheckoutAttempt.user == identity.payer_id).order_by(CheckoutAttempt.group)
+        ):
             if attempt.session_id is not None:
                 with suppress(CheckoutInProgress):
                     self.come_back(attempt.session_id)

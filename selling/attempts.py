@@ -57,7 +57,8 @@ def begin(buyer: Buyer, wish: Wish, group: str, texts: dict[str, str], now: floa
 def in_the_way(user_id: str) -> CheckoutAttempt | None:
     """Return an attempt, of any group, that may be making the customer of a user who has none."""
     has_customer = User.select().where(User.id == user_id, User.stripe_customer_id.is_null(False)).exists()
-    found: CheckoutAttempt | None = table.get_or_none(table.user == user_id, table.session_id.is_null())
+    open_ones = table.select().where(table.user == user_id, table.session_id.is_null())
+    found: CheckoutAttempt | None = open_ones.order_by(table.group).first()  # the same one for every click
     return None if has_customer else found
 
 

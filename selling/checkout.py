@@ -282,7 +282,7 @@ class Checkout:
 
     def _customers(self, user_id: str) -> list[str]:
         theirs = (Customer.user == user_id, Customer.deleted_at.is_null())
-        return column(Customer.select(Customer.id).where(*theirs))
+        return column(Customer.select(Customer.id).where(*theirs).order_by(Customer.id))
 
     def _held(self, user_id: str, group: str, states: tuple[SubscriptionState, ...]) -> list[SubscriptionState]:
         """Return the user's subscriptions of the group that have not ended, the best first, never paid ones too."""

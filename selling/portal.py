@@ -92,7 +92,7 @@ def _try_flow(gateway: Gateway, customer_id: str, params: dict[str, object]) -> 
 def customers_of(user_id: str) -> list[str]:
     """Return the user's customers that Stripe has, as far as is known."""
     known = (Customer.user == user_id, Customer.deleted_at.is_null(), Customer.missing_at.is_null())
-    return column(Customer.select(Customer.id).where(*known))
+    return column(Customer.select(Customer.id).where(*known).order_by(Customer.id))
 
 
 def invoices_of(gateway: Gateway, user_id: str, most: int = 12) -> tuple[InvoiceState, ...]:

@@ -392,5 +392,5 @@ def _another_customer(row: Customer) -> str | None:
         Customer.deleted_at.is_null(),
         Customer.missing_at.is_null(),
     )
-    found: list[str] = storage.column(others.order_by(Customer.fetched_at.desc()).limit(1))
+    found: list[str] = storage.column(others.order_by(Customer.fetched_at.desc(nulls="last"), Customer.id).limit(1))
     return found[0] if found else None

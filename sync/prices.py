@@ -100,7 +100,7 @@ class Catalogue:
 
     def sold(self) -> tuple[Price, ...]:
         """Return the stored prices that are sold."""
-        return tuple(Price.select().where(Price.sold))
+        return tuple(Price.select().where(Price.sold).order_by(Price.id))
 
     def lacks_prices(self) -> bool:
         """Return whether plans.toml sells a price of which it is not stored whether it can be sold."""
@@ -120,10 +120,11 @@ class Catalogue:
             raise UnknownPlan(f"{offer!r} is not on offer")
         named = name or plan.prices[0]  # a price that only an earlier plans.toml named is not on offer
         wanted = (Price.plan == key, (Price.id == named) | (Price.lookup_key == named))
-        found = Price.get_or_none(*wanted, Price.sold)
+        by_id = Price.select().where(*wanted).order_by(Price.id)
+        found: Price | None = by_id.where(Price.sold).first()
         if found is None:
             self.refresh(gateway)
-            found = Price.get_or_none(*wanted, Price.sold | Price.trouble.is_null(False))
+            found = by_id.where(Price.sold | Price.trouble.is_null(False)).first()
         if found is None:
             raise UnknownPlan(f"{offer!r} is on offer, and Stripe has no price for it")
         if found.trouble:
@@ -132,7 +133,7 @@ class Catalogue:
 
     def unsold(self) -> set[str]:
         """Return the names of prices that plans.toml sells and that cannot be sold, as far as Stripe was asked."""
-        rows = list(Price.select())
+        rows = list(Price.select().order_by(Price.id))
         by_name = {row.id: row for row in rows} | {row.lookup_key: row for row in rows if row.lookup_key}
         names = [name for plan in self.plans.values() for name in plan.prices]
         return {name for name in names if (by_name[name].trouble if name in by_name else self._is_fetched)}

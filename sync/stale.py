@@ -57,7 +57,7 @@ def shorten_waits(now: float) -> int:
     pause = storage.least(storage.greatest(over_for, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
     with storage.writing():
         latest = storage.greatest(now, now - over_for) + pause
-        changed: int = table.update(ask_at=now).where(table.ask_at > latest).execute()
+        changed: int = table.update(ask_at=now).where(end.is_null(False), table.ask_at > latest).execute()
     return changed
 
 
