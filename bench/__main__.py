@@ -22,6 +22,7 @@ NAMES = (
     "recompute",
     "footprint",
     "file",
+    "engines",
     "simulator_story",
     "beside_peers",
 )

@@ -44,10 +44,10 @@ def _at(users: int) -> tuple[float, float, float]:
         select = "SELECT * FROM corkage_answer WHERE user_id = ? AND starts_at = 0"
 
         def ask_raw() -> float:
-            return _microseconds(lambda user: raw.execute(select, (user,)).fetchone(), asked)
+            return microseconds(lambda user: raw.execute(select, (user,)).fetchone(), asked)
 
         def ask_ours() -> float:
-            return _microseconds(billing.access, asked)
+            return microseconds(billing.access, asked)
 
         assert billing.access(asked[0]).allowed
         ask_raw(), ask_ours()
@@ -57,7 +57,7 @@ def _at(users: int) -> tuple[float, float, float]:
     return (*(statistics.median(each) for each in zip(*pairs, strict=True)), ratio(pairs))
 
 
-def _microseconds(ask: Callable[[str], object], users: list[str]) -> float:
+def microseconds(ask: Callable[[str], object], users: list[str]) -> float:
     began = time.perf_counter()
     for user in users:
         ask(user)

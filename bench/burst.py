@@ -6,12 +6,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import requests
 import servers
 from events import ask_access, event, webhook
-from load import ask_until, beside, percentile, post_all
+from load import Outcome, ask_until, beside, percentile, post_all
 from results import Line, Result, at_least, at_most
 
 from corkage.simulator import Simulator
@@ -23,16 +24,61 @@ LATENCY_SECONDS, LIMIT = 0.15, 25
 IDLE_SECONDS, PAUSE_SECONDS = 5.0, 0.004
 
 
+@dataclass(frozen=True)
+class Burst:
+    """What a burst came to.
+
+    Shape   taken: the posts; calls, refused: what Stripe answered and refused; backlog: what was left unapplied;
+            idle, while_taking, until_done: latencies of GET /access
+    """
+
+    taken: Outcome
+    seconds: float
+    calls: int
+    refused: int
+    backlog: int
+    idle: list[float]
+    while_taking: list[float]
+    until_done: list[float]
+
+
 def measure(quick: bool) -> Result:
     customers = 100 if quick else 1_000
     events = customers * EVENTS_EACH
     result = Result(f"{events:,} events at once over {CONNECTIONS} connections; Stripe takes 150 ms, 25 calls a second")
-    with tempfile.TemporaryDirectory() as name, Simulator() as stripe:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as name:
+        burst = play(Path(name), customers)
+    p99 = percentile(burst.idle, 99)
+    taken, wanted_seconds = burst.taken, burst.calls / LIMIT
+    result.lines.extend(
+        [
+            Line("answered 200", f"{events - taken.refused:,} of {events:,}", f"{events:,}", not taken.refused),
+            Line("left unapplied", str(burst.backlog), "0", burst.backlog == 0),
+            Line("taken", f"{taken.per_second:,.0f} a second, 99th percentile {taken.percentile(99) * 1e3:.0f} ms"),
+            Line("GET /access, idle", f"99th percentile {p99 * 1e3:.2f} ms, of {len(burst.idle):,}"),
+            _beside_idle("GET /access while they come", burst.while_taking, p99),
+            _beside_idle("GET /access until all is applied", burst.until_done, p99),
+            at_least(
+                "backlog gone, beside Stripe's limit",
+                f"{burst.seconds:.0f} s for {burst.calls:,} calls, {burst.calls / burst.seconds:.1f} a second",
+                wanted_seconds / burst.seconds,
+                0.8,
+            ),
+            at_most("calls for each customer", f"{burst.calls / customers:.2f}", burst.calls / customers, 1.3, ""),
+            Line("answers 429", str(burst.refused), "0", not burst.refused),
+        ]
+    )
+    return result
+
+
+def play(folder: Path, customers: int, database: str | None = None) -> Burst:
+    """Post the events of so many customers at once, and wait until all is applied."""
+    settings = {"BILLING_DATABASE": database or str(folder / "corkage.db"), "BILLING_POLL_SECONDS": "0"}
+    with Simulator() as stripe:
         held = _subscribers(stripe, customers)
-        _sync(folder, stripe.url)
+        _sync(folder, stripe.url, settings)
         time.sleep(3)  # what happens within two seconds of a fetch may be in it: those events would cost nothing
-        with servers.corkage(folder, stripe.url, BILLING_POLL_SECONDS="0") as server:
+        with servers.corkage(folder, stripe.url, **settings) as server:
             stripe.api_faults.latency_seconds, stripe.api_faults.requests_per_second = LATENCY_SECONDS, LIMIT
             idle = _asked_for(server, folder, IDLE_SECONDS)
             before = len(stripe.requests)
@@ -44,32 +90,17 @@ def measure(quick: bool) -> Result:
                 ]
                 taken = beside(post_all, server.port, posts, CONNECTIONS).result()
                 seconds = _until_applied(server, taken.ended)
-            calls = [each for each in stripe.requests[before:] if each.status == 200]
-            refused = sum(each.status == 429 for each in stripe.requests[before:])
             kept = requests.get(f"{server.url}/health", timeout=30).json()
-    while_taking = [latency for at, latency in asked if taken.began <= at <= taken.ended]
-    until_done = [latency for at, latency in asked if taken.began <= at]
-    p99 = percentile([latency for _, latency in idle], 99)
-    wanted_seconds = len(calls) / LIMIT
-    result.lines.extend(
-        [
-            Line("answered 200", f"{len(posts) - taken.refused:,} of {events:,}", f"{events:,}", not taken.refused),
-            Line("left unapplied", str(kept["backlog"]), "0", kept["backlog"] == 0),
-            Line("taken", f"{taken.per_second:,.0f} a second, 99th percentile {taken.percentile(99) * 1e3:.0f} ms"),
-            Line("GET /access, idle", f"99th percentile {p99 * 1e3:.2f} ms, of {len(idle):,}"),
-            _beside_idle("GET /access while they come", while_taking, p99),
-            _beside_idle("GET /access until all is applied", until_done, p99),
-            at_least(
-                "backlog gone, beside Stripe's limit",
-                f"{seconds:.0f} s for {len(calls):,} calls, {len(calls) / seconds:.1f} a second",
-                wanted_seconds / seconds,
-                0.8,
-            ),
-            at_most("calls for each customer", f"{len(calls) / customers:.2f}", len(calls) / customers, 1.3, ""),
-            Line("answers 429", str(refused), "0", not refused),
-        ]
-    )
-    return result
+        return Burst(
+            taken=taken,
+            seconds=seconds,
+            calls=sum(each.status == 200 for each in stripe.requests[before:]),
+            refused=sum(each.status == 429 for each in stripe.requests[before:]),
+            backlog=kept["backlog"],
+            idle=[latency for _, latency in idle],
+            while_taking=[latency for at, latency in asked if taken.began <= at <= taken.ended],
+            until_done=[latency for at, latency in asked if taken.began <= at],
+        )
 
 
 def _beside_idle(what: str, latencies: list[float], idle: float) -> Line:
@@ -91,9 +122,9 @@ def _subscribers(stripe: Simulator, count: int) -> list[tuple[str, str]]:
     return held
 
 
-def _sync(folder: Path, stripe_url: str) -> None:
+def _sync(folder: Path, stripe_url: str, settings: dict[str, str]) -> None:
     (folder / "plans.toml").write_text(servers.PLANS)
-    environ = servers.environ_of_corkage(stripe_url) | {"BILLING_DATABASE": str(folder / "corkage.db")}
+    environ = servers.environ_of_corkage(stripe_url) | settings
     command = [sys.executable, "-m", "corkage.cli", "sync"]
     subprocess.run(command, cwd=folder, env=environ, check=True, capture_output=True)
 

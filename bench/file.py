@@ -62,22 +62,27 @@ def _event(number: int, now: float) -> events.EventRef:
 
 
 def _record(path: Path, count: int) -> None:
-    """Record events and mark them applied, as the webhook and the worker do; for once without an fsync for each."""
+    """Record events as the webhook and the worker do; for once without an fsync for each."""
     billing = billing_of(path)
-    _without_fsync()
+    without_fsync()
+    record_events(count)
+    billing.close()
+
+
+def record_events(count: int) -> None:
+    """Record events and mark them applied, in the open database."""
     now = time.time()
     for start in range(0, count, 50):
         events = [_event(number, now) for number in range(start, start + 50)]
         for each in events:
             inbox.record(each, "webhook", now, now)
         _applied([each.id for each in events], now)
-    billing.close()
 
 
 def _sizes_over_time(path: Path, a_day: int) -> list[int]:
     """Live through a year of so many events a day, with the daily pruning; return the file's size after each day."""
     billing = billing_of(path)
-    _without_fsync()
+    without_fsync()
     sizes, number, began = [], 0, time.time()
     for day in range(365):
         now = began + day * DAY
@@ -99,7 +104,7 @@ def _applied(event_ids: list[str], now: float) -> None:
         inbox.mark_applied(event_ids, "converged", now)
 
 
-def _without_fsync() -> None:
+def without_fsync() -> None:
     from corkage import storage
 
     storage.current().pragma("synchronous", "off", permanent=True)

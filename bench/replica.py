@@ -1,4 +1,4 @@
-"""A database file as it would be with so many users, each with a customer and a subscription, ids of real length."""
+"""A database as it would be with so many users, each with a customer and a subscription, ids of real length."""
 
 import json
 import random
@@ -7,23 +7,27 @@ import string
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
+
+import psycopg
 
 from corkage import Billing, Config, Plan
 from corkage.access import Answer, Holding, Terms, timeline
+from corkage.storage.url import is_url
 from corkage.sync import timelines
 
 LETTERS = string.ascii_letters + string.digits
 MONTH = 30 * 86_400
 
 
-def billing_of(path: Path) -> Billing:
-    """Make a Billing on a file of its own, which asks nobody."""
+def billing_of(database: Path | str) -> Billing:
+    """Make a Billing on a file of its own, or on a PostgreSQL server, which asks nobody."""
     plans = (Plan("pro", "Pro", ("pro_monthly",), features=("exports", "api"), grace_days=7),)
     config = Config(
         stripe_secret_key="sk_test_of_the_bench",
         frontend_urls=("https://app.example.com",),
         plans=plans,
-        database=str(path),
+        database=str(database),
         worker="off",
     )
     return Billing(config)
@@ -38,8 +42,8 @@ def user_id(number: int) -> str:
     return f"user_{number:08}"
 
 
-def fill(path: Path, users: int, *, shuffled: bool = False, mark: int | None = None) -> None:
-    """Write the rows into a file that a Billing has made.
+def fill(database: Path | str, users: int, *, shuffled: bool = False, mark: int | None = None) -> None:
+    """Write the rows into a database that a Billing has made.
 
     Shape   shuffled: users come in no order, as where their ids are random; mark: the number of the mark that made the
             timelines, that of the Billing when None; with 0 they wait to be made anew
@@ -47,29 +51,54 @@ def fill(path: Path, users: int, *, shuffled: bool = False, mark: int | None = N
     random.seed(users)
     now = int(time.time())
     terms = {"pro": Terms(features=("exports", "api"), grace_seconds=7 * 86_400, rank=0)}
-    with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA synchronous = OFF")
-        connection.execute("PRAGMA foreign_keys = OFF")
+    with _connected(database) as connection:
         if mark is None:
             (found,) = connection.execute("SELECT value FROM corkage_setting WHERE name = 'rule'").fetchone()
             mark = json.loads(found)[0]
         holding = _holding(stripe_id("price", 0), now)
-        connection.execute(
-            "INSERT INTO corkage_price (id, product_id, lookup_key, plan, sold, unit_amount, currency, interval, "
-            "interval_count) VALUES (?, 'prod_NWjs8kKbJWmuuc', 'pro_monthly', 'pro', 1, 900, 'usd', 'month', 1)",
-            (holding.price_id,),
-        )
+        _insert(connection, "corkage_price", [_price(holding.price_id)])
         (answer,) = timeline([holding], terms, now)
         numbers = list(range(users))
         if shuffled:
             random.shuffle(numbers)
         for start in range(0, users, 10_000):
-            rows = _rows(numbers[start : start + 10_000], holding, answer, mark)
-            for table, values in rows.items():
-                names = ", ".join(values[0])
-                marks = ", ".join(f":{name}" for name in values[0])
-                connection.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", values)
+            for table, values in _rows(numbers[start : start + 10_000], holding, answer, mark).items():
+                _insert(connection, table, values)
     connection.close()
+
+
+def _connected(database: Path | str) -> Any:
+    if is_url(str(database)):
+        return psycopg.connect(str(database))
+    connection = sqlite3.connect(database)
+    connection.execute("PRAGMA synchronous = OFF")
+    connection.execute("PRAGMA foreign_keys = OFF")
+    return connection
+
+
+def _insert(connection: Any, table: str, rows: list[dict[str, object]]) -> None:
+    names = ", ".join(rows[0])
+    if isinstance(connection, sqlite3.Connection):
+        marks = ", ".join(f":{name}" for name in rows[0])
+        connection.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", rows)
+        return
+    with connection.cursor().copy(f"COPY {table} ({names}) FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row(tuple(row.values()))
+
+
+def _price(price_id: str) -> dict[str, object]:
+    return {
+        "id": price_id,
+        "product_id": "prod_NWjs8kKbJWmuuc",
+        "lookup_key": "pro_monthly",
+        "plan": "pro",
+        "sold": 1,
+        "unit_amount": 900,
+        "currency": "usd",
+        "interval": "month",
+        "interval_count": 1,
+    }
 
 
 def _holding(price: str, now: int) -> Holding:
