@@ -12,7 +12,6 @@ import peewee
 
 from ..errors import BillingError, DatabaseUnavailable
 from ..trouble import Trouble
-from .group_commit import GroupCommit, Statement
 
 NESTED = "a writing transaction is open in this thread already; they must not nest"
 BUSY_SECONDS = 5.0  # how long a write waits for other writers
@@ -43,7 +42,6 @@ class Engine(peewee.Database, metaclass=ABCMeta):
         )
         self._opened: weakref.WeakSet[Any] = weakref.WeakSet()
         self._write_lock = threading.RLock()
-        self._group_commit = GroupCommit(self._lock_of_groups(), self._commit)
         super().__init__(database, **options)
 
     # Reading
@@ -115,13 +113,20 @@ class Engine(peewee.Database, metaclass=ABCMeta):
                 yield
 
     def write(self, sql: str, values: tuple[object, ...]) -> int:
-        """Execute one statement, in one commit with those of other threads that wait; return how many rows it wrote.
+        """Execute one statement, durably; return how many rows it wrote. Those that come at once share an fsync.
 
         Errors  as `writing`
         """
         if not self.is_closed() and self.is_writing():
             raise RuntimeError(NESTED)
-        return self._group_commit.write(sql, values)
+        return self._write(sql, values)
+
+    @abstractmethod
+    def _write(self, sql: str, values: tuple[object, ...]) -> int:
+        """Execute one statement in a transaction of its own, or share one with other threads that wait.
+
+        Errors  as `writing`
+        """
 
     @abstractmethod
     def execute_many(self, sql: str, values: Sequence[tuple[object, ...]]) -> None:
@@ -139,17 +144,6 @@ class Engine(peewee.Database, metaclass=ABCMeta):
     @abstractmethod
     def _transaction(self) -> AbstractContextManager[None]:
         """Begin a transaction on this thread's connection; commit it at the end, roll back on any error."""
-
-    def _lock_of_groups(self) -> AbstractContextManager[Any]:
-        """What is held while statements of many threads are committed together."""
-        return self._write_lock
-
-    @abstractmethod
-    def _commit(self, group: Sequence[Statement]) -> None:
-        """Execute the statements in one transaction. One that fails for its own reasons undoes only itself.
-
-        Errors  as `writing`
-        """
 
     @abstractmethod
     def test_write(self, seconds: float) -> bool:

@@ -10,7 +10,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -21,7 +21,6 @@ from psycopg.pq import TransactionStatus
 
 from ..errors import BillingError, ConfigError, DatabaseUnavailable
 from .engine import BUSY_SECONDS, Engine, causes
-from .group_commit import Statement
 from .url import without_password
 
 ANSWER_SECONDS = 30.0  # for a statement; a commit has BUSY_SECONDS
@@ -197,9 +196,6 @@ class Database(Engine, peewee.PostgresqlDatabase):
 
     # Writing
 
-    def _lock_of_groups(self) -> AbstractContextManager[Any]:
-        return threading.RLock()  # not that of `writing`: their rows are only added, which no other writer minds
-
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         connection = self._again_if_lost(_begin)
@@ -221,31 +217,22 @@ class Database(Engine, peewee.PostgresqlDatabase):
         with self.reading():
             self.of_thread().cursor().executemany(translated(sql), values)
 
-    def _commit(self, group: Sequence[Statement]) -> None:
-        """Execute the statements in one transaction, or each in its own where one fails for its own reasons.
+    def _write(self, sql: str, values: tuple[object, ...]) -> int:
+        """Execute one statement, which is a transaction by itself. Those of several connections share an fsync, as the
+        server commits; and no advisory lock is taken, since rows are only added, which no other writer minds.
 
-        In the order of their keys: two processes that are sent the same events would else wait for each other.
-
-        Errors  as `writing`; those that were committed before the error may be written again
+        Errors  as `writing`; what was committed before the error may be written again
         """
-        ordered = sorted(group, key=lambda statement: str(statement.values[:1]))
+        return self._written(sql, values, BUSY_SECONDS)
+
+    def _written(self, sql: str, values: tuple[object, ...], seconds: float) -> int:
         with self._noting(), self.reading():
-            try:
-                self._again_if_lost(functools.partial(_commit_together, ordered))
-            except (*self.ERRORS, TypeError, ValueError) as error:
-                if isinstance(error, self.ERRORS) and not self.is_of_statement(error):
-                    raise
-                if len(ordered) == 1:
-                    ordered[0].error = error
-                    return
-                for statement in ordered:
-                    self._commit([statement])
+            return self._again_if_lost(lambda connection: _commit(connection, translated(sql), values, seconds))
 
     def test_write(self, seconds: float) -> bool:
         """Write, durably, what leaves every row as it was; see Engine."""
-        with self._noting(), self.reading():
-            self._refuse_nesting()
-            self._again_if_lost(functools.partial(_commit_together, [Statement(_TEST_WRITE, ())], seconds=seconds))
+        self._refuse_nesting()
+        self._written(_TEST_WRITE, (), seconds)
         return True
 
     def create_tables(self, models: Iterable[Any], **options: Any) -> None:
@@ -311,23 +298,13 @@ def _roll_back(connection: _Connection) -> None:
             connection.execute("ROLLBACK", prepare=False)
 
 
-def _commit_together(statements: Sequence[Statement], connection: _Connection, seconds: float = BUSY_SECONDS) -> None:
-    """Execute the statements in one transaction and one round trip."""
+def _commit(connection: _Connection, sql: str, values: tuple[object, ...], seconds: float) -> int:
+    """Execute one statement outside of a transaction; return how many rows it wrote."""
     with connection.limited(seconds):
-        if len(statements) == 1:
-            cursors = [connection.execute(translated(statements[0].sql), statements[0].values)]
-        else:
-            try:
-                with connection.pipeline():
-                    connection.execute("BEGIN")
-                    cursors = [connection.execute(translated(each.sql), each.values) for each in statements]
-                    connection.execute("COMMIT")
-            finally:
-                _roll_back(connection)
-        for statement, cursor in zip(statements, cursors, strict=True):
-            statement.rows = cursor.rowcount
-        if not all(statement.rows for statement in statements):
+        written = connection.execute(sql, values).rowcount
+        if not written:
             connection.execute(_AWAIT_STANDBY)
+    return written
 
 
 def _sqlstate(error: BaseException) -> str | None:

@@ -12,7 +12,7 @@ import peewee
 from ..errors import ConfigError, DatabaseUnavailable
 from .engine import BUSY_SECONDS, Engine, causes
 from .file import OpenedFile
-from .group_commit import Statement
+from .group_commit import GroupCommit, Statement
 
 PASSING = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)  # no fault of the configuration
 FILE_ERRORS = (peewee.DatabaseError, sqlite3.DatabaseError)
@@ -62,6 +62,7 @@ class Database(Engine, peewee.SqliteDatabase):
             factory=_Connection,
             check_same_thread=False,  # only so that close_all() may close what other threads opened
         )
+        self._group_commit = GroupCommit(self._write_lock, self._commit)
 
     @classmethod
     def open(cls, path: str) -> "Database":
@@ -148,6 +149,9 @@ class Database(Engine, peewee.SqliteDatabase):
 
     def _transaction(self) -> AbstractContextManager[None]:
         return self._immediate(self.of_thread())
+
+    def _write(self, sql: str, values: tuple[object, ...]) -> int:
+        return self._group_commit.write(sql, values)
 
     def _commit(self, group: Sequence[Statement]) -> None:
         """Execute the statements in one transaction. One that fails for its own reasons undoes only itself.
