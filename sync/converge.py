@@ -222,8 +222,9 @@ class Converger:
         """Store what was fetched; return None if another worker stored something since the revision was read.
 
         To be called inside a writing transaction.
+
+        Errors  Outdated
         """
-        self.timelines.refuse_if_outdated()
         won = (
             Customer.update(revision=Customer.revision + 1, fetched_at=_fetched_until(row, fetched))
             .where(Customer.id == row.id, Customer.revision == row.revision)
@@ -242,9 +243,9 @@ class Converger:
                 Subscription.update(status="canceled", ended_at=int(now), ask_at=None).where(
                     Subscription.id.in_(gone)
                 ).execute()
-        if user_id is not None:
-            self.timelines.store([user_id], now, kinds)
-            warn_of_doubles(user_id, self.catalogue, now)
+        users = [user_id] if user_id is not None else []  # without one, an outdated process is refused all the same
+        for user, theirs in self.timelines.store(users, now, kinds).items():
+            warn_of_doubles(user, theirs.holdings, self.catalogue, now)
         outcome = "missing" if fetched.is_missing else "converged" if user_id is not None else "unowned"
         inbox.mark_applied(event_ids, outcome, now)
         return outcome
