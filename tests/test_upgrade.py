@@ -15,8 +15,9 @@ from harness import PRO, running
 from corkage import storage
 from corkage.access import ENDED
 from corkage.billing_app import Billing
-from corkage.models import AnswerRow, CheckoutAttempt, Customer, NoticeRow, StripeEvent, Subscription, User
+from corkage.models import AnswerRow, CheckoutAttempt, NoticeRow, StripeEvent, Subscription, User
 from corkage.plans import Plan
+from corkage.sync import replica
 from corkage.sync.converge import Fetched
 from corkage.sync.states import ItemState, PriceState, SubscriptionState
 from corkage.sync.timelines import waiting
@@ -231,11 +232,11 @@ def test_the_fetch_that_reveals_a_second_item_is_no_news(upgraded):
     before = NoticeRow.select().count()
     service = upgraded.service
     row = Subscription.get_by_id("sub_active_1")
-    customer = Customer.get_by_id(row.customer_id)
+    held = replica.read(row.customer_id)
 
     with storage.writing():
         state = fetched(row, item("si_1", "pro"), item("si_2", "team"))
-        assert service.converger.compare_and_set(customer, state, (), NOW) == "converged"
+        assert service.converger.compare_and_set(held, state, (), NOW) == "converged"
 
     access = upgraded.access("active")
     assert (access.plans, access.plan) == (("pro", "team"), "team")
