@@ -1,6 +1,7 @@
 """The statements that create the tables, written once per process: Peewee takes longer for their text than SQLite for
 executing them, and nearly every test has a new database."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ def remembered(create: Callable[[], None]) -> Callable[[], None]:
     """Return what does the same as `create`, by statements noted at its first call on each engine."""
     noted: dict[type, list[str]] = {}
 
+    @functools.wraps(create)
     def create_again() -> None:
         engine = type(storage.current())
         if engine in noted:
