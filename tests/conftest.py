@@ -13,14 +13,20 @@ import stripe
 from contract import problems
 from harness import APP, AUTH_SECRET, PRO, WEBHOOK_SECRET, App, Receiver, Shop, open_shop, receiving, running, sdk
 from programs import launched
+from tables import remembered
 
-from corkage import storage
+from corkage import models, storage
 from corkage.config import Config
 from corkage.simulator import Simulator
 from corkage.simulator.webhooks import thin
 
 # As PRO says: a command that serves with other plans would outdate the app of the same test, or be outdated.
 PLANS = '[pro]\nname = "Pro"\nprices = ["pro_monthly"]\nfeatures = ["exports", "api"]\ngrace_days = 7\n'
+
+# Nothing here goes through a developer's proxy; and requests need not read the whole environment for each call.
+os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost"
+
+models._create_everything = remembered(models._create_everything)
 
 ENGINES = ("sqlite", "postgresql")
 

@@ -12,7 +12,7 @@ import pytest
 from buying import click, url_of
 from harness import PRO, running
 
-from corkage import storage
+from corkage import models, storage
 from corkage.access import ENDED
 from corkage.billing_app import Billing
 from corkage.models import AnswerRow, CheckoutAttempt, NoticeRow, StripeEvent, Subscription, User
@@ -63,6 +63,18 @@ def schema(path):
         }
         keys = {name: sorted(row[2:] for row in file.execute(f"PRAGMA foreign_key_list({name})")) for name in tables}
     return columns, indices, keys, {name: sql for kind, name, sql in found if kind == "view"}
+
+
+def test_tables_that_tests_create_from_memory_are_those_that_the_program_creates(tmp_path):
+    made = []
+    for number, create in enumerate((models._create_everything.__wrapped__, *[models._create_everything] * 2)):
+        path = str(tmp_path / f"{number}.db")
+        storage.open_file(path)
+        with storage.writing():
+            create()
+        storage.close_file()
+        made.append((schema(path), contents(path)))
+    assert made[0] == made[1] == made[2]
 
 
 @pytest.fixture
