@@ -1,7 +1,8 @@
 """Every order of one story's events ends in the same rows, and so does every tenth with each event delivered twice.
 
-On each engine, with CI=true every twelfth of the 5,040 orders, from day to day another twelfth; elsewhere every fortieth.
-ALL_ORDERS=true plays all, which takes half an hour. Of a story of two subscriptions it is every thirty-seventh of these.
+Of the 5,040 orders each engine plays every twelfth with CI=true, from day to day another twelfth; elsewhere every
+fortieth. ALL_ORDERS=true plays all, which takes half an hour. Of a story of two subscriptions it is every
+thirty-seventh of these.
 """
 
 import itertools
