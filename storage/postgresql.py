@@ -22,7 +22,7 @@ from psycopg.pq import TransactionStatus
 from ..errors import BillingError, ConfigError, DatabaseUnavailable
 from .engine import BUSY_SECONDS, Engine, causes
 from .group_commit import Statement
-from .url import without_password
+from .url import WANTED, is_server, without_password
 
 ANSWER_SECONDS = 30.0  # for a statement; a commit has BUSY_SECONDS
 END_SECONDS = 2.0  # for a statement that was canceled to end
@@ -142,9 +142,11 @@ class Database(Engine, peewee.PostgresqlDatabase):
         Errors  ConfigError when that fails
         """
         try:
-            opened = cls(url)
-        except psycopg.Error:  # whose text may hold the password
-            raise ConfigError(["BILLING_DATABASE: wanted a URL like postgresql://user:password@host/name"]) from None
+            opened = cls(url) if is_server(url) else None
+        except psycopg.Error:  # its text may hold the password
+            opened = None
+        if opened is None:
+            raise ConfigError([f"BILLING_DATABASE: wanted {WANTED}; what it holds is not shown here"])
         try:
             with opened.reading():
                 opened.connect()

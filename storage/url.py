@@ -13,6 +13,8 @@ SERVER = re.compile(
     re.VERBOSE,
 )
 
+WANTED = "postgresql://user:password@host/name, with a sign such as @ / % in the password as %40 %2F %25"
+
 
 def is_url(database: str) -> bool:
     """Return whether this names a PostgreSQL server, and no file."""

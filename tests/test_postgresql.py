@@ -48,7 +48,7 @@ def refused(config):
 def test_the_password_is_in_no_log_error_or_repr(config, caplog, capfd):
     caplog.set_level(logging.DEBUG)
     away = config.database.replace("127.0.0.1", "127.0.0.2")
-    broken = [f"postgresql://corkage:p{sign}ss@127.0.0.1/x" for sign in "#/?@%: ["]
+    broken = [f"postgresql://corkage:p{sign}ss@127.0.0.1:1/x" for sign in "#/?@%: ["]
     with running(config) as app:
         app.ask()
         app.deliver(b"{}")
@@ -61,9 +61,7 @@ def test_the_password_is_in_no_log_error_or_repr(config, caplog, capfd):
         *capfd.readouterr(),
     ]
 
-    assert [
-        each for each in said if "password@of" in each or "password%40of" in each or re.search("p.?ss@|[^a]ss@", each)
-    ] == []
+    assert [each for each in said if re.search("password(@|%40)of|ss@", each)] == []
 
 
 def test_a_server_that_cannot_be_reached_is_a_configuration_error(config):
