@@ -13,7 +13,7 @@ import psycopg
 
 from corkage import Billing, Config, Plan
 from corkage.access import Answer, Holding, Terms, timeline
-from corkage.storage.url import is_url
+from corkage.storage.url import is_server
 from corkage.sync import timelines
 
 LETTERS = string.ascii_letters + string.digits
@@ -68,7 +68,7 @@ def fill(database: Path | str, users: int, *, shuffled: bool = False, mark: int 
 
 
 def _connected(database: Path | str) -> Any:
-    if is_url(str(database)):
+    if is_server(str(database)):
         return psycopg.connect(str(database))
     connection = sqlite3.connect(database)
     connection.execute("PRAGMA synchronous = OFF")

@@ -21,7 +21,7 @@ from psycopg.pq import TransactionStatus
 
 from ..errors import BillingError, ConfigError, DatabaseUnavailable
 from .engine import BUSY_SECONDS, Engine, causes
-from .url import without_password
+from .url import WANTED, is_server, without_password
 
 ANSWER_SECONDS = 30.0  # for a statement; a commit has BUSY_SECONDS
 END_SECONDS = 2.0  # for a statement that was canceled to end
@@ -33,6 +33,7 @@ _BEGIN = f"""
 BEGIN ISOLATION LEVEL READ COMMITTED;
 SET LOCAL lock_timeout = {{milliseconds}};
 SET LOCAL idle_in_transaction_session_timeout = {{idle_milliseconds}};
+SET LOCAL client_min_messages = warning;
 SELECT pg_advisory_xact_lock(({_KEY}::bigint << 32) | current_schema()::regnamespace::oid::bigint)
 """
 # A statement that writes nothing, because its row is there already, would not wait for the standby.
@@ -56,20 +57,16 @@ _Result = TypeVar("_Result")
 
 
 class _Connection(psycopg.Connection[Any]):
-    """A connection that waits for no answer longer than its limit, and keeps the last warning.
+    """A connection that waits for no answer longer than its limit, and notes what no standby has confirmed."""
 
-    Shape   is_direct: no pooler is in between, so the session is ours
-    """
-
-    is_direct = False
     limit_seconds = ANSWER_SECONDS
-    warning: str | None = None
+    unconfirmed: str | None = None
     _pid = 0
 
     def keep_warning(self, notice: psycopg.errors.Diagnostic) -> None:
-        """Keep a WARNING of the server; it is all that tells of a commit which no standby has confirmed."""
-        if notice.severity_nonlocalized == "WARNING":
-            self.warning = notice.message_primary
+        """Note that the server gave up waiting for a standby. The commit itself is reported as a success."""
+        if notice.source_function == "SyncRepWaitForLSN":
+            self.unconfirmed = notice.message_primary
 
     def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
         """Wait for an answer as psycopg does, within the limit."""
@@ -101,13 +98,13 @@ class _Connection(psycopg.Connection[Any]):
 
         Errors  DatabaseUnavailable when it was not confirmed; it may have happened all the same
         """
-        self.warning, self.limit_seconds = None, seconds
+        self.unconfirmed, self.limit_seconds = None, seconds
         try:
             yield
         finally:
             self.limit_seconds = ANSWER_SECONDS
-        if self.warning:
-            raise DatabaseUnavailable(f"no standby has confirmed what was written: {self.warning}")
+        if self.unconfirmed:
+            raise DatabaseUnavailable(f"no standby has confirmed what was written: {self.unconfirmed}")
 
     def __del__(self, *_: Any) -> None:
         """A thread that ends takes its connection along; a forked child must not close its parent's."""
@@ -144,9 +141,11 @@ class Database(Engine, peewee.PostgresqlDatabase):
         Errors  ConfigError when that fails
         """
         try:
-            opened = cls(url)
-        except psycopg.Error:  # whose text may hold the password
-            raise ConfigError(["BILLING_DATABASE: wanted a URL like postgresql://user:password@host/name"]) from None
+            opened = cls(url) if is_server(url) else None
+        except psycopg.Error:  # its text may hold the password
+            opened = None
+        if opened is None:
+            raise ConfigError([f"BILLING_DATABASE: wanted {WANTED}; what it holds is not shown here"])
         try:
             with opened.reading():
                 opened.connect()
@@ -203,7 +202,8 @@ class Database(Engine, peewee.PostgresqlDatabase):
         try:
             yield
             with connection.limited(BUSY_SECONDS):
-                connection.execute("COMMIT")
+                if connection.execute("COMMIT").statusmessage == "ROLLBACK":
+                    raise RuntimeError("nothing was written: a statement has failed, and its error was ignored")
         finally:
             self._of_thread.is_writing = False
             _roll_back(connection)
@@ -259,7 +259,8 @@ class Database(Engine, peewee.PostgresqlDatabase):
         connection.add_notice_handler(connection.keep_warning)
         (pid,) = connection.execute("SELECT pg_backend_pid()").fetchone() or (0,)
         if pid == connection.info.backend_pid:  # a pooler tells another, and may give the next statement another server
-            connection.execute("SET plan_cache_mode = force_generic_plan")  # planning takes longer than most statements
+            # Planning takes longer than most statements. And a role's own setting might hide what no standby confirmed.
+            connection.execute("SET plan_cache_mode = force_generic_plan; SET client_min_messages = warning")
             connection.prepare_threshold = GENERIC_AFTER
         self._opened.add(connection)
         return connection

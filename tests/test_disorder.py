@@ -1,7 +1,8 @@
 """True under disorder: whatever is lost, doubled, late, cut or killed, the replica ends equal to what Stripe holds.
 
-Random stories, by Hypothesis, the same ones in every run: 100 of each kind with CI=true, elsewhere 25.
-CORKAGE_STORIES=N plays N new ones of each kind.
+Random stories, by Hypothesis. On each engine, with CI=true 25 of each kind, on the next day 25 others, and so on for
+four days; elsewhere 15, the same in every run. ALL_ORDERS=true plays all 100 of each kind, CORKAGE_STORIES=N plays N
+new ones.
 """
 
 import contextlib
@@ -9,14 +10,12 @@ import functools
 import io
 import json
 import os
-import shutil
-import tempfile
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import stripe
+from elsewhere import without_fsync
 from given import Given, GivenPlan, given, invoices_of, unpaid_after_the_last_paid
 from harness import APP, DAY, PRO, WEBHOOK_SECRET, open_shop, sdk
 from hypothesis import HealthCheck, seed, settings
@@ -44,6 +43,8 @@ pytestmark = pytest.mark.slow
 
 LIVE = ("active", "trialing", "past_due", "unpaid", "paused", "incomplete")
 PARTS = 5  # for several processes to share
+DAYS = 4
+IS_CI = os.environ.get("CI") == "true"
 STEPS = st.integers(0, 25)
 CHOICE = st.integers(0, 1000)
 
@@ -68,15 +69,19 @@ class Disorder(RuleBasedStateMachine):
 
     customers_of_user = 1
     promises_order = True
+    new_database = None  # what makes a story's own
 
     def __init__(self):
         super().__init__()
-        self.folder = tempfile.mkdtemp()
+        self.place = contextlib.ExitStack()
+        self.database = self.place.enter_context(self.new_database())
         self.now = int(time.time())
         self.simulator = Simulator(seed=1, now=self.now).start()
         self.shop = open_shop(self.simulator, sdk(self.simulator))
         self.v1 = self.shop.client.v1
-        self.prices = {name: self.new_price(name, amount, period) for name, amount, period in PRICES}
+        self.prices = {
+            name: self.simulator.add_price(name, amount, interval=period)["id"] for name, amount, period in PRICES
+        }
         self.plans = {}
         self.grants = {}
         self.customers = []
@@ -92,7 +97,7 @@ class Disorder(RuleBasedStateMachine):
             app=APP,
             plans=EDITIONS["all"],
             webhook_secrets=(WEBHOOK_SECRET,),
-            database=str(Path(self.folder) / "corkage.db"),
+            database=self.database,
             worker=worker,
             settle_seconds=0,
             poll_seconds=600,
@@ -111,7 +116,7 @@ class Disorder(RuleBasedStateMachine):
             if hasattr(self, "billing"):
                 self.billing.close()
             self.simulator.stop()
-            shutil.rmtree(self.folder)
+            self.place.close()
 
     # What happens at Stripe.
 
@@ -153,7 +158,7 @@ class Disorder(RuleBasedStateMachine):
         with contextlib.suppress(stripe.InvalidRequestError, stripe.CardError):
             self.change_item(self.live()[which % len(self.live())], price=self.prices[name])
 
-    @precondition(lambda self: self.v1.charges.list().data)
+    @precondition(lambda self: self.simulator.world.all("charge"))
     @rule(which=CHOICE)
     def refund(self, which):
         """The money goes back; by the program as it is, this changes nothing yet."""
@@ -277,11 +282,6 @@ class Disorder(RuleBasedStateMachine):
         item = self.v1.subscriptions.retrieve(subscription)["items"].data[0].id
         self.v1.subscriptions.update(subscription, params={"items": [{"id": item} | change]})
 
-    def new_price(self, name, amount, period):
-        product = self.v1.products.create(params={"name": name}).id
-        params = {"product": product, "currency": "usd", "unit_amount": amount, "recurring": {"interval": period}}
-        return self.v1.prices.create(params=params | {"lookup_key": name}).id
-
     def timelines(self):
         return self.billing.service.worker.converger.timelines
 
@@ -291,7 +291,7 @@ class Disorder(RuleBasedStateMachine):
         plans = gone | plans  # who holds a plan that is out of the file keeps what it gave last
         self.plans = plans | {self.prices[name]: plan for plan in plans.values() for name in plan.prices}
         self.billing = Billing(self.config)
-        storage.current().pragma("synchronous", "off")  # the machine does not lose power here, and thousands are played
+        without_fsync()
 
     def present(self):
         self.now = max(self.now, int(time.time()) + 1)
@@ -458,18 +458,33 @@ def _stripe_is_asked_once(monkeypatch):
     monkeypatch.setattr(gateway_module, "RETRIES", 0)
 
 
-@pytest.mark.parametrize("part", range(PARTS))
-@pytest.mark.parametrize("machine", [Disorder, DisorderOfTwoCustomers], ids=["one customer", "two customers"])
-def test_replica_and_notices_end_equal_to_the_history_at_stripe(machine, part):
-    stories = int(os.environ.get("CORKAGE_STORIES", "0"))
-    usual = 100 if os.environ.get("CI") == "true" else 25
+def days():
+    """The days whose stories are played."""
+    if os.environ.get("ALL_ORDERS") == "true":
+        return range(DAYS)
+    return [int(time.time() // DAY) % DAYS if IS_CI else 0]
+
+
+def play(machine, stories):
     run_state_machine_as_test(
-        machine if stories else seed(part)(machine),
+        machine,
         settings=settings(
-            max_examples=(stories or usual) // PARTS,
+            max_examples=stories,
             stateful_step_count=12,
             deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("machine", [Disorder, DisorderOfTwoCustomers], ids=["one customer", "two customers"])
+def test_replica_and_notices_end_equal_to_the_history_at_stripe(machine, part, engine, new_database, monkeypatch):
+    monkeypatch.setattr(Disorder, "new_database", staticmethod(new_database))
+    if stories := int(os.environ.get("CORKAGE_STORIES", "0")):
+        play(machine, stories // PARTS)
+        return
+    first = 0 if engine == "sqlite" else PARTS * DAYS
+    for day in days():
+        play(seed(first + part + PARTS * day)(machine), (25 if IS_CI else 15) // PARTS)

@@ -12,11 +12,12 @@ import pytest
 from buying import click, url_of
 from harness import PRO, running
 
-from corkage import storage
+from corkage import models, storage
 from corkage.access import ENDED
 from corkage.billing_app import Billing
-from corkage.models import AnswerRow, CheckoutAttempt, Customer, NoticeRow, StripeEvent, Subscription, User
+from corkage.models import AnswerRow, CheckoutAttempt, NoticeRow, StripeEvent, Subscription, User
 from corkage.plans import Plan
+from corkage.sync import replica
 from corkage.sync.converge import Fetched
 from corkage.sync.states import ItemState, PriceState, SubscriptionState
 from corkage.sync.timelines import waiting
@@ -62,6 +63,18 @@ def schema(path):
         }
         keys = {name: sorted(row[2:] for row in file.execute(f"PRAGMA foreign_key_list({name})")) for name in tables}
     return columns, indices, keys, {name: sql for kind, name, sql in found if kind == "view"}
+
+
+def test_tables_that_tests_create_from_memory_are_those_that_the_program_creates(tmp_path):
+    made = []
+    for number, create in enumerate((models._create_everything.__wrapped__, *[models._create_everything] * 2)):
+        path = str(tmp_path / f"{number}.db")
+        storage.open_file(path)
+        with storage.writing():
+            create()
+        storage.close_file()
+        made.append((schema(path), contents(path)))
+    assert made[0] == made[1] == made[2]
 
 
 @pytest.fixture
@@ -231,11 +244,11 @@ def test_the_fetch_that_reveals_a_second_item_is_no_news(upgraded):
     before = NoticeRow.select().count()
     service = upgraded.service
     row = Subscription.get_by_id("sub_active_1")
-    customer = Customer.get_by_id(row.customer_id)
+    held = replica.read(row.customer_id)
 
     with storage.writing():
         state = fetched(row, item("si_1", "pro"), item("si_2", "team"))
-        assert service.converger.compare_and_set(customer, state, (), NOW) == "converged"
+        assert service.converger.compare_and_set(held, state, (), NOW) == "converged"
 
     access = upgraded.access("active")
     assert (access.plans, access.plan) == (("pro", "team"), "team")
