@@ -83,10 +83,10 @@ def measure(quick: bool) -> Result:
         engines = (_Sqlite(folder), _Postgresql(server))
         with servers.stripe(folder) as stripe:
             for users in USERS[:1] if quick else USERS:
-                result.lines.extend(_reading(engines, users, folder, stripe.url, 500 if quick else 2_000))
-            result.lines.extend(_webhooks(engines, folder, stripe.url, 200 if quick else 1_000, result.charts))
-        result.lines.extend(_bursts(engines, folder, 20 if quick else 100))
-        result.lines.append(_bytes_for_event(engines, 1_000 if quick else 50_000))
+                result.lines.extend(_reading(engines, users, folder, stripe.url, 500 if quick else 1_000))
+            result.lines.extend(_webhooks(engines, folder, stripe.url, 200 if quick else 500, result.charts))
+        result.lines.extend(_bursts(engines, folder, 20 if quick else 50))
+        result.lines.append(_bytes_for_event(engines, 1_000 if quick else 20_000))
     return result
 
 
@@ -99,7 +99,7 @@ def _reading(engines: tuple, users: int, folder: Path, stripe_url: str, count: i
         empty = engine.size(name)
         fill(database, users)
         sizes.append((engine.size(name) - empty) / users)
-    yield _beside("bytes for each user", [tuple(sizes)])
+    yield _beside(f"bytes for each of {users:,} users", [tuple(sizes)])
     asked = [user_id(random.randrange(users)) for _ in range(count)]
     pairs = _rounds(functools.partial(_in_process, asked=asked), databases)
     yield _beside(f"read_access() at {users:,} users, in us", pairs)
@@ -153,9 +153,9 @@ def _bursts(engines: tuple, folder: Path, customers: int) -> Iterator[Line]:
 
 
 BURST: dict[str, Callable[[burst.Burst], float]] = {
-    "taken a second": lambda burst: burst.taken.per_second,
-    "all applied, in seconds": lambda burst: burst.seconds,
-    "GET /access until then, 99th percentile in ms": lambda burst: percentile(burst.until_done, 99) * 1e3,
+    "taken a second": lambda played: played.taken.per_second,
+    "all applied, in seconds": lambda played: played.seconds,
+    "GET /access until then, 99th percentile in ms": lambda played: percentile(played.until_done, 99) * 1e3,
 }
 
 
