@@ -24,7 +24,7 @@ from .engine import BUSY_SECONDS, Engine, causes
 from .group_commit import Statement
 from .url import WANTED, is_server, without_password
 
-ANSWER_SECONDS = 30.0  # for a statement; a commit has BUSY_SECONDS
+ANSWER_SECONDS = 10.0  # for a statement; a commit, and what comes before a transaction, has BUSY_SECONDS
 END_SECONDS = 2.0  # for a statement that was canceled to end
 GENERIC_AFTER = 2  # executions, after which a statement is prepared
 
@@ -95,15 +95,16 @@ class _Connection(psycopg.Connection[Any]):
 
     @contextmanager
     def limited(self, seconds: float) -> Iterator[None]:
-        """Commit in here: within so many seconds, and with every confirmation that the server is set to wait for.
+        """Do in here within so many seconds for each answer, and with every confirmation that the server waits for.
 
-        Errors  DatabaseUnavailable when it was not confirmed; it may have happened all the same
+        Errors  DatabaseUnavailable when a commit was not confirmed; it may have happened all the same
         """
-        self.unconfirmed, self.limit_seconds = None, seconds
+        before, self.limit_seconds = self.limit_seconds, seconds
+        self.unconfirmed = None
         try:
             yield
         finally:
-            self.limit_seconds = ANSWER_SECONDS
+            self.limit_seconds = before
         if self.unconfirmed:
             raise DatabaseUnavailable(f"no standby has confirmed what was written: {self.unconfirmed}")
 
@@ -270,7 +271,8 @@ class Database(Engine, peewee.PostgresqlDatabase):
         connection = _Connection.connect(self.database, autocommit=True, prepare_threshold=None, **self._options)
         connection._pid = os.getpid()
         connection.add_notice_handler(connection.keep_warning)
-        (pid,) = connection.execute("SELECT pg_backend_pid()").fetchone() or (0,)
+        with connection.limited(BUSY_SECONDS):  # a pooler takes connections while its server is away
+            (pid,) = connection.execute("SELECT pg_backend_pid()").fetchone() or (0,)
         if pid == connection.info.backend_pid:  # a pooler tells another, and may give the next statement another server
             # Planning takes longer than most statements. And a role's own setting might hide what no standby confirmed.
             connection.execute("SET plan_cache_mode = force_generic_plan; SET client_min_messages = warning")
@@ -299,7 +301,10 @@ def translated(sql: str) -> str:
 def _begin(connection: _Connection) -> _Connection:
     milliseconds = int(BUSY_SECONDS * 1000)
     try:
-        connection.execute(_BEGIN.format(milliseconds=milliseconds, idle_milliseconds=2 * milliseconds), prepare=False)
+        with connection.limited(2 * BUSY_SECONDS):  # the lock itself has BUSY_SECONDS
+            connection.execute(
+                _BEGIN.format(milliseconds=milliseconds, idle_milliseconds=2 * milliseconds), prepare=False
+            )
     except BaseException:
         _roll_back(connection)
         raise
