@@ -46,11 +46,11 @@ _TEST_WRITE = "UPDATE corkage_setting SET value = value WHERE name = 'schema_ver
 OF_STATEMENT = ("0A", "21", "22", "23", "42")  # classes of SQLSTATE
 PEEWEES_OF_STATEMENT = (peewee.DataError, peewee.IntegrityError, peewee.NotSupportedError, peewee.ProgrammingError)
 DRIVERS_OF_STATEMENT = (psycopg.DataError, psycopg.ProgrammingError, psycopg.NotSupportedError)
-CANCELED, READ_ONLY = "57014", "25006"
+CANCELED, READ_ONLY, MISSING_TABLE = "57014", "25006", "42P01"
 SETUP = {
     "3F000": "there is no schema to work in: create it, or name it in the search_path of the user or the URL",
     "42501": "the user lacks a right: let it own the schema, as in docs/postgresql.md",
-    "42P01": "a table is missing: restore a backup, or give Corkage an empty schema",
+    MISSING_TABLE: "a table is missing: restore a backup, or give Corkage an empty schema",
 }
 """What is wrong with how the database is set up, by SQLSTATE."""
 
@@ -167,6 +167,10 @@ class Database(Engine, peewee.PostgresqlDatabase):
         if state is not None:
             return state.startswith(OF_STATEMENT) and state not in SETUP
         return isinstance(error, PEEWEES_OF_STATEMENT + DRIVERS_OF_STATEMENT)
+
+    def misses_table(self, error: BaseException) -> bool:
+        """Return whether the error is that a table is not there."""
+        return _sqlstate(error) == MISSING_TABLE
 
     def unavailable(self, error: BaseException) -> BillingError:
         """Return PostgreSQL's error as ours."""
