@@ -585,6 +585,7 @@ def bring_up_to_date(app: str) -> None:
             _create_everything()
             store_setting(MADE_AT, str(int(time.time())))
             store_setting(APP, app)
+        storage.current().take_time()
         for step in range(version or SCHEMA_VERSION, SCHEMA_VERSION):
             UPGRADES[step]()
         _renew_views()

@@ -158,6 +158,9 @@ class Engine(peewee.Database, metaclass=ABCMeta):
             raise RuntimeError(NESTED)
         return self._group_commit.write(sql, values)
 
+    def take_time(self) -> None:
+        """Let this writing transaction, and each of its statements, take as long as it needs."""
+
     @abstractmethod
     def execute_many(self, sql: str, values: Sequence[tuple[object, ...]]) -> None:
         """Execute a statement for each of these rows, inside a writing transaction."""

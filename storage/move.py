@@ -5,7 +5,6 @@ end: a write that was acknowledged there would be lost.
 """
 
 import hashlib
-import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -33,16 +32,9 @@ def hold(engine: Engine, tables: Tables) -> None:
 
     On a server, because a single statement does not wait for the lock of transactions.
     """
-    keep_open(engine)
+    engine.take_time()
     if is_url(engine.label):
         engine.execute_sql(f"LOCK TABLE {', '.join(map(name_of, tables))} IN EXCLUSIVE MODE")
-
-
-def keep_open(engine: Engine) -> None:
-    """Let this transaction, and each of its statements, take as long as it wants."""
-    if is_url(engine.label):
-        engine.of_thread().limit_seconds = math.inf
-        engine.execute_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
 
 
 def copy(old: Engine, new: Engine, table: type[peewee.Model]) -> Content:

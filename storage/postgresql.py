@@ -5,6 +5,7 @@ holds over the end of a transaction, because behind a pooler the next one may ru
 """
 
 import functools
+import math
 import os
 import re
 import sys
@@ -216,6 +217,12 @@ class Database(Engine, peewee.PostgresqlDatabase):
         finally:
             self._of_thread.is_writing = False
             _roll_back(connection)
+            connection.limit_seconds = ANSWER_SECONDS
+
+    def take_time(self) -> None:
+        """Let this transaction, and each of its statements, take as long as it needs."""
+        self.of_thread().limit_seconds = math.inf
+        self.execute_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
 
     def is_writing(self) -> bool:
         """Return whether this thread is in a writing transaction, even one whose connection is lost."""
@@ -304,11 +311,10 @@ def translated(sql: str) -> str:
 
 def _begin(connection: _Connection) -> _Connection:
     milliseconds = int(BUSY_SECONDS * 1000)
+    begin = _BEGIN.format(milliseconds=milliseconds, idle_milliseconds=2 * milliseconds)
     try:
         with connection.limited(2 * BUSY_SECONDS):  # the lock itself has BUSY_SECONDS
-            connection.execute(
-                _BEGIN.format(milliseconds=milliseconds, idle_milliseconds=2 * milliseconds), prepare=False
-            )
+            connection.execute(begin, prepare=False)
     except BaseException:
         _roll_back(connection)
         raise
