@@ -84,7 +84,7 @@ def _copy(old: Engine) -> None:
     with old.writing():
         _refuse_unfit(old)
         with storage.writing():
-            moving.keep_open(new)
+            new.take_time()
             _make_room(old)
             print("Webhooks are answered 503, and Stripe delivers them again. Access is answered on.", flush=True)
             moving.hold(old, TABLES)
