@@ -175,7 +175,7 @@ class Database(Engine, peewee.PostgresqlDatabase):
 
     def unavailable(self, error: BaseException) -> BillingError:
         """Return PostgreSQL's error as ours."""
-        state, text = _sqlstate(error) or "", " ".join(str(error).split())
+        state, text = _sqlstate(error) or "", re.sub(r"\s+", " ", str(error))
         if state in SETUP:
             return ConfigError([f"BILLING_DATABASE: {self.label}: {SETUP[state]}; PostgreSQL says: {text}"])
         return DatabaseUnavailable("it took too long to answer" if state == CANCELED else text)
