@@ -243,7 +243,7 @@ class Database(Engine, peewee.PostgresqlDatabase):
         ordered = sorted(group, key=lambda statement: str(statement.values[:1]))
         with self._noting(), self.reading():
             try:
-                self._again_if_lost(functools.partial(_commit_together, ordered))
+                self._again_if_lost(functools.partial(_commit_together, ordered, BUSY_SECONDS))
             except (*self.ERRORS, TypeError, ValueError) as error:
                 if isinstance(error, self.ERRORS) and not self.is_of_statement(error):
                     raise
@@ -257,7 +257,7 @@ class Database(Engine, peewee.PostgresqlDatabase):
         """Write, durably, what leaves every row as it was; see Engine."""
         with self._noting(), self.reading():
             self._refuse_nesting()
-            self._again_if_lost(functools.partial(_commit_together, [Statement(_TEST_WRITE, ())], seconds=seconds))
+            self._again_if_lost(functools.partial(_commit_together, [Statement(_TEST_WRITE, ())], seconds))
         return True
 
     def create_tables(self, models: Iterable[Any], **options: Any) -> None:
@@ -327,7 +327,7 @@ def _roll_back(connection: _Connection) -> None:
             connection.execute("ROLLBACK", prepare=False)
 
 
-def _commit_together(statements: Sequence[Statement], connection: _Connection, seconds: float = BUSY_SECONDS) -> None:
+def _commit_together(statements: Sequence[Statement], seconds: float, connection: _Connection) -> None:
     """Execute the statements in one transaction and one round trip."""
     with connection.limited(seconds):
         if len(statements) == 1:

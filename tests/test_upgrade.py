@@ -3,6 +3,7 @@ them: what an upgrade keeps, and makes due.
 """
 
 import json
+import re
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -53,14 +54,14 @@ def contents(path):
 def schema(path):
     """Return the columns of each table, in any order, its indices with what they hold, and the views.
 
-    To SQLite, VARCHAR(255) is but a name of TEXT, and DEFAULT '0' of an integer is 0.
+    To SQLite, VARCHAR is but a name of TEXT, and DEFAULT '0' of an integer is 0.
     """
     with closing(sqlite3.connect(path)) as file:
         found = file.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
         tables = [name for kind, name, _ in found if kind == "table" and not name.startswith("sqlite_")]
         columns = {
             name: sorted(
-                (column, kind.replace("VARCHAR(255)", "TEXT"), not_null, default and default.strip("'"), is_key)
+                (column, re.sub(r"VARCHAR\(\d+\)", "TEXT", kind), not_null, default and default.strip("'"), is_key)
                 for _, column, kind, not_null, default, is_key in file.execute(f"PRAGMA table_info({name})")
             )
             for name in tables
