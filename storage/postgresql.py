@@ -5,6 +5,7 @@ holds over the end of a transaction, because behind a pooler the next one may ru
 """
 
 import functools
+import math
 import os
 import re
 import sys
@@ -23,7 +24,7 @@ from ..errors import BillingError, ConfigError, DatabaseUnavailable
 from .engine import BUSY_SECONDS, Engine, causes
 from .url import WANTED, is_server, without_password
 
-ANSWER_SECONDS = 30.0  # for a statement; a commit has BUSY_SECONDS
+ANSWER_SECONDS = 10.0  # for a statement; a commit, and what comes before a transaction, has BUSY_SECONDS
 END_SECONDS = 2.0  # for a statement that was canceled to end
 GENERIC_AFTER = 2  # executions, after which a statement is prepared
 
@@ -45,11 +46,11 @@ _TEST_WRITE = "UPDATE corkage_setting SET value = value WHERE name = 'schema_ver
 OF_STATEMENT = ("0A", "21", "22", "23", "42")  # classes of SQLSTATE
 PEEWEES_OF_STATEMENT = (peewee.DataError, peewee.IntegrityError, peewee.NotSupportedError, peewee.ProgrammingError)
 DRIVERS_OF_STATEMENT = (psycopg.DataError, psycopg.ProgrammingError, psycopg.NotSupportedError)
-CANCELED, READ_ONLY = "57014", "25006"
+CANCELED, READ_ONLY, MISSING_TABLE = "57014", "25006", "42P01"
 SETUP = {
     "3F000": "there is no schema to work in: create it, or name it in the search_path of the user or the URL",
     "42501": "the user lacks a right: let it own the schema, as in docs/postgresql.md",
-    "42P01": "a table is missing: restore a backup, or give Corkage an empty schema",
+    MISSING_TABLE: "a table is missing: restore a backup, or give Corkage an empty schema",
 }
 """What is wrong with how the database is set up, by SQLSTATE."""
 
@@ -94,15 +95,16 @@ class _Connection(psycopg.Connection[Any]):
 
     @contextmanager
     def limited(self, seconds: float) -> Iterator[None]:
-        """Commit in here: within so many seconds, and with every confirmation that the server is set to wait for.
+        """Do in here within so many seconds for each answer, and with every confirmation that the server waits for.
 
-        Errors  DatabaseUnavailable when it was not confirmed; it may have happened all the same
+        Errors  DatabaseUnavailable when a commit was not confirmed; it may have happened all the same
         """
-        self.unconfirmed, self.limit_seconds = None, seconds
+        before, self.limit_seconds = self.limit_seconds, seconds
+        self.unconfirmed = None
         try:
             yield
         finally:
-            self.limit_seconds = ANSWER_SECONDS
+            self.limit_seconds = before
         if self.unconfirmed:
             raise DatabaseUnavailable(f"no standby has confirmed what was written: {self.unconfirmed}")
 
@@ -166,9 +168,13 @@ class Database(Engine, peewee.PostgresqlDatabase):
             return state.startswith(OF_STATEMENT) and state not in SETUP
         return isinstance(error, PEEWEES_OF_STATEMENT + DRIVERS_OF_STATEMENT)
 
+    def misses_table(self, error: BaseException) -> bool:
+        """Return whether the error is that a table is not there."""
+        return _sqlstate(error) == MISSING_TABLE
+
     def unavailable(self, error: BaseException) -> BillingError:
         """Return PostgreSQL's error as ours."""
-        state, text = _sqlstate(error) or "", " ".join(str(error).split())
+        state, text = _sqlstate(error) or "", re.sub(r"\s+", " ", str(error))
         if state in SETUP:
             return ConfigError([f"BILLING_DATABASE: {self.label}: {SETUP[state]}; PostgreSQL says: {text}"])
         return DatabaseUnavailable("it took too long to answer" if state == CANCELED else text)
@@ -207,6 +213,12 @@ class Database(Engine, peewee.PostgresqlDatabase):
         finally:
             self._of_thread.is_writing = False
             _roll_back(connection)
+            connection.limit_seconds = ANSWER_SECONDS
+
+    def take_time(self) -> None:
+        """Let this transaction, and each of its statements, take as long as it needs."""
+        self.of_thread().limit_seconds = math.inf
+        self.execute_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
 
     def is_writing(self) -> bool:
         """Return whether this thread is in a writing transaction, even one whose connection is lost."""
@@ -257,7 +269,8 @@ class Database(Engine, peewee.PostgresqlDatabase):
         connection = _Connection.connect(self.database, autocommit=True, prepare_threshold=None, **self._options)
         connection._pid = os.getpid()
         connection.add_notice_handler(connection.keep_warning)
-        (pid,) = connection.execute("SELECT pg_backend_pid()").fetchone() or (0,)
+        with connection.limited(BUSY_SECONDS):  # a pooler takes connections while its server is away
+            (pid,) = connection.execute("SELECT pg_backend_pid()").fetchone() or (0,)
         if pid == connection.info.backend_pid:  # a pooler tells another, and may give the next statement another server
             # Planning takes longer than most statements. And a role's own setting might hide what no standby confirmed.
             connection.execute("SET plan_cache_mode = force_generic_plan; SET client_min_messages = warning")
@@ -285,8 +298,10 @@ def translated(sql: str) -> str:
 
 def _begin(connection: _Connection) -> _Connection:
     milliseconds = int(BUSY_SECONDS * 1000)
+    begin = _BEGIN.format(milliseconds=milliseconds, idle_milliseconds=2 * milliseconds)
     try:
-        connection.execute(_BEGIN.format(milliseconds=milliseconds, idle_milliseconds=2 * milliseconds), prepare=False)
+        with connection.limited(2 * BUSY_SECONDS):  # the lock itself has BUSY_SECONDS
+            connection.execute(begin, prepare=False)
     except BaseException:
         _roll_back(connection)
         raise

@@ -3,6 +3,7 @@ them: what an upgrade keeps, and makes due.
 """
 
 import json
+import re
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -51,11 +52,20 @@ def contents(path):
 
 
 def schema(path):
-    """Return the columns of each table, in any order, its indices with what they hold, and the views."""
+    """Return the columns of each table, in any order, its indices with what they hold, and the views.
+
+    To SQLite, VARCHAR is but a name of TEXT, and DEFAULT '0' of an integer is 0.
+    """
     with closing(sqlite3.connect(path)) as file:
         found = file.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
         tables = [name for kind, name, _ in found if kind == "table" and not name.startswith("sqlite_")]
-        columns = {name: sorted(row[1:] for row in file.execute(f"PRAGMA table_info({name})")) for name in tables}
+        columns = {
+            name: sorted(
+                (column, re.sub(r"VARCHAR\(\d+\)", "TEXT", kind), not_null, default and default.strip("'"), is_key)
+                for _, column, kind, not_null, default, is_key in file.execute(f"PRAGMA table_info({name})")
+            )
+            for name in tables
+        }
         indices = {
             (name, index, unique, partial): [row[2] for row in file.execute(f"PRAGMA index_info({index})")]
             for name in tables
@@ -69,10 +79,10 @@ def test_tables_that_tests_create_from_memory_are_those_that_the_program_creates
     made = []
     for number, create in enumerate((models._create_everything.__wrapped__, *[models._create_everything] * 2)):
         path = str(tmp_path / f"{number}.db")
-        storage.open_file(path)
+        storage.open_database(path)
         with storage.writing():
             create()
-        storage.close_file()
+        storage.close_database()
         made.append((schema(path), contents(path)))
     assert made[0] == made[1] == made[2]
 
