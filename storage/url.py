@@ -1,6 +1,9 @@
 """Which databases are servers, and what logs call them."""
 
-from urllib.parse import urlsplit
+import re
+
+HIDDEN = "postgresql://***"  # a URL that cannot be taken apart: any part of it may be the password
+_URL = re.compile(r"(?s)(postgres(?:ql)?://)(?:[^/@]*@)?([\w.:,%\[\]-]*(?:/[^/?#@]*)?)(?:\?.*)?")
 
 
 def is_url(database: str) -> bool:
@@ -10,5 +13,5 @@ def is_url(database: str) -> bool:
 
 def without_password(url: str) -> str:
     """Return the URL of a server as logs and errors may show it: without user, password and options."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    found = _URL.fullmatch(url)
+    return found[1] + found[2] if found else HIDDEN
