@@ -96,7 +96,7 @@ def test_all_problems_come_at_once_and_hold_no_secret(tmp_path):
         BILLING_POLL_SECONDS="-1",
         BILLING_SETTLE_SECONDS="soon",
         BILLING_KEEP_EVENTS_DAYS="30",
-        BILLING_DATABASE="postgresql://localhost/x",
+        BILLING_DATABASE="mysql://localhost/x",
         BILLING_LOG="loud",
         BILLING_PLANS=str(tmp_path / "none.toml"),
     )
@@ -339,10 +339,10 @@ def test_a_database_url_becomes_a_path(environ, text, path):
 
 
 def test_another_database_is_refused_in_words_and_without_its_password(environ):
-    problem = problem_of(environ | {"BILLING_DATABASE": "postgresql://billing:hunter2@db.example/x?password=hunter3"})
+    problem = problem_of(environ | {"BILLING_DATABASE": "mysql://billing:hunter2@db.example/x?password=hunter3"})
 
-    assert "only SQLite is available in this version" in problem
-    assert "postgresql://***@db.example" in problem
+    assert "wanted the path of a file, sqlite:///path, or postgresql://user:password@host/name" in problem
+    assert "mysql://***@db.example" in problem
     assert "hunter" not in problem
 
 
