@@ -290,26 +290,27 @@ def found(config, **options):
         return list(health_server.examine(**options))
 
 
-def test_nothing_is_said_of_a_server_that_is_as_it_should_be(own):
-    assert found(own) == []
+def test_nothing_is_said_of_a_server_that_is_as_it_should_be(config):
+    assert found(config) == []
 
 
 @pytest.mark.parametrize(("seconds", "says"), [(-70, "70 s ahead of"), (70, "70 s behind"), (4, None)])
-def test_a_clock_that_is_apart_is_a_problem(own, seconds, says):
-    told = found(own, clock=lambda: time.time() + seconds)
+def test_a_clock_that_is_apart_is_a_problem(config, seconds, says):
+    told = found(config, clock=lambda: time.time() + seconds)
 
     assert [(says in what, repair.startswith("timedatectl")) for what, repair in told] == [(True, True)] * bool(says)
 
 
-def test_a_commit_that_is_not_on_disk_is_a_problem(own, server):
-    server.execute("ALTER ROLE corkage SET synchronous_commit = off")
+def test_a_commit_that_is_not_on_disk_is_a_problem(config):
+    with elsewhere(config.database) as other:
+        other.execute("ALTER ROLE CURRENT_USER SET synchronous_commit = off")
 
-    ((what, repair),) = found(own)
+    ((what, repair),) = found(config)
 
     assert "events that were acknowledged are lost" in what
-    with elsewhere(own.database) as other:
+    with elsewhere(config.database) as other:
         other.execute(re.search('-c "(.*)"', repair)[1])
-    assert found(own) == []
+    assert found(config) == []
 
 
 def test_several_hosts_without_synchronous_replication_are_noted(own, server):
@@ -329,10 +330,10 @@ def test_a_pooler_is_noted(own, server):
     assert ("goes through a pooler" in what, repair) == (True, None)
 
 
-def test_a_version_that_was_not_tried_is_noted(own, monkeypatch):
+def test_a_version_that_was_not_tried_is_noted(config, monkeypatch):
     monkeypatch.setattr("corkage.health.server.TRIED", (98, 99))
 
-    ((what, repair),) = found(own)
+    ((what, repair),) = found(config)
 
     assert (what.startswith("Corkage was tried with PostgreSQL 98 and 99, and this is "), repair) == (True, None)
 
