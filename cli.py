@@ -79,7 +79,7 @@ def _add_serving(commands: Commands) -> None:
 def _add_trying(commands: Commands) -> None:
     demo = commands.add_parser("demo", help="try it: a sample product with billing, in your browser")
     demo.add_argument("--port", type=_port, default=DEMO_PORT, help="port to listen on (default: %(default)s)")
-    demo.add_argument("--keep", metavar="FILE", help="keep the database there; else nothing is left behind")
+    demo.add_argument("--keep", metavar="FILE", help="keep the database in this file; else nothing is left behind")
     demo.set_defaults(run=_demo)
 
     simulator = commands.add_parser("simulator", help="run an offline Stripe to try things against")

@@ -125,9 +125,11 @@ class Config:
         metadata=_setting(
             "BILLING_DATABASE",
             settings.parse_database,
-            "the database file; stop Corkage before you move, restore or delete it",
-            "The database file. Stop Corkage before you move, restore or delete it.",
-            heading="Files",
+            "the database file, which you move, restore or delete only while Corkage is stopped; or a "
+            "[PostgreSQL](postgresql.md) server, as `postgresql://user:password@host/name`",
+            "The database file. Stop Corkage before you move, restore or delete it. Or a PostgreSQL server:\n"
+            "postgresql://user:password@host/name",
+            heading="The database and the plans",
         ),
     )
     plans: tuple[Plan, ...] = field(

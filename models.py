@@ -22,7 +22,7 @@ from .errors import ConfigError
 from .storage.engine import MOVED
 
 USER_ID_LENGTH = 200
-MADE_AT = "made_at"  # the setting that says when this file was made
+MADE_AT = "made_at"  # the setting that says when this database was made
 APP = "app"  # the setting that says under which name the product is at Stripe
 UNFINISHED = "unfinished_copy"  # the setting of a copy that must not be used yet: by `corkage move-database`
 
@@ -438,8 +438,8 @@ def _index_marks() -> None:
 def _keep_holdings() -> None:
     """From 1, where a user's row held the facts of one subscription, to 2: all that a user holds, and its timeline.
 
-    Each user keeps the answer of this second until the timelines are made, right after. What a file of version 1 does
-    not know, such as a second item, is fetched: every subscription that goes on is due.
+    Each user keeps the answer of this second until the timelines are made, right after. What a database of version 1
+    does not know, such as a second item, is fetched: every subscription that goes on is due.
     """
     storage.current().create_tables([AnswerRow, Purchase, Grant, PlanRow])
     storage.execute(
@@ -559,14 +559,14 @@ def _sell_more() -> None:
 
 
 UPGRADES: dict[int, Callable[[], None]] = {1: _keep_holdings, 2: _sell_more}
-"""What makes version n + 1 of a file of version n. A released step is never edited. A new file skips them all."""
+"""What makes version n + 1 of a database of version n. A released step is never edited. A new one skips them all."""
 SCHEMA_VERSION = max(UPGRADES) + 1
 
 
 def bring_up_to_date(app: str) -> None:
     """Create or upgrade the tables in one transaction. After an upgrade the views are created again.
 
-    Shape   app: BILLING_APP, stored in a new file only. A file of an earlier version has none
+    Shape   app: BILLING_APP, stored in a new database only. One of an earlier version has none
     Errors  ConfigError when a newer Corkage wrote the database; when it was moved away, or a move to it is unfinished
     """
     with storage.writing():

@@ -6,7 +6,7 @@ from typing import Any
 import bottle
 
 from .. import storage
-from ..errors import DatabaseUnavailable
+from ..errors import ConfigError, DatabaseUnavailable
 from ..notices import outbox
 from ..service import Service
 from ..sync import inbox
@@ -34,6 +34,8 @@ def show_health(service: Service) -> bottle.HTTPResponse:
     except DatabaseUnavailable as error:
         storage.note(error)
         facts = _status([f"{UNREADABLE}: {error}"]) | _last(service)
+    except ConfigError as error:  # a table is gone, or a right
+        facts = _status([*error.problems]) | _last(service)
     return json_response(facts, 200 if facts["status"] == "ok" else 503)
 
 

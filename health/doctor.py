@@ -16,7 +16,7 @@ from ..sync.doubles import doubles
 from ..sync.prices import Catalogue
 from ..sync.resync import ReportingConverger
 from ..sync.worker import Worker
-from . import refusals, writable
+from . import refusals, server, writable
 
 SAMPLE = 20
 NAMED = 10
@@ -37,6 +37,7 @@ def examine(worker: Worker, now: float, sample: int = SAMPLE) -> list[Finding]:
     """
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
         _writing,
+        _server,
         lambda: _refused(now),
         lambda: _doubles(worker.catalogue, now),
         lambda: _unowned(worker.converger.app),
@@ -60,6 +61,10 @@ def unavailable(reason: str, label: str) -> Finding:
 def _writing() -> Iterator[Finding]:
     if reason := writable.try_to_write():
         yield unavailable(reason, storage.current().label)
+
+
+def _server() -> Iterator[Finding]:
+    yield from (Finding(*each) for each in server.examine())
 
 
 def _refused(now: float) -> Iterator[Finding]:
@@ -131,13 +136,13 @@ def _unsold_prices(worker: Worker) -> Iterator[Finding]:
 
 
 def _remembered_prices(catalogue: Catalogue) -> Iterator[Finding]:
-    """Prices of which only this file knows the plan; and those that are so once their lookup key has moved."""
+    """Prices of which only this database knows the plan; and those that are so once their lookup key has moved."""
     paid = _paying(SubscriptionItem.price_id).where(Customer.user.is_null(False))
     rows = list(Price.select().where(Price.plan.is_null(False), Price.plan_at_stripe.is_null(), Price.id.in_(paid)))
     for row in rows:
         if not catalogue.is_named(row):
             yield Finding(
-                f"{row.id} stands for {row.plan}, and only this file knows: plans.toml and Stripe do not say so",
+                f"{row.id} stands for {row.plan}, and only this database knows: plans.toml and Stripe do not say so",
                 f'name it in plans.toml, under [{row.plan}]: retired = ["{row.id}"], and restart',
             )
     outside = storage.column(paid.where(~Subscription.ours))  # what was sold by us says its plan

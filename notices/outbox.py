@@ -155,7 +155,7 @@ class Undelivered(NamedTuple):
 def backlog(now: float) -> Undelivered:
     """Count what is owed, to all receivers together.
 
-    Errors  DatabaseUnavailable when the file cannot be read
+    Errors  DatabaseUnavailable when the database cannot be read
     """
     query = (
         Delivery.select(

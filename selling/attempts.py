@@ -21,7 +21,7 @@ PAUSE_SECONDS = 0.2
 KEYS_LAST_SECONDS = 23 * 3600  # Stripe keeps idempotency keys for at least 24 hours
 RETURN_PAUSE_SECONDS = 2  # less than the waiting page waits; reloading /return must not cost a call each time
 
-WISH_OF_BEFORE = "{}"  # what the upgrade of the file gives an attempt of a version that stored no wish
+WISH_OF_BEFORE = "{}"  # what the upgrade of the tables gives an attempt of a version that stored no wish
 
 table: Any = CheckoutAttempt  # or the checker takes a nullable column for its value
 

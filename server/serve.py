@@ -27,7 +27,7 @@ log = logging.getLogger("corkage")
 def serve(billing: Billing, host: str, port: int, threads: int = THREADS) -> None:
     """Answer requests until SIGTERM or Ctrl-C, then finish those at hand, and close the Billing.
 
-    Errors  ConfigError when the key belongs to another Stripe account than the file mirrors;
+    Errors  ConfigError when the key belongs to another Stripe account than the database mirrors;
             OSError when the port cannot be had
     """
     sys.setswitchinterval(SWITCH_SECONDS)
@@ -69,7 +69,7 @@ def _address_of(host: str, port: int) -> str:
 
 
 def _end(*_: object) -> None:
-    """End waitress's loop, once: a second interrupt would close the file in the midst of the worker's writing."""
+    """End waitress's loop, once: a second interrupt would close the database in the midst of the worker's writing."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt

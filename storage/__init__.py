@@ -26,7 +26,7 @@ def open_database(database: str) -> None:
 
     Shape   database: the path of a file, or the URL of a PostgreSQL server
     Errors  ConfigError when it cannot be opened, or another is open in this process;
-            DatabaseUnavailable when the file is locked, or the disk is full
+            DatabaseUnavailable when a file is locked, or its disk is full
     """
     if proxy.obj is not None:
         raise ConfigError(
@@ -51,7 +51,8 @@ def label(database: str) -> str:
 
 def repair(reason: str, label: str) -> str:
     """Return the command that shows more about why the database of this label is unavailable."""
-    return f"psql {label}, and the log of the server" if is_url(label) else sqlite.repair(reason, label)
+    command: str = (_postgresql() if is_url(label) else sqlite).repair(reason, label)
+    return command
 
 
 def _postgresql() -> Any:

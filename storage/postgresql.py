@@ -27,6 +27,7 @@ from .url import WANTED, is_server, without_password
 ANSWER_SECONDS = 10.0  # for a statement; a commit, and what comes before a transaction, has BUSY_SECONDS
 END_SECONDS = 2.0  # for a statement that was canceled to end
 GENERIC_AFTER = 2  # executions, after which a statement is prepared
+OLDEST = 12  # before it there is no plan_cache_mode
 
 _DEFAULTS = {"connect_timeout": "4", "fallback_application_name": "corkage", "tcp_user_timeout": "15000"}
 _KEY = 0x636F726B  # "cork": another program's locks in the same database are none of ours
@@ -46,20 +47,66 @@ _TEST_WRITE = "UPDATE corkage_setting SET value = value WHERE name = 'schema_ver
 OF_STATEMENT = ("0A", "21", "22", "23", "42")  # classes of SQLSTATE
 PEEWEES_OF_STATEMENT = (peewee.DataError, peewee.IntegrityError, peewee.NotSupportedError, peewee.ProgrammingError)
 DRIVERS_OF_STATEMENT = (psycopg.DataError, psycopg.ProgrammingError, psycopg.NotSupportedError)
-CANCELED, READ_ONLY, MISSING_TABLE = "57014", "25006", "42P01"
+READ_ONLY, MISSING_TABLE = "25006", "42P01"
 SETUP = {
     "3F000": "there is no schema to work in: create it, or name it in the search_path of the user or the URL",
     "42501": "the user lacks a right: let it own the schema, as in docs/postgresql.md",
     MISSING_TABLE: "a table is missing: restore a backup, or give Corkage an empty schema",
+    "42P07": "some tables are there and others not: restore a backup, or give Corkage an empty schema",
 }
 """What is wrong with how the database is set up, by SQLSTATE."""
+
+WORDS = {
+    READ_ONLY: "the server takes no writes: it is a standby, or set to read-only",
+    "53100": "the server's disk is full",
+    "53300": "the server has no connection left",
+    "55P03": "another writer keeps its lock",
+    "57014": "it took too long to answer",
+}
+"""Why a server that is there is no use, by SQLSTATE: what it says itself is short, and may be in another language."""
+
+# What the error says, and the command that shows more.
+REPAIRS = {
+    "too many connections|too many clients|connection slots|no connection left": (
+        'psql -U postgres {label} -c "SELECT usename, application_name, state, count(*) FROM pg_stat_activity '
+        'GROUP BY 1, 2, 3": end what is idle, raise max_connections, or put pgbouncer before the server'
+    ),
+    "no standby has confirmed": (
+        'psql -U postgres {label} -c "SELECT application_name, state, sync_state FROM pg_stat_replication": start the '
+        "standby that is missing, or take it out of synchronous_standby_names"
+    ),
+    "takes no writes|not read-write|session is read-only": (
+        "psql -U postgres {label} -c \"SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')\": "
+        "name every host in BILLING_DATABASE, so that the primary is found, or promote this one"
+    ),
+    "keeps its lock|too long to answer": (
+        'psql -U postgres {label} -c "SELECT pid, usename, application_name, xact_start, query FROM pg_stat_activity '
+        'WHERE xact_start IS NOT NULL ORDER BY xact_start": the longest transaction comes first, and '
+        "pg_terminate_backend(pid) ends it"
+    ),
+    "disk is full|No space left": "df -h, on the server, for the folder of its data and its pg_wal: make room",
+    "authentication failed|pg_hba.conf|does not exist|no password supplied": (
+        "psql -U USER {label}, as the user in BILLING_DATABASE: set its password, or make what is missing"
+    ),
+    "unsupported startup parameter": (
+        "psql -U postgres {label}: a pooler takes no options. Leave them out, and ALTER ROLE ... SET what they set"
+    ),
+    "server running|timeout expired|failed to resolve|closed the connection|no answer|shutting down|starting up": (
+        "pg_isready -d {label}, and the log of the server: start it, or look for what is between it and this machine"
+    ),
+}
+OTHERWISE = "psql -U USER {label}, and the log of the server"
 
 _Result = TypeVar("_Result")
 
 
 class _Connection(psycopg.Connection[Any]):
-    """A connection that waits for no answer longer than its limit, and notes what no standby has confirmed."""
+    """A connection that waits for no answer longer than its limit, and notes what no standby has confirmed.
 
+    Shape   is_direct: no pooler is in between, so the session is ours
+    """
+
+    is_direct = False
     limit_seconds = ANSWER_SECONDS
     unconfirmed: str | None = None
     _pid = 0
@@ -130,8 +177,9 @@ class Database(Engine, peewee.PostgresqlDatabase):
 
     def __init__(self, url: str) -> None:
         given = conninfo_to_dict(url)
+        self.has_several_hosts = "," in str(given.get("host", ""))
         self._options: dict[str, Any] = {name: value for name, value in _DEFAULTS.items() if name not in given}
-        if "," in str(given.get("host", "")) and "target_session_attrs" not in given:
+        if self.has_several_hosts and "target_session_attrs" not in given:
             self._options["target_session_attrs"] = "read-write"
         self._of_thread = threading.local()
         super().__init__(without_password(url), url, prefer_psycopg3=True)
@@ -152,7 +200,8 @@ class Database(Engine, peewee.PostgresqlDatabase):
             with opened.reading():
                 opened.connect()
         except DatabaseUnavailable as error:
-            raise ConfigError([f"BILLING_DATABASE: {opened.label} cannot be opened: {error}"]) from error
+            what = f"BILLING_DATABASE: {opened.label} cannot be opened: {error}"
+            raise ConfigError([f"{what}\n    {repair(str(error), opened.label)}"]) from error
         return opened
 
     def of_child(self) -> "Database":
@@ -174,10 +223,10 @@ class Database(Engine, peewee.PostgresqlDatabase):
 
     def unavailable(self, error: BaseException) -> BillingError:
         """Return PostgreSQL's error as ours."""
-        state, text = _sqlstate(error) or "", re.sub(r"\s+", " ", str(error))
+        state, text = _sqlstate(error) or "", _text(error)
         if state in SETUP:
-            return ConfigError([f"BILLING_DATABASE: {self.label}: {SETUP[state]}; PostgreSQL says: {text}"])
-        return DatabaseUnavailable("it took too long to answer" if state == CANCELED else text)
+            return ConfigError([f"BILLING_DATABASE: {self.label}: {SETUP[state]} (PostgreSQL says: {text})"])
+        return DatabaseUnavailable(f"{WORDS[state]} (PostgreSQL says: {text})" if state in WORDS else text)
 
     def execute_sql(self, sql: str, params: Any = None) -> Any:
         """Execute as Peewee does; see Engine."""
@@ -268,10 +317,13 @@ class Database(Engine, peewee.PostgresqlDatabase):
     def _connect(self) -> _Connection:
         connection = _Connection.connect(self.database, autocommit=True, prepare_threshold=None, **self._options)
         connection._pid = os.getpid()
+        if connection.info.server_version < OLDEST * 10_000:
+            raise ConfigError([f"BILLING_DATABASE: {self.label}: wanted PostgreSQL {OLDEST} or newer"])
         connection.add_notice_handler(connection.keep_warning)
         with connection.limited(BUSY_SECONDS):  # a pooler takes connections while its server is away
             (pid,) = connection.execute("SELECT pg_backend_pid()").fetchone() or (0,)
-        if pid == connection.info.backend_pid:  # a pooler tells another, and may give the next statement another server
+        connection.is_direct = pid == connection.info.backend_pid  # a pooler tells another
+        if connection.is_direct:  # behind a pooler the next statement may get another session
             # Planning takes longer than most statements. And a role's own setting might hide what no standby confirmed.
             connection.execute("SET plan_cache_mode = force_generic_plan; SET client_min_messages = warning")
             connection.prepare_threshold = GENERIC_AFTER
@@ -294,6 +346,12 @@ class Database(Engine, peewee.PostgresqlDatabase):
 def translated(sql: str) -> str:
     """Return a statement with the marks of values as psycopg wants them: ? becomes %s, and :name %(name)s."""
     return re.sub(r"(?<!:):([a-z_]+)", r"%(\1)s", sql.replace("%", "%%").replace("?", "%s"))
+
+
+def repair(reason: str, label: str) -> str:
+    """Return the command that shows more about why the server cannot be used."""
+    found = (command for words, command in REPAIRS.items() if re.search(words, reason))
+    return next(found, OTHERWISE).format(label=label)
 
 
 def _begin(connection: _Connection) -> _Connection:
@@ -325,3 +383,10 @@ def _commit(connection: _Connection, sql: str, values: tuple[object, ...], secon
 
 def _sqlstate(error: BaseException) -> str | None:
     return next((each.sqlstate for each in causes(error) if isinstance(each, psycopg.Error) and each.sqlstate), None)
+
+
+def _text(error: BaseException) -> str:
+    """Return what PostgreSQL says, without the statement that it says it of."""
+    said = (each.diag.message_primary for each in causes(error) if isinstance(each, psycopg.Error))
+    in_one_line = re.sub(r"\s+", " ", str(error))
+    return next((text for text in said if text), in_one_line.rpartition("All failures were: ")[2])

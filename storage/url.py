@@ -13,6 +13,7 @@ SERVER = re.compile(
     re.VERBOSE,
 )
 
+HIDDEN = "postgresql://***"  # a URL that cannot be taken apart: any part of it may be the password
 WANTED = "postgresql://user:password@host/name, with a sign such as @ / % in the password as %40 %2F %25"
 
 
@@ -31,4 +32,4 @@ def is_server(url: str) -> bool:
 def without_password(url: str) -> str:
     """Return the URL of a server as logs and errors may show it: without user, password and parameters."""
     scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}" if is_server(url) else f"{scheme}://..."
+    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}" if is_server(url) else HIDDEN

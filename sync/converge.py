@@ -247,8 +247,8 @@ class Converger:
     def _kinds_of_news(self, held: Replica, fetched: Fetched) -> frozenset[str]:
         """Return the kinds of notices to store.
 
-        What was true before this file was made is no news: that of users whom it does not know, with subscriptions that
-        are all older. Nor is what a file of version 1 did not know of a subscription.
+        What was true before this database was made is no news: that of users whom it does not know, with subscriptions
+        that are all older. Nor is what version 1 of the tables did not know of a subscription.
         """
         if held.customer.user_id is None and self._is_old(fetched):
             user_id = self.owner_of(held.customer, fetched.customer) if fetched.customer else None

@@ -28,6 +28,16 @@ def test_doctor_finds_nothing_when_all_is_well(corkage, app, shop):
     assert (well.returncode, well.stdout) == (0, "all is well\n")
 
 
+@pytest.mark.one_engine("postgresql", "its clock may be another machine's")
+def test_doctor_reports_a_server_whose_clock_is_apart(app, monkeypatch):
+    monkeypatch.setattr("corkage.health.server.MOST_SECONDS_APART", -1.0)  # any clock is
+
+    finding = examine(app)[0]
+
+    assert finding.what.startswith("the clock of PostgreSQL's machine is ")
+    assert finding.repair.startswith("timedatectl")
+
+
 def test_doctor_reports_a_user_paying_twice_and_what_to_cancel(app, shop, simulator, caplog):
     customer = shop.customer()
     old = shop.subscribe(customer)
@@ -129,7 +139,7 @@ def test_doctor_asks_for_retired_once_a_key_has_moved(app, shop):
 
     assert examine(app, sample=0) == [
         Finding(
-            f"{shop.price} stands for pro, and only this file knows: plans.toml and Stripe do not say so",
+            f"{shop.price} stands for pro, and only this database knows: plans.toml and Stripe do not say so",
             f'name it in plans.toml, under [pro]: retired = ["{shop.price}"], and restart',
         )
     ]

@@ -172,7 +172,7 @@ def test_test_requirements_begin_with_what_runs_corkage_and_pin_the_rest():
     assert text.startswith("-r requirements.txt\n")
     assert others == ["-r requirements.txt"]
     assert not pins.keys() & pins_of("requirements.txt")[0].keys()
-    assert_within(pins, [*extras["test"], *extras["testing"]])
+    assert_within(pins, [*extras["test"], *extras["testing"], *extras["postgresql"]])
 
 
 def assert_within(pins, wanted):

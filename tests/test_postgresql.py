@@ -5,20 +5,27 @@ import re
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
+from pathlib import Path
 
 import peewee
+import psycopg
 import pytest
 import requests
-from elsewhere import be_impatient, elsewhere
+from elsewhere import be_impatient, elsewhere, locked
 from harness import running, until
 from postgres import pgbouncer, postgres, url
 
+import corkage
 from corkage import models, storage
 from corkage.billing_app import Billing
 from corkage.errors import ConfigError, DatabaseUnavailable
+from corkage.health import server as health_server
 from corkage.models import StripeEvent, User
+from corkage.storage import postgresql
+
+ROOT = Path(corkage.__file__).parent
 
 pytestmark = [pytest.mark.one_engine("postgresql", "its own ways"), pytest.mark.postgresql]
 
@@ -64,6 +71,24 @@ def test_the_password_is_in_no_log_error_or_repr(config, caplog, capfd):
     assert [each for each in said if re.search("password(@|%40)of|ss@", each)] == []
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "postgresql://corkage:geh#im@host:port/x",
+        "postgresql://corkage:geh?im@host:port/x",
+        "postgresql://corkage:geh/im@host/x",
+        "postgresql://corkage:geh@im@host/x",
+        "postgresql://host:port/x?password=geh@im",
+        "postgresql://corkage:geh%im@host/x",
+    ],
+)
+def test_no_part_of_a_password_with_signs_in_it_is_shown(config, broken):
+    error = refused(replace(config, database=broken))
+
+    assert "BILLING_DATABASE: " in error
+    assert ("geh" in error, "im@" in error) == (False, False)
+
+
 def test_a_server_that_cannot_be_reached_is_a_configuration_error(config):
     error = refused(replace(config, database="postgresql://corkage:secret@127.0.0.1:1/shop"))
 
@@ -99,6 +124,20 @@ def test_a_table_that_is_gone_is_named_in_the_log(app, caplog):
 
     with pytest.raises(ConfigError, match="a table is missing"):
         StripeEvent.select().count()
+
+
+def test_tables_without_their_settings_are_a_configuration_error(config):
+    Billing(config).close()
+    with elsewhere(config.database) as other:
+        other.execute("DROP TABLE corkage_setting")
+
+    assert "some tables are there and others not" in refused(config)
+
+
+def test_an_older_server_is_refused(config, monkeypatch):
+    monkeypatch.setattr("corkage.storage.postgresql.OLDEST", 99)
+
+    assert refused(config).endswith(": wanted PostgreSQL 99 or newer")
 
 
 def test_without_psycopg_it_says_what_to_install(config, monkeypatch):
@@ -216,6 +255,108 @@ def test_of_several_hosts_the_primary_is_taken(own, server):
         assert app.ask().status_code == 200
 
 
+# What the operator is told
+
+
+def test_a_table_that_is_gone_is_a_problem_of_health(app, event):
+    assert requests.get(f"{app.url}/health", timeout=30).status_code == 200
+    storage.execute("ALTER TABLE corkage_stripe_event RENAME TO gone")
+
+    answer = requests.get(f"{app.url}/health", timeout=30)
+
+    assert answer.status_code == 503
+    assert "a table is missing" in answer.json()["problems"][0]
+    assert "SELECT" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("reason", "command"),
+    [
+        ("connection failed: Connection refused Is the server running on that host", "pg_isready -d {}"),
+        ("connection timeout expired", "pg_isready -d {}"),
+        ("no answer within 30 s", "pg_isready -d {}"),
+        ('FATAL: password authentication failed for user "corkage"', "psql -U USER {}, as the user"),
+        ('FATAL: database "shop" does not exist', "psql -U USER {}, as the user"),
+        ("FATAL: unsupported startup parameter: options", "psql -U postgres {}: a pooler takes no options"),
+        ("FATAL: sorry, too many clients already", 'psql -U postgres {} -c "SELECT usename'),
+        (f"{postgresql.WORDS['53300']} (...)", 'psql -U postgres {} -c "SELECT usename'),
+        (f"{postgresql.WORDS['53100']} (...)", "df -h, on the server"),
+        (f"{postgresql.WORDS['25006']} (...)", 'psql -U postgres {} -c "SELECT pg_is_in_recovery()'),
+        (f"{postgresql.WORDS['55P03']} (...)", 'psql -U postgres {} -c "SELECT pid'),
+        (f"{postgresql.WORDS['57014']} (...)", 'psql -U postgres {} -c "SELECT pid'),
+        ("no standby has confirmed what was written: canceling", 'psql -U postgres {} -c "SELECT application_name'),
+        ("something new", "psql -U USER {}, and the log of the server"),
+    ],
+)
+def test_each_reason_has_its_next_command(reason, command):
+    assert storage.repair(reason, "postgresql://db/shop").startswith(command.format("postgresql://db/shop"))
+
+
+def test_the_queries_of_those_commands_run(own, server):
+    queries = [re.search('-c "(.*)"', command) for command in postgresql.REPAIRS.values()]
+
+    assert [server.execute(query[1]) for query in queries if query]
+
+
+def found(config, **options):
+    with closing(Billing(config)):
+        return list(health_server.examine(**options))
+
+
+def test_nothing_is_said_of_a_server_that_is_as_it_should_be(config):
+    assert found(config) == []
+
+
+@pytest.mark.parametrize(("seconds", "says"), [(-70, "70 s ahead of"), (70, "70 s behind"), (4, None)])
+def test_a_clock_that_is_apart_is_a_problem(config, seconds, says):
+    told = found(config, clock=lambda: time.time() + seconds)
+
+    assert [(says in what, repair.startswith("timedatectl")) for what, repair in told] == [(True, True)] * bool(says)
+
+
+def test_a_commit_that_is_not_on_disk_is_a_problem(config):
+    with elsewhere(config.database) as other:
+        other.execute("ALTER ROLE CURRENT_USER SET synchronous_commit = off")
+
+    ((what, repair),) = found(config)
+
+    assert "events that were acknowledged are lost" in what
+    with elsewhere(config.database) as other:
+        other.execute(re.search('-c "(.*)"', repair)[1])
+    assert found(config) == []
+
+
+def test_several_hosts_without_synchronous_replication_are_noted(own, server):
+    with server.standby() as standby:
+        both = replace(own, database=url(standby, server))
+        ((what, repair),) = found(both)
+        assert ("no standby confirms a write" in what, repair) == (True, None)
+
+        server.wait_for()
+        assert found(both) == []
+
+
+def test_a_pooler_is_noted(own, server):
+    with pgbouncer(server) as pooler:
+        ((what, repair),) = found(replace(own, database=pooler.url()))
+
+    assert ("goes through a pooler" in what, repair) == (True, None)
+
+
+def test_a_version_that_was_not_tried_is_noted(config, monkeypatch):
+    monkeypatch.setattr("corkage.health.server.TRIED", (98, 99))
+
+    ((what, repair),) = found(config)
+
+    assert (what.startswith("Corkage was tried with PostgreSQL 98 and 99, and this is "), repair) == (True, None)
+
+
+def test_a_standby_alone_takes_no_writes_and_the_doctor_says_so(own, server):
+    Billing(own).close()
+    with server.standby() as standby, pytest.raises(DatabaseUnavailable, match="it is a standby"):
+        Billing(replace(own, database=standby.url()))
+
+
 # Standbys
 
 
@@ -290,6 +431,55 @@ def test_a_new_view_keeps_the_grants_and_the_hosts_own_views(config, monkeypatch
         assert other.execute("SELECT count(*) FROM may_export").fetchone() == (0,)
         granted = other.execute("SELECT relacl::text FROM pg_class WHERE oid = 'corkage_access'::regclass").fetchone()
     assert "pg_read_all_data=r" in granted[0]
+
+
+def documented(page, name):
+    """Return what the fenced block under this mark holds."""
+    return re.search(rf"<!-- {name} -->\n```\w+\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)[1]
+
+
+def test_the_documented_role_schema_rights_and_recipes_work(own, server, monkeypatch):
+    server.execute(documented("postgresql.md", "postgresql-role"))
+    server.execute("CREATE ROLE product LOGIN PASSWORD 'product'")
+    billing = f"postgresql://billing:a-long-random-password@127.0.0.1:{server.port}/corkage"
+    with running(replace(own, database=billing)) as app:
+        app.billing.service.grant("ann", "pro")
+        with elsewhere(billing) as other:
+            other.execute(documented("access-view.md", "view-postgresql-rights"))
+        product = f"postgresql://product:product@127.0.0.1:{server.port}/corkage"
+        with elsewhere(product) as reader:
+            row = reader.execute(documented("access-view.md", "view-postgresql-sql")).fetchone()
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                reader.execute("SELECT * FROM billing.corkage_user")
+        monkeypatch.setenv("PRODUCT_DATABASE", product)
+        recipe = {}
+        exec(documented("access-view.md", "view-postgresql-python"), recipe)
+        with recipe["product"]:
+            ann, nobody = recipe["access"]("ann"), recipe["access"]("nobody")
+
+    assert row[:3] == (True, "granted", "pro")
+    assert (ann["allowed"], ann["features"]) == (True, ["exports", "api"])
+    assert (nobody["allowed"], nobody["reason"], nobody["features"]) == (False, "no_subscription", [])
+
+
+def test_the_view_can_be_read_on_a_standby(own, server):
+    with server.standby() as standby, running(own) as app:
+        app.billing.service.grant("ann", "pro")
+        with elsewhere(standby.url()) as reader:
+            query = "SELECT allowed FROM corkage_access WHERE user_id = 'ann'"
+            until(lambda: reader.execute(query).fetchone() == (True,))
+
+
+def test_another_schema_of_the_same_server_does_not_wait(own, server):
+    server.execute("CREATE ROLE other LOGIN PASSWORD 'other'; CREATE SCHEMA AUTHORIZATION other")
+    Billing(own).close()
+    with (
+        locked(own.database),
+        running(replace(own, database=f"postgresql://other:other@127.0.0.1:{server.port}/corkage")),
+    ):
+        with storage.writing():
+            User.insert(id="ann", created_at=1).execute()
+        assert User.get().id == "ann"
 
 
 def test_the_present_second_is_not_rounded_up(app):
