@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from typing import TypeAlias
 
 from .billing_app import Billing
-from .commands import FAILED, MISCONFIGURED, OK, configured, doctor, events, notices, opened, sync, user
+from .commands import FAILED, MISCONFIGURED, OK, configured, doctor, events, move_database, notices, opened, sync, user
 from .config import real_test_key
 from .errors import BillingError, ConfigError
 from .identity import LONGEST_TOKEN_SECONDS, mint_token
@@ -163,6 +163,12 @@ def _add_mending(commands: Commands) -> None:
 
     examining = commands.add_parser("doctor", help="find what is wrong, and print what mends it")
     examining.set_defaults(run=doctor.examine)
+
+    moving = commands.add_parser("move-database", help="move all of it to PostgreSQL, or back to a file; while serving")
+    moving.add_argument(
+        "target", metavar="URL", type=move_database.a_database, help="postgresql://user:password@host/name, or a path"
+    )
+    moving.set_defaults(run=move_database.move)
 
 
 def _serve(options: argparse.Namespace) -> int:

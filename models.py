@@ -19,10 +19,12 @@ from peewee import (
 from . import storage
 from .access import ACCESS_VERSION, VIEWS
 from .errors import ConfigError
+from .storage.engine import MOVED
 
 USER_ID_LENGTH = 200
 MADE_AT = "made_at"  # the setting that says when this database was made
 APP = "app"  # the setting that says under which name the product is at Stripe
+UNFINISHED = "unfinished_copy"  # the setting of a copy that must not be used yet: by `corkage move-database`
 
 FALSE = SQL("DEFAULT '0'")  # which both engines take for a boolean
 
@@ -565,9 +567,10 @@ def bring_up_to_date(app: str) -> None:
     """Create or upgrade the tables in one transaction. After an upgrade the views are created again.
 
     Shape   app: BILLING_APP, stored in a new database only. One of an earlier version has none
-    Errors  ConfigError when a newer Corkage wrote the database
+    Errors  ConfigError when a newer Corkage wrote the database; when it was moved away, or a move to it is unfinished
     """
     with storage.writing():
+        _refuse_moved()
         version = _schema_version()
         if version > SCHEMA_VERSION:
             raise ConfigError(
@@ -582,12 +585,36 @@ def bring_up_to_date(app: str) -> None:
             _create_everything()
             store_setting(MADE_AT, str(int(time.time())))
             store_setting(APP, app)
+        storage.current().take_time()
         for step in range(version or SCHEMA_VERSION, SCHEMA_VERSION):
             UPGRADES[step]()
-        for name, query in VIEWS.items():
-            storage.current().renew_view(name, query.format(now=storage.current().PRESENT))
+        _renew_views()
         for name, number in (("schema_version", SCHEMA_VERSION), ("access_version", ACCESS_VERSION)):
             store_setting(name, str(number))
+
+
+def make_tables() -> None:
+    """Make all tables and views, inside a writing transaction."""
+    _create_everything()
+    _renew_views()
+
+
+def _renew_views() -> None:
+    for name, query in VIEWS.items():
+        storage.current().renew_view(name, query.format(now=storage.current().PRESENT))
+
+
+def _refuse_moved() -> None:
+    label, tables = storage.current().label, storage.current().get_tables()
+    if MOVED in tables:
+        raise ConfigError([f"BILLING_DATABASE: {label} is not in use any more: {storage.current().moved()}"])
+    if Setting._meta.table_name in tables and setting(UNFINISHED):
+        raise ConfigError(
+            [
+                f"BILLING_DATABASE: {label} is a copy that `corkage move-database` has not finished: run it again with "
+                "BILLING_DATABASE as it was"
+            ]
+        )
 
 
 def _schema_version() -> int:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from .plans import Plan, read_plans
-from .storage.url import is_url
+from .storage.url import WANTED, is_server, is_url
 
 SECRET_KEY = re.compile(r"(sk|rk)_(test|live)_[A-Za-z0-9_]+")
 HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,99}")
@@ -227,6 +227,8 @@ def parse_prefix(text: str) -> str:
 
 def parse_database(text: str) -> str:
     if is_url(text):
+        if not is_server(text):
+            raise InvalidValue(WANTED)
         return text
     if "://" in text and not text.startswith("sqlite:///"):
         raise InvalidValue("the path of a file, sqlite:///path, or postgresql://user:password@host/name")

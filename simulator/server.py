@@ -34,6 +34,8 @@ KEY = re.compile(r"(sk|rk)_test_\w+")
 CLOCK_PARAMS = ("customer", "subscription", "from_subscription", "test_clock", "charge", "payment_intent", "invoice")
 """Parameters that lead to the clock of what is created."""
 
+_ROUTES = RouteTable(ROUTES)
+
 log = logging.getLogger("corkage.simulator")
 
 
@@ -77,7 +79,6 @@ class Api:
         self._replays: dict[str, tuple[str, Response]] = {}
         self.app = bottle.Bottle()
         self.app.catchall = False  # waitress handles cut connections and bugs
-        self._routes = RouteTable(ROUTES)
         add_pages(self.app, world)
         self.app.route("/<path:path>", "ANY", self._handle)
         self.app.route("/", "ANY", self._handle)
@@ -92,7 +93,7 @@ class Api:
 
     def _handle(self, path: str = "") -> bottle.HTTPResponse:
         request = bottle.request
-        route, found = self._routes.find(request.method, f"/{path}")
+        route, found = _ROUTES.find(request.method, f"/{path}")
         ids = [self.world.unquoted_id(each) for each in found]
         key = request.get_header("Idempotency-Key") if request.method == "POST" else None
         failure = self.fault_injector.failure_for(request.path, time.monotonic())

@@ -32,7 +32,16 @@ def open_database(database: str) -> None:
         raise ConfigError(
             [f"this process already has the database {current().label} open: close that Billing before making another"]
         )
-    proxy.initialize(_postgresql().Database.open(database) if is_url(database) else sqlite.Database.open(database))
+    proxy.initialize(engine_of(database))
+
+
+def engine_of(database: str) -> Engine:
+    """Open a database that the tables do not live in.
+
+    Errors  as `open_database`
+    """
+    engine: Engine = _postgresql().Database.open(database) if is_url(database) else sqlite.Database.open(database)
+    return engine
 
 
 def label(database: str) -> str:

@@ -1,12 +1,13 @@
 """What the engines have in common: how they are read, written and forked, and which of their errors are whose."""
 
+import datetime
 import logging
 import threading
 import weakref
 from abc import ABCMeta, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, ClassVar, Self
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from typing import Any, ClassVar, NamedTuple, Self
 
 import peewee
 
@@ -16,8 +17,25 @@ from .group_commit import GroupCommit, Statement
 
 NESTED = "a writing transaction is open in this thread already; they must not nest"
 BUSY_SECONDS = 5.0  # how long a write waits for other writers
+MOVED = "corkage_moved"  # the table of a database that was moved away: the only one that is left to be found
+_WHERE_TO = "SELECT target, token, moved_at FROM corkage_moved"
 
 log = logging.getLogger("corkage.database")
+
+
+class Moved(NamedTuple):
+    """Where the tables of a database went, by `corkage move-database`.
+
+    Shape   target: as logs may show it; token: which the copy has as well, until the move is complete
+    """
+
+    target: str
+    token: str
+    moved_at: int
+
+    def __str__(self) -> str:
+        day = datetime.datetime.fromtimestamp(self.moved_at, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+        return f"it was moved to {self.target} on {day}. Set BILLING_DATABASE to that, and restart Corkage"
 
 
 class Engine(peewee.Database, metaclass=ABCMeta):
@@ -41,6 +59,7 @@ class Engine(peewee.Database, metaclass=ABCMeta):
             "the database is unavailable, trying again: %s",
             "the database is available again, after %.0f s",
         )
+        self._moved: Moved | None = None
         self._opened: weakref.WeakSet[Any] = weakref.WeakSet()
         self._write_lock = threading.RLock()
         self._group_commit = GroupCommit(self._lock_of_groups(), self._commit)
@@ -54,6 +73,8 @@ class Engine(peewee.Database, metaclass=ABCMeta):
         try:
             yield
         except self.ERRORS as error:
+            if self.misses_table(error) and (moved := self.moved()):
+                raise DatabaseUnavailable(str(moved)) from error
             if self.is_of_statement(error):
                 raise
             raise self.unavailable(error) from error
@@ -90,6 +111,20 @@ class Engine(peewee.Database, metaclass=ABCMeta):
     def is_of_statement(self, error: BaseException) -> bool:
         """Return whether the engine blames the statement, and not itself."""
 
+    @abstractmethod
+    def misses_table(self, error: BaseException) -> bool:
+        """Return whether the error is that a table is not there."""
+
+    def moved(self) -> Moved | None:
+        """Return where the tables went, if they were moved away; asked on a connection of its own, as the present
+        one may be in a transaction that failed.
+        """
+        if self._moved is None:
+            connect = self._connect  # type: ignore[attr-defined]  # a method of Peewee's that its stubs leave out
+            with suppress(*self.ERRORS), closing(connect()) as connection:
+                self._moved = Moved(*connection.execute(_WHERE_TO).fetchone())
+        return self._moved
+
     def unavailable(self, error: BaseException) -> BillingError:
         """Return the engine's error as ours."""
         return DatabaseUnavailable(str(error))
@@ -122,6 +157,9 @@ class Engine(peewee.Database, metaclass=ABCMeta):
         if not self.is_closed() and self.is_writing():
             raise RuntimeError(NESTED)
         return self._group_commit.write(sql, values)
+
+    def take_time(self) -> None:
+        """Let this writing transaction, and each of its statements, take as long as it needs."""
 
     @abstractmethod
     def execute_many(self, sql: str, values: Sequence[tuple[object, ...]]) -> None:

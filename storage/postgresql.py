@@ -5,6 +5,7 @@ holds over the end of a transaction, because behind a pooler the next one may ru
 """
 
 import functools
+import math
 import os
 import re
 import sys
@@ -22,9 +23,9 @@ from psycopg.pq import TransactionStatus
 from ..errors import BillingError, ConfigError, DatabaseUnavailable
 from .engine import BUSY_SECONDS, Engine, causes
 from .group_commit import Statement
-from .url import HIDDEN, without_password
+from .url import WANTED, is_server, without_password
 
-ANSWER_SECONDS = 30.0  # for a statement; a commit has BUSY_SECONDS
+ANSWER_SECONDS = 10.0  # for a statement; a commit, and what comes before a transaction, has BUSY_SECONDS
 END_SECONDS = 2.0  # for a statement that was canceled to end
 GENERIC_AFTER = 2  # executions, after which a statement is prepared
 OLDEST = 12  # before it there is no plan_cache_mode
@@ -35,6 +36,7 @@ _BEGIN = f"""
 BEGIN ISOLATION LEVEL READ COMMITTED;
 SET LOCAL lock_timeout = {{milliseconds}};
 SET LOCAL idle_in_transaction_session_timeout = {{idle_milliseconds}};
+SET LOCAL client_min_messages = warning;
 SELECT pg_advisory_xact_lock(({_KEY}::bigint << 32) | current_schema()::regnamespace::oid::bigint)
 """
 # A statement that writes nothing, because its row is there already, would not wait for the standby.
@@ -46,11 +48,11 @@ _TEST_WRITE = "UPDATE corkage_setting SET value = value WHERE name = 'schema_ver
 OF_STATEMENT = ("0A", "21", "22", "23", "42")  # classes of SQLSTATE
 PEEWEES_OF_STATEMENT = (peewee.DataError, peewee.IntegrityError, peewee.NotSupportedError, peewee.ProgrammingError)
 DRIVERS_OF_STATEMENT = (psycopg.DataError, psycopg.ProgrammingError, psycopg.NotSupportedError)
-READ_ONLY = "25006"
+READ_ONLY, MISSING_TABLE = "25006", "42P01"
 SETUP = {
     "3F000": "there is no schema to work in: create it, or name it in the search_path of the user or the URL",
     "42501": "the user lacks a right: let it own the schema, as in docs/postgresql.md",
-    "42P01": "a table is missing: restore a backup, or give Corkage an empty schema",
+    MISSING_TABLE: "a table is missing: restore a backup, or give Corkage an empty schema",
     "42P07": "some tables are there and others not: restore a backup, or give Corkage an empty schema",
 }
 """What is wrong with how the database is set up, by SQLSTATE."""
@@ -95,26 +97,25 @@ REPAIRS = {
     ),
 }
 OTHERWISE = "psql -U USER {label}, and the log of the server"
-WANTED = "a URL like postgresql://user:password@host/name, where @ : / in user and password are %40 %3A %2F"
 
 _Result = TypeVar("_Result")
 
 
 class _Connection(psycopg.Connection[Any]):
-    """A connection that waits for no answer longer than its limit, and keeps the last warning.
+    """A connection that waits for no answer longer than its limit, and notes what no standby has confirmed.
 
     Shape   is_direct: no pooler is in between, so the session is ours
     """
 
     is_direct = False
     limit_seconds = ANSWER_SECONDS
-    warning: str | None = None
+    unconfirmed: str | None = None
     _pid = 0
 
     def keep_warning(self, notice: psycopg.errors.Diagnostic) -> None:
-        """Keep a WARNING of the server; it is all that tells of a commit which no standby has confirmed."""
-        if notice.severity_nonlocalized == "WARNING":
-            self.warning = notice.message_primary
+        """Note that the server gave up waiting for a standby. The commit itself is reported as a success."""
+        if notice.source_function == "SyncRepWaitForLSN":
+            self.unconfirmed = notice.message_primary
 
     def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
         """Wait for an answer as psycopg does, within the limit."""
@@ -142,17 +143,18 @@ class _Connection(psycopg.Connection[Any]):
 
     @contextmanager
     def limited(self, seconds: float) -> Iterator[None]:
-        """Commit in here: within so many seconds, and with every confirmation that the server is set to wait for.
+        """Do in here within so many seconds for each answer, and with every confirmation that the server waits for.
 
-        Errors  DatabaseUnavailable when it was not confirmed; it may have happened all the same
+        Errors  DatabaseUnavailable when a commit was not confirmed; it may have happened all the same
         """
-        self.warning, self.limit_seconds = None, seconds
+        before, self.limit_seconds = self.limit_seconds, seconds
+        self.unconfirmed = None
         try:
             yield
         finally:
-            self.limit_seconds = ANSWER_SECONDS
-        if self.warning:
-            raise DatabaseUnavailable(f"no standby has confirmed what was written: {self.warning}")
+            self.limit_seconds = before
+        if self.unconfirmed:
+            raise DatabaseUnavailable(f"no standby has confirmed what was written: {self.unconfirmed}")
 
     def __del__(self, *_: Any) -> None:
         """A thread that ends takes its connection along; a forked child must not close its parent's."""
@@ -190,11 +192,11 @@ class Database(Engine, peewee.PostgresqlDatabase):
         Errors  ConfigError when that fails
         """
         try:
-            opened = cls(url)
-        except psycopg.Error:  # whose text may hold the password
-            raise ConfigError([f"BILLING_DATABASE: wanted {WANTED}"]) from None
-        if opened.label == HIDDEN:
-            raise ConfigError([f"BILLING_DATABASE: wanted {WANTED}"])
+            opened = cls(url) if is_server(url) else None
+        except psycopg.Error:  # its text may hold the password
+            opened = None
+        if opened is None:
+            raise ConfigError([f"BILLING_DATABASE: wanted {WANTED}; what it holds is not shown here"])
         try:
             with opened.reading():
                 opened.connect()
@@ -215,6 +217,10 @@ class Database(Engine, peewee.PostgresqlDatabase):
         if state is not None:
             return state.startswith(OF_STATEMENT) and state not in SETUP
         return isinstance(error, PEEWEES_OF_STATEMENT + DRIVERS_OF_STATEMENT)
+
+    def misses_table(self, error: BaseException) -> bool:
+        """Return whether the error is that a table is not there."""
+        return _sqlstate(error) == MISSING_TABLE
 
     def unavailable(self, error: BaseException) -> BillingError:
         """Return PostgreSQL's error as ours."""
@@ -255,10 +261,17 @@ class Database(Engine, peewee.PostgresqlDatabase):
         try:
             yield
             with connection.limited(BUSY_SECONDS):
-                connection.execute("COMMIT")
+                if connection.execute("COMMIT").statusmessage == "ROLLBACK":
+                    raise RuntimeError("nothing was written: a statement has failed, and its error was ignored")
         finally:
             self._of_thread.is_writing = False
             _roll_back(connection)
+            connection.limit_seconds = ANSWER_SECONDS
+
+    def take_time(self) -> None:
+        """Let this transaction, and each of its statements, take as long as it needs."""
+        self.of_thread().limit_seconds = math.inf
+        self.execute_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
 
     def is_writing(self) -> bool:
         """Return whether this thread is in a writing transaction, even one whose connection is lost."""
@@ -279,7 +292,7 @@ class Database(Engine, peewee.PostgresqlDatabase):
         ordered = sorted(group, key=lambda statement: str(statement.values[:1]))
         with self._noting(), self.reading():
             try:
-                self._again_if_lost(functools.partial(_commit_together, ordered))
+                self._again_if_lost(functools.partial(_commit_together, ordered, BUSY_SECONDS))
             except (*self.ERRORS, TypeError, ValueError) as error:
                 if isinstance(error, self.ERRORS) and not self.is_of_statement(error):
                     raise
@@ -293,7 +306,7 @@ class Database(Engine, peewee.PostgresqlDatabase):
         """Write, durably, what leaves every row as it was; see Engine."""
         with self._noting(), self.reading():
             self._refuse_nesting()
-            self._again_if_lost(functools.partial(_commit_together, [Statement(_TEST_WRITE, ())], seconds=seconds))
+            self._again_if_lost(functools.partial(_commit_together, [Statement(_TEST_WRITE, ())], seconds))
         return True
 
     def create_tables(self, models: Iterable[Any], **options: Any) -> None:
@@ -320,10 +333,12 @@ class Database(Engine, peewee.PostgresqlDatabase):
         if connection.info.server_version < OLDEST * 10_000:
             raise ConfigError([f"BILLING_DATABASE: {self.label}: wanted PostgreSQL {OLDEST} or newer"])
         connection.add_notice_handler(connection.keep_warning)
-        (pid,) = connection.execute("SELECT pg_backend_pid()").fetchone() or (0,)
+        with connection.limited(BUSY_SECONDS):  # a pooler takes connections while its server is away
+            (pid,) = connection.execute("SELECT pg_backend_pid()").fetchone() or (0,)
         connection.is_direct = pid == connection.info.backend_pid  # a pooler tells another
         if connection.is_direct:  # behind a pooler the next statement may get another session
-            connection.execute("SET plan_cache_mode = force_generic_plan")  # planning takes longer than most statements
+            # Planning takes longer than most statements. And a role's own setting might hide what no standby confirmed.
+            connection.execute("SET plan_cache_mode = force_generic_plan; SET client_min_messages = warning")
             connection.prepare_threshold = GENERIC_AFTER
         self._opened.add(connection)
         return connection
@@ -354,8 +369,10 @@ def repair(reason: str, label: str) -> str:
 
 def _begin(connection: _Connection) -> _Connection:
     milliseconds = int(BUSY_SECONDS * 1000)
+    begin = _BEGIN.format(milliseconds=milliseconds, idle_milliseconds=2 * milliseconds)
     try:
-        connection.execute(_BEGIN.format(milliseconds=milliseconds, idle_milliseconds=2 * milliseconds), prepare=False)
+        with connection.limited(2 * BUSY_SECONDS):  # the lock itself has BUSY_SECONDS
+            connection.execute(begin, prepare=False)
     except BaseException:
         _roll_back(connection)
         raise
@@ -368,7 +385,7 @@ def _roll_back(connection: _Connection) -> None:
             connection.execute("ROLLBACK", prepare=False)
 
 
-def _commit_together(statements: Sequence[Statement], connection: _Connection, seconds: float = BUSY_SECONDS) -> None:
+def _commit_together(statements: Sequence[Statement], seconds: float, connection: _Connection) -> None:
     """Execute the statements in one transaction and one round trip."""
     with connection.limited(seconds):
         if len(statements) == 1:

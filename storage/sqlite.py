@@ -138,6 +138,10 @@ class Database(Engine, peewee.SqliteDatabase):
         """Return whether SQLite blames the statement, and not the file."""
         return _is_of_statement(error)
 
+    def misses_table(self, error: BaseException) -> bool:
+        """Return whether the error is that a table is not there."""
+        return _misses_table(error)
+
     def close_all(self) -> None:
         """Close every thread's connection; the database must no longer be in use."""
         if not self.file.is_there():
@@ -254,11 +258,15 @@ def _is_of_statement(error: BaseException) -> bool:
     return isinstance(error, (*PEEWEES_OF_STATEMENT, sqlite3.ProgrammingError))
 
 
+def _misses_table(error: BaseException) -> bool:
+    return "no such table" in str(error)
+
+
 def _execute_in_group(writer: sqlite3.Connection, statement: Statement) -> None:
     try:
         statement.rows = writer.execute(statement.sql, statement.values).rowcount
     except STATEMENT_ERRORS as error:
-        is_of_file = isinstance(error, FILE_ERRORS) and not _is_of_statement(error)
+        is_of_file = isinstance(error, FILE_ERRORS) and (_misses_table(error) or not _is_of_statement(error))
         if is_of_file or not writer.in_transaction:  # SQLite has rolled back the others, too
             raise
         statement.error = error

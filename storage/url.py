@@ -2,8 +2,18 @@
 
 import re
 
-HIDDEN = "postgresql://***"  # a URL that cannot be taken apart: any part of it may be the password
-_URL = re.compile(r"(?s)(postgres(?:ql)?://)(?:[^/@]*@)?([\w.:,%\[\]-]*(?:/[^/?#@]*)?)(?:\?.*)?")
+SERVER = re.compile(
+    r"""
+    postgres(ql)?://
+    ([^@/?#\s]*@)?                                               # user:password
+    ((\[[0-9A-Fa-f:.]+\]|[^@/?#\s\[\]:,]*)(:\d*)?(,(?!$)|(?=[/?]|$)))*  # hosts, each with a port
+    (/[^@?#\s]*)?                                                # database
+    (\?[^#\s]*)?                                                # parameters
+    """,
+    re.VERBOSE,
+)
+
+WANTED = "postgresql://user:password@host/name, with a sign such as @ / % in the password as %40 %2F %25"
 
 
 def is_url(database: str) -> bool:
@@ -11,7 +21,14 @@ def is_url(database: str) -> bool:
     return database.startswith(("postgresql://", "postgres://"))
 
 
+def is_server(url: str) -> bool:
+    """Return whether this is the URL of a server, in which nothing but a host can be taken for a host: signs that
+    have a meaning in a URL are written with % in a password.
+    """
+    return bool(SERVER.fullmatch(url)) and not re.search("%(?![0-9A-Fa-f]{2})", url)
+
+
 def without_password(url: str) -> str:
-    """Return the URL of a server as logs and errors may show it: without user, password and options."""
-    found = _URL.fullmatch(url)
-    return found[1] + found[2] if found else HIDDEN
+    """Return the URL of a server as logs and errors may show it: without user, password and parameters."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}" if is_server(url) else f"{scheme}://..."

@@ -5,19 +5,19 @@ import functools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .. import storage
-from ..access import ENDED
 from ..errors import Overtaken, UnknownCustomer
-from ..models import MADE_AT, Customer, Price, Subscription, SubscriptionItem, User, setting
+from ..models import MADE_AT, Customer, Price, Subscription, User, setting
 from ..notices import changes
 from ..texts import is_user_id
-from . import events, inbox, stale
+from . import events, inbox, replica, stale
 from .account import Account
 from .doubles import warn_of_doubles
 from .gateway import Gateway, Subscriptions
 from .prices import Catalogue
+from .replica import Replica
 from .states import CustomerState, PriceState, SubscriptionState
 
 MOST_OVERTAKINGS = 20
@@ -88,10 +88,10 @@ class Converger:
         Errors  StripeError as the gateway's; Outdated; DatabaseUnavailable; in each case nothing was stored
         """
         for _ in range(MOST_OVERTAKINGS):
-            row = _customer_row(customer_id)
+            held = replica.read(customer_id)
             pending = inbox.pending_of(inbox.Subject(customer_id))
-            fetched = self._fetch(row, pending, set(also), reads_customer=reads_customer, for_visitor=for_visitor)
-            outcome = self._store(row, fetched, [event.id for event in pending], now)
+            fetched = self._fetch(held, pending, set(also), reads_customer=reads_customer, for_visitor=for_visitor)
+            outcome = self._store(held, fetched, [event.id for event in pending], now)
             if outcome:
                 log.info("%s %s (%d events)", customer_id, outcome, len(pending))
                 return Converged(outcome, fetched.subscriptions)
@@ -117,9 +117,8 @@ class Converger:
         Errors  UnknownCustomer when Stripe has none of this id; StripeError as the gateway's
         """
         self.gateway.customer(customer_id)
-        _customer_row(customer_id)
         with storage.writing():
-            before = Customer.get_by_id(customer_id).user_id
+            before = replica.read(customer_id).customer.user_id
             _assign(customer_id, user_id, now)
             _overtake(customer_id)
             self.timelines.store([each for each in (before, user_id) if each is not None], now, changes.OF_USER)
@@ -130,7 +129,6 @@ class Converger:
 
     def adopt(self, user_id: str, customer_id: str, now: float) -> None:
         """Store a customer that was just created for this user. There is nothing to fetch yet."""
-        _customer_row(customer_id)
         with storage.writing():
             _assign(customer_id, user_id, now)
             _overtake(customer_id)
@@ -138,69 +136,61 @@ class Converger:
 
     def _fetch(
         self,
-        row: Customer,
+        held: Replica,
         pending: Sequence[inbox.Pending],
         also: set[str],
         *,
         reads_customer: bool,
         for_visitor: bool,
     ) -> Fetched:
+        row = held.customer
         named = also | {each.object_id for each in pending if each.object_id and each.object_id.startswith("sub_")}
         is_news = row.fetched_at is None or any(_is_about_customer(event) for event in pending)
         if row.user_id is None and not (is_news or reads_customer):
             return Fetched(None, (), None)  # an event of a customer that belongs to no user costs no call
         is_gone = row.deleted_at is not None or row.missing_at is not None
         wants_customer = (reads_customer or is_news) and not is_gone
-        held = self._held(row.id)
         try:
             customer = self.gateway.customer(row.id) if is_gone else None
             if customer and customer.deleted:  # what Stripe lists for it is nowhere documented
-                return self._fetch_by_id(row.id, customer, Subscriptions((), customer.as_of), named)
+                return self._fetch_by_id(held, customer, Subscriptions((), customer.as_of), named)
             listed = self.gateway.subscriptions_of(
                 row.id,
-                {id_ for id_, has_paid in held.items() if has_paid},
+                {id_ for id_, has_paid in held.going_on.items() if has_paid},
                 with_customer=wants_customer or for_visitor,
-                with_invoices=for_visitor and bool(held),
+                with_invoices=for_visitor and bool(held.going_on),
             )
             customer = customer or listed.customer
             if customer is None and wants_customer:  # it has no subscription to come with
                 customer = self.gateway.customer(row.id)
         except UnknownCustomer:
-            return self._fetch_without_list(row.id, named)
+            return self._fetch_without_list(held, named)
         if customer and customer.deleted:
             listed = listed._replace(items=())  # as above
-        return self._fetch_by_id(row.id, customer, listed, named)
+        return self._fetch_by_id(held, customer, listed, named)
 
-    def _fetch_without_list(self, customer_id: str, named: set[str]) -> Fetched:
+    def _fetch_without_list(self, held: Replica, named: set[str]) -> Fetched:
         """Fetch a customer of whom Stripe lists nothing: it was deleted in this moment, or is missing."""
         try:
-            customer = self.gateway.customer(customer_id)
+            customer = self.gateway.customer(held.customer.id)
         except UnknownCustomer:
-            found = self._fetch_by_id(customer_id, None, Subscriptions((), 0), named)
+            found = self._fetch_by_id(held, None, Subscriptions((), 0), named)
             return replace(found, is_missing=True, as_of=None)
-        return self._fetch_by_id(customer_id, customer, Subscriptions((), customer.as_of), named)
-
-    def _held(self, customer_id: str) -> dict[str, bool]:
-        """Return the subscriptions that have not ended in the replica, each with whether it was ever paid."""
-        going_on = (Subscription.customer == customer_id, Subscription.status.not_in(ENDED))
-        query: Any = Subscription.select(Subscription.id, Subscription.has_paid).where(*going_on)
-        with storage.reading():
-            return dict(query.tuples())
+        return self._fetch_by_id(held, customer, Subscriptions((), customer.as_of), named)
 
     def _fetch_by_id(
         self,
-        customer_id: str,
+        held: Replica,
         customer: CustomerState | None,
         listed: Subscriptions,
         named: set[str],
     ) -> Fetched:
         """Fetch by id what the list lacks, if an event names it or the replica has it: absence alone means nothing."""
-        held = set(self._held(customer_id))
-        lacking = sorted((named | held) - {each.id for each in listed.items})
+        lacking = sorted((named | held.going_on.keys()) - {each.id for each in listed.items})
         by_id = self.gateway.side_by_side(*(functools.partial(self.gateway.subscription, id_) for id_ in lacking))
-        found = tuple(each for each in by_id if each and each.customer_id == customer_id)
+        found = tuple(each for each in by_id if each and each.customer_id == held.customer.id)
         subscriptions = listed.items + found
-        gone = held - {each.id for each in subscriptions}
+        gone = held.going_on.keys() - {each.id for each in subscriptions}
         prices = self._new_prices(subscriptions)
         return Fetched(customer, subscriptions, listed.as_of, gone=tuple(sorted(gone)), prices=prices)
 
@@ -215,16 +205,20 @@ class Converger:
         fetched = self.gateway.side_by_side(*(functools.partial(self.gateway.price, price_id) for price_id in unknown))
         return tuple(each for each in fetched if each is not None)
 
-    def _store(self, row: Customer, fetched: Fetched, event_ids: Sequence[str], now: float) -> str | None:
+    def _store(self, held: Replica, fetched: Fetched, event_ids: Sequence[str], now: float) -> str | None:
         with storage.writing():
-            return self.compare_and_set(row, fetched, event_ids, now)
+            return self.compare_and_set(held, fetched, event_ids, now)
 
-    def compare_and_set(self, row: Customer, fetched: Fetched, event_ids: Sequence[str], now: float) -> str | None:
+    def compare_and_set(self, held: Replica, fetched: Fetched, event_ids: Sequence[str], now: float) -> str | None:
         """Store what was fetched; return None if another worker stored something since the revision was read.
 
         To be called inside a writing transaction.
+
+        Errors  Outdated
         """
-        self.timelines.refuse_if_outdated()
+        row = held.customer
+        if row.revision == 0:
+            Customer.insert(id=row.id).on_conflict_ignore().execute()
         won = (
             Customer.update(revision=Customer.revision + 1, fetched_at=_fetched_until(row, fetched))
             .where(Customer.id == row.id, Customer.revision == row.revision)
@@ -232,38 +226,41 @@ class Converger:
         )
         if not won:
             return None
-        kinds = self._kinds_of_news(row, fetched)
+        kinds = self._kinds_of_news(held, fetched)
         user_id = self._store_customer(row, fetched, now)
         for price in fetched.prices:
             self.catalogue.store_price(price)
         for state in fetched.subscriptions:
-            self._store_subscription(state, user_id, now)
+            self._store_subscription(held, state, user_id, now)
         if not fetched.is_missing or self.account.is_confirmed():
             for gone in storage.pieces(fetched.gone):
                 Subscription.update(status="canceled", ended_at=int(now), ask_at=None).where(
                     Subscription.id.in_(gone)
                 ).execute()
-        if user_id is not None:
-            self.timelines.store([user_id], now, kinds)
-            warn_of_doubles(user_id, self.catalogue, now)
+        users = [user_id] if user_id is not None else []  # without one, an outdated process is refused all the same
+        for user, theirs in self.timelines.store(users, now, kinds).items():
+            warn_of_doubles(user, theirs.holdings, self.catalogue, now)
         outcome = "missing" if fetched.is_missing else "converged" if user_id is not None else "unowned"
         inbox.mark_applied(event_ids, outcome, now)
         return outcome
 
-    def _kinds_of_news(self, row: Customer, fetched: Fetched) -> frozenset[str]:
+    def _kinds_of_news(self, held: Replica, fetched: Fetched) -> frozenset[str]:
         """Return the kinds of notices to store.
 
         What was true before this database was made is no news: that of users whom it does not know, with subscriptions
         that are all older. Nor is what version 1 of the tables did not know of a subscription.
         """
-        user_id = self.owner_of(row, fetched.customer) if fetched.customer else row.user_id
-        made_at = int(setting(MADE_AT) or 0)
-        is_old = all(each.created < made_at - CLOCKS_DIFFER_SECONDS for each in fetched.subscriptions)
-        if is_old and not User.select().where(User.id == user_id).exists():
-            return changes.NONE
-        unread = (Subscription.customer == row.id, Subscription.currency.is_null())  # version 1 did not know it
-        is_unread = Subscription.select().where(*unread).exists()
+        if held.customer.user_id is None and self._is_old(fetched):
+            user_id = self.owner_of(held.customer, fetched.customer) if fetched.customer else None
+            if not User.select().where(User.id == user_id).exists():
+                return changes.NONE
+        is_unread = any(row["currency"] is None for row in held.subscriptions.values())  # version 1 did not know it
         return self.kinds & changes.ACCESS if is_unread else self.kinds
+
+    def _is_old(self, fetched: Fetched) -> bool:
+        """Return whether all subscriptions are older than this file."""
+        made_at = int(setting(MADE_AT) or 0)
+        return all(each.created < made_at - CLOCKS_DIFFER_SECONDS for each in fetched.subscriptions)
 
     def _store_customer(self, row: Customer, fetched: Fetched, now: float) -> str | None:
         customer = fetched.customer
@@ -280,16 +277,19 @@ class Converger:
             return self._let_go(row)
         user_id = self.owner_of(row, customer)
         if user_id is None:
-            self._store_mark(customer)
+            self._store_mark(row, customer)
         else:
-            _assign(row.id, user_id, now)
-            User.update(email=customer.email, name=customer.name).where(User.stripe_customer_id == row.id).execute()
+            if row.user_id is None:
+                _assign(row.id, user_id, now)
+            facts = (customer.email, customer.name)
+            storage.execute_many(_DESCRIBE_USER, [(row.id, *facts, user_id, row.id, *facts)])
         return user_id
 
-    def _store_mark(self, customer: CustomerState) -> None:
+    def _store_mark(self, row: Customer, customer: CustomerState) -> None:
         is_marked = customer.app not in (None, self.app)
-        mark = {"marked_app": customer.app, "marked_user": customer.user_id} if is_marked else _NO_MARK
-        Customer.update(mark).where(Customer.id == customer.id).execute()
+        mark = (customer.app, customer.user_id) if is_marked else (None, None)
+        if mark != (row.marked_app, row.marked_user):
+            Customer.update(marked_app=mark[0], marked_user=mark[1]).where(Customer.id == row.id).execute()
 
     def _let_go(self, row: Customer) -> str | None:
         """Have the user buy with another customer: Stripe has this one no more. Return the user."""
@@ -303,37 +303,22 @@ class Converger:
             return row.user_id
         return customer.user_id if customer.app == self.app and is_user_id(customer.user_id) else None
 
-    def _store_subscription(self, state: SubscriptionState, user_id: str | None, now: float) -> None:
+    def _store_subscription(self, held: Replica, state: SubscriptionState, user_id: str | None, now: float) -> None:
         for item in state.items:
-            self.catalogue.store_price(item.price, state.sold)
+            self.catalogue.store_price(item.price, state.sold, held.prices.get(item.price.id))
         ours = state.app == self.app and state.user_id is not None and state.user_id == user_id
-        values = {name: getattr(state, name) for name in _AS_FETCHED} | {
-            "customer": state.customer_id,
+        clock_ahead = state.test_clock[1] - int(now) if state.test_clock else 0
+        row = {name: getattr(state, name) for name in _AS_FETCHED} | {
             "ours": ours,
             "test_clock": state.test_clock[0] if state.test_clock else None,
-            "clock_ahead": state.test_clock[1] - int(now) if state.test_clock else 0,
+            "clock_ahead": clock_ahead,
+            "ask_at": stale.ask_at(state, clock_ahead, now) if user_id else None,
         }
-        values["ask_at"] = stale.ask_at(state, values["clock_ahead"], now) if user_id else None
-        Subscription.insert(id=state.id, **values).on_conflict(
-            conflict_target=[Subscription.id], update=values
-        ).execute()
-        self._store_items(state)
+        held.store_subscription(row, {item.price.id: item.quantity for item in state.items})
         if user_id is not None and state.trial_start and (ours or self._has_plan(state)):
             buyers = [user_id, state.buyer_id] if state.buyer_id else [user_id]
             User.update(trial_used_at=state.trial_start).where(
                 User.id.in_(buyers), User.trial_used_at.is_null()
-            ).execute()
-
-    def _store_items(self, state: SubscriptionState) -> None:
-        quantities = {item.price.id: item.quantity for item in state.items}
-        SubscriptionItem.delete().where(
-            SubscriptionItem.subscription == state.id, SubscriptionItem.price_id.not_in(list(quantities))
-        ).execute()
-        for price_id, quantity in quantities.items():
-            values = {"subscription": state.id, "price_id": price_id, "quantity": quantity}
-            SubscriptionItem.insert(values).on_conflict(
-                conflict_target=[SubscriptionItem.subscription, SubscriptionItem.price_id],
-                update={"quantity": quantity},
             ).execute()
 
     def _has_plan(self, state: SubscriptionState) -> bool:
@@ -342,10 +327,16 @@ class Converger:
         return Price.select().where(Price.id.in_(ids), Price.plan.is_null(False)).exists()
 
 
-_NO_MARK = {"marked_app": None, "marked_user": None}
+_DESCRIBE_USER = """
+UPDATE corkage_user SET stripe_customer_id = ?, email = ?, name = ?
+WHERE id = ? AND (
+    stripe_customer_id IS NULL
+    OR (stripe_customer_id = ? AND (email IS DISTINCT FROM ? OR name IS DISTINCT FROM ?))
+)
+"""
 _AS_FETCHED = (
-    "status currency created current_period_end cancel_at trial_end ended_at unpaid_since has_paid payment_pending "
-    "pause_behavior resumes_at paid_until"
+    "id customer_id status currency created current_period_end cancel_at trial_end ended_at unpaid_since has_paid "
+    "payment_pending pause_behavior resumes_at paid_until"
 ).split()
 
 
@@ -361,20 +352,12 @@ def _is_about_customer(event: inbox.Pending) -> bool:
     return event.type in events.ABOUT_CUSTOMER
 
 
-def _customer_row(customer_id: str) -> Customer:
-    """Return the customer's row; create it for an unknown customer."""
-    row = Customer.get_or_none(Customer.id == customer_id)
-    if row is None:
-        with storage.writing():
-            Customer.insert(id=customer_id).on_conflict_ignore().execute()
-        row = Customer.get_by_id(customer_id)
-    return row
-
-
 def _assign(customer_id: str, user_id: str, now: float) -> None:
     """Assign the customer to the user. Checkout and portal use it unless the user has another already."""
     User.insert(id=user_id, created_at=int(now)).on_conflict_ignore().execute()
-    Customer.update(user=user_id).where(Customer.id == customer_id).execute()
+    Customer.insert(id=customer_id, user=user_id).on_conflict(
+        conflict_target=[Customer.id], update={"user": user_id}
+    ).execute()
     User.update(stripe_customer_id=None).where(User.id != user_id, User.stripe_customer_id == customer_id).execute()
     User.update(stripe_customer_id=customer_id).where(User.id == user_id, User.stripe_customer_id.is_null()).execute()
 

@@ -28,8 +28,8 @@ class Double(NamedTuple):
     spare: str | None
 
 
-def doubles(catalogue: Catalogue, now: float, user_id: str | None = None) -> list[Double]:
-    """Return who pays for several subscriptions of one group: all users, or this one.
+def doubles(catalogue: Catalogue, now: float) -> list[Double]:
+    """Return all users who pay for several subscriptions of one group.
 
     What is not ours belongs to another product, and is no double.
     """
@@ -40,18 +40,13 @@ def doubles(catalogue: Catalogue, now: float, user_id: str | None = None) -> lis
         .group_by(Customer.user)
         .having(fn.COUNT(Subscription.id) > 1)
     )
-    users = storage.column(query if user_id is None else query.where(Customer.user == user_id))
-    found = []
-    for user, held in holdings_of(users).items():
-        # What ends with its period is paid for no more, and nothing may rely on it.
-        staying = [each for each in held.holdings if not _ends_with_period(each)]
-        found += [Double(user, ids, _spare(ids, staying, catalogue, now)) for ids in _by_group(staying, catalogue)]
-    return found
+    found = holdings_of(storage.column(query))
+    return [double for user, held in found.items() for double in _of_user(user, held.holdings, catalogue, now)]
 
 
-def warn_of_doubles(user_id: str, catalogue: Catalogue, now: float) -> None:
-    """Log a warning when the user pays twice, with the one to end."""
-    for double in doubles(catalogue, now, user_id):
+def warn_of_doubles(user_id: str, holdings: Sequence[Holding], catalogue: Catalogue, now: float) -> None:
+    """Log a warning when the user, who holds this, pays twice, with the one to end."""
+    for double in _of_user(user_id, holdings, catalogue, now):
         spare = double.spare
         advice = f"the user loses nothing when {spare} ends" if spare else "each gives something of its own"
         log.warning(
@@ -60,6 +55,12 @@ def warn_of_doubles(user_id: str, catalogue: Catalogue, now: float) -> None:
             " and ".join(double.subscriptions),
             advice,
         )
+
+
+def _of_user(user_id: str, holdings: Sequence[Holding], catalogue: Catalogue, now: float) -> list[Double]:
+    # What ends with its period is paid for no more, and nothing may rely on it.
+    staying = [each for each in holdings if not _ends_with_period(each)]
+    return [Double(user_id, ids, _spare(ids, staying, catalogue, now)) for ids in _by_group(staying, catalogue)]
 
 
 def _ends_with_period(holding: Holding) -> bool:

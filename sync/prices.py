@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from .. import storage
@@ -58,26 +58,40 @@ class Catalogue:
                     Price.update(sold=trouble is None, trouble=trouble).where(Price.id == price.id).execute()
             self._store_plans()
 
-    def store_price(self, price: "PriceState", sold: tuple[str, str] | None = None) -> None:
-        """Store a price with its plan. To be called inside a writing transaction.
+    def store_price(
+        self,
+        price: "PriceState",
+        sold: tuple[str, str] | None = None,
+        known: Mapping[str, object] | None = None,
+    ) -> None:
+        """Store a price with its plan, where its row says anything else. To be called inside a writing transaction.
 
-        Shape   sold: a price and the plan that it stood for at a sale
+        Shape   sold: a price and the plan that it stood for at a sale;
+                known: the row as it was read before the fetch: what was so then is not read again
         """
-        row = Price.get_or_none(Price.id == price.id) or Price(id=price.id)
-        is_new = row.product_id is None
-        row.product_id = price.product_id
+        facts = self._facts(price)
+        if known is not None and known["plan"] is not None and facts.items() <= known.items():
+            return
+        found = Price.get_or_none(Price.id == price.id)
+        row = found or Price(id=price.id)
+        before = dict(row.__data__)
         if price.lookup_key is not None and price.lookup_key != row.lookup_key:  # it may have moved from another price
             Price.update(lookup_key=None).where(Price.lookup_key == price.lookup_key).execute()
-        row.lookup_key = price.lookup_key
-        row.unit_amount, row.currency = price.unit_amount, price.currency
-        row.interval, row.interval_count = price.interval, price.interval_count
-        row.metered = price.is_metered
-        if price.amounts is not None:
-            row.amounts = json.dumps(dict(price.amounts))
-        if price.plan is not None and price.app in (None, self._app):
-            row.plan_at_stripe = price.plan
+        for name, value in facts.items():
+            setattr(row, name, value)
         row.plan = self._plan_of(row, sold)
-        row.save(force_insert=is_new)
+        if row.__data__ != before:
+            row.save(force_insert=found is None)
+
+    def _facts(self, price: "PriceState") -> dict[str, object]:
+        """Return the columns in which Stripe's word counts."""
+        named = "product_id lookup_key unit_amount currency interval interval_count".split()
+        facts = {name: getattr(price, name) for name in named} | {"metered": price.is_metered}
+        if price.amounts is not None:
+            facts["amounts"] = json.dumps(dict(price.amounts))
+        if price.plan is not None and price.app in (None, self._app):
+            facts["plan_at_stripe"] = price.plan
+        return facts
 
     def is_named(self, row: "Price | PriceState") -> bool:
         """Return whether plans.toml names this price, by its id or by its lookup key."""

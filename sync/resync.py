@@ -11,10 +11,11 @@ from ..access import ENDED, Access, read_access
 from ..errors import BillingError, DatabaseUnavailable, StripeFailed, StripeUnavailable
 from ..models import Customer, Subscription, SubscriptionItem, User, remember_once, setting
 from ..notices import changes
-from . import jobs
+from . import jobs, replica
 from .converge import Converger, Fetched
 from .gateway import Gateway
 from .marks import Marked, of_another_app
+from .replica import Replica
 from .states import CustomerState, SubscriptionState
 
 CALLS_PER_SECOND = 20  # Stripe allows 25 (in a sandbox, for all endpoints together): the rest is for the servers
@@ -112,9 +113,9 @@ class ReportingConverger(Converger):
         """Store the listed state of each customer, by the revision read before; return those that were overtaken."""
         overtaken = []
         for count, (customer_id, fetched) in enumerate(listed.items(), 1):
-            row = rows.get(customer_id) or Customer(id=customer_id, revision=0)
             with self._one(customer_id):
-                if self._store(row, fetched, (), now) is None:
+                held = replica.read(customer_id)._replace(customer=rows.get(customer_id) or Customer(id=customer_id))
+                if self._store(held, fetched, (), now) is None:
                     overtaken.append(customer_id)
             progress("compared", count, len(listed))
         return overtaken
@@ -145,16 +146,16 @@ class ReportingConverger(Converger):
             log.exception("%s could not be compared", customer_id)
             self.report.failed[customer_id] = f"bug: {type(error).__name__}"
 
-    def _store(self, row: Customer, fetched: Fetched, event_ids: Sequence[str], now: float) -> str | None:
+    def _store(self, held: Replica, fetched: Fetched, event_ids: Sequence[str], now: float) -> str | None:
+        row = held.customer
         user_id = self.owner_of(row, fetched.customer) if fetched.customer else row.user_id
         with storage.writing() if self._writes else storage.trying():
-            Customer.insert(id=row.id).on_conflict_ignore().execute()
-            held = _held(row.id)
+            before = _held(row.id)
             access = read_access(user_id) if user_id else None
             self.kinds = changes.NONE if self._is_newcomer(user_id) else changes.ALL
-            outcome = self.compare_and_set(row, fetched, event_ids, now)
+            outcome = self.compare_and_set(held, fetched, event_ids, now)
             if outcome:
-                self._note(held, _held(row.id))
+                self._note(before, _held(row.id))
                 self.report.unowned += user_id is None
                 self.report.missing += [row.id] if fetched.is_missing else []
                 self.report.marked += filter(None, [of_another_app(Customer.get_by_id(row.id))])

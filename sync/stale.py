@@ -21,9 +21,9 @@ def ask_at(state: SubscriptionState, clock_ahead: int, now: float) -> float | No
     end = next_end(state)
     if end is None:
         return None
-    over_for = now - (end - clock_ahead)
-    pause = min(max(over_for, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
-    return max(now, now - over_for) + pause
+    ends_at = end - clock_ahead
+    pause = min(max(now - ends_at, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
+    return max(now, ends_at) + pause
 
 
 def customers(now: float, limit: int) -> list[str]:

@@ -8,14 +8,14 @@ no answers, and the worker makes the timelines with an older mark anew.
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from .. import storage
 from ..access import NOBODY, RULE_VERSION, Answer, Holding, Terms, timeline
 from ..errors import Outdated
-from ..models import Customer, PlanRow, Purchase, Subscription, SubscriptionItem, User, store_setting
+from ..models import AnswerRow, Customer, PlanRow, Purchase, Subscription, SubscriptionItem, User, store_setting
 from ..notices import changes
 from ..plans import Plan
 
@@ -23,27 +23,41 @@ BATCH = 500
 SHORTEST_SLEEP_SECONDS = 1e-6
 MARK = "rule"
 
-_OF_SUBSCRIPTIONS = """
-SELECT c.user_id, s.id, s.created, p.plan, i.price_id, i.quantity, s.status, s.ours, s.current_period_end, s.cancel_at,
-    s.trial_end, s.unpaid_since, s.payment_pending, s.pause_behavior, s.resumes_at, s.paid_until, s.returned,
-    s.clock_ahead, s.noted
+_HOLDINGS = """
+SELECT c.user_id, s.noted, 'subscription', s.id, s.created, p.plan, i.price_id, i.quantity, s.status, s.ours,
+    s.current_period_end, s.cancel_at, s.trial_end, s.unpaid_since, s.payment_pending, s.pause_behavior, s.resumes_at,
+    s.paid_until, s.returned, CAST(NULL AS BIGINT), s.clock_ahead
 FROM corkage_customer AS c
 JOIN corkage_subscription AS s ON s.customer_id = c.id
 LEFT JOIN corkage_subscription_item AS i ON i.subscription_id = s.id
 LEFT JOIN corkage_price AS p ON p.id = i.price_id
 WHERE c.user_id IN ({marks})
-"""
-_OF_PURCHASES = """
-SELECT c.user_id, b.id, b.created, p.plan, b.price_id, b.quantity, b.returned
+UNION ALL
+SELECT c.user_id, NULL, 'purchase', b.id, b.created, p.plan, b.price_id, b.quantity, NULL, false,
+    NULL, NULL, NULL, NULL, false, NULL, NULL, NULL, b.returned, NULL, 0
 FROM corkage_customer AS c
 JOIN corkage_purchase AS b ON b.customer_id = c.id
 LEFT JOIN corkage_price AS p ON p.id = b.price_id
 WHERE c.user_id IN ({marks})
+UNION ALL
+SELECT user_id, NULL, 'grant', CAST(id AS TEXT), created_at, plan, NULL, quantity, NULL, false,
+    NULL, NULL, NULL, NULL, false, NULL, NULL, NULL, NULL, ends_at, 0
+FROM corkage_grant
+WHERE user_id IN ({marks})
 """
-_OF_GRANTS = "SELECT user_id, id, created_at, plan, quantity, ends_at FROM corkage_grant WHERE user_id IN ({marks})"
-_COLUMNS = ", ".join(("user_id", *Answer._fields))
-_ANSWERS = f"SELECT {_COLUMNS} FROM corkage_answer WHERE user_id IN ({{marks}}) ORDER BY user_id, starts_at"  # noqa: S608 -- our own column names; the users are bound
-_INSERT = f"INSERT INTO corkage_answer ({_COLUMNS}) VALUES ({', '.join('?' * (1 + len(Answer._fields)))})"  # noqa: S608 -- as above
+_USERS = f"""
+SELECT u.id, u.rule, u.notified, u.next_change_at, {", ".join(f"a.{name}" for name in Answer._fields)}
+FROM corkage_user AS u
+LEFT JOIN corkage_answer AS a ON a.user_id = u.id
+WHERE u.id IN ({{marks}})
+ORDER BY u.id, a.starts_at
+"""  # noqa: S608 -- our own column names; the users are bound
+_COLUMNS = ("user_id", *Answer._fields)
+_DELETE = "DELETE FROM corkage_answer WHERE user_id = ? AND starts_at = ?"
+_STORE = f"""
+INSERT INTO corkage_answer ({", ".join(_COLUMNS)}) VALUES ({", ".join("?" * len(_COLUMNS))})
+ON CONFLICT (user_id, starts_at) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _COLUMNS[2:])}
+"""  # noqa: S608 -- our own column names; the values are bound
 
 
 class Mark(NamedTuple):
@@ -59,6 +73,15 @@ class Held(NamedTuple):
 
     holdings: list[Holding]
     noted: dict[str, str | None]
+
+
+class _Stored(NamedTuple):
+    """What is stored of a user: the columns of the row, and the timeline."""
+
+    rule: int
+    notified: str | None
+    next_change_at: int | None
+    answers: list[Answer]
 
 
 class Timelines:
@@ -88,7 +111,8 @@ class Timelines:
                 PlanRow.insert(key=key, terms=terms).on_conflict(
                     conflict_target=[PlanRow.key], preserve=[PlanRow.terms]
                 ).execute()
-            _store_answers({NOBODY: timeline([], self._present(), 0)})
+            AnswerRow.delete().where(AnswerRow.user_id == NOBODY).execute()
+            _store_answers({NOBODY: ([], timeline([], self._present(), 0))})
         self.plans = self._present()
         return self._is_ours(mark)
 
@@ -112,8 +136,9 @@ class Timelines:
 
     def store(
         self, user_ids: Sequence[str], now: float, kinds: frozenset[str] = changes.ALL, *, gives_way: bool = False
-    ) -> None:
-        """Make the timelines of these users anew, and store notices of these kinds of what that changes.
+    ) -> dict[str, Held]:
+        """Make the timelines of these users anew, and store notices of these kinds of what that changes. Return what
+        each of them holds.
 
         To be called inside a writing transaction.
 
@@ -121,23 +146,23 @@ class Timelines:
         Errors  Outdated
         """
         number = self.refuse_if_outdated()
-        held, before = holdings_of(user_ids), _answers_of(user_ids)
-        new, changed = {}, []
-        for user_id, (rule, notified, next_change_at) in _users(user_ids).items():
+        held = holdings_of(user_ids)
+        timelines, changed = {}, []
+        for user_id, stored in _users(user_ids).items():
             theirs = held[user_id]
             answers = timeline(theirs.holdings, self.plans, now)
-            if answers != before.get(user_id):
-                new[user_id] = answers
-            seen = changes.Seen(notified, theirs.noted, before.get(user_id, ()))
+            timelines[user_id] = (stored.answers, answers)
+            seen = changes.Seen(stored.notified, theirs.noted, stored.answers)
             change = changes.compare(seen, theirs.holdings, answers, self.plans, now)
             changes.store(user_id, change, now, kinds)
             if gives_way:
                 time.sleep(SHORTEST_SLEEP_SECONDS)
             row = (number, change.notified, change.next_change_at)
-            if row != (rule, notified, next_change_at):
+            if row != stored[:3]:
                 changed.append((*row, user_id))
-        _store_answers(new)
+        _store_answers(timelines)
         storage.execute_many("UPDATE corkage_user SET rule = ?, notified = ?, next_change_at = ? WHERE id = ?", changed)
+        return held
 
     def mark_holders(self, price_ids: Sequence[str]) -> None:
         """Have the timelines of all who hold one of these prices made anew. Inside a writing transaction."""
@@ -191,15 +216,11 @@ class Timelines:
 def holdings_of(user_ids: Sequence[str]) -> dict[str, Held]:
     """Return what each of these users holds."""
     held = {user_id: Held([], {}) for user_id in user_ids}
-    for user_id, *facts, clock_ahead, noted in _rows(_OF_SUBSCRIPTIONS, user_ids):
-        holding = Holding("subscription", *facts)._replace(clock_ahead=clock_ahead)
+    for user_id, noted, *facts in _rows(_HOLDINGS, user_ids):
+        holding = Holding(*facts)
         held[user_id].holdings.append(holding)
-        held[user_id].noted[holding.id] = noted
-    for user_id, id_, created, plan, price_id, quantity, returned in _rows(_OF_PURCHASES, user_ids):
-        purchase = Holding("purchase", id_, created, plan, price_id, quantity, returned=returned)
-        held[user_id].holdings.append(purchase)
-    for user_id, id_, created, plan, quantity, ends_at in _rows(_OF_GRANTS, user_ids):
-        held[user_id].holdings.append(Holding("grant", str(id_), created, plan, quantity=quantity, ends_at=ends_at))
+        if holding.kind == "subscription":
+            held[user_id].noted[holding.id] = noted
     return held
 
 
@@ -249,29 +270,31 @@ def _terms(text: str) -> Terms:
     return Terms(**read | {"rank": -1, "is_free": False})
 
 
-def _users(user_ids: Sequence[str]) -> dict[str, tuple[int, str | None, int | None]]:
-    query = "SELECT id, rule, notified, next_change_at FROM corkage_user WHERE id IN ({marks})"
-    return {user_id: (rule, notified, at) for user_id, rule, notified, at in _rows(query, user_ids)}
-
-
-def _answers_of(user_ids: Sequence[str]) -> dict[str, list[Answer]]:
-    found: dict[str, list[Answer]] = {}
-    for user_id, *values in _rows(_ANSWERS, user_ids):
+def _users(user_ids: Sequence[str]) -> dict[str, _Stored]:
+    found: dict[str, _Stored] = {}
+    for user_id, rule, notified, next_change_at, *values in _rows(_USERS, user_ids):
+        stored = found.setdefault(user_id, _Stored(rule, notified, next_change_at, []))
         answer = Answer(*values)
-        found.setdefault(user_id, []).append(
-            answer._replace(
-                allowed=bool(answer.allowed),
-                plans=_names(str(answer.plans)),
-                features=_names(str(answer.features)),
-                limits=json.loads(str(answer.limits)),
-            )
-        )
+        if answer.starts_at is not None:
+            stored.answers.append(_read(answer))
     return found
 
 
-def _store_answers(timelines: dict[str, list[Answer]]) -> None:
-    storage.execute_many("DELETE FROM corkage_answer WHERE user_id = ?", [(user_id,) for user_id in timelines])
-    storage.execute_many(_INSERT, [_row(user_id, each) for user_id, answers in timelines.items() for each in answers])
+def _read(answer: Answer) -> Answer:
+    plans, features = _names(str(answer.plans)), _names(str(answer.features))
+    limits = json.loads(str(answer.limits))
+    return answer._replace(allowed=bool(answer.allowed), plans=plans, features=features, limits=limits)
+
+
+def _store_answers(timelines: Mapping[str, tuple[Sequence[Answer], Sequence[Answer]]]) -> None:
+    """Store what differs. Takes each user's answers of before, which are stored, and the present ones."""
+    gone, new = [], []
+    for user_id, (before, answers) in timelines.items():
+        starts = {each.starts_at for each in answers}
+        gone += [(user_id, each.starts_at) for each in before if each.starts_at not in starts]
+        new += [_row(user_id, each) for each in answers if each not in before]
+    storage.execute_many(_DELETE, gone)
+    storage.execute_many(_STORE, new)
 
 
 def _row(user_id: str, answer: Answer) -> tuple[object, ...]:
@@ -296,4 +319,4 @@ _json = json.JSONEncoder(separators=(",", ":")).encode
 
 def _rows(query: str, values: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     for piece in storage.pieces(values):
-        yield from storage.rows(query.format(marks=", ".join("?" * len(piece))), tuple(piece))
+        yield from storage.rows(query.format(marks=", ".join("?" * len(piece))), (*piece,) * query.count("{marks}"))

@@ -4,7 +4,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -13,14 +15,20 @@ import stripe
 from contract import problems
 from harness import APP, AUTH_SECRET, PRO, WEBHOOK_SECRET, App, Receiver, Shop, open_shop, receiving, running, sdk
 from programs import launched
+from tables import remembered
 
-from corkage import storage
+from corkage import models, storage
 from corkage.config import Config
 from corkage.simulator import Simulator
 from corkage.simulator.webhooks import thin
 
 # As PRO says: a command that serves with other plans would outdate the app of the same test, or be outdated.
 PLANS = '[pro]\nname = "Pro"\nprices = ["pro_monthly"]\nfeatures = ["exports", "api"]\ngrace_days = 7\n'
+
+# Nothing here goes through a developer's proxy; and requests need not read the whole environment for each call.
+os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost"
+
+models._create_everything = remembered(models._create_everything)
 
 ENGINES = ("sqlite", "postgresql")
 
@@ -77,11 +85,11 @@ def event(shop: Shop) -> stripe.Event:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Play every test that opens a database on both engines, unless its mark `one_engine` names one and says why."""
-    if "database" in metafunc.fixturenames:
+    if "engine" in metafunc.fixturenames:
         mark = metafunc.definition.get_closest_marker("one_engine")
         engines = mark.args[:1] if mark else ENGINES
         marks = {"sqlite": (), "postgresql": pytest.mark.postgresql}
-        metafunc.parametrize("database", [pytest.param(each, marks=marks[each]) for each in engines], indirect=True)
+        metafunc.parametrize("engine", [pytest.param(each, marks=marks[each]) for each in engines])
 
 
 @pytest.fixture(scope="session")
@@ -94,9 +102,24 @@ def postgresql(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A database of the test's own, as BILLING_DATABASE names it: a file, or a schema of the run's server."""
-    if request.param == "sqlite":
+def new_database(engine: str, request: pytest.FixtureRequest) -> Callable[[], AbstractContextManager[str]]:
+    """Make a database, as BILLING_DATABASE names it: a file, or a schema on the run's server."""
+    if engine == "sqlite":
+        return _new_file
+    schema: Callable[[], AbstractContextManager[str]] = request.getfixturevalue("postgresql").schema
+    return schema
+
+
+@contextmanager
+def _new_file() -> Iterator[str]:
+    with TemporaryDirectory() as folder:
+        yield str(Path(folder) / "corkage.db")
+
+
+@pytest.fixture
+def database(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The test's own database."""
+    if engine == "sqlite":
         yield str(tmp_path / "corkage.db")
     else:
         with request.getfixturevalue("postgresql").schema() as url:

@@ -23,6 +23,7 @@ from corkage.models import (
     Subscription,
     User,
 )
+from corkage.sync import replica
 from corkage.sync.resync import resync
 
 pytestmark = pytest.mark.slow
@@ -234,15 +235,15 @@ def test_a_fetch_begun_during_a_deletion_is_discarded(app, customer, monkeypatch
     converger, fetched = app.billing.service.converger, []
 
     def fetch(customer_id, *known, **options):
-        row = Customer.get_by_id(customer_id)
-        fetched.append((row, converger._fetch(row, [], set(), reads_customer=True, for_visitor=False)))
+        held = replica.read(customer_id)
+        fetched.append((held, converger._fetch(held, [], set(), reads_customer=True, for_visitor=False)))
 
     meanwhile(app, monkeypatch, fetch)
     app.billing.forget("ann")
 
-    ((row, state),) = fetched
-    assert (row.user_id, state.customer.user_id) == ("ann", "ann")
-    assert converger._store(row, state, [], time.time()) is None
+    ((held, state),) = fetched
+    assert (held.customer.user_id, state.customer.user_id) == ("ann", "ann")
+    assert converger._store(held, state, [], time.time()) is None
     assert traces_of("ann") == []
 
 

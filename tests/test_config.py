@@ -164,6 +164,11 @@ def test_an_address_that_is_none_is_refused(environ, value):
         ("BILLING_DATABASE", "sqlite:////var/lib/corkage.db", True),
         ("BILLING_DATABASE", ":memory:", False),
         ("BILLING_DATABASE", "sqlite://corkage.db", False),
+        ("BILLING_DATABASE", "postgresql://billing:p%40ss@a.example,b.example:5433/shop?sslmode=require", True),
+        ("BILLING_DATABASE", "postgres://[::1]:5432/shop", True),
+        ("BILLING_DATABASE", "postgresql://billing:p/ss@a.example/shop", False),
+        ("BILLING_DATABASE", "postgresql://billing:100%@a.example/shop", False),
+        ("BILLING_DATABASE", "postgresql://a.example:port/shop", False),
         ("BILLING_AUTH_SECRET", ",", False),
         ("STRIPE_WEBHOOK_SECRET", ",", False),
         ("STRIPE_WEBHOOK_SECRET", "whsec_a,b", False),
@@ -341,8 +346,15 @@ def test_a_database_url_becomes_a_path(environ, text, path):
 def test_another_database_is_refused_in_words_and_without_its_password(environ):
     problem = problem_of(environ | {"BILLING_DATABASE": "mysql://billing:hunter2@db.example/x?password=hunter3"})
 
-    assert "wanted the path of a file, sqlite:///path, or postgresql://user:password@host/name" in problem
+    assert "the path of a file, sqlite:///path, or postgresql://user:password@host/name" in problem
     assert "mysql://***@db.example" in problem
+    assert "hunter" not in problem
+
+
+def test_a_url_in_which_the_password_cannot_be_told_from_the_host_is_refused_without_it(environ):
+    problem = problem_of(environ | {"BILLING_DATABASE": "postgresql://billing:hunter2@hunter3@db.example/x"})
+
+    assert "with a sign such as @ / % in the password as %40 %2F %25" in problem
     assert "hunter" not in problem
 
 

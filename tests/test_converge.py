@@ -690,6 +690,7 @@ def test_a_fetch_always_overtaken_is_given_up_and_its_event_waits(app, shop):
     customer = shop.customer()
     shop.subscribe(customer)
     app.deliver(shop.event("customer.subscription.created"))
+    Customer.create(id=customer)
     gateway = app.billing.service.worker.gateway
     fetch, asked = gateway.subscriptions_of, []
 

@@ -195,10 +195,10 @@ def test_a_customer_that_fails_is_logged_and_blocks_no_other(app, shop, caplog, 
     shop.subscribe(shop.customer("bob"), user="bob")
     write = Converger.compare_and_set
 
-    def refuse_bob(self, row, fetched, event_ids, now):
+    def refuse_bob(self, held, fetched, event_ids, now):
         if fetched.customer.user_id == "bob":
             raise StripeFailed("HTTP 500")
-        return write(self, row, fetched, event_ids, now)
+        return write(self, held, fetched, event_ids, now)
 
     monkeypatch.setattr(Converger, "compare_and_set", refuse_bob)
     app.work()

@@ -12,27 +12,43 @@ from postgres import Server, _listens, pgbouncer, postgres, programs, shared, ur
 
 SUPPORT = Path(__file__).parent / "support"
 USE = "import pathlib, sys, postgres; print(postgres.shared(pathlib.Path(sys.argv[1])).port, flush=True); input()"
+OWN = """
+from postgres import *
+with postgres() as server, server.standby() as standby:
+    standby.freeze()
+    print(server.folder, server.port, standby.folder, flush=True)
+    input()
+"""
 
 pytestmark = pytest.mark.slow  # servers start and stop
 
 
-def using(folder):
-    """Start a process that uses the shared server until it is killed or told to end; return it and the port."""
-    command = [sys.executable, "-c", USE, folder]
+def started(program, *arguments):
+    """Start a process that uses a server until it is killed or told to end; return it and what it says."""
+    command = [sys.executable, "-c", program, *arguments]
     environ = os.environ | {"PYTHONPATH": str(SUPPORT)}
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ)
-    return process, int(process.stdout.readline())
+    return process, process.stdout.readline().split()
+
+
+def using(folder):
+    process, (port,) = started(USE, folder)
+    return process, int(port)
 
 
 def ended(process):
-    process.communicate("\n", timeout=10)
+    process.communicate("\n", timeout=60)
+
+
+def wait_until(happened):
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def wait_until_nobody_listens(port):
-    deadline = time.monotonic() + 10
-    while _listens(port):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: not _listens(port))
 
 
 def test_processes_of_a_run_share_a_server_that_ends_with_the_last_of_them_even_killed(tmp_path):
@@ -53,6 +69,15 @@ def test_processes_of_a_run_share_a_server_that_ends_with_the_last_of_them_even_
     ended(again)
     wait_until_nobody_listens(new_port)
     assert not folder.exists()
+
+
+def test_servers_of_a_test_that_is_killed_end_even_frozen():
+    process, (folder, port, standbys) = started(OWN)
+    process.kill()
+    process.communicate()
+
+    wait_until_nobody_listens(int(port))
+    wait_until(lambda: not Path(folder).exists() and not Path(standbys).exists())
 
 
 def test_a_run_without_a_server_installed_says_what_to_install(tmp_path, monkeypatch):

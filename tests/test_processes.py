@@ -1,4 +1,4 @@
-"""Several processes on one file: what is to be done is done once, and ends equal to what Stripe holds."""
+"""Several processes on one database: what is to be done is done once, and ends equal to what Stripe holds."""
 
 import subprocess
 import sys
@@ -41,7 +41,7 @@ def work_in_a_process(environ, folder):
 
 
 def test_concurrent_processes_apply_everything_once(buyers, environ, tmp_path, shop, simulator):
-    environ = environ | {"BILLING_POLL_SECONDS": "0", "BILLING_DATABASE": str(tmp_path / "corkage.db")}
+    environ = environ | {"BILLING_POLL_SECONDS": "0"}
     calls = shop.calls()
     with ThreadPoolExecutor(4) as pool:
         runs = list(pool.map(lambda _: work_in_a_process(environ, tmp_path), range(4)))
@@ -57,7 +57,7 @@ def test_concurrent_processes_apply_everything_once(buyers, environ, tmp_path, s
 
 
 def test_a_killed_process_leaves_its_events_to_the_next(buyers, environ, tmp_path, simulator):
-    environ = environ | {"BILLING_POLL_SECONDS": "0", "BILLING_DATABASE": str(tmp_path / "corkage.db")}
+    environ = environ | {"BILLING_POLL_SECONDS": "0"}
     simulator.api_faults.latency_seconds = 0.2
     killed = subprocess.Popen([sys.executable, "-m", "corkage.cli", "work"], cwd=tmp_path, env=environ)
     until(lambda: Subscription.select().count(), seconds=60)

@@ -1,14 +1,13 @@
-"""A rolling change: processes with two versions of the rule and of the plans on one file, killed at any point."""
+"""A rolling change: processes with two versions of the rule and of the plans on one database, killed at any point."""
 
 import random
-import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
 from pathlib import Path
 
 import pytest
+from elsewhere import elsewhere
 from harness import until
 
 from corkage import Billing, Config
@@ -44,14 +43,13 @@ class Change:
 
     def features(self):
         """The features of all answers there are, and of how many users they are."""
-        with closing(sqlite3.connect(self.database, timeout=30)) as file:
+        with elsewhere(self.database) as connection:
             query = "SELECT features, count(*) FROM corkage_answer WHERE user_id <> '' GROUP BY features"
-            return dict(file.execute(query).fetchall())
+            return dict(connection.execute(query).fetchall())
 
 
 @pytest.fixture
-def change(tmp_path):
-    database = str(tmp_path / "corkage.db")
+def change(database):
     nothing_sold = {"stripe_secret_key": "sk_test_nobody", "frontend_urls": ("https://app.example.com",), "plans": ()}
     billing = Billing(Config(**nothing_sold, database=database, worker="off"))
     now = int(time.time())
@@ -86,7 +84,7 @@ def test_whatever_is_killed_every_timeline_is_made_by_the_newest(change, seed):
     change.start(chance.choice([OLD, EDITED]))  # a server that was forgotten starts again
 
     of_newest = {'["newest","by rule 2"]': USERS}
-    until(lambda: change.features() == of_newest)
+    until(lambda: change.features() == of_newest, seconds=90)
     time.sleep(0.3)
     assert change.features() == of_newest
 
@@ -96,6 +94,6 @@ def test_of_two_plans_by_one_rule_the_last_started_makes_all(change):
     change.wait_for(OLD)
     change.start(EDITED)
 
-    until(lambda: change.features() == {'["edited"]': USERS})
+    until(lambda: change.features() == {'["edited"]': USERS}, seconds=90)
     change.start(OLD)
-    until(lambda: change.features() == {'["old"]': USERS})
+    until(lambda: change.features() == {'["old"]': USERS}, seconds=90)

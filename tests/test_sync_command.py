@@ -540,10 +540,10 @@ def test_sync_reports_a_bug_in_one_customer_and_continues(app, shop, monkeypatch
     shop.subscribe(shop.customer("bob"), user="bob")
     write = Converger.compare_and_set
 
-    def stumble(self, row, *others):
-        if row.id == poisoned:
+    def stumble(self, held, *others):
+        if held.customer.id == poisoned:
             raise ZeroDivisionError
-        return write(self, row, *others)
+        return write(self, held, *others)
 
     monkeypatch.setattr(Converger, "compare_and_set", stumble)
     report = sync(app)

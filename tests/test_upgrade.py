@@ -3,6 +3,7 @@ them: what an upgrade keeps, and makes due.
 """
 
 import json
+import re
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -12,11 +13,12 @@ import pytest
 from buying import click, url_of
 from harness import PRO, running
 
-from corkage import storage
+from corkage import models, storage
 from corkage.access import ENDED
 from corkage.billing_app import Billing
-from corkage.models import AnswerRow, CheckoutAttempt, Customer, NoticeRow, StripeEvent, Subscription, User
+from corkage.models import AnswerRow, CheckoutAttempt, NoticeRow, StripeEvent, Subscription, User
 from corkage.plans import Plan
+from corkage.sync import replica
 from corkage.sync.converge import Fetched
 from corkage.sync.states import ItemState, PriceState, SubscriptionState
 from corkage.sync.timelines import waiting
@@ -50,11 +52,20 @@ def contents(path):
 
 
 def schema(path):
-    """Return the columns of each table, in any order, its indices with what they hold, and the views."""
+    """Return the columns of each table, in any order, its indices with what they hold, and the views.
+
+    To SQLite, VARCHAR is but a name of TEXT, and DEFAULT '0' of an integer is 0.
+    """
     with closing(sqlite3.connect(path)) as file:
         found = file.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
         tables = [name for kind, name, _ in found if kind == "table" and not name.startswith("sqlite_")]
-        columns = {name: sorted(row[1:] for row in file.execute(f"PRAGMA table_info({name})")) for name in tables}
+        columns = {
+            name: sorted(
+                (column, re.sub(r"VARCHAR\(\d+\)", "TEXT", kind), not_null, default and default.strip("'"), is_key)
+                for _, column, kind, not_null, default, is_key in file.execute(f"PRAGMA table_info({name})")
+            )
+            for name in tables
+        }
         indices = {
             (name, index, unique, partial): [row[2] for row in file.execute(f"PRAGMA index_info({index})")]
             for name in tables
@@ -62,6 +73,18 @@ def schema(path):
         }
         keys = {name: sorted(row[2:] for row in file.execute(f"PRAGMA foreign_key_list({name})")) for name in tables}
     return columns, indices, keys, {name: sql for kind, name, sql in found if kind == "view"}
+
+
+def test_tables_that_tests_create_from_memory_are_those_that_the_program_creates(tmp_path):
+    made = []
+    for number, create in enumerate((models._create_everything.__wrapped__, *[models._create_everything] * 2)):
+        path = str(tmp_path / f"{number}.db")
+        storage.open_database(path)
+        with storage.writing():
+            create()
+        storage.close_database()
+        made.append((schema(path), contents(path)))
+    assert made[0] == made[1] == made[2]
 
 
 @pytest.fixture
@@ -231,11 +254,11 @@ def test_the_fetch_that_reveals_a_second_item_is_no_news(upgraded):
     before = NoticeRow.select().count()
     service = upgraded.service
     row = Subscription.get_by_id("sub_active_1")
-    customer = Customer.get_by_id(row.customer_id)
+    held = replica.read(row.customer_id)
 
     with storage.writing():
         state = fetched(row, item("si_1", "pro"), item("si_2", "team"))
-        assert service.converger.compare_and_set(customer, state, (), NOW) == "converged"
+        assert service.converger.compare_and_set(held, state, (), NOW) == "converged"
 
     access = upgraded.access("active")
     assert (access.plans, access.plan) == (("pro", "team"), "team")

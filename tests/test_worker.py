@@ -278,6 +278,33 @@ def test_an_unnamed_price_of_a_plans_product_counts_as_that_plan(app, shop):
     assert (app.billing.access("ann").plan, Price.get_by_id(unnamed).sold) == ("pro", False)
 
 
+def test_a_price_without_a_plan_gets_it_once_its_product_has_one(app, shop):
+    product = shop.client.v1.prices.retrieve(shop.price).product
+    params = {"product": product, "currency": "usd", "unit_amount": 5, "recurring": {"interval": "month"}}
+    unnamed = shop.client.v1.prices.create(params=params).id
+    customer, others = shop.customer(), shop.customer("bob")
+    shop.subscribe(customer, price=unnamed)
+    shop.subscribe(others, user="bob")
+    app.converge(customer)
+    assert Price.get_by_id(unnamed).plan is None
+
+    app.converge(others)
+    app.converge(customer)
+
+    assert app.billing.access("ann").plan == "pro"
+
+
+def test_a_price_that_changed_is_stored_with_its_subscription(app, shop):
+    customer = shop.customer()
+    shop.subscribe(customer)
+    app.converge(customer)
+    shop.client.v1.prices.update(shop.price, params={"lookup_key": "pro_of_before"})
+
+    app.converge(customer)
+
+    assert (Price.get().lookup_key, Price.get().plan) == ("pro_of_before", "pro")
+
+
 def test_our_paid_price_without_a_plan_gives_access_without_features(app, shop):
     customer = shop.customer()
     shop.subscribe(customer, price=shop.other_price)

@@ -2,12 +2,14 @@
 
 import ast
 import inspect
+import re
 import types
 from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from importlib import import_module
 from reprlib import repr as shown
+from textwrap import dedent
 from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import stripe
@@ -19,6 +21,8 @@ from stripe.events._event_classes import get_v2_event_class
 Check = Callable[[Any], Sequence[str]]
 """Lists what is wrong with a value. Each problem begins with its path inside the value: `.plan.interval: ...`."""
 
+TYPE_CHECKING = re.compile(r"^if TYPE_CHECKING:\n((?:(?: .*)?\n)+)", re.MULTILINE)
+NULL = ": null, which it never is"
 PLAIN = {
     str: ("a text", (str,)),
     int: ("an integer", (int,)),
@@ -56,12 +60,11 @@ def fields_of(cls: type) -> dict[str, Any]:
 @cache
 def imports_for_types(module: str) -> dict[str, Callable[[], Any]]:
     """Read what a module of the SDK imports `if TYPE_CHECKING`: each name, and how to have it."""
-    tree = ast.parse(inspect.getsource(import_module(module)))
-    blocks = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    blocks = TYPE_CHECKING.findall(inspect.getsource(import_module(module)))  # the rest is long, and slow to parse
     return {
         alias.asname or alias.name: lambda source=node.module, name=alias.name: getattr(import_module(source), name)
         for block in blocks
-        for node in block.body
+        for node in ast.parse(dedent(block)).body
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
@@ -120,12 +123,15 @@ def _any_of(hints: tuple[Any, ...]) -> Check:
     is_nullable = type(None) in hints
     has_words = any(get_origin(hint) is Literal for hint in hints)
     checks = {hint: _check_of(hint) for hint in hints if hint is not type(None) and not (hint is str and has_words)}
+    if len(checks) == 1:
+        (only,) = checks.values()
+        return lambda value: only(value) if value is not None else () if is_nullable else [NULL]
 
     def check(value: Any) -> Sequence[str]:
         if value is None:
-            return () if is_nullable else [": null, which it never is"]
-        fitting = [each for hint, each in checks.items() if _may_be(value, hint)]
-        return min((each(value) for each in fitting or checks.values()), key=len)
+            return () if is_nullable else [NULL]
+        fitting = [each for hint, each in checks.items() if _may_be(value, hint)] or checks.values()
+        return min((each(value) for each in fitting), key=len)
 
     return check
 
@@ -177,8 +183,8 @@ def _object(cls: type[StripeObject], sharper: dict[str, Any]) -> Check:
         for name, each in value.items():
             if name not in known:
                 found.append(f".{name}: not a field that {cls.__qualname__} has")
-            else:
-                found += [f".{name}{problem}" for problem in known[name](each)]
+            elif wrong := known[name](each):
+                found += [f".{name}{problem}" for problem in wrong]
         return found + _of_event(value["data"]) if cls is stripe.Event and "data" in value else found
 
     return check

@@ -10,6 +10,7 @@ import pytest
 
 from corkage import storage
 from corkage.models import TABLES
+from corkage.storage import sqlite
 
 # What a writing transaction takes. A single statement does not ask for the advisory lock, so the tables are held, too.
 _TAKE = """
@@ -63,6 +64,12 @@ def take_away(database: str) -> None:
     else:
         with Path(database).open("r+b") as file:
             file.write(b"no database" * 10)
+
+
+def without_fsync() -> None:
+    """Let the open database be lost with the machine's power: what plays thousands of stories keeps none of them."""
+    if isinstance(storage.current(), sqlite.Database):
+        storage.current().pragma("synchronous", "off")
 
 
 def be_impatient(monkeypatch: pytest.MonkeyPatch, seconds: float = 0.1) -> None:

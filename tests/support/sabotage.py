@@ -3,6 +3,8 @@
 import contextlib
 import datetime
 import json
+import os
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,6 +23,11 @@ def cut() -> None:
 
 def kill() -> None:
     raise Killed
+
+
+def die() -> None:
+    """End this process here, really."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @contextlib.contextmanager
@@ -52,7 +59,7 @@ def at_step(step: int, happens: Callable[[], None]) -> Iterator[None]:
         before(self)
 
     def before(_: Any) -> None:
-        if happens is kill:
+        if happens in (kill, die):
             pass_by()
 
     stripe.RequestsClient.request, storage.engine.Engine.writing = requested, written  # type: ignore[method-assign]

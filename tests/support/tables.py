@@ -1,0 +1,41 @@
+"""The statements that create the tables, written once per process: Peewee takes longer for their text than SQLite for
+executing them, and nearly every test has a new database."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from corkage import storage
+
+
+def remembered(create: Callable[[], None]) -> Callable[[], None]:
+    """Return what does the same as `create`, by statements noted at its first call on each engine."""
+    noted: dict[type, list[str]] = {}
+
+    @functools.wraps(create)
+    def create_again() -> None:
+        engine = type(storage.current())
+        if engine in noted:
+            for statement in noted[engine]:
+                storage.execute(statement)
+        else:
+            noted[engine] = _noting(create)
+
+    return create_again
+
+
+def _noting(create: Callable[[], None]) -> list[str]:
+    database: Any = storage.current()
+    statements: list[str] = []
+
+    def execute_sql(sql: str, params: Any = None) -> Any:
+        assert not params, "what has values cannot be repeated"
+        statements.append(sql)
+        return type(database).execute_sql(database, sql, params)
+
+    database.execute_sql = execute_sql
+    try:
+        create()
+    finally:
+        del database.execute_sql
+    return statements
