@@ -372,7 +372,7 @@ def test_the_command_says_what_is_wrong(corkage, tmp_path, database, target):
     fill(database)
     (tmp_path / "text").write_text("no database" * 1000)
     said = {
-        BAD: (run.returncode, run.stderr.strip().splitlines()[-1])
+        BAD: (run.returncode, [line for line in run.stderr.splitlines() if line[:1] != " "][-1])
         for BAD, run in {
             "text": corkage("move-database", str(tmp_path / "text")),
             "missing": corkage("move-database", target, BILLING_DATABASE=str(tmp_path / "missing.db")),
