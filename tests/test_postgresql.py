@@ -164,6 +164,18 @@ def test_a_connection_that_was_ended_while_idle_is_replaced_unseen(own, server, 
         assert app.ask().json()["allowed"]
 
 
+def test_a_webhook_that_waits_for_another_process_holds_up_no_other_thread(app, config):
+    add = "INSERT INTO corkage_user (id, created_at) VALUES (?, 1) ON CONFLICT DO NOTHING"
+    with elsewhere(config.database) as other, ThreadPoolExecutor(2) as pool:
+        other.execute("BEGIN; INSERT INTO corkage_user (id, rule, created_at) VALUES ('ann', 0, 1)")
+        waits = pool.submit(storage.write, add, ("ann",))
+        until(lambda: storage.row("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'")[0])
+
+        assert pool.submit(storage.write, add, ("bob",)).result(3) == 1  # the other is given up after 5 seconds
+        other.execute("ROLLBACK")
+        assert waits.result(30) == 1
+
+
 def test_a_transaction_whose_connection_is_lost_writes_nothing(own, server):
     def write():
         with storage.writing():
