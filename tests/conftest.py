@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -31,6 +33,7 @@ os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost"
 models._create_everything = remembered(models._create_everything)
 
 ENGINES = ("sqlite", "postgresql")
+THIRDS = 3
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -99,6 +102,25 @@ def postgresql(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
     own = tmp_path_factory.getbasetemp()
     return shared(own.parent if hasattr(request.config, "workerinput") else own)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With CI=true, of the slow tests that both engines play, play a third on PostgreSQL, the next day another third.
+
+    Those of `every_run` are played in full each time. ALL_ORDERS=true plays all.
+    """
+    if os.environ.get("CI") != "true" or os.environ.get("ALL_ORDERS") == "true":
+        return
+    today = int(time.time() // 86_400) % THIRDS
+    left_out = [item for item in items if _is_twin(item) and zlib.crc32(item.nodeid.encode()) % THIRDS != today]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in set(left_out)]
+
+
+def _is_twin(item: pytest.Item) -> bool:
+    """Return whether this is a slow test on PostgreSQL that is played on SQLite, too."""
+    marks = {mark.name for mark in item.iter_markers()}
+    return marks >= {"postgresql", "slow"} and not marks & {"one_engine", "every_run"}
 
 
 @pytest.fixture

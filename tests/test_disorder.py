@@ -39,7 +39,7 @@ from corkage.plans import Plan
 from corkage.simulator import ApiFaults, Simulator
 from corkage.sync import gateway as gateway_module
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.every_run]
 
 LIVE = ("active", "trialing", "past_due", "unpaid", "paused", "incomplete")
 PARTS = 5  # for several processes to share

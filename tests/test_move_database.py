@@ -24,7 +24,7 @@ from corkage.models import TABLES, AnswerRow, Grant, NoticeRow, Setting, StripeE
 from corkage.storage import move as moving
 from corkage.storage.url import is_url
 
-pytestmark = pytest.mark.postgresql
+pytestmark = [pytest.mark.postgresql, pytest.mark.every_run]
 
 NOW = 1_800_000_000
 

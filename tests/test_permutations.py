@@ -22,7 +22,7 @@ from corkage.models import TABLES, AnswerRow, NoticeRow, StripeEvent, Subscripti
 from corkage.sync import inbox
 from corkage.sync.events import read_event
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.every_run]
 
 PARTS = 8  # for several processes to share
 DOUBLED_EVERY = 10

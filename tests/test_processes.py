@@ -12,7 +12,7 @@ from corkage.models import AnswerRow, NoticeRow, StripeEvent, Subscription
 from corkage.sync import inbox
 from corkage.sync.events import read_event
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.every_run]
 
 USERS = 12
 

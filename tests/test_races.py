@@ -23,7 +23,7 @@ from corkage import storage
 from corkage.models import AnswerRow, CheckoutAttempt, Customer, NoticeRow, Price, StripeEvent, Subscription, User
 from corkage.sync.events import EventRef, read_event
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.every_run]
 
 ROUNDS = 12
 
