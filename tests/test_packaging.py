@@ -145,7 +145,7 @@ def test_the_tests_pass_whatever_the_checkouts_folder_is_called(tmp_path, folder
         "tests/test_config.py",
     ]
     result = subprocess.run(
-        [*command, "tests/test_access_view.py"],
+        [*command, "tests/test_config.py", "tests/test_access_view.py"],
         cwd=tree,
         env=os.environ | {"PYTHONPATH": str(tmp_path / "link")},
         capture_output=True,
