@@ -133,17 +133,7 @@ def test_the_tests_pass_whatever_the_checkouts_folder_is_called(tmp_path, folder
     tree = copy_of_the_tree(tmp_path / folder)
     (tmp_path / "link").mkdir()
     (tmp_path / "link" / "corkage").symlink_to(tree)
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-m",
-        "not postgresql",
-        "tests/test_config.py",
-    ]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not postgresql"]
     result = subprocess.run(
         [*command, "tests/test_config.py", "tests/test_access_view.py"],
         cwd=tree,
