@@ -51,7 +51,7 @@ def label(database: str) -> str:
 
 def repair(reason: str, label: str) -> str:
     """Return the command that shows more about why the database of this label is unavailable."""
-    command: str = (_postgresql() if is_url(label) else sqlite).repair(reason, label)
+    command: str = (_postgresql().errors if is_url(label) else sqlite).repair(reason, label)
     return command
 
 

@@ -21,7 +21,8 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
 from ..errors import BillingError, ConfigError, DatabaseUnavailable
-from .engine import BUSY_SECONDS, Engine, causes
+from . import postgresql_errors as errors
+from .engine import BUSY_SECONDS, Engine
 from .url import WANTED, is_server, without_password
 
 ANSWER_SECONDS = 10.0  # for a statement; a commit, and what comes before a transaction, has BUSY_SECONDS
@@ -43,59 +44,6 @@ _AWAIT_STANDBY = """
 SELECT pg_logical_emit_message(true, 'corkage', '') WHERE current_setting('synchronous_standby_names') <> ''
 """
 _TEST_WRITE = "UPDATE corkage_setting SET value = value WHERE name = 'schema_version'"
-
-OF_STATEMENT = ("0A", "21", "22", "23", "42")  # classes of SQLSTATE
-PEEWEES_OF_STATEMENT = (peewee.DataError, peewee.IntegrityError, peewee.NotSupportedError, peewee.ProgrammingError)
-DRIVERS_OF_STATEMENT = (psycopg.DataError, psycopg.ProgrammingError, psycopg.NotSupportedError)
-READ_ONLY, MISSING_TABLE = "25006", "42P01"
-SETUP = {
-    "3F000": "there is no schema to work in: create it, or name it in the search_path of the user or the URL",
-    "42501": "the user lacks a right: let it own the schema, as in docs/postgresql.md",
-    MISSING_TABLE: "a table is missing: restore a backup, or give Corkage an empty schema",
-    "42P07": "some tables are there and others not: restore a backup, or give Corkage an empty schema",
-}
-"""What is wrong with how the database is set up, by SQLSTATE."""
-
-WORDS = {
-    READ_ONLY: "the server takes no writes: it is a standby, or set to read-only",
-    "53100": "the server's disk is full",
-    "53300": "the server has no connection left",
-    "55P03": "another writer keeps its lock",
-    "57014": "it took too long to answer",
-}
-"""Why a server that is there is no use, by SQLSTATE: what it says itself is short, and may be in another language."""
-
-# What the error says, and the command that shows more.
-REPAIRS = {
-    "too many connections|too many clients|connection slots|no connection left": (
-        'psql -U postgres {label} -c "SELECT usename, application_name, state, count(*) FROM pg_stat_activity '
-        'GROUP BY 1, 2, 3": end what is idle, raise max_connections, or put pgbouncer before the server'
-    ),
-    "no standby has confirmed": (
-        'psql -U postgres {label} -c "SELECT application_name, state, sync_state FROM pg_stat_replication": start the '
-        "standby that is missing, or take it out of synchronous_standby_names"
-    ),
-    "takes no writes|not read-write|session is read-only": (
-        "psql -U postgres {label} -c \"SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only')\": "
-        "name every host in BILLING_DATABASE, so that the primary is found, or promote this one"
-    ),
-    "keeps its lock|too long to answer": (
-        'psql -U postgres {label} -c "SELECT pid, usename, application_name, xact_start, query FROM pg_stat_activity '
-        'WHERE xact_start IS NOT NULL ORDER BY xact_start": the longest transaction comes first, and '
-        "pg_terminate_backend(pid) ends it"
-    ),
-    "disk is full|No space left": "df -h, on the server, for the folder of its data and its pg_wal: make room",
-    "authentication failed|pg_hba.conf|does not exist|no password supplied": (
-        "psql -U USER {label}, as the user in BILLING_DATABASE: set its password, or make what is missing"
-    ),
-    "unsupported startup parameter": (
-        "psql -U postgres {label}: a pooler takes no options. Leave them out, and ALTER ROLE ... SET what they set"
-    ),
-    "server running|timeout expired|failed to resolve|closed the connection|no answer|shutting down|starting up": (
-        "pg_isready -d {label}, and the log of the server: start it, or look for what is between it and this machine"
-    ),
-}
-OTHERWISE = "psql -U USER {label}, and the log of the server"
 
 _Result = TypeVar("_Result")
 
@@ -201,7 +149,7 @@ class Database(Engine, peewee.PostgresqlDatabase):
                 opened.connect()
         except DatabaseUnavailable as error:
             what = f"BILLING_DATABASE: {opened.label} cannot be opened: {error}"
-            raise ConfigError([f"{what}\n    {repair(str(error), opened.label)}"]) from error
+            raise ConfigError([f"{what}\n    {errors.repair(str(error), opened.label)}"]) from error
         return opened
 
     def of_child(self) -> "Database":
@@ -212,21 +160,15 @@ class Database(Engine, peewee.PostgresqlDatabase):
 
     def is_of_statement(self, error: BaseException) -> bool:
         """Return whether PostgreSQL blames the statement, and neither itself nor how it is set up."""
-        state = _sqlstate(error)
-        if state is not None:
-            return state.startswith(OF_STATEMENT) and state not in SETUP
-        return isinstance(error, PEEWEES_OF_STATEMENT + DRIVERS_OF_STATEMENT)
+        return errors.is_of_statement(error)
 
     def misses_table(self, error: BaseException) -> bool:
         """Return whether the error is that a table is not there."""
-        return _sqlstate(error) == MISSING_TABLE
+        return errors.sqlstate(error) == errors.MISSING_TABLE
 
     def unavailable(self, error: BaseException) -> BillingError:
         """Return PostgreSQL's error as ours."""
-        state, text = _sqlstate(error) or "", _text(error)
-        if state in SETUP:
-            return ConfigError([f"BILLING_DATABASE: {self.label}: {SETUP[state]} (PostgreSQL says: {text})"])
-        return DatabaseUnavailable(f"{WORDS[state]} (PostgreSQL says: {text})" if state in WORDS else text)
+        return errors.unavailable(error, self.label)
 
     def execute_sql(self, sql: str, params: Any = None) -> Any:
         """Execute as Peewee does; see Engine."""
@@ -242,7 +184,7 @@ class Database(Engine, peewee.PostgresqlDatabase):
         try:
             return act(connection)
         except (*self.ERRORS, DatabaseUnavailable) as error:
-            if _sqlstate(error) == READ_ONLY:  # it was the primary
+            if errors.sqlstate(error) == errors.READ_ONLY:  # it was the primary
                 connection.close()
             if self.is_writing() or not connection.closed:
                 raise
@@ -348,12 +290,6 @@ def translated(sql: str) -> str:
     return re.sub(r"(?<!:):([a-z_]+)", r"%(\1)s", sql.replace("%", "%%").replace("?", "%s"))
 
 
-def repair(reason: str, label: str) -> str:
-    """Return the command that shows more about why the server cannot be used."""
-    found = (command for words, command in REPAIRS.items() if re.search(words, reason))
-    return next(found, OTHERWISE).format(label=label)
-
-
 def _begin(connection: _Connection) -> _Connection:
     milliseconds = int(BUSY_SECONDS * 1000)
     begin = _BEGIN.format(milliseconds=milliseconds, idle_milliseconds=2 * milliseconds)
@@ -379,14 +315,3 @@ def _commit(connection: _Connection, sql: str, values: tuple[object, ...], secon
         if not written:
             connection.execute(_AWAIT_STANDBY)
     return written
-
-
-def _sqlstate(error: BaseException) -> str | None:
-    return next((each.sqlstate for each in causes(error) if isinstance(each, psycopg.Error) and each.sqlstate), None)
-
-
-def _text(error: BaseException) -> str:
-    """Return what PostgreSQL says, without the statement that it says it of."""
-    said = (each.diag.message_primary for each in causes(error) if isinstance(each, psycopg.Error))
-    in_one_line = re.sub(r"\s+", " ", str(error))
-    return next((text for text in said if text), in_one_line.rpartition("All failures were: ")[2])

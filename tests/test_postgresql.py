@@ -23,7 +23,7 @@ from corkage.billing_app import Billing
 from corkage.errors import ConfigError, DatabaseUnavailable
 from corkage.health import server as health_server
 from corkage.models import StripeEvent, User
-from corkage.storage import postgresql
+from corkage.storage import postgresql_errors
 
 ROOT = Path(corkage.__file__).parent
 
@@ -291,11 +291,11 @@ def test_a_table_that_is_gone_is_a_problem_of_health(app, event):
         ('FATAL: database "shop" does not exist', "psql -U USER {}, as the user"),
         ("FATAL: unsupported startup parameter: options", "psql -U postgres {}: a pooler takes no options"),
         ("FATAL: sorry, too many clients already", 'psql -U postgres {} -c "SELECT usename'),
-        (f"{postgresql.WORDS['53300']} (...)", 'psql -U postgres {} -c "SELECT usename'),
-        (f"{postgresql.WORDS['53100']} (...)", "df -h, on the server"),
-        (f"{postgresql.WORDS['25006']} (...)", 'psql -U postgres {} -c "SELECT pg_is_in_recovery()'),
-        (f"{postgresql.WORDS['55P03']} (...)", 'psql -U postgres {} -c "SELECT pid'),
-        (f"{postgresql.WORDS['57014']} (...)", 'psql -U postgres {} -c "SELECT pid'),
+        (f"{postgresql_errors.WORDS['53300']} (...)", 'psql -U postgres {} -c "SELECT usename'),
+        (f"{postgresql_errors.WORDS['53100']} (...)", "df -h, on the server"),
+        (f"{postgresql_errors.WORDS['25006']} (...)", 'psql -U postgres {} -c "SELECT pg_is_in_recovery()'),
+        (f"{postgresql_errors.WORDS['55P03']} (...)", 'psql -U postgres {} -c "SELECT pid'),
+        (f"{postgresql_errors.WORDS['57014']} (...)", 'psql -U postgres {} -c "SELECT pid'),
         ("no standby has confirmed what was written: canceling", 'psql -U postgres {} -c "SELECT application_name'),
         ("something new", "psql -U USER {}, and the log of the server"),
     ],
@@ -305,7 +305,7 @@ def test_each_reason_has_its_next_command(reason, command):
 
 
 def test_the_queries_of_those_commands_run(own, server):
-    queries = [re.search('-c "(.*)"', command) for command in postgresql.REPAIRS.values()]
+    queries = [re.search('-c "(.*)"', command) for command in postgresql_errors.REPAIRS.values()]
 
     assert [server.execute(query[1]) for query in queries if query]
 
