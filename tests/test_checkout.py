@@ -167,7 +167,7 @@ def test_a_return_while_stripe_fails_gives_access_at_the_next_look(app, simulato
     assert (StripeEvent.select().count(), CheckoutAttempt.select().count()) == (0, 0)
 
 
-@pytest.mark.parametrize("session_id", ["", "cs_test_of_a_stranger", "../../etc", "%00", "x" * 5000])
+@pytest.mark.parametrize("session_id", ["", "cs_test_of_a_stranger", "../../etc", "x" * 5000])
 def test_returning_with_a_foreign_session_calls_nobody(app, shop, session_id):
     shop.client.v1.customers.create()
     before = len(shop.simulator.requests)

@@ -217,7 +217,6 @@ def setting(environ, tmp_path, product):
         "BILLING_NOTIFY_URL": product.url,
         "BILLING_NOTIFY_SECRET": SECRET,
         "BILLING_POLL_SECONDS": "0",
-        "BILLING_DATABASE": str(tmp_path / "corkage.db"),
     }
     return environ | changes
 

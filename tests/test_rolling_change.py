@@ -14,7 +14,7 @@ from corkage import Billing, Config
 from corkage.models import Grant, User
 from corkage.storage import writing
 
-pytestmark = [pytest.mark.slow, pytest.mark.every_run]
+pytestmark = pytest.mark.slow
 
 PROGRAM = Path(__file__).parent / "support/rolling.py"
 USERS = 400

@@ -58,7 +58,7 @@ def test_health_shows_a_foreign_lock_while_it_lasts(app, config, begin):
     last = requests.get(f"{app.url}/health", timeout=30).json()["last_database_error"]
     assert last["reason"] == "database is locked"
     assert abs(last["at"] - time.time()) < 60
-    assert storage.current().of_thread().execute("PRAGMA busy_timeout").fetchone() == (50,)
+    assert storage.current().of_thread().execute("PRAGMA busy_timeout").fetchone() == (100,)
 
 
 def test_health_leaves_every_row_unchanged(app):
