@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from elsewhere import be_impatient, elsewhere, hold
+from elsewhere import be_impatient, elsewhere, hold, lose
 from harness import APP, DAY, running, until
 from rows import deciding_subscription
 
@@ -57,9 +57,7 @@ def test_a_lost_database_is_rebuilt_with_the_same_answers(config, shop, simulato
         for customer in (ann, bob, stranger):
             app.converge(customer)
         before = everything(app)
-    for suffix in ("", "-wal", "-shm"):
-        if os.path.exists(config.database + suffix):
-            os.remove(config.database + suffix)
+    lose(config.database)
 
     with running(config) as app:
         report = sync(app)

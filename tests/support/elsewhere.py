@@ -56,6 +56,18 @@ def everything(database: str) -> str:
         return str([connection.execute(f"SELECT * FROM {table._meta.table_name}").fetchall() for table in TABLES])
 
 
+def lose(database: str) -> None:
+    """Delete all that a database holds, which nobody has open."""
+    if not storage.is_url(database):
+        path = Path(database)
+        for each in path.parent.glob(f"{path.name}*"):
+            each.unlink()
+        return
+    with elsewhere(database) as connection:
+        for table in TABLES:
+            connection.execute(f"DROP TABLE {table._meta.table_name} CASCADE")
+
+
 def take_away(database: str) -> None:
     """Make the database that this process has open unreadable from now on."""
     storage.release()
