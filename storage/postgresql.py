@@ -10,6 +10,7 @@ import os
 import re
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from time import monotonic
@@ -261,7 +262,8 @@ class Database(Engine, peewee.PostgresqlDatabase):
         connection._pid = os.getpid()
         if connection.info.server_version < OLDEST * 10_000:
             raise ConfigError([f"BILLING_DATABASE: {self.label}: wanted PostgreSQL {OLDEST} or newer"])
-        connection.add_notice_handler(connection.keep_warning)
+        keep = weakref.WeakMethod(connection.keep_warning)  # no circle: a thread that ends takes its connection along
+        connection.add_notice_handler(lambda notice: (found := keep()) and found(notice))
         with connection.limited(BUSY_SECONDS):  # a pooler takes connections while its server is away
             (pid,) = connection.execute("SELECT pg_backend_pid()").fetchone() or (0,)
         connection.is_direct = pid == connection.info.backend_pid  # a pooler tells another
@@ -274,6 +276,10 @@ class Database(Engine, peewee.PostgresqlDatabase):
 
     def _set_server_version(self, connection: _Connection) -> None:
         self.server_version = connection.pgconn.server_version
+
+    def open_connections(self) -> list[_Connection]:
+        """Return the connections that are open in any thread of this process."""
+        return [each for each in self._opened if not each.closed]
 
     def of_thread(self) -> _Connection:
         """Return this thread's connection; a new one where it was lost, but never in the middle of a transaction."""

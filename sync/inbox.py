@@ -129,15 +129,16 @@ def due_customers(now: float, limit: int) -> list[str]:
     due = (StripeEvent.applied_at.is_null(), _is_due(now), StripeEvent.customer_id.is_null(False))
     by_age = StripeEvent.select(StripeEvent.customer_id).where(*due).group_by(StripeEvent.customer_id)
     earliest = fn.MIN(StripeEvent.next_attempt_at)
-    bought = storage.column(by_age.where(SQL(IS_PURCHASE)).order_by(earliest).limit(limit))
-    waiting = storage.column(by_age.order_by(earliest).limit(limit))
+    by_age = by_age.order_by(earliest, StripeEvent.customer_id)
+    bought = storage.column(by_age.where(SQL(IS_PURCHASE)).limit(limit))
+    waiting = storage.column(by_age.limit(limit))
     return list(dict.fromkeys([*bought, *waiting]))[:limit]
 
 
 def due_without_customer(now: float, limit: int) -> list[Subject]:
     """Return what due events without a customer point at: purchases first, then the longest waiting."""
     due = (StripeEvent.applied_at.is_null(), _is_due(now), StripeEvent.customer_id.is_null())
-    by_age = StripeEvent.select().where(*due).order_by(StripeEvent.next_attempt_at).limit(limit)
+    by_age = StripeEvent.select().where(*due).order_by(StripeEvent.next_attempt_at, StripeEvent.id).limit(limit)
     return list(dict.fromkeys(_subject(event) for event in [*by_age.where(SQL(IS_PURCHASE)), *by_age]))
 
 

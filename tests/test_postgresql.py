@@ -142,7 +142,7 @@ def test_an_older_server_is_refused(config, monkeypatch):
 
 def test_without_psycopg_it_says_what_to_install(config, monkeypatch):
     monkeypatch.setitem(sys.modules, "corkage.storage.postgresql", None)
-    monkeypatch.delattr(storage, "postgresql")
+    monkeypatch.delattr(storage, "postgresql", raising=False)
 
     assert "pip install 'corkage[postgresql]'" in refused(config)
 
@@ -478,6 +478,8 @@ def test_the_view_can_be_read_on_a_standby(own, server):
     with server.standby() as standby, running(own) as app:
         app.billing.service.grant("ann", "pro")
         with elsewhere(standby.url()) as reader:
+            is_there = "SELECT to_regclass('corkage_access') IS NOT NULL"  # the standby is some moments behind
+            until(lambda: reader.execute(is_there).fetchone() == (True,))
             query = "SELECT allowed FROM corkage_access WHERE user_id = 'ann'"
             until(lambda: reader.execute(query).fetchone() == (True,))
 
