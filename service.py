@@ -112,7 +112,7 @@ class Service:
 
     def _start_threads(self) -> None:
         if self.config.worker == "thread":
-            from .sync.threads import WorkerThread  # imports what it needs when it runs
+            from .sync.threads import WorkerThread  # only a process with a worker needs it
 
             self._thread = WorkerThread(lambda: self.worker)
             self._thread.start()
@@ -147,7 +147,7 @@ class Service:
 
         Errors  ConfigError when the key belongs to another Stripe account than the database mirrors
         """
-        from .sync.threads import WorkerThread  # imports what it needs when it runs
+        from .sync.threads import WorkerThread  # only a process with a worker needs it
 
         self.check_account()
         looping = WorkerThread(lambda: self.worker)

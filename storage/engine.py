@@ -103,7 +103,7 @@ class Engine(peewee.Database, metaclass=ABCMeta):
         Errors  DatabaseUnavailable
         """
         with self.reading():
-            return super().execute_sql(sql, params)  # type: ignore[no-untyped-call]  # Peewee's stubs do not type it
+            return super().execute_sql(sql, params)  # type: ignore[no-untyped-call]  # a method of Peewee's whose stub has no types
 
     @abstractmethod
     def is_of_statement(self, error: BaseException) -> bool:
@@ -118,7 +118,7 @@ class Engine(peewee.Database, metaclass=ABCMeta):
         one may be in a transaction that failed.
         """
         if self._moved is None:
-            connect = self._connect  # type: ignore[attr-defined]  # a method of Peewee's that its stubs leave out
+            connect = self._connect  # type: ignore[attr-defined]  # a method of Peewee's that its stubs lack
             with suppress(*self.ERRORS), closing(connect()) as connection:
                 self._moved = Moved(*connection.execute(_WHERE_TO).fetchone())
         return self._moved
@@ -219,7 +219,7 @@ class Engine(peewee.Database, metaclass=ABCMeta):
 
     def of_thread(self) -> Any:
         """Return this thread's connection, opened where it is not yet."""
-        return self.connection()  # type: ignore[no-untyped-call]  # Peewee's stubs do not type it
+        return self.connection()  # type: ignore[no-untyped-call]  # a method of Peewee's whose stub has no types
 
     def open_connections(self) -> list[Any]:
         """Return the connections that are open in any thread of this process."""

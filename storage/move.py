@@ -52,13 +52,13 @@ def copy(old: Engine, new: Engine, table: type[peewee.Model]) -> Content:
     else:
         marks = ", ".join("?" * len(table._meta.sorted_fields))
         with new.reading():
-            new.of_thread().executemany(f"INSERT INTO {_place(table)} VALUES ({marks})", rows)  # noqa: S608 -- the names of our own tables
+            new.of_thread().executemany(f"INSERT INTO {_place(table)} VALUES ({marks})", rows)  # noqa: S608 -- what is put in are the names of our own tables and columns, no input
     return counter.content
 
 
 def _continue(server: Engine, name: str) -> None:
     """Let the ids that the server gives begin after those that were copied."""
-    server.rows(f"SELECT setval(pg_get_serial_sequence('{name}', 'id'), (SELECT max(id) FROM {name}))")  # noqa: S608 -- the names of our own tables
+    server.rows(f"SELECT setval(pg_get_serial_sequence('{name}', 'id'), (SELECT max(id) FROM {name}))")  # noqa: S608 -- what is put in are the names of our own tables and columns, no input
 
 
 def content_of(engine: Engine, table: type[peewee.Model]) -> Content:
@@ -115,7 +115,7 @@ def _content(rows: Iterable[tuple[Any, ...]]) -> Content:
 
 def _rows_of(engine: Engine, table: type[peewee.Model]) -> Iterator[tuple[Any, ...]]:
     """Return the rows of a table, with booleans as such, which an SQLite file has as numbers."""
-    rows = _stream(engine, f"SELECT {_columns(table)} FROM {name_of(table)}")  # noqa: S608 -- the names of our own tables
+    rows = _stream(engine, f"SELECT {_columns(table)} FROM {name_of(table)}")  # noqa: S608 -- what is put in are the names of our own tables and columns, no input
     fields = table._meta.sorted_fields
     booleans = [number for number, field in enumerate(fields) if isinstance(field, peewee.BooleanField)]
     return (_with_booleans(row, booleans) for row in rows) if booleans else rows

@@ -12,7 +12,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -299,12 +299,11 @@ def translated(sql: str) -> str:
 def _begin(connection: _Connection) -> _Connection:
     milliseconds = int(BUSY_SECONDS * 1000)
     begin = _BEGIN.format(milliseconds=milliseconds, idle_milliseconds=2 * milliseconds)
-    try:
+    with ExitStack() as undo:
+        undo.callback(_roll_back, connection)
         with connection.limited(2 * BUSY_SECONDS):  # the lock itself has BUSY_SECONDS
             connection.execute(begin, prepare=False)
-    except BaseException:
-        _roll_back(connection)
-        raise
+        undo.pop_all()
     return connection
 
 

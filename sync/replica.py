@@ -33,7 +33,7 @@ WHERE c.id = ?
 _STORE_SUBSCRIPTION = f"""
 INSERT INTO corkage_subscription ({", ".join(_SUBSCRIPTION)}) VALUES ({", ".join("?" * len(_SUBSCRIPTION))})
 ON CONFLICT (id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _SUBSCRIPTION[1:])}
-"""  # noqa: S608 -- as above
+"""  # noqa: S608 -- our own column names; the values are bound
 _STORE_ITEM = """
 INSERT INTO corkage_subscription_item (subscription_id, price_id, quantity) VALUES (?, ?, ?)
 ON CONFLICT (subscription_id, price_id) DO UPDATE SET quantity = excluded.quantity
