@@ -131,7 +131,7 @@ class Service:
             self.worker.close()
         for name in ("gateway", "_hurried"):
             if name in self.__dict__:
-                self.__dict__[name].end()
+                self.__dict__[name].close()
         self.receivers.stop()
         storage.close_database()
 

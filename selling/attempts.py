@@ -12,7 +12,7 @@ from .. import storage
 from ..errors import CheckoutInProgress
 from ..models import CheckoutAttempt, User
 from ..pauses import is_due
-from ..sync.gateway import SLOWEST_CALL_SECONDS
+from ..sync.client import SLOWEST_CALL_SECONDS
 from .buyer import Buyer, Wish
 
 CLAIM_SECONDS = 3 * SLOWEST_CALL_SECONDS

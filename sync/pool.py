@@ -24,14 +24,11 @@ class Job(NamedTuple):
 
 
 class Pool:
-    """Runs jobs in a limited number of threads.
+    """Runs jobs in a limited number of threads."""
 
-    Shape   at_thread_end: called in each thread when it ends, to close what belongs to it
-    """
-
-    def __init__(self, places: int, at_thread_end: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, places: int) -> None:
         self._places = threading.Semaphore(places)
-        self._threads = Threads(at_thread_end)
+        self._threads = Threads()
         self._lock = threading.Lock()
         self._running: set[str] = set()
 

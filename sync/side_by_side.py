@@ -10,15 +10,12 @@ _Waiting = queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None]
 
 
 class Threads:
-    """Threads that are started when they are needed and kept, each with its connections to Stripe.
+    """Threads that are started when they are needed, and kept.
 
     They are daemon threads: those of an executor would keep the process from ending for as long as Stripe hangs.
-
-    Shape   at_thread_end: called in each thread when it ends, to close what belongs to it
     """
 
-    def __init__(self, at_thread_end: Callable[[], object] = lambda: None) -> None:
-        self._at_thread_end = at_thread_end
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running = 0
         self._waiting = _Waiting()
@@ -65,7 +62,6 @@ class Threads:
         while (taken := waiting.get()) is not None:
             act, ended = taken
             _run(act, ended, self._count_end)
-        self._at_thread_end()
 
     def _count_end(self) -> None:
         with self._lock:

@@ -11,8 +11,9 @@ from ..errors import BillingError, DatabaseUnavailable, Outdated, StripeError
 from ..models import CheckoutAttempt
 from . import inbox, jobs, lookups, stale, timelines
 from .account import Account
+from .client import SLOWEST_CALL_SECONDS
 from .converge import Converger
-from .gateway import SLOWEST_CALL_SECONDS, Gateway
+from .gateway import Gateway
 from .jobs import DAY_SECONDS, prune
 from .poll import poll
 from .pool import Ended, Job, Pool
@@ -91,7 +92,7 @@ class Worker:
         self.account = account
         self.sales = sales
         self.keep_events_days = keep_events_days
-        self._pool = Pool(JOBS_AT_ONCE, gateway.close)
+        self._pool = Pool(JOBS_AT_ONCE)
 
     def check_account(self) -> None:
         """Check that the key belongs to the Stripe account that the database mirrors.
@@ -108,7 +109,7 @@ class Worker:
                 DatabaseUnavailable: nothing is lost, call again
         """
         converged = failed = 0
-        pool = Pool(JOBS_AT_ONCE, self.gateway.close)
+        pool = Pool(JOBS_AT_ONCE)
         try:
             while begun := self._begin_due(pool, now, is_stopping):
                 for key, ended in begun.items():

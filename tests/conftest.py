@@ -12,11 +12,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-import requests
 import stripe
 from contract import problems
 from harness import APP, AUTH_SECRET, PRO, WEBHOOK_SECRET, App, Receiver, Shop, open_shop, receiving, running, sdk
 from programs import launched
+from requests.adapters import HTTPAdapter
 from tables import remembered
 
 from corkage import models, storage
@@ -27,7 +27,7 @@ from corkage.simulator.webhooks import thin
 # As PRO says: a command that serves with other plans would outdate the app of the same test, or be outdated.
 PLANS = '[pro]\nname = "Pro"\nprices = ["pro_monthly"]\nfeatures = ["exports", "api"]\ngrace_days = 7\n'
 
-# Nothing here goes through a developer's proxy; and requests need not read the whole environment for each call.
+# Nothing here goes through a developer's proxy.
 os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost"
 
 models._create_everything = remembered(models._create_everything)
@@ -222,15 +222,15 @@ def _calls_are_not_spaced(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def asked_inside_a_transaction(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Fail every test in which Stripe is asked while a transaction is open: a slow Stripe would hold the file."""
-    send, seen = requests.Session.request, []
+    send, seen = HTTPAdapter.send, []
 
     def watched(*args: Any, **options: Any) -> Any:
         opened = storage.proxy.obj
         if opened is not None and not opened.is_closed() and opened.is_writing():
-            seen.append(str(args[1:3]))
+            seen.append(f"{args[1].method} {args[1].url}")
         return send(*args, **options)
 
-    monkeypatch.setattr(requests.Session, "request", watched)
+    monkeypatch.setattr(HTTPAdapter, "send", watched)
     yield seen
     assert seen == []
 

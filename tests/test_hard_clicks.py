@@ -10,7 +10,6 @@ from wsgiref.util import setup_testing_defaults
 
 import pytest
 import requests
-import stripe
 from buying import click, pay
 from harness import APP, AUTH_SECRET, PRO, running, until
 from sabotage import Killed, at_step, kill
@@ -22,6 +21,7 @@ from corkage.models import CheckoutAttempt, User
 from corkage.plans import Plan
 from corkage.selling.attempts import CLAIM_SECONDS
 from corkage.simulator import ApiFaults
+from corkage.sync.client import Transport
 from corkage.sync.side_by_side import Threads
 
 pytestmark = pytest.mark.slow
@@ -224,18 +224,18 @@ def tabs():
 
 def click_in_two_groups(app, tabs):
     """Click on pro, and on course while the customer is being made; return where the first click leads."""
-    once, send = [], stripe.RequestsClient.request
+    once, send = [], Transport.request
 
     def request(self, method, url, *args, **options):
         if url.endswith("/v1/customers") and method == "post" and not once:
             once.append(tabs.submit(lead_of, app, "course"))
         return send(self, method, url, *args, **options)
 
-    stripe.RequestsClient.request = request
+    Transport.request = request
     try:
         url = lead_of(app, "pro").url
     finally:
-        stripe.RequestsClient.request = send
+        Transport.request = send
     assert once[0].result().url
     return url
 
@@ -332,7 +332,7 @@ def test_an_invoice_that_another_tab_finalizes_is_led_to(app, shop, prices):
     latest = world.get("invoice", world.get("subscription", subscription)["latest_invoice"])
     latest.update(status="draft", auto_advance=False, hosted_invoice_url=None, invoice_pdf=None, number=None)
     app.converge(customers_of(shop)[0])
-    send, once = stripe.RequestsClient.request, []
+    send, once = Transport.request, []
 
     def request(self, method, url, *args, **options):
         if url.endswith("/finalize") and not once:
@@ -340,11 +340,11 @@ def test_an_invoice_that_another_tab_finalizes_is_led_to(app, shop, prices):
             shop.client.v1.invoices.finalize_invoice(latest["id"])
         return send(self, method, url, *args, **options)
 
-    stripe.RequestsClient.request = request
+    Transport.request = request
     try:
         lead = lead_of(app, "pro")
     finally:
-        stripe.RequestsClient.request = send
+        Transport.request = send
 
     assert "/i/" in lead.url
 
@@ -355,7 +355,7 @@ def test_a_card_refused_again_and_again_is_tried_once_in_a_click(app, shop, simu
     subscription = paused_trial(shop, customer, prices["pro"], user="ann")
     app.converge(customer)
     give_card(shop, customer, "pm_card_chargeCustomerFail")
-    send = stripe.RequestsClient.request
+    send = Transport.request
 
     def request(self, method, url, *args, **options):
         answer = send(self, method, url, *args, **options)
@@ -366,7 +366,7 @@ def test_a_card_refused_again_and_again_is_tried_once_in_a_click(app, shop, simu
                 invoice["status"] = "void"
         return answer
 
-    monkeypatch.setattr(stripe.RequestsClient, "request", request)
+    monkeypatch.setattr(Transport, "request", request)
     with suppress(BillingError):
         lead_of(app, "pro")
 

@@ -24,6 +24,7 @@ from corkage.identity import Identity
 from corkage.models import Subscription
 from corkage.plans import Plan
 from corkage.selling.attempts import CLAIM_SECONDS
+from corkage.sync.client import Transport
 
 pytestmark = pytest.mark.slow
 
@@ -353,14 +354,14 @@ def test_a_kill_at_any_step_leaves_a_way_to_one_subscription(scenes, row):
 
 @each_row
 def test_while_stripe_fails_at_any_call_nothing_is_lost(scenes, row, monkeypatch):
-    send, calls, fails_from = stripe.RequestsClient.request, itertools.count(), [FAR]
+    send, calls, fails_from = Transport.request, itertools.count(), [FAR]
 
     def request(self, *args, **options):
         if next(calls) >= fails_from[0]:
             raise stripe.APIConnectionError("it fails")
         return send(self, *args, **options)
 
-    monkeypatch.setattr(stripe.RequestsClient, "request", request)
+    monkeypatch.setattr(Transport, "request", request)
     monkeypatch.setattr("stripe._http_client.time.sleep", lambda _: None)
     for call in itertools.count():
         fails_from[0] = FAR

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import stripe
-
+from corkage.sync.client import Transport
 from corkage.sync.side_by_side import Threads
 
 
@@ -37,7 +36,7 @@ class Rounds:
 def counted() -> Iterator[Rounds]:
     """Count the round trips of this process inside the block."""
     rounds = Rounds()
-    send, together = stripe.RequestsClient.request, Threads.together
+    send, together = Transport.request, Threads.together
 
     def requested(self: Any, *args: Any, **options: Any) -> Any:
         rounds.calls += 1
@@ -59,8 +58,8 @@ def counted() -> Iterator[Rounds]:
         finally:
             rounds.here = max(ends)
 
-    stripe.RequestsClient.request, Threads.together = requested, run_together  # type: ignore[method-assign] # put back
+    Transport.request, Threads.together = requested, run_together  # type: ignore[method-assign] # put back
     try:
         yield rounds
     finally:
-        stripe.RequestsClient.request, Threads.together = send, together  # type: ignore[method-assign] # as before
+        Transport.request, Threads.together = send, together  # type: ignore[method-assign] # as before

@@ -11,6 +11,7 @@ from typing import Any
 import stripe
 
 from corkage import storage
+from corkage.sync.client import Transport
 
 
 class Killed(BaseException):
@@ -38,7 +39,7 @@ def at_step(step: int, happens: Callable[[], None]) -> Iterator[None]:
             writing transaction. What happens after a request or a commit finds it done, and unheard of.
     """
     steps = iter(range(10**6))
-    send, write = stripe.RequestsClient.request, storage.engine.Engine.writing
+    send, write = Transport.request, storage.engine.Engine.writing
 
     def pass_by() -> None:
         if next(steps) == step:
@@ -62,11 +63,11 @@ def at_step(step: int, happens: Callable[[], None]) -> Iterator[None]:
         if happens in (kill, die):
             pass_by()
 
-    stripe.RequestsClient.request, storage.engine.Engine.writing = requested, written  # type: ignore[method-assign]
+    Transport.request, storage.engine.Engine.writing = requested, written  # type: ignore[method-assign]
     try:
         yield
     finally:
-        stripe.RequestsClient.request, storage.engine.Engine.writing = send, write  # type: ignore[method-assign]
+        Transport.request, storage.engine.Engine.writing = send, write  # type: ignore[method-assign]
 
 
 def thin(event: stripe.Event) -> bytes:

@@ -1,0 +1,228 @@
+"""Stripe's objects, as their JSON has them, read into plain data (states.py).
+
+Errors  KeyError, TypeError, AttributeError or ValueError for an object of another shape; the gateway translates them
+Source  docs.stripe.com/api, API version 2026-10-28.endive
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from .client import Object
+from .states import (
+    CustomerState,
+    InvoiceState,
+    ItemState,
+    LatestInvoice,
+    PriceState,
+    SessionState,
+    SubscriptionState,
+)
+
+
+def customer_of(customer: Object, as_of: int) -> CustomerState:
+    """Read a customer.
+
+    Units   as_of as in CustomerState
+    """
+    if customer.get("deleted"):
+        return CustomerState(customer["id"], deleted=True, as_of=as_of)
+    app, user_id = _owner(customer["metadata"])
+    return CustomerState(customer["id"], customer["email"], customer["name"], app, user_id, as_of=as_of)
+
+
+def price_of(price: Object) -> PriceState:
+    """Read a price, with what its product says where that is expanded."""
+    recurring = price["recurring"] or {}
+    product = price["product"]
+    says = price["metadata"] or {}
+    if "corkage_plan" not in says and isinstance(product, dict):
+        says = product.get("metadata") or {}  # which a deleted product lacks
+    options = price.get("currency_options")  # only where it is asked for
+    return PriceState(
+        id=price["id"],
+        product_id=id_of(product),
+        lookup_key=price["lookup_key"],
+        unit_amount=price["unit_amount"],
+        currency=price["currency"],
+        interval=recurring.get("interval"),
+        interval_count=recurring.get("interval_count"),
+        app=says.get("corkage_app"),
+        plan=says.get("corkage_plan"),
+        is_metered=recurring.get("usage_type") == "metered",
+        amounts=None if options is None else {name: each["unit_amount"] for name, each in options.items()},
+        is_active=price["active"],
+        has_active_product=product.get("active", True) if isinstance(product, dict) else True,
+    )
+
+
+def subscription_of(found: Object, items: Sequence[Object], paid: "Payments") -> SubscriptionState:
+    """Read a subscription.
+
+    Shape   items: all of them; paid: what its invoices say
+    """
+    metadata = found["metadata"] or {}
+    app, user_id = _owner(metadata)
+    price_id, plan = metadata.get("corkage_price"), metadata.get("corkage_plan")
+    period_end = min((item["current_period_end"] for item in items), default=None)
+    paused = found["pause_collection"] or {}
+    clock = found["test_clock"]
+    latest = expanded(found["latest_invoice"])
+    return SubscriptionState(
+        id=found["id"],
+        customer_id=id_of(found["customer"]),
+        status=found["status"],
+        currency=found["currency"],
+        items=tuple(ItemState(each["id"], price_of(each["price"]), each.get("quantity")) for each in items),
+        created=found["created"],
+        current_period_end=period_end,
+        cancel_at=found["cancel_at"] or (period_end if found["cancel_at_period_end"] else None),
+        trial_start=found["trial_start"],
+        trial_end=found["trial_end"],
+        ended_at=found["ended_at"],
+        unpaid_since=paid.unpaid_since,
+        has_paid=paid.has_paid,
+        payment_pending=paid.is_pending,
+        pause_behavior=paused.get("behavior"),
+        resumes_at=paused.get("resumes_at"),
+        paid_until=paid.paid_until,
+        test_clock=(clock["id"], clock["frozen_time"]) if isinstance(clock, dict) else None,
+        latest_invoice=None if latest is None else latest_invoice_of(latest),
+        lacks_card=_is_paused_for_a_card(found),
+        has_card=_has_card(found),
+        buyer_id=metadata.get("corkage_buyer"),
+        app=app,
+        user_id=user_id,
+        sold=(price_id, plan) if price_id and plan else None,
+    )
+
+
+def session_of(session: Object) -> SessionState:
+    """Read a Checkout Session."""
+    customer = session["customer"]
+    return SessionState(
+        session["id"],
+        session["status"] or "",
+        session["url"],
+        session["expires_at"],
+        subscription_id=id_of(session["subscription"]) if session["subscription"] else None,
+        customer_id=id_of(customer) if customer else None,
+        is_customer_gone=isinstance(customer, dict) and bool(customer.get("deleted")),
+    )
+
+
+def latest_invoice_of(invoice: Object) -> LatestInvoice:
+    """Read the invoice by which Stripe judges a subscription."""
+    return LatestInvoice(str(invoice["id"]), invoice["status"] or "", invoice.get("hosted_invoice_url"))
+
+
+def invoice_of(invoice: Object, latest: Mapping[str | None, str]) -> InvoiceState:
+    """Read an invoice.
+
+    Shape   latest: the newest invoice of each subscription
+    """
+    subscription_id = subscription_id_of(invoice)
+    return InvoiceState(
+        id=invoice["id"],
+        number=invoice["number"],
+        created=invoice["created"],
+        status=invoice["status"] or "",
+        total=invoice["total"],
+        currency=invoice["currency"],
+        page_url=invoice.get("hosted_invoice_url"),
+        pdf_url=invoice.get("invoice_pdf"),
+        subscription_id=subscription_id,
+        is_latest=latest[subscription_id] == invoice["id"],
+    )
+
+
+class Payments(NamedTuple):
+    """What the invoices of a subscription say; see SubscriptionState."""
+
+    has_paid: bool
+    is_pending: bool
+    unpaid_since: int | None
+    paid_until: int | None
+
+
+def payments_of(found: Object, invoices: Sequence[Object], *, has_paid: bool) -> Payments:
+    """Return what invoices say, the newest first, to the first that was paid.
+
+    A draft counts where it is the first invoice: after a trial or a period every invoice is a draft for an hour.
+    """
+    unpaid = [each for each in invoices if each["total"] > 0 and (each["status"] == "open" or _is_first_draft(each))]
+    has_paid = has_paid or any(map(is_paid, invoices))
+    is_past_due = found["status"] == "past_due"
+    otherwise = _due(invoices[0]) if invoices else found["created"]
+    return Payments(
+        has_paid=has_paid,
+        is_pending=(found["status"] == "active" or is_past_due) and bool(unpaid) and not has_paid,
+        unpaid_since=min(map(_due, unpaid), default=otherwise) if is_past_due else None,
+        paid_until=max(_ends_of_paid(invoices), default=None) if is_void(found) else None,
+    )
+
+
+def _ends_of_paid(invoices: Sequence[Object]) -> list[int]:
+    """Return when the periods of what was paid end."""
+    return [line["period"]["end"] for each in invoices if each["status"] == "paid" for line in each["lines"]["data"]]
+
+
+def says_whether_pending(latest: Object | None) -> bool:
+    """Return whether this invoice alone says if a first payment is pending: it was paid, or there is no other yet."""
+    return latest is not None and (is_paid(latest) or latest["billing_reason"] == "subscription_create")
+
+
+def is_void(found: Object) -> bool:
+    """Return whether collection is paused, and invoices are void meanwhile."""
+    return found["pause_collection"] is not None and found["pause_collection"]["behavior"] == "void"
+
+
+def is_paid(invoice: Object) -> bool:
+    """Return whether money came for this invoice."""
+    return bool(invoice["status"] == "paid" and invoice["total"] > 0)
+
+
+def _is_first_draft(invoice: Object) -> bool:
+    return bool(invoice["status"] == "draft" and invoice["billing_reason"] == "subscription_create")
+
+
+def _due(invoice: Object) -> int:
+    due: int = invoice["due_date"] or invoice["created"]
+    return due
+
+
+def subscription_id_of(invoice: Object) -> str | None:
+    """Return the id of the subscription that the invoice is for."""
+    details = (invoice["parent"] or {}).get("subscription_details")
+    return id_of(details["subscription"]) if details else None
+
+
+def expanded(related: object) -> Object | None:
+    """Return a related object; None where there is none, or only its id came."""
+    return related if isinstance(related, dict) else None
+
+
+def id_of(related: Any) -> str:
+    """Return the id of a related object, which is an id or, expanded, an object."""
+    return str(related["id"] if isinstance(related, dict) else related)
+
+
+def _owner(metadata: Mapping[str, str] | None) -> tuple[str | None, str | None]:
+    known = metadata or {}
+    return known.get("corkage_app"), known.get("corkage_user")
+
+
+def _is_paused_for_a_card(found: Object) -> bool:
+    """Return whether it waits since the end of its trial for a payment method, and for nothing else."""
+    if found["status"] != "paused":
+        return False
+    paused = (found.get("status_details") or {}).get("paused") or {}  # which older API versions do not have
+    subscription = paused.get("subscription")
+    return subscription is not None and subscription["type"] == "trial_end_without_payment_method"
+
+
+def _has_card(found: Object) -> bool:
+    """Return whether there is something to charge, as far as the subscription, or its expanded customer, says."""
+    customer = expanded(found["customer"]) or {}
+    settings = customer.get("invoice_settings") or {}
+    own = found["default_payment_method"] or found["default_source"]
+    return bool(own or settings.get("default_payment_method") or customer.get("default_source"))
