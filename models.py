@@ -624,8 +624,8 @@ def _schema_version() -> int:
 
 def setting(name: str) -> str | None:
     """Return the value that is remembered under this name, or None."""
-    row = Setting.get_or_none(Setting.name == name)
-    return None if row is None else row.value
+    found = storage.row("SELECT value FROM corkage_setting WHERE name = ?", (name,))
+    return None if found is None else str(found[0])
 
 
 def remember(name: str, value: str) -> None:

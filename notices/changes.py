@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 from .. import storage
 from ..access import CURRENT, LIVE, OWING, Answer, Holding, Plans, Terms, answer_at
-from ..models import NoticeRow
 from . import outbox
 from .notice import KINDS, AccessSummary
 
@@ -45,6 +44,10 @@ class SubscriptionSummary(NamedTuple):
     trial_ending: bool = False
 
 
+_STORE = """
+INSERT INTO corkage_notice (message_id, user_id, kind, subscription_id, before, after, created_at)
+VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id
+"""
 _NOTHING_NOTED = SubscriptionSummary()
 
 
@@ -92,9 +95,13 @@ def store(user_id: str, change: Change, now: float, kinds: frozenset[str]) -> No
 
     To be called inside a writing transaction.
     """
-    for kind, subscription_id, before, after in change.notices:
-        if kind in kinds:
-            _write(user_id, kind, json.dumps(before._asdict()), json.dumps(after._asdict()), now, subscription_id)
+    written = [
+        _write(user_id, kind, json.dumps(before._asdict()), json.dumps(after._asdict()), now, subscription_id)
+        for kind, subscription_id, before, after in change.notices
+        if kind in kinds
+    ]
+    if written:
+        outbox.owe([(notice_id, user_id) for notice_id in written], now)
     noted = [(text, subscription_id) for subscription_id, text in change.noted.items()]
     storage.execute_many("UPDATE corkage_subscription SET noted = ? WHERE id = ?", noted)
 
@@ -143,10 +150,9 @@ def _summary(answer: Answer, plans: Plans) -> AccessSummary:
     return AccessSummary(**shared, plans=tuple(key for key in answer.plans if not plans.get(key, Terms()).is_free))
 
 
-def _write(user_id: str, kind: str, before: str, after: str, now: float, subscription_id: str | None = None) -> None:
-    values = {"user": user_id, "kind": kind, "subscription_id": subscription_id, "before": before, "after": after}
-    row = values | {"message_id": f"ntc_{uuid.uuid4().hex}", "created_at": now}
-    outbox.owe([(NoticeRow.insert(row).execute(), user_id)], now)
+def _write(user_id: str, kind: str, before: str, after: str, now: float, subscription_id: str | None) -> int:
+    row = (f"ntc_{uuid.uuid4().hex}", user_id, kind, subscription_id, before, after, now)
+    return int(storage.rows(_STORE, row)[0][0])
 
 
 def _before(seen: Seen, after: AccessSummary, now: float) -> AccessSummary:

@@ -18,6 +18,14 @@ CANDIDATES = 8  # read at once, so that a claim lost to another process costs no
 Delivery: Any = NoticeDelivery  # or the checker takes its nullable columns for their values
 
 
+_OWE = """
+INSERT INTO corkage_notice_delivery (notice_id, receiver, user_id, next_attempt_at, attempts) VALUES (?, ?, ?, ?, 0)
+ON CONFLICT (notice_id, receiver) DO """
+_AGAIN = """UPDATE SET
+    next_attempt_at = excluded.next_attempt_at, attempts = 0, error = NULL, delivered_at = NULL, outcome = NULL
+"""
+
+
 class Held(NamedTuple):
     """A notice that is claimed for delivery to one receiver."""
 
@@ -52,16 +60,8 @@ def owe(notices: Sequence[tuple[int, str]], now: float, *, again: bool = False) 
     Shape   again: also those that were delivered before; pauses after failures start over
     """
     receivers = present_receivers(now)
-    fresh = {"next_attempt_at": now, "attempts": 0, "error": None, "delivered_at": None, "outcome": None}
-    for notice_id, user_id in notices:
-        for receiver in receivers:
-            row = {"notice": notice_id, "receiver": receiver, "user_id": user_id} | fresh
-            insert = Delivery.insert(row)
-            if again:
-                insert = insert.on_conflict(conflict_target=[Delivery.notice, Delivery.receiver], update=fresh)
-            else:
-                insert = insert.on_conflict_ignore()
-            insert.execute()
+    owed = [(notice_id, receiver, user_id, now) for notice_id, user_id in notices for receiver in receivers]
+    storage.execute_many(_OWE + (_AGAIN if again else "NOTHING"), owed)
 
 
 def _pending(receiver: str) -> tuple[Any, ...]:
@@ -222,7 +222,8 @@ def retry(now: float) -> int:
 
 def present_receivers(now: float) -> list[str]:
     """Return the receivers that are owed notices now."""
-    return storage.column(NoticeReceiver.select(NoticeReceiver.name).where(NoticeReceiver.seen_at > now - AWAY_SECONDS))
+    query = "SELECT name FROM corkage_notice_receiver WHERE seen_at > ?"
+    return [name for (name,) in storage.rows(query, (now - AWAY_SECONDS,))]
 
 
 def withdraw(user_id: str) -> None:

@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from peewee import SQL, fn
-
 from ..access import ENDED, read_access
 from ..errors import (
     CheckoutInProgress,
@@ -23,9 +21,8 @@ from ..errors import (
     UnknownCustomer,
 )
 from ..models import CheckoutAttempt, Customer, Subscription, User
-from ..pauses import is_due
 from ..plans import Plan
-from ..storage import column, writing
+from ..storage import column, rows, writing
 from ..sync.converge import Converger
 from ..sync.gateway import Gateway
 from ..sync.marks import warn_of_marked
@@ -38,6 +35,21 @@ from .subscribers import PAYABLE, is_of, lead_subscriber, resume_asked
 
 MOST_TURNS = 12
 TRIAL = "trial_period_days"
+
+# The worker asks this each time that it looks for work; mostly there is none.
+_MAY_BE_BOUGHT = f"""
+SELECT a.user_id, a.group_name FROM corkage_checkout_attempt AS a
+WHERE a.session_id IS NOT NULL
+    AND (a.claimed_until IS NULL OR a.claimed_until <= ? OR a.claimed_until > ?)
+    AND (
+        a.wish = '{attempts.WISH_OF_BEFORE}'
+        OR a.params LIKE '%{TRIAL}%'
+        OR EXISTS (
+            SELECT 1 FROM corkage_customer AS c JOIN corkage_subscription AS s ON s.customer_id = c.id
+            WHERE c.user_id = a.user_id AND s.status NOT IN ({", ".join(f"'{status}'" for status in ENDED)})
+        )
+    )
+"""  # noqa: S608 -- words of our own; the values are bound
 
 log = logging.getLogger("corkage.checkout")
 
@@ -123,6 +135,8 @@ class Checkout:
 
         Errors  StripeError as the gateway's
         """
+        if not any(each.lacks_card for each in subscriptions):
+            return False
         customer = Customer.get_or_none(Customer.id == customer_id)
         user_id = None if customer is None else customer.user_id
         return user_id is not None and self._resume_asked(user_id, subscriptions, self.gateway)
@@ -137,15 +151,15 @@ class Checkout:
         """Return the attempts of users who hold a subscription of the same group, or had a trial since; and the
         attempts of an earlier version, which knew no groups.
         """
-        table: Any = CheckoutAttempt
-        theirs = (Customer.user == table.user, Subscription.status.not_in(ENDED))
-        holds = fn.EXISTS(Subscription.select(SQL("1")).join(Customer).where(*theirs))
-        is_free = table.claimed_until.is_null() | is_due(table.claimed_until, now, attempts.CLAIM_SECONDS)
-        is_open = (table.session_id.is_null(False), is_free)
-        held = [each for each in table.select().where(*is_open, holds) if self._holds(each.user_id, each.group)]
-        with_trial = table.select().where(*is_open, table.params.contains(TRIAL))
-        tried = [each for each in with_trial if each not in held and had_trial(attempts.people_of(each))]
-        return held + tried + list(table.select().where(*is_open, table.wish == attempts.WISH_OF_BEFORE))
+        found = rows(_MAY_BE_BOUGHT, (now, now + attempts.CLAIM_SECONDS))
+        table = CheckoutAttempt
+        read = [table.get_or_none(table.user == user_id, table.group == group) for user_id, group in found]
+        return [each for each in read if each is not None and self._is_bought(each)]
+
+    def _is_bought(self, attempt: CheckoutAttempt) -> bool:
+        if attempt.wish == attempts.WISH_OF_BEFORE or self._holds(attempt.user_id, attempt.group):
+            return True
+        return TRIAL in attempt.params and had_trial(attempts.people_of(attempt))
 
     def close_page(self, attempt: CheckoutAttempt) -> None:
         """Expire a session while nobody clicks, so that its page sells nothing more; see whether it was paid.

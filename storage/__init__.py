@@ -123,6 +123,15 @@ def execute_many(sql: str, values: Sequence[tuple[object, ...]]) -> None:
         current().execute_many(sql, values)
 
 
+def change(sql: str, values: Any = ()) -> int:
+    """Execute a statement that runs too often for the ORM, inside a writing transaction; return how many rows it wrote.
+
+    Shape   values as `row`
+    Errors  DatabaseUnavailable
+    """
+    return current().change(sql, values)
+
+
 def row(sql: str, values: Any = ()) -> tuple[Any, ...] | None:
     """Return the first row of a query that runs too often for the ORM, or None.
 

@@ -163,6 +163,14 @@ class Engine(peewee.Database, metaclass=ABCMeta):
         Errors  as `writing`
         """
 
+    def change(self, sql: str, values: Any = ()) -> int:
+        """Execute a statement inside a writing transaction; return how many rows it wrote.
+
+        Errors  DatabaseUnavailable
+        """
+        with self.reading():
+            return int(self._execute(sql, values).rowcount)
+
     def take_time(self) -> None:
         """Let this writing transaction, and each of its statements, take as long as it needs."""
 

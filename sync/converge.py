@@ -219,12 +219,7 @@ class Converger:
         row = held.customer
         if row.revision == 0:
             Customer.insert(id=row.id).on_conflict_ignore().execute()
-        won = (
-            Customer.update(revision=Customer.revision + 1, fetched_at=_fetched_until(row, fetched))
-            .where(Customer.id == row.id, Customer.revision == row.revision)
-            .execute()
-        )
-        if not won:
+        if not storage.change(_TAKE_TURN, (_fetched_until(row, fetched), row.id, row.revision)):
             return None
         kinds = self._kinds_of_news(held, fetched)
         user_id = self._store_customer(row, fetched, now)
@@ -282,7 +277,7 @@ class Converger:
             if row.user_id is None:
                 _assign(row.id, user_id, now)
             facts = (customer.email, customer.name)
-            storage.execute_many(_DESCRIBE_USER, [(row.id, *facts, user_id, row.id, *facts)])
+            storage.change(_DESCRIBE_USER, (row.id, *facts, user_id, row.id, *facts))
         return user_id
 
     def _store_mark(self, row: Customer, customer: CustomerState) -> None:
@@ -327,6 +322,7 @@ class Converger:
         return Price.select().where(Price.id.in_(ids), Price.plan.is_null(False)).exists()
 
 
+_TAKE_TURN = "UPDATE corkage_customer SET revision = revision + 1, fetched_at = ? WHERE id = ? AND revision = ?"
 _DESCRIBE_USER = """
 UPDATE corkage_user SET stripe_customer_id = ?, email = ?, name = ?
 WHERE id = ? AND (

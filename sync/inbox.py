@@ -1,15 +1,13 @@
 """The inbox: each event is stored once, and stays pending until its customer is converged."""
 
-import functools
-import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from peewee import SQL, Case, fn
+from peewee import Case, fn
 
 from .. import storage
 from ..models import IS_PURCHASE, StripeEvent
-from ..pauses import DOUBLINGS, LONGEST_WITH_JITTER_SECONDS, backoff, is_due, with_jitter
+from ..pauses import DOUBLINGS, LONGEST_WITH_JITTER_SECONDS, backoff, with_jitter
 from ..texts import storable
 from .events import ABOUT_CUSTOMER, CATALOGUE_PREFIXES, CLOCK_EVENT, EventRef
 
@@ -84,6 +82,45 @@ def record(event: EventRef, source: str, now: float, due_at: float) -> bool:
     return storage.write(_RECORD, values) == 1
 
 
+# These run for each event, or each time that the worker looks for work. As plain SQL, too: to write a statement takes
+# Peewee longer than it takes the database to execute it.
+_IS_DUE = "(next_attempt_at <= ? OR next_attempt_at > ?)"  # as pauses.is_due has it; see _moments()
+_DUE_CUSTOMERS = f"""
+SELECT customer_id FROM corkage_stripe_event
+WHERE applied_at IS NULL AND customer_id IS NOT NULL AND {_IS_DUE} AND {{which}}
+GROUP BY customer_id ORDER BY min(next_attempt_at), customer_id LIMIT ?
+"""  # noqa: S608 -- texts of this module; all input is bound
+_DUE_OTHERS = f"""
+SELECT type, customer_id, object_id FROM corkage_stripe_event
+WHERE applied_at IS NULL AND customer_id IS NULL AND {_IS_DUE} AND {{which}}
+ORDER BY next_attempt_at, id LIMIT ?
+"""  # noqa: S608 -- texts of this module; all input is bound
+_PURCHASES_FIRST = (IS_PURCHASE, "true")
+_NEXT_DUE_AT = """
+SELECT min(CASE WHEN next_attempt_at > ? THEN ? ELSE next_attempt_at END)
+FROM corkage_stripe_event WHERE applied_at IS NULL
+"""
+_PENDING = f"""
+SELECT id, type, object_id FROM corkage_stripe_event
+WHERE applied_at IS NULL AND {{which}} ORDER BY id LIMIT {MOST_AT_ONCE}
+"""  # noqa: S608 -- texts of this module; all input is bound
+_LEASE = f"""
+UPDATE corkage_stripe_event SET next_attempt_at = ? WHERE id IN (
+    SELECT id FROM corkage_stripe_event WHERE applied_at IS NULL AND {{which}} AND {_IS_DUE}
+    ORDER BY id LIMIT {MOST_AT_ONCE}
+)
+"""  # noqa: S608 -- texts of this module; all input is bound
+_MARK_APPLIED = """
+UPDATE corkage_stripe_event SET applied_at = ?, outcome = ?, error = NULL
+WHERE id IN ({marks}) AND applied_at IS NULL
+"""
+_POSTPONE = f"""
+UPDATE corkage_stripe_event SET attempts = attempts + 1, error = ?,
+    next_attempt_at = CASE attempts {" ".join(f"WHEN {attempts} THEN ?" for attempts in range(DOUBLINGS))} ELSE ? END
+WHERE applied_at IS NULL AND {{which}} AND next_attempt_at = ?
+"""  # noqa: S608 -- texts of this module; all input is bound
+
+
 class Subject(NamedTuple):
     """What pending events point at. One fetch of it answers all of them.
 
@@ -96,15 +133,19 @@ class Subject(NamedTuple):
     is_clock: bool = False
 
     @property
-    def events(self) -> Any:
-        """The condition on StripeEvent that finds its pending events."""
-        is_pending = StripeEvent.applied_at.is_null()
+    def condition(self) -> str:
+        """The condition that finds its events, in SQL."""
         if self.customer_id is not None:
-            return is_pending & (StripeEvent.customer_id == self.customer_id)
+            return "customer_id = ?"
         if self.object_id is not None:
-            return is_pending & StripeEvent.customer_id.is_null() & (StripeEvent.object_id == self.object_id)
-        is_of_catalogue = functools.reduce(operator.or_, map(StripeEvent.type.startswith, CATALOGUE_PREFIXES))
-        return is_pending & StripeEvent.customer_id.is_null() & is_of_catalogue
+            return "customer_id IS NULL AND object_id = ?"
+        is_of_catalogue = " OR ".join(f"type LIKE '{each}%'" for each in CATALOGUE_PREFIXES)
+        return f"customer_id IS NULL AND ({is_of_catalogue})"
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The values of the condition."""
+        return tuple(each for each in (self.customer_id or self.object_id,) if each is not None)
 
 
 CATALOGUE = Subject()
@@ -112,38 +153,35 @@ CATALOGUE = Subject()
 
 def subject_of(event_id: str) -> Subject | None:
     """Return what a stored event points at; None when it is not stored."""
-    event = StripeEvent.get_or_none(StripeEvent.id == event_id)
-    return None if event is None else _subject(event)
+    found = storage.row("SELECT type, customer_id, object_id FROM corkage_stripe_event WHERE id = ?", (event_id,))
+    return None if found is None else _subject(*found)
 
 
-def _subject(event: StripeEvent) -> Subject:
-    if event.customer_id is not None:
-        return Subject(event.customer_id)
-    if event.type.startswith(CATALOGUE_PREFIXES):
+def _subject(kind: str, customer_id: str | None, object_id: str | None) -> Subject:
+    if customer_id is not None:
+        return Subject(customer_id)
+    if kind.startswith(CATALOGUE_PREFIXES):
         return CATALOGUE
-    return Subject(object_id=event.object_id, is_clock=event.type == CLOCK_EVENT)
+    return Subject(object_id=object_id, is_clock=kind == CLOCK_EVENT)
 
 
 def due_customers(now: float, limit: int) -> list[str]:
     """Return the customers with a due event: purchases first, then the longest waiting."""
-    due = (StripeEvent.applied_at.is_null(), _is_due(now), StripeEvent.customer_id.is_null(False))
-    by_age = StripeEvent.select(StripeEvent.customer_id).where(*due).group_by(StripeEvent.customer_id)
-    earliest = fn.MIN(StripeEvent.next_attempt_at)
-    by_age = by_age.order_by(earliest, StripeEvent.customer_id)
-    bought = storage.column(by_age.where(SQL(IS_PURCHASE)).limit(limit))
-    waiting = storage.column(by_age.limit(limit))
-    return list(dict.fromkeys([*bought, *waiting]))[:limit]
+    return list(dict.fromkeys(customer_id for (customer_id,) in _due(_DUE_CUSTOMERS, now, limit)))[:limit]
 
 
 def due_without_customer(now: float, limit: int) -> list[Subject]:
     """Return what due events without a customer point at: purchases first, then the longest waiting."""
-    due = (StripeEvent.applied_at.is_null(), _is_due(now), StripeEvent.customer_id.is_null())
-    by_age = StripeEvent.select().where(*due).order_by(StripeEvent.next_attempt_at, StripeEvent.id).limit(limit)
-    return list(dict.fromkeys(_subject(event) for event in [*by_age.where(SQL(IS_PURCHASE)), *by_age]))
+    return list(dict.fromkeys(_subject(*row) for row in _due(_DUE_OTHERS, now, limit)))
 
 
-def _is_due(now: float) -> Any:
-    return is_due(StripeEvent.next_attempt_at, now, LONGEST_WITH_JITTER_SECONDS)
+def _due(query: str, now: float, limit: int) -> Iterator[tuple[Any, ...]]:
+    for which in _PURCHASES_FIRST:
+        yield from storage.rows(query.format(which=which), (*_moments(now), limit))
+
+
+def _moments(now: float) -> tuple[float, float]:
+    return now, now + LONGEST_WITH_JITTER_SECONDS
 
 
 def name_customer(event_ids: Sequence[str], customer_id: str, subscription_id: str | None, now: float) -> None:
@@ -158,10 +196,9 @@ def name_customer(event_ids: Sequence[str], customer_id: str, subscription_id: s
 
 def next_due_at(now: float) -> float | None:
     """Return when the earliest pending event is due; None when nothing is pending."""
-    moment = StripeEvent.next_attempt_at
-    query = StripeEvent.select(fn.MIN(Case(None, [(_is_due(now), storage.least(moment, now))], moment)))
-    earliest: float | None = storage.column(query.where(StripeEvent.applied_at.is_null()))[0]
-    return earliest
+    now, horizon = _moments(now)
+    found = storage.row(_NEXT_DUE_AT, (horizon, now))
+    return found[0] if found else None
 
 
 class Pending(NamedTuple):
@@ -174,9 +211,8 @@ class Pending(NamedTuple):
 
 def pending_of(subject: Subject) -> list[Pending]:
     """Return the subject's pending events, due or not: one fetch answers all of them. At most MOST_AT_ONCE."""
-    query: Any = StripeEvent.select(StripeEvent.id, StripeEvent.type, StripeEvent.object_id).where(subject.events)
-    with storage.reading():
-        return [Pending(*row) for row in query.order_by(StripeEvent.id).limit(MOST_AT_ONCE).tuples()]
+    found = storage.rows(_PENDING.format(which=subject.condition), subject.values)
+    return [Pending(*row) for row in found]
 
 
 class Backlog(NamedTuple):
@@ -203,11 +239,12 @@ def backlog(now: float) -> Backlog:
 
 
 def lease(subject: Subject, now: float, until: float) -> bool:
-    """Claim the subject's due events, so that no other worker applies them; return whether there were any."""
-    due = StripeEvent.select(StripeEvent.id).where(subject.events, _is_due(now)).order_by(StripeEvent.id)
-    with storage.writing():
-        claimed = StripeEvent.update(next_attempt_at=until).where(StripeEvent.id.in_(due.limit(MOST_AT_ONCE))).execute()
-    return bool(claimed)
+    """Claim the subject's due events, so that no other worker applies them; return whether there were any.
+
+    To be called inside a writing transaction.
+    """
+    values = (until, *subject.values, *_moments(now))
+    return bool(storage.change(_LEASE.format(which=subject.condition), values))
 
 
 def make_due(now: float, event_id: str | None = None) -> bool:
@@ -221,9 +258,7 @@ def make_due(now: float, event_id: str | None = None) -> bool:
 def mark_applied(event_ids: Sequence[str], outcome: str, now: float) -> None:
     """Mark these events applied. To be called inside the transaction that applies them."""
     for piece in storage.pieces(event_ids):
-        StripeEvent.update(applied_at=now, outcome=outcome, error=None).where(
-            StripeEvent.id.in_(piece), StripeEvent.applied_at.is_null()
-        ).execute()
+        storage.change(_MARK_APPLIED.format(marks=", ".join("?" * len(piece))), (now, outcome, *piece))
 
 
 def postpone(subject: Subject, leased_until: float, error: str, now: float) -> None:
@@ -231,14 +266,10 @@ def postpone(subject: Subject, leased_until: float, error: str, now: float) -> N
 
     Retries never end: no stored event is given up. One statement for any number of events.
     """
-    pauses = [(attempts, now + with_jitter(backoff(attempts))) for attempts in range(DOUBLINGS)]
-    values = {
-        "attempts": StripeEvent.attempts + 1,
-        "error": storable(error[:LONGEST_ERROR]),
-        "next_attempt_at": Case(StripeEvent.attempts, pauses, now + with_jitter(backoff(DOUBLINGS))),
-    }
+    due = [now + with_jitter(backoff(attempts)) for attempts in range(DOUBLINGS + 1)]
+    values = (storable(error[:LONGEST_ERROR]), *due, *subject.values, leased_until)
     with storage.writing():
-        StripeEvent.update(values).where(subject.events, StripeEvent.next_attempt_at == leased_until).execute()
+        storage.change(_POSTPONE.format(which=subject.condition), values)
 
 
 def reopen(event: EventRef, source: str, now: float) -> None:

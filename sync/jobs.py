@@ -1,6 +1,7 @@
 """Recurring jobs, such as the daily pruning: one process at a time claims each run."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from .. import storage
@@ -32,11 +33,14 @@ def make_due(name: str, at: float) -> None:
         Cursor.update(next_run_at=at).where(Cursor.name == name, Cursor.next_run_at > at).execute()
 
 
-def next_run_at(name: str, now: float, every_seconds: float) -> float:
-    """Return when the job is next due; 0 when it never ran."""
-    cursor = Cursor.get_or_none(Cursor.name == name)
-    moment = 0.0 if cursor is None else cursor.next_run_at
-    return min(moment, now) if is_due(moment, now, every_seconds) else moment
+def next_runs(now: float, every_seconds: Mapping[str, float]) -> dict[str, float]:
+    """Return when each of these jobs is next due; 0 for one that never ran."""
+    moments = dict(storage.rows("SELECT name, next_run_at FROM corkage_cursor"))
+    found = {}
+    for name, pause in every_seconds.items():
+        moment = moments.get(name, 0.0)
+        found[name] = min(moment, now) if is_due(moment, now, pause) else moment
+    return found
 
 
 def position(name: str) -> int:

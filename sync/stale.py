@@ -28,21 +28,18 @@ def ask_at(state: SubscriptionState, clock_ahead: int, now: float) -> float | No
 
 def customers(now: float, limit: int) -> list[str]:
     """Return the customers with a stale subscription, the longest overdue first."""
-    overdue = Subscription.ask_at <= now
-    query = Subscription.select(Subscription.customer).where(overdue).order_by(Subscription.ask_at).limit(limit)
-    return list(dict.fromkeys(storage.column(query)))
+    overdue = "SELECT customer_id FROM corkage_subscription WHERE ask_at <= ? ORDER BY ask_at LIMIT ?"
+    return list(dict.fromkeys(customer_id for (customer_id,) in storage.rows(overdue, (now, limit))))
 
 
 def claim(customer_id: str, now: float) -> bool:
     """Claim a customer with a stale subscription; return whether the claim succeeded. If the fetch fails, it is due
-    again in a minute."""
-    with storage.writing():
-        claimed = (
-            Subscription.update(ask_at=now + FIRST_PAUSE_SECONDS)
-            .where(Subscription.customer == customer_id, Subscription.ask_at <= now)
-            .execute()
-        )
-    return bool(claimed)
+    again in a minute.
+
+    To be called inside a writing transaction.
+    """
+    claim = "UPDATE corkage_subscription SET ask_at = ? WHERE customer_id = ? AND ask_at <= ?"
+    return bool(storage.change(claim, (now + FIRST_PAUSE_SECONDS, customer_id, now)))
 
 
 def shorten_waits(now: float) -> int:
@@ -63,5 +60,5 @@ def shorten_waits(now: float) -> int:
 
 def next_ask_at() -> float | None:
     """Return when the next subscription becomes stale; None when none does."""
-    query = Subscription.select(Subscription.ask_at).where(Subscription.ask_at.is_null(False))
-    return next(iter(storage.column(query.order_by(Subscription.ask_at).limit(1))), None)
+    found = storage.row("SELECT min(ask_at) FROM corkage_subscription WHERE ask_at IS NOT NULL")
+    return found[0] if found else None

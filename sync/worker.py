@@ -173,7 +173,7 @@ class Worker:
         return self._apply_at_once(subject, now)
 
     def _apply_at_once(self, subject: inbox.Subject, now: float) -> BillingError | None:
-        inbox.lease(subject, now, now + LEASE_SECONDS)
+        _lease(subject, now)
         return self._apply(subject, now)
 
     def _apply(self, subject: inbox.Subject, now: float) -> BillingError | None:
@@ -209,18 +209,17 @@ class Worker:
         """Claim what is due: timelines, recurring jobs, events, then stale subscriptions."""
         if timelines.are_waiting() and not pool.is_running(TIMELINES):
             yield Job(TIMELINES, functools.partial(self._renew, now, is_stopping))
+        next_runs = self._next_runs(now)
         for name, every_seconds, act in self._recurring():
-            if not pool.is_running(name) and jobs.claim(name, now, every_seconds):
+            if next_runs[name] <= now and not pool.is_running(name) and jobs.claim(name, now, every_seconds):
                 yield Job(name, functools.partial(act, now, is_stopping))
         for subject in self._due_subjects(now):
             key = _key(subject)
-            if not pool.is_running(key) and inbox.lease(subject, now, now + LEASE_SECONDS):
-                if subject.customer_id is not None:
-                    stale.claim(subject.customer_id, now)  # one fetch answers both
+            if not pool.is_running(key) and _lease(subject, now):
                 yield Job(key, functools.partial(self._apply, subject, now))
         for customer_id in stale.customers(now, BATCH):
             subject = inbox.Subject(customer_id)
-            if not pool.is_running(_key(subject)) and stale.claim(customer_id, now):
+            if not pool.is_running(_key(subject)) and _claim_stale(customer_id, now):
                 yield Job(_key(subject), functools.partial(self._apply, subject, now))
         for attempt in self.sales.open_pages(now):
             key = f"page of {attempt.user_id}"
@@ -250,6 +249,9 @@ class Worker:
             _Recurring("poll", self.polling.every_seconds, self._poll),
         ]
         return [each for each in found if each.every_seconds]
+
+    def _next_runs(self, now: float) -> dict[str, float]:
+        return jobs.next_runs(now, {each.name: each.every_seconds for each in self._recurring()})
 
     def _renew(self, now: float, is_stopping: Callable[[], bool]) -> None:
         """Make timelines anew, batch by batch, until none is older than the present plans."""
@@ -299,9 +301,23 @@ class Worker:
 
     def next_due_at(self, now: float) -> float:
         """Return when the next work is due, in Unix seconds."""
-        moments = [jobs.next_run_at(each.name, now, each.every_seconds) for each in self._recurring()]
+        moments = list(self._next_runs(now).values())
         others = (inbox.next_due_at(now), stale.next_ask_at(), timelines.next_due_at(now))
         return min(moments + [each for each in others if each is not None])
+
+
+def _lease(subject: inbox.Subject, now: float) -> bool:
+    """Claim the due events of a subject, and its stale subscriptions, since one fetch answers both."""
+    with storage.writing():
+        is_leased = inbox.lease(subject, now, now + LEASE_SECONDS)
+        if is_leased and subject.customer_id is not None:
+            stale.claim(subject.customer_id, now)
+    return is_leased
+
+
+def _claim_stale(customer_id: str, now: float) -> bool:
+    with storage.writing():
+        return stale.claim(customer_id, now)
 
 
 def _key(subject: inbox.Subject) -> str:

@@ -116,7 +116,7 @@ def test_a_hanging_call_is_not_repeated_meanwhile(app, monkeypatch):
     fetch = app.billing.service.worker.gateway.events_since
     monkeypatch.setattr(app.billing.service.worker.gateway, "events_since", hang)
     until(lambda: asked)
-    due = jobs.next_run_at("poll", time.time(), 1)
+    due = jobs.next_runs(time.time(), {"poll": 1})["poll"]
     until(lambda: time.time() > due + 1)  # a second poll would have been due
 
     assert len(asked) == 1

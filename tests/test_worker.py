@@ -381,7 +381,7 @@ def test_recurring_work_is_claimed_once(app):
     assert not jobs.claim("poll", now + 9.9, 10)
     assert jobs.claim("poll", now + 10, 10)
     jobs.make_due("poll", now + 12)
-    assert jobs.next_run_at("poll", now + 10, 10) == now + 12
+    assert jobs.next_runs(now + 10, {"poll": 10})["poll"] == now + 12
 
 
 @contextmanager
@@ -509,7 +509,7 @@ def test_a_cursor_moved_by_another_worker_cannot_be_claimed(app):
 
     assert jobs._move(as_read, 200)
     assert not jobs._move(as_read, 300)
-    assert jobs.next_run_at("poll", 195, 10) == 200
+    assert jobs.next_runs(195, {"poll": 10})["poll"] == 200
 
 
 def test_a_failed_price_refresh_is_retried_soon_and_its_event_waits(app, shop):
@@ -542,11 +542,11 @@ def test_a_failed_hourly_price_refresh_is_retried_soon(app):
 
     app.billing.service.worker.gateway.prices_by_lookup_key = refuse
     assert app.billing.service.worker.work_once(now).failed == 1
-    assert jobs.next_run_at("prices", now, 3600) == now + PRICES_AGAIN_SECONDS
+    assert jobs.next_runs(now, {"prices": 3600})["prices"] == now + PRICES_AGAIN_SECONDS
 
     app.billing.service.worker.gateway.prices_by_lookup_key = fetch
     assert app.billing.service.worker.work_once(now + PRICES_AGAIN_SECONDS).failed == 0
-    assert jobs.next_run_at("prices", now + 60, 3600) == now + PRICES_AGAIN_SECONDS + 3600
+    assert jobs.next_runs(now + 60, {"prices": 3600})["prices"] == now + PRICES_AGAIN_SECONDS + 3600
 
 
 def test_only_a_wake_before_the_next_look_changes_the_wait():

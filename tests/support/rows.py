@@ -8,7 +8,7 @@ from harness import PRO
 from corkage import storage
 from corkage.access import Access
 from corkage.models import NoticeDelivery, NoticeRow, StripeEvent, User
-from corkage.notices import changes
+from corkage.notices import changes, outbox
 from corkage.selling.held import held_subscription
 from corkage.sync import events, inbox
 
@@ -19,7 +19,7 @@ def write_notice(user="ann", kind="access_granted", at=None):
     with storage.writing():
         User.insert(id=user, created_at=0).on_conflict_ignore().execute()
         answer = '{"allowed": true, "reason": "active", "status": "active", "a_later_versions": 1}'
-        changes._write(user, kind, answer, answer, at)
+        outbox.owe([(changes._write(user, kind, answer, answer, at, None), user)], at)
     return NoticeRow.select().order_by(NoticeRow.id.desc()).get().message_id
 
 
