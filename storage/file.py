@@ -53,9 +53,13 @@ class OpenedFile:
         """Forget them: with its last connection SQLite takes them away, and makes new ones for the next."""
         self._in_use = None
 
-    def is_there(self) -> bool:
-        """Return whether the file is still at its path."""
-        return _identity(self.path) == self._opened
+    def is_whole(self) -> bool:
+        """Return whether all of it is still at its path; see check()."""
+        try:
+            self.check()
+        except DatabaseUnavailable:
+            return False
+        return True
 
     def check(self) -> None:
         """Make sure that all of it is still at its path: three questions to the kernel, a microsecond each.

@@ -145,7 +145,7 @@ class Database(Engine, peewee.SqliteDatabase):
 
     def close_all(self) -> None:
         """Close every thread's connection; the database must no longer be in use."""
-        if not self.file.is_there():
+        if not self.file.is_whole():
             self._empty_wal()
         self._writing_connection = None
         super().close_all()
@@ -206,7 +206,7 @@ class Database(Engine, peewee.SqliteDatabase):
             with super()._noting():
                 yield
         except DatabaseUnavailable:
-            if is_new and not self.file.is_there():
+            if is_new and not self.file.is_whole():
                 self._empty_wal()
             raise
 
@@ -219,8 +219,12 @@ class Database(Engine, peewee.SqliteDatabase):
         super().note(error)
 
     def _empty_wal(self) -> None:
-        """Bring every commit into the file itself, wherever that is now. Its -wal stays behind, and at the next start
-        would be taken for that of the file which came into its place: SQLite would mix the two.
+        """Bring every commit into the file itself, wherever that is now.
+
+        Where the file was taken away, its -wal stays behind, and at the next start would be taken for that of the file
+        which came into its place: SQLite would mix the two. Where the -wal was deleted, what it held would be gone with
+        this process: SQLite itself empties it with the last connection only, and a statement that is not at its end
+        keeps one open.
         """
         with self._write_lock, suppress(*FILE_ERRORS):
             if self._writing_connection is not None:

@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -173,6 +173,27 @@ def test_a_deleted_wal_or_shm_ends_writing_and_a_restart_loses_none(serving, nam
     with serve() as served:
         assert served.deliver("evt_3").status_code == 200
     assert events_in(folder / "corkage.db") == {"evt_1", "evt_3"}
+
+
+@pytest.mark.parametrize("name", ["corkage.db-wal", "corkage.db-shm"])
+def test_who_still_reads_at_the_end_costs_nothing_of_what_a_deleted_wal_held(config, tmp_path, name):
+    """A statement that is not at its end keeps its connection half open: none is the last, which would empty the -wal."""
+    child = os.fork()
+    if child == 0:
+        with suppress(BaseException):
+            billing = Billing(config)
+            add("ann")
+            add("bob")
+            reading = storage.current().of_thread().execute("SELECT id FROM corkage_user")
+            assert reading.fetchone()
+            (tmp_path / name).unlink()
+            billing.close()
+            os._exit(7)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+    with closing(sqlite3.connect(tmp_path / "corkage.db")) as file:
+        assert sorted(file.execute("SELECT id FROM corkage_user")) == [("ann",), ("bob",)]
 
 
 def add(user_id):
