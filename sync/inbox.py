@@ -100,14 +100,14 @@ _NEXT_DUE_AT = """
 SELECT min(CASE WHEN next_attempt_at > ? THEN ? ELSE next_attempt_at END)
 FROM corkage_stripe_event WHERE applied_at IS NULL
 """
-_PENDING = f"""
+_PENDING = """
 SELECT id, type, object_id FROM corkage_stripe_event
-WHERE applied_at IS NULL AND {{which}} ORDER BY id LIMIT {MOST_AT_ONCE}
-"""  # noqa: S608 -- texts of this module; all input is bound
+WHERE applied_at IS NULL AND {which} ORDER BY id LIMIT ?
+"""
 _LEASE = f"""
 UPDATE corkage_stripe_event SET next_attempt_at = ? WHERE id IN (
     SELECT id FROM corkage_stripe_event WHERE applied_at IS NULL AND {{which}} AND {_IS_DUE}
-    ORDER BY id LIMIT {MOST_AT_ONCE}
+    ORDER BY id LIMIT ?
 )
 """  # noqa: S608 -- texts of this module; all input is bound
 _MARK_APPLIED = """
@@ -211,7 +211,7 @@ class Pending(NamedTuple):
 
 def pending_of(subject: Subject) -> list[Pending]:
     """Return the subject's pending events, due or not: one fetch answers all of them. At most MOST_AT_ONCE."""
-    found = storage.rows(_PENDING.format(which=subject.condition), subject.values)
+    found = storage.rows(_PENDING.format(which=subject.condition), (*subject.values, MOST_AT_ONCE))
     return [Pending(*row) for row in found]
 
 
@@ -243,7 +243,7 @@ def lease(subject: Subject, now: float, until: float) -> bool:
 
     To be called inside a writing transaction.
     """
-    values = (until, *subject.values, *_moments(now))
+    values = (until, *subject.values, *_moments(now), MOST_AT_ONCE)
     return bool(storage.change(_LEASE.format(which=subject.condition), values))
 
 

@@ -37,7 +37,7 @@ from corkage.config import Config
 from corkage.models import Customer, Grant, NoticeRow, StripeEvent, Subscription, SubscriptionItem, User
 from corkage.plans import Plan
 from corkage.simulator import ApiFaults, Simulator
-from corkage.sync import gateway as gateway_module
+from corkage.sync import client as client_module
 
 pytestmark = [pytest.mark.slow, pytest.mark.every_run]
 
@@ -446,7 +446,7 @@ class DisorderOfProcesses(Disorder):
 
     def open(self):
         super().open()
-        self.race = Race(self.config, PROCESSES, {"corkage.sync.gateway.RETRIES": 0})
+        self.race = Race(self.config, PROCESSES, {"corkage.sync.client.RETRIES": 0})
 
     def close(self):
         self.race.end()
@@ -482,7 +482,7 @@ class DisorderOfProcesses(Disorder):
 
 @pytest.fixture(autouse=True)
 def _stripe_is_asked_once(monkeypatch):
-    monkeypatch.setattr(gateway_module, "RETRIES", 0)
+    monkeypatch.setattr(client_module, "RETRIES", 0)
 
 
 def days():

@@ -177,7 +177,7 @@ def test_a_deleted_wal_or_shm_ends_writing_and_a_restart_loses_none(serving, nam
 
 @pytest.mark.parametrize("name", ["corkage.db-wal", "corkage.db-shm"])
 def test_who_still_reads_at_the_end_costs_nothing_of_what_a_deleted_wal_held(config, tmp_path, name):
-    """A statement that is not at its end keeps its connection half open: none is the last, which would empty the -wal."""
+    """A statement that is not at its end keeps its connection half open, and that of none is the last to close."""
     child = os.fork()
     if child == 0:
         with suppress(BaseException):

@@ -17,7 +17,7 @@ from corkage.errors import (
     UnknownCustomer,
 )
 from corkage.models import Customer, StripeEvent, Subscription
-from corkage.sync import gateway as gateway_module
+from corkage.sync import client as client_module
 from corkage.sync.gateway import Gateway
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ KEY = "sk_test_verysecretkey"
 
 @pytest.fixture
 def gateway(monkeypatch):
-    monkeypatch.setattr(gateway_module, "RETRIES", 0)
+    monkeypatch.setattr(client_module, "RETRIES", 0)
     return Gateway(KEY, BASE)
 
 
@@ -103,7 +103,7 @@ def test_a_wrong_key_is_an_error_when_reading_the_account(gateway, stripe_says):
 
 
 def test_every_page_of_a_list_is_fetched(shop, monkeypatch):
-    monkeypatch.setattr(gateway_module, "PAGE", 2)
+    monkeypatch.setattr("corkage.sync.gateway.PAGE", 2)
     customer = shop.customer()
     bought = {shop.subscribe(customer) for _ in range(5)}
 
@@ -115,7 +115,7 @@ def test_every_page_of_a_list_is_fetched(shop, monkeypatch):
 
 @pytest.mark.parametrize("status", [401, 402, 404, 409, 429, 500])
 def test_an_event_waits_and_nothing_is_stored_while_stripe_refuses(config, shop, status, monkeypatch):
-    monkeypatch.setattr(gateway_module, "RETRIES", 0)
+    monkeypatch.setattr(client_module, "RETRIES", 0)
     shop.subscribe(shop.customer())
     event = shop.event("customer.subscription.created")
     with running(config) as app:

@@ -9,7 +9,7 @@ from harness import sdk, until
 
 from corkage.simulator import ApiFaults, Simulator
 from corkage.simulator.http.faults import FaultInjector
-from corkage.sync import gateway as gateway_module
+from corkage.sync import client as client_module
 from corkage.sync.gateway import Gateway
 
 pytestmark = pytest.mark.slow
@@ -263,7 +263,7 @@ def test_faults_do_not_hit_the_hosted_pages(simulator, shop):
 
 
 def test_the_gateway_retries_through_a_few_cuts(simulator, shop, monkeypatch):
-    monkeypatch.setattr(gateway_module, "RETRIES", 2)
+    monkeypatch.setattr(client_module, "RETRIES", 2)
     monkeypatch.setattr(stripe.HTTPClient, "INITIAL_DELAY", 0.01)
     customer = shop.customer()
     shop.subscribe(customer)
