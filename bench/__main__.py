@@ -18,6 +18,7 @@ NAMES = (
     "webhooks",
     "reading",
     "burst",
+    "converge",
     "clicks",
     "recompute",
     "footprint",

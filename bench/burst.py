@@ -75,7 +75,7 @@ def play(folder: Path, customers: int, database: str | None = None) -> Burst:
     """Post the events of so many customers at once, and wait until all is applied."""
     settings = {"BILLING_DATABASE": database or str(folder / "corkage.db"), "BILLING_POLL_SECONDS": "0"}
     with Simulator() as stripe:
-        held = _subscribers(stripe, customers)
+        held = subscribers(stripe, customers)
         _sync(folder, stripe.url, settings)
         time.sleep(3)  # what happens within two seconds of a fetch may be in it: those events would cost nothing
         with servers.corkage(folder, stripe.url, **settings) as server:
@@ -109,7 +109,8 @@ def _beside_idle(what: str, latencies: list[float], idle: float) -> Line:
     return at_most(what, figure, slow / idle, 3)
 
 
-def _subscribers(stripe: Simulator, count: int) -> list[tuple[str, str]]:
+def subscribers(stripe: Simulator, count: int) -> list[tuple[str, str]]:
+    """Make customers that belong to users of ours, each with a subscription; return the ids of both."""
     price = stripe.add_price("pro_monthly", 900)["id"]
     held = []
     with stripe.world.lock:

@@ -10,6 +10,14 @@ from .states import SubscriptionState
 FIRST_PAUSE_SECONDS = 60  # Stripe renews at the end of a period, and its events take a moment
 LONGEST_PAUSE_SECONDS = 86_400
 
+# A customer with pending events is fetched for these, or is tried again with growing pauses.
+_UNASKED = """
+FROM corkage_subscription AS s
+WHERE NOT EXISTS (
+    SELECT 1 FROM corkage_stripe_event AS e WHERE e.customer_id = s.customer_id AND e.applied_at IS NULL
+)
+"""
+
 
 def ask_at(state: SubscriptionState, clock_ahead: int, now: float) -> float | None:
     """Return when to fetch the subscription if no event comes; None when never.
@@ -27,8 +35,8 @@ def ask_at(state: SubscriptionState, clock_ahead: int, now: float) -> float | No
 
 
 def customers(now: float, limit: int) -> list[str]:
-    """Return the customers with a stale subscription, the longest overdue first."""
-    overdue = "SELECT customer_id FROM corkage_subscription WHERE ask_at <= ? ORDER BY ask_at LIMIT ?"
+    """Return the customers with a stale subscription, the longest overdue first; not those whose events are pending."""
+    overdue = f"SELECT s.customer_id {_UNASKED} AND s.ask_at <= ? ORDER BY s.ask_at LIMIT ?"
     return list(dict.fromkeys(customer_id for (customer_id,) in storage.rows(overdue, (now, limit))))
 
 
@@ -60,5 +68,5 @@ def shorten_waits(now: float) -> int:
 
 def next_ask_at() -> float | None:
     """Return when the next subscription becomes stale; None when none does."""
-    found = storage.row("SELECT min(ask_at) FROM corkage_subscription WHERE ask_at IS NOT NULL")
+    found = storage.row(f"SELECT s.ask_at {_UNASKED} AND s.ask_at IS NOT NULL ORDER BY s.ask_at LIMIT 1")
     return found[0] if found else None

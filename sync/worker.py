@@ -307,12 +307,8 @@ class Worker:
 
 
 def _lease(subject: inbox.Subject, now: float) -> bool:
-    """Claim the due events of a subject, and its stale subscriptions, since one fetch answers both."""
     with storage.writing():
-        is_leased = inbox.lease(subject, now, now + LEASE_SECONDS)
-        if is_leased and subject.customer_id is not None:
-            stale.claim(subject.customer_id, now)
-    return is_leased
+        return inbox.lease(subject, now, now + LEASE_SECONDS)
 
 
 def _claim_stale(customer_id: str, now: float) -> bool:

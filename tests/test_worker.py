@@ -1,6 +1,7 @@
 """The worker: settle, lease, pauses, the thread, inline and off."""
 
 import json
+import sqlite3
 import threading
 import time
 from contextlib import contextmanager
@@ -203,7 +204,7 @@ def test_the_thread_survives_a_database_that_cannot_be_written(config, shop, cap
 @pytest.mark.slow
 def test_a_wrong_statement_is_a_bug_not_an_unavailable_database(app, caplog):
     storage.execute("ALTER TABLE corkage_cursor RENAME TO away")
-    with pytest.raises(peewee.OperationalError, match="no such table"):
+    with pytest.raises(sqlite3.OperationalError, match="no such table"):
         app.work()
     too_many = StripeEvent.select().where(StripeEvent.id.in_([str(number) for number in range(300_000)]))
     with pytest.raises(peewee.OperationalError, match="too many SQL variables"):

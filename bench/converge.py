@@ -1,0 +1,71 @@
+"""What a renewal costs the worker: the CPU of its thread, and the statements, from the claim to the last commit."""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from burst import subscribers
+from replica import billing_of
+from results import Line, Result, at_most
+
+from corkage import storage
+from corkage.service import Service
+from corkage.simulator import Simulator
+from corkage.sync import inbox
+from corkage.sync.events import EventRef
+
+DAY_SECONDS = 86_400
+MONTH_SECONDS = 32 * DAY_SECONDS
+CPU_BOUND_MS, STATEMENTS_BOUND = 3.0, 10
+
+
+def measure(quick: bool) -> Result:
+    customers = 50 if quick else 300
+    result = Result(f"A renewal, converged: the worker's thread, {customers} times")
+    with tempfile.TemporaryDirectory() as name, Simulator() as stripe:
+        billing = billing_of(Path(name) / "corkage.db", stripe)
+        held = subscribers(stripe, customers)
+        service = billing.service
+        for customer, _ in held:
+            service.converger.converge(customer, time.time())
+        stripe.advance(MONTH_SECONDS)
+        costs, seen = _converged(service, held, time.time() + MONTH_SECONDS)
+        billing.close()
+    statements = [sql for sql in seen if not sql.startswith(("BEGIN", "COMMIT"))]
+    statements = [sql for sql in seen if not sql.startswith(("BEGIN", "COMMIT"))]
+    cost = statistics.median(costs) * 1e3
+    result.lines.extend(
+        [
+            at_most("CPU, median", f"{cost:.2f} ms", cost, CPU_BOUND_MS, "ms"),
+            Line("CPU, 10th and 90th percentile", "{:.2f} and {:.2f} ms".format(*_tenths(costs))),
+            at_most("statements, in two transactions", str(len(statements)), len(statements), STATEMENTS_BOUND, ""),
+        ]
+    )
+    return result
+
+
+def _tenths(costs: list[float]) -> tuple[float, float]:
+    ordered = sorted(costs)
+    return ordered[len(ordered) // 10] * 1e3, ordered[len(ordered) * 9 // 10] * 1e3
+
+
+def _converged(service: Service, held: list[tuple[str, str]], now: float) -> tuple[list[float], list[str]]:
+    """Converge each customer after an event of a renewal; return the CPU seconds of each, and the last's statements."""
+    costs = []
+    seen: list[str] = []
+    for number, (customer, subscription) in enumerate(held):
+        moment = int(now)
+        inbox.record(
+            EventRef(f"evt_{number}", "customer.subscription.updated", moment, False, None, customer, subscription),
+            "webhook",
+            now,
+            now,
+        )
+        if number == len(held) - 1:
+            storage.current().of_thread().set_trace_callback(lambda sql: seen.append(sql))
+        began = time.thread_time()
+        failure = service.worker._apply_at_once(inbox.Subject(customer), now)
+        costs.append(time.thread_time() - began)
+        assert failure is None
+    return costs, seen
