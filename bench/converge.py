@@ -63,7 +63,7 @@ def _converged(service: Service, held: list[tuple[str, str]], now: float) -> tup
             now,
         )
         if number == len(held) - 1:
-            storage.current().of_thread().set_trace_callback(lambda sql: seen.append(sql))
+            storage.current().of_thread().set_trace_callback(seen.append)
         began = time.thread_time()
         failure = service.worker._apply_at_once(inbox.Subject(customer), now)
         costs.append(time.thread_time() - began)

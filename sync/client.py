@@ -180,7 +180,6 @@ def _prepared(method: str, url: str, headers: Mapping[str, str], body: str | Non
     prepared = requests.PreparedRequest()
     prepared.method, prepared.url = method.upper(), url
     prepared.headers = CaseInsensitiveDict(ALWAYS_SENT | dict(headers))
-    prepared.prepare_cookies({})
     if method != "get":
         prepared.prepare_body(body, None)
     return prepared

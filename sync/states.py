@@ -1,7 +1,7 @@
 """The values that the gateway returns: Stripe's objects as plain data."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 _Item = TypeVar("_Item")
@@ -15,14 +15,16 @@ class _State:
     __slots__ = ()
 
     def __post_init__(self) -> None:
-        if not all(_fits(getattr(self, each.name)) for each in fields(self)):  # type: ignore[arg-type]  # of a dataclass
+        if not all(_fits(getattr(self, name)) for name in self.__slots__):
             raise ValueError("a number is no whole one, or too large")
 
 
 def _fits(value: object) -> bool:
+    if value is None or isinstance(value, str):
+        return True
     if isinstance(value, tuple):
         return all(map(_fits, value))
-    return not isinstance(value, int | float) or (isinstance(value, int) and -LARGEST < value < LARGEST)
+    return not isinstance(value, (int, float)) or (isinstance(value, int) and -LARGEST < value < LARGEST)
 
 
 @dataclass(frozen=True, slots=True)
