@@ -17,7 +17,7 @@ import stripe
 from contract import problems
 from harness import APP, AUTH_SECRET, PRO, WEBHOOK_SECRET, App, Receiver, Shop, open_shop, receiving, running, sdk
 from programs import launched
-from tables import remembered
+from tables import make_tables, remembered
 
 from corkage import models, storage
 from corkage.config import Config
@@ -140,12 +140,13 @@ def _new_file() -> Iterator[str]:
 
 @pytest.fixture
 def database(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The test's own database."""
+    """The test's own database, without a row. Where a command may be the first to open it, it has no tables either."""
     if engine == "sqlite":
         yield str(tmp_path / "corkage.db")
-    else:
-        with request.getfixturevalue("postgresql").schema() as url:
-            yield url
+        return
+    server = request.getfixturevalue("postgresql")
+    with server.schema() if "environ" in request.fixturenames else server.emptied(make_tables) as url:
+        yield url
 
 
 @pytest.fixture

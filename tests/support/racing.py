@@ -14,8 +14,9 @@ from typing import Any
 
 import stripe
 from sabotage import at_step, die
+from tables import remembered
 
-from corkage import storage
+from corkage import models, storage
 from corkage.billing_app import Billing
 from corkage.config import Config
 from corkage.errors import DatabaseUnavailable, StripeError
@@ -123,6 +124,7 @@ def _run(config: Config, changes: dict[str, object], line: Any, pipe: Any) -> No
     for path, value in changes.items():
         module, _, name = path.rpartition(".")
         setattr(pkgutil.resolve_name(module), name, value)
+    models._create_everything = remembered(models._create_everything)
     meets: list[str] = [""]
     storage.engine.Engine.writing = _met(storage.engine.Engine.writing, meets, line)  # type: ignore[method-assign]
     billing = Billing(config)
