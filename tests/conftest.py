@@ -33,7 +33,7 @@ os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost"
 models._create_everything = remembered(models._create_everything)
 
 ENGINES = ("sqlite", "postgresql")
-FIFTHS = 5
+TENTHS = 10
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -105,14 +105,14 @@ def postgresql(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With CI=true, of the slow tests that both engines play, play a fifth on PostgreSQL, the next day another fifth.
+    """With CI=true, of the slow tests that both engines play, play a tenth on PostgreSQL, the next day another tenth.
 
     Those of `every_run` are played in full each time. ALL_ORDERS=true plays all.
     """
     if os.environ.get("CI") != "true" or os.environ.get("ALL_ORDERS") == "true":
         return
-    today = int(time.time() // 86_400) % FIFTHS
-    left_out = [item for item in items if _is_twin(item) and zlib.crc32(item.nodeid.encode()) % FIFTHS != today]
+    today = int(time.time() // 86_400) % TENTHS
+    left_out = [item for item in items if _is_twin(item) and zlib.crc32(item.nodeid.encode()) % TENTHS != today]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in set(left_out)]
 
