@@ -33,16 +33,16 @@ USUAL = {
 Call = tuple[Any, ...]  # what to do, and with what
 
 # Forked from a process that has loaded the program and runs no threads, a process takes milliseconds to start.
-_PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["corkage.billing_app", "corkage.routes", "corkage.sync.worker", "psycopg"])
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["corkage.billing_app", "corkage.routes", "corkage.sync.worker", "psycopg"])
 
 
 class Racer:
     """A process. It does one thing after the other."""
 
     def __init__(self, config: Config, changes: dict[str, object], line: Any) -> None:
-        self._pipe, theirs = _PROCESSES.Pipe()
-        self.process = _PROCESSES.Process(target=_run, args=(config, changes, line, theirs), daemon=True)
+        self._pipe, theirs = PROCESSES.Pipe()
+        self.process = PROCESSES.Process(target=_run, args=(config, changes, line, theirs), daemon=True)
         self.process.start()
         theirs.close()
 
@@ -73,7 +73,7 @@ class Race:
     """Some processes on the same database."""
 
     def __init__(self, config: Config, count: int, changes: dict[str, object]) -> None:
-        self._line = _PROCESSES.Barrier(count)  # kept: the processes look for it when they start
+        self._line = PROCESSES.Barrier(count)  # kept: the processes look for it when they start
         self._racer = functools.partial(Racer, config, USUAL | changes, self._line)
         self.racers = [self._racer() for _ in range(count)]
 
