@@ -32,6 +32,7 @@ os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost"
 
 models._create_everything = remembered(models._create_everything)
 
+PLAIN = Path(__file__).parent / "support/plain"
 ENGINES = ("sqlite", "postgresql")
 TENTHS = 10
 
@@ -173,9 +174,13 @@ def app(config: Config) -> Iterator[App]:
 
 
 @pytest.fixture
-def environ(tmp_path: Path, database: str, simulator: Simulator) -> dict[str, str]:
-    """What the command line is configured with."""
+def environ(
+    request: pytest.FixtureRequest, tmp_path: Path, engine: str, database: str, simulator: Simulator
+) -> dict[str, str]:
+    """What the command line is configured with. Without PostgreSQL it runs as in a plain installation."""
     (tmp_path / "plans.toml").write_text(PLANS)
+    is_plain = engine == "sqlite" and "postgresql" not in request.fixturenames
+    paths = [str(PLAIN)] * is_plain + [os.environ["PYTHONPATH"]] * ("PYTHONPATH" in os.environ)
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith(("BILLING_", "STRIPE_"))},
         "STRIPE_SECRET_KEY": simulator.api_key,
@@ -186,6 +191,7 @@ def environ(tmp_path: Path, database: str, simulator: Simulator) -> dict[str, st
         "BILLING_SETTLE_SECONDS": "0",
         "BILLING_DATABASE": database,
         "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": os.pathsep.join(paths),
     }
 
 
