@@ -22,8 +22,9 @@ OLD, EDITED, NEWEST = ("old", 1), ("edited", 1), ("newest", 2)
 class Change:
     """The processes that run at the moment, by their version."""
 
-    def __init__(self, database):
+    def __init__(self, database, connection):
         self.database = database
+        self.connection = connection
         self.running = {}
 
     def start(self, version):
@@ -49,9 +50,8 @@ class Change:
 
     def features(self):
         """The features of all answers there are, and of how many users they are."""
-        with elsewhere(self.database) as connection:
-            query = "SELECT features, count(*) FROM corkage_answer WHERE user_id <> '' GROUP BY features"
-            return dict(connection.execute(query).fetchall())
+        query = "SELECT features, count(*) FROM corkage_answer WHERE user_id <> '' GROUP BY features"
+        return dict(self.connection.execute(query).fetchall())
 
 
 @pytest.fixture
@@ -64,10 +64,11 @@ def change(database):
             user = User.create(id=f"user_{number}", created_at=now)
             Grant.create(user=user, plan="pro", reason="", given_by="", created_at=now)
     billing.close()
-    change = Change(database)
-    yield change
-    for version in list(change.running):
-        change.kill(version)
+    with elsewhere(database) as connection:
+        change = Change(database, connection)
+        yield change
+        for version in list(change.running):
+            change.kill(version)
 
 
 @pytest.mark.parametrize("seed", range(8))
