@@ -1,5 +1,6 @@
 """Fixtures: a simulated Stripe, a database file per test, and the app over real HTTP."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -116,6 +117,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [item for item in items if _is_twin(item) and zlib.crc32(item.nodeid.encode()) % TENTHS != today]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in set(left_out)]
+
+
+def pytest_collection_finish() -> None:
+    """Keep thousands of collected tests out of every later search for garbage: each took 0.3 s of CPU."""
+    gc.collect()
+    gc.freeze()
 
 
 def _is_twin(item: pytest.Item) -> bool:
