@@ -8,6 +8,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -136,8 +137,7 @@ def new_database(engine: str, request: pytest.FixtureRequest) -> Callable[[], Ab
     """Make a database, as BILLING_DATABASE names it: a file, or a schema on the run's server."""
     if engine == "sqlite":
         return _new_file
-    schema: Callable[[], AbstractContextManager[str]] = request.getfixturevalue("postgresql").schema
-    return schema
+    return partial(request.getfixturevalue("postgresql").emptied, make_tables)
 
 
 @contextmanager
