@@ -137,7 +137,9 @@ class Server:
         return name
 
     def _end_sessions(self, name: str) -> None:
-        self._manager.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [name])
+        """End what a test left open, and wait until it is gone: it must not write for the next test."""
+        end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s"
+        _wait_until(lambda: not self._manager.execute(end, [name]).fetchall())
 
     def _tables_of(self, name: str) -> str:
         """Return what changes when anything but rows does."""
