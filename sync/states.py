@@ -12,7 +12,7 @@ LARGEST = 2**53  # what JSON can carry to any language; a database has room for 
 class _State:
     """Raises ValueError for a number that no database has room for, which Stripe never says of anything."""
 
-    __slots__ = ()
+    __slots__: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not all(_fits(getattr(self, name)) for name in self.__slots__):

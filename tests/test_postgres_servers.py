@@ -107,10 +107,54 @@ def test_a_schema_has_a_user_of_its_own_and_goes_with_transactions_left_open(ser
             schema, user = connection.execute("SELECT current_schema, current_user").fetchone()
             assert schema == user
             assert user in two
+            schemas = [schema, left.execute("SELECT current_schema").fetchone()[0]]
 
     with pytest.raises(psycopg.errors.AdminShutdown):
         left.execute("SELECT 1")
-    assert server.execute("SELECT count(*) FROM pg_namespace WHERE nspname ~ '^test_'") == [(0,)]
+    assert server.execute("SELECT count(*) FROM pg_namespace WHERE nspname = ANY(%s)", [schemas]) == [(0,)]
+
+
+def make_thing(url):
+    with psycopg.connect(url) as connection:
+        connection.execute("CREATE TABLE thing (id bigserial, name text)")
+
+
+def test_tables_are_emptied_for_the_next_test_and_their_numbers_begin_anew(server):
+    seen = set()
+    for _ in range(3):
+        with server.emptied(make_thing) as url, psycopg.connect(url) as connection:
+            found = connection.execute(
+                "INSERT INTO thing (name) VALUES ('ann') RETURNING id, (SELECT count(*) FROM thing)"
+            )
+            seen.add((url, *found.fetchone()))
+
+    assert seen == {(url, 1, 0)}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE thing ADD COLUMN more bigint",
+        "ALTER TABLE thing DROP COLUMN name",
+        "ALTER TABLE thing ALTER name SET NOT NULL",
+        "ALTER TABLE thing ALTER name SET DEFAULT 'ann'",
+        "ALTER TABLE thing RENAME TO other",
+        "ALTER TABLE thing ADD CHECK (id > 0)",
+        "CREATE INDEX thing_name ON thing (name)",
+        "CREATE TABLE other (id bigint)",
+        "CREATE VIEW other AS SELECT * FROM thing",
+        "CREATE FUNCTION other() RETURNS bigint LANGUAGE SQL AS 'SELECT 1'",
+        "GRANT SELECT ON thing TO PUBLIC",
+        "ALTER ROLE CURRENT_USER SET search_path = 'public'",
+        "DROP TABLE thing",
+    ],
+)
+def test_a_schema_in_which_more_than_rows_changed_is_gone(server, change):
+    with server.emptied(make_thing) as url, psycopg.connect(url) as connection:
+        connection.execute(change)
+
+    with server.emptied(make_thing) as another:
+        assert another != url
 
 
 def test_a_wrong_password_is_refused(server):

@@ -188,7 +188,7 @@ def test_users_who_click_four_times_on_two_servers_get_one_page_and_one_subscrip
             if answer.status_code == 200:
                 return user, answer.json()["url"]
             assert answer.status_code in (409, 503), answer.text  # for a while: the visitor clicks again
-            time.sleep(0.1 + random.random() / 4)
+            time.sleep(0.5 + random.random())
         raise AssertionError(answer.text)
 
     pool = ThreadPoolExecutor(CLICKERS * CLICKS)

@@ -1,14 +1,13 @@
 """A rolling change: processes with two versions of the rule and of the plans on one database, killed at any point."""
 
 import random
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
+import rolling
 from elsewhere import elsewhere
 from harness import until
+from racing import LONGEST_SECONDS, PROCESSES
 
 from corkage import Billing, Config
 from corkage.models import Grant, User
@@ -16,36 +15,43 @@ from corkage.storage import writing
 
 pytestmark = pytest.mark.slow
 
-PROGRAM = Path(__file__).parent / "support/rolling.py"
 USERS = 400
-OLD, EDITED, NEWEST = ("old", "1"), ("edited", "1"), ("newest", "2")
+OLD, EDITED, NEWEST = ("old", 1), ("edited", 1), ("newest", 2)
 
 
 class Change:
     """The processes that run at the moment, by their version."""
 
-    def __init__(self, database):
+    def __init__(self, database, connection):
         self.database = database
+        self.connection = connection
         self.running = {}
 
     def start(self, version):
         self.kill(version)
-        command = [sys.executable, str(PROGRAM), self.database, *version]
-        self.running[version] = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        said, says = PROCESSES.Pipe(duplex=False)
+        process = PROCESSES.Process(target=rolling.make, args=(self.database, *version, says), daemon=True)
+        process.start()
+        says.close()
+        self.running[version] = process, said
 
     def wait_for(self, version):
-        assert self.running[version].stdout.readline() == "started\n"
+        _, said = self.running[version]
+        assert said.poll(LONGEST_SECONDS)
+        assert said.recv() == "started"
 
     def kill(self, version):
-        if process := self.running.pop(version, None):
+        if version in self.running:
+            process, said = self.running.pop(version)
             process.kill()
-            process.communicate()
+            process.join()
+            process.close()
+            said.close()
 
     def features(self):
         """The features of all answers there are, and of how many users they are."""
-        with elsewhere(self.database) as connection:
-            query = "SELECT features, count(*) FROM corkage_answer WHERE user_id <> '' GROUP BY features"
-            return dict(connection.execute(query).fetchall())
+        query = "SELECT features, count(*) FROM corkage_answer WHERE user_id <> '' GROUP BY features"
+        return dict(self.connection.execute(query).fetchall())
 
 
 @pytest.fixture
@@ -58,10 +64,11 @@ def change(database):
             user = User.create(id=f"user_{number}", created_at=now)
             Grant.create(user=user, plan="pro", reason="", given_by="", created_at=now)
     billing.close()
-    change = Change(database)
-    yield change
-    for version in list(change.running):
-        change.kill(version)
+    with elsewhere(database) as connection:
+        change = Change(database, connection)
+        yield change
+        for version in list(change.running):
+            change.kill(version)
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -14,8 +14,9 @@ from typing import Any
 
 import stripe
 from sabotage import at_step, die
+from tables import remembered
 
-from corkage import storage
+from corkage import models, storage
 from corkage.billing_app import Billing
 from corkage.config import Config
 from corkage.errors import DatabaseUnavailable, StripeError
@@ -32,16 +33,16 @@ USUAL = {
 Call = tuple[Any, ...]  # what to do, and with what
 
 # Forked from a process that has loaded the program and runs no threads, a process takes milliseconds to start.
-_PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["corkage.billing_app", "corkage.routes", "corkage.sync.worker", "psycopg"])
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["corkage.billing_app", "corkage.routes", "corkage.sync.worker", "psycopg"])
 
 
 class Racer:
     """A process. It does one thing after the other."""
 
     def __init__(self, config: Config, changes: dict[str, object], line: Any) -> None:
-        self._pipe, theirs = _PROCESSES.Pipe()
-        self.process = _PROCESSES.Process(target=_run, args=(config, changes, line, theirs), daemon=True)
+        self._pipe, theirs = PROCESSES.Pipe()
+        self.process = PROCESSES.Process(target=_run, args=(config, changes, line, theirs), daemon=True)
         self.process.start()
         theirs.close()
 
@@ -72,7 +73,7 @@ class Race:
     """Some processes on the same database."""
 
     def __init__(self, config: Config, count: int, changes: dict[str, object]) -> None:
-        self._line = _PROCESSES.Barrier(count)  # kept: the processes look for it when they start
+        self._line = PROCESSES.Barrier(count)  # kept: the processes look for it when they start
         self._racer = functools.partial(Racer, config, USUAL | changes, self._line)
         self.racers = [self._racer() for _ in range(count)]
 
@@ -123,6 +124,7 @@ def _run(config: Config, changes: dict[str, object], line: Any, pipe: Any) -> No
     for path, value in changes.items():
         module, _, name = path.rpartition(".")
         setattr(pkgutil.resolve_name(module), name, value)
+    models._create_everything = remembered(models._create_everything)
     meets: list[str] = [""]
     storage.engine.Engine.writing = _met(storage.engine.Engine.writing, meets, line)  # type: ignore[method-assign]
     billing = Billing(config)

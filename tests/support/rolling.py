@@ -1,10 +1,7 @@
-"""A process of a rolling change, which makes answers by its plans and its rule until it is ended.
+"""A process of a rolling change, which makes answers by its plans and its rule until it is ended."""
 
-Arguments: the database, the feature that its plan gives, the version of its rule. A newer rule gives a feature more.
-"""
-
-import sys
 import time
+from typing import Any
 
 from corkage import Billing, Config, Plan
 from corkage.errors import Outdated
@@ -13,7 +10,11 @@ from corkage.sync import timelines
 A_BATCH = 20
 
 
-def main(database: str, feature: str, version: int) -> None:
+def make(database: str, feature: str, version: int, started: Any) -> None:
+    """Make answers, and say on the pipe when it begins.
+
+    Shape   feature: what its plan gives; version: of its rule. A newer rule gives a feature more
+    """
     timelines.RULE_VERSION = version
     if version > 1:
         by_first_rule = timelines.timeline
@@ -28,15 +29,10 @@ def main(database: str, feature: str, version: int) -> None:
     )
     billing = Billing(config)
     made = billing.service.catalogue.timelines
-    sys.stdout.write("started\n")
-    sys.stdout.flush()
+    started.send("started")
     while True:
         try:
             done = made.renew_some(time.time(), A_BATCH)
         except Outdated:
             done = 0
         time.sleep(0 if done else 0.01)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

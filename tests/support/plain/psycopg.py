@@ -1,0 +1,6 @@
+"""What a plain installation has of psycopg: nothing.
+
+Peewee loads it where it is, which takes as long as all of Corkage.
+"""
+
+raise ImportError("Corkage is installed without its extra for PostgreSQL")
