@@ -123,15 +123,24 @@ class _Bench:
             memory = server.memory_mb()
             pending = requests.get(f"{server.url}/health", timeout=30).json()["backlog"]
         assert pending, "the worker was done before the end"
-        with closing(connected(database)) as connection:
-            skipped = "SELECT count(*) FROM corkage_stripe_event WHERE outcome = 'known'"
-            assert connection.execute(skipped).fetchone() == (0,), "events were skipped as old news"
+        _check(database, is_known=is_known)
         return AtWork(taken, calls / (taken.ended - taken.began), memory, server.startup_seconds)
 
     def _post(self, port: int, posts: list[bytes], connections: int) -> Outcome:
         taken = beside(post_all, port, posts, connections).result()
         assert not taken.refused, f"{taken.refused} of {len(posts)} were refused"
         return taken
+
+
+def _check(database: str, *, is_known: bool) -> None:
+    """Make sure that the worker did what it would do elsewhere."""
+    with closing(connected(database)) as connection:
+        (skipped,) = connection.execute("SELECT count(*) FROM corkage_stripe_event WHERE outcome = 'known'").fetchone()
+        (changed,) = connection.execute(
+            "SELECT count(*) FROM corkage_subscription WHERE cancel_at IS NOT NULL"
+        ).fetchone()
+    assert not skipped, f"{skipped} events were skipped as old news"
+    assert bool(changed) is is_known, "what changed at Stripe was not stored"
 
 
 def measure(quick: bool) -> Result:
