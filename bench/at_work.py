@@ -201,5 +201,10 @@ def _lines(played: Sequence[Round], connections: int) -> Iterator[Line]:
     yield Line(name, figure) if connections == 1 else at_most(name, figure, tail, P99_BOUND)
     others = ("unknown", "postgresql", *TIMES_OF_PEERS)
     yield Line(f"99th percentile {at}, of others", ", ".join(f"{who} {slowest[who]:.1f} ms" for who in others))
-    calls = statistics.median(each.at_work["known"].calls_a_second for each in played)
-    yield Line(f"calls to Stripe meanwhile {at}", f"{calls:.1f} a second")
+    calls = {
+        who: statistics.median(each.at_work[who].calls_a_second for each in played)
+        for who in ("known", "unknown", "postgresql")
+    }
+    yield Line(
+        f"calls to Stripe a second meanwhile {at}", ", ".join(f"{who} {each:.1f}" for who, each in calls.items())
+    )
