@@ -16,6 +16,7 @@ from results import Result
 NAMES = (
     "access",
     "webhooks",
+    "at_work",
     "reading",
     "burst",
     "converge",

@@ -13,7 +13,7 @@ from load import beside, post_all
 from peers import CORKAGE, EVERYBODY, WEBHOOK_SECRET, Peer
 from peers.check import NONE, Running, calls_per_renewal, running
 from results import Bars, Line, Result
-from servers import rss_mb
+from servers import memory_mb
 
 CONNECTIONS, USERS, ROUNDS = 8, 50, 3
 FOLDER = Path(tempfile.gettempdir()) / "corkage-bench-peers"
@@ -21,7 +21,7 @@ UNITS = {
     "webhooks a second, at 8 connections": "{:,.0f}",
     "99th percentile of those": "{:.0f} ms",
     "check of access in process": "{:.1f} us",
-    "RSS": "{:.0f} MB",
+    "memory of all processes": "{:.0f} MB",
     "from a start again to the first answer": "{:.2f} s",
     "installed": "{:.0f} MB",
     "calls to Stripe for a renewal, in one burst": "{:.1f}",
@@ -68,7 +68,7 @@ def _figures(peer: Peer, count: int) -> dict[str, float]:
             "webhooks a second, at 8 connections": taken.per_second,
             "99th percentile of those": taken.percentile(99) * 1e3,
             "check of access in process": float(timed.stdout.split()[-1]),
-            "RSS": rss_mb(served.pid),
+            "memory of all processes": memory_mb(served.pid),
             "from a start again to the first answer": served.startup_seconds,
         }
 

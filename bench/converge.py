@@ -5,9 +5,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from burst import subscribers
 from replica import billing_of
 from results import Line, Result, at_most
+from subscribers import subscribe
 
 from corkage import storage
 from corkage.service import Service
@@ -25,7 +25,8 @@ def measure(quick: bool) -> Result:
     result = Result(f"A renewal, converged: the worker's thread, {customers} times")
     with tempfile.TemporaryDirectory() as name, Simulator() as stripe:
         billing = billing_of(Path(name) / "corkage.db", stripe)
-        held = subscribers(stripe, customers)
+        world = stripe.world
+        held = [(world.get("subscription", each)["customer"], each) for each in subscribe(stripe, customers)]
         service = billing.service
         for customer, _ in held:
             service.converger.converge(customer, time.time())

@@ -1,8 +1,9 @@
 """A closed loop of requests over kept-open connections: each connection sends its next request when it has its answer.
 
-Of its own process, so that it shares no interpreter with what it measures: `in_process(post_all, ...)`.
+Of its own process, so that it shares no interpreter with what it measures: `beside(post_all, ...)`.
 """
 
+import itertools
 import multiprocessing
 import selectors
 import socket
@@ -93,22 +94,24 @@ def post_all(port: int, requests: Sequence[bytes], connections: int) -> Outcome:
     return Outcome(tuple(latencies), refused, began, ended)
 
 
-def ask_until(port: int, request: bytes, pause: float, end: str) -> list[tuple[float, float]]:
+def ask_until(port: int, requests: Sequence[bytes], pause: float, end: str) -> list[tuple[float, float]]:
     """Ask over one connection, with a pause after each answer, until there is a file of this path.
 
-    Shape   for each answer when it was asked for, in Unix seconds, and how many seconds it took
+    Shape   requests: sent in turn, from the first again after the last;
+            for each answer when it was asked for, in Unix seconds, and how many seconds it took
     Errors  ConnectionError for another answer than 200
     """
     connection = _Connection(port)
     samples = []
+    in_turn = itertools.cycle(requests)
     while not Path(end).exists():
-        began = time.time()
+        request, began = next(in_turn), time.time()
         connection.send(request)
         while (answer := connection.answer()) is None:
             pass
         samples.append((began, time.perf_counter() - connection.sent_at))
         if b" 200 " not in answer[:16]:
-            raise ConnectionError(answer[:100].decode())
+            raise ConnectionError(answer[:1000].decode())
         time.sleep(pause)
     connection.socket.close()
     return samples

@@ -52,8 +52,7 @@ def measure(quick: bool) -> Result:
 @contextmanager
 def _asking(server: servers.Server, end: Path) -> Iterator["Future[list[tuple[float, float]]]"]:
     """Ask for access on one connection meanwhile."""
-    request = ask_access(user_id(7))
-    asked = beside(ask_until, server.port, request, PAUSE_SECONDS, str(end))
+    asked = beside(ask_until, server.port, [ask_access(user_id(7))], PAUSE_SECONDS, str(end))
     try:
         yield asked
     finally:

@@ -53,7 +53,7 @@ def fill(database: Path | str, users: int, *, shuffled: bool = False, mark: int 
     random.seed(users)
     now = int(time.time())
     terms = {"pro": Terms(features=("exports", "api"), grace_seconds=7 * 86_400, rank=0)}
-    with _connected(database) as connection:
+    with connected(database) as connection:
         if mark is None:
             (found,) = connection.execute("SELECT value FROM corkage_setting WHERE name = 'rule'").fetchone()
             mark = json.loads(found)[0]
@@ -69,7 +69,7 @@ def fill(database: Path | str, users: int, *, shuffled: bool = False, mark: int 
     connection.close()
 
 
-def _connected(database: Path | str) -> Any:
+def connected(database: Path | str) -> Any:
     if is_server(str(database)):
         return psycopg.connect(str(database))
     connection = sqlite3.connect(database)

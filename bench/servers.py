@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import requests
 
 BENCH = Path(__file__).parent
@@ -33,14 +34,15 @@ class Server:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def rss_mb(self) -> float:
-        """Tell how much of its memory is in RAM, in MB."""
-        return rss_mb(self.pid)
+    def memory_mb(self) -> float:
+        """Return how much of the RAM it takes, with the processes that it started, in MB."""
+        return memory_mb(self.pid)
 
 
-def rss_mb(pid: int) -> float:
-    """Tell how much of a process's memory is in RAM, in MB."""
-    return int(re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1]) / 1024
+def memory_mb(pid: int) -> float:
+    """Return how much of the RAM a process and those that it started take, in MB; shared pages are counted once."""
+    process = psutil.Process(pid)
+    return sum(each.memory_full_info().pss for each in (process, *process.children(recursive=True))) / 2**20
 
 
 @contextmanager

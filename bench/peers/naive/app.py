@@ -5,6 +5,7 @@ per user; a webhook that never comes is never made up for; the whole payload is 
 fields; each webhook is a commit of its own, and SQLite takes one at a time.
 """
 
+import logging
 import os
 
 import bottle
@@ -17,6 +18,7 @@ stripe.api_key = os.environ["STRIPE_SECRET_KEY"]
 stripe.api_base = os.environ.get("STRIPE_API_BASE") or stripe.api_base
 WEBHOOK_SECRET = os.environ["STRIPE_WEBHOOK_SECRET"]
 AUTH_SECRET = os.environ["AUTH_SECRET"]
+logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # else a line for each request that waits for a thread
 
 app = bottle.Bottle()
 
