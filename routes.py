@@ -2,23 +2,30 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import bottle
 
 from .admin.handlers import act_as_admin, show_admin
 from .config import Config
 from .errors import MethodNotAllowed, NotFound
-from .handlers.access import show_access
+from .handlers import quick
+from .handlers.access import show_access, show_quickly
 from .handlers.clicks import open_portal, start_checkout
 from .handlers.health import show_health
 from .handlers.origins import ADMIN, PREFLIGHT
 from .handlers.pages import show_account, show_cancel, show_pricing, show_refusal, show_style
 from .handlers.responses import ErrorsToResponses, check_query
 from .handlers.returning import come_back
-from .handlers.webhook import receive_webhook
+from .handlers.webhook import receive_quickly, receive_webhook
 from .service import Service
 
 Handler = Callable[[Service], bottle.HTTPResponse]
+
+QUICK: dict[tuple[str, str], quick.Quick] = {
+    ("POST", "/webhook"): receive_quickly,
+    ("GET", "/access"): show_quickly,
+}
 
 ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/checkout", start_checkout),
@@ -44,7 +51,7 @@ def create_app(config: Config, current_service: Callable[[], Service]) -> bottle
 
     Shape   current_service: returns the Service of this process, which is another one after a fork
     """
-    app = bottle.Bottle()
+    app = _App(current_service)
     app.install(ErrorsToResponses(current_service))
     routes = [each for each in ROUTES if config.admin_token or each[1] != ADMIN]
     for method, rule, handler in routes:
@@ -56,10 +63,24 @@ def create_app(config: Config, current_service: Callable[[], Service]) -> bottle
     return app
 
 
+class _App(bottle.Bottle):  # type: ignore[misc]  # Bottle has no types
+    """A Bottle app that answers some requests itself; see handlers/quick.py."""
+
+    def __init__(self, current_service: Callable[[], Service]) -> None:
+        super().__init__()
+        self._current_service = current_service
+
+    def wsgi(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        act = QUICK.get((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
+        found = act and quick.answer(act, self._current_service(), environ, start_response)
+        return super().wsgi(environ, start_response) if found is None else found
+
+
 def _handle(current_service: Callable[[], Service], handler: Handler) -> bottle.HTTPResponse:
     service = current_service()
     service.start()
     check_query()
+    quick.raise_failure(bottle.request.environ)
     return handler(service)
 
 

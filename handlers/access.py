@@ -2,13 +2,15 @@
 
 import hashlib
 import json
+from typing import Any
 
 import bottle
 
 from ..access import for_member
 from ..cookies import BLANKS
 from ..service import Service
-from .responses import json_response
+from . import quick
+from .responses import JSON_HEADERS, json_response
 
 
 def show_access(service: Service) -> bottle.HTTPResponse:
@@ -18,12 +20,27 @@ def show_access(service: Service) -> bottle.HTTPResponse:
 
     Errors  NotConfigured, NotSignedIn, InvalidToken, DatabaseUnavailable
     """
-    identity = service.signed_in(bottle.request.environ)
+    body, headers = _answer(service, bottle.request.environ)
+    known = bottle.request.environ.get("HTTP_IF_NONE_MATCH", "").split(",")
+    if headers["ETag"] in (each.strip(BLANKS).removeprefix("W/") for each in known):
+        return bottle.HTTPResponse(status=304, headers=headers)
+    return json_response(body, headers=headers)
+
+
+def show_quickly(service: Service, environ: dict[str, Any]) -> quick.Answer | None:
+    """Do the same where the caller has no earlier answer; see quick.py.
+
+    Errors  as show_access()
+    """
+    if "HTTP_IF_NONE_MATCH" in environ:
+        return None
+    body, headers = _answer(service, environ)
+    return quick.Answer(JSON_HEADERS | headers | {"Vary": f"{headers['Vary']}, Origin"}, body)
+
+
+def _answer(service: Service, environ: dict[str, Any]) -> tuple[str, dict[str, str]]:
+    identity = service.signed_in(environ)
     access = service.access(identity.payer_id)
     body = json.dumps((access if identity.is_buyer else for_member(access))._asdict())
     tag = f'"{hashlib.sha256(body.encode()).hexdigest()[:32]}"'
-    headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Authorization, Cookie"}
-    known = bottle.request.environ.get("HTTP_IF_NONE_MATCH", "").split(",")
-    if tag in (each.strip(BLANKS).removeprefix("W/") for each in known):
-        return bottle.HTTPResponse(status=304, headers=headers)
-    return json_response(body, headers=headers)
+    return body, {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Authorization, Cookie"}

@@ -26,12 +26,18 @@ from ..pages.notes import NOTES
 from ..service import Service
 from ..texts import is_text
 from .origins import ADMIN, cors_headers, sign_in_url, warn_of_near_origin
+from .quick import check_length
 from .senders import Sender, sender_of, stream_that_leads_to
 
 LARGEST_FORM = 16 * 1024
 LARGEST_BODIES = {"/webhook": 1024 * 1024, "/checkout": LARGEST_FORM, "/portal": LARGEST_FORM, ADMIN: LARGEST_FORM}
 LARGEST_OTHER_BODY = 1024  # of routes that read no body, and of unknown addresses, so that they get their own answer
 RETURN_ADDRESSES = frozenset({"success_url", "cancel_url", "return_url", "return_to"})  # Stripe's names, and usual ones
+JSON_HEADERS = {
+    "Content-Type": "application/json",
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+}
 OUR_PAGES = "pages"  # in the field `from` of our own pages' forms: the visitor returns to them
 
 log = logging.getLogger("corkage.http")
@@ -129,10 +135,8 @@ def json_response(
     body: dict[str, Any] | str, status: int = 200, headers: dict[str, str] | None = None
 ) -> bottle.HTTPResponse:
     """Return a JSON response; a body that is a text is JSON already. Not cached unless the headers say otherwise."""
-    headers = {"Content-Type": "application/json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"} | (
-        headers or {}
-    )
-    return bottle.HTTPResponse(body if isinstance(body, str) else json.dumps(body), status, headers)
+    text = body if isinstance(body, str) else json.dumps(body)
+    return bottle.HTTPResponse(text, status, JSON_HEADERS | (headers or {}))
 
 
 def wants_page() -> bool:
@@ -245,6 +249,5 @@ def read_body() -> bytes:
     body: bytes = bottle.request.body.read(limit + 1)
     if len(body) > limit:
         raise BodyTooLarge(f"more than {limit} bytes")
-    if len(body) < bottle.request.content_length:
-        raise InvalidBody(f"the body ended after {len(body)} of {bottle.request.content_length} bytes")
+    check_length(body, bottle.request.content_length)
     return body

@@ -10,7 +10,11 @@ from ..errors import InvalidSignature, NotConfigured
 from ..models import setting
 from ..service import Service
 from ..sync import events, inbox
-from .responses import json_response, read_body
+from . import quick
+from .responses import JSON_HEADERS, LARGEST_BODIES, json_response, read_body
+
+RECEIVED = '{"received": true}'
+_RECEIVED = quick.Answer(JSON_HEADERS | {"Vary": "Origin"}, RECEIVED)
 
 log = logging.getLogger("corkage.webhook")
 
@@ -23,19 +27,35 @@ def receive_webhook(service: Service) -> bottle.HTTPResponse:
     """
     if not service.config.webhook_secrets:
         raise NotConfigured("STRIPE_WEBHOOK_SECRET is not set: webhooks cannot be verified")
-    body = read_body()
+    _receive(service, read_body(), bottle.request.environ)
+    return json_response(RECEIVED)
+
+
+def receive_quickly(service: Service, environ: dict[str, Any]) -> quick.Answer | None:
+    """Do the same; see quick.py.
+
+    Errors  as receive_webhook()
+    """
+    if not service.config.webhook_secrets:
+        return None
+    body = quick.read_body(environ, LARGEST_BODIES["/webhook"])
+    if body is None:
+        return None
+    _receive(service, body, environ)
+    return _RECEIVED
+
+
+def _receive(service: Service, body: bytes, environ: dict[str, Any]) -> None:
     now = time.time()
-    payload = _verified(service, body, now)
+    payload = _verified(service, body, environ.get("HTTP_STRIPE_SIGNATURE"), now)
     event = events.read_event(payload)
     _store(service, event, now)
     service.refusals.accept(now)
-    return json_response({"received": True})
 
 
-def _verified(service: Service, body: bytes, now: float) -> dict[str, Any]:
+def _verified(service: Service, body: bytes, header: str | None, now: float) -> dict[str, Any]:
     from ..sync.signature import verify_signature  # loads Stripe's library
 
-    header = bottle.request.environ.get("HTTP_STRIPE_SIGNATURE")
     try:
         return verify_signature(body, header, service.config.webhook_secrets, now)
     except InvalidSignature as error:
