@@ -162,15 +162,21 @@ class Database(Engine, peewee.SqliteDatabase):
 
         Errors  as `writing`
         """
-        with self._noting(), self.reading():
-            writer = self._writer()
-            if len(group) == 1:  # which is a transaction by itself, and quicker
-                self.file.check()
-                group[0].rows = writer.execute(group[0].sql, group[0].values).rowcount
-                return
-            with self._immediate(writer):
-                for statement in group:
-                    _execute_in_group(writer, statement)
+        try:
+            self._execute_group(self._writing_connection or self._writer(), group)
+        except (*FILE_ERRORS, DatabaseUnavailable):
+            with self._noting(), self.reading():  # translates and notes the error; entered for each, they cost a third
+                raise
+        self.trouble.end()
+
+    def _execute_group(self, writer: sqlite3.Connection, group: Sequence[Statement]) -> None:
+        if len(group) == 1:  # which is a transaction by itself, and quicker
+            self.file.check()
+            group[0].rows = writer.execute(group[0].sql, group[0].values).rowcount
+            return
+        with self._immediate(writer):
+            for statement in group:
+                _execute_in_group(writer, statement)
 
     def test_write(self, seconds: float) -> bool:
         """Write, durably, what leaves every row as it was, and wait no longer for other writers; return whether it was
