@@ -10,6 +10,7 @@ from ..errors import InvalidSignature, NotConfigured
 from ..models import setting
 from ..service import Service
 from ..sync import events, inbox
+from ..sync.signature import verify_signature
 from .responses import json_response, read_body
 
 log = logging.getLogger("corkage.webhook")
@@ -33,8 +34,6 @@ def receive_webhook(service: Service) -> bottle.HTTPResponse:
 
 
 def _verified(service: Service, body: bytes, now: float) -> dict[str, Any]:
-    from ..sync.signature import verify_signature  # loads Stripe's library
-
     header = bottle.request.environ.get("HTTP_STRIPE_SIGNATURE")
     try:
         return verify_signature(body, header, service.config.webhook_secrets, now)
