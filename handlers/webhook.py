@@ -10,6 +10,7 @@ from ..errors import InvalidSignature, NotConfigured
 from ..models import setting
 from ..service import Service
 from ..sync import events, inbox
+from ..sync.signature import verify_signature
 from . import quick
 from .responses import JSON_HEADERS, LARGEST_BODIES, json_response, read_body
 
@@ -54,8 +55,6 @@ def _receive(service: Service, body: bytes, environ: dict[str, Any]) -> None:
 
 
 def _verified(service: Service, body: bytes, header: str | None, now: float) -> dict[str, Any]:
-    from ..sync.signature import verify_signature  # loads Stripe's library
-
     try:
         return verify_signature(body, header, service.config.webhook_secrets, now)
     except InvalidSignature as error:

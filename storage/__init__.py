@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import peewee
 
 from ..errors import ConfigError, DatabaseUnavailable
-from . import sqlite
+from . import engine, sqlite
 from .engine import Engine
 from .url import is_url, without_password
 
@@ -152,12 +152,14 @@ def writing() -> AbstractContextManager[None]:
     return current().writing()
 
 
-def write(sql: str, values: tuple[object, ...]) -> int:
-    """Execute one statement, durably; return how many rows it wrote. Threads that write at once share a commit.
+def write(sql: str, values: tuple[object, ...]) -> None:
+    """Execute one statement, durably. Threads that write at once share a commit.
 
+    Shape   sql: with {rows} in place of its row, as in `INSERT ... VALUES {rows}`, the rows of such threads also share
+            the statement
     Errors  as `writing`
     """
-    return current().write(sql, values)
+    current().write(sql, values)
 
 
 class _RolledBack(Exception):
@@ -170,6 +172,11 @@ def trying() -> Iterator[None]:
     with suppress(_RolledBack), writing():
         yield
         raise _RolledBack
+
+
+def with_rows(sql: str, rows: Sequence[Sequence[object]]) -> str:
+    """Return a statement with marks for these rows, all of one width, in place of {rows}."""
+    return engine.with_rows(sql, len(rows), len(rows[0]))
 
 
 def note(error: DatabaseUnavailable) -> None:

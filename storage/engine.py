@@ -15,6 +15,7 @@ from ..errors import BillingError, DatabaseUnavailable
 from ..trouble import Trouble
 
 NESTED = "a writing transaction is open in this thread already; they must not nest"
+ROWS = "{rows}"  # in a statement, the place of the rows of all who write at once
 BUSY_SECONDS = 5.0  # how long a write waits for other writers
 MOVED = "corkage_moved"  # the table of a database that was moved away: the only one that is left to be found
 _WHERE_TO = "SELECT target, token, moved_at FROM corkage_moved"
@@ -147,17 +148,17 @@ class Engine(peewee.Database, metaclass=ABCMeta):
             with self._write_lock, self.reading(), self._transaction():
                 yield
 
-    def write(self, sql: str, values: tuple[object, ...]) -> int:
-        """Execute one statement, durably; return how many rows it wrote. Those that come at once share an fsync.
+    def write(self, sql: str, values: tuple[object, ...]) -> None:
+        """Execute one statement, durably. Those that come at once share an fsync; see storage.write().
 
         Errors  as `writing`
         """
         if not self.is_closed() and self.is_writing():
             raise RuntimeError(NESTED)
-        return self._write(sql, values)
+        self._write(sql, values)
 
     @abstractmethod
-    def _write(self, sql: str, values: tuple[object, ...]) -> int:
+    def _write(self, sql: str, values: tuple[object, ...]) -> None:
         """Execute one statement in a transaction of its own, or share one with other threads that wait.
 
         Errors  as `writing`
@@ -248,6 +249,12 @@ class Engine(peewee.Database, metaclass=ABCMeta):
 
     def let_writes_go(self) -> None:
         """Let writes begin again."""
+
+
+def with_rows(sql: str, count: int, width: int) -> str:
+    """Return a statement with the marks of so many rows in place of ROWS."""
+    row = f"({', '.join('?' * width)})"
+    return sql.replace(ROWS, ", ".join([row] * count))
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:

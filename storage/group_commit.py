@@ -17,20 +17,23 @@ LARGEST_GROUP = 64  # some milliseconds of work, which whoever else wants the wr
 
 
 class Statement:
-    """A statement and, once it is done, what came of it: the number of rows that it wrote, or an error."""
+    """A statement and, once it is done, the error that came of it, if any."""
 
     def __init__(self, sql: str, values: tuple[object, ...]) -> None:
         self.sql, self.values = sql, values
-        self.rows = 0
         self.error: Exception | None = None
         self.is_done = False
+
+    def is_like(self, other: "Statement") -> bool:
+        """Return whether only its values differ."""
+        return self.sql == other.sql and len(self.values) == len(other.values)
 
 
 class GroupCommit:
     """Commits what threads write.
 
-    Shape   write_lock: held by whoever writes; commit: executes statements in one transaction, and sets the rows or the
-            error of each; when it raises, nothing was written
+    Shape   write_lock: held by whoever writes; commit: executes statements in one transaction, and sets the error
+            of those that fail by themselves; when it raises, nothing was written
     """
 
     def __init__(self, write_lock: AbstractContextManager[Any], commit: Callable[[Sequence[Statement]], None]) -> None:
@@ -39,8 +42,8 @@ class GroupCommit:
         self._changed = threading.Condition()
         self._has_leader = False
 
-    def write(self, sql: str, values: tuple[object, ...]) -> int:
-        """Execute the statement; return, once it is committed, how many rows it wrote.
+    def write(self, sql: str, values: tuple[object, ...]) -> None:
+        """Execute the statement; return once it is committed.
 
         Errors  what the statement raises; DatabaseUnavailable when its group could not be committed
         """
@@ -64,7 +67,6 @@ class GroupCommit:
                     self._changed.notify_all()
         if statement.error is not None:
             raise statement.error
-        return statement.rows
 
     def _commit_group(self) -> None:
         """Commit those that wait. If a bug or a signal ends this thread, the others are refused, and may retry."""

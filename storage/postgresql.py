@@ -23,7 +23,7 @@ from psycopg.pq import TransactionStatus
 
 from ..errors import BillingError, ConfigError, DatabaseUnavailable
 from . import postgresql_errors as errors
-from .engine import BUSY_SECONDS, Engine
+from .engine import BUSY_SECONDS, Engine, with_rows
 from .url import WANTED, is_server, without_password
 
 ANSWER_SECONDS = 10.0  # for a statement; a commit, and what comes before a transaction, has BUSY_SECONDS
@@ -221,13 +221,13 @@ class Database(Engine, peewee.PostgresqlDatabase):
         with self.reading():
             self.of_thread().cursor().executemany(translated(sql), values)
 
-    def _write(self, sql: str, values: tuple[object, ...]) -> int:
+    def _write(self, sql: str, values: tuple[object, ...]) -> None:
         """Execute one statement, which is a transaction by itself. Those of several connections share an fsync, as the
         server commits; and no advisory lock is taken, since rows are only added, which no other writer minds.
 
         Errors  as `writing`; what was committed before the error may be written again
         """
-        return self._written(sql, values, BUSY_SECONDS)
+        self._written(with_rows(sql, 1, len(values)), values, BUSY_SECONDS)
 
     def _written(self, sql: str, values: tuple[object, ...], seconds: float) -> int:
         with self._noting(), self.reading():

@@ -10,7 +10,7 @@ from typing import Any
 import peewee
 
 from ..errors import ConfigError, DatabaseUnavailable
-from .engine import BUSY_SECONDS, Engine, causes
+from .engine import BUSY_SECONDS, ROWS, Engine, causes, with_rows
 from .file import OpenedFile
 from .group_commit import GroupCommit, Statement
 
@@ -154,8 +154,8 @@ class Database(Engine, peewee.SqliteDatabase):
     def _transaction(self) -> AbstractContextManager[None]:
         return self._immediate(self.of_thread())
 
-    def _write(self, sql: str, values: tuple[object, ...]) -> int:
-        return self._group_commit.write(sql, values)
+    def _write(self, sql: str, values: tuple[object, ...]) -> None:
+        self._group_commit.write(sql, values)
 
     def _commit(self, group: Sequence[Statement]) -> None:
         """Execute the statements in one transaction. One that fails for its own reasons undoes only itself.
@@ -170,10 +170,20 @@ class Database(Engine, peewee.SqliteDatabase):
         self.trouble.end()
 
     def _execute_group(self, writer: sqlite3.Connection, group: Sequence[Statement]) -> None:
-        if len(group) == 1:  # which is a transaction by itself, and quicker
+        """Execute the group by one statement if that can be, which is a transaction by itself.
+
+        Python's lock is free while SQLite works, and this thread waits for it again: that takes longer than to insert.
+        """
+        first = group[0]
+        if len(group) == 1 or (ROWS in first.sql and all(each.is_like(first) for each in group)):
             self.file.check()
-            group[0].rows = writer.execute(group[0].sql, group[0].values).rowcount
-            return
+            try:
+                writer.execute(_with_rows(first, len(group)), [value for each in group for value in each.values])
+            except STATEMENT_ERRORS as error:
+                if len(group) == 1 or _is_of_file(error):
+                    raise
+            else:
+                return
         with self._immediate(writer):
             for statement in group:
                 _execute_in_group(writer, statement)
@@ -278,12 +288,19 @@ def _misses_table(error: BaseException) -> bool:
 
 def _execute_in_group(writer: sqlite3.Connection, statement: Statement) -> None:
     try:
-        statement.rows = writer.execute(statement.sql, statement.values).rowcount
+        writer.execute(_with_rows(statement, 1), statement.values)
     except STATEMENT_ERRORS as error:
-        is_of_file = isinstance(error, FILE_ERRORS) and (_misses_table(error) or not _is_of_statement(error))
-        if is_of_file or not writer.in_transaction:  # SQLite has rolled back the others, too
+        if _is_of_file(error) or not writer.in_transaction:  # SQLite has rolled back the others, too
             raise
         statement.error = error
+
+
+def _with_rows(statement: Statement, count: int) -> str:
+    return with_rows(statement.sql, count, len(statement.values))
+
+
+def _is_of_file(error: Exception) -> bool:
+    return isinstance(error, FILE_ERRORS) and (_misses_table(error) or not _is_of_statement(error))
 
 
 def _use_wal(file: OpenedFile) -> None:

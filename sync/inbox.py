@@ -46,9 +46,12 @@ FROM (
             ) AS is_old_news
     FROM (
         SELECT
-            ? AS id, ? AS type, ? AS object_id, ? AS created, ? AS source, ? AS received_at, ? AS next_attempt_at,
-            ? AS is_about_customer, ? AS names_subscription,
-            coalesce(?, (SELECT s.customer_id FROM corkage_subscription AS s WHERE s.id = ?)) AS customer_id
+            column1 AS id, column2 AS type, column3 AS object_id, column4 AS created, column5 AS source,
+            column6 AS received_at, column7 AS next_attempt_at, column8 AS is_about_customer,
+            column9 AS names_subscription,
+            coalesce(column10, (SELECT s.customer_id FROM corkage_subscription AS s WHERE s.id = column3))
+                AS customer_id
+        FROM (VALUES {{rows}}) AS given
     ) AS named
 ) AS event
 WHERE true
@@ -56,8 +59,8 @@ ON CONFLICT DO NOTHING
 """  # noqa: S608 -- the only inserted value is a number of this module; all input is bound
 
 
-def record(event: EventRef, source: str, now: float, due_at: float) -> bool:
-    """Store the event, once; return whether it is new.
+def record(event: EventRef, source: str, now: float, due_at: float) -> None:
+    """Store the event, once.
 
     An event from before the last fetch of its customer, by Stripe's clock, is old news and stored as applied. So the
     thin, the snapshot and the polled event of one change cost one fetch. Where the event names no customer, the replica
@@ -66,7 +69,23 @@ def record(event: EventRef, source: str, now: float, due_at: float) -> bool:
 
     Errors  DatabaseUnavailable when the event cannot be written
     """
-    values = (
+    storage.write(_RECORD, _row(event, source, now, due_at))
+
+
+def record_all(found: Sequence[EventRef], source: str, now: float, due_at: float) -> int:
+    """Store many events, as record() does; return how many were new.
+
+    Errors  DatabaseUnavailable; some may be stored
+    """
+    new = 0
+    for piece in storage.pieces([_row(event, source, now, due_at) for event in found]):
+        with storage.writing():
+            new += storage.change(storage.with_rows(_RECORD, piece), [value for row in piece for value in row])
+    return new
+
+
+def _row(event: EventRef, source: str, now: float, due_at: float) -> tuple[object, ...]:
+    return (
         event.id,
         event.type,
         event.object_id,
@@ -77,9 +96,7 @@ def record(event: EventRef, source: str, now: float, due_at: float) -> bool:
         event.type in ABOUT_CUSTOMER,
         (event.object_id or "").startswith("sub_"),
         event.customer_id,
-        event.object_id,
     )
-    return storage.write(_RECORD, values) == 1
 
 
 # These run for each event, or each time that the worker looks for work. As plain SQL, too: to write a statement takes

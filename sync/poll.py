@@ -37,7 +37,7 @@ def poll(
     if has_gap:
         _fetch_everything(converger, now, is_stopping)
     wanted = [each for each in found.items if each.livemode == livemode and not each.account]
-    new = sum(inbox.record(each, "poll", now, now + debounce_seconds) for each in wanted if each.is_wanted)
+    new = inbox.record_all([each for each in wanted if each.is_wanted], "poll", now, now + debounce_seconds)
     jobs.save_position("poll", found.as_of or int(now))
     level = logging.INFO if new else logging.DEBUG
     log.log(level, "polled %d events since %d, %d of them new", len(found.items), since, new)

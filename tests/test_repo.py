@@ -120,10 +120,10 @@ def test_every_error_stands_in_the_tree_with_its_status_and_code(error):
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=str)
-def test_only_the_gateway_its_client_and_the_signature_import_stripe(path):
+def test_only_the_gateway_and_its_client_import_stripe(path):
     uses = any(name.split(".")[0] == "stripe" for name in imports_of(path))
 
-    assert uses is (path in (Path("sync/client.py"), Path("sync/gateway.py"), Path("sync/signature.py")))
+    assert uses is (path in (Path("sync/client.py"), Path("sync/gateway.py")))
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=str)

@@ -189,11 +189,12 @@ def link(billing: Billing, user_id: str, customer_id: str) -> str:
     return billing.service.worker.converger.link(user_id, customer_id, time.time())
 
 
-def record(billing: Billing, events: Sequence[Any], threads: int) -> int:
-    """Store these events, as the threads of a server do; return how many were new."""
+def record(billing: Billing, events: Sequence[Any], threads: int) -> None:
+    """Store these events, as the threads of a server do."""
     now = time.time()
     with ThreadPoolExecutor(threads) as pool:
-        return sum(pool.map(lambda event: inbox.record(event, "webhook", now, now), events))
+        for ended in [pool.submit(inbox.record, event, "webhook", now, now) for event in events]:
+            ended.result()
 
 
 def follow_time(billing: Billing, now: float) -> None:
