@@ -4,6 +4,7 @@ Bottle's routing, its request and its response cost more than these routes thems
 come to: a plain request, and success. Every other request is left to the ordinary route, and so is every error.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,6 +12,8 @@ from ..errors import InvalidBody
 from ..service import Service
 
 FAILED = "corkage.failed"  # in the environ: what the quick answer raised, which the ordinary route raises again
+
+_LENGTH = re.compile("[0-9]{1,9}")
 
 Environ = dict[str, Any]
 
@@ -54,7 +57,7 @@ def read_body(environ: Environ, limit: int) -> bytes | None:
     Errors  InvalidBody when the connection ended before the whole body came
     """
     announced = environ.get("CONTENT_LENGTH", "")
-    if not (announced.isascii() and announced.isdecimal()) or int(announced) > limit:
+    if not _LENGTH.fullmatch(announced) or int(announced) > limit:
         return None
     body: bytes = environ["wsgi.input"].read(int(announced))
     check_length(body, int(announced))
