@@ -5,14 +5,14 @@ import tempfile
 import time
 from pathlib import Path
 
+from load import beside
 from replica import billing_of
 from results import Line, Result, at_most
 from subscribers import subscribe
 
 from corkage import storage
-from corkage.service import Service
 from corkage.simulator import Simulator
-from corkage.sync import inbox
+from corkage.sync import inbox, worker
 from corkage.sync.events import EventRef
 
 DAY_SECONDS = 86_400
@@ -24,16 +24,12 @@ def measure(quick: bool) -> Result:
     customers = 50 if quick else 300
     result = Result(f"A renewal, converged: the worker's thread, {customers} times")
     with tempfile.TemporaryDirectory() as name, Simulator() as stripe:
-        billing = billing_of(Path(name) / "corkage.db", stripe)
         world = stripe.world
         held = [(world.get("subscription", each)["customer"], each) for each in subscribe(stripe, customers)]
-        service = billing.service
-        for customer, _ in held:
-            service.converger.converge(customer, time.time())
+        at = (str(Path(name) / "corkage.db"), stripe.url, held)
+        beside(_converged, *at, time.time(), "bought").result()
         stripe.advance(MONTH_SECONDS)
-        costs, seen = _converged(service, held, time.time() + MONTH_SECONDS)
-        billing.close()
-    statements = [sql for sql in seen if not sql.startswith(("BEGIN", "COMMIT"))]
+        costs, seen = beside(_converged, *at, time.time() + MONTH_SECONDS, "renewed").result()
     statements = [sql for sql in seen if not sql.startswith(("BEGIN", "COMMIT"))]
     cost = statistics.median(costs) * 1e3
     result.lines.extend(
@@ -51,22 +47,22 @@ def _tenths(costs: list[float]) -> tuple[float, float]:
     return ordered[len(ordered) // 10] * 1e3, ordered[len(ordered) * 9 // 10] * 1e3
 
 
-def _converged(service: Service, held: list[tuple[str, str]], now: float) -> tuple[list[float], list[str]]:
-    """Converge each customer after an event of a renewal; return the CPU seconds of each, and the last's statements."""
-    costs = []
-    seen: list[str] = []
+def _converged(
+    database: str, api_base: str, held: list[tuple[str, str]], now: float, name: str
+) -> tuple[list[float], list[str]]:
+    """Converge each customer after an event; return the CPU seconds of each, and the last one's statements."""
+    worker.CALLS_PER_SECOND = 1_000_000  # a thread that slept between its calls finds its memory cold
+    billing = billing_of(database, api_base)
+    costs, seen = [], []
     for number, (customer, subscription) in enumerate(held):
-        moment = int(now)
-        inbox.record(
-            EventRef(f"evt_{number}", "customer.subscription.updated", moment, False, None, customer, subscription),
-            "webhook",
-            now,
-            now,
-        )
+        event_id, moment = f"evt_{name}{number}", int(now)
+        event = EventRef(event_id, "customer.subscription.updated", moment, False, None, customer, subscription)
+        inbox.record(event, "webhook", now, now)
         if number == len(held) - 1:
             storage.current().of_thread().set_trace_callback(seen.append)
         began = time.thread_time()
-        failure = service.worker._apply_at_once(inbox.Subject(customer), now)
+        failure = billing.service.worker._apply_at_once(inbox.Subject(customer), now)
         costs.append(time.thread_time() - began)
         assert failure is None
+    billing.close()
     return costs, seen

@@ -13,7 +13,6 @@ import psycopg
 
 from corkage import Billing, Config, Plan
 from corkage.access import Answer, Holding, Terms, timeline
-from corkage.simulator import Simulator
 from corkage.storage.url import is_server
 from corkage.sync import timelines
 
@@ -21,12 +20,12 @@ LETTERS = string.ascii_letters + string.digits
 MONTH = 30 * 86_400
 
 
-def billing_of(database: Path | str, stripe: Simulator | None = None) -> Billing:
-    """Make a Billing on a file of its own, or on a PostgreSQL server. Without a Stripe it asks nobody."""
+def billing_of(database: Path | str, api_base: str | None = None) -> Billing:
+    """Make a Billing on a file of its own, or on a PostgreSQL server. Without a simulated Stripe it asks nobody."""
     plans = (Plan("pro", "Pro", ("pro_monthly",), features=("exports", "api"), grace_days=7),)
     config = Config(
-        stripe_secret_key=stripe.api_key if stripe else "sk_test_of_the_bench",
-        stripe_api_base=stripe.url if stripe else None,
+        stripe_secret_key="sk_test_simulator" if api_base else "sk_test_of_the_bench",
+        stripe_api_base=api_base,
         frontend_urls=("https://app.example.com",),
         plans=plans,
         database=str(database),
