@@ -71,7 +71,7 @@ class _App(bottle.Bottle):  # type: ignore[misc]  # Bottle has no types
         self._current_service = current_service
 
     def wsgi(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
-        act = QUICK.get((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
+        act = QUICK.get((environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")))
         found = act and quick.answer(act, self._current_service(), environ, start_response)
         return super().wsgi(environ, start_response) if found is None else found
 

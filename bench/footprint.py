@@ -60,7 +60,9 @@ def _import(folder: Path) -> list[Line]:
 
 def _run(code: str, folder: Path) -> list[float]:
     command = [sys.executable, "-c", READ.replace("{code}", code), str(folder / "corkage.db")]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder).stdout)
+    environ = servers.as_installed_plainly(os.environ)
+    ran = subprocess.run(command, env=environ, check=True, capture_output=True, text=True, cwd=folder)
+    return json.loads(ran.stdout)
 
 
 def _startup(folder: Path, stripe_url: str) -> Line:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,10 @@ from pathlib import Path
 import psutil
 import requests
 
+from corkage.storage.url import is_url
+
 BENCH = Path(__file__).parent
+PLAIN = BENCH.parent / "tests/support/plain"
 WEBHOOK_SECRET = "whsec_bench"
 AUTH_SECRET = "a-secret-of-at-least-thirty-two-bytes"
 PLANS = '[pro]\nname = "Pro"\nprices = ["pro_monthly"]\nfeatures = ["exports", "api"]\ngrace_days = 7\n'
@@ -111,8 +114,15 @@ def corkage(folder: Path, stripe_url: str, plans: str = PLANS, **settings: str) 
     """Serve Corkage as its users do: `corkage serve`."""
     (folder / "plans.toml").write_text(plans)
     environ = environ_of_corkage(stripe_url) | {"BILLING_DATABASE": str(folder / "corkage.db")} | settings
+    if not is_url(environ["BILLING_DATABASE"]):
+        environ = as_installed_plainly(environ)
     with started([sys.executable, "-m", "corkage.cli", "serve", "--port", "0"], environ, folder, "corkage") as server:
         yield server
+
+
+def as_installed_plainly(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of an installation without the extra for PostgreSQL, which Peewee loads where it is."""
+    return dict(environ) | {"PYTHONPATH": os.pathsep.join(filter(None, (str(PLAIN), environ.get("PYTHONPATH"))))}
 
 
 def environ_of_corkage(stripe_url: str) -> dict[str, str]:
