@@ -187,7 +187,7 @@ def environ(
     """What the command line is configured with. Without PostgreSQL it runs as in a plain installation."""
     (tmp_path / "plans.toml").write_text(PLANS)
     is_plain = engine == "sqlite" and "postgresql" not in request.fixturenames
-    paths = [str(PLAIN)] * is_plain + [os.environ["PYTHONPATH"]] * ("PYTHONPATH" in os.environ)
+    paths = [*([str(PLAIN)] if is_plain else []), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith(("BILLING_", "STRIPE_"))},
         "STRIPE_SECRET_KEY": simulator.api_key,

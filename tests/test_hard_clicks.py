@@ -529,7 +529,7 @@ def test_close_ends_while_clicks_go_on(app, shop, simulator):
     first = threading.Thread(target=clicked, args=("ann",), daemon=True)
     first.start()
     time.sleep(0.4)
-    closing = threading.Thread(target=service.gateway.end, daemon=True)
+    closing = threading.Thread(target=service.gateway.close, daemon=True)
     closing.start()
     time.sleep(0.2)
     second = threading.Thread(target=clicked, args=("bob",), daemon=True)
