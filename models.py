@@ -471,7 +471,7 @@ def _keep_subscriptions() -> None:
     kept += ", test_clock, clock_ahead, ask_at"
     storage.execute(
         f"""INSERT INTO corkage_subscription ({kept}, status, unpaid_since, has_paid)
-        SELECT {kept}, subscription_status, past_due_since, 0 FROM corkage_subscription_1"""  # noqa: S608 -- the inserted text is a constant of this function, and no input
+        SELECT {kept}, subscription_status, past_due_since, 0 FROM corkage_subscription_1"""  # noqa: S608 -- the inserted column names are a constant of this function; there is no input
     )
     storage.execute(
         """INSERT INTO corkage_subscription_item SELECT id, stripe_price_id, quantity FROM corkage_subscription_1
@@ -541,7 +541,7 @@ def _sell_more() -> None:
     kept = "user_id, nonce, plan, params, claimed_until, session_id, url, expires_at, returned_at, created_at"
     storage.execute(
         f"""INSERT INTO corkage_checkout_attempt (group_name, wish, {kept})
-        SELECT 'main', '{{}}', {kept} FROM corkage_checkout_attempt_2"""  # noqa: S608 -- the inserted text is a constant of this function, and no input
+        SELECT 'main', '{{}}', {kept} FROM corkage_checkout_attempt_2"""  # noqa: S608 -- the inserted column names are a constant of this function; there is no input
     )
     storage.execute("DROP TABLE corkage_checkout_attempt_2")
     for change in (

@@ -63,7 +63,7 @@ def create_app(config: Config, current_service: Callable[[], Service]) -> bottle
     return app
 
 
-class _App(bottle.Bottle):  # type: ignore[misc]  # Bottle has no types
+class _App(bottle.Bottle):  # type: ignore[misc]  # Bottle ships no types, so mypy takes its class for Any
     """A Bottle app that answers some requests itself; see handlers/quick.py."""
 
     def __init__(self, current_service: Callable[[], Service]) -> None:

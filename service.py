@@ -39,6 +39,7 @@ from .rate_limit import RateLimit
 from .selling.buyer import Buyer, Lead, Selling
 from .sync.account import Account
 from .sync.prices import Catalogue
+from .sync.threads import WorkerThread
 from .texts import check_user_id
 from .users.grants import grant_plan, revoke_plan
 
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
     from .sync.events import EventRef
     from .sync.gateway import Gateway
     from .sync.states import InvoiceState
-    from .sync.threads import WorkerThread
     from .sync.worker import Work, Worker
 
 INLINE_NOTICES_SECONDS = 5.0  # Checkout waits up to 10 s for the answer to its webhook
@@ -112,8 +112,6 @@ class Service:
 
     def _start_threads(self) -> None:
         if self.config.worker == "thread":
-            from .sync.threads import WorkerThread  # only a process with a worker needs it
-
             self._thread = WorkerThread(lambda: self.worker)
             self._thread.start()
             self.receivers.start("url", "callbacks")
@@ -147,8 +145,6 @@ class Service:
 
         Errors  ConfigError when the key belongs to another Stripe account than the database mirrors
         """
-        from .sync.threads import WorkerThread  # only a process with a worker needs it
-
         self.check_account()
         looping = WorkerThread(lambda: self.worker)
         for number in (signal.SIGTERM, signal.SIGINT):  # in a thread: this one may hold the lock that stopping needs

@@ -85,7 +85,7 @@ class _Bench:
         for engine in self._engines.values():
             settings = {"BILLING_DATABASE": engine.new(REPLICA)}
             subscribers.sync(self._folder, self._stripe.url, settings)
-        self._told: Sequence[Object] = subscribers.change(self._stripe, held)
+        self._sent: Sequence[Object] = subscribers.change(self._stripe, held)
         subscribers.slow(self._stripe)
         self._ports = {"empty": stack.enter_context(servers.empty(self._folder)).port}
         for peer in (EXPRESS, NAIVE):
@@ -95,7 +95,7 @@ class _Bench:
     def round(self, connections: int, count: int) -> Round:
         """Post so many events to each, one after the other; the same ones of customers that exist to all."""
         prefix = f"{next(self._numbers)}x"
-        known = of_changes(prefix, self._told, count, WEBHOOK_SECRET)
+        known = of_changes(prefix, self._sent, count, WEBHOOK_SECRET)
         taken = {who: self._post(port, known, connections) for who, port in self._ports.items()}
         at_work = {
             "known": self._at_work("sqlite", f"{prefix}a", known, connections),
@@ -111,7 +111,7 @@ class _Bench:
     ) -> AtWork:
         """Serve Corkage, give its worker an event of each customer to work at, and post the others meanwhile."""
         database = self._engines[engine].copy(f"at_work_{prefix}", REPLICA)
-        of_all = partial(of_changes, told=self._told) if is_known else distinct
+        of_all = partial(of_changes, sent=self._sent) if is_known else distinct
         with servers.corkage(self._folder, self._stripe.url, BILLING_DATABASE=database, **WITHOUT_POLL) as server:
             calls = len(self._stripe.requests)
             self._post(server.port, of_all(prefix, count=self._customers, secret=WEBHOOK_SECRET), FIRST_CONNECTIONS)

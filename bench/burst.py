@@ -134,8 +134,8 @@ def _shop(
 def _play(
     folder: Path, stripe: Simulator, held: Sequence[str], server: servers.Server, questions: Mapping[str, Question]
 ) -> Burst:
-    told = subscribers.change(stripe, held)
-    posts = of_changes(f"{next(_numbers)}x", told, len(told) * EVENTS_EACH)
+    sent = subscribers.change(stripe, held)
+    posts = of_changes(f"{next(_numbers)}x", sent, len(sent) * EVENTS_EACH)
     with ExitStack() as stack:
         asking = {what: stack.enter_context(_asking(server, folder, each)) for what, each in questions.items()}
         time.sleep(IDLE_SECONDS)

@@ -22,7 +22,7 @@ def event(event_id: str, customer: str, subscription_id: str | None = None) -> b
         "customer": customer,
         "status": "active",
     }
-    told = {
+    body = {
         "id": event_id,
         "object": "event",
         "type": "customer.subscription.updated",
@@ -33,22 +33,22 @@ def event(event_id: str, customer: str, subscription_id: str | None = None) -> b
         "request": {"id": None, "idempotency_key": None},
         "data": {"object": subscription | {"metadata": {"filling": ""}}},
     }
-    lacking = BODY_BYTES - len(json.dumps(told).encode())
+    lacking = BODY_BYTES - len(json.dumps(body).encode())
     # Made of many fields, as Stripe's are: one long text would be parsed faster than a real event.
     filling = {f"field_{number:03}": {"id": f"si_{number:03}", "amount": number} for number in range(lacking // 60)}
     subscription["items"] = {"object": "list", "data": [filling]}
     subscription["metadata"] = {"filling": ""}
-    lacking = BODY_BYTES - len(json.dumps(told | {"data": {"object": subscription}}).encode())
+    lacking = BODY_BYTES - len(json.dumps(body | {"data": {"object": subscription}}).encode())
     subscription["metadata"] = {"filling": "x" * lacking}
-    return json.dumps(told | {"data": {"object": subscription}}).encode()
+    return json.dumps(body | {"data": {"object": subscription}}).encode()
 
 
-def again(told: dict[str, Any], event_id: str) -> bytes:
-    """Make the body of what Stripe told once, as another event, of at least 4 kB.
+def again(sent: dict[str, Any], event_id: str) -> bytes:
+    """Make the body of a new event with the content of one that Stripe sent, of at least 4 kB.
 
     It is later than any fetch of a run, so that it is never skipped as old news.
     """
-    anew = told | {"id": event_id, "created": int(time.time()) + LATER_SECONDS}
+    anew = sent | {"id": event_id, "created": int(time.time()) + LATER_SECONDS}
     lacking = BODY_BYTES - len(json.dumps(anew).encode()) - len(', "filling": ""')
     return json.dumps(anew | {"filling": "x" * lacking}).encode()
 
@@ -67,9 +67,9 @@ def distinct(prefix: str, count: int, secret: str = WEBHOOK_SECRET) -> list[byte
     return [webhook(each, secret=secret) for each in named]
 
 
-def of_changes(prefix: str, told: Sequence[dict[str, Any]], count: int, secret: str = WEBHOOK_SECRET) -> list[bytes]:
-    """Make so many webhooks of what Stripe told, of each in turn, each a new event."""
-    named = [again(told[number % len(told)], f"evt_{prefix}{number}") for number in range(count)]
+def of_changes(prefix: str, sent: Sequence[dict[str, Any]], count: int, secret: str = WEBHOOK_SECRET) -> list[bytes]:
+    """Make so many webhooks with the contents of events that Stripe sent, in turn; each is a new event."""
+    named = [again(sent[number % len(sent)], f"evt_{prefix}{number}") for number in range(count)]
     return [webhook(each, secret=secret) for each in named]
 
 

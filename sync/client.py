@@ -143,7 +143,7 @@ class Transport(stripe.HTTPClient):
         except requests.RequestException as error:
             may_pass = isinstance(error, (requests.Timeout, requests.ConnectionError))
             is_refused = isinstance(error, requests.exceptions.SSLError)
-            raise stripe.APIConnectionError(  # type: ignore[no-untyped-call]  # stripe-python gives it no types
+            raise stripe.APIConnectionError(  # type: ignore[no-untyped-call]  # stripe-python gives its constructor no types
                 f"Stripe cannot be reached: {type(error).__name__}: {error}", should_retry=may_pass and not is_refused
             ) from error
 
