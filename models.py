@@ -38,7 +38,8 @@ class Table(Model):
 class User(Table):
     """The host's user.
 
-    Shape   rule: the number of the mark that made the timeline, 0 when it is to be made anew (sync/timelines.py);
+    Shape   usage_anchor: from when on the months of usage are counted, by our clock; None for calendar months;
+            rule: the number of the mark that made the timeline, 0 when it is to be made anew (sync/timelines.py);
             notified: the AccessSummary of the last notice, packed (notices/changes.py);
             next_change_at: when time alone will next change the access;
             email: as Stripe has it; said_email: as the host last said, which Stripe gets once when it changes
@@ -50,6 +51,7 @@ class User(Table):
     name = TextField(null=True)
     stripe_customer_id = TextField(null=True, unique=True)
     trial_used_at = IntegerField(null=True)
+    usage_anchor = IntegerField(null=True)
     rule = IntegerField(default=0, index=True, constraints=[SQL("DEFAULT 0")])
     notified = TextField(null=True)
     next_change_at = IntegerField(null=True)
@@ -167,22 +169,151 @@ class SubscriptionItem(Table):
 
 
 class Purchase(Table):
-    """Something that was bought once: a completed Checkout Session, whose id it has.
+    """Something that was bought once: a price of a completed Checkout Session, whose id it has.
 
-    Shape   left: the credit of a pack that is not used yet, as JSON; returned: see access.Holding
+    Shape   ours: sold through us; payment_intent: None where nothing was to be paid; returned: see access.Holding
+    Units   amount: what was paid for it, in the currency's minor units; created in Unix seconds
     """
 
-    id = TextField(primary_key=True)
-    customer = ForeignKeyField(Customer)
-    customer_id: str
+    id = TextField()
     price_id = TextField()
+    customer = ForeignKeyField(Customer, backref="purchases")
+    customer_id: str
     quantity = IntegerField(null=True)
     created = IntegerField()
-    left = TextField(null=True)
+    ours = BooleanField(default=False)
+    amount = IntegerField()
+    currency = TextField()
+    payment_intent = TextField(null=True, index=True)
     returned = TextField(null=True)
 
     class Meta:
         table_name = "corkage_purchase"
+        primary_key = CompositeKey("id", "price_id")
+
+
+class Credit(Table):
+    """What a pack gives to use up, and what is left of it. Once stored, only use changes it.
+
+    Shape   purchase_id and price_id: of the Purchase; name: of the limit
+    """
+
+    purchase_id = TextField()
+    price_id = TextField()
+    name = TextField()
+    user = ForeignKeyField(User)
+    user_id: str
+    amount = IntegerField()
+    left = IntegerField()
+
+    class Meta:
+        table_name = "corkage_credit"
+        primary_key = CompositeKey("purchase_id", "price_id", "name")
+
+
+class Refund(Table):
+    """A refund or a dispute, as last fetched from Stripe, of what was paid for an invoice or a purchase.
+
+    Shape   kind: "refund" or "dispute"; status: Stripe's; payment_intent: of the payment that it is of;
+            invoice_id and subscription_id, or purchase_id: what was paid for
+    Units   amount in the currency's minor units; created in Unix seconds
+    """
+
+    id = TextField(primary_key=True)
+    kind = TextField()
+    status = TextField()
+    customer = ForeignKeyField(Customer)
+    customer_id: str
+    payment_intent = TextField(index=True)
+    invoice_id = TextField(null=True)
+    subscription_id = TextField(null=True, index=True)
+    purchase_id = TextField(null=True, index=True)
+    amount = IntegerField()
+    currency = TextField()
+    created = IntegerField()
+
+    class Meta:
+        table_name = "corkage_refund"
+
+
+class Usage(Table):
+    """How much of a counted limit a user has used in one window, which begins at starts_at, in Unix seconds."""
+
+    user = ForeignKeyField(User)
+    user_id: str
+    name = TextField()
+    starts_at = IntegerField()
+    used = IntegerField()
+
+    class Meta:
+        table_name = "corkage_usage"
+        primary_key = CompositeKey("user", "name", "starts_at")
+        without_rowid = True  # the key is most of a row
+
+
+class UsageKey(Table):
+    """A key under which use was counted: it counts once."""
+
+    user = ForeignKeyField(User)
+    user_id: str
+    key = TextField()
+    name = TextField()
+    amount = IntegerField()
+    used_at = IntegerField(index=True)
+
+    class Meta:
+        table_name = "corkage_usage_key"
+        primary_key = CompositeKey("user", "key")
+        without_rowid = True  # the key is most of a row
+
+
+class MeterEvent(Table):
+    """Usage that Stripe is to be notified of, or was. The id is its identifier at Stripe: it counts once.
+
+    Shape   name: the limit; event_name: of Stripe's meter; sent_at: None while it is owed; error: of the last try
+    Units   created_at, sent_at and next_attempt_at in Unix seconds by our clock
+    """
+
+    id = TextField(primary_key=True)
+    user = ForeignKeyField(User)
+    user_id: str
+    customer_id = TextField(null=True)
+    name = TextField()
+    event_name = TextField()
+    amount = IntegerField()
+    created_at = IntegerField()
+    sent_at = IntegerField(null=True)
+    attempts = IntegerField(default=0)
+    next_attempt_at = FloatField()
+    error = TextField(null=True)
+
+    class Meta:
+        table_name = "corkage_meter_event"
+
+
+class ChangeRow(Table):
+    """A write to Stripe that the host's code or the operator asked for, stored before it is sent.
+
+    Shape   nonce: what its idempotency keys are made of; batch: what it is part of, such as a price rise;
+            kind: what is to be done; params: its parameters, as JSON;
+            done_at: when it was sent and its result stored; outcome: "done", or why Stripe refused it
+    Units   times in Unix seconds by our clock
+    """
+
+    nonce = TextField(primary_key=True)
+    user = ForeignKeyField(User)
+    user_id: str
+    subscription_id = TextField(null=True, index=True)
+    batch = TextField(null=True, index=True)
+    kind = TextField()
+    params = TextField()
+    created_at = IntegerField()
+    claimed_until = FloatField(null=True)
+    done_at = IntegerField(null=True)
+    outcome = TextField(null=True)
+
+    class Meta:
+        table_name = "corkage_change"
 
 
 class Grant(Table):
@@ -384,6 +515,12 @@ TABLES: tuple[type[Table], ...] = (
     Subscription,
     SubscriptionItem,
     Purchase,
+    Credit,
+    Refund,
+    Usage,
+    UsageKey,
+    MeterEvent,
+    ChangeRow,
     Grant,
     StripeEvent,
     Price,
@@ -417,6 +554,7 @@ def _create_everything() -> None:
     )
     _index_clocks()
     _index_marks()
+    _index_meter_events()
     for name, columns in (("due", "receiver, next_attempt_at"), ("owed", "receiver, user_id, notice_id")):
         storage.execute(
             f"CREATE INDEX corkage_notice_{name} ON corkage_notice_delivery ({columns}) WHERE delivered_at IS NULL"
@@ -435,13 +573,19 @@ def _index_marks() -> None:
     )
 
 
+def _index_meter_events() -> None:
+    storage.execute(
+        "CREATE INDEX corkage_meter_event_due ON corkage_meter_event (next_attempt_at) WHERE sent_at IS NULL"
+    )
+
+
 def _keep_holdings() -> None:
     """From 1, where a user's row held the facts of one subscription, to 2: all that a user holds, and its timeline.
 
     Each user keeps the answer of this second until the timelines are made, right after. What a database of version 1
     does not know, such as a second item, is fetched: every subscription that goes on is due.
     """
-    storage.current().create_tables([AnswerRow, Purchase, Grant, PlanRow])
+    storage.current().create_tables([AnswerRow, Grant, PlanRow])
     storage.execute(
         """INSERT INTO corkage_answer SELECT user_id, 0, 253402300799, allowed, reason, plan,
         CASE WHEN allowed AND plan IS NOT NULL THEN '["' || plan || '"]' ELSE '[]' END,
@@ -558,7 +702,18 @@ def _sell_more() -> None:
     _index_marks()
 
 
-UPGRADES: dict[int, Callable[[], None]] = {1: _keep_holdings, 2: _sell_more}
+def _sell_once_and_count() -> None:
+    """From 3 to 4: what is bought once, refunds, usage, and changes that the host asked for.
+
+    Nothing stored a purchase before.
+    """
+    storage.execute("DROP TABLE IF EXISTS corkage_purchase")
+    storage.current().create_tables([Purchase, Credit, Refund, Usage, UsageKey, MeterEvent, ChangeRow])
+    storage.execute("ALTER TABLE corkage_user ADD COLUMN usage_anchor INTEGER")
+    _index_meter_events()
+
+
+UPGRADES: dict[int, Callable[[], None]] = {1: _keep_holdings, 2: _sell_more, 3: _sell_once_and_count}
 """What makes version n + 1 of a database of version n. A released step is never edited. A new one skips them all."""
 SCHEMA_VERSION = max(UPGRADES) + 1
 

@@ -1,5 +1,6 @@
 """plans.toml: the plans on sale. The amounts are at Stripe; the file maps prices to plans and their features."""
 
+import functools
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +16,9 @@ MAIN_GROUP = "main"
 DAY_SECONDS = 86_400
 MOST_SEATS = 999_999  # of adjustable quantities in Checkout
 LARGEST_LIMIT = 2**53  # what JSON can carry to any language
+LONGEST_METER = 100  # characters of a meter's event name at Stripe
+NEVER = "never"
+EVERY = ("day", "month", NEVER)
 
 Lines = Mapping[tuple[str, ...], int]
 
@@ -29,6 +33,10 @@ class Plan:
             limits: numbers or "unlimited"; free: everybody has it; granted_only: never sold; adds_to: the plans that an
             add-on adds to; group: of one group a user has one subscription, empty for the usual one;
             seats: the least and the most that can be bought of it, None where it is bought one by one;
+            every: of limits that are counted, after what time they begin anew: "day", "month" or "never";
+            meters: of limits that are unlimited and billed by usage, the event name of Stripe's meter;
+            adds: what a pack adds to use up; lasts_days: how long what is bought once lasts, 0 for ever;
+            refunded, disputed: "end" or "keep" access when what was last paid is refunded or disputed;
             trial_card: whether a card is asked for before a trial; trial_then: "cancel" or "pause" at the end of a
             trial without one
     """
@@ -44,6 +52,12 @@ class Plan:
     description: str = ""
     points: tuple[str, ...] = ()
     limits: Mapping[str, int | str] = field(default_factory=dict)
+    every: Mapping[str, str] = field(default_factory=dict)
+    meters: Mapping[str, str] = field(default_factory=dict)
+    adds: Mapping[str, int] = field(default_factory=dict)
+    lasts_days: int = 0
+    refunded: str = "end"
+    disputed: str = "end"
     free: bool = False
     granted_only: bool = False
     adds_to: tuple[str, ...] = ()
@@ -54,8 +68,8 @@ class Plan:
 
     @property
     def in_group(self) -> str:
-        """The group that its subscriptions are in: for an add-on, which is sold beside a plan, one that no plan has."""
-        return self.group or (f"+{self.key}" if self.adds_to else MAIN_GROUP)
+        """The group that it is sold in: for an add-on or a pack, which is sold beside a plan, one that no plan has."""
+        return self.group or (f"+{self.key}" if self.adds_to or self.adds else MAIN_GROUP)
 
     def terms(self, rank: int) -> Terms:
         """Return what the rule of access needs of it. rank: its place in plans.toml."""
@@ -67,6 +81,10 @@ class Plan:
             rank=rank,
             is_free=self.free,
             adds_to=self.adds_to,
+            is_pack=bool(self.adds),
+            lasts_seconds=self.lasts_days * DAY_SECONDS or None,
+            keeps_refunded=self.refunded == "keep",
+            keeps_disputed=self.disputed == "keep",
         )
 
 
@@ -96,14 +114,38 @@ def _texts(least: int) -> _Key:
     )
 
 
-def _days(most: int) -> _Key:
-    return _Key(f"a whole number from 0 to {most}", lambda value: type(value) is int and 0 <= value <= most, int)
+def _days(most: int, least: int = 0) -> _Key:
+    fits = functools.partial(_is_number, least=least, most=most)
+    return _Key(f"a whole number from {least} to {most}", fits, int)
+
+
+def _one_of(first: str, second: str) -> _Key:
+    return _Key(f'"{first}" or "{second}"', lambda value: value in (first, second), str)
+
+
+def _is_number(value: object, least: int, most: int) -> bool:
+    return type(value) is int and least <= value <= most
 
 
 def _are_limits(value: object) -> bool:
-    return isinstance(value, dict) and all(
-        _is_text(name) and (limit == UNLIMITED or (type(limit) is int and 0 <= limit <= LARGEST_LIMIT))
-        for name, limit in value.items()
+    return isinstance(value, dict) and all(_is_text(name) and _is_limit(limit) for name, limit in value.items())
+
+
+def _is_limit(value: object) -> bool:
+    """Return whether this is a limit: a number, one that is counted, or one that is metered."""
+    if isinstance(value, dict) and "meter" in value:
+        return value.keys() == {"meter"} and _is_text(value["meter"]) and len(value["meter"]) <= LONGEST_METER
+    if isinstance(value, dict):
+        is_counted = {"limit"} <= value.keys() <= {"limit", "every"} and not isinstance(value["limit"], dict)
+        return is_counted and value.get("every", NEVER) in EVERY and _is_limit(value["limit"])
+    return value == UNLIMITED or _is_number(value, 0, LARGEST_LIMIT)
+
+
+def _are_amounts(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(_is_text(name) and _is_number(amount, 1, LARGEST_LIMIT) for name, amount in value.items())
     )
 
 
@@ -125,8 +167,17 @@ WANTED = {
     "retired": _texts(least=0),
     "description": _Key("a text", _is_text, str),
     "points": _texts(least=0),
-    "pending": _Key('"allow" or "deny"', lambda value: value in ("allow", "deny"), str),
-    "limits": _Key('a table of whole numbers, or "unlimited", such as { notes = 50 }', _are_limits, dict),
+    "pending": _one_of("allow", "deny"),
+    "refunded": _one_of("end", "keep"),
+    "disputed": _one_of("end", "keep"),
+    "limits": _Key(
+        'a table of whole numbers and the like, such as { notes = 50, api = "unlimited", exports = { limit = 100, every = "month" }, calls = { meter '
+        '= "api_calls" } }, with every = "day", "month" or "never"',
+        _are_limits,
+        dict,
+    ),
+    "adds": _Key("a table of whole numbers from 1, such as { exports = 100 }", _are_amounts, dict),
+    "lasts_days": _days(36_500, least=1),
     "free": _TRUE,
     "granted_only": _TRUE,
     "adds_to": _texts(least=1),
@@ -136,12 +187,13 @@ WANTED = {
         lambda value: (value.get("minimum", 1), value["maximum"]),
     ),
     "trial_card": _Key("true or false", lambda value: type(value) is bool, bool),
-    "trial_then": _Key('"cancel" or "pause"', lambda value: value in ("cancel", "pause"), str),
+    "trial_then": _one_of("cancel", "pause"),
     "group": _Key(
         "a name of a-z, 0-9, - and _", lambda value: _is_text(value) and bool(PLAN_KEY.fullmatch(value)), str
     ),
 }
 WITHOUT_PRICES = ("free", "granted_only")
+WITHOUT_ADDS = ("features", "limits", "adds_to", "trial_days", "grace_days", "lasts_days", *WITHOUT_PRICES)
 
 
 def read_plans(path: Path) -> tuple[Plan, ...]:
@@ -166,7 +218,21 @@ def read_plans(path: Path) -> tuple[Plan, ...]:
 
 def _plan(key: str, table: dict[str, Any]) -> Plan:
     name = key.replace("_", " ").replace("-", " ").capitalize()
-    return Plan(key=key, **{"name": name} | {name: WANTED[name].read(value) for name, value in table.items()})
+    values = {name: WANTED[name].read(value) for name, value in table.items()}
+    return Plan(key=key, **{"name": name} | values | _limits(values.get("limits", {})))
+
+
+def _limits(listed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a plan that its limits fill."""
+    tables = {name: limit for name, limit in listed.items() if isinstance(limit, dict)}
+    counted = {name: table for name, table in tables.items() if "limit" in table}
+    numbers = {name: counted[name]["limit"] if name in counted else limit for name, limit in listed.items()}
+    meters = {name: table["meter"] for name, table in tables.items() if "meter" in table}
+    return {
+        "limits": numbers | dict.fromkeys(meters, UNLIMITED),
+        "every": {name: table.get("every", NEVER) for name, table in counted.items()},
+        "meters": meters,
+    }
 
 
 def _problems(lines: Lines, tables: dict[str, Any]) -> Iterator[tuple[int, str]]:
@@ -179,6 +245,7 @@ def _problems(lines: Lines, tables: dict[str, Any]) -> Iterator[tuple[int, str]]
             yield from _problems_of_plan(lines, key, table)
     yield from _prices_used_twice(lines, tables)
     yield from _addons_of_nothing(lines, tables)
+    yield from _kinds_that_differ(lines, tables)
 
 
 def _problems_of_plan(lines: Lines, key: str, table: dict[str, Any]) -> Iterator[tuple[int, str]]:
@@ -189,6 +256,13 @@ def _problems_of_plan(lines: Lines, key: str, table: dict[str, Any]) -> Iterator
         others = [other for other in ("prices", "adds_to", *WITHOUT_PRICES) if other in table and other != name]
         if others:
             yield lines[key, name], f"[{key}] {name} = true; wanted without {' and '.join(others)}"
+    if "adds" in table:
+        for name in WITHOUT_ADDS:
+            if name in table:
+                yield (
+                    lines[key, name],
+                    f"[{key}] {name}; wanted without it: a pack gives what it adds, and nothing else",
+                )
     for name, value in table.items():
         if name not in WANTED:
             yield lines[key, name], f"[{key}] {name} is not known; wanted one of {', '.join(WANTED)}"
@@ -208,13 +282,44 @@ def _prices_used_twice(lines: Lines, tables: dict[str, Any]) -> Iterator[tuple[i
 
 def _addons_of_nothing(lines: Lines, tables: dict[str, Any]) -> Iterator[tuple[int, str]]:
     bases = {
-        key for key, table in tables.items() if isinstance(table, dict) and not {"adds_to", "free"}.intersection(table)
+        key
+        for key, table in tables.items()
+        if isinstance(table, dict) and not {"adds_to", "adds", "free"}.intersection(table)
     }
     for key, table in tables.items():
         named = table.get("adds_to") if isinstance(table, dict) else None
         for name in named if isinstance(named, list) else ():
             if name not in bases:
                 yield lines[key, "adds_to"], f"[{key}] adds_to: {name!r} is no plan to add to; wanted names of plans"
+
+
+def _kinds_that_differ(lines: Lines, tables: dict[str, Any]) -> Iterator[tuple[int, str]]:
+    """A limit of one name is the same kind of thing in every plan, and so is the credit that a pack adds to it."""
+    first: dict[tuple[str, str], tuple[str, str]] = {}
+    for key, table in tables.items():
+        for name in ("limits", "adds"):
+            listed = table.get(name) if isinstance(table, dict) else None
+            for limit, value in listed.items() if isinstance(listed, dict) and WANTED[name].fits(listed) else ():
+                for question, kind in _kinds(name, value):
+                    there, known = first.setdefault((limit, question), (f"[{key}] {name}", kind))
+                    if kind != known:
+                        wanted = f"wanted the same as in {there}, which has {known}"
+                        yield lines[key, name], f"[{key}] {name}: {limit!r} has {kind}; {wanted}"
+
+
+def _kinds(name: str, value: object) -> Iterator[tuple[str, str]]:
+    """Return what must be the same in all plans: whether a limit is counted, when it begins anew, its meter."""
+    if name == "adds":
+        yield "counted", "something to use up"
+    elif isinstance(value, dict):
+        yield "counted", "something to use up"
+        yield ("meter", f"the meter {value['meter']!r}") if "meter" in value else ("every", _every(value))
+    elif value != UNLIMITED:
+        yield "counted", "a number alone"
+
+
+def _every(counted: Mapping[str, Any]) -> str:
+    return f'every = "{counted.get("every", NEVER)}"'
 
 
 def _lines(text: str) -> Lines:

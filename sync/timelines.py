@@ -33,7 +33,7 @@ LEFT JOIN corkage_subscription_item AS i ON i.subscription_id = s.id
 LEFT JOIN corkage_price AS p ON p.id = i.price_id
 WHERE c.user_id IN ({marks})
 UNION ALL
-SELECT c.user_id, NULL, 'purchase', b.id, b.created, p.plan, b.price_id, b.quantity, NULL, false,
+SELECT c.user_id, NULL, 'purchase', b.id, b.created, p.plan, b.price_id, b.quantity, NULL, b.ours,
     NULL, NULL, NULL, NULL, false, NULL, NULL, NULL, b.returned, NULL, 0
 FROM corkage_customer AS c
 JOIN corkage_purchase AS b ON b.customer_id = c.id

@@ -232,6 +232,17 @@ def test_origins_are_written_as_browsers_do(url, origin):
         ("[pro]\nfree = false\n", 2, "wanted true"),
         ('[pro]\nprices = ["a"]\nlimits = { notes = -1 }\n', 3, "whole numbers"),
         ('[pro]\nprices = ["a"]\nlimits = { notes = "many" }\n', 3, "whole numbers"),
+        ('[pro]\nprices = ["a"]\nlimits = { notes = { every = "day" } }\n', 3, 'with every = "day"'),
+        ('[pro]\nprices = ["a"]\nlimits = { notes = { limit = 5, every = "week" } }\n', 3, 'with every = "day"'),
+        ('[pro]\nprices = ["a"]\nlimits = { notes = { limit = { limit = 5 } } }\n', 3, 'with every = "day"'),
+        ('[pro]\nprices = ["a"]\nlimits = { notes = { meter = "" } }\n', 3, 'with every = "day"'),
+        ('[pro]\nprices = ["a"]\nlimits = { notes = { meter = "n", limit = 5 } }\n', 3, 'with every = "day"'),
+        ('[pack]\nprices = ["a"]\nadds = {}\n', 3, "whole numbers from 1"),
+        ('[pack]\nprices = ["a"]\nadds = { notes = 0 }\n', 3, "whole numbers from 1"),
+        ('[pack]\nprices = ["a"]\nadds = { notes = 9 }\nfeatures = ["b"]\n', 4, "features; wanted without it"),
+        ('[pack]\nprices = ["a"]\nadds = { notes = 9 }\n[more]\nprices = ["b"]\nadds_to = ["pack"]\n', 6, "no plan"),
+        ('[pro]\nprices = ["a"]\nlasts_days = 0\n', 3, "a whole number from 1 to 36500"),
+        ('[pro]\nprices = ["a"]\nrefunded = "maybe"\n', 3, '"end" or "keep"'),
         ('[pro]\nprices = ["a"]\ngroup = "Über"\n', 3, "a name of a-z"),
         ('[more]\nprices = ["a"]\nadds_to = ["pro"]\n', 3, "'pro' is no plan to add to"),
         ('[more]\nprices = ["a"]\nadds_to = ["more"]\n', 3, "'more' is no plan to add to"),
@@ -260,6 +271,65 @@ def test_a_fault_in_plans_toml_names_its_line_and_what_was_wanted(tmp_path, text
 
     assert f"plans.toml, line {line}: " in str(refused.value)
     assert wanted in str(refused.value)
+
+
+FREE_CALLS = '[free]\nfree = true\nlimits = { calls = { limit = 9, every = "month" } }\n'
+
+
+@pytest.mark.parametrize(
+    ("limits", "wanted"),
+    [
+        (
+            "limits = { calls = 50 }",
+            "'calls' has a number alone; wanted the same as in [free] limits, which has someth",
+        ),
+        (
+            "limits = { calls = { limit = 50, every = 'day' } }",
+            'has every = "day"; wanted the same as in [free] limits',
+        ),
+        ("limits = { calls = { limit = 50 } }", 'has every = "never"; wanted the same as in [free] limits'),
+    ],
+)
+def test_a_limit_is_the_same_kind_of_thing_in_every_plan(tmp_path, limits, wanted):
+    path = tmp_path / "plans.toml"
+    path.write_text(f"{FREE_CALLS}[pro]\nprices = ['a']\n{limits}\n")
+
+    with pytest.raises(ConfigError) as refused:
+        read_plans(path)
+
+    assert f"plans.toml, line 6: [pro] limits: {wanted}" in str(refused.value).replace("'calls' has every", "has every")
+
+
+def test_a_pack_adds_to_what_is_used_up_and_not_to_a_number_alone(tmp_path):
+    path = tmp_path / "plans.toml"
+    path.write_text("[pro]\nprices = ['a']\nlimits = { notes = 5 }\n[pack]\nprices = ['b']\nadds = { notes = 10 }\n")
+
+    with pytest.raises(ConfigError, match=r"\[pack\] adds: 'notes' has something to use up; wanted the same"):
+        read_plans(path)
+
+
+def test_a_limit_may_be_counted_in_one_plan_metered_in_another_and_unlimited_in_a_third(tmp_path):
+    path = tmp_path / "plans.toml"
+    path.write_text(
+        FREE_CALLS
+        + "[pro]\nprices = ['a']\nlimits = { calls = { meter = 'api_calls' }, notes = 5 }\n"
+        + "[max]\nprices = ['b']\nlimits = { calls = 'unlimited' }\n"
+        + "[pack]\nprices = ['c']\nadds = { calls = 100 }\nrefunded = 'keep'\n"
+        + "[course]\nprices = ['d']\nlasts_days = 30\ndisputed = 'keep'\n"
+    )
+
+    free, pro, best, pack, course = read_plans(path)
+
+    assert (free.limits, free.every, free.meters) == ({"calls": 9}, {"calls": "month"}, {})
+    assert (pro.limits, pro.every, pro.meters) == ({"calls": "unlimited", "notes": 5}, {}, {"calls": "api_calls"})
+    assert (best.limits, best.every, best.meters) == ({"calls": "unlimited"}, {}, {})
+    assert (pack.adds, pack.in_group, pack.terms(3).is_pack, pack.terms(3).keeps_refunded) == (
+        {"calls": 100},
+        "+pack",
+        True,
+        True,
+    )
+    assert (course.terms(4).lasts_seconds, course.terms(4).keeps_disputed) == (30 * 86_400, True)
 
 
 @pytest.mark.parametrize(("content", "wanted"), [(b"[pro\n", "line 1"), (b"\xff", "TOML"), (b"", "at least one plan")])

@@ -8,13 +8,30 @@ from peewee import JOIN, Case, fn
 from .. import storage
 from ..access import ENDED
 from ..errors import CheckoutInProgress, StripeRefused
-from ..models import AnswerRow, CheckoutAttempt, Customer, Grant, Price, Purchase, Subscription, SubscriptionItem, User
+from ..models import (
+    AnswerRow,
+    ChangeRow,
+    CheckoutAttempt,
+    Credit,
+    Customer,
+    Grant,
+    MeterEvent,
+    Price,
+    Purchase,
+    Refund,
+    Subscription,
+    SubscriptionItem,
+    Usage,
+    UsageKey,
+    User,
+)
 from ..notices import outbox
 from ..selling.attempts import is_claimed
 from ..sync.converge import Converger
 from ..sync.gateway import Gateway
 
 MOST_TURNS = 5
+_OF_USER = (CheckoutAttempt, Credit, Usage, UsageKey, MeterEvent, ChangeRow, Grant)
 
 log = logging.getLogger("corkage.users")
 
@@ -95,13 +112,14 @@ def _erase(user_id: str, ended: set[str], now: float) -> bool:
         if not _customers(user_id) <= ended:
             return False
         _attempts(user_id, now)
-        CheckoutAttempt.delete().where(CheckoutAttempt.user == user_id).execute()
         theirs = Customer.select(Customer.id).where(Customer.user == user_id)
         subscriptions = Subscription.select(Subscription.id).where(Subscription.customer.in_(theirs))
         SubscriptionItem.delete().where(SubscriptionItem.subscription.in_(subscriptions)).execute()
         Subscription.delete().where(Subscription.customer.in_(theirs)).execute()
-        Purchase.delete().where(Purchase.customer.in_(theirs)).execute()
-        Grant.delete().where(Grant.user == user_id).execute()
+        for of_customer in (Purchase, Refund):
+            of_customer.delete().where(of_customer.customer.in_(theirs)).execute()
+        for of_user in _OF_USER:
+            of_user.delete().where(of_user.user == user_id).execute()
         AnswerRow.delete().where(AnswerRow.user_id == user_id).execute()
         outbox.withdraw(user_id)
         # Discard fetches in flight: they know the user.

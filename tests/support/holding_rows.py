@@ -39,8 +39,8 @@ def _subscription(user, customer, holding, number):
 
 
 def _purchase(user, customer, holding, number):
-    names = ("id", "created", "price_id", "quantity", "returned")
-    Purchase.create(customer=customer, **{name: getattr(holding, name) for name in names})
+    names = ("id", "created", "price_id", "quantity", "ours", "returned")
+    Purchase.create(customer=customer, amount=0, currency="usd", **{name: getattr(holding, name) for name in names})
 
 
 def _grant(user, customer, holding, number):
