@@ -171,8 +171,9 @@ WANTED = {
     "refunded": _one_of("end", "keep"),
     "disputed": _one_of("end", "keep"),
     "limits": _Key(
-        'a table of whole numbers and the like, such as { notes = 50, api = "unlimited", exports = { limit = 100, every = "month" }, calls = { meter '
-        '= "api_calls" } }, with every = "day", "month" or "never"',
+        'a table of whole numbers and the like, such as { notes = 50, api = "unlimited", '
+        'exports = { limit = 100, every = "month" }, calls = { meter = "api_calls" } }; '
+        'every is "day", "month" or "never"',
         _are_limits,
         dict,
     ),
