@@ -66,7 +66,8 @@ def resync(converger: Converger, now: float, *, writes: bool = True, progress: P
     skips the customers that were fetched since the first run began.
 
     The first complete run finds subscribers from before this database: it was lost, or billing moves to Corkage. Their
-    access is no news, so users that were unknown get no notice. Users who bought through us are known.
+    access is no news, so users that were unknown get no notice. Users who bought through us are known. This run lists
+    customers, too: who was given a plan and never subscribed has no subscription to come with.
 
     Prices of plans.toml come first: a price that lost its lookup key to another has the plan of its product's others.
 
@@ -80,6 +81,8 @@ def resync(converger: Converger, now: float, *, writes: bool = True, progress: P
     rows = {row.id: row for row in Customer.select()}
     held = _not_ended()
     listed, as_of = _list(reporting.gateway, progress)
+    if setting(COMPLETED) is None:
+        listed |= _list_granted(reporting.gateway, listed, as_of)
     began = _began(as_of) if writes else as_of
     ids = {state.id for fetched in listed.values() for state in fetched.subscriptions}
     done = {row.id for row in rows.values() if began < as_of and (row.fetched_at or 0) >= began}
@@ -215,6 +218,15 @@ def _list(gateway: Gateway, progress: Progress) -> tuple[dict[str, Fetched], int
         progress("listed", count, None)
     listed = {id_: Fetched(customer, tuple(subscriptions[id_].values()), as_of) for id_, customer in customers.items()}
     return listed, as_of or 0
+
+
+def _list_granted(gateway: Gateway, listed: dict[str, Fetched], as_of: int) -> dict[str, Fetched]:
+    """Return the customers without a subscription whose metadata mirrors grants."""
+    return {
+        each.id: Fetched(each, (), as_of or each.as_of)
+        for each in gateway.customers_with_grants()
+        if each.id not in listed
+    }
 
 
 def _held(customer_id: str) -> dict[str, dict[str, Any]]:

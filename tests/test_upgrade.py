@@ -242,7 +242,7 @@ def fetched(row, *items):
     """Return the subscription as Stripe shows it now, with these items."""
     facts = {name: getattr(row, name) for name in ("id", "customer_id", "status", "cancel_at", "trial_end", "created")}
     facts |= {name: getattr(row, name) for name in ("current_period_end", "ended_at", "unpaid_since")}
-    facts |= dict.fromkeys(("pause_behavior", "resumes_at", "paid_until", "test_clock", "sold"))
+    facts |= dict.fromkeys(("pause_behavior", "resumes_at", "paid_until", "billed", "charged", "test_clock", "sold"))
     facts |= {"currency": "usd", "trial_start": None, "latest_invoice": None, "app": None, "user_id": None}
     facts |= {"lacks_card": False, "has_card": True, "buyer_id": None}
     has_paid = {"has_paid": not row.payment_pending, "payment_pending": bool(row.payment_pending)}

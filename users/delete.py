@@ -15,6 +15,7 @@ from ..models import (
     Credit,
     Customer,
     Grant,
+    GrantMirror,
     MeterEvent,
     Price,
     Purchase,
@@ -31,7 +32,7 @@ from ..sync.converge import Converger
 from ..sync.gateway import Gateway
 
 MOST_TURNS = 5
-_OF_USER = (CheckoutAttempt, Credit, Usage, UsageKey, MeterEvent, ChangeRow, Grant)
+_OF_USER = (CheckoutAttempt, Credit, Usage, UsageKey, MeterEvent, ChangeRow, Grant, GrantMirror)
 
 log = logging.getLogger("corkage.users")
 
