@@ -24,6 +24,7 @@ from .storage.engine import MOVED
 
 USER_ID_LENGTH = 200
 MADE_AT = "made_at"  # the setting that says when this database was made
+SYNCED = "first_synced_at"  # the setting that says when `corkage sync` was first complete
 MOVES_SINCE = "moves_since"  # the setting that says since when moves are noted, where that is later than MADE_AT
 APP = "app"  # the setting that says under which name the product is at Stripe
 UNFINISHED = "unfinished_copy"  # the setting of a copy that must not be used yet: by `corkage move-database`
@@ -139,6 +140,7 @@ class Subscription(Table):
     created = IntegerField()
     current_period_end = IntegerField(null=True)
     cancel_at = IntegerField(null=True)
+    trial_start = IntegerField(null=True)
     trial_end = IntegerField(null=True)
     ended_at = IntegerField(null=True)
     unpaid_since = IntegerField(null=True)
@@ -787,7 +789,7 @@ def _sell_once_and_count() -> None:
     storage.current().create_tables(tables)
     storage.execute("ALTER TABLE corkage_user ADD COLUMN usage_anchor INTEGER")
     _index_meter_events()
-    for name in ("billed", "charged"):
+    for name in ("trial_start", "billed", "charged"):
         storage.execute(f"ALTER TABLE corkage_subscription ADD COLUMN {name} INTEGER")
     _name_grants()
     store_setting(MOVES_SINCE, str(int(time.time())))

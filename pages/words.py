@@ -6,7 +6,6 @@ import logging
 import re
 import unicodedata
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,12 +16,11 @@ from babel.numbers import format_percent, get_currency_symbol
 from ..cookies import BLANKS
 from . import N_
 from .catalogues import SOURCE, is_served, locale_of, translations_of
+from .currencies import decimals, in_major_units
 
 MOST_TAGS = 20
 QUALITY = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")  # as RFC 9110 has it: no "nan", no "1e9"
 
-ZERO_DECIMAL = frozenset("BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF VND VUV XAF XOF XPF".split())
-THREE_DECIMAL = frozenset("BHD JOD KWD OMR TND".split())
 ALWAYS_00 = frozenset(("ISK", "UGX"))  # sent with two decimals that must be 00, and written without
 CURRENCY = "\u00a4"  # the place of the symbol in a pattern
 NO_BREAK_SPACE = "\u00a0"
@@ -129,11 +127,10 @@ def money(words: Words, amount: int, currency: str, *, is_short: bool = False) -
     """Return an amount in the visitor's language; short leaves out decimals that are all zero.
 
     Units   amount in Stripe's minor units of the currency, any case
-    Source  docs.stripe.com/currencies: Stripe's decimals are not always those of ISO 4217 or CLDR
     """
     code = currency.upper()
-    digits = 0 if code in ZERO_DECIMAL else 3 if code in THREE_DECIMAL else 2
-    value = Decimal(amount).scaleb(-digits)
+    value = in_major_units(amount, code)
+    digits = decimals(code)
     if code in ALWAYS_00 or (is_short and value == value.to_integral_value()):
         digits = 0
     pattern = copy.copy(words.locale.currency_formats["standard"])

@@ -12,7 +12,7 @@ from ..errors import Overtaken, UnknownCustomer
 from ..models import MADE_AT, Customer, Price, Subscription, User, setting
 from ..notices import changes
 from ..texts import is_user_id
-from . import events, inbox, mirror, replica, revenue, stale
+from . import events, granted, inbox, replica, revenue, stale
 from .account import Account
 from .doubles import warn_of_doubles
 from .gateway import Gateway, Subscriptions
@@ -279,7 +279,7 @@ class Converger:
             facts = (customer.email, customer.name)
             storage.change(_DESCRIBE_USER, (row.id, *facts, user_id, row.id, *facts))
             if customer.grants and customer.app in (None, self.app):
-                mirror.restore(user_id, customer.grants, now)
+                granted.restore(user_id, customer.grants, now)
         return user_id
 
     def _store_mark(self, row: Customer, customer: CustomerState) -> None:
@@ -337,8 +337,8 @@ WHERE id = ? AND (
 )
 """
 _AS_FETCHED = (
-    "id customer_id status currency created current_period_end cancel_at trial_end ended_at unpaid_since has_paid "
-    "payment_pending pause_behavior resumes_at paid_until billed charged"
+    "id customer_id status currency created current_period_end cancel_at trial_start trial_end ended_at unpaid_since "
+    "has_paid payment_pending pause_behavior resumes_at paid_until billed charged"
 ).split()
 
 

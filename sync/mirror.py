@@ -1,20 +1,17 @@
 """The mirror of grants: a user's running grants, in the metadata of their customer at Stripe, so that they outlive a
-lost database.
-
-A grant that is there and was never here is restored when the customer is fetched. One that was here is not: it may have
-been revoked since.
+lost database. granted.py restores them.
 """
 
 import logging
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .. import storage
 from ..errors import BillingError, DatabaseUnavailable, StripeRefused, StripeUnavailable, UnknownCustomer
-from ..models import Grant
 from .client import SLOWEST_CALL_SECONDS
 from .gateway import Gateway
-from .mirrored import Mirrored, read, text_of, to_metadata
+from .granted import restore, running
+from .mirrored import read, text_of, to_metadata
 from .states import CustomerState
 from .timelines import Timelines
 
@@ -30,10 +27,6 @@ WHERE u.stripe_customer_id IS NOT NULL
     AND (m.due_at <= ? OR (m.due_at IS NULL AND m.customer_id IS DISTINCT FROM u.stripe_customer_id))
 ORDER BY m.due_at, m.user_id
 LIMIT ?
-"""
-_TOUCH = """
-INSERT INTO corkage_grant_mirror (user_id, due_at, attempts) VALUES (?, ?, 0)
-ON CONFLICT (user_id) DO UPDATE SET due_at = excluded.due_at, attempts = 0
 """
 _LEASE = "UPDATE corkage_grant_mirror SET due_at = ? WHERE user_id = ? AND due_at IS NOT DISTINCT FROM ?"
 _WRITTEN = """
@@ -54,32 +47,6 @@ class _Due(NamedTuple):
     old_customer_id: str | None
     due_at: float | None
     attempts: int
-
-
-def touch(user_id: str, now: float) -> None:
-    """Have the mirror of a user's grants written soon. To be called inside the transaction that changes them."""
-    storage.change(_TOUCH, (user_id, now))
-
-
-def restore(user_id: str, text: str, now: float) -> int:
-    """Restore the running grants of a mirror that this database never had; return how many.
-
-    A plan that the user was given here meanwhile stays as it was given here. To be called inside a writing transaction,
-    before the user's timeline is made anew.
-    """
-    owner, mirrored = read(text)
-    if owner != user_id or not mirrored:
-        return 0
-    with storage.reading():
-        known = list(Grant.select().where(Grant.uid.in_([each.uid for each in mirrored]) | (Grant.user == user_id)))
-    uids, plans = {each.uid for each in known}, {each.plan for each in known if _runs(each, now)}
-    lost = [each for each in mirrored if _runs(each, now) and each.uid not in uids and each.plan not in plans]
-    for each in lost:
-        Grant.insert(user=user_id, **each._asdict()).execute()
-        log.info("user %s has plan %s again, which Stripe's metadata says they were given", user_id, each.plan)
-    if lost:
-        touch(user_id, now)
-    return len(lost)
 
 
 class Mirror:
@@ -153,14 +120,3 @@ class Mirror:
                 self._gateway.mirror_grants(customer_id, to_metadata(""))
         except UnknownCustomer:
             log.info("%s, which had the grants of user %s, is not at Stripe any more", customer_id, user_id)
-
-
-def running(user_id: str, now: float) -> list[Mirrored]:
-    """Return a user's running grants, the oldest first."""
-    with storage.reading():
-        rows: Any = list(Grant.select().where(Grant.user == user_id).order_by(Grant.id))
-    return [Mirrored(*(getattr(row, name) for name in Mirrored._fields)) for row in rows if _runs(row, now)]
-
-
-def _runs(grant: Any, now: float) -> bool:
-    return grant.ends_at is None or grant.ends_at > now

@@ -9,7 +9,7 @@ from typing import Any
 from .. import storage
 from ..access import ENDED, Access, read_access
 from ..errors import BillingError, DatabaseUnavailable, StripeFailed, StripeUnavailable
-from ..models import Customer, Subscription, SubscriptionItem, User, remember_once, setting
+from ..models import SYNCED, Customer, Subscription, SubscriptionItem, User, remember_once, setting
 from ..notices import changes
 from . import jobs, replica
 from .converge import Converger, Fetched
@@ -20,7 +20,6 @@ from .states import CustomerState, SubscriptionState
 
 CALLS_PER_SECOND = 20  # Stripe allows 25 (in a sandbox, for all endpoints together): the rest is for the servers
 RESUME_SECONDS = 3600
-COMPLETED = "first_synced_at"
 
 Progress = Callable[[str, int, int | None], None]
 """Called with what is being done, how much is done, and of how much, or None where that is unknown."""
@@ -81,7 +80,7 @@ def resync(converger: Converger, now: float, *, writes: bool = True, progress: P
     rows = {row.id: row for row in Customer.select()}
     held = _not_ended()
     listed, as_of = _list(reporting.gateway, progress)
-    if setting(COMPLETED) is None:
+    if setting(SYNCED) is None:
         listed |= _list_granted(reporting.gateway, listed, as_of)
     began = _began(as_of) if writes else as_of
     ids = {state.id for fetched in listed.values() for state in fetched.subscriptions}
@@ -95,7 +94,7 @@ def resync(converger: Converger, now: float, *, writes: bool = True, progress: P
     reporting.converge_all([*sorted(lacking - done), *overtaken], now, progress)
     if writes:
         jobs.save_position("sync", 0)
-        remember_once(COMPLETED, str(int(now)))
+        remember_once(SYNCED, str(int(now)))
     return report
 
 
@@ -107,7 +106,7 @@ class ReportingConverger(Converger):
         super().__init__(gateway, converger.catalogue, converger.app, converger.account)
         self.report = Report()
         self._writes = writes
-        self._is_first = setting(COMPLETED) is None
+        self._is_first = setting(SYNCED) is None
         self._newcomers: set[str | None] = set()
 
     def set_all(

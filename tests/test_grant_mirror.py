@@ -10,12 +10,12 @@ from harness import DAY, PRO, running
 
 from corkage import storage
 from corkage.health import doctor
-from corkage.models import Cursor, Grant, GrantMirror, NoticeRow, User, setting
+from corkage.models import SYNCED, Cursor, Grant, GrantMirror, NoticeRow, User, setting
 from corkage.plans import Plan
 from corkage.simulator import ApiFaults
 from corkage.sync import mirrored
 from corkage.sync.mirrored import Mirrored
-from corkage.sync.resync import COMPLETED, resync
+from corkage.sync.resync import resync
 
 pytestmark = pytest.mark.slow
 
@@ -238,7 +238,7 @@ def lose(app):
             storage.execute(f"DELETE FROM corkage_{table}")
         for table in ("notice", "checkout_attempt", "customer", "user", "stripe_event", "cursor"):
             storage.execute(f"DELETE FROM corkage_{table}")
-        storage.execute(f"DELETE FROM corkage_setting WHERE name = '{COMPLETED}'")
+        storage.execute(f"DELETE FROM corkage_setting WHERE name = '{SYNCED}'")
 
 
 def sync(app):
@@ -255,7 +255,7 @@ def test_a_lost_file_loses_no_grant_of_a_customer(app, shop, simulator, customer
     before = given()
     access = app.billing.access("ann")
     lose(app)
-    assert setting(COMPLETED) is None
+    assert setting(SYNCED) is None
 
     sync(app)
     sync(app)

@@ -17,6 +17,7 @@ from ..models import (
     Grant,
     GrantMirror,
     MeterEvent,
+    Move,
     Price,
     Purchase,
     Refund,
@@ -116,6 +117,7 @@ def _erase(user_id: str, ended: set[str], now: float) -> bool:
         theirs = Customer.select(Customer.id).where(Customer.user == user_id)
         subscriptions = Subscription.select(Subscription.id).where(Subscription.customer.in_(theirs))
         SubscriptionItem.delete().where(SubscriptionItem.subscription.in_(subscriptions)).execute()
+        Move.delete().where(Move.subscription_id.in_(subscriptions)).execute()
         Subscription.delete().where(Subscription.customer.in_(theirs)).execute()
         for of_customer in (Purchase, Refund):
             of_customer.delete().where(of_customer.customer.in_(theirs)).execute()

@@ -7,7 +7,7 @@ from .. import storage
 from ..access import FOREVER
 from ..errors import UnknownPlan
 from ..models import Grant, User, new_uid
-from ..sync import mirror
+from ..sync import granted
 from ..sync.prices import Catalogue
 from ..texts import is_text
 
@@ -44,7 +44,7 @@ def grant_plan(
         Grant.delete().where(*_running(user_id, plan, now)).execute()
         Grant.insert(user=user_id, uid=uid, created_at=int(now), **given).execute()
         catalogue.timelines.store([user_id], now)
-        mirror.touch(user_id, now)
+        granted.touch(user_id, now)
     log.info("user %s was given plan %s until %s by %s", user_id, plan, until or "revoked", given_by or "the host")
 
 
@@ -60,7 +60,7 @@ def revoke_plan(catalogue: Catalogue, user_id: str, plan: str, now: float) -> bo
     with storage.writing():
         ended = Grant.update(ends_at=int(now)).where(*_running(user_id, plan, now)).execute()
         catalogue.timelines.store([user_id], now)
-        mirror.touch(user_id, now)
+        granted.touch(user_id, now)
     log.info("the grant of plan %s to user %s was revoked", plan, user_id)
     return bool(ended)
 
