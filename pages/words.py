@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from babel import Locale
-from babel.dates import format_date, format_datetime, format_timedelta
+from babel.dates import format_date, format_datetime, format_skeleton, format_timedelta
 from babel.numbers import format_percent, get_currency_symbol
 
 from ..cookies import BLANKS
@@ -79,6 +79,11 @@ class Words:
     def date(self, moment: int, length: Literal["medium", "long"] = "long") -> str:
         """Return the day, in UTC, of a moment in Unix seconds."""
         return format_date(datetime.fromtimestamp(moment, UTC), length, locale=self.locale)
+
+    def month(self, month: str, *, is_short: bool = False) -> str:
+        """Return a month such as "2026-11", short as its number alone."""
+        first = datetime.strptime(f"{month}-01", "%Y-%m-%d").replace(tzinfo=UTC)
+        return format_date(first, "L", self.locale) if is_short else format_skeleton("yMMM", first, locale=self.locale)
 
     def moment(self, moment: float) -> str:
         """Return the day and the time, in UTC, of a moment in Unix seconds."""
