@@ -58,8 +58,9 @@ class Business:
         found = self._figures
         currencies = sorted({each.currency for each in found.recurring} | {each.currency for each in found.history})
         revenue = [self._revenue(currency) for currency in currencies]
-        money_ = [self._money(currency) for currency in sorted({each.currency for each in found.money})]
-        return [*revenue, self._payers(), self._trials(), *money_, self._users()]
+        taken = sorted({each.currency for each in found.money})
+        money = [part(currency) for currency in taken for part in (self._changes, self._bought)]
+        return [*revenue, self._payers(), self._trials(), *money, self._users()]
 
     def _revenue(self, currency: str) -> Section:
         _ = self._words.gettext
@@ -93,8 +94,8 @@ class Business:
             Series("first", _("Came"), [each.new + each.back for each in movements]),
             Series("bad", _("Lost"), [each.lost for each in movements]),
         ]
-        columns = [_("Month"), _("New"), _("Came back"), _("Lost"), _("Upgraded"), _("Downgraded")]
-        rows = [(each.new, each.back, each.lost, each.upgraded, each.downgraded) for each in movements]
+        columns = [_("Month"), _("New"), _("Came back"), _("Lost")]
+        rows = [(each.new, each.back, each.lost) for each in movements]
         chart = charts.bars(_("Payers"), self._months, series, str)
         note = _("A payer is lost with the last subscription that was paid.")
         return Section("payers", _("Payers"), note, [], chart, self._by_month(columns, rows))
@@ -106,25 +107,44 @@ class Business:
             Series("bad", _("Left"), [each.trials_left for each in movements]),
             Series("second", _("Undecided"), [each.trials_open for each in movements]),
         ]
-        heading = _("Trials that ended")
-        columns = [_("Month"), _("Now paying"), _("Left"), _("Undecided")]
-        rows = [(each.trials_paid, each.trials_left, each.trials_open) for each in movements]
-        chart = charts.bars(heading, self._months, series, str)
-        return Section("trials", heading, "", [], chart, self._by_month(columns, rows))
+        rows = list(zip(*(each.values for each in series), strict=True))
+        columns = [_("Month"), *(each.label for each in series)]
+        chart = charts.bars(_("Trials that ended"), self._months, series, str)
+        return Section("trials", _("Trials that ended"), "", [], chart, self._by_month(columns, rows))
 
-    def _money(self, currency: str) -> Section:
-        _ = self._words.gettext
-        listed = [each for each in self._figures.money if each.currency == currency]
+    def _changes(self, currency: str) -> Section:
+        _, listed = self._words.gettext, self._money_in(currency)
+        series = [
+            Series("first", _("Upgrades"), [each.upgraded for each in listed]),
+            Series("bad", _("Downgrades"), [each.downgraded for each in listed]),
+        ]
+        rows = [[(each.upgraded, each.upgraded_count), (each.downgraded, each.downgraded_count)] for each in listed]
+        heading = _("Upgrades and downgrades, %(currency)s", currency=currency.upper())
+        note = _("By how much they changed a month's revenue, and how many there were.")
+        return self._of_money(Section(f"changes-{currency}", heading, note, [], None, None), currency, series, rows)
+
+    def _bought(self, currency: str) -> Section:
+        _, listed = self._words.gettext, self._money_in(currency)
         series = [
             Series("first", _("Bought once"), [each.bought for each in listed]),
             Series("bad", _("Refunded"), [each.refunded for each in listed]),
         ]
-        heading = _("Bought once, refunded and changed, %(currency)s", currency=currency.upper())
-        columns = [_("Month"), _("Bought once"), _("Refunded"), _("Upgrades"), _("Downgrades")]
-        rows = [[self._amount(value, currency) for value in _amounts(each)] for each in listed]
-        chart = charts.bars(heading, self._months, series, lambda value: self._amount(value, currency))
-        note = _("Upgrades and downgrades are by how much a month's revenue changed.")
-        return Section(f"money-{currency}", heading, note, [], chart, self._by_month(columns, rows))
+        rows = [[(each.bought, each.bought_count), (each.refunded, each.refunded_count)] for each in listed]
+        heading = _("Bought once and refunded, %(currency)s", currency=currency.upper())
+        return self._of_money(Section(f"bought-{currency}", heading, "", [], None, None), currency, series, rows)
+
+    def _of_money(
+        self, section: Section, currency: str, series: Sequence[Series], rows: Sequence[Sequence[tuple[int, int]]]
+    ) -> Section:
+        """Return a section with a chart and a table of amounts, each with how many it is made of."""
+        texts = [[f"{self._amount(amount, currency)} ({count})" for amount, count in row] for row in rows]
+        is_empty = not any(value for each in series for value in each.values)
+        columns = [self._words.gettext("Month"), *(each.label for each in series)]
+        chart = charts.bars(section.heading, self._months, series, lambda value: self._amount(value, currency))
+        return section._replace(chart=chart, table=None if is_empty else self._by_month(columns, texts))
+
+    def _money_in(self, currency: str) -> list[Money]:
+        return [each for each in self._figures.money if each.currency == currency]
 
     def _users(self) -> Section:
         _ = self._words.gettext
@@ -138,8 +158,10 @@ class Business:
     def _link(self, state: str) -> str:
         return self._visit.link("admin", reason=state)
 
-    def _by_month(self, columns: list[str], rows: Sequence[Sequence[object]]) -> Table:
-        """Return a table with a row for each month, the present one first."""
+    def _by_month(self, columns: list[str], rows: Sequence[Sequence[object]]) -> Table | None:
+        """Return a table with a row for each month, the present one first; None where all is zero."""
+        if not any(value for row in rows for value in row):
+            return None
         named = [[name, *row] for (name, _), row in zip(self._months, rows, strict=True)]
         return _table(columns, named[::-1])
 
@@ -149,10 +171,6 @@ class Business:
 
 def _nothing(currency: str) -> Recurring:
     return Recurring(COUNTED, currency, 0, 0, 0, 0, 0)
-
-
-def _amounts(each: Money) -> tuple[int, ...]:
-    return each.bought, each.refunded, each.upgraded, each.downgraded
 
 
 def _table(columns: list[str], rows: Sequence[Sequence[object]]) -> Table:

@@ -121,8 +121,9 @@ class Movement(NamedTuple):
 class Money(NamedTuple):
     """Amounts of a month in one currency, in its minor units.
 
-    Shape   bought, refunded: what was bought once, and what was refunded of anything; with how many of each;
-            upgraded, downgraded: what changes added to the monthly revenue, and took from it, below zero
+    Shape   bought, refunded: what was bought once, and what was refunded of anything;
+            upgraded, downgraded: what changes added to the monthly revenue, and took from it, below zero;
+            each with how many there were
     """
 
     month: str
@@ -132,7 +133,9 @@ class Money(NamedTuple):
     refunded: int
     refunded_count: int
     upgraded: int
+    upgraded_count: int
     downgraded: int
+    downgraded_count: int
 
 
 class Past(NamedTuple):
