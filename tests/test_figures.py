@@ -11,7 +11,7 @@ from corkage import storage
 from corkage.admin.figures import Money, Movement, Past, UserCount, figures
 from corkage.models import Customer, Move, Purchase, Refund, RevenueRow, Subscription, User
 from corkage.plans import Plan
-from corkage.sync import revenue
+from corkage.sync import reading, revenue
 
 pytestmark = pytest.mark.slow
 
@@ -203,6 +203,36 @@ def test_changes_of_what_is_paid_a_month_are_upgrades_and_downgrades(sales):
     assert (found.movements[-1].upgraded, found.movements[-1].downgraded) == (1, 1)
     assert found.money[-1][6:] == (1800, 1, -1200, 1)
     assert agreed_and_charged(found) == {("usd", "active"): (1, 1500, 1350)}
+
+
+def test_an_invoice_for_the_rest_of_a_period_does_not_say_what_a_whole_one_costs(sales, simulator):
+    subscription = sales.subscribe("ann", discounts=sales.off(50, duration="once"))
+    simulator.advance(10 * DAY)
+
+    change(sales, subscription, "ann", quantity=2)
+
+    row = Subscription.get()
+    assert (row.billed, row.charged) == (900, 450)
+    assert agreed_and_charged(sales.figures()) == {("usd", "active"): (1, 1800, 900)}
+
+
+def line(amount, off=0, **details):
+    parent = {"subscription_item_details": details} if details else None
+    return {"amount": amount, "discount_amounts": [{"amount": off}] if off else [], "parent": parent}
+
+
+@pytest.mark.parametrize(
+    ("lines", "billed"),
+    [
+        ([line(900, 300, proration=False), line(500, proration=False)], (1400, 1100)),
+        ([line(900, 300, proration=False), line(-200, 50, proration=True), line(77)], (900, 600)),
+        ([line(-200, proration=True), line(700, proration=True)], (None, None)),
+        ([], (None, None)),
+    ],
+)
+def test_only_lines_for_whole_periods_say_what_is_charged(lines, billed):
+    assert reading._billed({"lines": {"data": lines}}) == billed
+    assert reading._billed(None) == (None, None)
 
 
 def test_a_change_in_a_trial_or_to_the_same_price_is_no_move(sales):

@@ -286,6 +286,19 @@ def test_a_grant_that_was_revoked_here_is_not_restored_by_an_older_mirror(app, s
     assert in_metadata(shop, customer) == ["gift"]
 
 
+def test_what_replaced_a_grant_and_was_revoked_is_not_restored_by_the_mirror_of_the_first(app, shop, customer):
+    app.billing.grant("ann", "pro")
+    work(app)
+    app.billing.grant("ann", "pro", quantity=2)
+    app.billing.revoke("ann", "pro")
+
+    sync(app)
+    work(app)
+
+    assert not app.billing.access("ann").allowed
+    assert in_metadata(shop, customer) == []
+
+
 def test_what_was_given_here_meanwhile_stands_and_is_not_doubled(app, shop, customer):
     app.billing.grant("ann", "pro", quantity=2)
     app.billing.grant("ann", "gift")
