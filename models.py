@@ -789,8 +789,9 @@ def _sell_once_and_count() -> None:
     storage.current().create_tables(tables)
     storage.execute("ALTER TABLE corkage_user ADD COLUMN usage_anchor INTEGER")
     _index_meter_events()
+    number = storage.current().field_types.get("INT", "INTEGER")  # an amount may need more than 32 bits
     for name in ("trial_start", "billed", "charged"):
-        storage.execute(f"ALTER TABLE corkage_subscription ADD COLUMN {name} INTEGER")
+        storage.execute(f"ALTER TABLE corkage_subscription ADD COLUMN {name} {number}")
     _name_grants()
     store_setting(MOVES_SINCE, str(int(time.time())))
 

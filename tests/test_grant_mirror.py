@@ -313,13 +313,19 @@ def test_what_was_given_here_meanwhile_stands_and_is_not_doubled(app, shop, cust
     assert in_metadata(shop, customer) == ["pro", "gift"]
 
 
-def test_a_customer_that_was_linked_by_hand_brings_its_users_grants_back_and_no_others(app, shop):
+def lose_a_linked_customer(app, shop):
+    """Link a customer that bears no mark to ann, who is given a plan, and lose the database."""
     customer = shop.customer(None)
-    link = app.billing.service.worker.converger.link
-    link("ann", customer, time.time())
+    app.billing.service.worker.converger.link("ann", customer, time.time())
     app.billing.grant("ann", "pro")
     work(app)
     lose(app)
+    return customer
+
+
+def test_a_customer_that_was_linked_by_hand_brings_its_users_grants_back_and_no_others(app, shop):
+    customer = lose_a_linked_customer(app, shop)
+    link = app.billing.service.worker.converger.link
 
     link("bob", customer, time.time())
     assert given("bob") == []
@@ -331,12 +337,7 @@ def test_a_customer_that_was_linked_by_hand_brings_its_users_grants_back_and_no_
 
 
 def test_before_the_worker_overwrites_a_mirror_it_restores_what_is_there(app, shop):
-    customer = shop.customer(None)
-    link = app.billing.service.worker.converger.link
-    link("ann", customer, time.time())
-    app.billing.grant("ann", "pro")
-    work(app)
-    lose(app)
+    customer = lose_a_linked_customer(app, shop)
     app.billing.grant("ann", "gift")
     with storage.writing():
         storage.execute(f"INSERT INTO corkage_customer (id, user_id, revision) VALUES ('{customer}', 'ann', 1)")
