@@ -289,7 +289,8 @@ class Billing:
     ) -> Access:
         """Give a user a plan without a payment, in place of a running grant of the same plan; return their access.
 
-        A user whom nobody knows yet is made. Stripe is not asked, and gets to know nothing of it.
+        A user whom nobody knows yet is made. Stripe is not asked; the worker copies running grants to the user's
+        customer there, where there is one.
 
         Shape   plan: any of plans.toml but the free one; reason, given_by: texts for the operator
         Units   until in Unix seconds; None for a grant without an end

@@ -11,8 +11,22 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import TypeAlias
 
+from .admin.figures import MONTHS, MOST_MONTHS
 from .billing_app import Billing
-from .commands import FAILED, MISCONFIGURED, OK, configured, doctor, events, move_database, notices, opened, sync, user
+from .commands import (
+    FAILED,
+    MISCONFIGURED,
+    OK,
+    configured,
+    doctor,
+    events,
+    move_database,
+    notices,
+    opened,
+    stats,
+    sync,
+    user,
+)
 from .config import real_test_key
 from .errors import BillingError, ConfigError
 from .identity import LONGEST_TOKEN_SECONDS, mint_token
@@ -60,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_user(commands)
     _add_events(commands)
     _add_notices(commands)
+    _add_stats(commands)
     _add_mending(commands)
     return parser
 
@@ -109,6 +124,9 @@ def _add_user(commands: Commands) -> None:
     forget = users.add_parser("forget", help="cancel what a user pays for, and forget them, at Stripe and here")
     forget.add_argument("user", metavar="ID", type=_user_id)
     forget.set_defaults(run=user.forget)
+    grants = users.add_parser("grants", help="list what was given and runs: to whom, by whom, why and until when")
+    grants.add_argument("--only-here", action="store_true", help="only those of which Stripe has no copy")
+    grants.set_defaults(run=user.grants)
     grant = users.add_parser("grant", help="give a user a plan, without a payment")
     grant.add_argument("user", metavar="ID", type=_user_id)
     grant.add_argument("plan", metavar="PLAN")
@@ -154,6 +172,13 @@ def _add_notices(commands: Commands) -> None:
     which.add_argument("--failing", action="store_true", help="all whose delivery failed")
     which.add_argument("--since", type=events.a_time, metavar="WHEN", help="all since: 2h, 3d, 2026-11-01")
     resend.set_defaults(run=notices.resend)
+
+
+def _add_stats(commands: Commands) -> None:
+    figures = commands.add_parser("stats", help="users, recurring revenue, who came and went, from the database alone")
+    figures.add_argument("--months", metavar="N", type=_months, default=MONTHS, help="so many (default: %(default)s)")
+    figures.add_argument("--json", action="store_true", help="as JSON; amounts in minor units, as Stripe has them")
+    figures.set_defaults(run=stats.show)
 
 
 def _add_mending(commands: Commands) -> None:
@@ -242,6 +267,12 @@ def _threads(text: str) -> int:
 def _count(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) <= MOST_COUNTED:
         raise argparse.ArgumentTypeError(f"wanted a whole number from 1 to {MOST_COUNTED}, not {text!r}")
+    return int(text)
+
+
+def _months(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= MOST_MONTHS:
+        raise argparse.ArgumentTypeError(f"wanted a whole number from 1 to {MOST_MONTHS}, not {text!r}")
     return int(text)
 
 

@@ -1,6 +1,7 @@
 """The tables of the replica, and the steps that upgrade an older database."""
 
 import json
+import secrets
 import time
 from collections.abc import Callable
 
@@ -23,6 +24,8 @@ from .storage.engine import MOVED
 
 USER_ID_LENGTH = 200
 MADE_AT = "made_at"  # the setting that says when this database was made
+SYNCED = "first_synced_at"  # the setting that says when `corkage sync` was first complete
+MOVES_SINCE = "moves_since"  # the setting that says since when moves are noted, where that is later than MADE_AT
 APP = "app"  # the setting that says under which name the product is at Stripe
 UNFINISHED = "unfinished_copy"  # the setting of a copy that must not be used yet: by `corkage move-database`
 
@@ -120,8 +123,11 @@ class Subscription(Table):
     Shape   has_paid: an invoice above zero was ever paid;
             unpaid_since, payment_pending, pause_behavior, resumes_at, paid_until, returned: see access.Holding;
             noted: the SubscriptionSummary of the last notice, packed (notices/changes.py);
-            resume_asked_at: when its user last went to give a card, for it to be resumed; by our clock
-    Units   times are Unix seconds, UTC, by Stripe's clock, or by the test clock of the subscription;
+            resume_asked_at: when its user last went to give a card, for it to be resumed; by our clock;
+            billed, charged: what its last invoice of a whole period billed, and what of it was charged after discounts;
+            both None where no such invoice was fetched yet
+    Units   billed and charged in the currency's minor units;
+            times are Unix seconds, UTC, by Stripe's clock, or by the test clock of the subscription;
             clock_ahead: how many seconds that clock is ahead of ours, always 0 in live mode;
             ask_at by our clock: when to fetch it again if no event comes before
     """
@@ -134,6 +140,7 @@ class Subscription(Table):
     created = IntegerField()
     current_period_end = IntegerField(null=True)
     cancel_at = IntegerField(null=True)
+    trial_start = IntegerField(null=True)
     trial_end = IntegerField(null=True)
     ended_at = IntegerField(null=True)
     unpaid_since = IntegerField(null=True)
@@ -149,6 +156,8 @@ class Subscription(Table):
     ask_at = FloatField(null=True, index=True)
     noted = TextField(null=True)
     resume_asked_at = IntegerField(null=True)
+    billed = IntegerField(null=True)
+    charged = IntegerField(null=True)
 
     class Meta:
         table_name = "corkage_subscription"
@@ -317,12 +326,14 @@ class ChangeRow(Table):
 
 
 class Grant(Table):
-    """A plan that the operator or the host gave to a user. Stripe knows nothing of it.
+    """A plan that the operator or the host gave to a user.
 
+    Shape   uid: its name in the mirror at Stripe (sync/mirror.py), unique whatever database it is restored to
     Units   ends_at in Unix seconds, None for a grant without an end. A revoked one has ended.
     """
 
     id = AutoField()
+    uid = TextField(null=True, unique=True)
     user = ForeignKeyField(User)
     user_id: str
     plan = TextField()
@@ -334,6 +345,60 @@ class Grant(Table):
 
     class Meta:
         table_name = "corkage_grant"
+
+
+class GrantMirror(Table):
+    """The copy of a user's running grants in the metadata of their customer at Stripe.
+
+    Shape   customer_id: the customer that has it, None while there is none; text: as it was last written there;
+            error: why it could not be written
+    Units   due_at in Unix seconds by our clock: when to write it again, None while nothing changes
+    """
+
+    user = ForeignKeyField(User, primary_key=True)
+    user_id: str
+    customer_id = TextField(null=True)
+    text = TextField(null=True)
+    due_at = FloatField(null=True, index=True)
+    attempts = IntegerField(default=0)
+    error = TextField(null=True)
+
+    class Meta:
+        table_name = "corkage_grant_mirror"
+
+
+class Move(Table):
+    """A change of what a paid subscription costs a month: another price, or more or fewer of it.
+
+    Units   before and after: per month, in the currency's minor units; at: Unix seconds by our clock
+    """
+
+    id = AutoField()
+    subscription_id = TextField(index=True)
+    at = IntegerField(index=True)
+    currency = TextField()
+    before = IntegerField()
+    after = IntegerField()
+
+    class Meta:
+        table_name = "corkage_move"
+
+
+class RevenueRow(Table):
+    """The monthly recurring revenue in one currency as it was at the last look in a month, such as "2026-11".
+
+    Units   agreed and charged in the currency's minor units; see revenue.Recurring
+    """
+
+    month = TextField()
+    currency = TextField()
+    subscriptions = IntegerField()
+    agreed = IntegerField()
+    charged = IntegerField()
+
+    class Meta:
+        table_name = "corkage_revenue"
+        primary_key = CompositeKey("month", "currency")
 
 
 IS_PURCHASE = """
@@ -522,6 +587,9 @@ TABLES: tuple[type[Table], ...] = (
     MeterEvent,
     ChangeRow,
     Grant,
+    GrantMirror,
+    Move,
+    RevenueRow,
     StripeEvent,
     Price,
     PlanRow,
@@ -585,7 +653,9 @@ def _keep_holdings() -> None:
     Each user keeps the answer of this second until the timelines are made, right after. What a database of version 1
     does not know, such as a second item, is fetched: every subscription that goes on is due.
     """
-    storage.current().create_tables([AnswerRow, Grant, PlanRow])
+    storage.current().create_tables([AnswerRow, PlanRow])
+    for statement in _GRANTS_OF_2:
+        storage.execute(statement)
     storage.execute(
         """INSERT INTO corkage_answer SELECT user_id, 0, 253402300799, allowed, reason, plan,
         CASE WHEN allowed AND plan IS NOT NULL THEN '["' || plan || '"]' ELSE '[]' END,
@@ -655,6 +725,12 @@ _SUBSCRIPTIONS_OF_2 = (
     quantity INTEGER, PRIMARY KEY (subscription_id, price_id),
     FOREIGN KEY (subscription_id) REFERENCES corkage_subscription (id) ON DELETE CASCADE) WITHOUT ROWID""",
 )
+_GRANTS_OF_2 = (
+    """CREATE TABLE corkage_grant (id INTEGER NOT NULL PRIMARY KEY, user_id VARCHAR(255) NOT NULL,
+    plan VARCHAR(255) NOT NULL, quantity INTEGER, reason VARCHAR(255) NOT NULL, given_by VARCHAR(255) NOT NULL,
+    created_at INTEGER NOT NULL, ends_at INTEGER, FOREIGN KEY (user_id) REFERENCES corkage_user (id))""",
+    "CREATE INDEX corkage_grant_user_id ON corkage_grant (user_id)",
+)
 """As they were at version 2: a step must not change with the tables of later versions."""
 
 _CHANGES_OF_COLUMNS = (
@@ -703,14 +779,37 @@ def _sell_more() -> None:
 
 
 def _sell_once_and_count() -> None:
-    """From 3 to 4: what is bought once, refunds, usage, and changes that the host asked for.
+    """From 3 to 4: what is bought once, refunds, usage, and changes that the host asked for; figures, and the mirror of
+    grants.
 
     Nothing stored a purchase before.
     """
     storage.execute("DROP TABLE IF EXISTS corkage_purchase")
-    storage.current().create_tables([Purchase, Credit, Refund, Usage, UsageKey, MeterEvent, ChangeRow])
+    tables = [Purchase, Credit, Refund, Usage, UsageKey, MeterEvent, ChangeRow, GrantMirror, Move, RevenueRow]
+    storage.current().create_tables(tables)
     storage.execute("ALTER TABLE corkage_user ADD COLUMN usage_anchor INTEGER")
     _index_meter_events()
+    number = storage.current().field_types.get("INT", "INTEGER")  # an amount may need more than 32 bits
+    for name in ("trial_start", "billed", "charged"):
+        storage.execute(f"ALTER TABLE corkage_subscription ADD COLUMN {name} {number}")
+    _name_grants()
+    store_setting(MOVES_SINCE, str(int(time.time())))
+
+
+def _name_grants() -> None:
+    """Give each grant a name, and have it mirrored soon."""
+    storage.execute("ALTER TABLE corkage_grant ADD COLUMN uid VARCHAR(255)")
+    storage.execute("CREATE UNIQUE INDEX corkage_grant_uid ON corkage_grant (uid)")
+    names = [(new_uid(), id_) for (id_,) in storage.rows("SELECT id FROM corkage_grant")]
+    storage.execute_many("UPDATE corkage_grant SET uid = ? WHERE id = ?", names)
+    storage.execute(
+        "INSERT INTO corkage_grant_mirror (user_id, due_at, attempts) SELECT DISTINCT user_id, 0, 0 FROM corkage_grant"
+    )
+
+
+def new_uid() -> str:
+    """Return a new name for a grant."""
+    return secrets.token_hex(8)
 
 
 UPGRADES: dict[int, Callable[[], None]] = {1: _keep_holdings, 2: _sell_more, 3: _sell_once_and_count}

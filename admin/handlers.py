@@ -1,6 +1,7 @@
 """GET and POST /admin: the operator's page. It shows the data, and runs the actions that the operator confirms."""
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,13 +17,15 @@ from ..handlers.responses import read_form
 from ..models import Customer, Price, SubscriptionItem, User
 from ..notices import outbox
 from ..service import Service
-from ..sync import inbox
+from ..sync import granted, inbox
 from ..texts import is_user_id
 from . import queries
 from .actions import ACTIONS, FIELDS, perform
+from .figures import figures
 from .session import check_form, cookie_header, form_token, is_token, new_session, session_of, shows_session
 
 LIMIT = 50
+AN_ID = re.compile("[0-9]{1,15}")
 LONGEST_QUERY = 4000
 TYPED = ("q", "event", "customer", "notice", "plan", "days", "why")  # typed by hand, so blanks around them are cut off
 QUERY_NAMES = ("user", "reason", "after", "show", "state", "do", *TYPED)  # a user's id may begin or end with a blank
@@ -63,7 +66,7 @@ class AdminRequest:
 
 
 def show_admin(service: Service) -> bottle.HTTPResponse:
-    """Show users, one user, events or health, or ask before an action. Without a session: the sign-in form.
+    """Show users, one user, grants, figures, events or health, or ask before an action. Without a session: sign in.
 
     Errors  DatabaseUnavailable, NotFound
     """
@@ -200,6 +203,34 @@ def _show_events(request: AdminRequest) -> bottle.HTTPResponse:
     )
 
 
+def _show_grants(request: AdminRequest) -> bottle.HTTPResponse:
+    typed = request.query.get("after", "")
+    after = int(typed) if AN_ID.fullmatch(typed) else 0
+    found = granted.page(request.now, after, LIMIT + 1)
+    is_more = len(found) > LIMIT
+    return request.page(
+        "grants",
+        request.words.gettext("Grants"),
+        part="grants",
+        lines=[request.describe.in_use(each) for each in found[:LIMIT]],
+        next_url=request.visit.link("admin", show="grants", after=str(found[LIMIT - 1].grant.id)) if is_more else "",
+    )
+
+
+def _show_figures(request: AdminRequest) -> bottle.HTTPResponse:
+    from .business import Business  # loads Babel
+
+    found = figures(request.now)
+    return request.page(
+        "figures",
+        request.words.gettext("Figures"),
+        part="figures",
+        moment=request.words.moment(found.as_of),
+        sections=Business(request.visit, found).sections(),
+        unknown=found.unknown,
+    )
+
+
 def _show_health(request: AdminRequest) -> bottle.HTTPResponse:
     return _health(request, None)
 
@@ -260,7 +291,12 @@ def _act(request: AdminRequest, form: dict[str, str]) -> bottle.HTTPResponse:
     return request.page("done", title, outcome=outcome, user=form.get("user", ""))
 
 
-SHOWN: dict[str, Callable[[AdminRequest], bottle.HTTPResponse]] = {"events": _show_events, "health": _show_health}
+SHOWN: dict[str, Callable[[AdminRequest], bottle.HTTPResponse]] = {
+    "grants": _show_grants,
+    "figures": _show_figures,
+    "events": _show_events,
+    "health": _show_health,
+}
 POSTED: dict[str, Callable[[AdminRequest, dict[str, str]], bottle.HTTPResponse]] = {
     "sign_out": _sign_out,
     "examine": _examine,

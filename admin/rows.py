@@ -9,6 +9,7 @@ from ..pages import N_
 from ..pages.page import Visit
 from ..pages.state import STATES
 from ..pages.words import money, period
+from ..sync import granted
 from .actions import ACTIONS
 
 DASHBOARD = "https://dashboard.stripe.com/"
@@ -22,6 +23,14 @@ HEALTH = {
 OWED = {
     "pending": N_("Notices that wait"),
     "failing": N_("Notices that fail"),
+}
+
+
+COPIES = {
+    granted.MIRRORED: (N_("copied to Stripe"), "good"),
+    granted.WAITING: (N_("to be copied to Stripe"), ""),
+    granted.NO_CUSTOMER: (N_("only here: no customer"), "note"),
+    granted.FAILED: (N_("only here: not copied"), "bad"),
 }
 
 
@@ -112,6 +121,14 @@ class Describer:
         act = None if is_over else self._act("revoke", user=row.user_id, plan=row.plan)
         badge, tone = (_("ended"), "note") if is_over else (_("granted"), "good")
         return Line(row.plan, "", badge, tone, about, act=act)
+
+    def in_use(self, each: granted.InUse) -> Line:
+        """Describe a running grant of any user, with whether Stripe has a copy."""
+        row = each.grant
+        line = self.grant(row)
+        about = ((row.user_id, self.visit.link(ROUTE, user=row.user_id)), *line.about)
+        badge, tone = COPIES[each.copy]
+        return line._replace(badge=self.words.gettext(badge), tone=tone, about=about, error=each.error)
 
     def event(self, row: StripeEvent, owner: str | None = None) -> Line:
         belongs_to = (owner, self.visit.link(ROUTE, user=owner)) if owner else (row.customer_id or "", "")

@@ -8,10 +8,17 @@ from ..access import FOREVER, REASONS, Access, Answer, Holding
 from ..admin.queries import customers_of, grants_of
 from ..models import Customer, Grant, Price, Subscription
 from ..service import Service
+from ..sync import granted
 from ..sync.standing import standings_of
 from . import DAY, FAILED, OK, moment, opened
 
 OPERATOR = "operator"
+COPIES = {
+    granted.MIRRORED: "mirrored at Stripe",
+    granted.WAITING: "only here until the worker has mirrored it at Stripe",
+    granted.NO_CUSTOMER: "only here: the user has no customer at Stripe",
+    granted.FAILED: "only here: it could not be mirrored at Stripe: ",
+}
 
 
 def show(options: argparse.Namespace) -> int:
@@ -34,6 +41,20 @@ def grant(options: argparse.Namespace) -> int:
             given_by=OPERATOR,
         )
         _print_user(service, options.user)
+    return OK
+
+
+def grants(options: argparse.Namespace) -> int:
+    """Print every running grant, and whether Stripe has a copy of it."""
+    count = 0
+    with opened():
+        for each in granted.in_use(time.time()):
+            if each.copy != granted.MIRRORED or not options.only_here:
+                grant, count = each.grant, count + 1
+                times = f" x {grant.quantity}" if (grant.quantity or 1) > 1 else ""
+                print(f"{grant.user_id}: {grant.plan}{times}, {_of_grant(grant)}\n  {COPIES[each.copy]}{each.error}")
+    if not count:
+        print("no grants" + (" that are only here" if options.only_here else ""))
     return OK
 
 

@@ -1,6 +1,7 @@
 """The doctor: finds what is wrong, and names the command that repairs it."""
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from ..access import LIVE
 from ..errors import StripeError
 from ..models import Customer, Price, StripeEvent, Subscription, SubscriptionItem
 from ..notices import outbox
-from ..sync import inbox, marks, timelines
+from ..sync import granted, inbox, marks, timelines
 from ..sync.doubles import doubles
 from ..sync.prices import Catalogue
 from ..sync.resync import ReportingConverger
@@ -46,6 +47,7 @@ def examine(worker: Worker, now: float, sample: int = SAMPLE) -> list[Finding]:
         lambda: _unsold_prices(worker),
         lambda: _answers(worker.catalogue),
         _missing,
+        lambda: _grants(now),
         lambda: _events(now),
         lambda: _notices(now),
         lambda: _drift(worker, now, sample),
@@ -109,6 +111,17 @@ def _missing() -> Iterator[Finding]:
             "new ones",
             None,
         )
+
+
+def _grants(now: float) -> Iterator[Finding]:
+    """Grants that only this database has: a backup saves them, and nothing else."""
+    copies = Counter(each.copy for each in granted.in_use(now))
+    if failed := copies[granted.FAILED]:
+        what = f"{failed} grants could not be mirrored at Stripe, `corkage user grants --only-here` says why"
+        yield Finding(what, "put that right; the worker tries again by itself")
+    if alone := copies[granted.NO_CUSTOMER]:
+        what = f"{alone} grants are only in this database, since their users have no customer at Stripe: back it up"
+        yield Finding(f"{what}; `corkage user grants --only-here` lists them", None)
 
 
 def _unknown_prices() -> Iterator[Finding]:

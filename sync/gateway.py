@@ -12,6 +12,7 @@ import stripe
 from ..errors import StripeRefused
 from .client import TIMEOUT_SECONDS, Client, Object, translated, unless_missing
 from .events import EventRef, read_event
+from .mirrored import to_metadata
 from .reading import (
     Payments,
     customer_of,
@@ -154,6 +155,19 @@ class Gateway:
                 )
             yield Listed(found, page.as_of)
 
+    def customers_with_grants(self) -> Iterator[CustomerState]:
+        """Fetch every customer of the account, and return those that have a mirror of grants, newest first.
+
+        Source  docs.stripe.com/api/customers/list
+        """
+        pages = self._client.pages("/v1/customers", limit=PAGE)
+        while True:
+            with translated():
+                if (page := next(pages, None)) is None:
+                    return
+                found = [customer_of(each, page.as_of) for each in page.items]
+            yield from (each for each in found if each.grants)
+
     def subscription(self, subscription_id: str, known_to_pay: Container[str] = ()) -> SubscriptionState | None:
         """Fetch one subscription by its id; None when this account has none of this id.
 
@@ -264,7 +278,17 @@ class Gateway:
         Errors  UnknownCustomer when the customer does not exist or was deleted
         """
         with translated(customer_id):
-            params: Any = {"metadata": {"corkage_app": "", "corkage_user": ""}}
+            params: Any = {"metadata": {"corkage_app": "", "corkage_user": "", **to_metadata("")}}
+            self._client.library.v1.customers.update(customer_id, params=params)
+
+    def mirror_grants(self, customer_id: str, metadata: dict[str, str]) -> None:
+        """Store the mirror of a user's grants with their customer; the rest of its metadata stays. Safe to repeat.
+
+        Errors  UnknownCustomer when the customer does not exist or was deleted; StripeRefused when its metadata is full
+        Source  docs.stripe.com/api/metadata
+        """
+        with translated(customer_id):
+            params: Any = {"metadata": metadata}
             self._client.library.v1.customers.update(customer_id, params=params)
 
     def delete_customer(self, customer_id: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .client import Object
+from .mirrored import text_in
 from .states import (
     CustomerState,
     InvoiceState,
@@ -26,8 +27,9 @@ def customer_of(customer: Object, as_of: int) -> CustomerState:
     """
     if customer.get("deleted"):
         return CustomerState(customer["id"], deleted=True, as_of=as_of)
-    app, user_id = _owner(customer["metadata"])
-    return CustomerState(customer["id"], customer["email"], customer["name"], app, user_id, as_of=as_of)
+    metadata = customer["metadata"] or {}
+    facts = (customer["email"], customer["name"], *_owner(metadata), text_in(metadata))
+    return CustomerState(customer["id"], *facts, as_of=as_of)
 
 
 def price_of(price: Object) -> PriceState:
@@ -67,6 +69,7 @@ def subscription_of(found: Object, items: Sequence[Object], paid: "Payments") ->
     paused = found["pause_collection"] or {}
     clock = found["test_clock"]
     latest = expanded(found["latest_invoice"])
+    billed, charged = _billed(latest)
     return SubscriptionState(
         id=found["id"],
         customer_id=id_of(found["customer"]),
@@ -85,6 +88,8 @@ def subscription_of(found: Object, items: Sequence[Object], paid: "Payments") ->
         pause_behavior=paused.get("behavior"),
         resumes_at=paused.get("resumes_at"),
         paid_until=paid.paid_until,
+        billed=billed,
+        charged=charged,
         test_clock=(clock["id"], clock["frozen_time"]) if isinstance(clock, dict) else None,
         latest_invoice=None if latest is None else latest_invoice_of(latest),
         lacks_card=_is_paused_for_a_card(found),
@@ -133,6 +138,20 @@ def invoice_of(invoice: Object, latest: Mapping[str | None, str]) -> InvoiceStat
         subscription_id=subscription_id,
         is_latest=latest[subscription_id] == invoice["id"],
     )
+
+
+def _billed(invoice: Object | None) -> tuple[int, int] | tuple[None, None]:
+    """Return what an invoice bills for whole periods of a subscription, and what of it is left after discounts."""
+    lines = [each for each in invoice["lines"]["data"] if _is_of_whole_period(each)] if invoice else []
+    if not lines:
+        return None, None
+    billed = sum(each["amount"] for each in lines)
+    return billed, billed - sum(off["amount"] for each in lines for off in each["discount_amounts"] or ())
+
+
+def _is_of_whole_period(line: Object) -> bool:
+    details = (line["parent"] or {}).get("subscription_item_details")
+    return bool(details and not details["proration"])
 
 
 class Payments(NamedTuple):

@@ -14,8 +14,8 @@ from ..models import Customer
 
 _CUSTOMER = "id user_id revision fetched_at deleted_at missing_at marked_app marked_user".split()
 _SUBSCRIPTION = (
-    "id customer_id status currency created current_period_end cancel_at trial_end ended_at unpaid_since has_paid "
-    "payment_pending pause_behavior resumes_at paid_until ours test_clock clock_ahead ask_at"
+    "id customer_id status currency created current_period_end cancel_at trial_start trial_end ended_at unpaid_since "
+    "has_paid payment_pending pause_behavior resumes_at paid_until billed charged ours test_clock clock_ahead ask_at"
 ).split()
 _ITEM = "price_id quantity".split()
 _PRICE = (

@@ -9,7 +9,7 @@ from typing import Any
 from .. import storage
 from ..access import ENDED, Access, read_access
 from ..errors import BillingError, DatabaseUnavailable, StripeFailed, StripeUnavailable
-from ..models import Customer, Subscription, SubscriptionItem, User, remember_once, setting
+from ..models import SYNCED, Customer, Subscription, SubscriptionItem, User, remember_once, setting
 from ..notices import changes
 from . import jobs, replica
 from .converge import Converger, Fetched
@@ -20,7 +20,6 @@ from .states import CustomerState, SubscriptionState
 
 CALLS_PER_SECOND = 20  # Stripe allows 25 (in a sandbox, for all endpoints together): the rest is for the servers
 RESUME_SECONDS = 3600
-COMPLETED = "first_synced_at"
 
 Progress = Callable[[str, int, int | None], None]
 """Called with what is being done, how much is done, and of how much, or None where that is unknown."""
@@ -66,7 +65,8 @@ def resync(converger: Converger, now: float, *, writes: bool = True, progress: P
     skips the customers that were fetched since the first run began.
 
     The first complete run finds subscribers from before this database: it was lost, or billing moves to Corkage. Their
-    access is no news, so users that were unknown get no notice. Users who bought through us are known.
+    access is no news, so users that were unknown get no notice. Users who bought through us are known. This run lists
+    customers, too: who was given a plan and never subscribed has no subscription to come with.
 
     Prices of plans.toml come first: a price that lost its lookup key to another has the plan of its product's others.
 
@@ -80,6 +80,8 @@ def resync(converger: Converger, now: float, *, writes: bool = True, progress: P
     rows = {row.id: row for row in Customer.select()}
     held = _not_ended()
     listed, as_of = _list(reporting.gateway, progress)
+    if setting(SYNCED) is None:
+        listed |= _list_granted(reporting.gateway, listed, as_of)
     began = _began(as_of) if writes else as_of
     ids = {state.id for fetched in listed.values() for state in fetched.subscriptions}
     done = {row.id for row in rows.values() if began < as_of and (row.fetched_at or 0) >= began}
@@ -92,7 +94,7 @@ def resync(converger: Converger, now: float, *, writes: bool = True, progress: P
     reporting.converge_all([*sorted(lacking - done), *overtaken], now, progress)
     if writes:
         jobs.save_position("sync", 0)
-        remember_once(COMPLETED, str(int(now)))
+        remember_once(SYNCED, str(int(now)))
     return report
 
 
@@ -104,7 +106,7 @@ class ReportingConverger(Converger):
         super().__init__(gateway, converger.catalogue, converger.app, converger.account)
         self.report = Report()
         self._writes = writes
-        self._is_first = setting(COMPLETED) is None
+        self._is_first = setting(SYNCED) is None
         self._newcomers: set[str | None] = set()
 
     def set_all(
@@ -215,6 +217,15 @@ def _list(gateway: Gateway, progress: Progress) -> tuple[dict[str, Fetched], int
         progress("listed", count, None)
     listed = {id_: Fetched(customer, tuple(subscriptions[id_].values()), as_of) for id_, customer in customers.items()}
     return listed, as_of or 0
+
+
+def _list_granted(gateway: Gateway, listed: dict[str, Fetched], as_of: int) -> dict[str, Fetched]:
+    """Return the customers without a subscription whose metadata mirrors grants."""
+    return {
+        each.id: Fetched(each, (), as_of or each.as_of)
+        for each in gateway.customers_with_grants()
+        if each.id not in listed
+    }
 
 
 def _held(customer_id: str) -> dict[str, dict[str, Any]]:

@@ -64,13 +64,17 @@ class PriceState(_State):
 
 @dataclass(frozen=True, slots=True)
 class CustomerState(_State):
-    """A customer as Stripe holds it. A deleted one has only an id. as_of is that of Listed."""
+    """A customer as Stripe holds it. A deleted one has only an id. as_of is that of Listed.
+
+    Shape   grants: the text of the mirror of grants in its metadata (mirrored.py); empty without one
+    """
 
     id: str
     email: str | None = None
     name: str | None = None
     app: str | None = None
     user_id: str | None = None
+    grants: str = ""
     deleted: bool = False
     as_of: int = 0
 
@@ -103,6 +107,8 @@ class SubscriptionState(_State):
             payment_pending: active or past due, an invoice above zero is open, and none above zero was ever paid;
             pause_behavior and resumes_at: of Stripe's `pause_collection`;
             paid_until: the end of the last paid period, fetched only while collection is paused with "void";
+            billed, charged: what its latest invoice bills for whole periods, and what of it is left after discounts;
+            None where it bills none, such as one for the rest of a period after a change;
             test_clock: the id and the present time of its test clock; None without one;
             lacks_card: it is paused since the end of a trial, for want of a payment method;
             has_card: there is one, as far as the subscription or its customer says, if that was fetched with it;
@@ -128,6 +134,8 @@ class SubscriptionState(_State):
     pause_behavior: str | None
     resumes_at: int | None
     paid_until: int | None
+    billed: int | None
+    charged: int | None
     test_clock: tuple[str, int] | None
     latest_invoice: LatestInvoice | None
     lacks_card: bool

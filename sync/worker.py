@@ -9,12 +9,13 @@ from typing import NamedTuple, Protocol
 from .. import storage
 from ..errors import BillingError, DatabaseUnavailable, Outdated, StripeError
 from ..models import CheckoutAttempt
-from . import inbox, jobs, lookups, stale, timelines
+from . import inbox, jobs, lookups, revenue, stale, timelines
 from .account import Account
 from .client import SLOWEST_CALL_SECONDS
 from .converge import Converger
 from .gateway import Gateway
 from .jobs import DAY_SECONDS, prune
+from .mirror import Mirror
 from .poll import poll
 from .pool import Ended, Job, Pool
 from .prices import Catalogue
@@ -27,6 +28,7 @@ CALLS_PER_SECOND = 22  # Stripe allows 25 (in a sandbox, for all endpoints toget
 LEASE_SECONDS = 4 * SLOWEST_CALL_SECONDS
 HOUR_SECONDS = 3600.0
 PRICES_AGAIN_SECONDS = 30.0
+MIRROR_SECONDS = 120.0
 CUSTOMER = "customer "  # the prefix of a customer's job key
 
 log = logging.getLogger("corkage.worker")
@@ -91,6 +93,7 @@ class Worker:
         self.polling = polling
         self.account = account
         self.sales = sales
+        self.mirror = Mirror(gateway, self.timelines, converger.app)
         self.keep_events_days = keep_events_days
         self._pool = Pool(JOBS_AT_ONCE)
 
@@ -246,6 +249,8 @@ class Worker:
             _Recurring("prune", DAY_SECONDS, self._prune),
             _Recurring("asks", HOUR_SECONDS, self._shorten_waits),
             _Recurring("prices", HOUR_SECONDS, self._refresh_prices_hourly),
+            _Recurring("grants", MIRROR_SECONDS, self.mirror.write_due),
+            _Recurring("figures", DAY_SECONDS, self._keep_figures),
             _Recurring("poll", self.polling.every_seconds, self._poll),
         ]
         return [each for each in found if each.every_seconds]
@@ -260,6 +265,9 @@ class Worker:
 
     def _prune(self, now: float, _is_stopping: Callable[[], bool]) -> None:
         prune(now, self.keep_events_days)
+
+    def _keep_figures(self, now: float, _is_stopping: Callable[[], bool]) -> None:
+        revenue.keep(now)
 
     def _shorten_waits(self, now: float, _is_stopping: Callable[[], bool]) -> None:
         stale.shorten_waits(now)

@@ -126,11 +126,14 @@ def test_a_stranger_sees_only_the_sign_in_form(app, shop):
     subscribe(app, shop, "ann-the-user")
     stranger = Operator(app.url)
 
-    for query in ("", "?user=ann-the-user", "?show=events", "?show=health", "?do=sync&user=ann-the-user"):
+    app.billing.grant("ann-the-user", "pro")
+    parts = [f"?show={name}" for name in ("grants", "figures", "events", "health")]
+    for query in ("", "?user=ann-the-user", *parts, "?do=sync&user=ann-the-user"):
         page = stranger.get(query)
         assert page.status_code == 401
         assert "Operator token" in page.text
         assert "active" not in page.text
+        assert "granted" not in page.text
         assert "Set-Cookie" not in page.headers
     assert 'action="admin?user=ann-the-user"' in stranger.get("?user=ann-the-user").text
 
@@ -294,7 +297,8 @@ def test_signing_out_deletes_the_cookie(signed_in):
 def test_every_page_is_uncached_unindexed_and_has_a_strict_policy(app, shop, signed_in):
     subscribe(app, shop)
 
-    for query in ("", "?user=ann", "?user=nobody", "?show=events", "?show=health", "?do=link"):
+    parts = [f"?show={name}" for name in ("grants", "figures", "events", "health")]
+    for query in ("", "?user=ann", "?user=nobody", *parts, "?do=link"):
         page = signed_in.get(query, Origin=f"https://{APP}")
         assert page.headers["Cache-Control"] == "no-store"
         assert page.headers["X-Robots-Tag"] == "noindex, nofollow"
@@ -438,6 +442,7 @@ def test_user_data_is_escaped(app, shop, signed_in):
         next_attempt_at=now,
     ).execute()
     fail(f"evt_{SCRIPT}", SCRIPT, now)
+    app.billing.grant(SCRIPT, "pro", reason=SCRIPT, given_by=SCRIPT)
 
     for query in (
         {},
@@ -446,6 +451,8 @@ def test_user_data_is_escaped(app, shop, signed_in):
         {"user": SCRIPT},
         {"user": f'"{SCRIPT}'},
         {"show": "events"},
+        {"show": "grants", "after": SCRIPT},
+        {"show": "figures"},
         {"do": "link", "user": SCRIPT, "customer": f'"><{SCRIPT}'},
         {"do": "replay", "event": SCRIPT, "lang": SCRIPT},
     ):
@@ -517,8 +524,7 @@ def test_viewing_pages_neither_writes_nor_calls_stripe(app, shop, simulator, sig
         "",
         "?user=ann",
         "?user=zoe",
-        "?show=events",
-        "?show=health",
+        *(f"?show={name}" for name in ("grants", "figures", "events", "health")),
         f"?do=link&user=zoe&customer={customer}",
     ):
         signed_in.get(query)
@@ -720,3 +726,57 @@ def test_a_grant_that_does_not_fit_is_refused_on_the_page(app, signed_in, target
 
     assert said in text_of(done)
     assert Grant.select().count() == User.select().count() == 0
+
+
+def test_the_page_of_grants_lists_those_that_run_of_all_users(app, shop, signed_in):
+    subscribe(app, shop)
+    app.billing.grant("ann", "pro", until=int(time.time()) + 86_400, reason="a friend", given_by="support")
+    app.billing.grant("bob", "pro", quantity=3)
+    app.billing.grant("eve", "pro")
+    app.billing.revoke("eve", "pro")
+    assert "to be copied to Stripe" in text_of(signed_in.get("?show=grants"))
+    app.work(time.time() + 300)
+
+    page = signed_in.get("?show=grants")
+
+    said = text_of(page)
+    assert re.search(r"pro copied to Stripe ann given by support on .* ends on .* a friend End the grant", said)
+    assert re.search(r"pro only here: no customer bob given by your product on .* x 3 without an end End the", said)
+    assert "eve" not in said
+    assert 'href="admin?user=ann"' in page.text
+    assert 'href="admin?do=revoke&amp;user=bob&amp;plan=pro"' in page.text
+    assert "Next page" not in said
+
+
+def test_grants_beyond_fifty_are_on_the_next_page(app, signed_in):
+    with storage.writing():
+        for number in range(51):
+            User.insert(id=f"user-{number:02}", created_at=1).execute()
+            facts = {"uid": str(number), "plan": "pro", "reason": "", "given_by": "", "created_at": 1}
+            Grant.insert(user=f"user-{number:02}", **facts).execute()
+
+    first = signed_in.get("?show=grants")
+    (address,) = re.findall(r'href="admin(\?show=grants&amp;after=[0-9]+)"', first.text)
+    last = signed_in.get(html.unescape(address))
+
+    assert re.findall(r"user=(user-[0-9]+)&amp;plan", first.text) == [f"user-{number:02}" for number in range(50)]
+    assert re.findall(r"user=(user-[0-9]+)&amp;plan", last.text) == ["user-50"]
+    assert "Next page" not in text_of(last)
+    assert signed_in.get("?show=grants&after=x").text.count("user-00") == first.text.count("user-00")
+
+
+def test_the_page_of_figures_shows_those_of_the_command(app, shop, signed_in):
+    subscribe(app, shop)
+    subscribe(app, shop, "bob")
+
+    page = signed_in.get("?show=figures")
+
+    said = text_of(page)
+    assert "Monthly recurring revenue, USD" in said
+    assert "Agreed $18 Charged $18 Subscriptions 2" in said
+    assert re.search(r"Month New Came back Lost \w+ 20\d\d 2 0 0 ", said)
+    assert "Trials that ended None." in said
+    assert "Plan State Users pro active 2" in said
+    assert "`corkage sync` has not run" in said
+    assert page.text.count("<svg") == 2
+    assert re.search(r"<title>\w+ 20\d\d, Agreed: \$18</title>", page.text)

@@ -152,12 +152,13 @@ def test_another_plan_writes_each_row_that_changed_once(subscribed, shop, now):
         "UPDATE corkage_customer",
         "DELETE corkage_subscription_item",
         "INSERT corkage_subscription_item",
+        "INSERT corkage_move",
         "INSERT corkage_notice",
         "INSERT corkage_answer",
         "UPDATE corkage_user",
         "UPDATE corkage_stripe_event",
     ]
-    assert len(seen) == 14, "\n".join(seen)
+    assert len(seen) == 16, "\n".join(seen)
 
 
 def test_a_customer_that_changed_in_nothing_we_keep_is_one_statement_more(subscribed, shop, now):

@@ -15,7 +15,9 @@ from ..models import (
     Credit,
     Customer,
     Grant,
+    GrantMirror,
     MeterEvent,
+    Move,
     Price,
     Purchase,
     Refund,
@@ -31,7 +33,7 @@ from ..sync.converge import Converger
 from ..sync.gateway import Gateway
 
 MOST_TURNS = 5
-_OF_USER = (CheckoutAttempt, Credit, Usage, UsageKey, MeterEvent, ChangeRow, Grant)
+_OF_USER = (CheckoutAttempt, Credit, Usage, UsageKey, MeterEvent, ChangeRow, Grant, GrantMirror)
 
 log = logging.getLogger("corkage.users")
 
@@ -115,6 +117,7 @@ def _erase(user_id: str, ended: set[str], now: float) -> bool:
         theirs = Customer.select(Customer.id).where(Customer.user == user_id)
         subscriptions = Subscription.select(Subscription.id).where(Subscription.customer.in_(theirs))
         SubscriptionItem.delete().where(SubscriptionItem.subscription.in_(subscriptions)).execute()
+        Move.delete().where(Move.subscription_id.in_(subscriptions)).execute()
         Subscription.delete().where(Subscription.customer.in_(theirs)).execute()
         for of_customer in (Purchase, Refund):
             of_customer.delete().where(of_customer.customer.in_(theirs)).execute()

@@ -93,6 +93,7 @@ def number(value: Any, name: str) -> float:
 
 
 MOST_DECIMALS = 12
+MOST_METADATA = 50
 
 
 def decimal(value: Any, name: str) -> str:
@@ -224,8 +225,10 @@ def merge_metadata(present: dict[str, str], given: Mapping[str, str] | None) -> 
     """Merge as Stripe does: an empty value removes its key, an empty string removes all."""
     if given == {"": ""}:
         return {}
-    merged = present | dict(given or {})
-    return {key: value for key, value in merged.items() if value != ""}
+    merged = {key: value for key, value in (present | dict(given or {})).items() if value != ""}
+    if len(merged) > MOST_METADATA:
+        raise invalid(f"Metadata can have up to {MOST_METADATA} keys, but you've set {len(merged)}.", "metadata")
+    return merged
 
 
 PERIOD = {"gt": integer, "gte": integer, "lt": integer, "lte": integer}
