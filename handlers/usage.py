@@ -29,7 +29,7 @@ def count_use(service: Service) -> bottle.HTTPResponse:
     if not name or not re.fullmatch("[0-9]{1,10}", amount):
         raise InvalidBody("wanted the name of a limit and, if any, an amount, which is a whole number from 1")
     try:
-        use = service.use(identity.payer_id, name, int(amount), form.get("key") or None)
+        use = service.use(identity.payer_id, name, int(amount), form.get("key"))
     except ValueError as error:
         raise InvalidBody(str(error)) from error
     if not use.allowed:

@@ -70,8 +70,10 @@ def _move(cursor: Cursor, next_run_at: float) -> bool:
 
 
 def prune(now: float, keep_days: int) -> None:
-    """Delete events that were applied, and notices that were stored, more than `keep_days` ago. Delete of usage the keys
-    of more than a month ago, the windows that began more than a year ago, and what was sent `keep_days` ago.
+    """Delete events that were applied, and notices that were stored, more than `keep_days` ago.
+
+    Delete of usage the keys of more than a month ago, the windows of more than a year ago, and what Stripe got more
+    than `keep_days` ago.
 
     A pending event is never deleted. A notice is, delivered or not: it is so old that it would mislead. Stripe lists an
     event for 30 days, and one that was deleted earlier would look new: so the configuration takes no fewer than 31.
