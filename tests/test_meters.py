@@ -319,7 +319,7 @@ def test_doctor_says_what_waits_what_fails_and_what_was_given_up(app, customer, 
 
     simulator.api_faults = ApiFaults(failure="error", path=EVENTS)
     app.work(now + 601)
-    assert [what for what, _ in findings(app, now + 602)][0].startswith("1 rows of usage fail to reach Stripe")
+    assert next(what for what, _ in findings(app, now + 602)).startswith("1 rows of usage fail to reach Stripe")
 
     MeterEvent.update(created_at=now - 35 * DAY, next_attempt_at=now).execute()
     app.work(now + 700)
