@@ -104,9 +104,10 @@ def _sums(gateway: Gateway, meters: Iterable[MeterState], now: float) -> Finding
     """Compare what was sent for some customers with what Stripe has counted of it."""
     ids, until = {each.event_name: each.id for each in meters}, int(now) - COUNTED_AFTER_SECONDS
     for customer_id, event, first, last, amount in storage.rows(_SENT, (until, until - LATELY_SECONDS, until, SAMPLE)):
-        starts_at, ends_at = first - first % MINUTE, last - last % MINUTE + MINUTE
-        if event in ids and (there := _counted(gateway, ids[event], customer_id, starts_at, ends_at)) is not None:
-            if there != amount:
+        if event in ids:
+            starts_at = first - first % MINUTE
+            there = _counted(gateway, ids[event], customer_id, starts_at, last - last % MINUTE + MINUTE)
+            if there not in (None, amount):
                 sums = f"{amount} were sent since {_day(starts_at)}, and Stripe has counted {there:g}"
                 yield f"{customer_id}: the sums at the meter {event!r} differ: {sums}", BY_HAND
 
