@@ -36,7 +36,7 @@ from .models import CheckoutAttempt
 from .notices.delivery import Receivers
 from .plans import Requirement
 from .rate_limit import RateLimit
-from .selling import usage
+from .selling import counting, usage
 from .selling.buyer import Buyer, Lead, Selling
 from .sync.account import Account
 from .sync.prices import Catalogue
@@ -267,7 +267,9 @@ class Service:
 
         Errors  UnknownLimit, KeyReused; ValueError for an invalid user id, amount or key; DatabaseUnavailable
         """
-        return usage.use(self.access(user_id), self.counters, name, amount, key, time.time())
+        check_user_id(user_id)
+        self.start()
+        return counting.use(user_id, self.counters, name, amount, key, time.time())
 
     def usage(self, user_id: str) -> dict[str, usage.Usage]:
         """Return what a user has used of each limit that is counted.

@@ -6,6 +6,7 @@ thread to start, stop or fork, and no delay: what comes alone is committed at on
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -13,10 +14,11 @@ from typing import Any
 
 from ..errors import DatabaseUnavailable
 
+MOST_TURNS = 16  # of the other threads, before a commit
 LARGEST_GROUP = 64  # some milliseconds of work, which whoever else wants the write lock waits for
 
-Execute = Callable[[str, Sequence[object]], Any]
-"""Executes a statement, with values for its ?, and returns the driver's cursor."""
+Execute = Callable[[str, Any], Any]
+"""Executes a statement, with values for its ? or :names, and returns the driver's cursor."""
 
 
 class Waiting:
@@ -69,6 +71,7 @@ class GroupCommit:
         self._waiting: deque[Waiting] = deque()
         self._changing = threading.Lock()
         self._has_leader = False
+        self._latest = 1
 
     def write(self, sql: str, values: tuple[object, ...]) -> None:
         """Execute the statement; return once it is committed.
@@ -112,13 +115,22 @@ class GroupCommit:
                 self._waiting[0].leads = True
                 self._waiting[0].wake()
 
+    def _gather(self) -> None:
+        """Let other threads run that were committed a moment ago, where some were: they may write again."""
+        for _ in range(MOST_TURNS):
+            if len(self._waiting) >= self._latest:
+                return
+            time.sleep(0)
+
     def _commit_group(self, own: Waiting) -> None:
         """Commit those that wait. If a bug or a signal ends this thread, the others are refused, and may retry."""
         group: list[Waiting] = []
         failure: DatabaseUnavailable | None = DatabaseUnavailable("the commit was interrupted")
         try:
+            self._gather()
             with self._write_lock:
                 group += [self._waiting.popleft() for _ in range(min(len(self._waiting), LARGEST_GROUP))]
+                self._latest = len(group)
                 self._commit(group)
             failure = None
         except DatabaseUnavailable as error:

@@ -1,19 +1,16 @@
-"""Meters: the outbox of usage that Stripe bills. Rows are stored with the use, and sent by the worker.
+"""Meters: the outbox of usage that Stripe bills. Rows are stored with the use (selling/metered.py), and sent from here.
 
 Stripe takes one event a call. So what a user uses of a limit is one row, until it is sent some minutes after the first
 use. Each row has an identifier, which Stripe counts once for at least a day; after that it is asked first what it has.
 """
 
 import logging
-import uuid
-from collections.abc import Collection
 from functools import partial
 from typing import NamedTuple
 
 from .. import storage
 from ..errors import BillingError, StripeError, StripeRefused
 from ..pauses import LONGEST_WITH_JITTER_SECONDS, backoff, with_jitter
-from ..storage.group_commit import Execute
 from ..texts import storable
 from .client import SLOWEST_CALL_SECONDS
 from .gateway import Gateway
@@ -21,30 +18,12 @@ from .jobs import DAY_SECONDS
 
 HOUR_SECONDS = 3600
 MINUTE = 60
-GATHER_SECONDS = 300  # well within the hour for which Stripe keeps the invoice of a period as a draft
 GIVE_UP_SECONDS = 34 * DAY_SECONDS  # Stripe takes events of the last 35 days
 UNIQUE_SECONDS = 23 * HOUR_SECONDS  # Stripe keeps identifiers for at least a day
 AT_ONCE = 8
 LONGEST_ERROR = 500
 LEASE_SECONDS = 2 * SLOWEST_CALL_SECONDS
 
-_METERED = """
-SELECT s.customer_id, s.current_period_end
-FROM corkage_customer AS c
-JOIN corkage_subscription AS s ON s.customer_id = c.id
-JOIN corkage_subscription_item AS i ON i.subscription_id = s.id
-JOIN corkage_price AS p ON p.id = i.price_id
-WHERE c.user_id = ? AND s.ended_at IS NULL AND p.plan IN ({marks})
-ORDER BY p.metered DESC, s.created DESC, s.id LIMIT 1
-"""
-_OWE = """
-INSERT INTO corkage_meter_event
-    (id, user_id, customer_id, name, event_name, amount, used_at, hour, period_end, created_at, next_attempt_at,
-    attempts)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)
-ON CONFLICT (user_id, customer_id, name, event_name, hour, period_end) WHERE attempts = 0
-DO UPDATE SET amount = corkage_meter_event.amount + excluded.amount
-"""
 _OWED = "sent_at IS NULL AND lost_at IS NULL"
 _DUE = f"""
 SELECT id FROM corkage_meter_event
@@ -73,19 +52,6 @@ WHERE customer_id = ? AND event_name = ? AND used_at >= ? AND used_at < ? AND se
 log = logging.getLogger("corkage.meters")
 
 
-class Metered(NamedTuple):
-    """Where Stripe bills a use.
-
-    Shape   event_name: of its meter
-    Units   used_at and period_end, of the subscription, in Unix seconds by its clock; 0 where that has none
-    """
-
-    customer_id: str
-    event_name: str
-    used_at: int
-    period_end: int
-
-
 class Owed(NamedTuple):
     """A row that is claimed for sending. asked_at: as before the claim."""
 
@@ -96,29 +62,6 @@ class Owed(NamedTuple):
     used_at: int
     attempts: int
     asked_at: int | None
-
-
-def metered(user_id: str, event_name: str, plans: Collection[str], now: float) -> Metered | None:
-    """Return where Stripe bills what the user uses on one of these plans; None where they have no subscription to it.
-
-    Units   now by the clock of the subscription
-    """
-    query = _METERED.format(marks=", ".join("?" * len(plans)))
-    found = storage.row(query, (user_id, *plans))
-    return None if found is None else Metered(found[0], event_name, int(now), found[1] or 0)
-
-
-def owe(execute: Execute, user_id: str, name: str, amount: int, metered: Metered, now: float) -> None:
-    """Store what Stripe is to be notified of, with the use itself.
-
-    A row has the time of its first use. So it must not go on over the end of the period, heard of or not.
-    """
-    hour = metered.used_at - metered.used_at % HOUR_SECONDS
-    if hour < metered.period_end <= metered.used_at:
-        hour = metered.period_end
-    place = (user_id, metered.customer_id, name, metered.event_name)
-    times = (metered.used_at, hour, metered.period_end, int(now), now + GATHER_SECONDS)
-    execute(_OWE, (str(uuid.uuid4()), *place, amount, *times))
 
 
 def are_due(now: float) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 from corkage.access import access_at
 from corkage.billing_app import Billing
 from corkage.plans import Plan
-from corkage.selling import usage
+from corkage.selling import counting, usage
 
 COUNTED = Plan(
     "free",
@@ -32,7 +32,7 @@ PLANS = (COUNTED, PRO, LARGE, PACK, METERED)
 
 def use_at(billing: Billing, now: float, user: str, name: str, amount: int = 1, key: str | None = None) -> Any:
     """Count a use as Billing.use does, at this moment."""
-    return usage.use(access_at(user, now), billing.service.counters, name, amount, key, now)
+    return counting.use(user, billing.service.counters, name, amount, key, now)
 
 
 def usage_at(billing: Billing, now: float, user: str, name: str) -> Any:
