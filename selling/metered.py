@@ -1,11 +1,12 @@
 """Metered use: stored with the use itself, for the worker to send to Stripe (sync/meters.py)."""
 
 import uuid
-from collections.abc import Callable, Collection
-from typing import Any, NamedTuple
+from collections.abc import Collection
+from typing import NamedTuple
 
 from .. import storage
 from ..storage.group_commit import Execute
+from .usage import Row
 
 HOUR_SECONDS = 3600
 GATHER_SECONDS = 300  # well within the hour for which Stripe keeps the invoice of a period as a draft
@@ -47,7 +48,7 @@ def metered(
     event_name: str,
     plans: Collection[str],
     now: float,
-    row: Callable[[str, Any], tuple[Any, ...] | None] = storage.row,
+    row: Row = storage.row,
 ) -> Metered | None:
     """Return where Stripe bills what the user uses on one of these plans; None where they have no subscription to it,
     because a plan was given to them.

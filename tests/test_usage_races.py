@@ -11,7 +11,7 @@ from holding_rows import store_holdings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from racing import racing
-from spending import PLANS, spend
+from spending import PLANS, forget, spend
 
 from corkage import storage
 from corkage.access import Holding
@@ -122,3 +122,16 @@ def test_what_processes_use_at_once_is_billed_in_full(config):
 def test_a_use_waits_for_no_other_writer(app):
     with storage.writing(), ThreadPoolExecutor(1) as pool:
         assert pool.submit(app.billing.use, "ann", "exports").result(10)
+
+
+@pytest.mark.slow
+def test_a_user_who_is_forgotten_while_they_use_leaves_nothing_half(config):
+    """What is used after it makes them anew; nothing refers to a user who is gone."""
+    with racing(replace(config, plans=PLANS), 3) as race, running(replace(config, plans=PLANS)):
+        for round_ in range(8):
+            uses = [(EDGE, "ann", "exports", 1, f"{round_}-{number}") for number in range(6)]
+            race.at_once((spend, uses[:3], 3), (forget, "ann"), (spend, uses[3:], 3))
+
+            users = {row.id for row in User.select()}
+            assert {row.user_id for row in Usage.select()} <= users
+            assert {row.user_id for row in UsageKey.select()} <= users

@@ -45,6 +45,10 @@ def spend(billing: Billing, uses: Sequence[tuple[Any, ...]], threads: int) -> li
         return [each.result() for each in [pool.submit(use_at, billing, *use) for use in uses]]
 
 
+def forget(billing: Billing, user: str) -> None:
+    billing.forget(user)
+
+
 def open_meter(client: Any, event_name: str = "api_calls", **params: Any) -> str:
     """Make a meter at Stripe, and a price by it; return the id of the meter."""
     wanted = {"display_name": "Calls", "event_name": event_name, "default_aggregation": {"formula": "sum"}}
