@@ -174,3 +174,11 @@ def test_other_methods_are_refused(app, method, path):
 
 def test_a_body_that_is_too_large_is_413(app):
     assert is_error(use(app, key="x" * 20_000), 413, "body_too_large")
+
+
+@pytest.mark.slow
+def test_the_token_command_makes_a_servers_token_too(app, corkage):
+    token = corkage("token", "ann", "--server").stdout.strip()
+
+    assert use(app, {"Authorization": f"Bearer {token}"}).status_code == 200
+    assert is_error(use(app, {"Authorization": f"Bearer {corkage('token', 'ann').stdout.strip()}"}), 401, "invalid_token")
