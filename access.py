@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -425,16 +425,17 @@ def read_access(user_id: str) -> Access:
     return access_at(user_id, time.time())
 
 
-def access_at(user_id: str, now: float) -> Access:
+def access_at(user_id: str, now: float, row: Callable[[str, Any], tuple[Any, ...] | None] = storage.row) -> Access:
     """Return the user's access at this moment, from the same rows as the view.
 
+    Shape   row: returns the first row of a query, where it is not to be read on this thread's connection
     Errors  DatabaseUnavailable when the database cannot be read
     """
     at = int(now)
-    row = storage.row(_AT, {"now": at, "user_id": user_id}) or storage.row(_AT, {"now": at, "user_id": NOBODY})
-    if row is None:
+    found = row(_AT, {"now": at, "user_id": user_id}) or row(_AT, {"now": at, "user_id": NOBODY})
+    if found is None:
         return Access(user_id, allowed=False, reason="no_subscription")
-    _, allowed, reason, plan, price, quantity, features, until, status, cancel_at, stale, plans, limits = row
+    _, allowed, reason, plan, price, quantity, features, until, status, cancel_at, stale, plans, limits = found
     return Access(
         user_id,
         allowed == 1,

@@ -28,6 +28,7 @@ from .identity import Authenticate, Identity, authenticator
 from .notices.delivery import Receivers
 from .notices.notice import NoticeCallback
 from .plans import Requirement
+from .selling.usage import Usage, Use
 from .service import Service
 from .settings import masked
 from .sync.prices import Catalogue
@@ -307,6 +308,44 @@ class Billing:
                 DatabaseUnavailable
         """
         return self.service.revoke(user_id, plan)
+
+    def limit(self, user_id: str, name: str) -> int | str:
+        """Return the user's limit of this name: a number, 0 where no plan of theirs has it, or "unlimited".
+
+        Of a limit that is counted it is what may be used in each day or month: `usage` says what is left.
+
+        Errors  UnknownLimit for a name that plans.toml does not have; ValueError for an invalid user id;
+                DatabaseUnavailable
+        """
+        return self.service.limit(user_id, name)
+
+    def use(self, user_id: str, name: str, amount: int = 1, key: str | None = None) -> Use:
+        """Count a use of a limit, if it fits in what is left, and return whether it did: `if billing.use(...):`.
+
+        All of it is counted or nothing, and the moment this returns it is on disk. What the plans give is used first,
+        then the credit of packs, the oldest first. Threads and processes together never pass the limit.
+
+        Shape   name: a limit with `limit` or `meter` in plans.toml, or what a pack adds; amount: from 1;
+                key: a text of up to 200 printable characters, such as the id of what is made: it counts once in 31
+                days, and again it returns the same without counting
+        Errors  UnknownLimit for a name that is not counted; KeyReused for a key of another name or amount; ValueError
+                for an invalid user id, amount or key; DatabaseUnavailable: it may have been counted, so use a key
+        """
+        return self.service.use(user_id, name, amount, key)
+
+    @overload
+    def usage(self, user_id: str) -> dict[str, Usage]: ...
+    @overload
+    def usage(self, user_id: str, name: str) -> Usage: ...
+    def usage(self, user_id: str, name: str | None = None) -> dict[str, Usage] | Usage:
+        """Return what the user has used of a limit and what is left; without a name, of each limit that is counted.
+
+        Errors  UnknownLimit for a name that is not counted; ValueError for an invalid user id; DatabaseUnavailable
+        """
+        if name is not None:
+            self.service.counters.named(name)
+        found = self.service.usage(user_id)
+        return found if name is None else found[name]
 
     def forget(self, user_id: str) -> None:
         """Cancel the user's subscriptions at once, delete their customer at Stripe, and forget them here.

@@ -29,7 +29,7 @@ from .commands import (
 )
 from .config import real_test_key
 from .errors import BillingError, ConfigError
-from .identity import LONGEST_TOKEN_SECONDS, mint_token
+from .identity import AUDIENCE, LONGEST_TOKEN_SECONDS, SERVER_AUDIENCE, mint_token
 from .line import THREADS
 from .notices import outbox
 from .sync import inbox
@@ -113,6 +113,7 @@ def _add_trying(commands: Commands) -> None:
     token.add_argument("user", metavar="USER", type=_user_id)
     token.add_argument("--email", metavar="EMAIL", type=_text, help="of the user, for Stripe")
     token.add_argument("--seconds", type=_lifetime, default=3600, help="how long it is valid (default: %(default)s)")
+    token.add_argument("--server", action="store_true", help="one of your server, for POST /use")
     token.set_defaults(run=_token)
 
 
@@ -248,7 +249,8 @@ def _token(options: argparse.Namespace) -> int:
     if not config.auth_secrets:
         raise ConfigError(["BILLING_AUTH_SECRET: wanted a secret to mint tokens with; it is not set"])
     secret, now = config.auth_secrets[0], time.time()
-    print(mint_token(secret, options.user, email=options.email, now=now, lifetime_seconds=options.seconds))
+    given = {"email": options.email, "audience": SERVER_AUDIENCE if options.server else AUDIENCE}
+    print(mint_token(secret, options.user, **given, now=now, lifetime_seconds=options.seconds))
     return OK
 
 

@@ -9,6 +9,8 @@ BillingError                      500 internal_error
 │   ├── HeadersTooLarge           431 headers_too_large
 │   ├── UnknownPlan               400 unknown_plan
 │   ├── InvalidQuantity           400 invalid_quantity
+│   ├── UnknownLimit              400 unknown_limit
+│   ├── KeyReused                 409 key_reused
 │   ├── NeedsPlan                 409 needs_plan
 │   ├── UnknownFlow               400 unknown_flow
 │   ├── UnknownSubscription       404 unknown_subscription
@@ -22,6 +24,7 @@ BillingError                      500 internal_error
 │   │   ├── InvalidToken          401 invalid_token
 │   │   └── InvalidUserHeader     401 invalid_user_header
 │   ├── PaymentRequired           402 payment_required
+│   ├── LimitReached              402 limit_reached
 │   ├── NotFound                  404 not_found
 │   ├── MethodNotAllowed          405 method_not_allowed
 │   └── TooManyGuesses            429 too_many_guesses
@@ -122,6 +125,21 @@ class InvalidQuantity(RequestRefused):
 
     code = "invalid_quantity"
     sentence = "This plan cannot be bought for that number. Please choose another."
+
+
+class UnknownLimit(RequestRefused):
+    """No plan and no pack of plans.toml has a limit of this name that is counted; the message names those there are."""
+
+    code = "unknown_limit"
+    sentence = "There is no such limit to count. The log says which there are."
+
+
+class KeyReused(RequestRefused):
+    """The key of a use was given before, for another limit or amount. Nothing was counted."""
+
+    http_status = 409
+    code = "key_reused"
+    sentence = "This key was used before, for something else."
 
 
 class NeedsPlan(RequestRefused):
@@ -231,6 +249,25 @@ class PaymentRequired(RequestRefused):
         """Return `{"error": {"code", "message", "pricing_url", "reason"}}`, the response for programs."""
         more = {"pricing_url": self.pricing_url, "reason": str(self.access.reason)}
         return {"error": {**super().to_dict()["error"], **more}}
+
+
+class LimitReached(RequestRefused):
+    """A use does not fit in what is left of the limit and of packs. Nothing was counted.
+
+    Shape   use: the facts of the Use, with what is left and when it begins anew
+    """
+
+    http_status = 402
+    code = "limit_reached"
+    sentence = "All that your plan includes of this has been used."
+
+    def __init__(self, message: str, use: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.use = use
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return `{"error": {"code", "message"}, "allowed": false, ...}`, with all that a use that fits is answered."""
+        return {**super().to_dict(), **self.use}
 
 
 class InvalidUserHeader(NotSignedIn):

@@ -41,7 +41,8 @@ class Table(Model):
 class User(Table):
     """The host's user.
 
-    Shape   usage_anchor: from when on the months of usage are counted, by our clock; None for calendar months;
+    Shape   usage_anchor: from when on the months of usage are counted, by Stripe's clock, set once; None for calendar
+            months (selling/usage.py);
             rule: the number of the mark that made the timeline, 0 when it is to be made anew (sync/timelines.py);
             notified: the AccessSummary of the last notice, packed (notices/changes.py);
             next_change_at: when time alone will next change the access;
@@ -279,21 +280,32 @@ class UsageKey(Table):
 class MeterEvent(Table):
     """Usage that Stripe is to be notified of, or was. The id is its identifier at Stripe: it counts once.
 
-    Shape   name: the limit; event_name: of Stripe's meter; sent_at: None while it is owed; error: of the last try
-    Units   created_at, sent_at and next_attempt_at in Unix seconds by our clock
+    What is used within an hour and a period is one row, which grows until it is first sent.
+
+    Shape   customer_id: whom Stripe bills; name: the limit; event_name: of Stripe's meter;
+            hour and period_end: what keeps apart what must not be one row; attempts: how often it was sent;
+            asked_at: since when it is unknown whether Stripe has it; sent_at: None while it is owed; lost_at: when it
+            was given up; error: of the last attempt
+    Units   used_at, of its first use, hour and period_end in Unix seconds by Stripe's clock, or the test clock of the
+            customer; all others by our clock
     """
 
     id = TextField(primary_key=True)
     user = ForeignKeyField(User)
     user_id: str
-    customer_id = TextField(null=True)
+    customer_id = TextField()
     name = TextField()
     event_name = TextField()
     amount = IntegerField()
+    used_at = IntegerField()
+    hour = IntegerField()
+    period_end = IntegerField()
     created_at = IntegerField()
-    sent_at = IntegerField(null=True)
-    attempts = IntegerField(default=0)
     next_attempt_at = FloatField()
+    attempts = IntegerField(default=0)
+    asked_at = IntegerField(null=True)
+    sent_at = IntegerField(null=True)
+    lost_at = IntegerField(null=True)
     error = TextField(null=True)
 
     class Meta:
@@ -643,7 +655,12 @@ def _index_marks() -> None:
 
 def _index_meter_events() -> None:
     storage.execute(
-        "CREATE INDEX corkage_meter_event_due ON corkage_meter_event (next_attempt_at) WHERE sent_at IS NULL"
+        "CREATE INDEX corkage_meter_event_due ON corkage_meter_event (next_attempt_at) "
+        "WHERE sent_at IS NULL AND lost_at IS NULL"
+    )
+    storage.execute(
+        "CREATE UNIQUE INDEX corkage_meter_event_growing ON corkage_meter_event "
+        "(user_id, customer_id, name, event_name, hour, period_end) WHERE attempts = 0"
     )
 
 

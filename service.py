@@ -36,6 +36,7 @@ from .models import CheckoutAttempt
 from .notices.delivery import Receivers
 from .plans import Requirement
 from .rate_limit import RateLimit
+from .selling import counting, usage
 from .selling.buyer import Buyer, Lead, Selling
 from .sync.account import Account
 from .sync.prices import Catalogue
@@ -83,6 +84,7 @@ class Service:
         self._start_lock = threading.Lock()
         self._thread: WorkerThread | None = None
         self._learn_prices_at = 0.0
+        self.counters = usage.Counters(config.plans)
         self._ignored: Counter[str] = Counter()
         self._ignored_lock = threading.Lock()
 
@@ -249,6 +251,32 @@ class Service:
         """
         check_user_id(user_id)
         return revoke_plan(self.catalogue, user_id, plan, time.time())
+
+    # Usage
+
+    def limit(self, user_id: str, name: str) -> int | str:
+        """Return the number of a limit, or "unlimited"; see Billing.limit.
+
+        Errors  UnknownLimit; ValueError for an invalid user id; DatabaseUnavailable
+        """
+        self.counters.check(name)
+        return self.access(user_id).limits.get(name, 0)
+
+    def use(self, user_id: str, name: str, amount: int = 1, key: str | None = None) -> usage.Use:
+        """Count a use, if it fits; see Billing.use.
+
+        Errors  UnknownLimit, KeyReused; ValueError for an invalid user id, amount or key; DatabaseUnavailable
+        """
+        check_user_id(user_id)
+        self.start()
+        return counting.use(user_id, self.counters, name, amount, key, time.time())
+
+    def usage(self, user_id: str) -> dict[str, usage.Usage]:
+        """Return what a user has used of each limit that is counted.
+
+        Errors  ValueError for an invalid user id; DatabaseUnavailable
+        """
+        return usage.usages(self.access(user_id), self.counters, time.time())
 
     # Clicks
 

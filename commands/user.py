@@ -7,6 +7,7 @@ import time
 from ..access import FOREVER, REASONS, Access, Answer, Holding
 from ..admin.queries import customers_of, grants_of
 from ..models import Customer, Grant, Price, Subscription
+from ..selling.usage import Usage
 from ..service import Service
 from ..sync import granted
 from ..sync.standing import standings_of
@@ -113,6 +114,14 @@ def _print_user(service: Service, user_id: str) -> None:
         if standing.kind == "grant":
             print(f"  {_of_grant(grants[standing.id])}")
     _print_answer(user_id, service.access(user_id))
+    for usage in service.usage(user_id).values():
+        _print_fact(f"used of {usage.name}", _of_usage(usage), usage.limit or usage.used or usage.credit)
+
+
+def _of_usage(usage: Usage) -> str:
+    credit = f", and {usage.credit} left from packs" if usage.credit else ""
+    anew = f", begins anew {moment(usage.resets_at)}" if usage.resets_at else ""
+    return f"{usage.used} of {usage.limit}{credit}{anew}"
 
 
 def _print_answer(heading: str, answer: Answer | Access) -> None:

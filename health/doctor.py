@@ -17,7 +17,7 @@ from ..sync.doubles import doubles
 from ..sync.prices import Catalogue
 from ..sync.resync import ReportingConverger
 from ..sync.worker import Worker
-from . import refusals, server, writable
+from . import metering, refusals, server, writable
 
 SAMPLE = 20
 NAMED = 10
@@ -50,6 +50,7 @@ def examine(worker: Worker, now: float, sample: int = SAMPLE) -> list[Finding]:
         lambda: _grants(now),
         lambda: _events(now),
         lambda: _notices(now),
+        lambda: _usage(worker, now),
         lambda: _drift(worker, now, sample),
     )
     return [finding for check in checks for finding in check()]
@@ -202,6 +203,10 @@ def _notices(now: float) -> Iterator[Finding]:
         process = "a process that has the callbacks" if row.receiver == "callbacks" else "a worker"
         what = f"notices to {row.receiver} wait, the first has been due for {now - row.next_attempt_at:.0f} s"
         yield Finding(f"{what}: does {process} run?", "start it; `corkage notices` lists them")
+
+
+def _usage(worker: Worker, now: float) -> Iterator[Finding]:
+    yield from (Finding(*each) for each in metering.examine(worker.gateway, worker.catalogue.plans.values(), now))
 
 
 def _drift(worker: Worker, now: float, sample: int) -> Iterator[Finding]:

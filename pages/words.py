@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from babel import Locale
 from babel.dates import format_date, format_datetime, format_skeleton, format_timedelta
-from babel.numbers import format_percent, get_currency_symbol
+from babel.numbers import format_decimal, format_percent, get_currency_symbol
 
 from ..cookies import BLANKS
 from . import N_
@@ -92,6 +92,9 @@ class Words:
     def ago(self, seconds: float) -> str:
         """Return how long ago something was or, below zero, how long it is until then."""
         return format_timedelta(-timedelta(seconds=seconds), add_direction=True, locale=self.locale)
+
+    def number(self, value: int) -> str:
+        return format_decimal(value, locale=self.locale)
 
     def percent(self, share: float) -> str:
         return format_percent(share, locale=self.locale)

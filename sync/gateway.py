@@ -22,6 +22,8 @@ from .reading import (
     is_paid,
     is_void,
     latest_invoice_of,
+    meter_errors_of,
+    meter_of,
     payments_of,
     price_of,
     says_whether_pending,
@@ -30,9 +32,21 @@ from .reading import (
     subscription_of,
 )
 from .side_by_side import Threads
-from .states import CustomerState, InvoiceState, LatestInvoice, Listed, PriceState, SessionState, SubscriptionState
+from .states import (
+    CustomerState,
+    InvoiceState,
+    LatestInvoice,
+    Listed,
+    MeterErrors,
+    MeterState,
+    PriceState,
+    SessionState,
+    SubscriptionState,
+)
 
 PAGE = 100
+METER_ERRORS = ("v1.billing.meter.error_report_triggered", "v1.billing.meter.no_meter_found")
+TWICE = "duplicate_meter_event"
 
 log = logging.getLogger("corkage.stripe")
 
@@ -379,6 +393,62 @@ class Gateway:
             found = self._client.every("/v1/promotion_codes", code=code, active=True, limit=PAGE)
             return {id_of(each["customer"]) if each["customer"] else None: each["id"] for each in found}
 
+    def report_usage(self, event_name: str, customer_id: str, amount: int, identifier: str, used_at: int) -> None:
+        """Report usage to a meter. Stripe counts an identifier once for at least a day: what it has already is done.
+
+        Stripe says later, by an event, what it could not count after all: see meter_errors().
+
+        Units   used_at in Unix seconds, by the customer's test clock where it has one
+        Errors  StripeRefused when Stripe did not take it; after any other error it may have it
+        Source  docs.stripe.com/api/billing/meter-event/create
+        """
+        params: stripe.params.billing.MeterEventCreateParams = {
+            "event_name": event_name,
+            "identifier": identifier,
+            "payload": {"stripe_customer_id": customer_id, "value": str(amount)},
+            "timestamp": used_at,
+        }
+        with translated():
+            try:
+                self._client.library.v1.billing.meter_events.create(params=params)
+            except stripe.InvalidRequestError as error:
+                if not _is_known(error):
+                    raise
+
+    def meters(self) -> tuple[MeterState, ...]:
+        """Fetch the active meters.
+
+        Source  docs.stripe.com/api/billing/meter/list
+        """
+        with translated():
+            return tuple(map(meter_of, self._client.every("/v1/billing/meters", status="active", limit=PAGE)))
+
+    def usage_of(self, meter_id: str, customer_id: str, starts_at: int, ends_at: int) -> float:
+        """Fetch how much of a meter Stripe has counted for a customer. It adds up late: what is newest may lack.
+
+        Units   Unix seconds, of whole minutes; the end does not belong to it
+        Errors  UnknownCustomer when this account has no such customer
+        Source  docs.stripe.com/api/billing/meter-event-summary/list
+        """
+        path = f"{_path('billing/meters', meter_id)}/event_summaries"
+        with translated(customer_id):
+            found = self._client.every(path, customer=customer_id, start_time=starts_at, end_time=ends_at, limit=PAGE)
+            return float(sum(each["aggregated_value"] for each in found))
+
+    def meter_errors(self) -> tuple[MeterErrors, ...]:
+        """Fetch what Stripe could not count in the last thirty days, after it had taken it; newest first.
+
+        Source  docs.stripe.com/api/v2/core/events/list
+        """
+        found: list[MeterErrors] = []
+        with translated():
+            page: Any = self._client.get("/v2/core/events", types=list(METER_ERRORS))[0]
+            while True:
+                found += (each for event in page["data"] for each in meter_errors_of(event))
+                if not page["next_page_url"]:
+                    return tuple(found)
+                page = self._client.get(page["next_page_url"])[0]
+
     def create_portal_session(self, customer_id: str, params: dict[str, object]) -> str:
         """Create a portal session for the customer, and return its address.
 
@@ -477,6 +547,11 @@ class _Invoices:
 
 _OpenInvoices = Callable[[], Container[str]]
 """Returns the subscriptions of the account that have an open invoice."""
+
+
+def _is_known(error: stripe.InvalidRequestError) -> bool:
+    """Return whether Stripe refuses a meter event because it has its identifier already."""
+    return error.code == TWICE or (error.param == "identifier" and "already exists" in str(error))
 
 
 def _has_none(subscription_id: str, open_invoices: "_OpenInvoices | None") -> bool:

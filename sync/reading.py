@@ -4,6 +4,7 @@ Errors  KeyError, TypeError, AttributeError or ValueError for an object of anoth
 Source  docs.stripe.com/api, API version 2026-10-28.endive
 """
 
+import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,8 @@ from .states import (
     InvoiceState,
     ItemState,
     LatestInvoice,
+    MeterErrors,
+    MeterState,
     PriceState,
     SessionState,
     SubscriptionState,
@@ -245,3 +248,30 @@ def _has_card(found: Object) -> bool:
     settings = customer.get("invoice_settings") or {}
     own = found["default_payment_method"] or found["default_source"]
     return bool(own or settings.get("default_payment_method") or customer.get("default_source"))
+
+
+def meter_of(meter: Object) -> MeterState:
+    """Read a meter."""
+    return MeterState(
+        id=meter["id"],
+        event_name=meter["event_name"],
+        formula=meter["default_aggregation"]["formula"],
+        customer_key=meter["customer_mapping"]["event_payload_key"],
+        value_key=meter["value_settings"]["event_payload_key"],
+    )
+
+
+def meter_errors_of(event: Object) -> tuple[MeterErrors, ...]:
+    """Read the event that says which events of a meter could not be counted: one MeterErrors for each reason."""
+    created = int(datetime.datetime.fromisoformat(event["created"]).timestamp())
+    meter_id = (event.get("related_object") or {}).get("id")
+    return tuple(
+        MeterErrors(
+            meter_id,
+            created,
+            each["code"],
+            each["error_count"],
+            tuple(sample["request"]["identifier"] for sample in each["sample_errors"]),
+        )
+        for each in event["data"]["reason"]["error_types"]
+    )

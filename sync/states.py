@@ -182,3 +182,32 @@ class InvoiceState(_State):
     pdf_url: str | None
     subscription_id: str | None
     is_latest: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MeterState(_State):
+    """A meter as Stripe holds it.
+
+    Shape   formula: how it adds events up, such as "sum"; customer_key, value_key: what the payload of its events calls
+            the customer and the value
+    """
+
+    id: str
+    event_name: str
+    formula: str
+    customer_key: str
+    value_key: str
+
+
+class MeterErrors(NamedTuple):
+    """Why Stripe could not count some events of a meter, as it said after it took them.
+
+    Shape   meter_id: None where no meter has their event name; errors: how many; samples: the identifiers of some
+    Units   created in Unix seconds
+    """
+
+    meter_id: str | None
+    created: int
+    code: str
+    errors: int
+    samples: tuple[str, ...]

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from .. import storage
 from ..errors import BillingError, DatabaseUnavailable, Outdated, StripeError
 from ..models import CheckoutAttempt
-from . import inbox, jobs, lookups, revenue, stale, timelines
+from . import inbox, jobs, lookups, meters, revenue, stale, timelines
 from .account import Account
 from .client import SLOWEST_CALL_SECONDS
 from .converge import Converger
@@ -23,6 +23,7 @@ from .states import SubscriptionState
 
 BATCH = 50
 TIMELINES = "timelines"
+METERS = "meters"
 JOBS_AT_ONCE = 8  # at 150 ms a response four reach Stripe's limit: as many more may hang
 CALLS_PER_SECOND = 22  # Stripe allows 25 (in a sandbox, for all endpoints together): the rest is for visitors
 LEASE_SECONDS = 4 * SLOWEST_CALL_SECONDS
@@ -150,13 +151,14 @@ class Worker:
         self._pool.close()
 
     def work_at_once(self, now: float) -> Work:
-        """Poll, if polling is on, and apply all pending events at once, without debounce or backoff.
+        """Poll, if polling is on, apply all pending events and send all usage, without debounce or backoff.
 
         Errors  as work_once()
         """
         jobs.make_due("poll", now)
         polled = self.work_once(now)
         inbox.make_due(now)
+        meters.make_due(now)
         applied = self.work_once(now)
         return Work(polled.converged + applied.converged, polled.failed + applied.failed, applied.next_due_at)
 
@@ -209,13 +211,15 @@ class Worker:
             lookups.find_customer(self.gateway, subject, now)
 
     def _jobs(self, pool: Pool, now: float, is_stopping: Callable[[], bool]) -> Iterator[Job]:
-        """Claim what is due: timelines, recurring jobs, events, then stale subscriptions."""
+        """Claim what is due: timelines, recurring jobs, usage, events, then stale subscriptions."""
         if timelines.are_waiting() and not pool.is_running(TIMELINES):
             yield Job(TIMELINES, functools.partial(self._renew, now, is_stopping))
         next_runs = self._next_runs(now)
         for name, every_seconds, act in self._recurring():
             if next_runs[name] <= now and not pool.is_running(name) and jobs.claim(name, now, every_seconds):
                 yield Job(name, functools.partial(act, now, is_stopping))
+        if meters.are_due(now) and not pool.is_running(METERS):
+            yield Job(METERS, functools.partial(self._send_usage, now, is_stopping))
         for subject in self._due_subjects(now):
             key = _key(subject)
             if not pool.is_running(key) and _lease(subject, now):
@@ -262,6 +266,13 @@ class Worker:
         """Make timelines anew, batch by batch, until none is older than the present plans."""
         while not is_stopping() and self.timelines.renew_some(now):
             pass
+
+    def _send_usage(self, now: float, is_stopping: Callable[[], bool]) -> BillingError | None:
+        """Send what is owed to meters, some at a time, until nothing is due. A failure is retried with backoff."""
+        errors: list[BillingError] = []
+        while meters.are_due(now) and not is_stopping():
+            errors += meters.send_some(self.gateway, now)
+        return errors[0] if errors else None
 
     def _prune(self, now: float, _is_stopping: Callable[[], bool]) -> None:
         prune(now, self.keep_events_days)
@@ -310,7 +321,7 @@ class Worker:
     def next_due_at(self, now: float) -> float:
         """Return when the next work is due, in Unix seconds."""
         moments = list(self._next_runs(now).values())
-        others = (inbox.next_due_at(now), stale.next_ask_at(), timelines.next_due_at(now))
+        others = (inbox.next_due_at(now), stale.next_ask_at(), timelines.next_due_at(now), meters.next_due_at())
         return min(moments + [each for each in others if each is not None])
 
 

@@ -100,6 +100,7 @@ def host(tmp_path_factory, browser):
     plans, folder = (PRO, TEAM, LONG_NAMED), tmp_path_factory.mktemp("pages")
     with hosted(folder, plans, admin_token=ADMIN_TOKEN, views=str(views)) as served:
         bring_into_every_state(served)
+        served.billing.use("grace", "exports", 37)
         give_the_operator_something_to_read(served)
         yield served
 

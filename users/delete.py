@@ -111,6 +111,7 @@ def _going_on(customer_id: str) -> dict[str, bool]:
 def _erase(user_id: str, ended: set[str], now: float) -> bool:
     """Delete the user's rows; return False while there is a customer that was not ended."""
     with storage.writing():
+        storage.exclude_acts(user_id)  # no use of theirs may be counted in the midst of this
         if not _customers(user_id) <= ended:
             return False
         _attempts(user_id, now)
