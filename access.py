@@ -177,10 +177,10 @@ def timeline(holdings: Iterable[Holding], plans: Plans, now: float) -> list[Answ
 
 
 def in_sequence(holdings: Iterable[Holding], plans: Plans) -> list[Holding]:
-    """Return the holdings, with when each purchase ends that lasts some days, unless that is known. Days that are bought again before they
-    are over are added to those that are left: the newer purchase then ends later, and takes the place of the older.
+    """Return the holdings, with when each purchase ends that lasts some days, unless that is known.
 
-    Different quantities are no such sequence, and stay side by side.
+    Days that are bought again before they are over are added to those that are left: the newer purchase then ends
+    later, and takes the place of the older. Different quantities are no such sequence, and stay side by side.
     """
     found = list(holdings)
     ends: dict[tuple[str | None, int], int] = {}

@@ -10,6 +10,7 @@ BillingError                      500 internal_error
 │   ├── UnknownPlan               400 unknown_plan
 │   ├── InvalidQuantity           400 invalid_quantity
 │   ├── NeedsPlan                 409 needs_plan
+│   ├── AlreadyBought             409 already_bought
 │   ├── UnknownFlow               400 unknown_flow
 │   ├── UnknownSubscription       404 unknown_subscription
 │   ├── CrossSite                 403 cross_site
@@ -130,6 +131,16 @@ class NeedsPlan(RequestRefused):
     http_status = 409
     code = "needs_plan"
     sentence = "This adds to a plan that you do not have. Please choose the plan first."
+
+
+class AlreadyBought(RequestRefused):
+    """The request wants what the user bought for good, or what gives no more than that."""
+
+    http_status = 409
+    code = "already_bought"
+    sentence = (
+        "You have bought this already, or something that includes it. It is yours, and there is nothing more to pay."
+    )
 
 
 class UnknownFlow(RequestRefused):

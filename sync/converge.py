@@ -54,13 +54,14 @@ class Wanted(NamedTuple):
     """What to fetch of a customer.
 
     Shape   customer: the customer itself in any case, to see whether it was deleted;
-            subscriptions: ids to fetch even if the list lacks them, because it lags behind;
+            subscriptions and sessions: ids to fetch even if the list lacks them, because it lags behind;
             purchases: what it bought once; payments: PaymentIntents of which money was asked back;
             for_visitor: somebody waits, so what may be needed is fetched side by side, and whether there is a card
     """
 
     customer: bool = False
     subscriptions: frozenset[str] = frozenset()
+    sessions: frozenset[str] = frozenset()
     purchases: bool = False
     payments: frozenset[str] = frozenset()
     for_visitor: bool = False
@@ -105,14 +106,16 @@ class Converger:
     ) -> Converged:
         """Fetch the customer's present state and store it; start over when another worker was faster.
 
-        Shape   what to fetch in any case, as in Wanted: also stands for its subscriptions
+        Shape   what to fetch in any case, as in Wanted: also holds ids of subscriptions and sessions
         Errors  StripeError as the gateway's; Outdated; DatabaseUnavailable; in each case nothing was stored
         """
         for _ in range(MOST_OVERTAKINGS):
             held = replica.read(customer_id)
             pending = inbox.pending_of(inbox.Subject(customer_id))
-            wanted = Wanted(reads_customer, frozenset(also), reads_purchases, frozenset(payments), for_visitor)
-            fetched = self._fetch(held, pending, self._wanted(held, pending, wanted))
+            wanted = Wanted(
+                reads_customer, purchases=reads_purchases, payments=frozenset(payments), for_visitor=for_visitor
+            )
+            fetched = self._fetch(held, pending, self._wanted(held, pending, wanted, also))
             outcome = self._store(held, fetched, [event.id for event in pending], now)
             if outcome:
                 log.info("%s %s (%d events)", customer_id, outcome, len(pending))
@@ -120,16 +123,16 @@ class Converger:
             log.info("another worker stored %s during the fetch; fetching again", customer_id)
         raise Overtaken(f"{customer_id} was overtaken {MOST_OVERTAKINGS} times in a row")
 
-    def _wanted(self, held: Replica, pending: Sequence[inbox.Pending], wanted: Wanted) -> Wanted:
-        """Return what to fetch in the light of the events that are pending."""
-        named = [each.object_id for each in pending if each.object_id]
+    def _wanted(self, held: Replica, pending: Sequence[inbox.Pending], wanted: Wanted, also: Sequence[str]) -> Wanted:
+        """Return what to fetch in the light of the events that are pending, and of these ids."""
+        named = [*also, *(each.object_id for each in pending if each.object_id)]
+        sessions = frozenset(each for each in named if each.startswith(events.ONCE))
         payments = wanted.payments.union(each for each in named if each.startswith(events.PAYMENT))
-        is_asked = (
-            wanted.purchases or wanted.customer or payments or any(each.startswith(events.ONCE) for each in named)
-        )
+        is_asked = wanted.purchases or wanted.customer or payments or sessions
         is_new = held.customer.purchases_at is None
         return wanted._replace(
             subscriptions=wanted.subscriptions.union(each for each in named if each.startswith("sub_")),
+            sessions=sessions,
             purchases=bool(is_asked or is_new) and self.catalogue.sells_once(),
             payments=payments,
         )
@@ -210,9 +213,17 @@ class Converger:
             with_customer=with_customer or wanted.for_visitor,
             with_invoices=wanted.for_visitor and bool(held.going_on),
         )
-        bought = functools.partial(self.gateway.purchases_of, customer_id) if wanted.purchases else lambda: None
+        bought = functools.partial(self._fetch_purchases, customer_id, wanted) if wanted.purchases else lambda: None
         payments = (functools.partial(self.gateway.payment, id_) for id_ in sorted(wanted.payments))
         return self.gateway.side_by_side(subscriptions, bought, *payments)
+
+    def _fetch_purchases(self, customer_id: str, wanted: Wanted) -> tuple[PurchaseState, ...]:
+        """Fetch what the customer bought once; by its id, what is named and the list lacks."""
+        listed = self.gateway.purchases_of(customer_id)
+        lacking = sorted(wanted.sessions - {each.id for each in listed})
+        by_id = self.gateway.side_by_side(*(functools.partial(self.gateway.purchases_in, id_) for id_ in lacking))
+        found = (each for purchases in by_id for each in purchases if each.customer_id == customer_id)
+        return (*listed, *found)
 
     def _fetch_without_list(self, held: Replica, wanted: Wanted) -> Fetched:
         """Fetch a customer of whom Stripe lists nothing: it was deleted in this moment, or is missing."""
@@ -252,7 +263,7 @@ class Converger:
         self, held: Replica, subscriptions: tuple[SubscriptionState, ...], payments: Sequence[PaymentState]
     ) -> tuple[SubscriptionState, ...]:
         """Fetch which invoice was last paid, where money was ever asked back: that of the last one counts."""
-        concerned = {each.subscription_id for each in (*held.returns, *payments)}
+        concerned = {each.subscription_id for each in held.returns} | {each.subscription_id for each in payments}
         unclear = [each for each in subscriptions if each.id in concerned and each.last_paid is None]
         going_on = [each.id for each in unclear if each.status not in ENDED]
         asked = (functools.partial(self.gateway.last_paid_invoice, id_) for id_ in going_on)
@@ -329,8 +340,8 @@ class Converger:
     def _is_old(self, fetched: Fetched) -> bool:
         """Return whether all subscriptions and purchases are older than this file."""
         made_at = int(setting(MADE_AT) or 0)
-        things = (*fetched.subscriptions, *(fetched.purchases or ()))
-        return all(each.created < made_at - CLOCKS_DIFFER_SECONDS for each in things)
+        begun = [each.created for each in fetched.subscriptions] + [each.created for each in fetched.purchases or ()]
+        return all(each < made_at - CLOCKS_DIFFER_SECONDS for each in begun)
 
     def _store_customer(self, row: Customer, fetched: Fetched, now: float) -> str | None:
         customer = fetched.customer

@@ -194,6 +194,19 @@ class Gateway:
             )
             return tuple(purchase for each in listed for purchase in purchases_of(each, self._line_items(each)))
 
+    def purchases_in(self, session_id: str) -> tuple[PurchaseState, ...]:
+        """Fetch what a Checkout Session sold once; nothing while it is not paid, or where there is none of this id.
+
+        Source  docs.stripe.com/api/checkout/sessions/retrieve
+        """
+
+        def fetch() -> tuple[PurchaseState, ...]:
+            wanted = ["line_items", "invoice"]
+            session, _ = self._client.get(_path("checkout/sessions", session_id), expand=wanted)
+            return purchases_of(session, self._line_items(session))
+
+        return unless_missing(fetch) or ()
+
     def every_purchase(self) -> Iterator[Listed[tuple[CustomerState, PurchaseState]]]:
         """Fetch what every customer of the account bought once, with the customer, page by page, newest first.
 
@@ -225,12 +238,12 @@ class Gateway:
                 lambda: list(self._client.every("/v1/disputes", payment_intent=payment_intent, limit=PAGE)),
                 lambda: self._client.page("/v1/invoice_payments", **of_payment, expand=["data.invoice"]).items,
             )
-            invoice = paid[0]["invoice"] if paid else None
+            invoice = expanded(paid[0]["invoice"]) if paid else None
             return PaymentState(
                 payment_intent,
                 tuple(map(return_of, [*refunds, *disputes])),
-                invoice_id=id_of(invoice) if invoice else None,
-                subscription_id=subscription_id_of(invoice) if expanded(invoice) else None,
+                invoice_id=str(invoice["id"]) if invoice else None,
+                subscription_id=subscription_id_of(invoice) if invoice else None,
             )
 
     def payment_behind(self, object_id: str) -> tuple[str | None, str | None]:

@@ -5,7 +5,7 @@ the last paid invoice above zero of a subscription, or a purchase.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .. import storage
 from ..models import Purchase
@@ -62,10 +62,7 @@ def store(customer_id: str, before: Sequence[Return], fetched: Sequence[PaymentS
     """
     if not fetched:
         return tuple(before)
-    intents = [each.payment_intent for each in fetched]
-    bought = dict(
-        Purchase.select(Purchase.payment_intent, Purchase.id).where(Purchase.payment_intent.in_(intents)).tuples()
-    )
+    bought = _purchases_by([each.payment_intent for each in fetched])
     found = {
         each.id: Return(
             each.id,
@@ -85,6 +82,12 @@ def store(customer_id: str, before: Sequence[Return], fetched: Sequence[PaymentS
     }
     storage.execute_many(_STORE, [tuple(each) for each in found.values() if each not in before])
     return (*(each for each in before if each.id not in found), *found.values())
+
+
+def _purchases_by(intents: list[str]) -> dict[str, str]:
+    """Return the purchases that these PaymentIntents paid."""
+    found: Any = Purchase.select(Purchase.payment_intent, Purchase.id).where(Purchase.payment_intent.in_(intents))
+    return dict(found.tuples())
 
 
 def of_subscription(returns: Iterable[Return], last_paid: PaidInvoice | None) -> str | None:

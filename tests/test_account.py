@@ -24,6 +24,7 @@ from corkage.models import (
     User,
 )
 from corkage.sync import replica
+from corkage.sync.converge import Wanted
 from corkage.sync.resync import resync
 
 pytestmark = pytest.mark.slow

@@ -65,9 +65,9 @@ def _end_of_days(holding: Any, terms: Any, also: Any) -> int:
     at = next(number for number, each in enumerate(same) if each is holding)
     end = 0
     for each in same[: at + 1]:
-        end = terms.lasts_seconds + (each.created if each.created > end else end)
+        end = terms.lasts_seconds + max(end, each.created)
     later = same[at + 1].created if len(same) > at + 1 else end
-    return later if later < end else end
+    return min(end, later)
 
 
 def _subscribed(holding: Any, terms: Any, clock: float) -> Word:
