@@ -98,7 +98,7 @@ def test_credit_that_is_used_comes_back_by_nothing_that_is_heard(app, shop):
     assert (Credit.get().amount, Credit.select().count()) == (100, 1)
 
 
-def test_days_end_by_themselves_and_are_told(app, shop):
+def test_days_end_by_themselves_which_is_a_notice(app, shop):
     buy(app, "days")
     hear(app, shop)
     bought = Purchase.get().created
