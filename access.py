@@ -239,7 +239,8 @@ def _lasting(ends_at: int | None, reason: str) -> list[_Phase]:
 def given_back(returned: str | None, terms: Terms) -> str | None:
     """Return what ends the access that was paid for: "refunded" or "disputed". None: nothing does, by the terms."""
     keeps = {"refunded": terms.keeps_refunded, "disputed": terms.keeps_disputed}
-    return next((each for each in (returned or "").split() if not keeps.get(each, False)), None)
+    became = returned.split(" ") if returned else []
+    return next((each for each in became if not keeps.get(each, False)), None)
 
 
 def _of_subscription(holding: Holding, terms: Terms) -> list[_Phase]:

@@ -178,7 +178,8 @@ def _kinds_of_subscription(before: SubscriptionSummary, after: SubscriptionSumma
 
 
 def _kinds_of_returned(before: str | None, after: str | None) -> Iterator[str]:
-    yield from (kind for kind in (after or "").split() if kind not in (before or "").split())
+    known = before.split(" ") if before else []
+    yield from (kind for kind in (after.split(" ") if after else []) if kind not in known)
 
 
 def _purchases(holdings: Iterable[Holding]) -> list[Holding]:

@@ -28,12 +28,11 @@ from ..sync.converge import Converger
 from ..sync.gateway import Gateway
 from ..sync.marks import warn_of_marked
 from ..sync.prices import Catalogue
-from ..sync.replaced import claim, lifetimes_of
+from ..sync.replaced import claim
 from ..sync.states import SessionState, SubscriptionState
-from ..sync.timelines import holdings_of
 from . import CODE_UNKNOWN, LONGEST_CODE, attempts
 from .buyer import Buyer, Lead, Selling, Wish, had_trial, wish_text
-from .held import held_subscriptions, own_subscriptions
+from .held import held_for_good, held_subscriptions, is_covered, own_subscriptions
 from .subscribers import PAYABLE, is_of, lead_subscriber, resume_asked
 
 MOST_TURNS = 12
@@ -353,11 +352,8 @@ class Checkout:
         return not _is_once(attempt) and self._holds(attempt.user_id, attempt.group)
 
     def _has_for_good(self, user_id: str, plan: Plan) -> bool:
-        """Return whether the user bought for good what gives as much as the plan. More seats can always be bought."""
-        terms = self.catalogue.timelines.plans
-        theirs = lifetimes_of(holdings_of([user_id])[user_id].holdings, self.catalogue.plans, terms)
-        rank = terms[plan.key].rank
-        return not plan.seats and any(each.group == plan.in_group and each.rank >= rank for each in theirs)
+        plans = self.catalogue.plans
+        return is_covered(plan, held_for_good(user_id, plans), plans)
 
     def _refuse_bought(self, user_id: str, plan: Plan) -> None:
         if self._has_for_good(user_id, plan):

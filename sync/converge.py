@@ -215,7 +215,8 @@ class Converger:
         )
         bought = functools.partial(self._fetch_purchases, customer_id, wanted) if wanted.purchases else lambda: None
         payments = (functools.partial(self.gateway.payment, id_) for id_ in sorted(wanted.payments))
-        return self.gateway.side_by_side(subscriptions, bought, *payments)
+        listed, purchased, *found = self.gateway.side_by_side(subscriptions, bought, *payments)
+        return [listed, purchased, *(each for each in found if each is not None)]
 
     def _fetch_purchases(self, customer_id: str, wanted: Wanted) -> tuple[PurchaseState, ...]:
         """Fetch what the customer bought once; by its id, what is named and the list lacks."""
@@ -446,7 +447,7 @@ def _warn_of_returned(before: replica.Row | None, row: replica.Row) -> None:
             "what was last paid for %s is %s; it goes on at Stripe, which will charge for it again: to end it, run "
             "stripe subscriptions cancel %s",
             row["id"],
-            " and ".join(row["returned"].split()),
+            row["returned"].replace(" ", " and "),
             row["id"],
         )
 

@@ -46,6 +46,7 @@ from .states import (
 )
 
 PAGE = 100
+LET_IT_READ = "let the restricted key read charges, refunds, disputes and invoices, then run corkage sync"
 MOST_TYPES = 20  # that Stripe takes in a call for events
 
 log = logging.getLogger("corkage.stripe")
@@ -94,7 +95,7 @@ class Gateway:
             with translated():
                 return str(self._client.get("/v1/account")[0]["id"])
         except StripeRefused as error:
-            if isinstance(error.__cause__, stripe.PermissionError):
+            if _is_forbidden(error):
                 return None
             raise
 
@@ -225,12 +226,22 @@ class Gateway:
                 )
             yield Listed(found, page.as_of)
 
-    def payment(self, payment_intent: str) -> PaymentState:
-        """Fetch the refunds and disputes of a payment, and what was paid by it: three calls side by side.
+    def payment(self, payment_intent: str) -> PaymentState | None:
+        """Fetch the refunds and disputes of a payment, and what was paid by it: three calls side by side. None when the
+        key may not read them: what else is fetched of the customer must not wait for that.
 
         Source  docs.stripe.com/api/refunds/list, docs.stripe.com/api/disputes/list,
                 docs.stripe.com/api/invoice-payment/list
         """
+        try:
+            return self._payment(payment_intent)
+        except StripeRefused as error:
+            if not _is_forbidden(error):
+                raise
+            log.error("%s: what was paid back is not known: %s. What to do: %s", payment_intent, error, LET_IT_READ)
+            return None
+
+    def _payment(self, payment_intent: str) -> PaymentState:
         of_payment = {"payment": {"type": "payment_intent", "payment_intent": payment_intent}}
         with translated():
             refunds, disputes, paid = self.side_by_side(
@@ -587,6 +598,11 @@ class _Invoices:
                 if is_paid(invoice):
                     return found
         return found if self._is_whole else None
+
+
+def _is_forbidden(error: StripeRefused) -> bool:
+    """Return whether the key, a restricted one, lacks a permission."""
+    return isinstance(error.__cause__, stripe.PermissionError)
 
 
 _KINDS_OF_RETURNS = {

@@ -1,16 +1,21 @@
 """What is bought once: lifetimes, plans that last some days, and packs, through HTTP and the hosted page."""
 
+import html
+import re
 import time
 from dataclasses import replace
 
 import pytest
-from buying import click, url_of
+import requests
+from buying import bearer, click, token, url_of
 from harness import DAY, PRO, is_error, running
 from once import DAYS, LIFETIME, PACK, PLANS, VISA, buy, hear, session_of, stock
+from rows import renew_timelines
 
 from corkage import storage
 from corkage.access import access_at
 from corkage.errors import StripeUnavailable
+from corkage.health.doctor import examine
 from corkage.models import CheckoutAttempt, Credit, Customer, NoticeRow, Purchase, Subscription
 from corkage.selling.credits import credits_of
 from corkage.simulator import visitor
@@ -343,3 +348,105 @@ def test_a_purchase_of_a_plan_that_has_left_the_file_is_kept(app, shop, config):
         later.work()
         access = later.billing.access("ann")
         assert (access.allowed, access.plan, access.features) == (True, "lifetime", LIFETIME.features)
+
+
+@pytest.mark.parametrize(
+    ("plan", "why"),
+    [
+        (replace(PACK, prices=("pro_monthly",)), "it is paid every month, and a pack is paid once"),
+        (
+            replace(LIFETIME, limits={"calls": "unlimited"}, meters={"calls": "api_calls"}),
+            "it is paid once, and what the plan meters is billed to a subscription",
+        ),
+    ],
+)
+def test_what_does_not_fit_its_plan_is_not_sold_and_the_doctor_says_why(config, prices, plan, why):
+    with running(replace(config, billing_url=BILLING, plans=(plan,))) as app:
+        assert is_error(click(app, body={"plan": plan.key}), 409, "price_refused")
+        found = [
+            each.what for each in examine(app.billing.service.worker, time.time()) if f"plan {plan.key}" in each.what
+        ]
+    assert len(found) == 1
+    assert why in found[0]
+
+
+# The pages
+
+
+def page_of(app, path, user="ann"):
+    headers = bearer(token(user)) | {"Accept": "text/html"}
+    return text_of(requests.get(f"{app.url}/{path}", headers=headers, timeout=30).text)
+
+
+def text_of(page):
+    """Return the words of a page, with one blank between them."""
+    return " ".join(re.sub("<[^>]+>", " ", html.unescape(page)).split())
+
+
+def test_the_pricing_page_sells_once_without_a_period(app, shop):
+    words = page_of(app, "pricing")
+
+    assert "Lifetime $300 Buy" in words
+    assert "Thirty days $15 for 30 days Buy" in words
+    assert "A hundred exports $5 Buy" in words
+    assert "Pro $9 per month Subscribe" in words
+
+    buy(app, "lifetime")
+    buy(app, "pack")
+    hear(app, shop)
+    words = page_of(app, "pricing")
+    assert "Lifetime Your plan $300 Exports" in words
+    assert "Pro $9 per month Exports" in words
+    assert "Better $29 per month Subscribe" in words
+    assert "A hundred exports $5 Buy" in words
+
+
+def test_a_plan_that_can_be_paid_once_or_monthly_has_a_switch(config, prices):
+    both = replace(PRO, prices=("pro_monthly", "lifetime_once"))
+    with running(replace(config, billing_url=BILLING, plans=(both,))) as app:
+        assert "Monthly Pay once Pro $9 per month Subscribe" in page_of(app, "pricing")
+        assert "Pro $300 Buy" in page_of(app, "pricing?interval=once")
+
+
+def test_the_account_page_lists_what_was_bought_once(app, shop):
+    subscription = buy(app, "pro")["subscription"]
+    hear(app, shop)
+    buy(app, "lifetime")
+    buy(app, "pack")
+    hear(app, shop)
+    app.work()
+    Credit.update(left=12).execute()
+    words = page_of(app, "account")
+
+    assert "Lifetime This is yours. There is nothing more to pay." in words
+    assert "In place of a subscription that ended on" in words
+    assert subscription not in words
+    purchases = words[words.index("Your purchases") : words.index("Invoices")]
+    assert "A hundred exports $5.00 Exports: 12 of 100 left" in purchases
+    assert "Lifetime $300.00 Yours" in purchases
+
+    refunded = Purchase.get(Purchase.amount == 500).payment_intent
+    shop.client.v1.refunds.create(params={"payment_intent": refunded})
+    hear(app, shop)
+    assert "A hundred exports $5.00 Refunded" in page_of(app, "account")
+    assert "Your purchases" not in page_of(app, "account", user="bob")
+
+
+def test_days_are_listed_with_their_end(app, shop):
+    buy(app, "days")
+    hear(app, shop)
+    assert "Thirty days $15.00 Until" in page_of(app, "account")
+
+    Purchase.update(created=Purchase.created - 31 * DAY).execute()
+    renew_timelines(app)
+    assert "Thirty days $15.00 Ended on" in page_of(app, "account")
+
+
+def test_a_returning_visitor_with_a_pack_does_not_wait_for_access(app):
+    session = buy(app, "pack")
+    headers = bearer(token("ann")) | {"Accept": "text/html"}
+    back = requests.get(
+        f"{app.url}/return", {"session_id": session["id"]}, headers=headers, timeout=30, allow_redirects=False
+    )
+
+    assert (back.status_code, back.headers["Location"]) == (303, "https://app.example.com")
