@@ -28,7 +28,6 @@ from ..sync.converge import Converger
 from ..sync.gateway import Gateway
 from ..sync.marks import warn_of_marked
 from ..sync.prices import Catalogue
-from ..sync.replaced import claim
 from ..sync.states import SessionState, SubscriptionState
 from . import CODE_UNKNOWN, LONGEST_CODE, attempts
 from .buyer import Buyer, Lead, Selling, Wish, had_trial, wish_text
@@ -169,12 +168,10 @@ class Checkout:
     def end_replaced(self, subscription_id: str) -> None:
         """End a subscription, once its user has bought for good what it gives: at once, and without a refund.
 
-        A failure leaves it claimed for a minute, and it is tried again.
-
         Errors  StripeError as the gateway's
         """
         row = Subscription.get_or_none(Subscription.id == subscription_id)
-        if row is None or not claim(subscription_id, self.clock()):
+        if row is None or row.replaced_by is None:
             return
         log.info("%s is ended: %s was bought in its place", subscription_id, row.replaced_by)
         self._cancel(subscription_id)

@@ -229,7 +229,7 @@ class Worker:
             if not pool.is_running(key):
                 yield Job(key, functools.partial(self._close_page, attempt))
         for subscription_id in replaced.due(now, BATCH):
-            if not pool.is_running(subscription_id):
+            if not pool.is_running(subscription_id) and replaced.claim(subscription_id, now):
                 yield Job(subscription_id, functools.partial(self._end_replaced, subscription_id))
 
     def _end_replaced(self, subscription_id: str) -> BillingError | None:

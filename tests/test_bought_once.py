@@ -12,11 +12,11 @@ from harness import DAY, PRO, is_error, running
 from once import DAYS, LIFETIME, PACK, PLANS, VISA, buy, hear, session_of, stock
 from rows import renew_timelines
 
-from corkage import storage
 from corkage.access import access_at
 from corkage.errors import StripeUnavailable
 from corkage.health.doctor import examine
 from corkage.models import CheckoutAttempt, Credit, Customer, NoticeRow, Purchase, Subscription
+from corkage.plans import Plan
 from corkage.selling.credits import credits_of
 from corkage.simulator import visitor
 from corkage.sync.gateway import Gateway
@@ -245,14 +245,42 @@ def test_the_end_of_a_replaced_subscription_is_tried_again_until_stripe_answers(
     monkeypatch.setattr(Gateway, "cancel_subscription", refuse)
     hear(app, shop)
     assert Subscription.get().status == "active"
-    assert Subscription.get().replace_at > time.time()
+    assert Subscription.get().replace_at > time.time() + 50
     monkeypatch.undo()
-
-    with storage.writing():
-        Subscription.update(replace_at=int(time.time())).execute()
     app.work()
+    assert Subscription.get().status == "active"
+
+    app.work(time.time() + 61)
 
     assert shop.client.v1.subscriptions.retrieve(subscription).status == "canceled"
+
+
+def test_a_lifetime_that_was_paid_back_ends_no_subscription(app, shop, monkeypatch):
+    buy(app, "pro")
+    hear(app, shop)
+    intent = buy(app, "lifetime")["payment_intent"]
+    shop.client.v1.refunds.create(params={"payment_intent": intent})
+    hear(app, shop)
+
+    row = Subscription.get()
+    assert (row.status, row.replaced_by, row.replace_at) == ("active", None, None)
+    assert app.billing.access("ann").plan == "pro"
+
+
+def test_a_subscription_with_an_addon_in_it_is_not_ended_by_a_lifetime(config, shop, prices):
+    storage_plan = Plan("storage", "Storage", ("storage_monthly",), adds_to=("pro", "lifetime"))
+    product = shop.client.v1.products.create(params={"name": "Storage"}).id
+    price = {"product": product, "currency": "usd", "unit_amount": 200, "lookup_key": "storage_monthly"}
+    storage = shop.client.v1.prices.create(params=price | {"recurring": {"interval": "month"}}).id
+    with running(replace(config, billing_url=BILLING, plans=(*PLANS, storage_plan))) as app:
+        customer = shop.customer()
+        shop.subscribe(customer, items=[{"price": shop.price}, {"price": storage}])
+        hear(app, shop)
+        buy(app, "lifetime")
+        hear(app, shop)
+
+        assert Subscription.get().status == "active"
+        assert set(app.billing.access("ann").plans) == {"pro", "lifetime", "storage"}
 
 
 def test_a_subscription_that_gives_more_goes_on_beside_a_lifetime(app, shop):
