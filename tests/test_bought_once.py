@@ -103,6 +103,18 @@ def test_credit_that_is_used_comes_back_by_nothing_that_is_heard(app, shop):
     assert (Credit.get().amount, Credit.select().count()) == (100, 1)
 
 
+def test_an_event_of_a_purchase_that_comes_after_a_fetch_is_no_old_news(app, shop):
+    buy(app, "pack")
+    hear(app, shop)
+    buy(app, "lifetime")
+    Customer.update(fetched_at=int(time.time()) + 60).execute()
+
+    app.deliver(shop.event("checkout.session.completed"))
+    app.work()
+
+    assert app.billing.access("ann").plan == "lifetime"
+
+
 def test_days_end_by_themselves_which_is_a_notice(app, shop):
     buy(app, "days")
     hear(app, shop)
