@@ -80,8 +80,8 @@ class Holding(NamedTuple):
             unpaid_since: when the oldest unpaid invoice after the last paid one was due;
             payment_pending: an invoice above zero is open, and none above zero was ever paid;
             pause_behavior and resumes_at: of Stripe's `pause_collection`; paid_until: the end of the last paid period;
-            returned: "refunded" or "disputed", where that became of what was last paid;
-            ends_at: of a grant, None for one without an end
+            returned: "refunded", "disputed", or both with a space between, where that became of what was last paid;
+            ends_at: of a grant, None for one without an end; replaced_by: the purchase that took a subscription's place
     Units   times are Unix seconds, UTC, by a clock that is clock_ahead seconds ahead of ours: that of a test clock
     """
 
@@ -104,6 +104,7 @@ class Holding(NamedTuple):
     returned: str | None = None
     ends_at: int | None = None
     clock_ahead: int = 0
+    replaced_by: str | None = None
 
 
 class Answer(NamedTuple):
@@ -155,7 +156,7 @@ def timeline(holdings: Iterable[Holding], plans: Plans, now: float) -> list[Answ
     Time alone makes a new answer only where the clock is ours: grace, the end of a grant or of what was bought for some
     days, collection that is paused. Answers that ended more than a day before `now` are left out.
     """
-    known = [(each, plans.get(each.plan or "", Terms())) for each in holdings]
+    known = [(each, plans.get(each.plan or "", Terms())) for each in in_sequence(holdings, plans)]
     phased = [(each, terms, _phases(each, terms)) for each, terms in known if not terms.is_pack]
     answers: list[Answer] = []
     starts: list[int] = []
@@ -173,6 +174,35 @@ def timeline(holdings: Iterable[Holding], plans: Plans, now: float) -> list[Answ
     starts[first] = 0
     bounded = list(zip(answers, starts, ends, strict=True))[first:]
     return [each._replace(starts_at=start, ends_at=end) for each, start, end in bounded]
+
+
+def in_sequence(holdings: Iterable[Holding], plans: Plans) -> list[Holding]:
+    """Return the holdings, with when each purchase ends that lasts some days, unless that is known.
+
+    Days that are bought again before they are over are added to those that are left: the newer purchase then ends
+    later, and takes the place of the older. Different quantities are no such sequence, and stay side by side.
+    """
+    found = list(holdings)
+    ends: dict[tuple[str | None, int], int] = {}
+    last: dict[tuple[str | None, int], int] = {}
+    for number in sorted(range(len(found)), key=lambda number: _oldest_first(found[number])):
+        each = found[number]
+        terms = plans.get(each.plan or "", Terms())
+        is_lasting = each.kind == "purchase" and terms.lasts_seconds is not None and each.ends_at is None
+        if not is_lasting or given_back(each.returned, terms):
+            continue
+        key = each.plan, each.quantity or 1
+        if each.created < ends.get(key, 0):
+            before = found[last[key]]
+            found[last[key]] = before._replace(ends_at=each.created)
+        ends[key] = max(each.created, ends.get(key, 0)) + (terms.lasts_seconds or 0)
+        last[key] = number
+        found[number] = each._replace(ends_at=ends[key])
+    return found
+
+
+def _oldest_first(holding: Holding) -> tuple[int, str, str]:
+    return holding.created, holding.id, holding.price_id or ""
 
 
 def answer_at(answers: Iterable[Answer], now: float) -> Answer:
@@ -196,9 +226,9 @@ def _of_grant(holding: Holding, _: Terms) -> list[_Phase]:
 def _of_purchase(holding: Holding, terms: Terms) -> list[_Phase]:
     if not (holding.ours or holding.plan):
         return [_Phase(0, False, "unknown_price")]
-    if returned := _returned(holding, terms):
+    if returned := given_back(holding.returned, terms):
         return [_Phase(0, False, returned)]
-    return _lasting(None if terms.lasts_seconds is None else holding.created + terms.lasts_seconds, "active")
+    return _lasting(holding.ends_at, "active")
 
 
 def _lasting(ends_at: int | None, reason: str) -> list[_Phase]:
@@ -206,9 +236,11 @@ def _lasting(ends_at: int | None, reason: str) -> list[_Phase]:
     return [begins] if ends_at is None else [begins, _Phase(ends_at, False, "ended")]
 
 
-def _returned(holding: Holding, terms: Terms) -> str | None:
-    is_kept = {"refunded": terms.keeps_refunded, "disputed": terms.keeps_disputed}.get(holding.returned or "", False)
-    return None if is_kept else holding.returned
+def given_back(returned: str | None, terms: Terms) -> str | None:
+    """Return what ends the access that was paid for: "refunded" or "disputed". None: nothing does, by the terms."""
+    keeps = {"refunded": terms.keeps_refunded, "disputed": terms.keeps_disputed}
+    became = returned.split(" ") if returned else []
+    return next((each for each in became if not keeps.get(each, False)), None)
 
 
 def _of_subscription(holding: Holding, terms: Terms) -> list[_Phase]:
@@ -219,7 +251,7 @@ def _of_subscription(holding: Holding, terms: Terms) -> list[_Phase]:
         return [_Phase(0, False, "unknown_price")]
     if status not in LIVE:
         return [_Phase(0, False, status if status in LETS_NOBODY_IN else "unknown_status")]
-    if returned := _returned(holding, terms):
+    if returned := given_back(holding.returned, terms):
         return [_Phase(0, False, returned)]
     if status == "past_due":
         return _of_debt(holding, terms)

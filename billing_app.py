@@ -200,7 +200,8 @@ class Billing:
                 return_url: the page of the product to return to without buying, or from the portal;
                 billing_url: where these routes are reached from outside, unless BILLING_URL says so;
                 to_our_pages: return to our /cancel, or to /account from the portal, instead
-        Errors  UnknownPlan, InvalidQuantity, NeedsPlan, MayNotBuy, CheckoutInProgress, Busy, NotConfigured;
+        Errors  UnknownPlan, InvalidQuantity, NeedsPlan, AlreadyBought, MayNotBuy, CheckoutInProgress, Busy,
+                NotConfigured;
                 ValueError for a payer that BILLING_PAYER_PREFIX does not allow, or a text with NUL; StripeError as
                 the gateway's
         """

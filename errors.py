@@ -12,6 +12,7 @@ BillingError                      500 internal_error
 │   ├── UnknownLimit              400 unknown_limit
 │   ├── KeyReused                 409 key_reused
 │   ├── NeedsPlan                 409 needs_plan
+│   ├── AlreadyBought             409 already_bought
 │   ├── UnknownFlow               400 unknown_flow
 │   ├── UnknownSubscription       404 unknown_subscription
 │   ├── CrossSite                 403 cross_site
@@ -148,6 +149,16 @@ class NeedsPlan(RequestRefused):
     http_status = 409
     code = "needs_plan"
     sentence = "This adds to a plan that you do not have. Please choose the plan first."
+
+
+class AlreadyBought(RequestRefused):
+    """The request wants what the user bought for good, or what gives no more than that."""
+
+    http_status = 409
+    code = "already_bought"
+    sentence = (
+        "You have bought this already, or something that includes it. It is yours, and there is nothing more to pay."
+    )
 
 
 class UnknownFlow(RequestRefused):

@@ -98,6 +98,7 @@ class Customer(Table):
 
     Units   fetched_at in Unix seconds by Stripe's clock, or by the customer's test clock if that is earlier:
             everything that happened before this time is in the replica;
+            purchases_at: when what it bought once was last fetched, by our clock; None while its user's is not fetched;
             missing_at: since when Stripe does not know it, though it was not deleted, as after "delete test data"
     Shape   marked_app, marked_user: its `corkage_app` and `corkage_user` as last fetched, where that is not our app and
             the customer has no user here
@@ -108,6 +109,7 @@ class Customer(Table):
     user_id: str | None
     revision = IntegerField(default=0)
     fetched_at = IntegerField(null=True)
+    purchases_at = IntegerField(null=True)
     deleted_at = IntegerField(null=True)
     missing_at = IntegerField(null=True)
     marked_app = TextField(null=True)
@@ -125,6 +127,7 @@ class Subscription(Table):
             unpaid_since, payment_pending, pause_behavior, resumes_at, paid_until, returned: see access.Holding;
             noted: the SubscriptionSummary of the last notice, packed (notices/changes.py);
             resume_asked_at: when its user last went to give a card, for it to be resumed; by our clock;
+            replaced_by: the purchase for good in whose place it is no more needed; replace_at: when to end it for that;
             billed, charged: what its last invoice of a whole period billed, and what of it was charged after discounts;
             both None where no such invoice was fetched yet
     Units   billed and charged in the currency's minor units;
@@ -159,6 +162,8 @@ class Subscription(Table):
     resume_asked_at = IntegerField(null=True)
     billed = IntegerField(null=True)
     charged = IntegerField(null=True)
+    replaced_by = TextField(null=True)
+    replace_at = IntegerField(null=True)
 
     class Meta:
         table_name = "corkage_subscription"
@@ -181,8 +186,9 @@ class SubscriptionItem(Table):
 class Purchase(Table):
     """Something that was bought once: a price of a completed Checkout Session, whose id it has.
 
-    Shape   ours: sold through us; payment_intent: None where nothing was to be paid; returned: see access.Holding
-    Units   amount: what was paid for it, in the currency's minor units; created in Unix seconds
+    Shape   ours: sold through us; payment_intent: None where nothing was to be paid; returned: see access.Holding;
+            noted: the PurchaseSummary of the last notice, packed (notices/changes.py)
+    Units   amount: what was paid for it, in the currency's minor units; created: when it was paid, in Unix seconds
     """
 
     id = TextField()
@@ -196,6 +202,7 @@ class Purchase(Table):
     currency = TextField()
     payment_intent = TextField(null=True, index=True)
     returned = TextField(null=True)
+    noted = TextField(null=True)
 
     class Meta:
         table_name = "corkage_purchase"
@@ -519,7 +526,7 @@ class CheckoutAttempt(Table):
 class NoticeRow(Table):
     """A notice of changed access. message_id is its id for receivers, unique even after a restore.
 
-    Shape   subscription_id: the subscription that it is about; None when it is about the user's access as a whole
+    Shape   subscription_id or purchase_id: what it is about; both None when it is about the user's access as a whole
     """
 
     id = AutoField()
@@ -528,6 +535,7 @@ class NoticeRow(Table):
     user_id: str
     kind = TextField()
     subscription_id = TextField(null=True)
+    purchase_id = TextField(null=True)
     before = TextField()
     after = TextField()
     created_at = FloatField()
@@ -635,6 +643,7 @@ def _create_everything() -> None:
     _index_clocks()
     _index_marks()
     _index_meter_events()
+    _index_replacements()
     for name, columns in (("due", "receiver, next_attempt_at"), ("owed", "receiver, user_id, notice_id")):
         storage.execute(
             f"CREATE INDEX corkage_notice_{name} ON corkage_notice_delivery ({columns}) WHERE delivered_at IS NULL"
@@ -661,6 +670,12 @@ def _index_meter_events() -> None:
     storage.execute(
         "CREATE UNIQUE INDEX corkage_meter_event_growing ON corkage_meter_event "
         "(user_id, customer_id, name, event_name, hour, period_end) WHERE attempts = 0"
+    )
+
+
+def _index_replacements() -> None:
+    storage.execute(
+        "CREATE INDEX corkage_subscription_replace ON corkage_subscription (replace_at) WHERE replace_at IS NOT NULL"
     )
 
 
@@ -805,7 +820,12 @@ def _sell_once_and_count() -> None:
     tables = [Purchase, Credit, Refund, Usage, UsageKey, MeterEvent, ChangeRow, GrantMirror, Move, RevenueRow]
     storage.current().create_tables(tables)
     storage.execute("ALTER TABLE corkage_user ADD COLUMN usage_anchor INTEGER")
+    storage.execute("ALTER TABLE corkage_customer ADD COLUMN purchases_at INTEGER")
+    storage.execute("ALTER TABLE corkage_subscription ADD COLUMN replaced_by TEXT")
+    storage.execute("ALTER TABLE corkage_subscription ADD COLUMN replace_at INTEGER")
+    storage.execute("ALTER TABLE corkage_notice ADD COLUMN purchase_id TEXT")
     _index_meter_events()
+    _index_replacements()
     number = storage.current().field_types.get("INT", "INTEGER")  # an amount may need more than 32 bits
     for name in ("trial_start", "billed", "charged"):
         storage.execute(f"ALTER TABLE corkage_subscription ADD COLUMN {name} {number}")

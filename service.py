@@ -46,7 +46,7 @@ from .users.grants import grant_plan, revoke_plan
 
 if TYPE_CHECKING:
     from .pages.page import Pages
-    from .selling.checkout import Checkout
+    from .selling.checkout import Bought, Checkout
     from .sync.converge import Converger
     from .sync.events import EventRef
     from .sync.gateway import Gateway
@@ -330,7 +330,8 @@ class Service:
     def subscribe(self, buyer: Buyer, plan: str, quantity: int | None = None, code: str = "") -> Lead:
         """Return where to lead a user who wants a plan; see Billing.checkout_url.
 
-        Errors  UnknownPlan, InvalidQuantity, NeedsPlan, CheckoutInProgress, Busy; StripeError as the gateway's
+        Errors  UnknownPlan, InvalidQuantity, NeedsPlan, AlreadyBought, CheckoutInProgress, Busy;
+                StripeError as the gateway's
         """
         self.start()
         with self.line.place():
@@ -355,10 +356,10 @@ class Service:
             back = return_url or self.config.frontend_url
             return portal.portal_url(self.gateway, self.catalogue.plans, identity.payer_id, back, flow, subscription)
 
-    def come_back(self, session_id: str) -> str | None:
+    def come_back(self, session_id: str) -> "Bought | None":
         """Converge the user who returns from a Checkout Session of ours, within 5 s.
 
-        Shape   the user's id when the session was paid; None for any other session, without asking Stripe
+        Shape   None unless the session is complete, for one that is not ours without asking Stripe
         Errors  CheckoutInProgress when the session was fetched a moment ago; Busy; StripeError as the gateway's
         """
         if self.user_of(session_id) is None:

@@ -26,7 +26,7 @@ def start_checkout(service: Service) -> bottle.HTTPResponse:
     to them. Other fields are ignored.
 
     Errors  CrossSite, NotSignedIn, MayNotBuy, InvalidBody, BodyTooLarge, ReturnAddressNamed,
-            UnknownPlan, InvalidQuantity, NeedsPlan, CheckoutInProgress, Busy; StripeError
+            UnknownPlan, InvalidQuantity, NeedsPlan, AlreadyBought, CheckoutInProgress, Busy; StripeError
     """
     environ = bottle.request.environ
     identity = service.signed_in(environ)

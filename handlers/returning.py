@@ -21,12 +21,13 @@ class _Return(NamedTuple):
     """What Stripe says of a visitor who returns.
 
     Shape   user_id: who has the purchase or, while Stripe does not say, may have it; session_id: what to look at
-            again then; is_unpaid: the session is known to be open or over
+            again then; is_unpaid: the session is known to be open or over; gives_access: what was bought lets in
     """
 
     user_id: str | None
     session_id: str = ""
     is_unpaid: bool = False
+    gives_access: bool = True
 
 
 def come_back(service: Service) -> bottle.HTTPResponse:
@@ -42,7 +43,11 @@ def come_back(service: Service) -> bottle.HTTPResponse:
     to = bottle.request.query.get("to", "")
     product = to if to in service.config.frontend_urls else service.config.frontend_url
     onward = (is_new and service.config.welcome_url) or product
-    if access is None or not wants_page() or not _is_to_wait(access, again, has_bought=has_bought, is_known=is_known):
+    if (
+        access is None
+        or not (wants_page() and returned.gives_access)
+        or not _is_to_wait(access, again, has_bought=has_bought, is_known=is_known)
+    ):
         return bottle.HTTPResponse(status=303, headers={"Location": onward, "Cache-Control": "no-store"})
     return _waiting_page(service, access, again, returned.session_id, onward)
 
@@ -51,8 +56,10 @@ def _converge(service: Service, session_id: str) -> _Return:
     user_id = None
     try:
         user_id = service.user_of(session_id)
-        paid_by = service.come_back(session_id)
-        return _Return(paid_by, is_unpaid=user_id is not None and paid_by is None)
+        bought = service.come_back(session_id)
+        if bought is None:
+            return _Return(None, is_unpaid=user_id is not None)
+        return _Return(bought.user_id, gives_access=bought.gives_access)
     except BillingError as error:  # the visitor may have paid: nothing of this is theirs to see
         level = logging.INFO if isinstance(error, CheckoutInProgress) else logging.WARNING
         log.log(level, "a returning visitor could not be converged at once: %s: %s", error.code, error)

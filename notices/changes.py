@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .. import storage
-from ..access import CURRENT, LIVE, OWING, Answer, Holding, Plans, Terms, answer_at
+from ..access import CURRENT, ENDED, LIVE, OWING, Answer, Holding, Plans, Terms, answer_at
 from . import outbox
 from .notice import KINDS, AccessSummary
 
@@ -26,13 +26,13 @@ ALL = frozenset(KINDS)
 
 
 class Seen(NamedTuple):
-    """What was last noticed, packed: of the user, and of each subscription by its id.
+    """What was last noticed, packed: of the user, and of each subscription and purchase by its id.
 
     Shape   answers: the user's until now, which know the price
     """
 
     of_user: str | None
-    of_subscriptions: Mapping[str, str | None]
+    of_things: Mapping[str, str | None]
     answers: Sequence[Answer] = ()
 
 
@@ -42,26 +42,46 @@ class SubscriptionSummary(NamedTuple):
     status: str | None = None
     cancel_at: int | None = None
     trial_ending: bool = False
+    returned: str | None = None
+    replaced_by: str | None = None
+
+
+class PurchaseSummary(NamedTuple):
+    """What notices about a purchase compare."""
+
+    returned: str | None = None
+
+
+class News(NamedTuple):
+    """A notice to store. subscription_id or purchase_id: what it is about; both None for the user's access."""
+
+    kind: str
+    before: AccessSummary
+    after: AccessSummary
+    subscription_id: str | None = None
+    purchase_id: str | None = None
 
 
 _STORE = """
-INSERT INTO corkage_notice (message_id, user_id, kind, subscription_id, before, after, created_at)
-VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id
+INSERT INTO corkage_notice (message_id, user_id, kind, subscription_id, purchase_id, before, after, created_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id
 """
 _NOTHING_NOTED = SubscriptionSummary()
+_NOTHING = "[]"
 
 
 class Change(NamedTuple):
     """What changed for a user.
 
-    Shape   notices: (kind, subscription_id, before, after); notified and noted: to be stored as Seen, noted for the
-            subscriptions that changed; next_change_at: when time alone will change more
+    Shape   notified, noted and noted_purchases: to be stored as Seen, noted for the subscriptions that changed;
+            next_change_at: when time alone will change more
     """
 
-    notices: list[tuple[str, str | None, AccessSummary, AccessSummary]]
+    notices: list[News]
     notified: str
     noted: dict[str, str]
     next_change_at: int | None
+    noted_purchases: dict[str, str]
 
 
 def compare(seen: Seen, holdings: Iterable[Holding], answers: Sequence[Answer], plans: Plans, now: float) -> Change:
@@ -73,37 +93,61 @@ def compare(seen: Seen, holdings: Iterable[Holding], answers: Sequence[Answer], 
     notified = _packed_access(after)
     noted = {}
     for each in subscriptions:
-        is_ = SubscriptionSummary(each.status, each.cancel_at, _trial_ends_soon(each, now))
-        if (text := _trimmed(is_, _NOTHING_NOTED)) != seen.of_subscriptions.get(each.id):
+        ends_soon = _trial_ends_soon(each, now)
+        is_ = SubscriptionSummary(each.status, each.cancel_at, ends_soon, each.returned, each.replaced_by)
+        if (text := _trimmed(is_, _NOTHING_NOTED)) != seen.of_things.get(each.id):
             noted[each.id] = text
-    notices: list[tuple[str, str | None, AccessSummary, AccessSummary]] = []
-    if noted or notified != seen.of_user:  # what is seen as it was is no news, which saves most of the work
+    purchases = _purchases(holdings)
+    noted_purchases = {
+        each.id: text
+        for each in purchases
+        if (text := _trimmed((each.returned,), (None,))) != (seen.of_things.get(each.id) or _NOTHING)
+    }
+    notices: list[News] = []
+    # What is seen as it was is no news, which saves most of the work.
+    if noted or noted_purchases or notified != seen.of_user:
         before = _before(seen, after, now)
-        notices += [(kind, None, before, after) for kind in _kinds_of_user(before, after)]
+        notices += [News(kind, before, after) for kind in _kinds_of_user(before, after)]
         for each in subscriptions:
             if each.id in noted:
-                was = _unpacked_subscription(seen.of_subscriptions.get(each.id))
-                is_ = _unpacked_subscription(noted[each.id])
-                pair = (_of(each, before, was), _of(each, after, is_))
-                notices += [(kind, each.id, *pair) for kind in _kinds_of_subscription(was, is_)]
-        notices.sort(key=lambda notice: KINDS.index(notice[0]))
-    return Change(notices, notified, noted, min((at for at in moments if at > now), default=None))
+                notices += _news_of_subscription(each, before, after, seen.of_things.get(each.id), noted[each.id])
+        for each in purchases:
+            if each.id in noted_purchases:
+                notices += _news_of_purchase(each, before, after, seen.of_things.get(each.id))
+        notices.sort(key=lambda news: KINDS.index(news.kind))
+    next_change_at = min((at for at in moments if at > now), default=None)
+    return Change(notices, notified, noted, next_change_at, noted_purchases)
+
+
+def _news_of_subscription(
+    holding: Holding, before: AccessSummary, after: AccessSummary, noted_before: str | None, noted: str
+) -> Iterator[News]:
+    was, is_ = _unpacked_subscription(noted_before), _unpacked_subscription(noted)
+    for kind in _kinds_of_subscription(was, is_):
+        yield News(kind, _of(holding, before, was), _of(holding, after, is_), subscription_id=holding.id)
+
+
+def _news_of_purchase(
+    holding: Holding, before: AccessSummary, after: AccessSummary, noted_before: str | None
+) -> Iterator[News]:
+    was = PurchaseSummary(*json.loads(noted_before or _NOTHING))
+    nothing = SubscriptionSummary()
+    for kind in _kinds_of_returned(was.returned, holding.returned):
+        yield News(kind, _of(holding, before, nothing), _of(holding, after, nothing), purchase_id=holding.id)
 
 
 def store(user_id: str, change: Change, now: float, kinds: frozenset[str]) -> None:
-    """Store the notices of a change that are of these kinds, and what was seen of subscriptions.
+    """Store the notices of a change that are of these kinds, and what was seen of subscriptions and purchases.
 
     To be called inside a writing transaction.
     """
-    written = [
-        _write(user_id, kind, json.dumps(before._asdict()), json.dumps(after._asdict()), now, subscription_id)
-        for kind, subscription_id, before, after in change.notices
-        if kind in kinds
-    ]
+    written = [_write(user_id, news, now) for news in change.notices if news.kind in kinds]
     if written:
         outbox.owe([(notice_id, user_id) for notice_id in written], now)
     noted = [(text, subscription_id) for subscription_id, text in change.noted.items()]
     storage.execute_many("UPDATE corkage_subscription SET noted = ? WHERE id = ?", noted)
+    noted = [(text, purchase_id) for purchase_id, text in change.noted_purchases.items()]
+    storage.execute_many("UPDATE corkage_purchase SET noted = ? WHERE id = ?", noted)
 
 
 def _kinds_of_user(before: AccessSummary, after: AccessSummary) -> Iterator[str]:
@@ -120,6 +164,9 @@ def _kinds_of_subscription(before: SubscriptionSummary, after: SubscriptionSumma
         yield "payment_failed"
     if before.status in OWING and after.status in CURRENT:
         yield "payment_recovered"
+    yield from _kinds_of_returned(before.returned, after.returned)
+    if after.replaced_by and after.status in ENDED and before.status not in ENDED:
+        yield "subscription_replaced"
     if after.status not in LIVE:
         return
     if before.cancel_at is None and after.cancel_at is not None:
@@ -128,6 +175,17 @@ def _kinds_of_subscription(before: SubscriptionSummary, after: SubscriptionSumma
         yield "cancellation_undone"
     if after.trial_ending and not before.trial_ending:
         yield "trial_ending"
+
+
+def _kinds_of_returned(before: str | None, after: str | None) -> Iterator[str]:
+    known = before.split(" ") if before else []
+    yield from (kind for kind in (after.split(" ") if after else []) if kind not in known)
+
+
+def _purchases(holdings: Iterable[Holding]) -> list[Holding]:
+    """Return a holding for each purchase that is ours or to a plan."""
+    found = {each.id: each for each in holdings if each.kind == "purchase" and (each.ours or each.plan)}
+    return sorted(found.values(), key=lambda each: (each.created, each.id))
 
 
 def _subscriptions(holdings: Iterable[Holding], plans: Plans) -> list[Holding]:
@@ -140,9 +198,9 @@ def _subscriptions(holdings: Iterable[Holding], plans: Plans) -> list[Holding]:
 
 
 def _of(holding: Holding, access: AccessSummary, summary: SubscriptionSummary) -> AccessSummary:
-    """Return the user's access in a notice about one subscription."""
+    """Return the user's access in a notice about one subscription or purchase."""
     named: Any = {"plan": holding.plan, "price_id": holding.price_id, "quantity": holding.quantity}
-    return access._replace(**named, **summary._asdict())
+    return access._replace(**named, **{name: getattr(summary, name) for name in _OF_SUBSCRIPTION})
 
 
 def _summary(answer: Answer, plans: Plans) -> AccessSummary:
@@ -150,8 +208,10 @@ def _summary(answer: Answer, plans: Plans) -> AccessSummary:
     return AccessSummary(**shared, plans=tuple(key for key in answer.plans if not plans.get(key, Terms()).is_free))
 
 
-def _write(user_id: str, kind: str, before: str, after: str, now: float, subscription_id: str | None) -> int:
-    row = (f"ntc_{uuid.uuid4().hex}", user_id, kind, subscription_id, before, after, now)
+def _write(user_id: str, news: News, now: float) -> int:
+    before, after = json.dumps(news.before._asdict()), json.dumps(news.after._asdict())
+    about = (user_id, news.kind, news.subscription_id, news.purchase_id)
+    row = (f"ntc_{uuid.uuid4().hex}", *about, before, after, now)
     return int(storage.rows(_STORE, row)[0][0])
 
 
@@ -170,6 +230,7 @@ def _before(seen: Seen, after: AccessSummary, now: float) -> AccessSummary:
 
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 _PACKED = ("allowed", "reason", "plan", "quantity", "cancel_at", "status", "plans")
+_OF_SUBSCRIPTION = ("status", "cancel_at", "trial_ending")
 _packing = operator.attrgetter(*_PACKED)
 
 

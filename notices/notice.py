@@ -7,6 +7,9 @@ from typing import NamedTuple, Protocol
 KINDS = (
     "payment_failed",
     "payment_recovered",
+    "refunded",
+    "disputed",
+    "subscription_replaced",
     "access_granted",
     "access_revoked",
     "plan_changed",
@@ -22,8 +25,8 @@ QUIET_SECONDS = 5.0  # a host registers its callbacks one by one at start: no no
 class AccessSummary(NamedTuple):
     """A user's access in a notice, before or after: fields of Access, and whether a trial ends soon.
 
-    Shape   plans: without the free plan, which everybody has; where the notice names a subscription, status, plan,
-            price_id, quantity, cancel_at and trial_ending are that subscription's
+    Shape   plans: without the free plan, which everybody has; where the notice names a subscription or a purchase,
+            status, plan, price_id, quantity, cancel_at and trial_ending are those of that
     """
 
     allowed: bool = False
@@ -46,7 +49,8 @@ class Notice(NamedTuple):
     """A change of a user's access, or of one subscription. One that is delivered twice has the same id both times.
 
     Shape   kind is one of KINDS; subscription_id: the subscription that a notice about a payment, a cancellation or a
-            trial is about; None where it is about the user's access as a whole
+            trial is about; purchase_id: what was bought once, where money was given back for that; both None where it
+            is about the user's access as a whole
     Units   created_at in Unix seconds, UTC
     """
 
@@ -57,6 +61,7 @@ class Notice(NamedTuple):
     before: AccessSummary
     after: AccessSummary
     subscription_id: str | None = None
+    purchase_id: str | None = None
 
 
 class NotDelivered(Exception):

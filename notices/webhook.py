@@ -73,7 +73,7 @@ class Endpoint:
 def body_of(notice: Notice) -> str:
     """Return the JSON body: type, timestamp, and data with user, subscription, and access before and after."""
     at = datetime.datetime.fromtimestamp(notice.created_at, datetime.UTC).isoformat(timespec="milliseconds")
-    whom = {"user_id": notice.user_id, "subscription_id": notice.subscription_id}
+    whom = {name: getattr(notice, name) for name in ("user_id", "subscription_id", "purchase_id")}
     data = whom | {"before": notice.before._asdict(), "after": notice.after._asdict()}
     said = {"type": notice.kind, "timestamp": at.replace("+00:00", "Z"), "data": data}
     return json.dumps(said, separators=(",", ":"))

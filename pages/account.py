@@ -10,6 +10,7 @@ from ..sync.standing import Standing, standings_of
 from ..sync.states import InvoiceState
 from . import N_
 from .pricing import feature_labels, points_of
+from .purchases import Bought, describe_purchases
 from .state import is_paused_by_seller, state_of
 from .words import Words, money, period
 
@@ -87,6 +88,7 @@ class Card(NamedTuple):
 class Account(NamedTuple):
     cards: tuple[Card, ...]
     has_customer: bool
+    purchases: tuple[Bought, ...] = ()
 
 
 class _Part(NamedTuple):
@@ -113,7 +115,7 @@ def describe_account(access: Access, plans: tuple[Plan, ...], terms: Plans, word
         names = _action_names(part, is_only=number == 0 and not is_paying)
         ended = None if part.standing else ended_at(access.user_id)
         cards.append(_card(part, by_key, names if has_customer else _without_customer(names), words, ended))
-    return Account(tuple(cards), has_customer)
+    return Account(tuple(cards), has_customer, describe_purchases(access.user_id, by_key, terms, words, now))
 
 
 def describe_member(access: Access, plans: Iterable[Plan], words: Words) -> Account:
@@ -146,8 +148,13 @@ def way_out(access: Access, plans: Iterable[Plan], words: Words) -> Action:
 
 
 def _going_on(user_id: str, terms: Plans, now: float) -> list[Standing]:
-    found = [each for each in standings_of(user_id, terms, now) if each.is_ours and not each.has_ended]
+    found = [each for each in standings_of(user_id, terms, now) if each.is_ours and _is_shown(each)]
     return sorted(found, key=lambda each: _order(each, terms))
+
+
+def _is_shown(standing: Standing) -> bool:
+    """Return whether a thing has a card. What was bought once has one while it lets in; then it is listed only."""
+    return standing.answer.allowed if standing.kind == "purchase" else not standing.has_ended
 
 
 def _order(standing: Standing, terms: Plans) -> tuple[bool, bool, int]:
@@ -188,6 +195,8 @@ def _name(access: Access, plan: Plan | None, words: Words) -> str:
 def _facts(part: _Part, plans: Mapping[str, Plan], words: Words) -> tuple[tuple[str, str], ...]:
     """Return labels and figures of a subscription."""
     access, standing = part
+    if standing is not None and standing.kind == "purchase":
+        return _facts_of_purchase(standing.id, words)
     if standing is None or standing.kind != "subscription":
         return ()
     row = Subscription.get_by_id(standing.id)
@@ -201,6 +210,13 @@ def _facts(part: _Part, plans: Mapping[str, Plan], words: Words) -> tuple[tuple[
     if access.reason in ("canceling", "grace") and access.until:
         facts.append((words.gettext("Access until"), words.date(access.until)))
     return tuple(facts)
+
+
+def _facts_of_purchase(purchase_id: str, words: Words) -> tuple[tuple[str, str], ...]:
+    """Return the subscription that was ended for it, if there is one."""
+    replaced = Subscription.select(Subscription.ended_at).where(Subscription.replaced_by == purchase_id)
+    ended = [row.ended_at or 0 for row in replaced.where(Subscription.ended_at.is_null(False))]
+    return ((words.gettext("In place of a subscription that ended on"), words.date(max(ended))),) if ended else ()
 
 
 def _prices(

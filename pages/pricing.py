@@ -7,13 +7,18 @@ from ..access import ENDED, Access, Holding
 from ..models import Customer, Price, Subscription, User
 from ..plans import Plan
 from ..selling.buyer import had_trial
-from ..selling.held import held_by_group
+from ..selling.held import held_by_group, held_for_good, is_covered
 from . import N_
 from .words import Words, money, period
 
+FAR = float("inf")  # to pay once stands last
 MONTHS = {"day": 12 / 365, "week": 84 / 365, "month": 1.0, "year": 12.0}
-INTERVALS = {("month", 1): N_("Monthly"), ("year", 1): N_("Yearly")}
+ONCE = ("", 1)
+INTERVALS = {("month", 1): N_("Monthly"), ("year", 1): N_("Yearly"), ONCE: N_("Pay once")}
 SWITCHES = {("month", 1): N_("Pay monthly"), ("year", 1): N_("Pay yearly")}
+
+
+NOTHING: Mapping[str, int] = {}
 
 
 class Switch(NamedTuple):
@@ -64,7 +69,7 @@ class Visitor(NamedTuple):
 
     Shape   held: the best item of each group of which the user has a subscription;
             currency: in which the user pays, and must go on to; None while they are free to choose;
-            may_buy: False where somebody else buys for them
+            may_buy: False where somebody else buys for them; for_good: see selling/held.py, held_for_good
     """
 
     access: Access | None
@@ -72,6 +77,7 @@ class Visitor(NamedTuple):
     held: Mapping[str, Holding]
     currency: str | None = None
     may_buy: bool = True
+    for_good: Mapping[str, int] = NOTHING
 
 
 def visitor_of(
@@ -88,7 +94,8 @@ def visitor_of(
         return Visitor(access, was_tried, held={}, may_buy=may_buy)
     running = (Customer.user == user.id, Subscription.status.not_in(ENDED), Subscription.currency.is_null(False))
     paid = Subscription.select(Subscription.currency).join(Customer).where(*running).limit(1).scalar()
-    return Visitor(access, was_tried, held_by_group(user.id, plans), paid, may_buy)
+    for_good = held_for_good(user.id, plans)
+    return Visitor(access, was_tried, held_by_group(user.id, plans), paid, may_buy, for_good)
 
 
 def points_of(plan: Plan) -> tuple[str, ...]:
@@ -111,19 +118,21 @@ class PriceList:
         self._named = {
             plan.key: [(name, by_name[name]) for name in plan.prices if name in by_name] for plan in self.plans
         }
-        self.rows = [row for plan in self.plans for _, row in self._named[plan.key] if row.interval]
+        self.rows = [row for plan in self.plans for _, row in self._named[plan.key]]
+        self._by_key = {plan.key: plan for plan in self.plans}
 
     def describe(self, visitor: Visitor, wanted: dict[str, str], words: Words) -> Pricing:
         """Return the page for a visitor. `wanted` may name an "interval" and a "currency"; unknown ones are ignored.
 
         A member, who may not buy, sees what the plans are and nothing of what they cost.
         """
-        intervals = list(dict.fromkeys(_interval(row) for row in self.rows))
+        intervals = self._intervals()
         currencies = [visitor.currency] if visitor.currency else []
         currencies = currencies or list(dict.fromkeys(row.currency or "" for row in self.rows))
         held = next((row for row in self.rows if visitor.access and row.id == visitor.access.price_id), None)
         by_key = {_key(each): each for each in intervals}
-        interval = by_key.get(wanted.get("interval", "")) or (_interval(held) if held else next(iter(intervals), None))
+        present = _interval(held) if held and _interval(held) in intervals else next(iter(intervals), None)
+        interval = by_key.get(wanted.get("interval", "")) or present
         currency = wanted.get("currency", "").lower()
         if currency not in currencies:
             currency = (held.currency or "") if held and not visitor.currency else next(iter(currencies), "")
@@ -135,11 +144,17 @@ class PriceList:
         return Pricing(
             tuple(
                 Switch(_interval_label(each, words), _query(each, currency, currencies), each == interval)
-                for each in sorted(intervals, key=_months)
+                for each in sorted(intervals, key=lambda each: _months(each) or FAR)
             ),
             tuple(Switch(each.upper(), _query(interval, each, currencies), each == currency) for each in currencies),
             offers,
         )
+
+    def _intervals(self) -> list[tuple[str, int]]:
+        """Return the intervals to choose from: to pay once is one, where a plan can be paid otherwise, too."""
+        recurring = list(dict.fromkeys(_interval(row) for row in self.rows if row.interval))
+        kinds = [{bool(row.interval) for _, row in named} for named in self._named.values()]
+        return [*recurring, ONCE] if {True, False} in kinds else recurring
 
     def _offer(
         self, plan: Plan, interval: tuple[str, int] | None, currency: str, visitor: Visitor, words: Words
@@ -147,8 +162,10 @@ class PriceList:
         name, row = self._chosen(plan, interval, currency, visitor.currency)
         is_unknown = not self._named[plan.key] and not self._unsold.issuperset(plan.prices)
         is_sold = row is not None or is_unknown
-        trial = 0 if visitor.had_trial or visitor.held or not is_sold else plan.trial_days
-        is_for_them = is_sold or _holds(visitor, plan)
+        is_once = row is not None and not row.interval
+        trial = 0 if visitor.had_trial or visitor.held or not is_sold or is_once else plan.trial_days
+        is_theirs = not plan.free and is_covered(plan, visitor.for_good, self._by_key)
+        is_for_them = (is_sold or _holds(visitor, plan)) and not is_theirs
         action, button = _action(plan, row, visitor, trial, words) if is_for_them else ("", "")
         return Offer(
             name=words.gettext(plan.name),
@@ -157,7 +174,7 @@ class PriceList:
             amount=words.gettext("Free") if plan.free else _amount(words, row, currency),
             is_sold=is_sold or plan.free,
             seats=_seats(plan, visitor) if action == "checkout" else None,
-            period=period(words, row.interval, row.interval_count or 1) if row and row.interval else "",
+            period=_period(plan, row, words),
             saving=self._saving(plan, row, words),
             trial=words.ngettext("%(count)d day free", "%(count)d days free", trial) if trial else "",
             is_present=_holds(visitor, plan),
@@ -174,18 +191,19 @@ class PriceList:
         Shape   pays_in: the currency that the visitor is bound to
         """
         named = [each for each in self._named[plan.key] if each[1].is_sold_in(pays_in)]
-        fitting = [each for each in named if each[1].interval and _interval(each[1]) == interval]
+        fitting = [each for each in named if _interval(each[1]) == interval]
         exact = [each for each in fitting if each[1].is_sold_in(currency)]
         return next(iter([*exact, *fitting, *named]), ("", None))
 
     def _saving(self, plan: Plan, row: Price | None, words: Words) -> str:
         """Return what is saved against the plan's dearest price at a shorter interval, from one percent."""
-        if row is None or not row.unit_amount:
+        if row is None or not (row.unit_amount and row.interval):
             return ""
         others = [
             _rate(each)
             for _, each in self._named[plan.key]
-            if each.currency == row.currency and each.unit_amount and _months(_interval(each)) < _months(_interval(row))
+            if each.currency == row.currency and each.unit_amount
+            if each.interval and _months(_interval(each)) < _months(_interval(row))
         ]
         share = int(100 * (1 - _rate(row) / max(others))) if others else 0
         return words.gettext("Save %(percent)s", percent=words.percent(share / 100)) if share > 0 else ""
@@ -209,6 +227,8 @@ def _rate(row: Price) -> float:
 
 def _key(interval: tuple[str, int]) -> str:
     name, count = interval
+    if interval == ONCE:
+        return "once"
     return name if count == 1 else f"{count}-{name}"
 
 
@@ -227,6 +247,14 @@ def _interval_label(interval: tuple[str, int], words: Words) -> str:
 def _amount(words: Words, row: Price | None, wanted_currency: str) -> str:
     amount, currency = row.amount_in(wanted_currency) if row else (None, "")
     return "" if amount is None else money(words, amount, currency, is_short=True)
+
+
+def _period(plan: Plan, row: Price | None, words: Words) -> str:
+    """Return for how long the amount is paid; empty where that is for good, or for something to use up."""
+    if row is not None and row.interval:
+        return period(words, row.interval, row.interval_count or 1)
+    days = plan.lasts_days if row is not None else 0
+    return words.ngettext("for %(count)d day", "for %(count)d days", days) if days else ""
 
 
 def _seats(plan: Plan, visitor: Visitor) -> Seats | None:
@@ -260,8 +288,10 @@ def _action(plan: Plan, row: Price | None, visitor: Visitor, trial: int, words: 
     held = visitor.held.get(plan.in_group)
     if plan.free:
         return "", ""
+    action = "sign_in" if visitor.access is None else "checkout"
+    if row is not None and not row.interval:
+        return action, words.gettext("Buy")
     if held is None:
-        action = "sign_in" if visitor.access is None else "checkout"
         return action, words.gettext("Start free trial") if trial else words.gettext("Subscribe")
     if held.plan != plan.key:
         return "checkout", words.gettext("Change to %(plan)s", plan=words.gettext(plan.name))

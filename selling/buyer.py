@@ -52,6 +52,11 @@ class Wish:
     plans_with_seats: frozenset[str] = frozenset()
 
     @property
+    def is_once(self) -> bool:
+        """Whether it is paid once: its price has no interval."""
+        return not self.price.interval
+
+    @property
     def count(self) -> int:
         return self.quantity or (self.plan.seats[0] if self.plan.seats else 1)
 
@@ -78,21 +83,17 @@ class Selling:
         ours = {"corkage_app": self.app, "corkage_user": buyer.user_id}
         sold = {"corkage_plan": plan.key, "corkage_price": price.id}
         bought_by = {"corkage_buyer": buyer.buyer_id} if buyer.buyer_id else {}
-        data: dict[str, object] = {"metadata": ours | sold | bought_by}
         parameters: dict[str, object] = {
-            "mode": "subscription",
             "line_items": [_item(wish)],
             "client_reference_id": buyer.user_id,
-            "metadata": ours,
-            "subscription_data": data,
             "success_url": buyer.success_url,
             "cancel_url": buyer.cancel_url,
         }
-        if plan.trial_days and not had_trial:
-            data["trial_period_days"] = plan.trial_days
-            if not plan.trial_card:
-                parameters["payment_method_collection"] = "if_required"
-                data["trial_settings"] = {"end_behavior": {"missing_payment_method": plan.trial_then}}
+        if wish.is_once:
+            parameters |= _once(ours | sold | bought_by)
+        else:
+            trial = None if had_trial or not plan.trial_days else plan
+            parameters |= _recurring(ours, sold | bought_by, trial)
         if self.takes_codes:
             parameters["allow_promotion_codes"] = True
         if self.tax:
@@ -114,6 +115,28 @@ def had_trial(people: list[str]) -> bool:
 def wish_text(wish: Wish, parameters: dict[str, object]) -> str:
     """Return a wish as text, with all that its session fixes. Wishes with the same text get the same session."""
     return json.dumps({"code": wish.code, **parameters}, sort_keys=True)
+
+
+def _once(tags: dict[str, str]) -> dict[str, object]:
+    """Return the parameters of what is paid once. The payment and its invoice say what it is, too."""
+    return {
+        "mode": "payment",
+        "metadata": tags,
+        "payment_intent_data": {"metadata": tags},
+        "invoice_creation": {"enabled": True, "invoice_data": {"metadata": tags}},
+    }
+
+
+def _recurring(ours: dict[str, str], sold: dict[str, str], trial: Plan | None) -> dict[str, object]:
+    """Return the parameters of what is paid again and again. trial: the plan that begins with a trial."""
+    data: dict[str, object] = {"metadata": ours | sold}
+    parameters: dict[str, object] = {"mode": "subscription", "metadata": ours, "subscription_data": data}
+    if trial is not None:
+        data["trial_period_days"] = trial.trial_days
+        if not trial.trial_card:
+            parameters["payment_method_collection"] = "if_required"
+            data["trial_settings"] = {"end_behavior": {"missing_payment_method": trial.trial_then}}
+    return parameters
 
 
 def _item(wish: Wish) -> dict[str, object]:

@@ -6,10 +6,11 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-from ..access import ENDED, read_access
+from ..access import ENDED, Terms, read_access
 from ..errors import (
+    AlreadyBought,
     CheckoutInProgress,
     CodeRefused,
     InvalidQuantity,
@@ -20,7 +21,7 @@ from ..errors import (
     StripeUnavailable,
     UnknownCustomer,
 )
-from ..models import CheckoutAttempt, Customer, Subscription, User
+from ..models import CheckoutAttempt, Customer, Price, Purchase, Subscription, User
 from ..plans import Plan
 from ..storage import column, rows, writing
 from ..sync.converge import Converger
@@ -30,7 +31,7 @@ from ..sync.prices import Catalogue
 from ..sync.states import SessionState, SubscriptionState
 from . import CODE_UNKNOWN, LONGEST_CODE, attempts
 from .buyer import Buyer, Lead, Selling, Wish, had_trial, wish_text
-from .held import held_subscriptions, own_subscriptions
+from .held import held_for_good, held_subscriptions, is_covered, own_subscriptions
 from .subscribers import PAYABLE, is_of, lead_subscriber, resume_asked
 
 MOST_TURNS = 12
@@ -48,6 +49,10 @@ WHERE a.session_id IS NOT NULL
             SELECT 1 FROM corkage_customer AS c JOIN corkage_subscription AS s ON s.customer_id = c.id
             WHERE c.user_id = a.user_id AND s.status NOT IN ({", ".join(f"'{status}'" for status in ENDED)})
         )
+        OR EXISTS (
+            SELECT 1 FROM corkage_customer AS c JOIN corkage_purchase AS b ON b.customer_id = c.id
+            WHERE c.user_id = a.user_id
+        )
     )
 """  # noqa: S608 -- the inserted texts are constants of this program; all input is bound
 
@@ -61,6 +66,13 @@ class _Page(enum.Enum):
     MAKING = "a click is making one, or was cut off while it did"
     OPEN = "it is open, and sells what is wanted"
     CHANGED = "it was paid, or something else happened to it in this moment"
+
+
+class Bought(NamedTuple):
+    """Who came back from a session that is complete. gives_access: not a pack that is paid, which gives credit."""
+
+    user_id: str
+    gives_access: bool
 
 
 class Checkout:
@@ -77,7 +89,7 @@ class Checkout:
         """Return where to lead a visitor who wants this plan: Checkout, the portal, or an open invoice.
 
         Shape   offer: "plan" or "plan:price"; code: a promotion code, as the visitor typed it
-        Errors  UnknownPlan; InvalidQuantity; NeedsPlan; CheckoutInProgress; StripeError as the gateway's
+        Errors  UnknownPlan; InvalidQuantity; NeedsPlan; AlreadyBought; CheckoutInProgress; StripeError as the gateway's
         """
         price = self.catalogue.sold_price(offer, self.gateway)
         plans = self.catalogue.plans
@@ -93,13 +105,13 @@ class Checkout:
                 return lead
         raise CheckoutInProgress(f"user {buyer.user_id}: the attempt changed {MOST_TURNS} times in a row")
 
-    def come_back(self, session_id: str, gateway: Gateway, now: float) -> str | None:
+    def come_back(self, session_id: str, gateway: Gateway, now: float) -> Bought | None:
         """Converge the user whom Stripe sends back from a session that we made.
 
         The attempt ends when the session is complete and its customer was converged. Until then each return looks
         again, after a pause: the visitor may pay a moment later, and Stripe may fail.
 
-        Shape   the user's id, when the session is complete; else None
+        Shape   None unless the session is complete
         Errors  CheckoutInProgress within the pause after the last fetch; StripeError as the gateway's
         """
         attempt = CheckoutAttempt.get_or_none(CheckoutAttempt.session_id == session_id)
@@ -110,15 +122,21 @@ class Checkout:
         converger = self.converger.with_gateway(gateway)
         session, _ = gateway.side_by_side(
             functools.partial(gateway.checkout_session, session_id),
-            functools.partial(converger.converge_user, attempt.user_id, now),
+            functools.partial(converger.converge_user, attempt.user_id, now, reads_purchases=_is_once(attempt)),
         )
         if session is None or session.status != "complete":
             return None
-        bought = session.subscription_id
-        if bought is None or Subscription.get_or_none(Subscription.id == bought) is None:  # the list lags behind
+        if not _is_stored(session):  # the list lags behind
             self._converge_buyer(session, converger)
         attempts.end(attempt)
-        return str(attempt.user_id)
+        return Bought(attempt.user_id, gives_access=not self._is_pack(session))
+
+    def _is_pack(self, session: SessionState) -> bool:
+        """Return whether a session has sold a pack, and it is paid."""
+        bought = Purchase.select(Purchase.price_id).where(Purchase.id == session.id)
+        plans = column(Price.select(Price.plan).where(Price.id.in_(bought)))
+        terms = self.catalogue.timelines.plans
+        return bool(plans) and all(terms.get(plan or "", Terms()).is_pack for plan in plans)
 
     def look_again(self, user_id: str, gateway: Gateway) -> None:
         """Converge all that the user has, for one who comes back from the portal; resume what waited for a card.
@@ -147,9 +165,24 @@ class Checkout:
         own = own_subscriptions(user_id)
         return resume_asked(gateway, [each for each in states if each.id in own], self.clock())
 
+    def end_replaced(self, subscription_id: str) -> None:
+        """End a subscription, once its user has bought for good what it gives: at once, and without a refund.
+
+        Errors  StripeError as the gateway's
+        """
+        row = Subscription.get_or_none(Subscription.id == subscription_id)
+        if row is None or row.replaced_by is None:
+            return
+        log.info("%s is ended: %s was bought in its place", subscription_id, row.replaced_by)
+        self._cancel(subscription_id)
+        self.converger.converge(row.customer_id, self.clock(), also=(subscription_id,))
+        with writing():
+            done = (Subscription.id == subscription_id, Subscription.status.in_(ENDED))
+            Subscription.update(replace_at=None).where(*done).execute()
+
     def open_pages(self, now: float) -> list[CheckoutAttempt]:
-        """Return the attempts of users who hold a subscription of the same group, or had a trial since; and the
-        attempts of an earlier version, which knew no groups.
+        """Return the attempts of users who hold what the page sells, a subscription of the same group for one, or had a
+        trial since; and the attempts of an earlier version, which knew no groups.
         """
         found = rows(_MAY_BE_BOUGHT, (now, now + attempts.CLAIM_SECONDS))
         table = CheckoutAttempt
@@ -157,7 +190,7 @@ class Checkout:
         return [each for each in read if each is not None and self._is_bought(each)]
 
     def _is_bought(self, attempt: CheckoutAttempt) -> bool:
-        if attempt.wish == attempts.WISH_OF_BEFORE or self._holds(attempt.user_id, attempt.group):
+        if attempt.wish == attempts.WISH_OF_BEFORE or self._is_held(attempt):
             return True
         return TRIAL in attempt.params and had_trial(attempts.people_of(attempt))
 
@@ -184,15 +217,18 @@ class Checkout:
             self._refuse_lonely_addon(buyer.user_id, wish.plan)
             return self._begin(buyer, wish, json.dumps(self._parameters(buyer, wish) | _to_look_up(wish)))
         wanted = self._wish_text(buyer, wish)
+        look = functools.partial(self.converger.converge_user, buyer.user_id, self.clock())
         states, page, code_id, _ = self.gateway.side_by_side(
-            functools.partial(self.converger.converge_user, buyer.user_id, self.clock()),
+            functools.partial(look, reads_purchases=not wish.plan.adds),
             functools.partial(self._look_at_page, attempt, wanted),
             functools.partial(self._code_id, wish.code, theirs),
             functools.partial(self._update_email, buyer, theirs),
         )
         if page is _Page.CHANGED:
             return None
-        held = self._held(buyer.user_id, group, states)
+        self._refuse_bought(buyer.user_id, wish.plan)
+        # What is paid once is sold beside a subscription, which is ended when it is paid.
+        held = [] if wish.is_once else self._held(buyer.user_id, group, states)
         go_on = functools.partial(self._go_on, buyer, wish, attempt, page, code_id)
         if not held:
             return go_on()
@@ -235,11 +271,11 @@ class Checkout:
         except StripeRefused as error:
             log.info("an invoice could not be voided, it is no longer as it was read: %s", error)
             return None
-        cancel = (functools.partial(self._cancel_unpaid, each.id) for each in held)
+        cancel = (functools.partial(self._cancel, each.id) for each in held)
         lead: Lead | None = self.gateway.side_by_side(go_on, *cancel)[0]
         return lead
 
-    def _cancel_unpaid(self, subscription_id: str) -> None:
+    def _cancel(self, subscription_id: str) -> None:
         try:
             self.gateway.cancel_subscription(subscription_id)
         except StripeRefused as error:
@@ -291,7 +327,7 @@ class Checkout:
     def _converge_buyer(self, session: SessionState, converger: Converger) -> None:
         """Converge the customer of a session that was paid. No webhook is needed for it."""
         if session.customer_id is not None:
-            also = (session.subscription_id,) if session.subscription_id else ()
+            also = (session.subscription_id or session.id,)
             converger.converge(session.customer_id, self.clock(), also=also)
 
     def _customers(self, user_id: str) -> list[str]:
@@ -304,6 +340,21 @@ class Checkout:
         held = [each.id for each in held_subscriptions(user_id, self.catalogue.plans, group)]
         found = [known.get(id_) or self.gateway.subscription(id_) for id_ in held]
         return [each for each in found if each is not None]
+
+    def _is_held(self, attempt: CheckoutAttempt) -> bool:
+        """Return whether the user of an attempt has by now what would be sold once more."""
+        plan = self.catalogue.plans.get(attempt.plan)
+        if plan is not None and self._has_for_good(attempt.user_id, plan):
+            return True
+        return not _is_once(attempt) and self._holds(attempt.user_id, attempt.group)
+
+    def _has_for_good(self, user_id: str, plan: Plan) -> bool:
+        plans = self.catalogue.plans
+        return is_covered(plan, held_for_good(user_id, plans), plans)
+
+    def _refuse_bought(self, user_id: str, plan: Plan) -> None:
+        if self._has_for_good(user_id, plan):
+            raise AlreadyBought(f"user {user_id} has bought for good what gives as much as {plan.key}")
 
     def _holds(self, user_id: str, group: str) -> bool:
         """Return whether the user holds a subscription of the group that runs. One never paid is no obstacle, nor is
@@ -399,7 +450,7 @@ class Checkout:
         made = {"session_id": session.id, "url": session.url, "expires_at": session.expires_at}
         attempts.change(attempt, claimed_until=None, params=params, **made)
         log.info("user %s: session for plan %s", attempt.user_id, attempt.plan)
-        if self._holds(attempt.user_id, attempt.group):  # bought elsewhere meanwhile
+        if self._is_held(attempt):  # bought elsewhere meanwhile
             return None
         return _lead_to_page(session.url, params, json.loads(attempt.wish).get("code", ""))
 
@@ -450,6 +501,19 @@ class Checkout:
 def _is_same(held: SubscriptionState, wish: Wish) -> bool:
     """Return whether a subscription is what is wanted, in that number where one is named."""
     return is_of(held, wish) and (wish.quantity is None or wish.quantity in [each.quantity for each in held.items])
+
+
+def _is_once(attempt: CheckoutAttempt) -> bool:
+    """Return whether the attempt is to buy what is paid once."""
+    return bool(json.loads(attempt.params).get("mode") == "payment")
+
+
+def _is_stored(session: SessionState) -> bool:
+    """Return whether what a complete session sold is in the replica. What is not paid yet will come with its event."""
+    if session.is_once:
+        return session.is_unpaid or Purchase.select().where(Purchase.id == session.id).exists()
+    bought = session.subscription_id
+    return bought is not None and Subscription.select().where(Subscription.id == bought).exists()
 
 
 def _to_look_up(wish: Wish) -> dict[str, object]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from ..access import CURRENT, ENDED, LIVE, Holding
 from ..models import Subscription
 from ..plans import MAIN_GROUP, Plan
+from ..sync.replaced import lifetimes_of
 from ..sync.timelines import holdings_of
 
 
@@ -43,6 +44,21 @@ def held_by_group(user_id: str, plans: Mapping[str, Plan]) -> dict[str, Holding]
     for each in _best_first(user_id, plans):
         found.setdefault(group_of(each.plan, plans), each)
     return found
+
+
+def held_for_good(user_id: str, plans: Mapping[str, Plan]) -> dict[str, int]:
+    """Return the groups of which the user has bought a plan for good, each with the rank of the dearest."""
+    terms = {key: plan.terms(rank) for rank, (key, plan) in enumerate(plans.items())}
+    found: dict[str, int] = {}
+    for each in lifetimes_of(holdings_of([user_id])[user_id].holdings, plans, terms):
+        found[each.group] = max(each.rank, found.get(each.group, each.rank))
+    return found
+
+
+def is_covered(plan: Plan, for_good: Mapping[str, int], plans: Mapping[str, Plan]) -> bool:
+    """Return whether what a user bought for good gives as much as the plan. More seats can always be bought."""
+    rank = list(plans).index(plan.key)
+    return not plan.seats and rank <= for_good.get(plan.in_group, -1)
 
 
 def group_of(plan: str | None, plans: Mapping[str, Plan]) -> str:

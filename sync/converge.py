@@ -5,20 +5,21 @@ import functools
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .. import storage
+from ..access import ENDED
 from ..errors import Overtaken, UnknownCustomer
 from ..models import MADE_AT, Customer, Price, Subscription, User, setting
 from ..notices import changes
 from ..texts import is_user_id
-from . import events, granted, inbox, replica, revenue, stale
+from . import events, granted, inbox, purchases, replaced, replica, returns, revenue, stale
 from .account import Account
 from .doubles import warn_of_doubles
 from .gateway import Gateway, Subscriptions
 from .prices import Catalogue
 from .replica import Replica
-from .states import CustomerState, PriceState, SubscriptionState
+from .states import CustomerState, PaymentState, PriceState, PurchaseState, SubscriptionState
 
 MOST_OVERTAKINGS = 20
 CLOCKS_DIFFER_SECONDS = 300
@@ -34,6 +35,8 @@ class Fetched:
             is_missing: Stripe does not know the customer, though it was not deleted;
             gone: ids of subscriptions that have not ended in the replica and that Stripe does not know any more;
             prices: those of the items that were fetched by their id, because they are new here;
+            purchases: what was bought once, None where that was not fetched; payments: those that events name of which
+            money was asked back;
             as_of: everything that happened at Stripe before this time is included; None if nothing was fetched
     """
 
@@ -43,6 +46,25 @@ class Fetched:
     gone: tuple[str, ...] = ()
     is_missing: bool = False
     prices: tuple[PriceState, ...] = ()
+    purchases: tuple[PurchaseState, ...] | None = None
+    payments: tuple[PaymentState, ...] = ()
+
+
+class Wanted(NamedTuple):
+    """What to fetch of a customer.
+
+    Shape   customer: the customer itself in any case, to see whether it was deleted;
+            subscriptions and sessions: ids to fetch even if the list lacks them, because it lags behind;
+            purchases: what it bought once; payments: PaymentIntents of which money was asked back;
+            for_visitor: somebody waits, so what may be needed is fetched side by side, and whether there is a card
+    """
+
+    customer: bool = False
+    subscriptions: frozenset[str] = frozenset()
+    sessions: frozenset[str] = frozenset()
+    purchases: bool = False
+    payments: frozenset[str] = frozenset()
+    for_visitor: bool = False
 
 
 class Converged(NamedTuple):
@@ -78,19 +100,22 @@ class Converger:
         *,
         reads_customer: bool = False,
         also: tuple[str, ...] = (),
+        reads_purchases: bool = False,
+        payments: tuple[str, ...] = (),
         for_visitor: bool = False,
     ) -> Converged:
         """Fetch the customer's present state and store it; start over when another worker was faster.
 
-        Shape   reads_customer: fetch the customer itself in any case, to see whether it was deleted;
-                also: ids of subscriptions to fetch even if the list lacks them, because it lags behind;
-                for_visitor: somebody waits, so what may be needed is fetched side by side, and whether there is a card
+        Shape   what to fetch in any case, as in Wanted: also holds ids of subscriptions and sessions
         Errors  StripeError as the gateway's; Outdated; DatabaseUnavailable; in each case nothing was stored
         """
         for _ in range(MOST_OVERTAKINGS):
             held = replica.read(customer_id)
             pending = inbox.pending_of(inbox.Subject(customer_id))
-            fetched = self._fetch(held, pending, set(also), reads_customer=reads_customer, for_visitor=for_visitor)
+            wanted = Wanted(
+                reads_customer, purchases=reads_purchases, payments=frozenset(payments), for_visitor=for_visitor
+            )
+            fetched = self._fetch(held, pending, self._wanted(held, pending, wanted, also))
             outcome = self._store(held, fetched, [event.id for event in pending], now)
             if outcome:
                 log.info("%s %s (%d events)", customer_id, outcome, len(pending))
@@ -98,16 +123,37 @@ class Converger:
             log.info("another worker stored %s during the fetch; fetching again", customer_id)
         raise Overtaken(f"{customer_id} was overtaken {MOST_OVERTAKINGS} times in a row")
 
-    def converge_user(self, user_id: str, now: float) -> tuple[SubscriptionState, ...]:
+    def _wanted(self, held: Replica, pending: Sequence[inbox.Pending], wanted: Wanted, also: Sequence[str]) -> Wanted:
+        """Return what to fetch in the light of the events that are pending, and of these ids."""
+        named = [*also, *(each.object_id for each in pending if each.object_id)]
+        sessions = frozenset(each for each in named if each.startswith(events.ONCE))
+        payments = wanted.payments.union(each for each in named if each.startswith(events.PAYMENT))
+        is_asked = wanted.purchases or wanted.customer or payments or sessions
+        is_new = held.customer.purchases_at is None
+        return wanted._replace(
+            subscriptions=wanted.subscriptions.union(each for each in named if each.startswith("sub_")),
+            sessions=sessions,
+            purchases=bool(is_asked or is_new) and self.catalogue.sells_once(),
+            payments=payments,
+        )
+
+    def converge_user(
+        self, user_id: str, now: float, *, reads_purchases: bool = False
+    ) -> tuple[SubscriptionState, ...]:
         """Converge every customer of the user that is not deleted, for a visitor; return all their subscriptions.
 
         A user without customers costs no call, any other one round trip.
+
+        Shape   reads_purchases: what was bought once, too
 
         Errors  as converge()
         """
         theirs = Customer.select(Customer.id).where(Customer.user == user_id, Customer.deleted_at.is_null())
         converged = self.gateway.side_by_side(
-            *(functools.partial(self.converge, id_, now, for_visitor=True) for id_ in storage.column(theirs))
+            *(
+                functools.partial(self.converge, id_, now, reads_purchases=reads_purchases, for_visitor=True)
+                for id_ in storage.column(theirs)
+            )
         )
         return tuple(state for each in converged for state in each.subscriptions)
 
@@ -121,6 +167,7 @@ class Converger:
             before = replica.read(customer_id).customer.user_id
             _assign(customer_id, user_id, now)
             _overtake(customer_id)
+            Customer.update(purchases_at=None).where(Customer.id == customer_id).execute()  # the credit moves, too
             self.timelines.store([each for each in (before, user_id) if each is not None], now, changes.OF_USER)
         log.info("%s linked by hand to user %s (before: %s)", customer_id, user_id, before or "nobody")
         quiet = copy.copy(self)
@@ -132,73 +179,106 @@ class Converger:
         with storage.writing():
             _assign(customer_id, user_id, now)
             _overtake(customer_id)
-            Customer.update(fetched_at=0).where(Customer.id == customer_id).execute()
+            now_empty = {"fetched_at": 0, "purchases_at": int(now)}
+            Customer.update(now_empty).where(Customer.id == customer_id).execute()
 
-    def _fetch(
-        self,
-        held: Replica,
-        pending: Sequence[inbox.Pending],
-        also: set[str],
-        *,
-        reads_customer: bool,
-        for_visitor: bool,
-    ) -> Fetched:
+    def _fetch(self, held: Replica, pending: Sequence[inbox.Pending], wanted: Wanted) -> Fetched:
         row = held.customer
-        named = also | {each.object_id for each in pending if each.object_id and each.object_id.startswith("sub_")}
         is_news = row.fetched_at is None or any(_is_about_customer(event) for event in pending)
-        if row.user_id is None and not (is_news or reads_customer):
+        if row.user_id is None and not (is_news or wanted.customer):
             return Fetched(None, (), None)  # an event of a customer that belongs to no user costs no call
         is_gone = row.deleted_at is not None or row.missing_at is not None
-        wants_customer = (reads_customer or is_news) and not is_gone
+        wants_customer = (wanted.customer or is_news) and not is_gone
         try:
             customer = self.gateway.customer(row.id) if is_gone else None
             if customer and customer.deleted:  # what Stripe lists for it is nowhere documented
-                return self._fetch_by_id(held, customer, Subscriptions((), customer.as_of), named)
-            listed = self.gateway.subscriptions_of(
-                row.id,
-                {id_ for id_, has_paid in held.going_on.items() if has_paid},
-                with_customer=wants_customer or for_visitor,
-                with_invoices=for_visitor and bool(held.going_on),
-            )
+                return self._fetch_by_id(held, customer, Subscriptions((), customer.as_of), wanted)
+            listed, bought, *payments = self._fetch_lists(held, wanted, with_customer=wants_customer)
             customer = customer or listed.customer
             if customer is None and wants_customer:  # it has no subscription to come with
                 customer = self.gateway.customer(row.id)
         except UnknownCustomer:
-            return self._fetch_without_list(held, named)
+            return self._fetch_without_list(held, wanted)
         if customer and customer.deleted:
             listed = listed._replace(items=())  # as above
-        return self._fetch_by_id(held, customer, listed, named)
+        return self._fetch_by_id(held, customer, listed, wanted, bought, payments)
 
-    def _fetch_without_list(self, held: Replica, named: set[str]) -> Fetched:
+    def _fetch_lists(self, held: Replica, wanted: Wanted, *, with_customer: bool) -> list[Any]:
+        """Fetch side by side the subscriptions, the purchases, None where they are not wanted, and each payment."""
+        customer_id = held.customer.id
+        subscriptions = functools.partial(
+            self.gateway.subscriptions_of,
+            customer_id,
+            {id_ for id_, has_paid in held.going_on.items() if has_paid},
+            with_customer=with_customer or wanted.for_visitor,
+            with_invoices=wanted.for_visitor and bool(held.going_on),
+        )
+        bought = functools.partial(self._fetch_purchases, customer_id, wanted) if wanted.purchases else lambda: None
+        payments = (functools.partial(self.gateway.payment, id_) for id_ in sorted(wanted.payments))
+        listed, purchased, *found = self.gateway.side_by_side(subscriptions, bought, *payments)
+        return [listed, purchased, *(each for each in found if each is not None)]
+
+    def _fetch_purchases(self, customer_id: str, wanted: Wanted) -> tuple[PurchaseState, ...]:
+        """Fetch what the customer bought once; by its id, what is named and the list lacks."""
+        listed = self.gateway.purchases_of(customer_id)
+        lacking = sorted(wanted.sessions - {each.id for each in listed})
+        by_id = self.gateway.side_by_side(*(functools.partial(self.gateway.purchases_in, id_) for id_ in lacking))
+        found = (each for purchases in by_id for each in purchases if each.customer_id == customer_id)
+        return (*listed, *found)
+
+    def _fetch_without_list(self, held: Replica, wanted: Wanted) -> Fetched:
         """Fetch a customer of whom Stripe lists nothing: it was deleted in this moment, or is missing."""
         try:
             customer = self.gateway.customer(held.customer.id)
         except UnknownCustomer:
-            found = self._fetch_by_id(held, None, Subscriptions((), 0), named)
+            found = self._fetch_by_id(held, None, Subscriptions((), 0), wanted)
             return replace(found, is_missing=True, as_of=None)
-        return self._fetch_by_id(held, customer, Subscriptions((), customer.as_of), named)
+        return self._fetch_by_id(held, customer, Subscriptions((), customer.as_of), wanted)
 
     def _fetch_by_id(
         self,
         held: Replica,
         customer: CustomerState | None,
         listed: Subscriptions,
-        named: set[str],
+        wanted: Wanted,
+        bought: tuple[PurchaseState, ...] | None = None,
+        payments: Sequence[PaymentState] = (),
     ) -> Fetched:
         """Fetch by id what the list lacks, if an event names it or the replica has it: absence alone means nothing."""
-        lacking = sorted((named | held.going_on.keys()) - {each.id for each in listed.items})
+        lacking = sorted((wanted.subscriptions | held.going_on.keys()) - {each.id for each in listed.items})
         by_id = self.gateway.side_by_side(*(functools.partial(self.gateway.subscription, id_) for id_ in lacking))
         found = tuple(each for each in by_id if each and each.customer_id == held.customer.id)
-        subscriptions = listed.items + found
+        subscriptions = self._with_last_paid(held, listed.items + found, payments)
         gone = held.going_on.keys() - {each.id for each in subscriptions}
-        prices = self._new_prices(subscriptions)
-        return Fetched(customer, subscriptions, listed.as_of, gone=tuple(sorted(gone)), prices=prices)
+        return Fetched(
+            customer,
+            subscriptions,
+            listed.as_of,
+            gone=tuple(sorted(gone)),
+            prices=self._new_prices(subscriptions, bought or ()),
+            purchases=bought,
+            payments=tuple(payments),
+        )
 
-    def _new_prices(self, subscriptions: Sequence[SubscriptionState]) -> tuple[PriceState, ...]:
+    def _with_last_paid(
+        self, held: Replica, subscriptions: tuple[SubscriptionState, ...], payments: Sequence[PaymentState]
+    ) -> tuple[SubscriptionState, ...]:
+        """Fetch which invoice was last paid, where money was ever asked back: that of the last one counts."""
+        concerned = {each.subscription_id for each in held.returns} | {each.subscription_id for each in payments}
+        unclear = [each for each in subscriptions if each.id in concerned and each.last_paid is None]
+        going_on = [each.id for each in unclear if each.status not in ENDED]
+        asked = (functools.partial(self.gateway.last_paid_invoice, id_) for id_ in going_on)
+        found = dict(zip(going_on, self.gateway.side_by_side(*asked), strict=True))
+        return tuple(replace(each, last_paid=found[each.id]) if each.id in found else each for each in subscriptions)
+
+    def _new_prices(
+        self, subscriptions: Sequence[SubscriptionState], bought: Sequence[PurchaseState]
+    ) -> tuple[PriceState, ...]:
         """Fetch the prices that are new here and of which nobody says the plan: their product may say it. Those, too,
         of which it is not known what they cost in the subscription's currency.
         """
         priced = [(item.price, each.currency) for each in subscriptions for item in each.items]
+        priced += [(each.price, each.currency) for each in bought]
         silent = {each.id for each, _ in priced if each.plan is None and not self.catalogue.is_named(each)}
         unpriced = {each.id for each, currency in priced if self.catalogue.lacks_amount(each, currency)}
         unknown = sorted({*self.catalogue.unknown(silent), *unpriced})
@@ -225,8 +305,13 @@ class Converger:
         user_id = self._store_customer(row, fetched, now)
         for price in fetched.prices:
             self.catalogue.store_price(price)
+        if fetched.purchases is not None:
+            purchases.store(row.id, fetched.purchases, self.app, user_id, self.catalogue, now)
+        asked_back = returns.store(row.id, held.returns, fetched.payments)
         for state in fetched.subscriptions:
-            self._store_subscription(held, state, user_id, now)
+            self._store_subscription(held, state, user_id, asked_back, now)
+        if asked_back and (fetched.purchases or fetched.payments):
+            returns.store_of_purchases(row.id, asked_back)
         if not fetched.is_missing or self.account.is_confirmed():
             for gone in storage.pieces(fetched.gone):
                 Subscription.update(status="canceled", ended_at=int(now), ask_at=None).where(
@@ -235,6 +320,7 @@ class Converger:
         users = [user_id] if user_id is not None else []  # without one, an outdated process is refused all the same
         for user, theirs in self.timelines.store(users, now, kinds).items():
             warn_of_doubles(user, theirs.holdings, self.catalogue, now)
+            replaced.mark(user, theirs.holdings, self.catalogue, now)
         outcome = "missing" if fetched.is_missing else "converged" if user_id is not None else "unowned"
         inbox.mark_applied(event_ids, outcome, now)
         return outcome
@@ -253,9 +339,10 @@ class Converger:
         return self.kinds & changes.ACCESS if is_unread else self.kinds
 
     def _is_old(self, fetched: Fetched) -> bool:
-        """Return whether all subscriptions are older than this file."""
+        """Return whether all subscriptions and purchases are older than this file."""
         made_at = int(setting(MADE_AT) or 0)
-        return all(each.created < made_at - CLOCKS_DIFFER_SECONDS for each in fetched.subscriptions)
+        begun = [each.created for each in fetched.subscriptions] + [each.created for each in fetched.purchases or ()]
+        return all(each < made_at - CLOCKS_DIFFER_SECONDS for each in begun)
 
     def _store_customer(self, row: Customer, fetched: Fetched, now: float) -> str | None:
         customer = fetched.customer
@@ -300,13 +387,21 @@ class Converger:
             return row.user_id
         return customer.user_id if customer.app == self.app and is_user_id(customer.user_id) else None
 
-    def _store_subscription(self, held: Replica, state: SubscriptionState, user_id: str | None, now: float) -> None:
+    def _store_subscription(
+        self,
+        held: Replica,
+        state: SubscriptionState,
+        user_id: str | None,
+        asked_back: Sequence[returns.Return],
+        now: float,
+    ) -> None:
         for item in state.items:
             self.catalogue.store_price(item.price, state.sold, held.prices.get(item.price.id))
         ours = state.app == self.app and state.user_id is not None and state.user_id == user_id
         clock_ahead = state.test_clock[1] - int(now) if state.test_clock else 0
         row = {name: getattr(state, name) for name in _AS_FETCHED} | {
             "ours": ours,
+            "returned": returns.of_subscription(asked_back, state.last_paid),
             "test_clock": state.test_clock[0] if state.test_clock else None,
             "clock_ahead": clock_ahead,
             "ask_at": stale.ask_at(state, clock_ahead, now) if user_id else None,
@@ -314,6 +409,7 @@ class Converger:
         before, quantities = held.subscriptions.get(state.id), {item.price.id: item.quantity for item in state.items}
         if before is not None and state.billed is None:  # its latest invoice is only for the rest of a period
             row |= {"billed": before["billed"], "charged": before["charged"]}
+        _warn_of_returned(before, row)
         held.store_subscription(row, quantities)
         revenue.note_move(before, held.items.get(state.id, {}), quantities, now)
         if user_id is not None and state.trial_start and (ours or self._has_plan(state)):
@@ -348,6 +444,18 @@ def _fetched_until(row: Customer, fetched: Fetched) -> int | None:
     if clocks and fetched.as_of is not None:
         return min(fetched.as_of, *clocks)
     return max((each for each in (row.fetched_at, fetched.as_of) if each is not None), default=None)
+
+
+def _warn_of_returned(before: replica.Row | None, row: replica.Row) -> None:
+    """Tell the operator that money went back: nobody but them decides whether the subscription ends at Stripe."""
+    if row["returned"] and row["status"] not in ENDED and (before is None or before["returned"] != row["returned"]):
+        log.warning(
+            "what was last paid for %s is %s; it goes on at Stripe, which will charge for it again: to end it, run "
+            "stripe subscriptions cancel %s",
+            row["id"],
+            row["returned"].replace(" ", " and "),
+            row["id"],
+        )
 
 
 def _is_about_customer(event: inbox.Pending) -> bool:

@@ -17,11 +17,25 @@ CUSTOMER_EVENTS = (
     "invoice.payment_failed",  # past_due begins, or another try failed
 )
 CUSTOMER_PREFIXES = ("customer.subscription.",)  # every change of a subscription, and types that Stripe will add
+RETURN_EVENTS = (
+    "charge.dispute.closed",  # won, lost, or a mere question
+    "charge.dispute.created",  # the customer's bank wants the money back
+    "charge.dispute.funds_reinstated",  # it was won
+    "charge.dispute.funds_withdrawn",  # a question became a dispute
+    "charge.dispute.updated",  # such as a question that became a dispute
+    "charge.refunded",  # in full or in part
+    "refund.created",  # the same
+    "refund.failed",  # the money did not arrive, and is ours again
+    "refund.updated",  # it arrived, or was canceled
+)
+RETURN_PREFIXES = ("charge.dispute.", "refund.")  # and types that Stripe will add
 LEADS_TO_CUSTOMER = ("sub_", "cs_")  # objects that a thin event names instead of the customer
+LEADS_TO_PAYMENT = ("pi_", "ch_", "py_", "re_", "pyr_", "dp_", "du_")  # objects of which charges say the customer
 CLOCK_EVENT = "test_helpers.test_clock.ready"  # a test clock was advanced, and the subscriptions on it
 CATALOGUE_PREFIXES = ("price.", "product.")  # a lookup key of a plan may have moved to another price
 
 ABOUT_CUSTOMER = ("customer.updated", "customer.deleted")
+ONCE, PAYMENT = "cs_", "pi_"  # what the objects' ids begin with, of events about a purchase and about money returned
 LONGEST_ID = 255
 
 
@@ -30,7 +44,7 @@ class EventRef:
     """What an event points at. Its account of what happened is never used.
 
     Shape   customer_id is None for prices, products and test clocks, and where a thin event names no customer;
-            object_id is the subscription's id where one is named;
+            object_id is the subscription's id where one is named, and the PaymentIntent's of a refund or dispute;
             account: the account of the event, if it is not the endpoint's own
     """
 
@@ -50,9 +64,22 @@ class EventRef:
             return True
         if self.type == CLOCK_EVENT:
             return self.object_id is not None
+        if is_of_return(self.type):
+            return (self.object_id or "").startswith(LEADS_TO_PAYMENT)
         is_of_customer = self.type in CUSTOMER_EVENTS or self.type.startswith(CUSTOMER_PREFIXES)
         leads_to_one = self.is_thin and (self.object_id or "").startswith(LEADS_TO_CUSTOMER)
         return is_of_customer and (self.customer_id is not None or leads_to_one)
+
+    @property
+    def is_always_news(self) -> bool:
+        """Whether a fetch of its customer may leave out what it is about: the customer itself, charges, purchases."""
+        is_beside = is_of_return(self.type) or (self.object_id or "").startswith(ONCE)
+        return self.type in ABOUT_CUSTOMER or is_beside
+
+
+def is_of_return(kind: str) -> bool:
+    """Return whether events of this type are about a refund or a dispute."""
+    return kind in RETURN_EVENTS or kind.startswith(RETURN_PREFIXES)
 
 
 def read_event(payload: dict[str, Any]) -> EventRef:
@@ -76,8 +103,14 @@ def read_event(payload: dict[str, Any]) -> EventRef:
         livemode=payload.get("livemode") is True,
         account=payload.get("account"),
         customer_id=_related_id(subject if subject.get("object") == "customer" else subject.get("customer")),
-        object_id=_subscription_id(subject) or _related_id(subject),
+        object_id=_object_id(subject, kind),
     )
+
+
+def _object_id(subject: dict[str, Any], kind: str) -> str | None:
+    if is_of_return(kind):  # without a PaymentIntent, it is of nothing that we sold
+        return _related_id(subject.get("payment_intent"))
+    return _subscription_id(subject) or _related_id(subject)
 
 
 def _read_thin(payload: dict[str, Any]) -> EventRef:

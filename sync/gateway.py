@@ -21,11 +21,14 @@ from .reading import (
     invoice_of,
     is_paid,
     is_void,
+    last_paid_of,
     latest_invoice_of,
     meter_errors_of,
     meter_of,
     payments_of,
     price_of,
+    purchases_of,
+    return_of,
     says_whether_pending,
     session_of,
     subscription_id_of,
@@ -39,7 +42,10 @@ from .states import (
     Listed,
     MeterErrors,
     MeterState,
+    PaidInvoice,
+    PaymentState,
     PriceState,
+    PurchaseState,
     SessionState,
     SubscriptionState,
 )
@@ -47,6 +53,8 @@ from .states import (
 PAGE = 100
 METER_ERRORS = ("v1.billing.meter.error_report_triggered", "v1.billing.meter.no_meter_found")
 TWICE = "duplicate_meter_event"
+LET_IT_READ = "let the restricted key read charges, refunds, disputes and invoices, then run corkage sync"
+MOST_TYPES = 20  # that Stripe takes in a call for events
 
 log = logging.getLogger("corkage.stripe")
 
@@ -94,7 +102,7 @@ class Gateway:
             with translated():
                 return str(self._client.get("/v1/account")[0]["id"])
         except StripeRefused as error:
-            if isinstance(error.__cause__, stripe.PermissionError):
+            if _is_forbidden(error):
                 return None
             raise
 
@@ -194,6 +202,129 @@ class Gateway:
 
         return unless_missing(fetch)
 
+    def purchases_of(self, customer_id: str) -> tuple[PurchaseState, ...]:
+        """Fetch what the customer bought once: of every Checkout Session that is complete and paid, whoever made it.
+
+        Errors  UnknownCustomer when this account has no such customer
+        Source  docs.stripe.com/api/checkout/sessions/list, API version 2026-10-28.endive
+        """
+        with translated(customer_id):
+            wanted = ["data.line_items", "data.invoice"]
+            listed = self._client.every(
+                "/v1/checkout/sessions", customer=customer_id, status="complete", limit=PAGE, expand=wanted
+            )
+            return tuple(purchase for each in listed for purchase in purchases_of(each, self._line_items(each)))
+
+    def purchases_in(self, session_id: str) -> tuple[PurchaseState, ...]:
+        """Fetch what a Checkout Session sold once; nothing while it is not paid, or where there is none of this id.
+
+        Source  docs.stripe.com/api/checkout/sessions/retrieve
+        """
+
+        def fetch() -> tuple[PurchaseState, ...]:
+            wanted = ["line_items", "invoice"]
+            session, _ = self._client.get(_path("checkout/sessions", session_id), expand=wanted)
+            return purchases_of(session, self._line_items(session))
+
+        return unless_missing(fetch) or ()
+
+    def every_purchase(self) -> Iterator[Listed[tuple[CustomerState, PurchaseState]]]:
+        """Fetch what every customer of the account bought once, with the customer, page by page, newest first.
+
+        Source  docs.stripe.com/api/checkout/sessions/list
+        """
+        wanted = ["data.line_items", "data.invoice", "data.customer"]
+        pages = self._client.pages("/v1/checkout/sessions", status="complete", limit=PAGE, expand=wanted)
+        while True:
+            with translated():
+                if (page := next(pages, None)) is None:
+                    return
+                found = tuple(
+                    (customer_of(each["customer"], page.as_of), purchase)
+                    for each in page.items
+                    for purchase in purchases_of(each, self._line_items(each))
+                )
+            yield Listed(found, page.as_of)
+
+    def payment(self, payment_intent: str) -> PaymentState | None:
+        """Fetch the refunds and disputes of a payment, and what was paid by it: three calls side by side. None when the
+        key may not read them: what else is fetched of the customer must not wait for that.
+
+        Source  docs.stripe.com/api/refunds/list, docs.stripe.com/api/disputes/list,
+                docs.stripe.com/api/invoice-payment/list
+        """
+        try:
+            return self._payment(payment_intent)
+        except StripeRefused as error:
+            if not _is_forbidden(error):
+                raise
+            log.error("%s: what was paid back is not known: %s. What to do: %s", payment_intent, error, LET_IT_READ)
+            return None
+
+    def _payment(self, payment_intent: str) -> PaymentState:
+        of_payment = {"payment": {"type": "payment_intent", "payment_intent": payment_intent}}
+        with translated():
+            refunds, disputes, paid = self.side_by_side(
+                lambda: list(self._client.every("/v1/refunds", payment_intent=payment_intent, limit=PAGE)),
+                lambda: list(self._client.every("/v1/disputes", payment_intent=payment_intent, limit=PAGE)),
+                lambda: self._client.page("/v1/invoice_payments", **of_payment, expand=["data.invoice"]).items,
+            )
+            invoice = expanded(paid[0]["invoice"]) if paid else None
+            return PaymentState(
+                payment_intent,
+                tuple(map(return_of, [*refunds, *disputes])),
+                invoice_id=str(invoice["id"]) if invoice else None,
+                subscription_id=subscription_id_of(invoice) if invoice else None,
+            )
+
+    def payment_behind(self, object_id: str) -> tuple[str | None, str | None]:
+        """Fetch whose payment a charge, a refund, a dispute or a PaymentIntent is about: the customer and the
+        PaymentIntent, each None where there is none.
+
+        Source  docs.stripe.com/api/charges/retrieve, docs.stripe.com/api/charges/list
+        """
+        if object_id.startswith("pi_"):
+            with translated():
+                found = self._client.page("/v1/charges", payment_intent=object_id, limit=1).items
+            return (_customer_id(found[0]), object_id) if found else (None, None)
+        kind, expand = _KINDS_OF_RETURNS.get(object_id.split("_", 1)[0], ("charges", None))
+        path, wanted = _path(kind, object_id), {"expand": [expand]} if expand else {}
+        charge = unless_missing(lambda: self._charge_of(self._client.get(path, **wanted)[0], expand))
+        if charge is None or not charge["payment_intent"]:
+            return None, None
+        return _customer_id(charge), id_of(charge["payment_intent"])
+
+    def _charge_of(self, found: Object, expand: str | None) -> Object | None:
+        return expanded(found[expand]) if expand else found
+
+    def every_return(self) -> Iterator[tuple[str, str, str, str]]:
+        """Fetch all refunds and disputes of the account, newest first: the customer, the PaymentIntent, the refund or
+        dispute, and its status. Those of no customer, or of a payment without a PaymentIntent, are left out.
+
+        Source  docs.stripe.com/api/refunds/list, docs.stripe.com/api/disputes/list
+        """
+        for path in ("/v1/refunds", "/v1/disputes"):
+            pages = self._client.pages(path, limit=PAGE, expand=["data.charge"])
+            while True:
+                with translated():
+                    if (page := next(pages, None)) is None:
+                        break
+                    known = [(each, expanded(each["charge"])) for each in page.items if each["payment_intent"]]
+                    found = [
+                        (_customer_id(charge), id_of(each["payment_intent"]), str(each["id"]), str(each["status"]))
+                        for each, charge in known
+                        if charge is not None
+                    ]
+                yield from ((customer_id, *rest) for customer_id, *rest in found if customer_id)  # type: ignore[misc]
+
+    def last_paid_invoice(self, subscription_id: str) -> PaidInvoice | None:
+        """Fetch the last invoice above zero of a subscription that was paid.
+
+        Source  docs.stripe.com/api/invoices/list
+        """
+        with translated():
+            return last_paid_of(list(self._invoices_until_paid(subscription_id)))
+
     def test_clock_time(self, clock_id: str) -> int | None:
         """Fetch the present time of a test clock, in Unix seconds; None when it was deleted.
 
@@ -203,14 +334,17 @@ class Gateway:
         return unless_missing(lambda: int(self._client.get(path)[0]["frozen_time"]))
 
     def events_since(self, since: int, types: tuple[str, ...]) -> Listed[EventRef]:
-        """Fetch the events of these types since a time, all pages, newest first. Stripe keeps 30 days.
+        """Fetch the events of these types since a time, all pages. Stripe keeps 30 days, and takes no wildcards.
 
         Source  docs.stripe.com/api/events/list
         """
+        wanted = {"created": {"gte": since}, "limit": PAGE}
+        pieces = [list(types[start : start + MOST_TYPES]) for start in range(0, len(types), MOST_TYPES)]
+        fetch = functools.partial(self._client.whole, "/v1/events", **wanted)
         with translated():
-            wanted = {"created": {"gte": since}, "types": list(types), "limit": PAGE}
-            found, as_of = self._client.whole("/v1/events", **wanted)
-            return Listed(tuple(map(read_event, found)), as_of)
+            lists = self.side_by_side(*(functools.partial(fetch, types=piece) for piece in pieces))
+            found = tuple(read_event(each) for listed, _ in lists for each in listed)
+            return Listed(found, min(as_of for _, as_of in lists))
 
     def event(self, event_id: str) -> EventRef | None:
         """Fetch one event by its id; None when Stripe does not have it. Stripe keeps events for 30 days.
@@ -482,6 +616,13 @@ class Gateway:
         paid = self._payments(found, known_to_pay, open_invoices, invoices)
         return subscription_of(found, self._items(found), paid)
 
+    def _line_items(self, session: Object) -> list[Object]:
+        """Return all line items of a Checkout Session. It holds the first ten; more are in a list of their own."""
+        held = session["line_items"]
+        if not held["has_more"]:
+            return list(held["data"])
+        return list(self._client.every(f"{_path('checkout/sessions', session['id'])}/line_items", limit=PAGE))
+
     def _items(self, found: Object) -> list[Object]:
         """Return all items. A subscription holds the first ten; more are in a list of their own."""
         held = found["items"]
@@ -543,6 +684,24 @@ class _Invoices:
                 if is_paid(invoice):
                     return found
         return found if self._is_whole else None
+
+
+def _is_forbidden(error: StripeRefused) -> bool:
+    """Return whether the key, a restricted one, lacks a permission."""
+    return isinstance(error.__cause__, stripe.PermissionError)
+
+
+_KINDS_OF_RETURNS = {
+    "re": ("refunds", "charge"),
+    "pyr": ("refunds", "charge"),
+    "dp": ("disputes", "charge"),
+    "du": ("disputes", "charge"),
+}
+"""By the beginning of an id: the path, and the field that holds the charge."""
+
+
+def _customer_id(charge: Object) -> str | None:
+    return id_of(charge["customer"]) if charge["customer"] else None
 
 
 _OpenInvoices = Callable[[], Container[str]]

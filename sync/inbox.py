@@ -9,15 +9,16 @@ from .. import storage
 from ..models import IS_PURCHASE, StripeEvent
 from ..pauses import DOUBLINGS, LONGEST_WITH_JITTER_SECONDS, backoff, with_jitter
 from ..texts import storable
-from .events import ABOUT_CUSTOMER, CATALOGUE_PREFIXES, CLOCK_EVENT, EventRef
+from .events import CATALOGUE_PREFIXES, CLOCK_EVENT, EventRef
 
 CERTAIN_SECONDS = 2  # the times of events and of Stripe's responses are rounded down to whole seconds
 LONGEST_ERROR = 500
 MOST_AT_ONCE = 10_000  # pending events that one fetch answers; more of one customer wait for the next
 
 # One statement and no ORM: a webhook costs this and the commit, and no other write comes between test and insert.
-# Never skipped as old news: customer events, because the customer is not always fetched; unknown subscriptions, because
-# a list may have lacked them; lagging test clocks, because their events look older than they are.
+# Never skipped as old news: customer events, because the customer is not always fetched, nor are charges and purchases;
+# unknown subscriptions, because a list may have lacked them; lagging test clocks, because their events look older than
+# they are.
 _RECORD = f"""
 INSERT INTO corkage_stripe_event
     (id, type, customer_id, object_id, created, source, received_at, next_attempt_at, attempts, applied_at, outcome)
@@ -28,7 +29,7 @@ SELECT
 FROM (
     SELECT
         *,
-        NOT is_about_customer
+        NOT is_always_news
             AND EXISTS (
                 SELECT 1 FROM corkage_customer AS c
                 WHERE c.id = named.customer_id AND c.fetched_at >= named.created + {CERTAIN_SECONDS}
@@ -47,7 +48,7 @@ FROM (
     FROM (
         SELECT
             column1 AS id, column2 AS type, column3 AS object_id, column4 AS created, column5 AS source,
-            column6 AS received_at, column7 AS next_attempt_at, column8 AS is_about_customer,
+            column6 AS received_at, column7 AS next_attempt_at, column8 AS is_always_news,
             column9 AS names_subscription,
             coalesce(column10, (SELECT s.customer_id FROM corkage_subscription AS s WHERE s.id = column3))
                 AS customer_id
@@ -93,7 +94,7 @@ def _row(event: EventRef, source: str, now: float, due_at: float) -> tuple[objec
         source,
         now,
         due_at,
-        event.type in ABOUT_CUSTOMER,
+        event.is_always_news,
         (event.object_id or "").startswith("sub_"),
         event.customer_id,
     )
@@ -201,12 +202,12 @@ def _moments(now: float) -> tuple[float, float]:
     return now, now + LONGEST_WITH_JITTER_SECONDS
 
 
-def name_customer(event_ids: Sequence[str], customer_id: str, subscription_id: str | None, now: float) -> None:
-    """Store the customer that was found for these events, and make them due for its converge.
+def name_customer(event_ids: Sequence[str], customer_id: str, object_id: str | None, now: float) -> None:
+    """Store the customer that was found for these events, and what of it, and make them due for its converge.
 
     To be called inside a writing transaction.
     """
-    found = {"customer_id": customer_id, "object_id": subscription_id, "next_attempt_at": now}
+    found = {"customer_id": customer_id, "object_id": object_id, "next_attempt_at": now}
     for piece in storage.pieces(event_ids):
         StripeEvent.update(found).where(StripeEvent.id.in_(piece)).execute()
 

@@ -5,6 +5,7 @@ import logging
 from .. import storage
 from ..models import Customer, Subscription
 from . import inbox
+from .events import LEADS_TO_PAYMENT
 from .gateway import Gateway
 from .timelines import Timelines, users_of
 
@@ -12,25 +13,28 @@ log = logging.getLogger("corkage.lookups")
 
 
 def find_customer(gateway: Gateway, subject: inbox.Subject, now: float) -> None:
-    """Fetch the customer of a subscription or Checkout Session; its events then wait for that customer's converge.
+    """Fetch the customer of a subscription, a Checkout Session or a payment; its events then wait for that customer's
+    converge.
 
     Errors  StripeError as the gateway's; then nothing was stored
     """
     object_id = subject.object_id or ""
     event_ids = [event.id for event in inbox.pending_of(subject)]
-    customer_id, subscription_id = _owner_of(gateway, object_id)
+    customer_id, related_id = _owner_of(gateway, object_id)
     with storage.writing():
         if customer_id is None:
             inbox.mark_applied(event_ids, "no customer", now)
         else:
-            inbox.name_customer(event_ids, customer_id, subscription_id, now)
+            inbox.name_customer(event_ids, customer_id, related_id, now)
     log.info("%s belongs to %s", object_id, customer_id or "no customer")
 
 
 def _owner_of(gateway: Gateway, object_id: str) -> tuple[str | None, str | None]:
     if object_id.startswith("cs_"):
         session = gateway.checkout_session(object_id)
-        return (session.customer_id, session.subscription_id) if session else (None, None)
+        return (session.customer_id, session.subscription_id or session.id) if session else (None, None)
+    if object_id.startswith(LEADS_TO_PAYMENT):
+        return gateway.payment_behind(object_id)
     subscription = gateway.subscription(object_id)
     return (subscription.customer_id, subscription.id) if subscription else (None, None)
 

@@ -9,9 +9,9 @@ from .resync import resync
 
 STRIPE_KEEPS_SECONDS = 29 * 86_400  # thirty days, less one as clocks differ
 OVERLAP_SECONDS = 300  # events become visible late, and clocks differ
-# Stripe takes at most twenty types a call, and no wildcards among them.
 TYPES = (
     *events.CUSTOMER_EVENTS,
+    *events.RETURN_EVENTS,
     events.CLOCK_EVENT,
     *(f"customer.subscription.{what}" for what in ("created", "deleted", "paused", "resumed", "updated")),
     *(f"{what}.{how}" for what in ("price", "product") for how in ("created", "deleted", "updated")),

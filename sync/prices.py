@@ -30,6 +30,7 @@ class Catalogue:
         self.timelines = Timelines(tuple(self.plans.values()))
         self._app = app
         self._is_fetched = False
+        self._sells_once: bool | None = None  # None while the stored prices were not looked at
         self.named = {name: plan for plan in self.plans.values() for name in (*plan.prices, *plan.retired)}
 
     def apply_plans(self, *, claims: bool) -> None:
@@ -48,13 +49,14 @@ class Catalogue:
         """
         found = self._resolve(gateway)
         self._is_fetched = True
+        self._sells_once = None
         with storage.writing():
             self.timelines.refuse_if_outdated()
             Price.update(sold=False, trouble=None).execute()
             for name, price in found.items():
                 self.store_price(price)
                 if name in self.named[name].prices:
-                    trouble = _trouble(price)
+                    trouble = _trouble(price, self.named[name])
                     Price.update(sold=trouble is None, trouble=trouble).where(Price.id == price.id).execute()
             self._store_plans()
 
@@ -82,6 +84,7 @@ class Catalogue:
         row.plan = self._plan_of(row, sold)
         if row.__data__ != before:
             row.save(force_insert=found is None)
+            self._sells_once = None
 
     def _facts(self, price: "PriceState") -> dict[str, object]:
         """Return the columns in which Stripe's word counts."""
@@ -115,6 +118,14 @@ class Catalogue:
     def sold(self) -> tuple[Price, ...]:
         """Return the stored prices that are sold."""
         return tuple(Price.select().where(Price.sold).order_by(Price.id))
+
+    def sells_once(self) -> bool:
+        """Return whether a plan has, or had, a price that is paid once; True while it is not known of a price."""
+        if self._sells_once is None:
+            once = Price.select().where(Price.plan.is_null(False), Price.interval.is_null())
+            is_meant = any(plan.adds or plan.lasts_days for plan in self.plans.values())
+            self._sells_once = is_meant or once.exists() or self.lacks_prices()
+        return self._sells_once
 
     def lacks_prices(self) -> bool:
         """Return whether plans.toml sells a price of which it is not stored whether it can be sold."""
@@ -161,7 +172,7 @@ class Catalogue:
         """
         found = self._resolve(gateway)
         named = [(plan.key, name) for plan in self.plans.values() for name in plan.prices]
-        troubles = [(key, name, _trouble(found.get(name))) for key, name in named]
+        troubles = [(key, name, _trouble(found.get(name), self.plans[key])) for key, name in named]
         return [(key, name, trouble) for key, name, trouble in troubles if trouble]
 
     def _resolve(self, gateway: "Gateway") -> "dict[str, PriceState]":
@@ -176,7 +187,7 @@ class Catalogue:
 
     def _report(self, found: "dict[str, PriceState]") -> None:
         for name, plan in self.named.items():
-            trouble = _trouble(found.get(name))
+            trouble = _trouble(found.get(name), plan)
             if trouble and name in plan.prices:
                 log.warning("plan %s cannot be sold at %s: %s", plan.key, name, trouble)
         plans_of: dict[str, set[str]] = {}
@@ -221,12 +232,16 @@ class Catalogue:
         return plans[0] if len(plans) == 1 else None
 
 
-def _trouble(price: "PriceState | None") -> str | None:
-    """Return why a price cannot be sold; None when it can."""
+def _trouble(price: "PriceState | None", plan: Plan) -> str | None:
+    """Return why a price cannot be sold as the plan; None when it can."""
     if price is None:
         return "Stripe has no price of that key or id"
     if not price.is_active:
         return "the price is archived"
     if not price.has_active_product:
         return f"its product {price.product_id} is archived"
-    return None if price.interval else "it is paid once, and only subscriptions are sold"
+    if plan.adds and price.interval:
+        return f"it is paid every {price.interval}, and a pack is paid once"
+    if plan.meters and not price.interval:
+        return "it is paid once, and what the plan meters is billed to a subscription"
+    return None

@@ -17,7 +17,10 @@ from .states import (
     LatestInvoice,
     MeterErrors,
     MeterState,
+    PaidInvoice,
     PriceState,
+    PurchaseState,
+    ReturnState,
     SessionState,
     SubscriptionState,
 )
@@ -101,7 +104,52 @@ def subscription_of(found: Object, items: Sequence[Object], paid: "Payments") ->
         app=app,
         user_id=user_id,
         sold=(price_id, plan) if price_id and plan else None,
+        last_paid=paid.last_paid,
     )
+
+
+def purchases_of(session: Object, items: Sequence[Object]) -> tuple[PurchaseState, ...]:
+    """Read what a Checkout Session sold once: one PurchaseState for each price, none unless it is paid, or was free.
+
+    Shape   items: all its line items
+    """
+    is_sold = session["mode"] == "payment" and session["payment_status"] in ("paid", "no_payment_required")
+    if not is_sold or session["status"] != "complete" or not session["customer"]:
+        return ()
+    metadata = session["metadata"] or {}
+    app, user_id = _owner(metadata)
+    price_id, plan = metadata.get("corkage_price"), metadata.get("corkage_plan")
+    found: dict[str, PurchaseState] = {}
+    for item in items:
+        price = price_of(item["price"])
+        before = found.get(price.id)
+        found[price.id] = PurchaseState(
+            id=session["id"],
+            customer_id=id_of(session["customer"]),
+            price=price,
+            quantity=(item["quantity"] or 1) + ((before.quantity or 1) if before else 0),
+            created=_paid_at(session),
+            amount=item["amount_total"] + (before.amount if before else 0),
+            currency=item["currency"],
+            payment_intent=id_of(session["payment_intent"]) if session["payment_intent"] else None,
+            app=app,
+            user_id=user_id,
+            sold=(price_id, plan) if price_id and plan else None,
+        )
+    return tuple(found.values())
+
+
+def _paid_at(session: Object) -> int:
+    """Return when its expanded invoice was paid, in Unix seconds; without one, when the session was made."""
+    paid_at = ((expanded(session["invoice"]) or {}).get("status_transitions") or {}).get("paid_at")
+    made_at: int = session["created"]
+    return int(paid_at) if paid_at else made_at
+
+
+def return_of(found: Object) -> ReturnState:
+    """Read a refund or a dispute."""
+    facts = (found["status"] or "", found["amount"], found["currency"], found["created"])
+    return ReturnState(found["id"], found["object"], *facts)
 
 
 def session_of(session: Object) -> SessionState:
@@ -115,6 +163,8 @@ def session_of(session: Object) -> SessionState:
         subscription_id=id_of(session["subscription"]) if session["subscription"] else None,
         customer_id=id_of(customer) if customer else None,
         is_customer_gone=isinstance(customer, dict) and bool(customer.get("deleted")),
+        is_once=session["mode"] == "payment",
+        is_unpaid=session["payment_status"] == "unpaid",
     )
 
 
@@ -164,6 +214,7 @@ class Payments(NamedTuple):
     is_pending: bool
     unpaid_since: int | None
     paid_until: int | None
+    last_paid: PaidInvoice | None
 
 
 def payments_of(found: Object, invoices: Sequence[Object], *, has_paid: bool) -> Payments:
@@ -180,7 +231,13 @@ def payments_of(found: Object, invoices: Sequence[Object], *, has_paid: bool) ->
         is_pending=(found["status"] == "active" or is_past_due) and bool(unpaid) and not has_paid,
         unpaid_since=min(map(_due, unpaid), default=otherwise) if is_past_due else None,
         paid_until=max(_ends_of_paid(invoices), default=None) if is_void(found) else None,
+        last_paid=last_paid_of(invoices),
     )
+
+
+def last_paid_of(invoices: Sequence[Object]) -> PaidInvoice | None:
+    """Return the newest of these invoices, the newest first, that money came for."""
+    return next((PaidInvoice(each["id"], each["amount_paid"]) for each in invoices if is_paid(each)), None)
 
 
 def _ends_of_paid(invoices: Sequence[Object]) -> list[int]:

@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 from .. import storage
 from ..access import ENDED
 from ..models import Customer
+from .returns import Return, of_customer
 
-_CUSTOMER = "id user_id revision fetched_at deleted_at missing_at marked_app marked_user".split()
+_CUSTOMER = "id user_id revision fetched_at purchases_at deleted_at missing_at marked_app marked_user".split()
 _SUBSCRIPTION = (
     "id customer_id status currency created current_period_end cancel_at trial_start trial_end ended_at unpaid_since "
-    "has_paid payment_pending pause_behavior resumes_at paid_until billed charged ours test_clock clock_ahead ask_at"
+    "has_paid payment_pending pause_behavior resumes_at paid_until returned billed charged ours test_clock clock_ahead "
+    "ask_at"
 ).split()
 _ITEM = "price_id quantity".split()
 _PRICE = (
@@ -23,7 +25,8 @@ _PRICE = (
 ).split()
 _READ = f"""
 SELECT {", ".join(f"c.{name}" for name in _CUSTOMER)}, {", ".join(f"s.{name}" for name in _SUBSCRIPTION)},
-    {", ".join(f"i.{name}" for name in _ITEM)}, {", ".join(f"p.{name}" for name in _PRICE)}
+    {", ".join(f"i.{name}" for name in _ITEM)}, {", ".join(f"p.{name}" for name in _PRICE)},
+    EXISTS (SELECT 1 FROM corkage_refund AS r WHERE r.customer_id = c.id)
 FROM corkage_customer AS c
 LEFT JOIN corkage_subscription AS s ON s.customer_id = c.id
 LEFT JOIN corkage_subscription_item AS i ON i.subscription_id = s.id
@@ -48,13 +51,15 @@ class Replica(NamedTuple):
 
     Shape   customer: revision 0 where there may be no row of it yet;
             subscriptions: by their ids, ended ones included, in the columns that a fetch fills;
-            items: quantities by price, of each subscription; prices: those of the items, by their ids
+            items: quantities by price, of each subscription; prices: those of the items, by their ids;
+            returns: refunds and disputes of its payments
     """
 
     customer: Customer
     subscriptions: dict[str, Row]
     items: dict[str, dict[str, int | None]]
     prices: dict[str, Row]
+    returns: tuple[Return, ...] = ()
 
     @property
     def going_on(self) -> dict[str, bool]:
@@ -74,8 +79,9 @@ class Replica(NamedTuple):
 
 
 def read(customer_id: str) -> Replica:
-    """Return the rows of a customer, in one statement."""
-    rows = [tuple(_tables(row)) for row in storage.rows(_READ, (customer_id,))]
+    """Return the rows of a customer, in one statement; in two where money was ever asked back."""
+    read = storage.rows(_READ, (customer_id,))
+    rows = [tuple(_tables(row)) for row in read]
     found = Replica(Customer(**rows[0][0]) if rows else Customer(id=customer_id), {}, {}, {})
     for _, subscription, item, price in rows:
         if subscription["id"] is not None:
@@ -84,7 +90,8 @@ def read(customer_id: str) -> Replica:
             found.items.setdefault(subscription["id"], {})[item["price_id"]] = item["quantity"]
         if price["id"] is not None:
             found.prices[price["id"]] = price
-    return found
+    has_returns = bool(read and read[0][-1])
+    return found._replace(returns=of_customer(customer_id)) if has_returns else found
 
 
 def _tables(row: tuple[Any, ...]) -> Iterator[Row]:

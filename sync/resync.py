@@ -8,15 +8,15 @@ from typing import Any
 
 from .. import storage
 from ..access import ENDED, Access, read_access
-from ..errors import BillingError, DatabaseUnavailable, StripeFailed, StripeUnavailable
+from ..errors import BillingError, DatabaseUnavailable, StripeFailed, StripeRefused, StripeUnavailable
 from ..models import SYNCED, Customer, Subscription, SubscriptionItem, User, remember_once, setting
 from ..notices import changes
 from . import jobs, replica
 from .converge import Converger, Fetched
-from .gateway import Gateway
+from .gateway import LET_IT_READ, Gateway
 from .marks import Marked, of_another_app
 from .replica import Replica
-from .states import CustomerState, SubscriptionState
+from .states import CustomerState, PurchaseState, SubscriptionState
 
 CALLS_PER_SECOND = 20  # Stripe allows 25 (in a sandbox, for all endpoints together): the rest is for the servers
 RESUME_SECONDS = 3600
@@ -68,6 +68,9 @@ def resync(converger: Converger, now: float, *, writes: bool = True, progress: P
     access is no news, so users that were unknown get no notice. Users who bought through us are known. This run lists
     customers, too: who was given a plan and never subscribed has no subscription to come with.
 
+    What was bought once, refunds and disputes are listed for the whole account, too: of a customer with a refund or
+    dispute that is new, the payments are fetched.
+
     Prices of plans.toml come first: a price that lost its lookup key to another has the plan of its product's others.
 
     Shape   writes: False rolls every change back
@@ -79,7 +82,7 @@ def resync(converger: Converger, now: float, *, writes: bool = True, progress: P
     report, progress = reporting.report, progress or _no_progress
     rows = {row.id: row for row in Customer.select()}
     held = _not_ended()
-    listed, as_of = _list(reporting.gateway, progress)
+    listed, as_of = _list(reporting.gateway, progress, sells_once=converger.catalogue.sells_once())
     if setting(SYNCED) is None:
         listed |= _list_granted(reporting.gateway, listed, as_of)
     began = _began(as_of) if writes else as_of
@@ -92,6 +95,7 @@ def resync(converger: Converger, now: float, *, writes: bool = True, progress: P
     whole = {id_: fetched for id_, fetched in listed.items() if id_ not in done | lacking}
     overtaken = reporting.set_all(whole, rows, now, progress)
     reporting.converge_all([*sorted(lacking - done), *overtaken], now, progress)
+    reporting.look_at_returns(now)
     if writes:
         jobs.save_position("sync", 0)
         remember_once(SYNCED, str(int(now)))
@@ -132,6 +136,24 @@ class ReportingConverger(Converger):
                 self.converge(customer_id, now, reads_customer=True)
             self.report.singly += 1
             progress("fetched singly", count, len(customer_ids))
+
+    def look_at_returns(self, now: float) -> None:
+        """Fetch the payments of which money was asked back, where that is not stored as it is now.
+
+        Errors  as converge_all()
+        """
+        known = set(storage.rows("SELECT customer_id, payment_intent, id, status FROM corkage_refund"))
+        owned = set(storage.column(Customer.select(Customer.id).where(Customer.user.is_null(False))))
+        payments: dict[str, set[str]] = {}
+        try:
+            for each in self.gateway.every_return():
+                if each not in known and each[0] in owned:
+                    payments.setdefault(each[0], set()).add(each[1])
+        except StripeRefused as error:
+            log.error("refunds and disputes are not known: %s. What to do: %s", error, LET_IT_READ)
+        for customer_id, named in payments.items():
+            with self._one(customer_id):
+                self.converge(customer_id, now, payments=tuple(named))
 
     @contextmanager
     def _one(self, customer_id: str) -> Iterator[None]:
@@ -203,8 +225,11 @@ def _known_to_pay() -> set[str]:
     return set(storage.column(Subscription.select(Subscription.id).where(Subscription.has_paid)))
 
 
-def _list(gateway: Gateway, progress: Progress) -> tuple[dict[str, Fetched], int]:
-    """Fetch every page; return what was fetched by customer, and the time of the first page."""
+def _list(gateway: Gateway, progress: Progress, *, sells_once: bool) -> tuple[dict[str, Fetched], int]:
+    """Fetch every page; return what was fetched by customer, and the time of the first page.
+
+    Shape   sells_once: list what was bought once, too
+    """
     customers: dict[str, CustomerState] = {}
     subscriptions: dict[str, dict[str, SubscriptionState]] = {}
     count, as_of = 0, None
@@ -215,8 +240,20 @@ def _list(gateway: Gateway, progress: Progress) -> tuple[dict[str, Fetched], int
             subscriptions.setdefault(customer.id, {})[state.id] = state
         count += len(page.items)
         progress("listed", count, None)
-    listed = {id_: Fetched(customer, tuple(subscriptions[id_].values()), as_of) for id_, customer in customers.items()}
-    return listed, as_of or 0
+    bought: dict[str, list[PurchaseState]] = {}
+    for purchases in gateway.every_purchase() if sells_once else ():
+        for customer, purchase in purchases.items:
+            customers.setdefault(customer.id, customer)
+            bought.setdefault(customer.id, []).append(purchase)
+    return {
+        id_: Fetched(
+            customer,
+            tuple(subscriptions.get(id_, {}).values()),
+            as_of,
+            purchases=tuple(bought.get(id_, ())) if sells_once else None,
+        )
+        for id_, customer in customers.items()
+    }, as_of or 0
 
 
 def _list_granted(gateway: Gateway, listed: dict[str, Fetched], as_of: int) -> dict[str, Fetched]:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ..access import Answer, Holding, Plans, Terms, answer_at, timeline
+from ..access import Answer, Holding, Plans, Terms, answer_at, in_sequence, timeline
 from .timelines import holdings_of
 
 
@@ -41,7 +41,7 @@ class Standing(NamedTuple):
 def standings_of(user_id: str, plans: Plans, now: float) -> list[Standing]:
     """Return each thing that the user holds or held, the newest first."""
     grouped: dict[tuple[str, str], list[Holding]] = {}
-    for each in holdings_of([user_id])[user_id].holdings:
+    for each in in_sequence(holdings_of([user_id])[user_id].holdings, plans):
         grouped.setdefault((each.kind, each.id), []).append(each)
     found = [_standing(tuple(items), plans, now) for items in grouped.values()]
     return sorted(found, key=lambda each: (-each.items[0].created, each.id))

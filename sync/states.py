@@ -113,7 +113,8 @@ class SubscriptionState(_State):
             lacks_card: it is paused since the end of a trial, for want of a payment method;
             has_card: there is one, as far as the subscription or its customer says, if that was fetched with it;
             sold: a price and the plan that it stood for when we sold the subscription;
-            buyer_id: the user who bought it, where that was for another payer
+            buyer_id: the user who bought it, where that was for another payer;
+            last_paid: the last invoice above zero that was paid, where one was fetched
     Units   times are Unix seconds, UTC
     """
 
@@ -144,13 +145,73 @@ class SubscriptionState(_State):
     user_id: str | None
     sold: tuple[str, str] | None
     buyer_id: str | None
+    last_paid: "PaidInvoice | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class PurchaseState(_State):
+    """A price that was bought once: a line item of a Checkout Session that is complete and paid, or free.
+
+    Shape   id: of the session; payment_intent: None where nothing was to be paid;
+            app, user_id and sold: of the session's metadata, as in SubscriptionState
+    Units   created: when it was paid, in Unix seconds, else when the session was made; amount in minor currency units
+    """
+
+    id: str
+    customer_id: str
+    price: PriceState
+    quantity: int | None
+    created: int
+    amount: int
+    currency: str
+    payment_intent: str | None
+    app: str | None
+    user_id: str | None
+    sold: tuple[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnState(_State):
+    """A refund or a dispute as Stripe holds it. kind: "refund" or "dispute"; status: Stripe's.
+
+    Units   created in Unix seconds, amount in minor currency units
+    """
+
+    id: str
+    kind: str
+    status: str
+    amount: int
+    currency: str
+    created: int
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentState(_State):
+    """A payment of which money was asked back, with what was paid by it.
+
+    Shape   payment_intent: its id; invoice_id and subscription_id: what it paid, None where that is no invoice, or the
+            invoice of no subscription
+    """
+
+    payment_intent: str
+    returns: tuple[ReturnState, ...]
+    invoice_id: str | None
+    subscription_id: str | None
+
+
+class PaidInvoice(NamedTuple):
+    """An invoice that money came for. amount: what came, in minor currency units."""
+
+    id: str
+    amount: int
 
 
 @dataclass(frozen=True, slots=True)
 class SessionState(_State):
     """A Checkout Session as Stripe holds it. status is "open", "complete" or "expired"; url is None unless open.
 
-    Shape   is_customer_gone: its customer was deleted, so that nobody can pay it
+    Shape   is_customer_gone: its customer was deleted, so that nobody can pay it; is_once: it sells what is paid once;
+            is_unpaid: the payment is on its way
     """
 
     id: str
@@ -160,6 +221,8 @@ class SessionState(_State):
     subscription_id: str | None
     customer_id: str | None
     is_customer_gone: bool = False
+    is_once: bool = False
+    is_unpaid: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,22 +26,22 @@ MARK = "rule"
 _HOLDINGS = """
 SELECT c.user_id, s.noted, 'subscription', s.id, s.created, p.plan, i.price_id, i.quantity, s.status, s.ours,
     s.current_period_end, s.cancel_at, s.trial_end, s.unpaid_since, s.payment_pending, s.pause_behavior, s.resumes_at,
-    s.paid_until, s.returned, CAST(NULL AS BIGINT), s.clock_ahead
+    s.paid_until, s.returned, CAST(NULL AS BIGINT), s.clock_ahead, s.replaced_by
 FROM corkage_customer AS c
 JOIN corkage_subscription AS s ON s.customer_id = c.id
 LEFT JOIN corkage_subscription_item AS i ON i.subscription_id = s.id
 LEFT JOIN corkage_price AS p ON p.id = i.price_id
 WHERE c.user_id IN ({marks})
 UNION ALL
-SELECT c.user_id, NULL, 'purchase', b.id, b.created, p.plan, b.price_id, b.quantity, NULL, b.ours,
-    NULL, NULL, NULL, NULL, false, NULL, NULL, NULL, b.returned, NULL, 0
+SELECT c.user_id, b.noted, 'purchase', b.id, b.created, p.plan, b.price_id, b.quantity, NULL, b.ours,
+    NULL, NULL, NULL, NULL, false, NULL, NULL, NULL, b.returned, NULL, 0, NULL
 FROM corkage_customer AS c
 JOIN corkage_purchase AS b ON b.customer_id = c.id
 LEFT JOIN corkage_price AS p ON p.id = b.price_id
 WHERE c.user_id IN ({marks})
 UNION ALL
 SELECT user_id, NULL, 'grant', CAST(id AS TEXT), created_at, plan, NULL, quantity, NULL, false,
-    NULL, NULL, NULL, NULL, false, NULL, NULL, NULL, NULL, ends_at, 0
+    NULL, NULL, NULL, NULL, false, NULL, NULL, NULL, NULL, ends_at, 0, NULL
 FROM corkage_grant
 WHERE user_id IN ({marks})
 """
@@ -69,7 +69,7 @@ class Mark(NamedTuple):
 
 
 class Held(NamedTuple):
-    """What a user holds, and of each subscription what was last notified (notices/changes.py)."""
+    """What a user holds, and of each subscription and purchase what was last notified (notices/changes.py)."""
 
     holdings: list[Holding]
     noted: dict[str, str | None]
@@ -219,7 +219,7 @@ def holdings_of(user_ids: Sequence[str]) -> dict[str, Held]:
     for user_id, noted, *facts in _rows(_HOLDINGS, user_ids):
         holding = Holding(*facts)
         held[user_id].holdings.append(holding)
-        if holding.kind == "subscription":
+        if holding.kind != "grant":
             held[user_id].noted[holding.id] = noted
     return held
 

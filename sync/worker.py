@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from .. import storage
 from ..errors import BillingError, DatabaseUnavailable, Outdated, StripeError
 from ..models import CheckoutAttempt
-from . import inbox, jobs, lookups, meters, revenue, stale, timelines
+from . import inbox, jobs, lookups, meters, replaced, revenue, stale, timelines
 from .account import Account
 from .client import SLOWEST_CALL_SECONDS
 from .converge import Converger
@@ -72,6 +72,9 @@ class Sales(Protocol):
 
     def resume_paused(self, customer_id: str, subscriptions: tuple[SubscriptionState, ...]) -> bool:
         """Resume what waited for a card that its user went to give; return whether anything goes on."""
+
+    def end_replaced(self, subscription_id: str) -> None:
+        """End a subscription, once its user has bought for good what it gives."""
 
 
 class Worker:
@@ -232,6 +235,20 @@ class Worker:
             key = f"page of {attempt.user_id}"
             if not pool.is_running(key):
                 yield Job(key, functools.partial(self._close_page, attempt))
+        for subscription_id in replaced.due(now, BATCH):
+            if not pool.is_running(subscription_id) and replaced.claim(subscription_id, now):
+                yield Job(subscription_id, functools.partial(self._end_replaced, subscription_id))
+
+    def _end_replaced(self, subscription_id: str) -> BillingError | None:
+        """End a subscription in whose place something was bought for good. A failure is tried again in a minute."""
+        try:
+            self.sales.end_replaced(subscription_id)
+        except DatabaseUnavailable:
+            raise
+        except BillingError as error:
+            log.warning("%s could not be ended, will retry: %s: %s", subscription_id, error.code, error)
+            return error
+        return None
 
     def _close_page(self, attempt: CheckoutAttempt) -> BillingError | None:
         """Close an open Checkout page of a user who subscribed otherwise. A failure is tried again in minutes."""
@@ -321,7 +338,13 @@ class Worker:
     def next_due_at(self, now: float) -> float:
         """Return when the next work is due, in Unix seconds."""
         moments = list(self._next_runs(now).values())
-        others = (inbox.next_due_at(now), stale.next_ask_at(), timelines.next_due_at(now), meters.next_due_at())
+        others = (
+            inbox.next_due_at(now),
+            stale.next_ask_at(),
+            timelines.next_due_at(now),
+            meters.next_due_at(),
+            replaced.next_due_at(),
+        )
         return min(moments + [each for each in others if each is not None])
 
 

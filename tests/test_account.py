@@ -24,6 +24,7 @@ from corkage.models import (
     User,
 )
 from corkage.sync import replica
+from corkage.sync.converge import Wanted
 from corkage.sync.resync import resync
 
 pytestmark = pytest.mark.slow
@@ -236,7 +237,7 @@ def test_a_fetch_begun_during_a_deletion_is_discarded(app, customer, monkeypatch
 
     def fetch(customer_id, *known, **options):
         held = replica.read(customer_id)
-        fetched.append((held, converger._fetch(held, [], set(), reads_customer=True, for_visitor=False)))
+        fetched.append((held, converger._fetch(held, [], Wanted(customer=True))))
 
     meanwhile(app, monkeypatch, fetch)
     app.billing.forget("ann")

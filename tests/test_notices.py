@@ -30,7 +30,7 @@ def noticed(seen, holdings, plans=PLANS, now=NOW):
     """Compare, and return the notices and what is seen from then on."""
     answers = timeline(holdings, plans, now)
     change = compare(seen, holdings, answers, plans, now)
-    return change, Seen(change.notified, {**seen.of_subscriptions, **change.noted}, answers)
+    return change, Seen(change.notified, {**seen.of_things, **change.noted, **change.noted_purchases}, answers)
 
 
 def kinds(before, after, plans=PLANS, edited=None, later=0):
@@ -38,7 +38,7 @@ def kinds(before, after, plans=PLANS, edited=None, later=0):
     _, seen = noticed(Seen(None, {}), before, plans)
     change, seen = noticed(seen, after, edited or plans, NOW + later)
     assert noticed(seen, after, edited or plans, NOW + later)[0].notices == []  # each once
-    return [(kind, subscription_id) for kind, subscription_id, _, _ in change.notices]
+    return [(news.kind, news.subscription_id or news.purchase_id) for news in change.notices]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_failed_payment_beside_another_plan_says_that_access_stays():
 
     (notice,) = noticed(seen, [PAST_DUE, OTHER])[0].notices[:1]
 
-    kind, subscription_id, before, after = notice
+    kind, before, after, subscription_id, _ = notice
     assert (kind, subscription_id) == ("payment_failed", "sub_1")
     assert (before.allowed, before.status, before.plan) == (True, "active", "pro")
     assert (after.allowed, after.status, after.plan, after.plans) == (True, "past_due", "pro", ("team",))

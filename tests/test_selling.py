@@ -344,12 +344,6 @@ def misspell(shop):
     shop.client.v1.prices.update(shop.price, params={"lookup_key": "pro_montly"})
 
 
-def pay_once(shop):
-    product = shop.client.v1.prices.retrieve(shop.price).product
-    once = {"product": product, "currency": "usd", "unit_amount": 9900}
-    shop.client.v1.prices.create(params=once | {"lookup_key": "pro_monthly", "transfer_lookup_key": True})
-
-
 def pricing(app, user="ann"):
     headers = bearer(token(user)) | {"Accept": "text/html"}
     return requests.get(f"{app.url}/pricing", headers=headers, timeout=30).text
@@ -361,7 +355,6 @@ def pricing(app, user="ann"):
         (archive_by_key, "the price is archived"),
         (archive_product, "is archived"),
         (misspell, "Stripe has no price of that key or id"),
-        (pay_once, "it is paid once"),
     ],
 )
 def test_what_cannot_be_sold_has_no_button_and_the_doctor_says_why(serve, shop, spoil, why):

@@ -438,7 +438,7 @@ def test_the_way_back_and_the_account_page_take_one_round_trip(scenes):
     back = pay(page_url).headers["Location"]
     service = scene.app.billing.service
     with counted() as rounds:
-        assert service.come_back(back.rpartition("session_id=")[2]) == scene.user
+        assert service.come_back(back.rpartition("session_id=")[2]).user_id == scene.user
     assert rounds.count == 1
     assert scene.app.billing.access(scene.user).allowed
 

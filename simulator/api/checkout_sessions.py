@@ -14,7 +14,7 @@ from ..money import intents, setups
 from ..money.instruments import expected_outcome, instrument_of
 from ..test_cards import DELAYED_TYPES
 from ..world import Object, World
-from .checkout import buyer, order, totals
+from .checkout import buyer, order, receipts, totals
 from .customers import create_customer, get_customer
 from .payment_methods import ADDRESS, attach
 from .subscriptions import create_subscription
@@ -22,6 +22,13 @@ from .subscriptions import create_subscription
 PATH = "/v1/checkout/sessions"
 SHORTEST_TRIAL_SECONDS = 2 * DAY
 SHORTEST_SECONDS, LONGEST_SECONDS = 1_800, DAY
+OF_ONE_MODE = {
+    "invoice_creation": "payment",
+    "payment_intent_data": "payment",
+    "payment_method_collection": "subscription",
+    "subscription_data": "subscription",
+}
+"""Parameters that Stripe takes in one mode alone."""
 
 
 def create_session(world: World, params: dict[str, Any]) -> Object:
@@ -35,6 +42,7 @@ def create_session(world: World, params: dict[str, Any]) -> Object:
         "customer_email": params.get("customer_email"),
         "currency": currency,
         "expires_at": _expiry(world, params),
+        "invoice_creation": receipts.shown(params),
         "locale": params.get("locale"),
         "metadata": form.merge_metadata({}, params.get("metadata")),
         "mode": params["mode"],
@@ -101,6 +109,9 @@ def _check(world: World, params: dict[str, Any]) -> None:
 
 def _check_mode(params: dict[str, Any]) -> None:
     """Raise ApiError for parameters that the mode needs or does not have."""
+    for name, mode in OF_ONE_MODE.items():
+        if name in params and params["mode"] != mode:
+            raise invalid(f"You can not pass `{name}` in `{params['mode']}` mode.", name)
     if params["mode"] != "setup":
         if not params.get("line_items"):
             raise missing_parameter("line_items")
@@ -155,7 +166,8 @@ def enter_details(world: World, session: Object, submitted: Mapping[str, str]) -
 
 
 def list_sessions(world: World, params: dict[str, Any]) -> Object:
-    fields = {name: params[name] for name in ("customer", "status", "subscription") if name in params}
+    names = ("customer", "payment_intent", "status", "subscription")
+    fields = {name: params[name] for name in names if name in params}
     return lists.page(world.where("checkout.session", **fields), params, PATH)
 
 
@@ -215,6 +227,8 @@ def complete(world: World, session: Object, method_id: str | None, email: str | 
         "status": "complete",
         "url": None,
     }
+    if session["payment_status"] == "paid":
+        receipts.create(world, session)
     _count_for_link(world, session)
     world.emit("checkout.session.completed", session)
 
@@ -233,6 +247,8 @@ def receive_bank_answer(world: World, session_id: str, _moment: int) -> None:
         is_paid = intents.settle(world, intent)
     else:  # a state file of before sessions had one
         is_paid = not instrument_of(world, world.hidden[session_id]["method"]).declines
+    if is_paid:
+        receipts.create(world, session)
     payments.finish_delayed_payment(world, session, paid=is_paid)
 
 
@@ -251,7 +267,7 @@ def _get_or_create_customer(world: World, session: Object, email: str | None) ->
     if session["customer"]:
         buyer.save_to_customer(world, session, is_new=False)
         return world.get("customer", session["customer"])
-    if not world.hidden[session["id"]]["keeps_method"]:
+    if not (world.hidden[session["id"]]["keeps_method"] or receipts.are_made(session)):
         return None
     made = create_customer(world, {"email": email} if email else {})
     session["customer"] = made["id"]
@@ -438,6 +454,7 @@ ROUTES = (
             "customer_update": nested(dict.fromkeys(("address", "name", "shipping"), choice("auto", "never"))),
             "discounts": list_of(nested({"coupon": text, "promotion_code": text})),
             "expires_at": integer,
+            "invoice_creation": receipts.CREATION,
             "line_items": order.LINE_ITEMS,
             "locale": choice(*LOCALES),
             "metadata": metadata,
@@ -468,7 +485,13 @@ ROUTES = (
         "GET",
         PATH,
         list_sessions,
-        form.LIST | {"customer": text, "status": choice("complete", "expired", "open"), "subscription": text},
+        form.LIST
+        | {
+            "customer": text,
+            "payment_intent": text,
+            "status": choice("complete", "expired", "open"),
+            "subscription": text,
+        },
     ),
     Route("POST", f"{PATH}/<id>/expire", expire_session),
     Route("GET", "/v1/payment_pages/<id>", retrieve_payment_page),

@@ -33,19 +33,23 @@ def create_draft(
     used: Sequence[UsedItem] = (),
     share: Share = bill_whole,
     include_pending: bool = True,
+    sold: Sequence[Object] = (),
 ) -> Object:
     """Create a draft invoice.
 
     Shape   period: bill the items' current period; items: by default all of the subscription's; used: metered items to
             bill for their usage; share: returns the part of an item's period to bill; include_pending: bill pending
-            invoice items
+            invoice items; sold: other invoice items to bill
     """
     invoice = _blank(world, customer, subscription, reason)
+    if sold:
+        invoice["currency"] = sold[0]["currency"]
     billed: list[Object] = []
     if subscription and period:
         for each in subscription["items"]["data"] if items is None else items:
             billed += lines.of_item(world, invoice["id"], subscription, each, share(each))
-    for item in reversed(invoiceitems.pending(world, customer, subscription)) if include_pending else ():
+    waiting = invoiceitems.pending(world, customer, subscription) if include_pending else []
+    for item in (*reversed(waiting), *sold):
         item["invoice"] = invoice["id"]
         billed.append(lines.of_invoiceitem(world, item))
     if subscription and used:

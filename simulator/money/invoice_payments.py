@@ -18,10 +18,15 @@ def intent_for(world: World, invoice: Object) -> Object:
         description="Subscription update" if invoice["parent"] else None,
         payment_method_types=intents.types_for(invoice["currency"]),
     )
+    attach(world, invoice, intent)
+    return intent
+
+
+def attach(world: World, invoice: Object, intent: Object) -> None:
+    """Let a PaymentIntent pay an invoice."""
     payment = _new_payment(world, invoice, intent["id"])
     world.hidden.setdefault(invoice["id"], {}).update(intent=intent["id"], payment=payment["id"])
     world.hidden[intent["id"]] = {"invoice": invoice["id"]}
-    return intent
 
 
 def intent_of(world: World, invoice: Object) -> Object | None:

@@ -49,7 +49,7 @@ FACTS = st.fixed_dictionaries(
         "pause_behavior": st.sampled_from((None, None, "void", "keep_as_draft", "mark_uncollectible")),
         "resumes_at": MAYBE,
         "paid_until": MAYBE,
-        "returned": st.sampled_from((None, None, "refunded", "disputed")),
+        "returned": st.sampled_from((None, None, None, "refunded", "disputed", "refunded disputed")),
         "clock_ahead": st.sampled_from((0, 0, 5 * DAY, -5 * DAY)),
     }
 )
@@ -70,7 +70,10 @@ def _subscription(draw: Any) -> list[Holding]:
 @st.composite
 def _purchase(draw: Any) -> list[Holding]:
     plan, created = draw(st.sampled_from(SOLD)), NOW - draw(st.integers(0, 40)) * DAY
-    returned, quantity = draw(st.sampled_from((None, None, "refunded", "disputed"))), draw(QUANTITIES)
+    returned, quantity = (
+        draw(st.sampled_from((None, None, None, "refunded", "disputed", "refunded disputed"))),
+        draw(QUANTITIES),
+    )
     return [Holding("purchase", f"cs_{draw(st.uuids()).hex}", created, plan, f"price_{plan}", quantity, None,
                     draw(st.booleans()), returned=returned)]  # fmt: skip
 

@@ -22,32 +22,52 @@ class Word(NamedTuple):
     until: int | None = None
 
 
-def alone(holding: Any, terms: Any, at: float) -> Word:
-    """Return what a holding says by itself at a moment of our clock."""
+def alone(holding: Any, terms: Any, at: float, also: Any = ()) -> Word:
+    """Return what a holding says by itself at a moment of our clock. also: all that is held, for days that add up."""
     clock = at + holding.clock_ahead  # the holding's own time
     if holding.kind == "grant":
         is_over = holding.ends_at is not None and clock >= holding.ends_at
         return Word(False, "ended") if is_over else Word(True, "granted", holding.ends_at)
     if holding.kind == "purchase":
-        return _bought(holding, terms, clock)
+        return _bought(holding, terms, clock, also or [holding])
     return _subscribed(holding, terms, clock)
 
 
-def _is_taken_back(holding: Any, terms: Any) -> bool:
-    if holding.returned == "refunded":
-        return not terms.keeps_refunded
-    return holding.returned == "disputed" and not terms.keeps_disputed
+def _taken_back(holding: Any, terms: Any) -> str:
+    became = (holding.returned or "").split(" ")
+    if "refunded" in became and not terms.keeps_refunded:
+        return "refunded"
+    return "disputed" if "disputed" in became and not terms.keeps_disputed else ""
 
 
-def _bought(holding: Any, terms: Any, clock: float) -> Word:
+def _bought(holding: Any, terms: Any, clock: float, also: Any) -> Word:
     if holding.plan is None and not holding.ours:
         return Word(False, "unknown_price")
-    if _is_taken_back(holding, terms):
-        return Word(False, holding.returned)
+    if _taken_back(holding, terms):
+        return Word(False, _taken_back(holding, terms))
     if terms.lasts_seconds is None:
         return Word(True, "active")
-    end = holding.created + terms.lasts_seconds
+    end = _end_of_days(holding, terms, also)
     return Word(True, "active", end) if clock < end else Word(False, "ended")
+
+
+def _end_of_days(holding: Any, terms: Any, also: Any) -> int:
+    """Return when the days end: all that were bought up to this purchase, one after the other; or when more are bought
+    before that.
+    """
+    same = [
+        each
+        for each in also
+        if each.kind == "purchase" and each.plan == holding.plan and (each.quantity or 1) == (holding.quantity or 1)
+        if not _taken_back(each, terms)
+    ]
+    same.sort(key=lambda each: (each.created, each.id, each.price_id or ""))
+    at = next(number for number, each in enumerate(same) if each is holding)
+    end = 0
+    for each in same[: at + 1]:
+        end = terms.lasts_seconds + max(end, each.created)
+    later = same[at + 1].created if len(same) > at + 1 else end
+    return min(end, later)
 
 
 def _subscribed(holding: Any, terms: Any, clock: float) -> Word:
@@ -60,8 +80,8 @@ def _subscribed(holding: Any, terms: Any, clock: float) -> Word:
         return Word(False, status)
     if status not in {"active", "trialing", "past_due"}:
         return Word(False, "unknown_status")
-    if _is_taken_back(holding, terms):
-        return Word(False, holding.returned)
+    if _taken_back(holding, terms):
+        return Word(False, _taken_back(holding, terms))
     if status == "past_due":
         return _owed(holding, terms, clock)
     return _running(holding, terms, clock)
@@ -100,7 +120,7 @@ def _running(holding: Any, terms: Any, clock: float) -> Word:
 def together(holdings: Any, plans: Any, at: float, no_terms: Any) -> dict[str, Any]:
     """Return the answer at a moment, without when it begins and ends. Features come sorted."""
     held = [(each, plans.get(each.plan, no_terms)) for each in holdings]
-    said = [(each, terms, alone(each, terms, at)) for each, terms in held if not terms.is_pack]
+    said = [(each, terms, alone(each, terms, at, holdings)) for each, terms in held if not terms.is_pack]
     bases = [each for each in said if not each[1].adds_to]
     inside = [each for each in bases if each[2].lets_in]
     based_on = {each.plan for each, _, _ in inside}

@@ -9,6 +9,7 @@ from corkage import storage
 from corkage.access import Access
 from corkage.models import NoticeDelivery, NoticeRow, StripeEvent, User
 from corkage.notices import changes, outbox
+from corkage.notices.notice import AccessSummary
 from corkage.selling.held import held_subscription
 from corkage.sync import events, inbox
 
@@ -18,8 +19,10 @@ def write_notice(user="ann", kind="access_granted", at=None):
     at = time.time() if at is None else at
     with storage.writing():
         User.insert(id=user, created_at=0).on_conflict_ignore().execute()
-        answer = '{"allowed": true, "reason": "active", "status": "active", "a_later_versions": 1}'
-        outbox.owe([(changes._write(user, kind, answer, answer, at, None), user)], at)
+        answer = AccessSummary(allowed=True, reason="active", status="active")
+        outbox.owe([(changes._write(user, changes.News(kind, answer, answer), at), user)], at)
+        later = '{"allowed": true, "reason": "active", "status": "active", "a_later_versions": 1}'
+        NoticeRow.update(before=later, after=later).where(NoticeRow.created_at == at).execute()
     return NoticeRow.select().order_by(NoticeRow.id.desc()).get().message_id
 
 

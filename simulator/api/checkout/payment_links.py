@@ -72,6 +72,8 @@ def open_link(world: World, link_id: str, visitor: Mapping[str, str]) -> Object:
     if known["optional_items"]:
         given["optional_items"] = [_as_given(each) for each in known["optional_items"]]
     given |= {"metadata": dict(link["metadata"]), "mode": "subscription" if link["subscription_data"] else "payment"}
+    if given["mode"] == "payment":
+        given.pop("payment_method_collection", None)
     redirect = link["after_completion"]["redirect"]
     given |= {"success_url": redirect["url"]} if redirect else {}
     session = checkout_sessions.create_session(world, given | _from_visitor(visitor))
