@@ -292,25 +292,34 @@ class MeterEvent(Table):
 
 
 class ChangeRow(Table):
-    """A write to Stripe that the host's code or the operator asked for, stored before it is sent.
+    """A write to Stripe that is owed or was made: the host's code, the operator or the worker asked for it.
 
-    Shape   nonce: what its idempotency keys are made of; batch: what it is part of, such as a price rise;
-            kind: what is to be done; params: its parameters, as JSON;
-            done_at: when it was sent and its result stored; outcome: "done", or why Stripe refused it
+    Shape   nonce and turn: its idempotency keys are made of both; turn: how often it was decided anew what to send;
+            batch: what it is part of, such as a price rise; kind: what is to be done; wish: what was asked for, as JSON;
+            params: what is sent for it, as JSON, None until that is decided; decided_at: when it was;
+            not_before: when it is to be made, or made again after a failure; claimed_until: until when somebody sends it;
+            done_at: when it came to its end; outcome: "done", "already" where nothing was to do, "superseded", or the
+            code of the error; error: of the last try
     Units   times in Unix seconds by our clock
     """
 
     nonce = TextField(primary_key=True)
     user = ForeignKeyField(User)
     user_id: str
-    subscription_id = TextField(null=True, index=True)
+    subscription_id = TextField(index=True)
     batch = TextField(null=True, index=True)
     kind = TextField()
-    params = TextField()
+    wish = TextField()
+    params = TextField(null=True)
+    turn = IntegerField(default=0)
+    attempts = IntegerField(default=0)
     created_at = IntegerField()
+    decided_at = IntegerField(null=True)
+    not_before = IntegerField()
     claimed_until = FloatField(null=True)
     done_at = IntegerField(null=True)
     outcome = TextField(null=True)
+    error = TextField(null=True)
 
     class Meta:
         table_name = "corkage_change"
@@ -442,7 +451,8 @@ class CheckoutAttempt(Table):
 class NoticeRow(Table):
     """A notice of changed access. message_id is its id for receivers, unique even after a restore.
 
-    Shape   subscription_id: the subscription that it is about; None when it is about the user's access as a whole
+    Shape   subscription_id: the subscription that it is about; None when it is about the user's access as a whole;
+            details: what only this kind of notice says, as JSON
     """
 
     id = AutoField()
@@ -454,6 +464,7 @@ class NoticeRow(Table):
     before = TextField()
     after = TextField()
     created_at = FloatField()
+    details = TextField(null=True)
 
     class Meta:
         table_name = "corkage_notice"
@@ -555,6 +566,7 @@ def _create_everything() -> None:
     _index_clocks()
     _index_marks()
     _index_meter_events()
+    _index_changes()
     for name, columns in (("due", "receiver, next_attempt_at"), ("owed", "receiver, user_id, notice_id")):
         storage.execute(
             f"CREATE INDEX corkage_notice_{name} ON corkage_notice_delivery ({columns}) WHERE delivered_at IS NULL"
@@ -577,6 +589,10 @@ def _index_meter_events() -> None:
     storage.execute(
         "CREATE INDEX corkage_meter_event_due ON corkage_meter_event (next_attempt_at) WHERE sent_at IS NULL"
     )
+
+
+def _index_changes() -> None:
+    storage.execute("CREATE INDEX corkage_change_owed ON corkage_change (not_before) WHERE done_at IS NULL")
 
 
 def _keep_holdings() -> None:
@@ -710,7 +726,9 @@ def _sell_once_and_count() -> None:
     storage.execute("DROP TABLE IF EXISTS corkage_purchase")
     storage.current().create_tables([Purchase, Credit, Refund, Usage, UsageKey, MeterEvent, ChangeRow])
     storage.execute("ALTER TABLE corkage_user ADD COLUMN usage_anchor INTEGER")
+    storage.execute("ALTER TABLE corkage_notice ADD COLUMN details TEXT")
     _index_meter_events()
+    _index_changes()
 
 
 UPGRADES: dict[int, Callable[[], None]] = {1: _keep_holdings, 2: _sell_more, 3: _sell_once_and_count}

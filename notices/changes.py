@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .. import storage
-from ..access import CURRENT, LIVE, OWING, Answer, Holding, Plans, Terms, answer_at
+from ..access import CURRENT, LIVE, OWING, Answer, Holding, Plans, Terms, answer_at, lonely_addons
 from . import outbox
 from .notice import KINDS, AccessSummary
 
@@ -37,11 +37,12 @@ class Seen(NamedTuple):
 
 
 class SubscriptionSummary(NamedTuple):
-    """What notices about a subscription compare."""
+    """What notices about a subscription compare. without_plan: it is to add-ons, to plans of which the user has none."""
 
     status: str | None = None
     cancel_at: int | None = None
     trial_ending: bool = False
+    without_plan: bool = False
 
 
 _STORE = """
@@ -55,28 +56,32 @@ class Change(NamedTuple):
     """What changed for a user.
 
     Shape   notices: (kind, subscription_id, before, after); notified and noted: to be stored as Seen, noted for the
-            subscriptions that changed; next_change_at: when time alone will change more
+            subscriptions that changed; next_change_at: when time alone will change more;
+            addons: of subscriptions to add-ons that go on, whether they have just lost or got the plan that they add to
     """
 
     notices: list[tuple[str, str | None, AccessSummary, AccessSummary]]
     notified: str
     noted: dict[str, str]
     next_change_at: int | None
+    addons: list[tuple[str, bool]]
 
 
 def compare(seen: Seen, holdings: Iterable[Holding], answers: Sequence[Answer], plans: Plans, now: float) -> Change:
     """Return what changed since what was last seen, and when time alone will change more."""
-    subscriptions = _subscriptions(holdings, plans)
+    held = list(holdings)
+    subscriptions, lonely = _subscriptions(held, plans), lonely_addons(held, plans, now)
     moments = [each.starts_at for each in answers]
     moments += [at for each in subscriptions if (at := _trial_warning_at(each)) is not None]
     after = _summary(answer_at(answers, now), plans)
     notified = _packed_access(after)
     noted = {}
     for each in subscriptions:
-        is_ = SubscriptionSummary(each.status, each.cancel_at, _trial_ends_soon(each, now))
+        is_ = SubscriptionSummary(each.status, each.cancel_at, _trial_ends_soon(each, now), each.id in lonely)
         if (text := _trimmed(is_, _NOTHING_NOTED)) != seen.of_subscriptions.get(each.id):
             noted[each.id] = text
     notices: list[tuple[str, str | None, AccessSummary, AccessSummary]] = []
+    addons: list[tuple[str, bool]] = []
     if noted or notified != seen.of_user:  # what is seen as it was is no news, which saves most of the work
         before = _before(seen, after, now)
         notices += [(kind, None, before, after) for kind in _kinds_of_user(before, after)]
@@ -86,8 +91,10 @@ def compare(seen: Seen, holdings: Iterable[Holding], answers: Sequence[Answer], 
                 is_ = _unpacked_subscription(noted[each.id])
                 pair = (_of(each, before, was), _of(each, after, is_))
                 notices += [(kind, each.id, *pair) for kind in _kinds_of_subscription(was, is_)]
+                if was.without_plan != is_.without_plan and is_.status in LIVE:
+                    addons.append((each.id, is_.without_plan))
         notices.sort(key=lambda notice: KINDS.index(notice[0]))
-    return Change(notices, notified, noted, min((at for at in moments if at > now), default=None))
+    return Change(notices, notified, noted, min((at for at in moments if at > now), default=None), addons)
 
 
 def store(user_id: str, change: Change, now: float, kinds: frozenset[str]) -> None:
@@ -128,6 +135,8 @@ def _kinds_of_subscription(before: SubscriptionSummary, after: SubscriptionSumma
         yield "cancellation_undone"
     if after.trial_ending and not before.trial_ending:
         yield "trial_ending"
+    if after.without_plan and not before.without_plan:
+        yield "addon_without_plan"
 
 
 def _subscriptions(holdings: Iterable[Holding], plans: Plans) -> list[Holding]:
@@ -142,7 +151,8 @@ def _subscriptions(holdings: Iterable[Holding], plans: Plans) -> list[Holding]:
 def _of(holding: Holding, access: AccessSummary, summary: SubscriptionSummary) -> AccessSummary:
     """Return the user's access in a notice about one subscription."""
     named: Any = {"plan": holding.plan, "price_id": holding.price_id, "quantity": holding.quantity}
-    return access._replace(**named, **summary._asdict())
+    named |= {"status": summary.status, "cancel_at": summary.cancel_at, "trial_ending": summary.trial_ending}
+    return access._replace(**named)
 
 
 def _summary(answer: Answer, plans: Plans) -> AccessSummary:

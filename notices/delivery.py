@@ -31,7 +31,8 @@ def value_of(held: Held) -> Notice:
     """Return a stored notice as hosts receive it."""
     row = held.notice
     before, after = _summary(row.before), _summary(row.after)
-    return Notice(row.message_id, row.kind, row.user_id, row.created_at, before, after, row.subscription_id)
+    details = json.loads(row.details or "{}")
+    return Notice(row.message_id, row.kind, row.user_id, row.created_at, before, after, row.subscription_id, details)
 
 
 def _summary(text: str) -> AccessSummary:

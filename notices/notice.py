@@ -1,8 +1,9 @@
 """Notices as receivers get them. The host's callbacks are one receiver."""
 
 import time
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 KINDS = (
     "payment_failed",
@@ -13,6 +14,9 @@ KINDS = (
     "cancellation_scheduled",
     "cancellation_undone",
     "trial_ending",
+    "addon_without_plan",
+    "price_will_change",
+    "price_change_withdrawn",
 )
 
 EVERY_KIND = "*"
@@ -46,7 +50,7 @@ class Notice(NamedTuple):
     """A change of a user's access, or of one subscription. One that is delivered twice has the same id both times.
 
     Shape   kind is one of KINDS; subscription_id: the subscription that a notice about a payment, a cancellation or a
-            trial is about; None where it is about the user's access as a whole
+            trial is about; None where it is about the user's access as a whole; details: what only this kind says
     Units   created_at in Unix seconds, UTC
     """
 
@@ -57,6 +61,7 @@ class Notice(NamedTuple):
     before: AccessSummary
     after: AccessSummary
     subscription_id: str | None = None
+    details: Mapping[str, Any] = MappingProxyType({})
 
 
 class NotDelivered(Exception):

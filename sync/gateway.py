@@ -22,16 +22,30 @@ from .reading import (
     is_void,
     latest_invoice_of,
     payments_of,
+    preview_of,
     price_of,
+    repeated_phase,
     says_whether_pending,
+    schedule_of,
     session_of,
     subscription_id_of,
     subscription_of,
 )
 from .side_by_side import Threads
-from .states import CustomerState, InvoiceState, LatestInvoice, Listed, PriceState, SessionState, SubscriptionState
+from .states import (
+    CustomerState,
+    InvoiceState,
+    LatestInvoice,
+    Listed,
+    PreviewState,
+    PriceState,
+    ScheduleState,
+    SessionState,
+    SubscriptionState,
+)
 
 PAGE = 100
+_KEPT_BY_NEXT_PHASE = ("automatic_tax", "collection_method", "default_payment_method", "default_tax_rates", "discounts")
 
 log = logging.getLogger("corkage.stripe")
 
@@ -276,14 +290,98 @@ class Gateway:
         with translated(customer_id):
             self._client.library.v1.customers.delete(customer_id)
 
-    def cancel_subscription(self, subscription_id: str) -> None:
+    def cancel_subscription(
+        self, subscription_id: str, params: dict[str, Any] | None = None, key: str | None = None
+    ) -> None:
         """End a subscription at once, without a refund.
 
+        Shape   params: Stripe's parameters, such as the reason; key: an idempotency key
         Errors  StripeRefused when it has ended already
         Source  docs.stripe.com/api/subscriptions/cancel
         """
+        options: stripe.RequestOptions = {"idempotency_key": key} if key else {}
+        wanted = cast("stripe.params.SubscriptionCancelParams", params or {})
         with translated():
-            self._client.library.v1.subscriptions.cancel(subscription_id)
+            self._client.library.v1.subscriptions.cancel(subscription_id, params=wanted, options=options)
+
+    def update_subscription(self, subscription_id: str, params: dict[str, Any], key: str) -> None:
+        """Change a subscription. The same key with the same parameters makes one change for a day.
+
+        Errors  StripeRefused when Stripe does not take the change; CardRefused when what it costs cannot be charged
+        Source  docs.stripe.com/api/subscriptions/update
+        """
+        wanted = cast("stripe.params.SubscriptionUpdateParams", params)
+        with translated():
+            self._client.library.v1.subscriptions.update(
+                subscription_id, params=wanted, options={"idempotency_key": key}
+            )
+
+    def schedule(self, schedule_id: str, now: int) -> ScheduleState | None:
+        """Fetch a subscription schedule, as of a moment; None when this account has none of this id.
+
+        Source  docs.stripe.com/api/subscription_schedules/retrieve
+        """
+        path = _path("subscription_schedules", schedule_id)
+        return unless_missing(lambda: schedule_of(self._client.get(path)[0], now))
+
+    def schedule_items(
+        self, subscription_id: str, items: list[dict[str, Any]], lasts: dict[str, Any], key: str
+    ) -> None:
+        """Have a subscription go on with other items from the end of its period on. Safe to repeat with the same key.
+
+        A schedule takes two calls: one makes it of the subscription as it is, the other adds what comes next. It lets
+        the subscription go after one period of the new items.
+
+        Shape   items: Stripe's parameters of the items that the next phase has; lasts: one period of theirs
+        Errors  StripeRefused when the subscription has a schedule already
+        Source  docs.stripe.com/api/subscription_schedules/create and /update
+        """
+        schedules = self._client.library.v1.subscription_schedules
+        with translated():
+            made = schedules.create(
+                params={"from_subscription": subscription_id}, options={"idempotency_key": f"{key}-create"}
+            ).to_dict()
+            present = repeated_phase(made["phases"][0])
+            kept = {name: present[name] for name in _KEPT_BY_NEXT_PHASE if name in present}
+            after = kept | {"items": items, "duration": lasts, "proration_behavior": "none"}
+            params: Any = {"end_behavior": "release", "proration_behavior": "none", "phases": [present, after]}
+            schedules.update(made["id"], params=params, options={"idempotency_key": f"{key}-update"})
+
+    def release_schedule(self, schedule_id: str, key: str) -> None:
+        """Let the subscription of a schedule go on as it is, without the schedule.
+
+        Errors  StripeRefused when the schedule has come to its end already
+        Source  docs.stripe.com/api/subscription_schedules/release
+        """
+        with translated():
+            self._client.library.v1.subscription_schedules.release(schedule_id, options={"idempotency_key": key})
+
+    def preview_change(self, subscription_id: str, details: dict[str, Any]) -> PreviewState:
+        """Fetch the invoice that would follow a change of a subscription. Nothing is changed.
+
+        Shape   details: Stripe's `subscription_details`
+        Errors  StripeRefused when Stripe would refuse the change
+        Source  docs.stripe.com/api/invoices/create_preview
+        """
+        params: Any = {"subscription": subscription_id, "subscription_details": details}
+        with translated():
+            return preview_of(self._client.library.v1.invoices.create_preview(params=params).to_dict())
+
+    def subscriptions_at(self, price_id: str) -> Iterator[SubscriptionState]:
+        """Fetch the subscriptions that have an item at this price and have not ended; what was paid of them is left out.
+
+        In a sandbox Stripe leaves out subscriptions on test clocks.
+
+        Source  docs.stripe.com/api/subscriptions/list
+        """
+        nothing = Payments(has_paid=False, is_pending=False, unpaid_since=None, paid_until=None)
+        pages = self._client.pages("/v1/subscriptions", price=price_id, limit=PAGE)
+        while True:
+            with translated():
+                if (page := next(pages, None)) is None:
+                    return
+                found = [subscription_of(each, self._items(each), nothing) for each in page.items]
+            yield from found
 
     def create_checkout_session(self, params: dict[str, Any], key: str) -> SessionState:
         """Create a Checkout Session. The same key with the same parameters gives the same session for a day.
@@ -330,11 +428,12 @@ class Gateway:
         with translated():
             self._client.library.v1.invoices.void_invoice(invoice_id)
 
-    def resume_subscription(self, subscription_id: str) -> str:
+    def resume_subscription(self, subscription_id: str, key: str | None = None) -> str:
         """Resume a paused subscription, with a new period from now that is charged at once; return its status.
 
         While the payment does not succeed it is paused, with the open invoice as its latest.
 
+        Shape   key: an idempotency key
         Errors  StripeRefused when it is not paused
         Source  docs.stripe.com/api/subscriptions/resume
         """
@@ -343,7 +442,8 @@ class Gateway:
                 "billing_cycle_anchor": {"type": "now"},
                 "payment_behavior": "resume_on_payment_success",
             }
-            return self._client.library.v1.subscriptions.resume(subscription_id, params=params).status
+            options: stripe.RequestOptions = {"idempotency_key": key} if key else {}
+            return self._client.library.v1.subscriptions.resume(subscription_id, params=params, options=options).status
 
     def promotion_codes(self, code: str) -> dict[str | None, str]:
         """Fetch the active promotion codes that visitors know by this text: ids by the customer that each is for.

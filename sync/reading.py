@@ -13,7 +13,9 @@ from .states import (
     InvoiceState,
     ItemState,
     LatestInvoice,
+    PreviewState,
     PriceState,
+    ScheduleState,
     SessionState,
     SubscriptionState,
 )
@@ -93,7 +95,65 @@ def subscription_of(found: Object, items: Sequence[Object], paid: "Payments") ->
         app=app,
         user_id=user_id,
         sold=(price_id, plan) if price_id and plan else None,
+        schedule_id=id_of(found["schedule"]) if found.get("schedule") else None,
+        ends_with_period=bool(found["cancel_at_period_end"]),
     )
+
+
+def schedule_of(schedule: Object, now: int) -> ScheduleState:
+    """Read a schedule, as of a moment by the clock of its subscription."""
+    later = [each for each in schedule["phases"] if each["start_date"] > now]
+    return ScheduleState(
+        schedule["id"],
+        is_plain=schedule["end_behavior"] == "release" and len(later) <= 1,
+        next_items=tuple((id_of(each["price"]), each.get("quantity")) for each in later[0]["items"]) if later else None,
+    )
+
+
+def repeated_phase(phase: Object) -> Object:
+    """Return the parameters that keep a phase as it is: what a request leaves out of a phase, Stripe takes away."""
+    kept: Object = {name: phase[name] for name in ("start_date", "end_date", "trial_end") if phase.get(name)}
+    kept |= {name: phase[name] for name in _OF_PHASE if phase.get(name) is not None}
+    kept |= _kept_discounts(phase)
+    if phase.get("default_tax_rates"):
+        kept["default_tax_rates"] = [id_of(each) for each in phase["default_tax_rates"]]
+    if (phase.get("automatic_tax") or {}).get("enabled"):
+        kept["automatic_tax"] = {"enabled": True}
+    return kept | {"items": [_repeated_item(each) for each in phase["items"]]}
+
+
+_OF_PHASE = ("collection_method", "default_payment_method", "description", "proration_behavior")
+
+
+def _repeated_item(item: Object) -> Object:
+    kept: Object = {"price": id_of(item["price"])} | _kept_discounts(item)
+    if item.get("quantity") is not None:
+        kept["quantity"] = item["quantity"]
+    if item.get("tax_rates"):
+        kept["tax_rates"] = [id_of(each) for each in item["tax_rates"]]
+    return kept
+
+
+def _kept_discounts(held: Object) -> Object:
+    """Return a phase's or an item's discounts as parameters: running ones by their id."""
+    names = ("discount", "promotion_code", "coupon")
+    given = [
+        next(((name, each[name]) for name in names if each.get(name)), None) for each in held.get("discounts") or []
+    ]
+    found = [{name: id_of(value)} for name, value in filter(None, given)]
+    return {"discounts": found} if found else {}
+
+
+def preview_of(invoice: Object) -> PreviewState:
+    """Read the preview of an invoice."""
+    lines = [each for each in invoice["lines"]["data"] if not _is_proration(each)]
+    return PreviewState(invoice["amount_due"], sum(each["amount"] for each in lines), invoice["currency"])
+
+
+def _is_proration(line: Object) -> bool:
+    parent = line["parent"] or {}
+    details = parent.get("subscription_item_details") or parent.get("invoice_item_details") or {}
+    return bool(details.get("proration"))
 
 
 def session_of(session: Object) -> SessionState:

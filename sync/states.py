@@ -107,7 +107,8 @@ class SubscriptionState(_State):
             lacks_card: it is paused since the end of a trial, for want of a payment method;
             has_card: there is one, as far as the subscription or its customer says, if that was fetched with it;
             sold: a price and the plan that it stood for when we sold the subscription;
-            buyer_id: the user who bought it, where that was for another payer
+            buyer_id: the user who bought it, where that was for another payer;
+            schedule_id: the schedule that changes it; ends_with_period: it is the period's end at which it will end
     Units   times are Unix seconds, UTC
     """
 
@@ -136,6 +137,21 @@ class SubscriptionState(_State):
     user_id: str | None
     sold: tuple[str, str] | None
     buyer_id: str | None
+    schedule_id: str | None = None
+    ends_with_period: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleState(_State):
+    """A subscription schedule as Stripe holds it.
+
+    Shape   is_plain: it changes the items once and then lets the subscription go, as ours and the portal's do;
+            next_items: prices and quantities after that change, None where there is none to come
+    """
+
+    id: str
+    is_plain: bool
+    next_items: tuple[tuple[str, int | None], ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +168,19 @@ class SessionState(_State):
     subscription_id: str | None
     customer_id: str | None
     is_customer_gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewState(_State):
+    """The invoice that would follow a change.
+
+    Shape   recurring: what its lines say of whole periods, without prorations
+    Units   amount_due and recurring in the currency's minor units
+    """
+
+    amount_due: int
+    recurring: int
+    currency: str
 
 
 @dataclass(frozen=True, slots=True)

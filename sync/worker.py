@@ -71,6 +71,19 @@ class Sales(Protocol):
         """Resume what waited for a card that its user went to give; return whether anything goes on."""
 
 
+class Owed(Protocol):
+    """The changes that are owed to Stripe; see selling/changes.py."""
+
+    def due(self, now: float) -> list[str]:
+        """Return the changes that may be sent."""
+
+    def next_due_at(self, now: float) -> float | None:
+        """Return when the next may be sent."""
+
+    def carry_on(self, nonce: str) -> BillingError | None:
+        """Send one; return the error that kept it from being made."""
+
+
 class Worker:
     """Applies pending events. Any number of workers may run on one database, in threads and processes."""
 
@@ -82,6 +95,7 @@ class Worker:
         polling: Polling,
         account: Account,
         sales: Sales,
+        owed: Owed,
         keep_events_days: int = 90,
     ) -> None:
         self.gateway = gateway
@@ -91,6 +105,7 @@ class Worker:
         self.polling = polling
         self.account = account
         self.sales = sales
+        self.owed = owed
         self.keep_events_days = keep_events_days
         self._pool = Pool(JOBS_AT_ONCE)
 
@@ -225,6 +240,9 @@ class Worker:
             key = f"page of {attempt.user_id}"
             if not pool.is_running(key):
                 yield Job(key, functools.partial(self._close_page, attempt))
+        for nonce in self.owed.due(now):
+            if not pool.is_running(f"change {nonce}"):
+                yield Job(f"change {nonce}", functools.partial(self.owed.carry_on, nonce))
 
     def _close_page(self, attempt: CheckoutAttempt) -> BillingError | None:
         """Close an open Checkout page of a user who subscribed otherwise. A failure is tried again in minutes."""
@@ -302,7 +320,12 @@ class Worker:
     def next_due_at(self, now: float) -> float:
         """Return when the next work is due, in Unix seconds."""
         moments = list(self._next_runs(now).values())
-        others = (inbox.next_due_at(now), stale.next_ask_at(), timelines.next_due_at(now))
+        others = (
+            inbox.next_due_at(now),
+            stale.next_ask_at(),
+            timelines.next_due_at(now),
+            self.owed.next_due_at(now),
+        )
         return min(moments + [each for each in others if each is not None])
 
 

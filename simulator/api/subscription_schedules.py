@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..billing import periods, schedules
+from ..billing import discounts, periods, schedules
 from ..billing.pricing.prices import is_metered, recurring_price
 from ..clock import add_interval
 from ..errors import ApiError, invalid, missing_parameter
@@ -58,7 +58,7 @@ def _from_subscription(world: World, params: dict[str, Any]) -> Object:
         "current_phase": {"start_date": start, "end_date": end},
         "end_behavior": "release",
         "metadata": form.merge_metadata({}, params.get("metadata")),
-        "phases": [phase | {"metadata": {}}],
+        "phases": [phase | _of_subscription(subscription)],
         "status": "active",
         "subscription": subscription["id"],
     }
@@ -68,6 +68,13 @@ def _from_subscription(world: World, params: dict[str, Any]) -> Object:
     schedules.schedule_phases(world, schedule)
     world.emit("subscription_schedule.created", schedule)
     return schedule
+
+
+def _of_subscription(subscription: Object) -> Object:
+    """Return what a phase made from a subscription takes over of it."""
+    granted = [{"coupon": None, "discount": each, "promotion_code": None} for each in subscription["discounts"]]
+    is_trialing = subscription["status"] == "trialing"
+    return {"metadata": {}, "discounts": granted, "trial_end": subscription["trial_end"] if is_trialing else None}
 
 
 def update_schedule(world: World, params: dict[str, Any], schedule_id: str) -> Object:
@@ -180,12 +187,23 @@ def _apply_phase(world: World, schedule: Object, phase: Object) -> None:
 
 
 def _change_subscription(world: World, subscription: Object, phase: Object) -> None:
-    """Give the subscription the phase's items and metadata."""
+    """Give the subscription the phase's items, metadata, discounts and trial: what the phase lacks is taken away."""
     if subscription["status"] in periods.ENDED:
         return
     changes = _item_changes(subscription["items"]["data"], phase["items"])
     wanted = {name: phase[name] for name in ("metadata", "proration_behavior")}
+    if subscription["status"] == "trialing" and subscription["trial_end"] > world.now:
+        wanted["trial_end"] = phase["trial_end"] or "now"
     update_subscription(world, wanted | ({"items": changes} if changes else {}), subscription["id"])
+    subscription["discounts"] = [_discount_of(world, subscription, each) for each in phase["discounts"]]
+
+
+def _discount_of(world: World, subscription: Object, given: Object) -> str:
+    if given.get("discount"):
+        return str(world.get("discount", given["discount"], "phases[0][discounts]")["id"])
+    owner = {"customer": subscription["customer"], "subscription": subscription["id"]}
+    named = {name: value for name, value in given.items() if value}
+    return str(discounts.create_discount(world, *discounts.find_coupon(world, named), **owner)["id"])
 
 
 def _item_changes(items: list[Object], wanted: list[Object]) -> list[dict[str, Any]]:
@@ -228,7 +246,9 @@ def _phase(world: World, given: dict[str, Any], begin: int, *, is_sold: bool = T
         "add_invoice_items": [],
         "currency": prices[0]["currency"],
         "default_tax_rates": [],
-        "discounts": [],
+        "discounts": [
+            dict.fromkeys(("coupon", "discount", "promotion_code")) | each for each in given.get("discounts", [])
+        ],
         "end_date": end or add_interval(begin, lasts["interval"], count),
         "items": [
             {
@@ -245,6 +265,7 @@ def _phase(world: World, given: dict[str, Any], begin: int, *, is_sold: bool = T
         "metadata": form.merge_metadata({}, given.get("metadata")),
         "proration_behavior": given.get("proration_behavior", "create_prorations"),
         "start_date": begin,
+        "trial_end": given.get("trial_end"),
     }
 
 
@@ -287,7 +308,12 @@ NEW_PHASE = {
 }
 
 PHASE = {name: each for name, each in NEW_PHASE.items() if name != "iterations"}
-PHASE |= {"end_date": time_or("now"), "start_date": time_or("now")}
+PHASE |= {
+    "discounts": list_of(nested({"coupon": text, "discount": text, "promotion_code": text})),
+    "end_date": time_or("now"),
+    "start_date": time_or("now"),
+    "trial_end": integer,
+}
 
 ROUTES = (
     Route(
