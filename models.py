@@ -294,9 +294,9 @@ class MeterEvent(Table):
 class ChangeRow(Table):
     """A write to Stripe that is owed or was made: the host's code, the operator or the worker asked for it.
 
-    Shape   nonce and turn: its idempotency keys are made of both; turn: how often it was decided anew what to send;
-            batch: what it is part of, such as a price rise; kind: what is to be done; wish: what was asked for, as JSON;
-            params: what is sent for it, as JSON, None until that is decided; decided_at: when it was;
+    Shape   nonce and turn: its idempotency keys are made of both; turn: how often it was decided what to send;
+            batch: what it is part of, such as a price move; kind: what is to be done; wish: what was asked for, as
+            JSON; params: what is sent for it, as JSON, None until that is decided; decided_at: when it was;
             not_before: when it is to be made, or made again after a failure; claimed_until: until when somebody sends it;
             done_at: when it came to its end; outcome: "done", "already" where nothing was to do, "superseded", or the
             code of the error; error: of the last try

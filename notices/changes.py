@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .. import storage
-from ..access import CURRENT, LIVE, OWING, Answer, Holding, Plans, Terms, answer_at, lonely_addons
+from ..access import CURRENT, LIVE, OWING, Access, Answer, Holding, Plans, Terms, answer_at, lonely_addons
 from . import outbox
 from .notice import KINDS, AccessSummary
 
@@ -37,7 +37,7 @@ class Seen(NamedTuple):
 
 
 class SubscriptionSummary(NamedTuple):
-    """What notices about a subscription compare. without_plan: it is to add-ons, to plans of which the user has none."""
+    """What notices about a subscription compare. without_plan: it is to add-ons, and the user has none of the plans."""
 
     status: str | None = None
     cancel_at: int | None = None
@@ -46,8 +46,8 @@ class SubscriptionSummary(NamedTuple):
 
 
 _STORE = """
-INSERT INTO corkage_notice (message_id, user_id, kind, subscription_id, before, after, created_at)
-VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id
+INSERT INTO corkage_notice (message_id, user_id, kind, subscription_id, before, after, created_at, details)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id
 """
 _NOTHING_NOTED = SubscriptionSummary()
 
@@ -113,6 +113,17 @@ def store(user_id: str, change: Change, now: float, kinds: frozenset[str]) -> No
     storage.execute_many("UPDATE corkage_subscription SET noted = ? WHERE id = ?", noted)
 
 
+def announce(access: Access, kind: str, holding: Holding, details: Mapping[str, Any], plans: Plans, now: float) -> None:
+    """Store a notice of what is to come of a subscription, with its details. Nothing of the access has changed.
+
+    To be called inside a writing transaction.
+    """
+    noted = SubscriptionSummary(holding.status, holding.cancel_at, _trial_ends_soon(holding, now))
+    summary = json.dumps(_of(holding, _summary(access, plans), noted)._asdict())
+    notice_id = _write(access.user_id, kind, summary, summary, now, holding.id, json.dumps(dict(details)))
+    outbox.owe([(notice_id, access.user_id)], now)
+
+
 def _kinds_of_user(before: AccessSummary, after: AccessSummary) -> Iterator[str]:
     if after.allowed and not before.allowed:
         yield "access_granted"
@@ -155,13 +166,21 @@ def _of(holding: Holding, access: AccessSummary, summary: SubscriptionSummary) -
     return access._replace(**named)
 
 
-def _summary(answer: Answer, plans: Plans) -> AccessSummary:
+def _summary(answer: Answer | Access, plans: Plans) -> AccessSummary:
     shared = {name: getattr(answer, name) for name in AccessSummary._fields if name not in ("trial_ending", "plans")}
     return AccessSummary(**shared, plans=tuple(key for key in answer.plans if not plans.get(key, Terms()).is_free))
 
 
-def _write(user_id: str, kind: str, before: str, after: str, now: float, subscription_id: str | None) -> int:
-    row = (f"ntc_{uuid.uuid4().hex}", user_id, kind, subscription_id, before, after, now)
+def _write(
+    user_id: str,
+    kind: str,
+    before: str,
+    after: str,
+    now: float,
+    subscription_id: str | None,
+    details: str | None = None,
+) -> int:
+    row = (f"ntc_{uuid.uuid4().hex}", user_id, kind, subscription_id, before, after, now, details)
     return int(storage.rows(_STORE, row)[0][0])
 
 

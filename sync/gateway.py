@@ -368,7 +368,7 @@ class Gateway:
             return preview_of(self._client.library.v1.invoices.create_preview(params=params).to_dict())
 
     def subscriptions_at(self, price_id: str) -> Iterator[SubscriptionState]:
-        """Fetch the subscriptions that have an item at this price and have not ended; what was paid of them is left out.
+        """Fetch the subscriptions that have an item at this price and were not canceled, without what was paid of them.
 
         In a sandbox Stripe leaves out subscriptions on test clocks.
 

@@ -504,8 +504,8 @@ def without_retries(monkeypatch):
 def in_a_while(app, hours=6):
     """Have the worker do what is owed, hour by hour."""
     worker = app.billing.service.worker
-    for hours in range(1, hours + 1):
-        later = time.time() + hours * 3600
+    for number in range(1, hours + 1):
+        later = time.time() + number * 3600
         worker.owed.clock = lambda later=later: later
         for nonce in worker.owed.due(later):
             worker.owed.carry_on(nonce)
