@@ -297,9 +297,10 @@ class ChangeRow(Table):
     Shape   nonce and turn: its idempotency keys are made of both; turn: how often it was decided what to send;
             batch: what it is part of, such as a price move; kind: what is to be done; wish: what was asked for, as
             JSON; params: what is sent for it, as JSON, None until that is decided; decided_at: when it was;
-            not_before: when it is to be made, or made again after a failure; claimed_until: until when somebody sends it;
-            done_at: when it came to its end; outcome: "done", "already" where nothing was to do, "superseded", or the
-            code of the error; error: of the last try
+            not_before: when it is to be made, or made again after a failure;
+            claimed_until: until when somebody sends it; done_at: when it came to its end;
+            outcome: "done", "already" where nothing was to do, "superseded", or the code of the error;
+            error: of the last try
     Units   times in Unix seconds by our clock
     """
 

@@ -57,11 +57,10 @@ class Wanted(NamedTuple):
     def is_there(self) -> bool:
         return self.item.price.id == self.price.id and self.quantity in (None, self.item.quantity)
 
-    def parameters(self, names: str = "id price") -> dict[str, Any]:
+    def parameters(self, *, is_new: bool = False) -> dict[str, Any]:
         """Return Stripe's parameters of the item. Without a quantity Stripe would make it 1."""
-        both = {"id": self.item.id, "price": self.price.id}
-        counted = {} if self.quantity is None else {"quantity": self.quantity}
-        return {name: both[name] for name in names.split()} | counted
+        named = {"price": self.price.id} if is_new else {"id": self.item.id, "price": self.price.id}
+        return named if self.quantity is None else {**named, "quantity": self.quantity}
 
 
 def decide(kind: str, asked: Asked, found: Situation, catalogue: Catalogue, gateway: Gateway) -> Decision:
@@ -123,7 +122,7 @@ def _change_later(wanted: Wanted, found: Situation) -> Decision:
     if schedule is not None and set(schedule.next_items or ()) == {(each.price.id, each.quantity) for each in after}:
         return Decision(())
     lasts = {"interval": wanted.price.interval, "interval_count": wanted.price.interval_count}
-    params = {"items": [each.parameters("price") for each in after], "lasts": lasts}
+    params = {"items": [each.parameters(is_new=True) for each in after], "lasts": lasts}
     return Decision((*_released(found), ("schedule", params)))
 
 

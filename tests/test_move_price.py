@@ -11,9 +11,7 @@ from dataclasses import replace
 import pytest
 from harness import APP, DAY, PRO, running, until
 
-from corkage import storage
 from corkage.models import ChangeRow, NoticeRow
-from corkage.plans import Plan
 from corkage.simulator.api.customers import create_customer
 from corkage.simulator.api.subscriptions import create_subscription
 
@@ -279,7 +277,6 @@ def test_killed_in_the_middle_and_run_again_it_moves_each_of_200_subscribers_onc
     ids = many(simulator, shop)
     assert corkage("sync").returncode == 0
     command = [sys.executable, "-m", "corkage.cli", "move-price", "pro_monthly", "pro_2027", "--days", "0", "--yes"]
-    storage.close_database()
 
     def updates():
         return [
