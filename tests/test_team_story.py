@@ -50,7 +50,7 @@ def buy(browser, simulator, plan, quantity):
 
 
 def seats(browser, number, when="now"):
-    answer = browser.post("/seats", {"seats": number, "when": when})
+    answer = browser.post("/seats", {"seats": number, "when": when}, headers={"Accept": "application/json"})
     return answer.status_code, answer.json()
 
 
