@@ -9,9 +9,13 @@ import time
 from dataclasses import replace
 
 import pytest
+import requests
+from buying import bearer, token
 from harness import APP, DAY, PRO, running, until
+from repository import block
 
 from corkage.models import ChangeRow, NoticeRow
+from corkage.notices.webhook import body_of
 from corkage.simulator.api.customers import create_customer
 from corkage.simulator.api.subscriptions import create_subscription
 
@@ -305,3 +309,34 @@ def test_killed_in_the_middle_and_run_again_it_moves_each_of_200_subscribers_onc
     assert sorted(changed) == sorted(ids)
     assert len(notices()) == len({user for user, _ in notices()}) == SUBSCRIBERS
     assert simulator.world.all("invoiceitem") == []
+
+
+def test_the_account_page_says_the_price_to_come(app, shop, move):
+    subscribed(app, shop)
+    headers = bearer(token()) | {"Accept": "text/html"}
+    page = f"{app.url}/account"
+    assert "Price from" not in requests.get(page, headers=headers, timeout=30).text
+
+    move("--yes")
+
+    shown = requests.get(page, headers=headers, timeout=30).text
+    assert re.search(r"<dt>Price from [A-Z][^<]+</dt><dd>\$12 per month</dd>", shown)
+    move("--undo", "--yes")
+    assert "Price from" not in requests.get(page, headers=headers, timeout=30).text
+
+
+def test_a_receiver_gets_the_date_and_the_amounts(app, shop, move):
+    heard = []
+    app.billing.on("price_will_change", heard.append)
+    subscribed(app, shop)
+    app.billing.work()
+
+    assert "No receiver" not in move("--yes").stderr
+    app.billing.service.receivers._callbacks.ready_at = 0
+    app.billing.work()
+
+    (notice,) = heard
+    assert notice.details.keys() == json.loads(block("docs/notices.md", "details")).keys()
+    assert (notice.details["amount"], notice.details["new_amount"]) == (900, 1_200)
+    assert notice.before == notice.after
+    assert json.loads(body_of(notice))["data"]["details"] == notice.details
