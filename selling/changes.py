@@ -205,7 +205,7 @@ class Changes:
         elif name == "resume":
             gateway.resume_subscription(subscription_id, key)
         elif name == "schedule":
-            gateway.schedule_items(subscription_id, params["items"], params["lasts"], key)
+            gateway.schedule_items(subscription_id, params["items"], key)
         else:
             gateway.release_schedule(params["schedule"], key)
 

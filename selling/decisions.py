@@ -93,7 +93,8 @@ def wanted_item(held: SubscriptionState, asked: Asked, catalogue: Catalogue, gat
 def _change(asked: Asked, found: Situation, catalogue: Catalogue, gateway: Gateway) -> Decision:
     held = found.held
     if held.status not in CURRENT:
-        raise CannotChange(f"{held.id} is {held.status}: what is owed comes first")
+        why = "it has ended" if held.status in ENDED else "what is owed comes first"
+        raise CannotChange(f"{held.id} is {held.status}: {why}")
     wanted = wanted_item(held, asked, catalogue, gateway)
     if asked["when"] == PERIOD_END:
         return _change_later(wanted, found)
@@ -121,9 +122,8 @@ def _change_later(wanted: Wanted, found: Situation) -> Decision:
     after = [wanted, *others]
     if schedule is not None and set(schedule.next_items or ()) == {(each.price.id, each.quantity) for each in after}:
         return Decision(())
-    lasts = {"interval": wanted.price.interval, "interval_count": wanted.price.interval_count}
-    params = {"items": [each.parameters(is_new=True) for each in after], "lasts": lasts}
-    return Decision((*_released(found), ("schedule", params)))
+    items = [each.parameters(is_new=True) | {"was": each.item.price.id} for each in after]
+    return Decision((*_released(found), ("schedule", {"items": items})))
 
 
 def _cancel(asked: Asked, found: Situation) -> Decision:

@@ -22,9 +22,9 @@ from .reading import (
     is_void,
     latest_invoice_of,
     payments_of,
+    phases_of,
     preview_of,
     price_of,
-    repeated_phase,
     says_whether_pending,
     schedule_of,
     session_of,
@@ -45,7 +45,6 @@ from .states import (
 )
 
 PAGE = 100
-_KEPT_BY_NEXT_PHASE = ("automatic_tax", "collection_method", "default_payment_method", "default_tax_rates", "discounts")
 
 log = logging.getLogger("corkage.stripe")
 
@@ -324,16 +323,14 @@ class Gateway:
         path = _path("subscription_schedules", schedule_id)
         return unless_missing(lambda: schedule_of(self._client.get(path)[0], now))
 
-    def schedule_items(
-        self, subscription_id: str, items: list[dict[str, Any]], lasts: dict[str, Any], key: str
-    ) -> None:
+    def schedule_items(self, subscription_id: str, items: list[dict[str, Any]], key: str) -> None:
         """Have a subscription go on with other items from the end of its period on. Safe to repeat with the same key.
 
-        A schedule takes two calls: one makes it of the subscription as it is, the other adds what comes next. It lets
-        the subscription go after one period of the new items.
+        A schedule takes two calls: one makes it of the subscription as it is, the other adds what comes next. A day
+        after the change it lets the subscription go: the portal changes none that has a schedule.
 
-        Shape   items: Stripe's parameters of the items that the next phase has; lasts: one period of theirs
-        Errors  StripeRefused when the subscription has a schedule already
+        Shape   items: Stripe's parameters of the items that the next phase has, with the price that each had: "was"
+        Errors  StripeRefused when the subscription has a schedule already, or takes no such items
         Source  docs.stripe.com/api/subscription_schedules/create and /update
         """
         schedules = self._client.library.v1.subscription_schedules
@@ -341,11 +338,12 @@ class Gateway:
             made = schedules.create(
                 params={"from_subscription": subscription_id}, options={"idempotency_key": f"{key}-create"}
             ).to_dict()
-            present = repeated_phase(made["phases"][0])
-            kept = {name: present[name] for name in _KEPT_BY_NEXT_PHASE if name in present}
-            after = kept | {"items": items, "duration": lasts, "proration_behavior": "none"}
-            params: Any = {"end_behavior": "release", "proration_behavior": "none", "phases": [present, after]}
-            schedules.update(made["id"], params=params, options={"idempotency_key": f"{key}-update"})
+            params: Any = {"end_behavior": "release", "proration_behavior": "none", "phases": phases_of(made, items)}
+            try:
+                schedules.update(made["id"], params=params, options={"idempotency_key": f"{key}-update"})
+            except stripe.InvalidRequestError:
+                schedules.release(made["id"], options={"idempotency_key": f"{key}-release"})
+                raise
 
     def release_schedule(self, schedule_id: str, key: str) -> None:
         """Let the subscription of a schedule go on as it is, without the schedule.

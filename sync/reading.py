@@ -110,7 +110,24 @@ def schedule_of(schedule: Object, now: int) -> ScheduleState:
     )
 
 
-def repeated_phase(phase: Object) -> Object:
+def phases_of(schedule: Object, items: Sequence[Object]) -> list[Object]:
+    """Return the parameters of two phases: the present one as it is, and one of a day with other items.
+
+    Shape   items: parameters, each with the price that it had: "was". Its discounts and tax rates are kept
+    """
+    present = _repeated_phase(schedule["phases"][0])
+    before = {each["price"]: each for each in present["items"]}
+    after = [
+        {name: before[each["was"]][name] for name in ("discounts", "tax_rates") if name in before.get(each["was"], {})}
+        | {name: value for name, value in each.items() if name != "was"}
+        for each in items
+    ]
+    kept = {name: present[name] for name in _KEPT_BY_NEXT_PHASE if name in present}
+    lasts = {"interval": "day", "interval_count": 1}
+    return [present, kept | {"items": after, "duration": lasts, "proration_behavior": "none"}]
+
+
+def _repeated_phase(phase: Object) -> Object:
     """Return the parameters that keep a phase as it is: what a request leaves out of a phase, Stripe takes away."""
     kept: Object = {name: phase[name] for name in ("start_date", "end_date", "trial_end") if phase.get(name)}
     kept |= {name: phase[name] for name in _OF_PHASE if phase.get(name) is not None}
@@ -122,6 +139,7 @@ def repeated_phase(phase: Object) -> Object:
     return kept | {"items": [_repeated_item(each) for each in phase["items"]]}
 
 
+_KEPT_BY_NEXT_PHASE = ("automatic_tax", "collection_method", "default_payment_method", "default_tax_rates", "discounts")
 _OF_PHASE = ("collection_method", "default_payment_method", "description", "proration_behavior")
 
 

@@ -51,6 +51,15 @@ def work(app, seconds=0):
     worker.work_once(now)
 
 
+def without_plan(app, shop, held):
+    """End the plan, and do what follows; return the customer and the add-on."""
+    customer, base, addon = held
+    shop.client.v1.subscriptions.cancel(base)
+    app.converge(customer)
+    work(app)
+    return customer, addon
+
+
 def at_stripe(simulator, id_):
     return simulator.world.get("subscription", id_)
 
@@ -90,10 +99,7 @@ def test_an_addon_whose_plan_ended_is_canceled_for_the_end_of_its_period(app, sh
 
 
 def test_when_the_plan_comes_back_the_addon_goes_on(app, shop, simulator, held):
-    customer, base, addon = held
-    shop.client.v1.subscriptions.cancel(base)
-    app.converge(customer)
-    work(app)
+    customer, addon = without_plan(app, shop, held)
 
     shop.subscribe(customer)
     app.converge(customer)
@@ -121,10 +127,7 @@ def test_what_the_user_canceled_stays_canceled_when_the_plan_comes_back(app, sho
 
 
 def test_what_the_user_canceled_by_the_host_since_stays_canceled(app, shop, simulator, held):
-    customer, base, addon = held
-    shop.client.v1.subscriptions.cancel(base)
-    app.converge(customer)
-    work(app)
+    customer, addon = without_plan(app, shop, held)
     app.billing.cancel("ann", subscription=addon)
     ChangeRow.update(done_at=ChangeRow.done_at + 1).where(ChangeRow.kind == "cancel").execute()
 

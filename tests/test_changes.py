@@ -19,6 +19,7 @@ from corkage.errors import (
     ChangeInProgress,
     CurrencyRefused,
     InvalidQuantity,
+    PriceRefused,
     StripeError,
     StripeUnavailable,
     UnknownPlan,
@@ -170,8 +171,9 @@ def test_a_change_at_the_end_of_the_period_takes_nothing_away_before(app, shop, 
     access = app.billing.sync("ann")
     assert (access.plan, access.quantity) == ("pro", 1)
     assert totals(simulator) == [5_000, 900]
-    simulator.advance_to("renewal")
+    simulator.advance(2 * DAY)
     assert at_stripe(simulator, id_)["schedule"] is None
+    simulator.advance_to("renewal")
     assert totals(simulator) == [5_000, 900, 900]
     assert kinds() == ["access_granted", "plan_changed"]
 
@@ -187,6 +189,68 @@ def test_a_change_at_the_end_of_the_period_keeps_the_discount_and_the_metadata(a
     simulator.advance_to("renewal")
     assert totals(simulator) == [2_000, 1_000]
     assert at_stripe(simulator, id_)["metadata"] == before
+
+
+def test_a_change_at_the_end_of_the_period_keeps_the_tax_of_each_item(app, shop, simulator, prices):
+    rate = shop.client.v1.tax_rates.create(params={"display_name": "VAT", "inclusive": False, "percentage": 10}).id
+    items = [{"price": prices["team_monthly"], "quantity": 4, "tax_rates": [rate]}]
+    subscribed(app, shop, items=items)
+
+    app.billing.change("ann", "pro", when="period_end")
+
+    simulator.advance_to("renewal")
+    assert totals(simulator) == [4_400, 990]
+
+
+def test_another_interval_at_the_end_of_the_period(app, shop, simulator, prices):
+    subscribed(app, shop, prices["team_monthly"], 4)
+    preview = app.billing.preview("ann", "team:team_yearly", 2, when="period_end")
+
+    app.billing.change("ann", "team:team_yearly", 2, when="period_end")
+
+    assert preview[:3] == (0, 18_000, Subscription.get().current_period_end)
+    simulator.advance_to("renewal")
+    assert totals(simulator) == [4_000, 18_000]
+    assert app.billing.sync("ann").price_id == prices["team_yearly"]
+
+
+def test_what_is_billed_by_usage_takes_no_number(app, shop, simulator, prices):
+    meter = shop.client.v1.billing.meters.create(
+        params={"display_name": "Calls", "event_name": "calls", "default_aggregation": {"formula": "sum"}}
+    ).id
+    recurring = {"interval": "month", "usage_type": "metered", "meter": meter}
+    params = {"currency": "usd", "unit_amount": 2, "product_data": {"name": "Calls"}, "recurring": recurring}
+    made = [
+        shop.client.v1.prices.create(params=params | {"lookup_key": key}).id for key in ("calls_monthly", "api_monthly")
+    ]
+    plans = (*PLANS, Plan("calls", "Calls", ("calls_monthly",)), Plan("api", "API", ("api_monthly",)))
+    app.billing.close()
+    with running(replace(app.billing.config, plans=plans)) as other:
+        other.billing.service.catalogue.refresh(other.billing.service.gateway)
+        customer = shop.customer()
+        id_ = shop.subscribe(customer, items=[{"price": made[0]}])
+        other.converge(customer)
+        with pytest.raises(InvalidQuantity, match="billed by usage"):
+            other.billing.change("ann", quantity=2)
+
+        assert other.billing.change("ann", "api").plan == "api"
+        assert other.billing.change("ann", "team", 3).quantity == 3
+        other.billing.change("ann", "calls", when="period_end")
+
+        simulator.advance_to("renewal")
+        assert other.billing.sync("ann").plan == "calls"
+        assert at_stripe(simulator, id_)["items"]["data"][0].get("quantity") is None
+
+
+def test_a_scheduled_change_that_stripe_refuses_leaves_no_schedule(app, shop, simulator, prices):
+    id_ = subscribed(app, shop, prices["team_monthly"], 4)
+    shop.client.v1.prices.update(prices["pro_monthly"], params={"active": False})
+
+    with pytest.raises(PriceRefused):
+        app.billing.change("ann", "pro", when="period_end")
+
+    assert at_stripe(simulator, id_)["schedule"] is None
+    assert app.billing.cancel("ann").reason == "canceling"
 
 
 def test_a_change_at_the_end_of_a_trial_keeps_the_trial(app, shop, simulator, prices):

@@ -52,7 +52,10 @@ def _from_subscription(world: World, params: dict[str, Any]) -> Object:
     if subscription["status"] in periods.ENDED:
         raise invalid("You cannot migrate a subscription that has ended.", "from_subscription")
     start, end = periods.period_of(subscription)
-    items = [{"price": each["price"]["id"], **_quantity_of(each)} for each in subscription["items"]["data"]]
+    items = [
+        {"price": each["price"]["id"], "tax_rates": [rate["id"] for rate in each["tax_rates"]], **_quantity_of(each)}
+        for each in subscription["items"]["data"]
+    ]
     phase = _phase(world, {"items": items, "end_date": end}, start, is_sold=False)
     schedule = _blank(world, world.new_id("subscription_schedule"), subscription["customer"]) | {
         "current_phase": {"start_date": start, "end_date": end},
@@ -175,7 +178,10 @@ def begin_phase(world: World, schedule_id: str, moment: int) -> None:
 
 def _apply_phase(world: World, schedule: Object, phase: Object) -> None:
     if schedule["subscription"] is None:
-        items = [{"price": each["price"], **_quantity_of(each)} for each in phase["items"]]
+        items = [
+            {"price": each["price"], "tax_rates": [rate["id"] for rate in each["tax_rates"]], **_quantity_of(each)}
+            for each in phase["items"]
+        ]
         wanted = {"customer": schedule["customer"], "items": items, "metadata": phase["metadata"]}
         made = create_subscription(world, wanted, by_schedule=True)
         schedule |= {"status": "active", "subscription": made["id"]}
@@ -212,12 +218,12 @@ def _item_changes(items: list[Object], wanted: list[Object]) -> list[dict[str, A
     kept = {each["price"]: free.pop(each["price"]) for each in wanted if each["price"] in free}
     changes: list[dict[str, Any]] = []
     for each in wanted:
-        quantity = _quantity_of(each)
+        quantity, rates = _quantity_of(each), [rate["id"] for rate in each["tax_rates"]]
         item = kept.get(each["price"])
         if item is None:
-            changes.append({"price": each["price"], **quantity})
-        elif _quantity_of(item) != quantity:
-            changes.append({"id": item["id"], **quantity})
+            changes.append({"price": each["price"], "tax_rates": rates, **quantity})
+        elif _quantity_of(item) != quantity or [rate["id"] for rate in item["tax_rates"]] != rates:
+            changes.append({"id": item["id"], "tax_rates": rates, **quantity})
     return changes + [{"id": each["id"], "deleted": True} for each in free.values()]
 
 
@@ -258,7 +264,7 @@ def _phase(world: World, given: dict[str, Any], begin: int, *, is_sold: bool = T
                 "plan": plan_of(price)["id"],
                 "price": price["id"],
                 "quantity": None if is_metered(price) else each.get("quantity", 1),
-                "tax_rates": [],
+                "tax_rates": [world.get("tax_rate", rate, "phases") for rate in each.get("tax_rates", [])],
             }
             for price, each in zip(prices, given["items"], strict=True)
         ],
@@ -301,7 +307,7 @@ def _blank(world: World, schedule_id: str, customer_id: str) -> Object:
 NEW_PHASE = {
     "duration": nested({"interval": choice("day", "week", "month", "year"), "interval_count": integer}),
     "end_date": integer,
-    "items": list_of(nested({"price": text, "quantity": integer})),
+    "items": list_of(nested({"price": text, "quantity": integer, "tax_rates": list_of(text)})),
     "iterations": integer,
     "metadata": metadata,
     "proration_behavior": choice("always_invoice", "create_prorations", "none"),
