@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .. import storage
+from ..access import LIVE
 from ..errors import ChangeInProgress
-from ..models import ChangeRow, User
+from ..models import ChangeRow, Subscription, User
 from ..pauses import backoff, is_due, with_jitter
 from ..texts import storable
 
@@ -161,6 +162,21 @@ def newest_done(subscription_id: str) -> ChangeRow | None:
         table.select().where(*made).order_by(table.done_at.desc(), table.created_at.desc()).first()
     )
     return found
+
+
+def failing(limit: int) -> list[ChangeRow]:
+    """Return changes that are owed and failed at least once, the oldest first."""
+    wanted = (table.done_at.is_null(), table.attempts > 0)
+    return list(table.select().where(*wanted).order_by(table.created_at, table.nonce).limit(limit))
+
+
+def addons_that_go_on(limit: int) -> list[ChangeRow]:
+    """Return the changes that should have canceled an add-on that goes on, and that were refused."""
+    is_going_on = (Subscription.status.in_(LIVE), Subscription.cancel_at.is_null())
+    goes_on = Subscription.select(Subscription.id).where(*is_going_on)
+    wanted = (table.kind == "end_addon", table.error.is_null(False), table.done_at.is_null(False))
+    found = table.select().where(*wanted, table.subscription_id.in_(goes_on))
+    return list(found.order_by(table.done_at.desc()).limit(limit))
 
 
 def _owed(subscription_id: str) -> list[Any]:
