@@ -21,6 +21,8 @@ BillingError                      500 internal_error
 │   ├── ReturnAddressNamed        400 return_address_named
 │   ├── NoBillingAccount          409 no_billing_account
 │   ├── CheckoutInProgress        409 checkout_in_progress
+│   ├── ChangeInProgress          409 change_in_progress
+│   ├── CannotChange              409 cannot_change
 │   ├── NotSignedIn               401 not_signed_in
 │   │   ├── InvalidToken          401 invalid_token
 │   │   └── InvalidUserHeader     401 invalid_user_header
@@ -222,6 +224,23 @@ class CheckoutInProgress(RequestRefused):
     code = "checkout_in_progress"
     sentence = "Your checkout is being prepared already. Please try again in a moment."
     retry_after_seconds = 2
+
+
+class ChangeInProgress(RequestRefused):
+    """Another change of the same subscription is being made."""
+
+    http_status = 409
+    code = "change_in_progress"
+    sentence = "Your subscription is being changed already. Please try again in a moment."
+    retry_after_seconds = 2
+
+
+class CannotChange(RequestRefused):
+    """The subscription cannot be changed like this in its present state; the log says why."""
+
+    http_status = 409
+    code = "cannot_change"
+    sentence = "Your subscription cannot be changed like this at the moment."
 
 
 class NotSignedIn(RequestRefused):

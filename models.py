@@ -320,25 +320,35 @@ class MeterEvent(Table):
 
 
 class ChangeRow(Table):
-    """A write to Stripe that the host's code or the operator asked for, stored before it is sent.
+    """A write to Stripe that is owed or was made: the host's code, the operator or the worker asked for it.
 
-    Shape   nonce: what its idempotency keys are made of; batch: what it is part of, such as a price rise;
-            kind: what is to be done; params: its parameters, as JSON;
-            done_at: when it was sent and its result stored; outcome: "done", or why Stripe refused it
+    Shape   nonce and turn: its idempotency keys are made of both; turn: how often it was decided what to send;
+            batch: what it is part of, such as a price move; kind: what is to be done; wish: what was asked for, as
+            JSON; params: what is sent for it, as JSON, None until that is decided; decided_at: when it was;
+            not_before: when it is to be made, or made again after a failure;
+            claimed_until: until when somebody sends it; done_at: when it came to its end;
+            outcome: "done", "already" where nothing was to do, "superseded", or the code of the error;
+            error: of the last try
     Units   times in Unix seconds by our clock
     """
 
     nonce = TextField(primary_key=True)
     user = ForeignKeyField(User)
     user_id: str
-    subscription_id = TextField(null=True, index=True)
+    subscription_id = TextField(index=True)
     batch = TextField(null=True, index=True)
     kind = TextField()
-    params = TextField()
+    wish = TextField()
+    params = TextField(null=True)
+    turn = IntegerField(default=0)
+    attempts = IntegerField(default=0)
     created_at = IntegerField()
+    decided_at = IntegerField(null=True)
+    not_before = IntegerField()
     claimed_until = FloatField(null=True)
     done_at = IntegerField(null=True)
     outcome = TextField(null=True)
+    error = TextField(null=True)
 
     class Meta:
         table_name = "corkage_change"
@@ -526,7 +536,8 @@ class CheckoutAttempt(Table):
 class NoticeRow(Table):
     """A notice of changed access. message_id is its id for receivers, unique even after a restore.
 
-    Shape   subscription_id or purchase_id: what it is about; both None when it is about the user's access as a whole
+    Shape   subscription_id or purchase_id: what it is about; both None when it is about the user's access as a whole;
+            details: what only this kind of notice says, as JSON
     """
 
     id = AutoField()
@@ -539,6 +550,7 @@ class NoticeRow(Table):
     before = TextField()
     after = TextField()
     created_at = FloatField()
+    details = TextField(null=True)
 
     class Meta:
         table_name = "corkage_notice"
@@ -644,6 +656,7 @@ def _create_everything() -> None:
     _index_marks()
     _index_meter_events()
     _index_replacements()
+    _index_changes()
     for name, columns in (("due", "receiver, next_attempt_at"), ("owed", "receiver, user_id, notice_id")):
         storage.execute(
             f"CREATE INDEX corkage_notice_{name} ON corkage_notice_delivery ({columns}) WHERE delivered_at IS NULL"
@@ -677,6 +690,10 @@ def _index_replacements() -> None:
     storage.execute(
         "CREATE INDEX corkage_subscription_replace ON corkage_subscription (replace_at) WHERE replace_at IS NOT NULL"
     )
+
+
+def _index_changes() -> None:
+    storage.execute("CREATE INDEX corkage_change_owed ON corkage_change (not_before) WHERE done_at IS NULL")
 
 
 def _keep_holdings() -> None:
@@ -820,6 +837,8 @@ def _sell_once_and_count() -> None:
     tables = [Purchase, Credit, Refund, Usage, UsageKey, MeterEvent, ChangeRow, GrantMirror, Move, RevenueRow]
     storage.current().create_tables(tables)
     storage.execute("ALTER TABLE corkage_user ADD COLUMN usage_anchor INTEGER")
+    storage.execute("ALTER TABLE corkage_notice ADD COLUMN details TEXT")
+    _index_changes()
     storage.execute("ALTER TABLE corkage_customer ADD COLUMN purchases_at INTEGER")
     storage.execute("ALTER TABLE corkage_subscription ADD COLUMN replaced_by TEXT")
     storage.execute("ALTER TABLE corkage_subscription ADD COLUMN replace_at INTEGER")

@@ -46,6 +46,7 @@ from .users.grants import grant_plan, revoke_plan
 
 if TYPE_CHECKING:
     from .pages.page import Pages
+    from .selling.changes import Changes, Preview
     from .selling.checkout import Bought, Checkout
     from .sync.converge import Converger
     from .sync.events import EventRef
@@ -251,6 +252,28 @@ class Service:
         """
         check_user_id(user_id)
         return revoke_plan(self.catalogue, user_id, plan, time.time())
+
+    def preview(self, user_id: str, wish: dict[str, Any], subscription: str | None = None) -> "Preview":
+        """Return what a change would cost; see Billing.preview.
+
+        Errors  as change()
+        """
+        check_user_id(user_id)
+        with self.line.place():
+            return self.changes.preview(user_id, wish, subscription)
+
+    def change(self, user_id: str, kind: str, wish: dict[str, Any], subscription: str | None = None) -> Access:
+        """Make a change of a subscription at Stripe, and return the user's access; see Billing.change.
+
+        Shape   kind, wish: as users/wishes.py makes them
+        Errors  ValueError for an invalid user id; UnknownSubscription, CannotChange, ChangeInProgress, Busy and
+                others of Changes.make(); StripeError as the gateway's
+        """
+        check_user_id(user_id)
+        self.start()
+        with self.line.place():
+            self.changes.make(user_id, kind, wish, subscription)
+        return self.access(user_id)
 
     # Usage
 
@@ -521,6 +544,13 @@ class Service:
         return Checkout(self.gateway, self.catalogue, self.converger, self._selling)
 
     @functools.cached_property
+    def changes(self) -> "Changes":
+        """What makes changes of subscriptions that the host or the operator asks for."""
+        from .selling.changes import Changes  # loads Stripe's library
+
+        return Changes(self.gateway, self.catalogue, self.converger)
+
+    @functools.cached_property
     def _selling(self) -> Selling:
         config = self.config
         return Selling(config.app, takes_codes=config.promotion_codes, tax=config.tax, tax_ids=config.tax_ids)
@@ -528,15 +558,16 @@ class Service:
     @functools.cached_property
     def worker(self) -> "Worker":
         """What applies events, with its own pace of calls, so that requests find room below Stripe's limit."""
-        from .selling import checkout  # loads Stripe's library
+        from .selling import changes, checkout  # loads Stripe's library
         from .sync import worker  # loads Stripe's library
 
         gateway = self.gateway.paced(worker.CALLS_PER_SECOND)
         converger = self.converger.with_gateway(gateway)
         polling = worker.Polling(self.config.poll_seconds, self.config.settle_seconds, self.config.livemode)
         sales = checkout.Checkout(gateway, self.catalogue, converger, self._selling)
+        owed = changes.Changes(gateway, self.catalogue, converger)
         keep_days = self.config.keep_events_days
-        return worker.Worker(gateway, self.catalogue, converger, polling, self._account, sales, keep_days)
+        return worker.Worker(gateway, self.catalogue, converger, polling, self._account, sales, owed, keep_days)
 
 
 def _address(url: str, query: dict[str, str]) -> str:

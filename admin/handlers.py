@@ -27,7 +27,17 @@ from .session import check_form, cookie_header, form_token, is_token, new_sessio
 LIMIT = 50
 AN_ID = re.compile("[0-9]{1,15}")
 LONGEST_QUERY = 4000
-TYPED = ("q", "event", "customer", "notice", "plan", "days", "why")  # typed by hand, so blanks around them are cut off
+TYPED = (
+    "q",
+    "event",
+    "customer",
+    "notice",
+    "plan",
+    "quantity",
+    "days",
+    "why",
+    "subscription",
+)  # typed by hand, so blanks around them are cut off
 QUERY_NAMES = ("user", "reason", "after", "show", "state", "do", *TYPED)  # a user's id may begin or end with a blank
 STATES = ("applied", "delivered")  # shown on request; what waits or fails is always shown
 
@@ -168,7 +178,7 @@ def _customers(request: AdminRequest, held: list[Any], user: Any) -> list[Any]:
     return [
         (
             request.describe.customer(customer, user is not None and user.stripe_customer_id == customer.id),
-            [request.describe.subscription(row, _priced(row, prices)) for row in rows],
+            [request.describe.subscription(row, _priced(row, prices), customer.user_id or "") for row in rows],
         )
         for customer, rows in held
     ]
@@ -266,6 +276,7 @@ def _ask(request: AdminRequest) -> bottle.HTTPResponse:
         raise NotFound(f"the operator's page has no action {name!r}")
     action = ACTIONS[name]
     customer = Customer.get_or_none(Customer.id == request.query.get("customer", ""))
+    is_whole = all(request.query.get(field) for field in action.fields)
     return request.page(
         "ask",
         _(action.title),
@@ -276,7 +287,8 @@ def _ask(request: AdminRequest) -> bottle.HTTPResponse:
             (field, _(FIELDS[field]), request.query.get(field, ""), field in action.fields)
             for field in (*action.fields, *action.optional)
         ],
-        is_whole=all(request.query.get(field) for field in action.fields),
+        is_whole=is_whole,
+        foretold=action.foretell(request.service, request.query, request.words) if is_whole and action.foretell else "",
         owner=customer.user_id or "" if customer else "",
     )
 

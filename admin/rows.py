@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from ..access import CURRENT, OWING, REASONS, Access
+from ..access import CURRENT, ENDED, OWING, REASONS, Access
 from ..models import Customer, Grant, Price, StripeEvent, Subscription, SubscriptionItem
 from ..pages import N_
 from ..pages.page import Visit
@@ -38,7 +38,8 @@ class Line(NamedTuple):
     """A line of a list.
 
     Shape   url: the link of its title; badge: its state; tone: "good", "note", "bad" or none;
-            about: texts, each with its link or none; error: as in the log; act: a button's label and its link
+            about: texts, each with its link or none; error: as in the log; act: a button's label and its link;
+            acts: more of them
     """
 
     title: str
@@ -48,6 +49,7 @@ class Line(NamedTuple):
     about: tuple[tuple[str, str], ...] = ()
     error: str = ""
     act: tuple[str, str] | None = None
+    acts: tuple[tuple[str, str], ...] = ()
 
 
 class Describer:
@@ -102,11 +104,13 @@ class Describer:
             badge = _("Deleted at Stripe") if customer.deleted_at else _("Unknown to Stripe")
         return Line(customer.id, self.at_stripe("customers", customer.id), badge, "", _plain(fetched))
 
-    def subscription(self, row: Subscription, items: list[tuple[SubscriptionItem, Price | None]]) -> Line:
+    def subscription(self, row: Subscription, items: list[tuple[SubscriptionItem, Price | None]], user_id: str) -> Line:
+        """Describe a subscription, with buttons for what may be done with it."""
         status = row.status
         tone = "good" if status in CURRENT else "bad" if status in OWING else "note"
         about = _plain(*(self._price(row, *each) for each in items), *self._dates(row))
-        return Line(row.id, self.at_stripe("subscriptions", row.id), status, tone, about)
+        acts = tuple(self._act(name, user=user_id, subscription=row.id) for name in _acts_on(row))
+        return Line(row.id, self.at_stripe("subscriptions", row.id), status, tone, about, acts=acts)
 
     def grant(self, row: Grant) -> Line:
         """Describe a grant. One that has not ended has a button that ends it."""
@@ -209,6 +213,17 @@ class Describer:
             )
             if moment
         ]
+
+
+def _acts_on(row: Subscription) -> list[str]:
+    """Return the actions that a subscription in this state allows."""
+    if row.status in ENDED:
+        return []
+    if row.status not in CURRENT:
+        return ["resume", "cancel_now"] if row.status == "paused" else ["cancel_now"]
+    is_going_on = row.cancel_at is None
+    trial = ["extend_trial"] if row.status == "trialing" else []
+    return ["change", *(["change_later", *trial, "cancel"] if is_going_on else ["resume"]), "cancel_now"]
 
 
 def _plain(*texts: str | None) -> tuple[tuple[str, str], ...]:

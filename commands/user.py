@@ -25,7 +25,7 @@ COPIES = {
 def show(options: argparse.Namespace) -> int:
     """Print what a user holds, each thing with what it gives and why, and then the answer."""
     with opened() as service:
-        _print_user(service, options.user)
+        show_user(service, options.user)
     return OK
 
 
@@ -41,7 +41,7 @@ def grant(options: argparse.Namespace) -> int:
             reason=options.reason,
             given_by=OPERATOR,
         )
-        _print_user(service, options.user)
+        show_user(service, options.user)
     return OK
 
 
@@ -64,7 +64,7 @@ def revoke(options: argparse.Namespace) -> int:
     with opened() as service:
         was_there = service.revoke(options.user, options.plan)
         if was_there:
-            _print_user(service, options.user)
+            show_user(service, options.user)
         else:
             print(f"{options.user} has no running grant of {options.plan}")
     return OK if was_there else FAILED
@@ -74,7 +74,7 @@ def link(options: argparse.Namespace) -> int:
     """Link a Stripe customer to a user, and print the result."""
     with opened() as service:
         service.worker.converger.link(options.user, options.customer, time.time())
-        _print_user(service, options.user)
+        show_user(service, options.user)
     return OK
 
 
@@ -100,7 +100,8 @@ def an_end(text: str) -> int:
     return seconds
 
 
-def _print_user(service: Service, user_id: str) -> None:
+def show_user(service: Service, user_id: str) -> None:
+    """Print what a user holds, and the answer."""
     for customer, _ in customers_of(user_id):
         print(f"{customer.id}: {_of_customer(customer)}")
     subscriptions = {each.id: each for _, rows in customers_of(user_id) for each in rows}

@@ -1,6 +1,7 @@
 """The doctor: finds what is wrong, and names the command that repairs it."""
 
 import random
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -12,7 +13,8 @@ from ..access import LIVE
 from ..errors import StripeError
 from ..models import Customer, Price, StripeEvent, Subscription, SubscriptionItem
 from ..notices import outbox
-from ..sync import granted, inbox, marks, timelines
+from ..sync import granted, inbox, marks, owed, timelines
+from ..sync.addons import is_lonely
 from ..sync.doubles import doubles
 from ..sync.prices import Catalogue
 from ..sync.resync import ReportingConverger
@@ -51,6 +53,7 @@ def examine(worker: Worker, now: float, sample: int = SAMPLE) -> list[Finding]:
         lambda: _events(now),
         lambda: _notices(now),
         lambda: _usage(worker, now),
+        lambda: _changes(worker.catalogue, now),
         lambda: _drift(worker, now, sample),
     )
     return [finding for check in checks for finding in check()]
@@ -123,6 +126,23 @@ def _grants(now: float) -> Iterator[Finding]:
     if alone := copies[granted.NO_CUSTOMER]:
         what = f"{alone} grants are only in this database, since their users have no customer at Stripe: back it up"
         yield Finding(f"{what}; `corkage user grants --only-here` lists them", None)
+
+
+def _changes(catalogue: Catalogue, now: float) -> Iterator[Finding]:
+    """Changes that Stripe has not made yet, and add-ons that could not be canceled when their plan had ended."""
+    for row in owed.failing(NAMED):
+        what = (
+            f"{row.kind} of {row.subscription_id}, user {row.user_id}, is not made at Stripe after {row.attempts} tries"
+        )
+        yield Finding(f"{what}: {row.error}", "nothing to do but to wait; the log has each try")
+    for row in owed.addons_that_go_on(NAMED):
+        if not is_lonely(row.user_id, row.subscription_id, catalogue.timelines.plans, now):
+            continue
+        yield Finding(
+            f"user {row.user_id} pays for the add-on {row.subscription_id} without the plan that it adds to, and it "
+            f"could not be canceled: {row.error}",
+            f"corkage user cancel {shlex.quote(row.user_id)} --subscription {row.subscription_id}",
+        )
 
 
 def _unknown_prices() -> Iterator[Finding]:

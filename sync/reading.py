@@ -18,9 +18,11 @@ from .states import (
     MeterErrors,
     MeterState,
     PaidInvoice,
+    PreviewState,
     PriceState,
     PurchaseState,
     ReturnState,
+    ScheduleState,
     SessionState,
     SubscriptionState,
 )
@@ -105,6 +107,8 @@ def subscription_of(found: Object, items: Sequence[Object], paid: "Payments") ->
         user_id=user_id,
         sold=(price_id, plan) if price_id and plan else None,
         last_paid=paid.last_paid,
+        schedule_id=id_of(found["schedule"]) if found.get("schedule") else None,
+        ends_with_period=bool(found["cancel_at_period_end"]),
     )
 
 
@@ -150,6 +154,80 @@ def return_of(found: Object) -> ReturnState:
     """Read a refund or a dispute."""
     facts = (found["status"] or "", found["amount"], found["currency"], found["created"])
     return ReturnState(found["id"], found["object"], *facts)
+
+
+def schedule_of(schedule: Object, now: int) -> ScheduleState:
+    """Read a schedule, as of a moment by the clock of its subscription."""
+    later = [each for each in schedule["phases"] if each["start_date"] > now]
+    return ScheduleState(
+        schedule["id"],
+        is_plain=schedule["end_behavior"] == "release" and len(later) <= 1,
+        next_items=tuple((id_of(each["price"]), each.get("quantity")) for each in later[0]["items"]) if later else None,
+    )
+
+
+def phases_of(schedule: Object, items: Sequence[Object]) -> list[Object]:
+    """Return the parameters of two phases: the present one as it is, and one of a day with other items.
+
+    Shape   items: parameters, each with the price that it had: "was". Its discounts and tax rates are kept
+    """
+    present = _repeated_phase(schedule["phases"][0])
+    before = {each["price"]: each for each in present["items"]}
+    after = [
+        {name: before[each["was"]][name] for name in ("discounts", "tax_rates") if name in before.get(each["was"], {})}
+        | {name: value for name, value in each.items() if name != "was"}
+        for each in items
+    ]
+    kept = {name: present[name] for name in _KEPT_BY_NEXT_PHASE if name in present}
+    lasts = {"interval": "day", "interval_count": 1}
+    return [present, kept | {"items": after, "duration": lasts, "proration_behavior": "none"}]
+
+
+def _repeated_phase(phase: Object) -> Object:
+    """Return the parameters that keep a phase as it is: what a request leaves out of a phase, Stripe takes away."""
+    kept: Object = {name: phase[name] for name in ("start_date", "end_date", "trial_end") if phase.get(name)}
+    kept |= {name: phase[name] for name in _OF_PHASE if phase.get(name) is not None}
+    kept |= _kept_discounts(phase)
+    if phase.get("default_tax_rates"):
+        kept["default_tax_rates"] = [id_of(each) for each in phase["default_tax_rates"]]
+    if (phase.get("automatic_tax") or {}).get("enabled"):
+        kept["automatic_tax"] = {"enabled": True}
+    return kept | {"items": [_repeated_item(each) for each in phase["items"]]}
+
+
+_KEPT_BY_NEXT_PHASE = ("automatic_tax", "collection_method", "default_payment_method", "default_tax_rates", "discounts")
+_OF_PHASE = ("collection_method", "default_payment_method", "description", "proration_behavior")
+
+
+def _repeated_item(item: Object) -> Object:
+    kept: Object = {"price": id_of(item["price"])} | _kept_discounts(item)
+    if item.get("quantity") is not None:
+        kept["quantity"] = item["quantity"]
+    if item.get("tax_rates"):
+        kept["tax_rates"] = [id_of(each) for each in item["tax_rates"]]
+    return kept
+
+
+def _kept_discounts(held: Object) -> Object:
+    """Return a phase's or an item's discounts as parameters: running ones by their id."""
+    names = ("discount", "promotion_code", "coupon")
+    given = [
+        next(((name, each[name]) for name in names if each.get(name)), None) for each in held.get("discounts") or []
+    ]
+    found = [{name: id_of(value)} for name, value in filter(None, given)]
+    return {"discounts": found} if found else {}
+
+
+def preview_of(invoice: Object) -> PreviewState:
+    """Read the preview of an invoice."""
+    lines = [each for each in invoice["lines"]["data"] if not _is_proration(each)]
+    return PreviewState(invoice["amount_due"], sum(each["amount"] for each in lines), invoice["currency"])
+
+
+def _is_proration(line: Object) -> bool:
+    parent = line["parent"] or {}
+    details = parent.get("subscription_item_details") or parent.get("invoice_item_details") or {}
+    return bool(details.get("proration"))
 
 
 def session_of(session: Object) -> SessionState:

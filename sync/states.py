@@ -114,7 +114,8 @@ class SubscriptionState(_State):
             has_card: there is one, as far as the subscription or its customer says, if that was fetched with it;
             sold: a price and the plan that it stood for when we sold the subscription;
             buyer_id: the user who bought it, where that was for another payer;
-            last_paid: the last invoice above zero that was paid, where one was fetched
+            last_paid: the last invoice above zero that was paid, where one was fetched;
+            schedule_id: the schedule that changes it; ends_with_period: it is the period's end at which it will end
     Units   times are Unix seconds, UTC
     """
 
@@ -146,6 +147,8 @@ class SubscriptionState(_State):
     sold: tuple[str, str] | None
     buyer_id: str | None
     last_paid: "PaidInvoice | None" = None
+    schedule_id: str | None = None
+    ends_with_period: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +210,19 @@ class PaidInvoice(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduleState(_State):
+    """A subscription schedule as Stripe holds it.
+
+    Shape   is_plain: it changes the items once and then lets the subscription go, as ours and the portal's do;
+            next_items: prices and quantities after that change, None where there is none to come
+    """
+
+    id: str
+    is_plain: bool
+    next_items: tuple[tuple[str, int | None], ...] | None
+
+
+@dataclass(frozen=True, slots=True)
 class SessionState(_State):
     """A Checkout Session as Stripe holds it. status is "open", "complete" or "expired"; url is None unless open.
 
@@ -223,6 +239,19 @@ class SessionState(_State):
     is_customer_gone: bool = False
     is_once: bool = False
     is_unpaid: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewState(_State):
+    """The invoice that would follow a change.
+
+    Shape   recurring: what its lines say of whole periods, without prorations
+    Units   amount_due and recurring in the currency's minor units
+    """
+
+    amount_due: int
+    recurring: int
+    currency: str
 
 
 @dataclass(frozen=True, slots=True)

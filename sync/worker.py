@@ -77,6 +77,19 @@ class Sales(Protocol):
         """End a subscription, once its user has bought for good what it gives."""
 
 
+class Owed(Protocol):
+    """The changes that are owed to Stripe; see selling/changes.py."""
+
+    def due(self, now: float) -> list[str]:
+        """Return the changes that may be sent."""
+
+    def next_due_at(self, now: float) -> float | None:
+        """Return when the next may be sent."""
+
+    def carry_on(self, nonce: str) -> BillingError | None:
+        """Send one; return the error that kept it from being made."""
+
+
 class Worker:
     """Applies pending events. Any number of workers may run on one database, in threads and processes."""
 
@@ -88,6 +101,7 @@ class Worker:
         polling: Polling,
         account: Account,
         sales: Sales,
+        owed: Owed,
         keep_events_days: int = 90,
     ) -> None:
         self.gateway = gateway
@@ -98,6 +112,7 @@ class Worker:
         self.account = account
         self.sales = sales
         self.mirror = Mirror(gateway, self.timelines, converger.app)
+        self.owed = owed
         self.keep_events_days = keep_events_days
         self._pool = Pool(JOBS_AT_ONCE)
 
@@ -235,6 +250,9 @@ class Worker:
             key = f"page of {attempt.user_id}"
             if not pool.is_running(key):
                 yield Job(key, functools.partial(self._close_page, attempt))
+        for nonce in self.owed.due(now):
+            if not pool.is_running(f"change {nonce}"):
+                yield Job(f"change {nonce}", functools.partial(self.owed.carry_on, nonce))
         for subscription_id in replaced.due(now, BATCH):
             if not pool.is_running(subscription_id) and replaced.claim(subscription_id, now):
                 yield Job(subscription_id, functools.partial(self._end_replaced, subscription_id))
@@ -344,6 +362,7 @@ class Worker:
             timelines.next_due_at(now),
             meters.next_due_at(),
             replaced.next_due_at(),
+            self.owed.next_due_at(now),
         )
         return min(moments + [each for each in others if each is not None])
 

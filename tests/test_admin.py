@@ -20,6 +20,7 @@ from corkage.config import Config
 from corkage.errors import ConfigError, StripeUnavailable, TooManyGuesses
 from corkage.models import Customer, Grant, NoticeDelivery, NoticeRow, StripeEvent, Subscription, User
 from corkage.notices import outbox
+from corkage.plans import Plan
 from corkage.rate_limit import RateLimit
 from corkage.sync import inbox
 
@@ -780,3 +781,83 @@ def test_the_page_of_figures_shows_those_of_the_command(app, shop, signed_in):
     assert "`corkage sync` has not run" in said
     assert page.text.count("<svg") == 2
     assert re.search(r"<title>\w+ 20\d\d, Agreed: \$18</title>", page.text)
+
+
+@pytest.fixture
+def seats(app, settings, shop, simulator):
+    """An operator's page of a product that sells seats too, and the id of ann's subscription."""
+    app.billing.close()
+    simulator.add_price("team_monthly", 1_000)
+    team = Plan("team", "Team", ("team_monthly",), seats=(2, 50))
+    with running(replace(settings, plans=(*settings.plans, team))) as served:
+        served.billing.service.catalogue.refresh(served.billing.service.gateway)
+        _, subscription = subscribe(served, shop)
+        someone = Operator(served.url)
+        someone.sign_in()
+        yield served, someone, subscription
+
+
+def test_the_operator_changes_a_subscription_after_reading_what_it_costs(seats, simulator):
+    app, someone, subscription = seats
+    buttons = re.findall(rf'do=(\w+)&amp;user=ann&amp;subscription={subscription}"', someone.get("?user=ann").text)
+    assert buttons == ["change", "change_later", "cancel", "cancel_now"]
+    first = someone.get(f"?do=change&user=ann&subscription={subscription}")
+    assert 'name="plan" value="" maxlength="255" required' in first.text
+    target = {"user": "ann", "subscription": subscription, "plan": "team", "quantity": "3"}
+    asked = someone.get("?" + urlencode({"do": "change"} | target))
+    assert re.search(r"Charged now: \$0\.00\. The next payment: \$51\.00\.", text_of(asked))
+    assert app.billing.access("ann").plan == "pro"
+
+    done = someone.post(fields_of(asked) | {"do": "change"})
+
+    assert "Access was active (pro), and now is active (team)." in text_of(done)
+    assert app.billing.access("ann").quantity == 3
+    later = someone.act("change_later", **target | {"quantity": "2"})
+    assert "Nothing was different. Access: active (team)." in text_of(later)
+    assert simulator.world.get("subscription", subscription)["schedule"]
+
+
+def test_the_operator_cancels_and_resumes_a_subscription_after_a_question(seats, simulator):
+    app, someone, subscription = seats
+    target = {"user": "ann", "subscription": subscription}
+    assert "and it can be undone" in text_of(someone.get("?" + urlencode({"do": "cancel"} | target)))
+    assert app.billing.access("ann").reason == "active"
+
+    assert "and now is canceling (pro)" in text_of(someone.act("cancel", **target))
+    assert "do=resume&amp;" in someone.get("?user=ann").text
+    assert "and now is active (pro)" in text_of(someone.act("resume", **target))
+    assert "and now is ended (pro)" in text_of(someone.act("cancel_now", **target))
+    assert "do=cancel_now" not in someone.get("?user=ann").text
+
+
+def test_the_operator_extends_a_trial(app, signed_in, shop):
+    customer = shop.customer()
+    subscription = shop.subscribe(customer, trial_period_days=3)
+    app.converge(customer)
+    target = {"user": "ann", "subscription": subscription}
+
+    assert "That is not a number of days." in text_of(signed_in.act("extend_trial", **target, days="soon"))
+    assert "Access was trialing (pro)" in text_of(signed_in.act("extend_trial", **target, days="20"))
+
+    assert abs(app.billing.access("ann").until - time.time() - 20 * 86_400) < 60
+
+
+@pytest.mark.parametrize(
+    ("action", "target", "said"),
+    [
+        ("change", {"plan": "nothing"}, "There is no such plan."),
+        ("change", {"plan": "team", "quantity": "60"}, "This plan cannot be bought for that number."),
+        ("change", {"plan": "team", "quantity": "many"}, "That is not a number."),
+        ("change", {"plan": "team", "subscription": "sub_of_another"}, "You have no such subscription."),
+        ("resume", {"user": "bob"}, "You have no such subscription."),
+        ("extend_trial", {"days": "9"}, "Your subscription cannot be changed like this at the moment."),
+    ],
+)
+def test_a_change_that_does_not_fit_is_refused_on_the_page(seats, simulator, action, target, said):
+    app, someone, subscription = seats
+
+    done = someone.act(action, **{"user": "ann", "subscription": subscription} | target)
+
+    assert said in text_of(done)
+    assert app.billing.sync("ann").plan == "pro"
+    assert not any(each.method == "POST" and "subscriptions/sub_" in each.path for each in simulator.requests)
