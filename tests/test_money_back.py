@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from buying import click, url_of
 from harness import DAY, PRO, running
-from once import LIFETIME, PLANS, buy, hear, stock
+from once import LIFETIME, PACK, PLANS, buy, hear, stock
 
 from corkage.models import Credit, Customer, NoticeRow, Purchase, Refund, Subscription
 from corkage.selling.credits import credits_of
@@ -233,6 +233,19 @@ def test_a_pack_whose_refund_fails_has_what_was_left_of_it(app, shop, simulator)
     hear(app, shop)
 
     assert [each.left for each in credits_of("ann")] == [30]
+
+
+@pytest.mark.parametrize("plans", [(replace(PACK, refunded="keep"), PRO)])
+def test_a_pack_may_keep_its_credit_when_it_is_refunded_but_not_when_it_is_disputed_as_well(app, shop, plans):
+    _, intent = bought(app, shop, "pack", INQUIRY)
+    refund(shop, intent)
+    hear(app, shop)
+    assert [each.left for each in credits_of("ann")] == [100]
+
+    decide(app, shop, "escalate_inquiry_evidence")
+
+    assert Purchase.get().returned == "refunded disputed"
+    assert credits_of("ann") == []
 
 
 def test_money_that_went_back_for_what_we_did_not_sell_changes_nothing(app, shop):
