@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from peewee import JOIN, fn
 
 from .. import storage
-from ..access import LIVE
+from ..access import LIVE, Terms, given_back
 from ..errors import StripeError
 from ..models import Customer, Price, StripeEvent, Subscription, SubscriptionItem
 from ..notices import outbox
@@ -46,6 +46,7 @@ def examine(worker: Worker, now: float, sample: int = SAMPLE) -> list[Finding]:
         lambda: _unsold_prices(worker),
         lambda: _answers(worker.catalogue),
         _missing,
+        lambda: _returned(worker.catalogue),
         lambda: _events(now),
         lambda: _notices(now),
         lambda: _drift(worker, now, sample),
@@ -109,6 +110,17 @@ def _missing() -> Iterator[Finding]:
             "new ones",
             None,
         )
+
+
+def _returned(catalogue: Catalogue) -> Iterator[Finding]:
+    """Subscriptions that give nothing because money went back, and that Stripe will charge for again."""
+    going_on = (Subscription.returned.is_null(False), Subscription.cancel_at.is_null())
+    query = _paying(Subscription.id, Subscription.returned, Price.plan).where(*going_on)
+    for subscription_id, returned, plan in _rows(query.order_by(Subscription.id)):
+        became = given_back(returned, catalogue.timelines.plans.get(plan or "", Terms()))
+        if became:
+            what = f"what was last paid for {subscription_id} is {became}, and Stripe will charge for it again"
+            yield Finding(what, f"stripe subscriptions cancel {subscription_id}")
 
 
 def _unknown_prices() -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from buying import click, url_of
 from harness import DAY, PRO, running
 from once import LIFETIME, PACK, PLANS, buy, hear, stock
 
+from corkage.health.doctor import examine
 from corkage.models import Credit, Customer, NoticeRow, Purchase, Refund, Subscription
 from corkage.selling.credits import credits_of
 from corkage.sync.resync import resync
@@ -80,6 +81,8 @@ def test_a_full_refund_of_the_last_payment_ends_access_and_is_a_notice(app, shop
     assert NoticeRow.get(NoticeRow.kind == "refunded").subscription_id == subscription
     assert f"what was last paid for {subscription} is refunded; it goes on at Stripe" in caplog.text
     assert shop.client.v1.subscriptions.retrieve(subscription).status == "active"
+    found = [each for each in examine(app.billing.service.worker, time.time()) if subscription in each.what]
+    assert [each.repair for each in found] == [f"stripe subscriptions cancel {subscription}"]
 
 
 def test_a_later_payment_restores_what_a_refund_ended(app, shop, simulator):
@@ -177,6 +180,7 @@ def test_a_plan_may_keep_access_when_it_is_refunded(app, shop, plans):
 
     assert (app.billing.access("ann").allowed, Subscription.get().returned) == (True, "refunded")
     assert kinds() == ["access_granted", "refunded"]
+    assert not [each for each in examine(app.billing.service.worker, time.time()) if "paid for sub" in each.what]
 
 
 @pytest.mark.parametrize("plans", [(*PLANS[:1], replace(PRO, disputed="keep"), LIFETIME)])
