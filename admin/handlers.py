@@ -166,6 +166,7 @@ def _show_user(request: AdminRequest) -> bottle.HTTPResponse:
         meaning=request.describe.meaning(access),
         facts=request.describe.facts(access, user),
         customers=_customers(request, held, user),
+        purchases=[request.describe.purchase(*each) for each in queries.purchases_of(user_id)],
         grants=[request.describe.grant(row) for row in queries.grants_of(user_id)],
         events=[request.describe.event(row) for row in queries.events_of([each.id for each, _ in held], LIMIT)],
         notices=[_notice_line(request, row) for row in queries.notices_of(user_id, LIMIT)],

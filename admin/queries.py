@@ -7,7 +7,18 @@ from peewee import JOIN
 
 from .. import storage
 from ..access import NOBODY, Access, read_access
-from ..models import Customer, Grant, NoticeDelivery, NoticeRow, StripeEvent, Subscription, User
+from ..models import (
+    Credit,
+    Customer,
+    Grant,
+    NoticeDelivery,
+    NoticeRow,
+    Price,
+    Purchase,
+    StripeEvent,
+    Subscription,
+    User,
+)
 
 PAGE = 50
 MOST_SCANNED = 100_000  # rows that one page looks through in a tenth of a second; the next page goes on from there
@@ -100,6 +111,17 @@ def customers_of(user_id: str) -> list[tuple[Customer, list[Subscription]]]:
 def grants_of(user_id: str) -> list[Grant]:
     """Return the user's grants, those that have ended too, the newest first."""
     return list(Grant.select().where(Grant.user == user_id).order_by(Grant.id.desc()))
+
+
+def purchases_of(user_id: str) -> list[tuple[Purchase, Price | None, list[Credit]]]:
+    """Return what the user bought once, the newest first, each with its price, and with what is left of a pack."""
+    theirs = Customer.select(Customer.id).where(Customer.user == user_id)
+    rows = list(Purchase.select().where(Purchase.customer.in_(theirs)).order_by(Purchase.created.desc(), Purchase.id))
+    prices = {row.id: row for row in Price.select().where(Price.id.in_([each.price_id for each in rows]))}
+    credit: dict[tuple[str, str], list[Credit]] = {}
+    for each in Credit.select().where(Credit.user == user_id).order_by(Credit.name):
+        credit.setdefault((each.purchase_id, each.price_id), []).append(each)
+    return [(row, prices.get(row.price_id), credit.get((row.id, row.price_id), [])) for row in rows]
 
 
 def events_of(customer_ids: Collection[str], limit: int) -> list[StripeEvent]:

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from ..access import CURRENT, ENDED, OWING, REASONS, Access
-from ..models import Customer, Grant, Price, StripeEvent, Subscription, SubscriptionItem
+from ..models import Credit, Customer, Grant, Price, Purchase, StripeEvent, Subscription, SubscriptionItem
 from ..pages import N_
 from ..pages.page import Visit
 from ..pages.state import STATES
@@ -111,6 +111,18 @@ class Describer:
         about = _plain(*(self._price(row, *each) for each in items), *self._dates(row))
         acts = tuple(self._act(name, user=user_id, subscription=row.id) for name in _acts_on(row))
         return Line(row.id, self.at_stripe("subscriptions", row.id), status, tone, about, acts=acts)
+
+    def purchase(self, row: Purchase, price: Price | None, credit: list[Credit]) -> Line:
+        """Describe what was bought once, with what is left of a pack."""
+        _, words = self.words.gettext, self.words
+        times = f"{row.quantity} x " if (row.quantity or 1) > 1 else ""
+        name = times + ((price.lookup_key if price else None) or row.price_id)
+        paid = f"{name}, {money(words, row.amount, row.currency)}"
+        left = [f"{each.name} {each.left}/{each.amount}" for each in credit]
+        about = _plain(paid, words.date(row.created), *left)
+        url = self.at_stripe("payments", row.payment_intent) if row.payment_intent else ""
+        badge = row.returned or _("paid")
+        return Line(row.id, url, badge, "bad" if row.returned else "good", about)
 
     def grant(self, row: Grant) -> Line:
         """Describe a grant. One that has not ended has a button that ends it."""

@@ -5,8 +5,8 @@ import datetime
 import time
 
 from ..access import FOREVER, REASONS, Access, Answer, Holding
-from ..admin.queries import customers_of, grants_of
-from ..models import Customer, Grant, Price, Subscription
+from ..admin.queries import customers_of, grants_of, purchases_of
+from ..models import Credit, Customer, Grant, Price, Purchase, Subscription
 from ..selling.usage import Usage
 from ..service import Service
 from ..sync import granted
@@ -106,9 +106,14 @@ def show_user(service: Service, user_id: str) -> None:
         print(f"{customer.id}: {_of_customer(customer)}")
     subscriptions = {each.id: each for _, rows in customers_of(user_id) for each in rows}
     grants = {str(each.id): each for each in grants_of(user_id)}
+    purchases = purchases_of(user_id)
     for standing in standings_of(user_id, service.catalogue.timelines.plans, time.time()):
         print(f"{standing.kind} {standing.id}: {', '.join(map(_item, standing.items))}")
-        _print_answer("  by itself", standing.answer)
+        for bought, _, credit in purchases:
+            if (standing.kind, standing.id) == ("purchase", bought.id):
+                print(f"  {_of_purchase(bought, credit)}")
+        if standing.answer.reason != "no_subscription":  # as of a pack, which gives credit and nothing else
+            _print_answer("  by itself", standing.answer)
         if standing.kind == "subscription":
             row = subscriptions[standing.id]
             print(f"  at Stripe: {row.status}, {_dates(row)}{_pause(row)}")
@@ -155,6 +160,17 @@ def _item(holding: Holding) -> str:
     price = Price.get_or_none(Price.id == holding.price_id)
     names = [holding.plan or "no plan", *([price.lookup_key or price.id] if price else [])]
     return " ".join(names) + (f" x {holding.quantity}" if (holding.quantity or 1) > 1 else "")
+
+
+def _of_purchase(row: Purchase, credit: list[Credit]) -> str:
+    """Return a purchase in a line. Its amount is in minor units, as Stripe has it."""
+    left = [f"{each.left} of {each.amount} {each.name} left" for each in credit]
+    facts = [
+        f"bought {moment(row.created)} for {row.amount} {row.currency}",
+        *left,
+        row.returned and f"is {row.returned}",
+    ]
+    return ", ".join(filter(None, facts))
 
 
 def _of_grant(grant: Grant) -> str:

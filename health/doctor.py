@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from peewee import JOIN, fn
 
 from .. import storage
-from ..access import LIVE
+from ..access import LIVE, Terms, given_back
 from ..errors import StripeError
 from ..models import Customer, Price, StripeEvent, Subscription, SubscriptionItem
 from ..notices import outbox
@@ -50,6 +50,7 @@ def examine(worker: Worker, now: float, sample: int = SAMPLE) -> list[Finding]:
         lambda: _answers(worker.catalogue),
         _missing,
         lambda: _grants(now),
+        lambda: _returned(worker.catalogue),
         lambda: _events(now),
         lambda: _notices(now),
         lambda: _usage(worker, now),
@@ -143,6 +144,17 @@ def _changes(catalogue: Catalogue, now: float) -> Iterator[Finding]:
             f"could not be canceled: {row.error}",
             f"corkage user cancel {shlex.quote(row.user_id)} --subscription {row.subscription_id}",
         )
+
+
+def _returned(catalogue: Catalogue) -> Iterator[Finding]:
+    """Subscriptions that give nothing because money went back, and that Stripe will charge for again."""
+    going_on = (Subscription.returned.is_null(False), Subscription.cancel_at.is_null())
+    query = _paying(Subscription.id, Subscription.returned, Price.plan).where(*going_on)
+    for subscription_id, returned, plan in _rows(query.order_by(Subscription.id)):
+        became = given_back(returned, catalogue.timelines.plans.get(plan or "", Terms()))
+        if became:
+            what = f"what was last paid for {subscription_id} is {became}, and Stripe will charge for it again"
+            yield Finding(what, f"stripe subscriptions cancel {subscription_id}")
 
 
 def _unknown_prices() -> Iterator[Finding]:

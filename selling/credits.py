@@ -47,4 +47,5 @@ def counts(returned: str | None, terms: str | None) -> bool:
     """
     if returned is None:
         return True
-    return bool(json.loads(terms or "{}").get(f"keeps_{returned}"))
+    its = json.loads(terms or "{}")
+    return all(its.get(f"keeps_{word}", False) for word in returned.split(" "))

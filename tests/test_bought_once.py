@@ -8,14 +8,14 @@ from dataclasses import replace
 import pytest
 import requests
 from buying import bearer, click, token, url_of
-from harness import DAY, PRO, is_error, running
+from harness import ADMIN_TOKEN, DAY, PRO, is_error, running
 from once import DAYS, LIFETIME, PACK, PLANS, VISA, buy, hear, session_of, stock
 from rows import renew_timelines
 
 from corkage.access import access_at
 from corkage.errors import StripeUnavailable
 from corkage.health.doctor import examine
-from corkage.models import CheckoutAttempt, Credit, Customer, NoticeRow, Purchase, Subscription
+from corkage.models import CheckoutAttempt, Credit, Customer, NoticeRow, Purchase, Refund, Subscription, User
 from corkage.plans import Plan
 from corkage.selling.credits import credits_of
 from corkage.simulator import visitor
@@ -490,3 +490,75 @@ def test_a_returning_visitor_with_a_pack_does_not_wait_for_access(app):
     )
 
     assert (back.status_code, back.headers["Location"]) == (303, "https://app.example.com")
+
+
+# For the operator
+
+
+@pytest.fixture
+def corkage_here(corkage, app, tmp_path):
+    """Run a command on the database that the app serves, with its plans."""
+    (tmp_path / "plans.toml").write_text(
+        '[lifetime]\nprices = ["lifetime_once"]\n[pack]\nprices = ["pack_100"]\nadds = { exports = 100 }\n'
+    )
+    return corkage
+
+
+def test_user_show_prints_what_was_bought_once(corkage_here, app, shop):
+    lifetime = buy(app, "lifetime")
+    pack = buy(app, "pack")
+    hear(app, shop)
+    Credit.update(left=12).execute()
+    shop.client.v1.refunds.create(params={"payment_intent": lifetime["payment_intent"]})
+    hear(app, shop)
+
+    shown = corkage_here("user", "show", "ann").stdout
+
+    assert f"purchase {lifetime['id']}: lifetime lifetime_once\n  bought " in shown
+    assert " for 30000 usd, is refunded\n  by itself: no, refunded" in shown
+    assert f"purchase {pack['id']}: pack pack_100\n  bought " in shown
+    assert " for 500 usd, 12 of 100 exports left\n" in shown
+    assert "ann: no, refunded" in shown
+
+
+def test_the_operators_page_shows_what_was_bought_once(config, shop, prices):
+    with running(replace(config, billing_url=BILLING, plans=PLANS, admin_token=ADMIN_TOKEN)) as app:
+        session = buy(app, "pack")
+        hear(app, shop)
+        signed_in = requests.post(
+            f"{app.url}/admin",
+            {"do": "sign_in", "token": ADMIN_TOKEN},
+            headers={"Sec-Fetch-Site": "same-origin", "Accept": "text/html"},
+            allow_redirects=False,
+            timeout=30,
+        )
+        cookie = signed_in.headers["Set-Cookie"].split(";")[0]
+        headers = {"Cookie": cookie, "Accept": "text/html"}
+        words = text_of(requests.get(f"{app.url}/admin?user=ann", headers=headers, timeout=30).text)
+
+    assert f"Purchases {session['id']} paid pack_100, $5.00" in words
+    assert "exports 100/100" in words
+
+
+def test_who_is_forgotten_leaves_no_purchase_and_no_credit(app, shop):
+    intent = buy(app, "pack")["payment_intent"]
+    hear(app, shop)
+    shop.client.v1.refunds.create(params={"payment_intent": intent, "amount": 100})
+    hear(app, shop)
+    assert Refund.select().count() == 1
+
+    app.billing.forget("ann")
+    hear(app, shop)
+
+    assert [table.select().count() for table in (Purchase, Credit, Refund, User)] == [0, 0, 0, 0]
+
+
+def test_the_credit_goes_with_the_customer_to_another_user(app, shop):
+    buy(app, "pack")
+    hear(app, shop)
+    Credit.update(left=40).execute()
+
+    app.billing.service.converger.link("bob", Customer.get().id, time.time())
+
+    assert credits_of("ann") == []
+    assert [each.left for each in credits_of("bob")] == [40]

@@ -1,5 +1,6 @@
 """The hosts of docs/embedding, and one with modules named like ours: the same story in each."""
 
+import os
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -8,6 +9,7 @@ import pytest
 import requests
 from harness import DAY, WEBHOOK_SECRET, started, until
 from host_browser import Browser
+from once import stock
 
 import corkage as package
 from corkage.simulator import visitor
@@ -17,7 +19,23 @@ pytestmark = pytest.mark.slow
 ROOT = Path(package.__file__).parent
 EXAMPLES, OWN = ROOT / "docs" / "embedding", ROOT / "tests" / "hosts" / "own_names"
 PRODUCT = "http://notes.example"
-PLANS = '[pro]\nname = "Pro"\nprices = ["pro_monthly"]\nfeatures = ["exports"]\ngrace_days = 7\n'
+PLANS = """
+[pro]
+name = "Pro"
+prices = ["pro_monthly"]
+features = ["exports"]
+grace_days = 7
+
+[lifetime]
+name = "Lifetime"
+prices = ["lifetime_once"]
+features = ["exports"]
+
+[pack]
+name = "A hundred exports"
+prices = ["pack_100"]
+adds = { exports = 100 }
+"""
 HOSTS = {
     "bottle_app:app": EXAMPLES,
     "flask_app:app": EXAMPLES,
@@ -34,7 +52,8 @@ ON_WAITRESS = ["waitress", "--listen", "127.0.0.1:0"]
 def browser(request, environ, tmp_path, simulator):
     """The example, served as its first line says, with its webhooks."""
     (tmp_path / "plans.toml").write_text(PLANS)
-    environ = environ | {"FRONTEND_URL": PRODUCT, "PYTHONPATH": str(HOSTS[request.param]), "SECRET_KEY": "x" * 32}
+    paths = filter(None, [str(HOSTS[request.param]), environ["PYTHONPATH"]])
+    environ = environ | {"FRONTEND_URL": PRODUCT, "PYTHONPATH": os.pathsep.join(paths), "SECRET_KEY": "x" * 32}
     environ |= {"BILLING_AUTH_SECRET": "", "BILLING_POLL_SECONDS": "0"}
     module, *options = SERVERS.get(request.param, ON_WAITRESS)
     with started([*options, request.param], environ, tmp_path, "http://127.0.0.1:", module=module) as (_, said):
@@ -80,6 +99,38 @@ def test_a_host_sells_gives_access_ends_it_and_gives_it_again(browser, shop, sim
     until(lambda: browser.get("/billing/health").json()["backlog"] == 0)
     assert len(simulator.world.all("subscription")) == len(simulator.world.all("customer")) == 1
     assert browser.post("/billing/webhook", "{}").status_code == 400
+
+
+@pytest.mark.parametrize("browser", ["bottle_app:app", "flask_app:app"], indirect=True)
+def test_a_host_sells_packs_again_and_again_and_a_lifetime_in_the_place_of_a_subscription(browser, shop, simulator):
+    def buy(plan):
+        session = simulator.buy(browser.led_to("/billing/checkout", plan=plan))
+        back = urlsplit(session["success_url"].replace("{CHECKOUT_SESSION_ID}", session["id"]))
+        assert browser.get(f"{back.path}?{back.query}").headers["Location"] == PRODUCT
+        return session
+
+    stock(shop)
+    browser.sign_in("ann")
+    first, *_ = [buy("pack") for _ in range(3)]
+    assert browser.may_export() == 402
+    assert browser.get("/billing/account").text.count("Exports: 100 of 100 left") == 3
+
+    shop.client.v1.refunds.create(params={"payment_intent": first["payment_intent"]})
+    until(lambda: "Refunded" in browser.get("/billing/account").text)
+    assert browser.get("/billing/account").text.count("Exports: 100 of 100 left") == 2
+
+    subscription = buy("pro")["subscription"]
+    assert browser.may_export() == 200
+    lifetime = buy("lifetime")
+    until(lambda: shop.client.v1.subscriptions.retrieve(subscription).status == "canceled")
+    simulator.advance(400 * DAY)
+    assert browser.get("/billing/access").json()["plan"] == "lifetime"
+    assert browser.may_export() == 200
+    assert browser.post("/billing/checkout", {"plan": "pro"}).status_code == 409
+
+    shop.client.v1.refunds.create(params={"payment_intent": lifetime["payment_intent"]})
+    browser.is_told("refunded")
+    assert browser.may_export() == 402
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)

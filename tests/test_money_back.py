@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 from buying import click, url_of
 from harness import DAY, PRO, running
-from once import LIFETIME, PLANS, buy, hear, stock
+from once import LIFETIME, PACK, PLANS, buy, hear, stock
 
+from corkage.health.doctor import examine
 from corkage.models import Credit, Customer, NoticeRow, Purchase, Refund, Subscription
 from corkage.selling.credits import credits_of
 from corkage.sync.resync import resync
@@ -80,6 +81,8 @@ def test_a_full_refund_of_the_last_payment_ends_access_and_is_a_notice(app, shop
     assert NoticeRow.get(NoticeRow.kind == "refunded").subscription_id == subscription
     assert f"what was last paid for {subscription} is refunded; it goes on at Stripe" in caplog.text
     assert shop.client.v1.subscriptions.retrieve(subscription).status == "active"
+    found = [each for each in examine(app.billing.service.worker, time.time()) if subscription in each.what]
+    assert [each.repair for each in found] == [f"stripe subscriptions cancel {subscription}"]
 
 
 def test_a_later_payment_restores_what_a_refund_ended(app, shop, simulator):
@@ -177,6 +180,7 @@ def test_a_plan_may_keep_access_when_it_is_refunded(app, shop, plans):
 
     assert (app.billing.access("ann").allowed, Subscription.get().returned) == (True, "refunded")
     assert kinds() == ["access_granted", "refunded"]
+    assert not [each for each in examine(app.billing.service.worker, time.time()) if "paid for sub" in each.what]
 
 
 @pytest.mark.parametrize("plans", [(*PLANS[:1], replace(PRO, disputed="keep"), LIFETIME)])
@@ -233,6 +237,19 @@ def test_a_pack_whose_refund_fails_has_what_was_left_of_it(app, shop, simulator)
     hear(app, shop)
 
     assert [each.left for each in credits_of("ann")] == [30]
+
+
+@pytest.mark.parametrize("plans", [(replace(PACK, refunded="keep"), PRO)])
+def test_a_pack_may_keep_its_credit_when_it_is_refunded_but_not_when_it_is_disputed_as_well(app, shop, plans):
+    _, intent = bought(app, shop, "pack", INQUIRY)
+    refund(shop, intent)
+    hear(app, shop)
+    assert [each.left for each in credits_of("ann")] == [100]
+
+    decide(app, shop, "escalate_inquiry_evidence")
+
+    assert Purchase.get().returned == "refunded disputed"
+    assert credits_of("ann") == []
 
 
 def test_money_that_went_back_for_what_we_did_not_sell_changes_nothing(app, shop):
