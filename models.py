@@ -256,7 +256,7 @@ class Refund(Table):
 class Usage(Table):
     """How much of a counted limit a user has used in one window, which begins at starts_at, in Unix seconds."""
 
-    user = ForeignKeyField(User)
+    user = ForeignKeyField(User, index=False)  # the key begins with it
     user_id: str
     name = TextField()
     starts_at = IntegerField()
@@ -271,7 +271,7 @@ class Usage(Table):
 class UsageKey(Table):
     """A key under which use was counted: it counts once."""
 
-    user = ForeignKeyField(User)
+    user = ForeignKeyField(User, index=False)  # the key begins with it
     user_id: str
     key = TextField()
     name = TextField()

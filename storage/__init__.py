@@ -163,16 +163,16 @@ def write(sql: str, values: tuple[object, ...]) -> None:
     current().write(sql, values)
 
 
-def act(act: Callable[[Execute], _Value], of: str) -> _Value:
+def act(deed: Callable[[Execute], _Value], of: str) -> _Value:
     """Call a small function in a writing transaction; return its result once that is durable. Threads that come at once
     share a commit where the engine has one writer.
 
-    Shape   act: executes statements by what it is given, and does nothing else: it may be called in another thread, and
+    Shape   deed: executes statements by what it is given, and does nothing else: it may be called in another thread, and
             again where a transaction was undone; of: what it is about, such as a user: functions of the same take
             turns, also over processes
     Errors  as `writing`; what a statement raises
     """
-    result: _Value = current().act(act, of)
+    result: _Value = current().act(deed, of)
     return result
 
 

@@ -165,17 +165,17 @@ class Engine(peewee.Database, metaclass=ABCMeta):
         Errors  as `writing`
         """
 
-    def act(self, act: Callable[[Execute], Any], of: str) -> Any:
+    def act(self, deed: Callable[[Execute], Any], of: str) -> Any:
         """Call a function in a writing transaction that others may share; see storage.act().
 
         Errors  as `writing`
         """
         if not self.is_closed() and self.is_writing():
             raise RuntimeError(NESTED)
-        return self._act(act, of)
+        return self._act(deed, of)
 
     @abstractmethod
-    def _act(self, act: Callable[[Execute], Any], of: str) -> Any:
+    def _act(self, deed: Callable[[Execute], Any], of: str) -> Any:
         """Call a function in a transaction of its own, or share one with other threads that wait; see `act`."""
 
     def exclude_acts(self, of: str) -> None:

@@ -233,10 +233,10 @@ class Database(Engine, peewee.PostgresqlDatabase):
         """
         self._written(with_rows(sql, 1, len(values)), values, BUSY_SECONDS)
 
-    def _act(self, act: Callable[[Execute], Any], of: str) -> Any:
+    def _act(self, deed: Callable[[Execute], Any], of: str) -> Any:
         """Call a function in a transaction of its own. It waits only for those of the same, and for no other writer."""
         with self._noting(), self.reading(), self._transaction(_lock_one(of)):
-            return act(self._execute)
+            return deed(self._execute)
 
     def exclude_acts(self, of: str) -> None:
         """Let no function run that `act` is given for the same, until the end of this writing transaction."""

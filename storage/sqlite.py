@@ -157,8 +157,8 @@ class Database(Engine, peewee.SqliteDatabase):
     def _write(self, sql: str, values: tuple[object, ...]) -> None:
         self._group_commit.write(sql, values)
 
-    def _act(self, act: Callable[[Execute], Any], _of: str) -> Any:
-        return self._group_commit.act(act)
+    def _act(self, deed: Callable[[Execute], Any], _of: str) -> Any:
+        return self._group_commit.act(deed)
 
     def _commit(self, group: Sequence[Waiting]) -> None:
         """Execute what waits in one transaction. One that fails for its own reasons undoes only itself.
