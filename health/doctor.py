@@ -132,10 +132,8 @@ def _grants(now: float) -> Iterator[Finding]:
 def _changes(catalogue: Catalogue, now: float) -> Iterator[Finding]:
     """Changes that Stripe has not made yet, and add-ons that could not be canceled when their plan had ended."""
     for row in owed.failing(NAMED):
-        what = (
-            f"{row.kind} of {row.subscription_id}, user {row.user_id}, is not made at Stripe after {row.attempts} tries"
-        )
-        yield Finding(f"{what}: {row.error}", "nothing to do but to wait; the log has each try")
+        change = f"{row.kind} of {row.subscription_id}, user {row.user_id},"
+        yield Finding(f"{change} is not made at Stripe after {row.attempts} tries: {row.error}", None)
     for row in owed.addons_that_go_on(NAMED):
         if not is_lonely(row.user_id, row.subscription_id, catalogue.timelines.plans, now):
             continue

@@ -217,14 +217,15 @@ def _coming_price(standing: Standing, currency: str | None, words: Words) -> lis
     """Return the price that the subscription will have, and from when on, where it is to be moved to another."""
     is_owed = (ChangeRow.subscription_id == standing.id, ChangeRow.kind == "move_price", ChangeRow.done_at.is_null())
     row = ChangeRow.select().where(*is_owed).order_by(ChangeRow.not_before).first()
-    price = Price.get_or_none(Price.id == json.loads(row.wish)["new"]) if row else None
+    wish = json.loads(row.wish) if row else {}
+    held = [each for each in standing.items if each.price_id == wish.get("old") and each.cancel_at is None]
+    price = Price.get_or_none(Price.id == wish["new"]) if held else None
     cost, paid_in = price.amount_in(currency) if price else (None, "")
     if row is None or price is None or cost is None:
         return []
-    costs = (
-        f"{money(words, cost, paid_in, is_short=True)} {period(words, price.interval or '', price.interval_count or 1)}"
-    )
-    return [(words.gettext("Price from %(date)s", date=words.date(row.not_before)), costs)]
+    often = period(words, price.interval or "", price.interval_count or 1)
+    label = words.gettext("Price from %(date)s", date=words.date(row.not_before))
+    return [(label, f"{money(words, cost, paid_in, is_short=True)} {often}")]
 
 
 def _facts_of_purchase(purchase_id: str, words: Words) -> tuple[tuple[str, str], ...]:

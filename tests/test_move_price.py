@@ -321,6 +321,9 @@ def test_the_account_page_says_the_price_to_come(app, shop, move):
 
     shown = requests.get(page, headers=headers, timeout=30).text
     assert re.search(r"<dt>Price from [A-Z][^<]+</dt><dd>\$12 per month</dd>", shown)
+    app.billing.cancel("ann")
+    assert "Price from" not in requests.get(page, headers=headers, timeout=30).text
+    app.billing.resume("ann")
     move("--undo", "--yes")
     assert "Price from" not in requests.get(page, headers=headers, timeout=30).text
 
