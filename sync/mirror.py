@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from .. import storage
 from ..errors import BillingError, DatabaseUnavailable, StripeRefused, StripeUnavailable, UnknownCustomer
+from ..models import User
 from .client import SLOWEST_CALL_SECONDS
 from .gateway import Gateway
 from .granted import restore, running
@@ -17,7 +18,7 @@ from .timelines import Timelines
 
 BATCH = 50
 LEASE_SECONDS = 4 * SLOWEST_CALL_SECONDS
-SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 60.0, 6 * 3600.0
+SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, MOST_DOUBLINGS = 60.0, 6 * 3600.0, 10
 
 _DUE = """
 SELECT m.user_id, u.stripe_customer_id, m.customer_id, m.due_at, m.attempts
@@ -81,7 +82,7 @@ class Mirror:
         except DatabaseUnavailable:
             raise
         except BillingError as error:
-            pause = min(SHORTEST_PAUSE_SECONDS * 2**due.attempts, LONGEST_PAUSE_SECONDS)
+            pause = min(SHORTEST_PAUSE_SECONDS * 2 ** min(due.attempts, MOST_DOUBLINGS), LONGEST_PAUSE_SECONDS)
             log.warning("the grants of user %s are not mirrored: %s: %s", due.user_id, error.code, error)
             with storage.writing():
                 storage.change(_POSTPONE, (now + pause, f"{error.code}: {error}", due.user_id))
@@ -104,16 +105,18 @@ class Mirror:
         error = f"{left_out} of {len(grants)} grants do not fit into the customer's metadata" if left_out else None
         next_end = min((each.ends_at for each in grants if each.ends_at is not None), default=None)
         with storage.writing():
-            storage.change(_WRITTEN, (due.customer_id, text, error, leased_until, next_end, due.user_id))
+            is_known = storage.change(_WRITTEN, (due.customer_id, text, error, leased_until, next_end, due.user_id))
+        if not is_known:  # the user was forgotten meanwhile
+            self._clear(due.customer_id, due.user_id)
 
     def _restore(self, user_id: str, state: CustomerState, now: float) -> None:
         """Restore what is there before it is overwritten: the customer may have been linked in this moment."""
         with storage.writing():
-            if restore(user_id, state.grants, now):
+            if User.get_or_none(User.id == user_id) and restore(user_id, state.grants, now):
                 self._timelines.store([user_id], now)
 
     def _clear(self, customer_id: str, user_id: str) -> None:
-        """Remove the mirror from a customer that the user buys with no more."""
+        """Remove the user's mirror from a customer that is not theirs any more."""
         try:
             state = self._gateway.customer(customer_id)
             if not state.deleted and read(state.grants)[0] == user_id:

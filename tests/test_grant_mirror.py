@@ -404,6 +404,37 @@ def test_who_is_forgotten_is_forgotten_in_the_metadata_of_a_shared_customer(app,
     assert Grant.select().count() == GrantMirror.select().count() == 0
 
 
+def test_who_is_forgotten_while_the_mirror_is_written_leaves_nothing_behind(app, shop, customer, monkeypatch):
+    shop.subscribe(customer, price=shop.other_price, user=None)
+    app.billing.grant("ann", "pro")
+    worker = app.billing.service.worker
+    write, forgotten = worker.gateway.mirror_grants, []
+
+    def forget_first(customer_id, metadata):
+        if not forgotten:
+            forgotten.append("ann")
+            app.billing.forget("ann")
+        write(customer_id, metadata)
+
+    monkeypatch.setattr(worker.mirror._gateway, "mirror_grants", forget_first)
+    work(app)
+
+    assert forgotten == ["ann"]
+    assert metadata_of(shop, customer) == {}
+    assert Grant.select().count() == GrantMirror.select().count() == User.select().count() == 0
+
+
+def test_a_mirror_that_fails_for_years_is_still_tried_every_six_hours(app, shop, customer):
+    app.billing.grant("ann", "pro")
+    shop.client.v1.customers.update(customer, params={"metadata": {f"own_{number}": "x" for number in range(48)}})
+    GrantMirror.update(attempts=5000).execute()
+
+    work(app)
+
+    assert GrantMirror.get().attempts == 5001
+    assert 0 < GrantMirror.get().due_at - time.time() < 6 * 3600 + 60
+
+
 def test_the_command_lists_running_grants_and_which_are_only_here(app, shop, customer, corkage):
     assert corkage("user", "grants").stdout == "no grants\n"
     app.billing.grant("ann", "pro", until=NOW + DAY, quantity=2, reason="a friend", given_by="support")
