@@ -128,6 +128,14 @@ def test_what_is_given_or_not_metered_is_counted_and_not_billed(app, simulator, 
     assert MeterEvent.select().count() == 0
 
 
+def test_a_given_plan_is_not_billed_at_a_subscription_that_lets_nobody_in(app, customer, shop, now):
+    Subscription.update(status="unpaid").execute()
+    app.billing.grant("ann", "metered")
+
+    assert use_at(app.billing, now, "ann", "calls", 4).allowed
+    assert MeterEvent.select().count() == 0
+
+
 @pytest.mark.parametrize("failure", ["cut_after", "error_after", "cut_within"])
 def test_a_lost_answer_counts_once(app, customer, simulator, shop, meter, now, failure):
     use_at(app.billing, now, "ann", "calls", 5)

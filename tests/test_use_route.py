@@ -181,4 +181,6 @@ def test_the_token_command_makes_a_servers_token_too(app, corkage):
     token = corkage("token", "ann", "--server").stdout.strip()
 
     assert use(app, {"Authorization": f"Bearer {token}"}).status_code == 200
-    assert is_error(use(app, {"Authorization": f"Bearer {corkage('token', 'ann').stdout.strip()}"}), 401, "invalid_token")
+    assert is_error(
+        use(app, {"Authorization": f"Bearer {corkage('token', 'ann').stdout.strip()}"}), 401, "invalid_token"
+    )
