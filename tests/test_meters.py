@@ -307,6 +307,23 @@ def test_doctor_says_what_stripe_could_not_count_after_it_took_it(app, customer,
     assert f": meter_event_customer_not_found, as of user ann ({customer})" in said[0]
 
 
+def test_an_event_of_a_list_without_its_data_is_fetched_whole(app, customer, shop, now, monkeypatch):
+    gateway = app.billing.service.worker.gateway
+    shop.client.v1.billing.meter_events.create(params={"event_name": "nothing", "payload": {"value": "4"}})
+    wanted, fetch = gateway.meter_errors(), gateway._client.get
+
+    def without_data(path, **params):
+        found, as_of = fetch(path, **params)
+        if path == "/v2/core/events":
+            found = found | {"data": [each | {"data": None} for each in found["data"]]}
+        return found, as_of
+
+    monkeypatch.setattr(gateway._client, "get", without_data)
+
+    assert gateway.meter_errors() == wanted
+    assert [each.code for each in wanted] == ["no_meter"]
+
+
 def test_doctor_says_that_a_meter_is_missing_or_adds_up_otherwise(app, shop, now):
     ((missing, make),) = findings(app, now)
     assert missing == "Stripe has no active meter 'api_calls': what is used of calls is not billed"
