@@ -5,6 +5,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from .. import storage
+from ..access import LIVE
 from ..storage.group_commit import Execute
 from .usage import Row
 
@@ -17,7 +18,7 @@ FROM corkage_customer AS c
 JOIN corkage_subscription AS s ON s.customer_id = c.id
 JOIN corkage_subscription_item AS i ON i.subscription_id = s.id
 JOIN corkage_price AS p ON p.id = i.price_id
-WHERE c.user_id = ? AND s.ended_at IS NULL AND p.plan IN ({marks})
+WHERE c.user_id = ? AND s.status IN ({live}) AND p.plan IN ({marks})
 ORDER BY p.metered DESC, s.created DESC, s.id LIMIT 1
 """
 _OWE = """
@@ -56,8 +57,8 @@ def metered(
     Shape   row: returns the first row of a query
     Units   now by the clock of the subscription
     """
-    query = _METERED.format(marks=", ".join("?" * len(plans)))
-    found = row(query, (user_id, *plans))
+    live, marks = (", ".join("?" * len(each)) for each in (LIVE, plans))
+    found = row(_METERED.format(live=live, marks=marks), (user_id, *LIVE, *plans))
     return None if found is None else Metered(found[0], event_name, int(now), found[1] or 0)
 
 

@@ -167,8 +167,8 @@ def act(deed: Callable[[Execute], _Value], of: str) -> _Value:
     """Call a small function in a writing transaction; return its result once that is durable. Threads that come at once
     share a commit where the engine has one writer.
 
-    Shape   deed: executes statements by what it is given, and does nothing else: it may be called in another thread, and
-            again where a transaction was undone; of: what it is about, such as a user: functions of the same take
+    Shape   deed: executes statements by what it is given, and does nothing else: it may be called in another thread,
+            and again where a transaction was undone; of: what it is about, such as a user: functions of the same take
             turns, also over processes
     Errors  as `writing`; what a statement raises
     """

@@ -668,10 +668,14 @@ class Gateway:
         with translated():
             page: Any = self._client.get("/v2/core/events", types=list(METER_ERRORS))[0]
             while True:
-                found += (each for event in page["data"] for each in meter_errors_of(event))
+                found += (each for event in page["data"] for each in meter_errors_of(self._whole(event)))
                 if not page["next_page_url"]:
                     return tuple(found)
                 page = self._client.get(page["next_page_url"])[0]
+
+    def _whole(self, event: Object) -> Object:
+        """Return a thin event with its data, which a list may leave out."""
+        return event if event.get("data") else self._client.get(f"/v2/core/events/{quote_plus(event['id'])}")[0]
 
     def create_portal_session(self, customer_id: str, params: dict[str, object]) -> str:
         """Create a portal session for the customer, and return its address.

@@ -128,6 +128,14 @@ def test_what_is_given_or_not_metered_is_counted_and_not_billed(app, simulator, 
     assert MeterEvent.select().count() == 0
 
 
+def test_a_given_plan_is_not_billed_at_a_subscription_that_lets_nobody_in(app, customer, shop, now):
+    Subscription.update(status="unpaid").execute()
+    app.billing.grant("ann", "metered")
+
+    assert use_at(app.billing, now, "ann", "calls", 4).allowed
+    assert MeterEvent.select().count() == 0
+
+
 @pytest.mark.parametrize("failure", ["cut_after", "error_after", "cut_within"])
 def test_a_lost_answer_counts_once(app, customer, simulator, shop, meter, now, failure):
     use_at(app.billing, now, "ann", "calls", 5)
@@ -297,6 +305,23 @@ def test_doctor_says_what_stripe_could_not_count_after_it_took_it(app, customer,
     said = [what for what, _ in found if "could not count" in what]
     assert len(said) == 1
     assert f": meter_event_customer_not_found, as of user ann ({customer})" in said[0]
+
+
+def test_an_event_of_a_list_without_its_data_is_fetched_whole(app, customer, shop, now, monkeypatch):
+    gateway = app.billing.service.worker.gateway
+    shop.client.v1.billing.meter_events.create(params={"event_name": "nothing", "payload": {"value": "4"}})
+    wanted, fetch = gateway.meter_errors(), gateway._client.get
+
+    def without_data(path, **params):
+        found, as_of = fetch(path, **params)
+        if path == "/v2/core/events":
+            found = found | {"data": [each | {"data": None} for each in found["data"]]}
+        return found, as_of
+
+    monkeypatch.setattr(gateway._client, "get", without_data)
+
+    assert gateway.meter_errors() == wanted
+    assert [each.code for each in wanted] == ["no_meter"]
 
 
 def test_doctor_says_that_a_meter_is_missing_or_adds_up_otherwise(app, shop, now):
