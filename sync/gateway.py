@@ -4,13 +4,13 @@ import copy
 import functools
 import logging
 from collections.abc import Callable, Container, Iterator, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 from urllib.parse import quote_plus
 
 import stripe
 
 from ..errors import StripeRefused
-from .client import TIMEOUT_SECONDS, Client, Object, translated, unless_missing
+from .client import TIMEOUT_SECONDS, Client, Object, Page, translated, unless_missing
 from .events import EventRef, read_event
 from .mirrored import to_metadata
 from .reading import (
@@ -60,6 +60,8 @@ METER_ERRORS = ("v1.billing.meter.error_report_triggered", "v1.billing.meter.no_
 TWICE = "duplicate_meter_event"
 LET_IT_READ = "let the restricted key read charges, refunds, disputes and invoices, then run corkage sync"
 MOST_TYPES = 20  # that Stripe takes in a call for events
+
+_Read = TypeVar("_Read")
 
 log = logging.getLogger("corkage.stripe")
 
@@ -168,19 +170,15 @@ class Gateway:
         """
         open_invoices = functools.cache(self._with_open_invoices)
         wanted = ["data.customer", *(f"data.{name}" for name in self._expanded)]
-        pages = self._client.pages("/v1/subscriptions", status="all", limit=PAGE, expand=wanted)
-        while True:
-            with translated():
-                if (page := next(pages, None)) is None:
-                    return
-                found = tuple(
-                    (
-                        customer_of(each["customer"], page.as_of),
-                        self._subscription(each, known_to_pay, open_invoices),
-                    )
-                    for each in page.items
-                )
-            yield Listed(found, page.as_of)
+
+        def read(page: Page) -> Listed[tuple[CustomerState, SubscriptionState]]:
+            found = (
+                (customer_of(each["customer"], page.as_of), self._subscription(each, known_to_pay, open_invoices))
+                for each in page.items
+            )
+            return Listed(tuple(found), page.as_of)
+
+        yield from self._each_page(read, "/v1/subscriptions", status="all", limit=PAGE, expand=wanted)
 
     def customers_with_grants(self) -> Iterator[CustomerState]:
         """Fetch every customer of the account, and return those that have a mirror of grants, newest first.
@@ -239,17 +237,16 @@ class Gateway:
         Source  docs.stripe.com/api/checkout/sessions/list
         """
         wanted = ["data.line_items", "data.invoice", "data.customer"]
-        pages = self._client.pages("/v1/checkout/sessions", status="complete", limit=PAGE, expand=wanted)
-        while True:
-            with translated():
-                if (page := next(pages, None)) is None:
-                    return
-                found = tuple(
-                    (customer_of(each["customer"], page.as_of), purchase)
-                    for each in page.items
-                    for purchase in purchases_of(each, self._line_items(each))
-                )
-            yield Listed(found, page.as_of)
+
+        def read(page: Page) -> Listed[tuple[CustomerState, PurchaseState]]:
+            found = (
+                (customer_of(each["customer"], page.as_of), purchase)
+                for each in page.items
+                for purchase in purchases_of(each, self._line_items(each))
+            )
+            return Listed(tuple(found), page.as_of)
+
+        yield from self._each_page(read, "/v1/checkout/sessions", status="complete", limit=PAGE, expand=wanted)
 
     def payment(self, payment_intent: str) -> PaymentState | None:
         """Fetch the refunds and disputes of a payment, and what was paid by it: three calls side by side. None when the
@@ -308,19 +305,18 @@ class Gateway:
 
         Source  docs.stripe.com/api/refunds/list, docs.stripe.com/api/disputes/list
         """
+
+        def read(page: Page) -> list[tuple[str, str, str, str]]:
+            known = [(each, expanded(each["charge"]) or {"customer": None}) for each in page.items]
+            return [
+                (customer_id, id_of(each["payment_intent"]), str(each["id"]), str(each["status"]))
+                for each, charge in known
+                if each["payment_intent"] and (customer_id := _customer_id(charge)) is not None
+            ]
+
         for path in ("/v1/refunds", "/v1/disputes"):
-            pages = self._client.pages(path, limit=PAGE, expand=["data.charge"])
-            while True:
-                with translated():
-                    if (page := next(pages, None)) is None:
-                        break
-                    known = [(each, expanded(each["charge"])) for each in page.items if each["payment_intent"]]
-                    found = [
-                        (_customer_id(charge), id_of(each["payment_intent"]), str(each["id"]), str(each["status"]))
-                        for each, charge in known
-                        if charge is not None
-                    ]
-                yield from ((customer_id, *rest) for customer_id, *rest in found if customer_id)  # type: ignore[misc]
+            for found in self._each_page(read, path, limit=PAGE, expand=["data.charge"]):
+                yield from found
 
     def last_paid_invoice(self, subscription_id: str) -> PaidInvoice | None:
         """Fetch the last invoice above zero of a subscription that was paid.
@@ -709,6 +705,16 @@ class Gateway:
     ) -> SubscriptionState:
         paid = self._payments(found, known_to_pay, open_invoices, invoices)
         return subscription_of(found, self._items(found), paid)
+
+    def _each_page(self, read: Callable[[Page], _Read], path: str, **params: Any) -> Iterator[_Read]:
+        """Fetch a list, and return what each page is read as."""
+        pages = self._client.pages(path, **params)
+        while True:
+            with translated():
+                if (page := next(pages, None)) is None:
+                    return
+                found = read(page)
+            yield found
 
     def _line_items(self, session: Object) -> list[Object]:
         """Return all line items of a Checkout Session. It holds the first ten; more are in a list of their own."""

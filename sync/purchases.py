@@ -28,11 +28,19 @@ def store(customer_id: str, found: Fetched, app: str, user_id: str | None, catal
     for each in found:
         catalogue.store_price(each.price, each.sold)
     before = set(storage.rows(_READ, (customer_id,)))
-    rows = [_row(each, customer_id, app, user_id) for each in found]
+    rows = [_row(each, customer_id, app, user_id) for each in _of_this_product(found, app)]
     storage.execute_many(_STORE, [row for row in rows if row not in before])
     if user_id is not None:
         _store_credit(customer_id, user_id, catalogue.plans)
         Customer.update(purchases_at=int(now)).where(Customer.id == customer_id).execute()
+
+
+def _of_this_product(found: Fetched, app: str) -> list[PurchaseState]:
+    """Return what was bought in sessions of ours, or with something that stands for a plan."""
+    ids = {each.price.id for each in found}
+    planned = set(storage.column(Price.select(Price.id).where(Price.id.in_(ids), Price.plan.is_null(False))))
+    sessions = {each.id for each in found if each.app == app or each.price.id in planned}
+    return [each for each in found if each.id in sessions]
 
 
 def _row(state: PurchaseState, customer_id: str, app: str, user_id: str | None) -> tuple[object, ...]:

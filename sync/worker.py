@@ -249,33 +249,25 @@ class Worker:
         for attempt in self.sales.open_pages(now):
             key = f"page of {attempt.user_id}"
             if not pool.is_running(key):
-                yield Job(key, functools.partial(self._close_page, attempt))
+                close = functools.partial(self.sales.close_page, attempt)
+                failed = f"the open page of {attempt.user_id} could not be closed"
+                yield Job(key, functools.partial(self._try, close, failed))
         for nonce in self.owed.due(now):
             if not pool.is_running(f"change {nonce}"):
                 yield Job(f"change {nonce}", functools.partial(self.owed.carry_on, nonce))
         for subscription_id in replaced.due(now, BATCH):
             if not pool.is_running(subscription_id) and replaced.claim(subscription_id, now):
-                yield Job(subscription_id, functools.partial(self._end_replaced, subscription_id))
+                end = functools.partial(self.sales.end_replaced, subscription_id)
+                yield Job(subscription_id, functools.partial(self._try, end, f"{subscription_id} could not be ended"))
 
-    def _end_replaced(self, subscription_id: str) -> BillingError | None:
-        """End a subscription in whose place something was bought for good. A failure is tried again in a minute."""
+    def _try(self, act: Callable[[], None], failed: str) -> BillingError | None:
+        """Do something for those who buy; log and return an error of Stripe's. It is due again in some minutes."""
         try:
-            self.sales.end_replaced(subscription_id)
+            act()
         except DatabaseUnavailable:
             raise
         except BillingError as error:
-            log.warning("%s could not be ended, will retry: %s: %s", subscription_id, error.code, error)
-            return error
-        return None
-
-    def _close_page(self, attempt: CheckoutAttempt) -> BillingError | None:
-        """Close an open Checkout page of a user who subscribed otherwise. A failure is tried again in minutes."""
-        try:
-            self.sales.close_page(attempt)
-        except DatabaseUnavailable:
-            raise
-        except BillingError as error:
-            log.warning("the open page of %s could not be closed: %s: %s", attempt.user_id, error.code, error)
+            log.warning("%s: %s: %s", failed, error.code, error)
             return error
         return None
 

@@ -208,6 +208,17 @@ def test_what_was_bought_by_a_payment_link_counts_by_its_items(app, shop, prices
     assert [each.left for each in credits_of("ann")] == [200]
 
 
+def test_what_another_product_sold_once_is_not_ours(app, shop, prices):
+    customer = shop.customer()
+    item = {"price_data": {"currency": "usd", "unit_amount": 900, "product_data": {"name": "Shirt"}}, "quantity": 1}
+    params = {"mode": "payment", "customer": customer, "line_items": [item], "success_url": "https://x"}
+    visitor.pay(shop.client.v1.checkout.sessions.create(params=params).url, VISA)
+    hear(app, shop)
+
+    assert app.billing.access("ann").reason == "no_subscription"
+    assert Purchase.select().count() == 0
+
+
 def test_a_lifetime_is_not_sold_twice_nor_what_gives_no_more(app, shop):
     buy(app, "lifetime")
     hear(app, shop)

@@ -362,6 +362,35 @@ class TestBought:
         assert (first.allowed, first.reason, first.until, first.ends_at) == (True, "active", end, end)
         assert (second.allowed, second.reason, second.until, second.starts_at) == (False, "ended", None, end)
 
+    def test_days_that_are_bought_before_others_are_over_are_added_to_them(self):
+        first, second = bought("pass", created=NOW - 20 * DAY), bought("pass", id="cs_2", created=NOW - 10 * DAY)
+
+        answer, ended = timeline([second, first], PLANS, NOW)
+
+        end = NOW + 40 * DAY
+        assert (answer.allowed, answer.until, answer.quantity, ended.starts_at) == (True, end, 1, end)
+
+    @pytest.mark.parametrize(("after", "ends"), [(30 * DAY - 1, 60 * DAY), (30 * DAY, 60 * DAY), (40 * DAY, 70 * DAY)])
+    def test_days_that_are_bought_after_others_were_over_count_from_then(self, after, ends):
+        first = NOW - 45 * DAY
+        held = [bought("pass", created=first), bought("pass", id="cs_2", created=first + after)]
+
+        assert now(*held).until == first + ends
+
+    def test_other_quantities_and_days_that_were_returned_are_not_added(self):
+        first = NOW - 20 * DAY
+        of_two = bought("pass", created=first), bought("pass", id="cs_2", created=first + DAY)._replace(quantity=2)
+        assert (now(*of_two).until, now(*of_two).quantity) == (first + 31 * DAY, 3)
+        paid_back = bought("pass", created=first, returned="refunded")
+        assert now(paid_back, bought("pass", id="cs_2", created=first + DAY)).until == first + 31 * DAY
+
+    def test_what_was_refunded_and_disputed_opens_nothing_unless_both_are_kept(self):
+        both = "refunded disputed"
+        assert said(bought("refunds", returned=both))[:2] == (False, "disputed")
+        assert said(bought("kind", returned=both))[:2] == (True, "active")
+        assert said(bought("lifetime", returned=both))[:2] == (False, "refunded")
+        assert said(subscribed("refunds", returned=both))[:2] == (False, "disputed")
+
     @pytest.mark.parametrize("returned", ["refunded", "disputed"])
     def test_a_purchase_that_was_returned_opens_nothing_unless_kept(self, returned):
         assert said(bought("lifetime", returned=returned)) == (False, returned, "lifetime", ())

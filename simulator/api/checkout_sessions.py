@@ -343,16 +343,7 @@ def _subscription_item(item: Object) -> Object:
 
 def _add_once(world: World, session: Object, line: totals.Line) -> Object:
     """Add an invoice item for a one-time price: the subscription's first invoice takes it."""
-    item = invoiceitems.new_item(
-        world,
-        customer=session["customer"],
-        amount=line.subtotal,
-        currency=session["currency"],
-        description=world.get("product", line.price["product"])["name"],
-        period=(world.now, world.now),
-        price=line.price,
-        quantity=line.item["quantity"],
-    )
+    item = receipts.item_of(world, session, line, line.subtotal)
     item["tax_rates"] = [world.get("tax_rate", each) for each in line.item["tax_rates"]]
     return invoiceitems.add(world, item)
 

@@ -32,7 +32,8 @@ def create(world: World, session: Object) -> None:
     if intent is None or not are_made(session):
         return
     customer = world.get("customer", session["customer"])
-    sold = [_item(world, session, line) for line in totals.lines_of(world, session)]
+    bill = totals.lines_of(world, session)
+    sold = [world.add("invoiceitem", item_of(world, session, line, line.total)) for line in bill]
     invoice = invoices.create_draft(world, customer, include_pending=False, sold=sold)
     data = session["invoice_creation"]["invoice_data"]
     invoice |= {"metadata": dict(data["metadata"]), "description": data["description"]}
@@ -42,18 +43,18 @@ def create(world: World, session: Object) -> None:
     payments.mark_paid(world, invoice)
 
 
-def _item(world: World, session: Object, line: totals.Line) -> Object:
-    item = invoiceitems.new_item(
+def item_of(world: World, session: Object, line: totals.Line, amount: int) -> Object:
+    """Return a new invoice item for a line of the session's bill."""
+    return invoiceitems.new_item(
         world,
         customer=session["customer"],
-        amount=line.total,
+        amount=amount,
         currency=session["currency"],
         description=world.get("product", line.price["product"])["name"],
         period=(world.now, world.now),
         price=line.price,
         quantity=line.item["quantity"],
     )
-    return world.add("invoiceitem", item)
 
 
 CREATION = nested(

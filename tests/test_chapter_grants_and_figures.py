@@ -1,23 +1,21 @@
 """The examples of the page about grants and figures, run as they stand."""
 
 import json
-import re
 import shlex
 from dataclasses import replace
 
 import pytest
 from harness import running
-from repository import ROOT
+from repository import block
 
 from corkage.models import Grant
 from corkage.plans import read_plans
 
 pytestmark = pytest.mark.slow
 
-PAGE = (ROOT / "docs/what-you-can-sell-d.txt").read_text()
-(PLANS,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
-(CODE,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-GRANTS, STATS = (text.splitlines() for text in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL))
+PAGE = "docs/what-you-can-sell.md"
+PLANS, CODE = block(PAGE, "plans: grants"), block(PAGE, "code: grants")
+GRANTS, STATS = (block(PAGE, f"commands: {name}").splitlines() for name in ("grants", "figures"))
 
 
 @pytest.fixture

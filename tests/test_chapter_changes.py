@@ -10,7 +10,7 @@ from repository import block
 from corkage.models import ChangeRow
 from corkage.plans import read_plans
 
-CHAPTER = "docs/what-you-can-sell-c.txt"
+CHAPTER = "docs/what-you-can-sell.md"
 AMOUNTS = {
     "team_monthly": (1_000, "month"),
     "solo_monthly": (500, "month"),

@@ -11,7 +11,7 @@ from corkage.errors import UnknownLimit
 from corkage.models import MeterEvent
 from corkage.plans import read_plans
 
-PAGE = "docs/what-you-can-sell-b.txt"
+PAGE = "docs/what-you-can-sell.md"
 
 
 @pytest.fixture
