@@ -2,7 +2,8 @@
 
 A thread queues its statement or its deed. Where no commit is under way, it leads: it takes the write lock and commits
 all that wait, its own among them. Meanwhile those of other threads queue up, and one of them leads next. So there is no
-thread to start, stop or fork, and no delay: what comes alone is committed at once.
+thread to start, stop or fork, and no delay: what comes alone is committed at once, and only after a group the leader
+waits for some hundred microseconds at most, for those that may write again.
 """
 
 import threading
@@ -14,7 +15,7 @@ from typing import Any
 
 from ..errors import DatabaseUnavailable
 
-MOST_TURNS = 16  # of the other threads, before a commit
+GATHER_SECONDS = 0.0005  # a good deal less than what the commits cost that it saves
 LARGEST_GROUP = 64  # some milliseconds of work, which whoever else wants the write lock waits for
 
 Execute = Callable[[str, Any], Any]
@@ -90,10 +91,10 @@ class GroupCommit:
         return deed.result
 
     def _commit_with(self, own: Waiting) -> None:
-        with self._changing:
-            self._waiting.append(own)
-            own.leads, self._has_leader = not self._has_leader, True
         try:
+            with self._changing:
+                self._waiting.append(own)
+                own.leads, self._has_leader = not self._has_leader, True
             if not own.leads:
                 own.wait()
             while not own.is_done:
@@ -117,9 +118,8 @@ class GroupCommit:
 
     def _gather(self) -> None:
         """Let other threads run that were committed a moment ago, where some were: they may write again."""
-        for _ in range(MOST_TURNS):
-            if len(self._waiting) >= self._latest:
-                return
+        until = time.monotonic() + GATHER_SECONDS
+        while len(self._waiting) < self._latest and time.monotonic() < until:
             time.sleep(0)
 
     def _commit_group(self, own: Waiting) -> None:
