@@ -85,7 +85,7 @@ class Change(NamedTuple):
     noted_purchases: dict[str, str]
 
 
-def compare(seen: Seen, holdings: Iterable[Holding], answers: Sequence[Answer], plans: Plans, now: float) -> Change:
+def compare(seen: Seen, holdings: Sequence[Holding], answers: Sequence[Answer], plans: Plans, now: float) -> Change:
     """Return what changed since what was last seen, and when time alone will change more."""
     subscriptions = _subscriptions(holdings, plans)
     moments = [each.starts_at for each in answers]
