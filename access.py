@@ -183,22 +183,26 @@ def in_sequence(holdings: Iterable[Holding], plans: Plans) -> list[Holding]:
     later, and takes the place of the older. Different quantities are no such sequence, and stay side by side.
     """
     found = list(holdings)
+    lasting = [number for number, each in enumerate(found) if _lasts(each, plans)]
     ends: dict[tuple[str | None, int], int] = {}
     last: dict[tuple[str | None, int], int] = {}
-    for number in sorted(range(len(found)), key=lambda number: _oldest_first(found[number])):
+    for number in sorted(lasting, key=lambda number: _oldest_first(found[number])):
         each = found[number]
-        terms = plans.get(each.plan or "", Terms())
-        is_lasting = each.kind == "purchase" and terms.lasts_seconds is not None and each.ends_at is None
-        if not is_lasting or given_back(each.returned, terms):
-            continue
         key = each.plan, each.quantity or 1
         if each.created < ends.get(key, 0):
-            before = found[last[key]]
-            found[last[key]] = before._replace(ends_at=each.created)
-        ends[key] = max(each.created, ends.get(key, 0)) + (terms.lasts_seconds or 0)
+            found[last[key]] = found[last[key]]._replace(ends_at=each.created)
+        ends[key] = max(each.created, ends.get(key, 0)) + (plans[each.plan or ""].lasts_seconds or 0)
         last[key] = number
         found[number] = each._replace(ends_at=ends[key])
     return found
+
+
+def _lasts(holding: Holding, plans: Plans) -> bool:
+    """Return whether it was bought once, lasts some days, and nothing was given back."""
+    if holding.kind != "purchase" or holding.ends_at is not None:
+        return False
+    terms = plans.get(holding.plan or "", Terms())
+    return terms.lasts_seconds is not None and given_back(holding.returned, terms) is None
 
 
 def _oldest_first(holding: Holding) -> tuple[int, str, str]:

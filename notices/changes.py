@@ -1,7 +1,8 @@
 """Notices of what changed, each stored once, in order, in the transaction that makes the change.
 
-Those about access and plans are about the user; those about payments, cancellations and trials about a subscription.
-What was last noticed is stored with the user and with each subscription, and compared with what is true now.
+Those about access and plans are about the user; those about payments, cancellations and trials about a subscription,
+those about refunds and disputes about a subscription or a purchase. What was last noticed is stored with the user, and
+with each subscription and purchase, and compared with what is true now.
 """
 
 import json
@@ -92,7 +93,7 @@ class Change(NamedTuple):
     addons: list[tuple[str, bool]]
 
 
-def compare(seen: Seen, holdings: Iterable[Holding], answers: Sequence[Answer], plans: Plans, now: float) -> Change:
+def compare(seen: Seen, holdings: Sequence[Holding], answers: Sequence[Answer], plans: Plans, now: float) -> Change:
     """Return what changed since what was last seen, and when time alone will change more."""
     held = list(holdings)
     subscriptions, lonely = _subscriptions(held, plans), lonely_addons(held, plans, now)

@@ -447,7 +447,7 @@ def _fetched_until(row: Customer, fetched: Fetched) -> int | None:
 
 
 def _warn_of_returned(before: replica.Row | None, row: replica.Row) -> None:
-    """Tell the operator that money went back: nobody but them decides whether the subscription ends at Stripe."""
+    """Log for the operator that money went back: only they decide whether the subscription ends at Stripe."""
     if row["returned"] and row["status"] not in ENDED and (before is None or before["returned"] != row["returned"]):
         log.warning(
             "what was last paid for %s is %s; it goes on at Stripe, which will charge for it again: to end it, run "

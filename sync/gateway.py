@@ -58,7 +58,6 @@ from .states import (
 PAGE = 100
 METER_ERRORS = ("v1.billing.meter.error_report_triggered", "v1.billing.meter.no_meter_found")
 TWICE = "duplicate_meter_event"
-LET_IT_READ = "let the restricted key read charges, refunds, disputes and invoices, then run corkage sync"
 MOST_TYPES = 20  # that Stripe takes in a call for events
 
 _Read = TypeVar("_Read")
@@ -260,7 +259,7 @@ class Gateway:
         except StripeRefused as error:
             if not _is_forbidden(error):
                 raise
-            log.error("%s: what was paid back is not known: %s. What to do: %s", payment_intent, error, LET_IT_READ)
+            log.error("%s: what was paid back is not known: %s. Then run corkage sync", payment_intent, error)
             return None
 
     def _payment(self, payment_intent: str) -> PaymentState:

@@ -8,12 +8,12 @@ from typing import Any
 
 from .. import storage
 from ..access import ENDED, Access, read_access
-from ..errors import BillingError, DatabaseUnavailable, StripeFailed, StripeRefused, StripeUnavailable
+from ..errors import BillingError, DatabaseUnavailable, StripeFailed, StripeNotSetUp, StripeUnavailable
 from ..models import SYNCED, Customer, Subscription, SubscriptionItem, User, remember_once, setting
 from ..notices import changes
 from . import jobs, replica
 from .converge import Converger, Fetched
-from .gateway import LET_IT_READ, Gateway
+from .gateway import Gateway
 from .marks import Marked, of_another_app
 from .replica import Replica
 from .states import CustomerState, PurchaseState, SubscriptionState
@@ -149,8 +149,8 @@ class ReportingConverger(Converger):
             for each in self.gateway.every_return():
                 if each not in known and each[0] in owned:
                     payments.setdefault(each[0], set()).add(each[1])
-        except StripeRefused as error:
-            log.error("refunds and disputes are not known: %s. What to do: %s", error, LET_IT_READ)
+        except StripeNotSetUp as error:
+            log.error("refunds and disputes are not known: %s. Then run corkage sync", error)
         for customer_id, named in payments.items():
             with self._one(customer_id):
                 self.converge(customer_id, now, payments=tuple(named))

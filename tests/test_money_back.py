@@ -1,5 +1,6 @@
 """Refunds and disputes: of the last paid invoice of a subscription, and of what was bought once."""
 
+import json
 import time
 from dataclasses import replace
 
@@ -9,9 +10,13 @@ from harness import DAY, PRO, running
 from once import LIFETIME, PACK, PLANS, buy, hear, stock
 
 from corkage.health.doctor import examine
-from corkage.models import Credit, Customer, NoticeRow, Purchase, Refund, Subscription
+from corkage.models import Credit, Customer, NoticeRow, Purchase, Refund, StripeEvent, Subscription
 from corkage.selling.credits import credits_of
+from corkage.simulator import ApiFaults
+from corkage.sync.gateway import Gateway
 from corkage.sync.resync import resync
+from corkage.sync.returns import Return, of_subscription
+from corkage.sync.states import PaidInvoice
 
 BILLING = "https://app.example.com/billing"
 DISPUTED, INQUIRY = "4000000000000259", "4000000000001976"
@@ -306,3 +311,123 @@ def test_an_event_of_a_refund_that_comes_after_a_fetch_is_no_old_news(app, shop)
     app.work()
 
     assert app.billing.access("ann").reason == "refunded"
+
+
+def thin(kind, related_type, related_id):
+    """A v2.core.event as Stripe documents it."""
+    return json.dumps(
+        {
+            "id": f"evt_{related_id}",
+            "object": "v2.core.event",
+            "type": f"v1.{kind}",
+            "created": "2026-11-24T08:00:00.000Z",
+            "livemode": False,
+            "context": None,
+            "related_object": {"id": related_id, "type": related_type, "url": f"/v1/{related_type}s/{related_id}"},
+        }
+    ).encode()
+
+
+@pytest.mark.parametrize("kind", ["charge.refunded", "refund.created", "refund.something_new"])
+def test_a_thin_event_leads_to_the_refund(app, shop, kind):
+    _, intent = subscribed(app, shop)
+    made = refund(shop, intent)
+    charge = shop.client.v1.refunds.retrieve(made).charge
+    related = ("charge", charge) if kind.startswith("charge") else ("refund", made)
+
+    app.deliver(thin(kind, *related))
+    app.work()
+
+    assert app.billing.access("ann").reason == "refunded"
+
+
+def test_a_thin_event_leads_to_the_dispute(app, shop):
+    session = buy(app, "lifetime", card=DISPUTED)
+    app.billing.service.come_back(session["id"])
+    assert app.billing.access("ann").allowed
+
+    app.deliver(thin("charge.dispute.created", "dispute", shop.client.v1.disputes.list().data[0].id))
+    app.work()
+
+    assert app.billing.access("ann").reason == "disputed"
+
+
+def test_an_event_of_a_refund_that_stripe_does_not_know_is_marked_applied(app):
+    app.deliver(thin("refund.created", "refund", "re_gone"))
+    app.work()
+
+    assert (StripeEvent.get().outcome, StripeEvent.get().error) == ("no customer", None)
+
+
+def test_a_refund_of_no_payment_intent_is_not_kept(app, shop):
+    _, intent = subscribed(app, shop)
+    refund(shop, intent)
+    event = json.loads(str(shop.event("refund.created")))
+    event["data"]["object"]["payment_intent"] = None
+    before = StripeEvent.select().count()
+
+    assert app.deliver(json.dumps(event | {"id": "evt_old"}).encode()).status_code == 200
+    assert StripeEvent.select().count() == before
+
+
+def test_a_key_that_may_not_read_refunds_stops_nothing_else(app, shop, simulator, caplog):
+    subscription, intent = subscribed(app, shop)
+    gateway = app.billing.service.converger.gateway
+    refund(shop, intent)
+    may = ("subscription_read", "customer_read", "invoice_read", "checkout_session_read", "plan_read")
+    simulator.api_faults = ApiFaults(restricted_key_may=may)
+    restricted = Gateway("rk_test_of_the_tests", simulator.url)
+    shop.client.v1.subscriptions.update(subscription, params={"cancel_at_period_end": True})
+
+    restricted_converger = app.billing.service.converger.with_gateway(restricted)
+    app.deliver(shop.event("charge.refunded"))
+    restricted_converger.converge(Customer.get().id, time.time(), payments=(intent,))
+
+    assert app.billing.access("ann").reason == "canceling"
+    assert f"{intent}: what was paid back is not known" in caplog.text
+    resync(restricted_converger, time.time())
+    assert "refunds and disputes are not known" in caplog.text
+    assert gateway.payment(intent).returns
+
+
+PAID = PaidInvoice("in_2", 900)
+
+
+def returned(**facts):
+    usual = {"id": "re_1", "kind": "refund", "status": "succeeded", "payment_intent": "pi_1", "invoice_id": "in_2"}
+    others = {"subscription_id": "sub_1", "purchase_id": None, "amount": 900, "currency": "usd", "created": 1}
+    return Return(**usual | others | {"customer_id": "cus_1"} | facts)
+
+
+@pytest.mark.parametrize(
+    ("returns", "became"),
+    [
+        ([], None),
+        ([returned(amount=899)], None),
+        ([returned()], "refunded"),
+        ([returned(amount=400), returned(id="re_2", payment_intent="pi_2", amount=500)], "refunded"),
+        ([returned(amount=400), returned(id="re_2", payment_intent="pi_2", amount=499)], None),
+        ([returned(invoice_id="in_1")], None),
+        ([returned(status="failed")], None),
+        ([returned(status="canceled")], None),
+        ([returned(status="pending")], "refunded"),
+        ([returned(status="requires_action")], "refunded"),
+        ([returned(kind="dispute", status="needs_response", amount=1)], "disputed"),
+        ([returned(kind="dispute", status="under_review")], "disputed"),
+        ([returned(kind="dispute", status="lost")], "disputed"),
+        ([returned(kind="dispute", status="appeal_under_review")], "disputed"),
+        ([returned(kind="dispute", status="a_later_one")], "disputed"),
+        ([returned(kind="dispute", status="won")], None),
+        ([returned(kind="dispute", status="prevented")], None),
+        ([returned(kind="dispute", status="warning_needs_response")], None),
+        ([returned(kind="dispute", status="warning_closed")], None),
+        ([returned(), returned(id="du_1", kind="dispute", status="lost")], "refunded disputed"),
+    ],
+)
+def test_what_refunds_and_disputes_make_of_the_last_paid_invoice(returns, became):
+    assert of_subscription(returns, PAID) == became
+    assert of_subscription(returns, None) is None
+
+
+def test_an_invoice_for_which_no_money_came_is_not_refunded():
+    assert of_subscription([returned(amount=1)], PaidInvoice("in_2", 0)) is None
