@@ -305,6 +305,8 @@ def lonely_addons(holdings: Iterable[Holding], plans: Plans, now: float) -> froz
     """
     held = list(holdings)
     terms_of = {each.plan: plans.get(each.plan or "", Terms()) for each in held}
+    if not any(terms.adds_to for terms in terms_of.values()):  # as of most users
+        return frozenset()
     going_on: dict[str, list[Terms]] = {}
     for each in held:
         if each.kind == "subscription" and each.ours and each.status in LIVE:

@@ -1,5 +1,6 @@
 """The changes that are owed: rows that are stored before anything is sent, and claimed by whoever sends it."""
 
+import itertools
 import json
 import time
 import uuid
@@ -89,12 +90,16 @@ def next_due_at(now: float) -> float | None:
 
 
 def claim(nonce: str, now: float) -> ChangeRow | None:
-    """Claim a change that is owed; None when it has come to its end, or somebody sends one of its subscription."""
+    """Claim a change that is owed; None when it has come to its end, somebody sends one of its subscription, or an
+    earlier one is owed: a cancellation is undone after it was made. A price move has its day, and is in nobody's way.
+    """
     with storage.writing():
         row = table.get_or_none(table.nonce == nonce)
         if row is None or row.done_at is not None:
             return None
-        if any(is_claimed(each, now) for each in _owed(row.subscription_id)):
+        owed = _owed(row.subscription_id)
+        earlier = itertools.takewhile(lambda each: each.nonce != nonce, owed)
+        if any(is_claimed(each, now) for each in owed) or any(each.batch is None for each in earlier):
             return None
         return _claimed(nonce, now)
 

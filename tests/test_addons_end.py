@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import requests
+import stripe
 from buying import bearer, token
 from harness import DAY, PRO, running
 
@@ -12,6 +13,7 @@ from corkage.health import doctor
 from corkage.models import MADE_AT, ChangeRow, NoticeRow, remember
 from corkage.plans import Plan
 from corkage.simulator import ApiFaults
+from corkage.sync.client import Transport
 
 STORAGE = Plan("storage", "Storage", ("storage_monthly",), limits={"gb": 100}, adds_to=("pro",))
 BASIC = Plan("basic", "Basic", ("basic_monthly",))
@@ -110,6 +112,53 @@ def test_when_the_plan_comes_back_the_addon_goes_on(app, shop, simulator, held):
     assert app.billing.access("ann").plans == ("pro", "storage")
     assert rows() == [("end_addon", "done"), ("keep_addon", "done")]
     assert kinds()[-1] == ("cancellation_undone", addon)
+
+
+def test_a_plan_that_is_back_before_anything_was_done_leaves_the_addon_as_it_is(app, shop, simulator, held):
+    customer, base, addon = held
+    shop.client.v1.subscriptions.cancel(base)
+    app.converge(customer)
+    shop.subscribe(customer)
+    app.converge(customer)
+
+    work(app)
+
+    assert rows() == [("end_addon", "already"), ("keep_addon", "already")]
+    assert "cancellation_scheduled" not in dict(kinds())
+    assert at_stripe(simulator, addon)["canceled_at"] is None
+
+
+def test_a_cancellation_whose_answer_was_lost_is_undone_after_it_is_known(monkeypatch, app, shop, simulator, held):
+    """The plan came back before anybody knew that the add-on was canceled."""
+    customer, base, addon = held
+    shop.client.v1.subscriptions.cancel(base)
+    app.converge(customer)
+    send = Transport.request
+
+    def cut_after_writing(self, method, *arguments, **options):
+        answer = send(self, method, *arguments, **options)
+        if method == "post":
+            raise stripe.APIConnectionError("the connection was cut", should_retry=False)
+        return answer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Transport, "request", cut_after_writing)
+        work(app)
+    assert at_stripe(simulator, addon)["cancel_at_period_end"]
+    ChangeRow.update(created_at=ChangeRow.created_at - 1).execute()
+    shop.subscribe(customer)
+    app.converge(customer)
+    ChangeRow.update(not_before=0).where(ChangeRow.kind == "keep_addon").execute()
+    keep = ChangeRow.get(ChangeRow.kind == "keep_addon")
+
+    assert app.billing.service.worker.owed.carry_on(keep.nonce) is None
+    assert rows() == [("end_addon", None), ("keep_addon", None)]
+    work(app, 100)
+    work(app, 200)
+
+    assert rows() == [("end_addon", "done"), ("keep_addon", "done")]
+    assert not at_stripe(simulator, addon)["cancel_at_period_end"]
+    assert app.billing.access("ann").plans == ("pro", "storage")
 
 
 def test_what_the_user_canceled_stays_canceled_when_the_plan_comes_back(app, shop, simulator, held):

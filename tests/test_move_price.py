@@ -335,8 +335,7 @@ def test_a_receiver_gets_the_date_and_the_amounts(app, shop, move):
     app.billing.work()
 
     assert "No receiver" not in move("--yes").stderr
-    app.billing.service.receivers._callbacks.ready_at = 0
-    app.billing.work()
+    until(lambda: heard)
 
     (notice,) = heard
     assert notice.details.keys() == json.loads(block("docs/notices.md", "details")).keys()
