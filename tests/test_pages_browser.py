@@ -11,7 +11,7 @@ from programs import launched, missing
 from rows import fail
 
 from corkage import storage
-from corkage.models import Customer, Move, NoticeRow, Purchase, Refund, RevenueRow
+from corkage.models import Customer, Move, NoticeRow, Purchase, Refund, RevenueRow, User
 from corkage.notices import outbox
 from corkage.sync import events, inbox
 from corkage.sync.revenue import month_of
@@ -125,8 +125,10 @@ def grant_and_look_back(host, now):
     """Have grants that run, of users with and without a customer, and a year of figures."""
     for user in ("long", "nobody-else"):
         host.billing.grant(user, "team", reason="a friend of the house, for the talk in Lisbon", given_by="support")
-    customer = Customer.get(Customer.user == "grace").id
+    customer = "cus_of_a_year"
     with storage.writing():
+        User.insert(id="who-buys-packs", created_at=1).execute()
+        Customer.insert(id=customer, user="who-buys-packs").execute()
         for number in range(12):
             at, growth = int(now) - 30 * DAY * number, 12 - number
             money = {"agreed": 12_345_678 * growth, "charged": 11_111_111 * growth}

@@ -218,6 +218,7 @@ def metadata(value: Any, name: str) -> dict[str, str]:
     for key, each in value.items():
         if len(key) > 40 or len(each) > 500:
             raise invalid("Metadata keys have at most 40 characters, values at most 500", f"{name}[{key}]")
+    _refuse_more_keys(sum(each != "" for each in value.values()))
     return dict(value)
 
 
@@ -226,9 +227,13 @@ def merge_metadata(present: dict[str, str], given: Mapping[str, str] | None) -> 
     if given == {"": ""}:
         return {}
     merged = {key: value for key, value in (present | dict(given or {})).items() if value != ""}
-    if len(merged) > MOST_METADATA:
-        raise invalid(f"Metadata can have up to {MOST_METADATA} keys, but you've set {len(merged)}.", "metadata")
+    _refuse_more_keys(len(merged))
     return merged
+
+
+def _refuse_more_keys(count: int) -> None:
+    if count > MOST_METADATA:
+        raise invalid(f"Metadata can have up to {MOST_METADATA} keys, but you've set {count}.", "metadata")
 
 
 PERIOD = {"gt": integer, "gte": integer, "lt": integer, "lte": integer}
