@@ -239,7 +239,7 @@ def test_without_past_due_subscriptions_no_invoices_are_listed(app, shop):
     assert shop.calls("/v1/invoices") == invoices
 
 
-def test_syncing_three_hundred_subscriptions_costs_five_calls(app, shop, simulator):
+def test_syncing_three_hundred_subscriptions_costs_seven_calls(app, shop, simulator):
     customer = shop.customer()
     first = shop.subscribe(customer)
     fill(simulator, customer, first, 299)
@@ -247,7 +247,7 @@ def test_syncing_three_hundred_subscriptions_costs_five_calls(app, shop, simulat
 
     report = sync(app)
 
-    assert api_calls(shop) - before == 5  # three of them are pages of subscriptions, one is of prices
+    assert api_calls(shop) - before == 7  # three pages of subscriptions, one each of prices, refunds and disputes
     assert (report.subscriptions, report.customers, len(report.access)) == (300, 300, 300)
     assert all(after.allowed for _, after in report.access.values())
 
