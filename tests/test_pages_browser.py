@@ -305,7 +305,7 @@ def test_the_keyboard_reaches_every_action_of_the_operator(looker):
     top = ["Notes", "Users", "Events", "Health", "Sign out", "Fetch from Stripe", "Grant a plan", "Link a customer"]
     assert reached[:8] == top
     assert [text[:4] for text in reached[8:10]] == ["cus_", "sub_"]
-    assert reached[10:] == ["customer.updated", "Replay", "Send again", "Send again"]
+    assert reached[10:] == ["Cancel now", "customer.updated", "Replay", "Send again", "Send again"]
     assert all(seen for _, seen in found)
 
 
