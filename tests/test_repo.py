@@ -280,6 +280,15 @@ def test_each_plans_toml_of_the_chapter_is_valid(example, tmp_path):
     assert read_plans(tmp_path / "plans.toml")
 
 
+def test_each_example_of_what_you_can_sell_is_run_by_a_chapter_of_tests():
+    page = (ROOT / "docs/what-you-can-sell.md").read_text()
+    marked = re.findall(r"<!-- (plans|code|commands): (\w+) -->\n```", page)
+    chapters = "".join(path.read_text() for path in (ROOT / "tests").glob("test_chapter_*.py"))
+
+    assert len(marked) == page.count("```") / 2
+    assert {name for _, name in marked if f'"{name}"' not in chapters and f": {name}" not in chapters} == set()
+
+
 def test_the_readme_is_short_and_has_each_page_of_the_docs():
     pages = {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")}
 
