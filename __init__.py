@@ -9,5 +9,6 @@ from corkage.errors import BillingError
 from corkage.identity import Identity
 from corkage.notices.notice import Notice
 from corkage.plans import Plan
+from corkage.selling.usage import Usage, Use
 
-__all__ = ["Access", "Billing", "BillingError", "Config", "Identity", "Notice", "Plan"]
+__all__ = ["Access", "Billing", "BillingError", "Config", "Identity", "Notice", "Plan", "Usage", "Use"]

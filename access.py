@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -298,6 +298,35 @@ def _of_paused_collection(holding: Holding, terms: Terms) -> list[_Phase]:
     return phases
 
 
+def lonely_addons(holdings: Iterable[Holding], plans: Plans, now: float) -> frozenset[str]:
+    """Return the subscriptions of ours that go on, to nothing but add-ons to plans of which the user holds none.
+
+    A plan that lets nobody in at the moment is held until it has ended. What is held of an unknown plan may be any.
+    """
+    held = list(holdings)
+    terms_of = {each.plan: plans.get(each.plan or "", Terms()) for each in held}
+    if not any(terms.adds_to for terms in terms_of.values()):  # as of most users
+        return frozenset()
+    going_on: dict[str, list[Terms]] = {}
+    for each in held:
+        if each.kind == "subscription" and each.ours and each.status in LIVE:
+            going_on.setdefault(each.id, []).append(terms_of[each.plan])
+    addons = {id_: items for id_, items in going_on.items() if all(terms.adds_to for terms in items)}
+    if not addons:
+        return frozenset()
+    bases = {each.plan for each in held if not terms_of[each.plan].adds_to and _is_held(each, terms_of[each.plan], now)}
+    named = {id_: {plan for terms in items for plan in terms.adds_to} for id_, items in addons.items()}
+    return frozenset(id_ for id_, wanted in named.items() if None not in bases and not bases & wanted)
+
+
+def _is_held(holding: Holding, terms: Terms, now: float) -> bool:
+    if terms.is_pack or not (holding.ours or holding.plan):
+        return False
+    phase = next(each for each in reversed(_phases(holding, terms)) if each.starts_at <= now)
+    is_returned = holding.kind == "purchase" and phase.reason == "refunded"
+    return phase.reason != "ended" and not is_returned
+
+
 _OF_KIND = {"subscription": _of_subscription, "purchase": _of_purchase, "grant": _of_grant}
 
 
@@ -461,16 +490,17 @@ def read_access(user_id: str) -> Access:
     return access_at(user_id, time.time())
 
 
-def access_at(user_id: str, now: float) -> Access:
+def access_at(user_id: str, now: float, row: Callable[[str, Any], tuple[Any, ...] | None] = storage.row) -> Access:
     """Return the user's access at this moment, from the same rows as the view.
 
+    Shape   row: returns the first row of a query, where it is not to be read on this thread's connection
     Errors  DatabaseUnavailable when the database cannot be read
     """
     at = int(now)
-    row = storage.row(_AT, {"now": at, "user_id": user_id}) or storage.row(_AT, {"now": at, "user_id": NOBODY})
-    if row is None:
+    found = row(_AT, {"now": at, "user_id": user_id}) or row(_AT, {"now": at, "user_id": NOBODY})
+    if found is None:
         return Access(user_id, allowed=False, reason="no_subscription")
-    _, allowed, reason, plan, price, quantity, features, until, status, cancel_at, stale, plans, limits = row
+    _, allowed, reason, plan, price, quantity, features, until, status, cancel_at, stale, plans, limits = found
     return Access(
         user_id,
         allowed == 1,

@@ -28,10 +28,12 @@ from .identity import Authenticate, Identity, authenticator
 from .notices.delivery import Receivers
 from .notices.notice import NoticeCallback
 from .plans import Requirement
+from .selling.usage import Usage, Use
 from .service import Service
 from .settings import masked
 from .sync.prices import Catalogue
 from .texts import check_texts
+from .users.wishes import Charge, When, cancel_wish, change_wish, trial_wish
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
     from .handlers.plugin import Callback
     from .notices.webhook import Endpoint
+    from .selling.changes import Preview
     from .sync.worker import Work
 
 STRIPE_SLOTS = 4  # for a host's server with 8 threads: half of them stay free
@@ -290,7 +293,8 @@ class Billing:
     ) -> Access:
         """Give a user a plan without a payment, in place of a running grant of the same plan; return their access.
 
-        A user whom nobody knows yet is made. Stripe is not asked, and gets to know nothing of it.
+        A user whom nobody knows yet is made. Stripe is not asked; the worker copies running grants to the user's
+        customer there, where there is one.
 
         Shape   plan: any of plans.toml but the free one; reason, given_by: texts for the operator
         Units   until in Unix seconds; None for a grant without an end
@@ -307,6 +311,124 @@ class Billing:
                 DatabaseUnavailable
         """
         return self.service.revoke(user_id, plan)
+
+    def limit(self, user_id: str, name: str) -> int | str:
+        """Return the user's limit of this name: a number, 0 where no plan of theirs has it, or "unlimited".
+
+        Of a limit that is counted it is what may be used in each day or month: `usage` says what is left.
+
+        Errors  UnknownLimit for a name that plans.toml does not have; ValueError for an invalid user id;
+                DatabaseUnavailable
+        """
+        return self.service.limit(user_id, name)
+
+    def use(self, user_id: str, name: str, amount: int = 1, key: str | None = None) -> Use:
+        """Count a use of a limit, if it fits in what is left, and return whether it did: `if billing.use(...):`.
+
+        All of it is counted or nothing, and the moment this returns it is on disk. What the plans give is used first,
+        then the credit of packs, the oldest first. Threads and processes together never pass the limit.
+
+        Shape   name: a limit with `limit` or `meter` in plans.toml, or what a pack adds; amount: from 1;
+                key: a text of up to 200 printable characters, such as the id of what is made: it counts once in 31
+                days, and again it returns the same without counting
+        Errors  UnknownLimit for a name that is not counted; KeyReused for a key of another name or amount; ValueError
+                for an invalid user id, amount or key; DatabaseUnavailable: it may have been counted, so use a key
+        """
+        return self.service.use(user_id, name, amount, key)
+
+    @overload
+    def usage(self, user_id: str) -> dict[str, Usage]: ...
+    @overload
+    def usage(self, user_id: str, name: str) -> Usage: ...
+    def usage(self, user_id: str, name: str | None = None) -> dict[str, Usage] | Usage:
+        """Return what the user has used of a limit and what is left; without a name, of each limit that is counted.
+
+        Errors  UnknownLimit for a name that is not counted; ValueError for an invalid user id; DatabaseUnavailable
+        """
+        if name is not None:
+            self.service.counters.named(name)
+        found = self.service.usage(user_id)
+        return found if name is None else found[name]
+
+    def preview(
+        self,
+        user_id: str,
+        plan: str | None = None,
+        quantity: int | None = None,
+        when: When = "now",
+        *,
+        charge: Charge = "next_invoice",
+        subscription: str | None = None,
+    ) -> "Preview":
+        """Return what change() with the same arguments would cost. Nothing is changed.
+
+        Errors  as change()
+        """
+        return self.service.preview(user_id, change_wish(plan, quantity, when, charge, None), subscription)
+
+    def change(
+        self,
+        user_id: str,
+        plan: str | None = None,
+        quantity: int | None = None,
+        when: When = "now",
+        *,
+        charge: Charge = "next_invoice",
+        prorated_at: int | None = None,
+        subscription: str | None = None,
+    ) -> Access:
+        """Change a subscription to another plan or quantity, now or at the end of its period; return the access then.
+
+        Safe to call again: the same change is made once, whatever was cut off before. When it raises
+        StripeUnavailable, the change is stored, and the worker makes it as soon as Stripe answers.
+
+        Shape   plan: a name in plans.toml, or "name:price"; None for the present one. Without a price, one of the same
+                interval is taken; quantity: how many there shall be, within the plan's seats;
+                charge: when the difference for the rest of the period is charged: with the "next_invoice", "now", or
+                "nothing" of it; a payment that fails changes nothing; prorated_at: that of a preview, so that its
+                amounts hold;
+                subscription: the id of one of the user's own; without it, the best one of the plan's group
+        Errors  UnknownPlan, UnknownSubscription, InvalidQuantity, CannotChange, ChangeInProgress, Busy; ValueError for
+                anything else that does not fit; StripeError as the gateway's, such as CardRefused
+        """
+        wish = change_wish(plan, quantity, when, charge, prorated_at)
+        return self.service.change(user_id, "change", wish, subscription)
+
+    def cancel(
+        self,
+        user_id: str,
+        *,
+        when: When = "period_end",
+        feedback: str | None = None,
+        comment: str | None = None,
+        subscription: str | None = None,
+    ) -> Access:
+        """Cancel a subscription, at the end of its period or now, without a refund; return the access then.
+
+        Safe to call again, as change() is. One that has ended, or ends already, stays as it is.
+
+        Shape   feedback: one of Stripe's reasons, such as "too_expensive"; comment: the user's own words;
+                subscription: as for change(). A user of several says which is to end "now"
+        Errors  as change()
+        """
+        return self.service.change(user_id, "cancel", cancel_wish(when, feedback, comment), subscription)
+
+    def resume(self, user_id: str, *, subscription: str | None = None) -> Access:
+        """Have a subscription go on that is canceled for later, or paused; return the access then.
+
+        One that Stripe has paused is charged at once. One that has ended is bought anew, in Checkout.
+
+        Errors  as change()
+        """
+        return self.service.change(user_id, "resume", {}, subscription)
+
+    def extend_trial(self, user_id: str, until: int, *, subscription: str | None = None) -> Access:
+        """Have a trial last longer; return the access then. The first payment is then due at its end.
+
+        Units   until in Unix seconds
+        Errors  as change(); CannotChange when there is no trial, or it lasts longer already
+        """
+        return self.service.change(user_id, "extend_trial", trial_wish(until), subscription)
 
     def forget(self, user_id: str) -> None:
         """Cancel the user's subscriptions at once, delete their customer at Stripe, and forget them here.

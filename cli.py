@@ -11,16 +11,33 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import TypeAlias
 
+from .admin.figures import MONTHS, MOST_MONTHS
 from .billing_app import Billing
-from .commands import FAILED, MISCONFIGURED, OK, configured, doctor, events, move_database, notices, opened, sync, user
+from .commands import (
+    FAILED,
+    MISCONFIGURED,
+    OK,
+    change,
+    configured,
+    doctor,
+    events,
+    move_database,
+    move_price,
+    notices,
+    opened,
+    stats,
+    sync,
+    user,
+)
 from .config import real_test_key
 from .errors import BillingError, ConfigError
-from .identity import LONGEST_TOKEN_SECONDS, mint_token
+from .identity import AUDIENCE, LONGEST_TOKEN_SECONDS, SERVER_AUDIENCE, mint_token
 from .line import THREADS
 from .notices import outbox
 from .sync import inbox
 from .texts import check_user_id
 from .users.grants import LONGEST_TEXT
+from .users.wishes import CHARGES, FEEDBACKS
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 STANDARD_PORT, DEMO_PORT, SIMULATOR_PORT = 8080, 8000, 12111
@@ -60,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_user(commands)
     _add_events(commands)
     _add_notices(commands)
+    _add_stats(commands)
     _add_mending(commands)
     return parser
 
@@ -98,17 +116,23 @@ def _add_trying(commands: Commands) -> None:
     token.add_argument("user", metavar="USER", type=_user_id)
     token.add_argument("--email", metavar="EMAIL", type=_text, help="of the user, for Stripe")
     token.add_argument("--seconds", type=_lifetime, default=3600, help="how long it is valid (default: %(default)s)")
+    token.add_argument("--server", action="store_true", help="one of your server, for POST /use")
     token.set_defaults(run=_token)
 
 
 def _add_user(commands: Commands) -> None:
-    users = commands.add_parser("user", help="look at a user, grant, link or forget").add_subparsers(required=True)
+    users = commands.add_parser("user", help="look at a user, grant, change, link or forget").add_subparsers(
+        required=True
+    )
     show = users.add_parser("show", help="may this user in, why, and what that rests on")
     show.add_argument("user", metavar="ID", type=_user_id)
     show.set_defaults(run=user.show)
     forget = users.add_parser("forget", help="cancel what a user pays for, and forget them, at Stripe and here")
     forget.add_argument("user", metavar="ID", type=_user_id)
     forget.set_defaults(run=user.forget)
+    grants = users.add_parser("grants", help="list what was given and runs: to whom, by whom, why and until when")
+    grants.add_argument("--only-here", action="store_true", help="only those of which Stripe has no copy")
+    grants.set_defaults(run=user.grants)
     grant = users.add_parser("grant", help="give a user a plan, without a payment")
     grant.add_argument("user", metavar="ID", type=_user_id)
     grant.add_argument("plan", metavar="PLAN")
@@ -128,6 +152,33 @@ def _add_user(commands: Commands) -> None:
     link.add_argument("user", metavar="ID", type=_user_id)
     link.add_argument("customer", metavar="CUSTOMER", type=_text)
     link.set_defaults(run=user.link)
+    _add_changes(users)
+
+
+def _add_changes(users: Commands) -> None:
+    changing = users.add_parser("change", help="another plan or quantity; says first what it costs")
+    changing.add_argument("user", metavar="ID", type=_user_id)
+    changing.add_argument("plan", nargs="?", metavar="PLAN", type=_text, help="or PLAN:PRICE; default: the present one")
+    changing.add_argument("--quantity", metavar="N", type=_count, help="how many there shall be")
+    changing.add_argument("--at-period-end", action="store_true", help="default: now")
+    changing.add_argument("--charge", choices=CHARGES, default=CHARGES[0], help="the difference (default: %(default)s)")
+    canceling = users.add_parser("cancel", help="end a subscription with its period, or now")
+    canceling.add_argument("user", metavar="ID", type=_user_id)
+    canceling.add_argument("--now", action="store_true", help="default: at the end of the period")
+    canceling.add_argument("--feedback", choices=FEEDBACKS, help="why, as Stripe counts it")
+    canceling.add_argument("--comment", metavar="TEXT", type=_text, help="why, in the user's words")
+    resuming = users.add_parser("resume", help="have a subscription go on that is canceled for later, or paused")
+    resuming.add_argument("user", metavar="ID", type=_user_id)
+    extending = users.add_parser("extend-trial", help="have a trial last longer")
+    extending.add_argument("user", metavar="ID", type=_user_id)
+    end = extending.add_mutually_exclusive_group(required=True)
+    end.add_argument("--until", metavar="WHEN", type=user.an_end, help="2027-01-31, or with a time; UTC")
+    end.add_argument("--days", metavar="N", type=_count, help="from now on")
+    runs = {changing: change.change, canceling: change.cancel, resuming: change.resume, extending: change.extend_trial}
+    for each, run in runs.items():
+        each.add_argument("--subscription", metavar="SUB", type=_text, help="default: the user's best one")
+        each.add_argument("--yes", action="store_true", help="do not ask")
+        each.set_defaults(run=run)
 
 
 def _add_events(commands: Commands) -> None:
@@ -156,10 +207,26 @@ def _add_notices(commands: Commands) -> None:
     resend.set_defaults(run=notices.resend)
 
 
+def _add_stats(commands: Commands) -> None:
+    figures = commands.add_parser("stats", help="users, recurring revenue, who came and went, from the database alone")
+    figures.add_argument("--months", metavar="N", type=_months, default=MONTHS, help="so many (default: %(default)s)")
+    figures.add_argument("--json", action="store_true", help="as JSON; amounts in minor units, as Stripe has them")
+    figures.set_defaults(run=stats.show)
+
+
 def _add_mending(commands: Commands) -> None:
     syncing = commands.add_parser("sync", help="make the replica equal to all that Stripe holds; safe while serving")
     syncing.add_argument("--dry-run", action="store_true", help="only print what is different")
     syncing.set_defaults(run=sync.sync)
+
+    raising = commands.add_parser("move-price", help="give all who pay one price another one, after a notice")
+    raising.add_argument("old", metavar="OLD", type=_text, help="the lookup key or id of the price they have")
+    raising.add_argument("new", metavar="NEW", type=_text, help="of the price they get with their next invoice")
+    raising.add_argument("--days", metavar="N", type=_days, default=30, help="after the notice (default: %(default)s)")
+    raising.add_argument("--yes", action="store_true", help="do it; without it, only say who pays what")
+    raising.add_argument("--undo", action="store_true", help="withdraw what is to come, and move back who was moved")
+    raising.add_argument("--json", action="store_true", help="print the table as JSON")
+    raising.set_defaults(run=move_price.move_price)
 
     examining = commands.add_parser("doctor", help="find what is wrong, and print what mends it")
     examining.set_defaults(run=doctor.examine)
@@ -223,7 +290,8 @@ def _token(options: argparse.Namespace) -> int:
     if not config.auth_secrets:
         raise ConfigError(["BILLING_AUTH_SECRET: wanted a secret to mint tokens with; it is not set"])
     secret, now = config.auth_secrets[0], time.time()
-    print(mint_token(secret, options.user, email=options.email, now=now, lifetime_seconds=options.seconds))
+    given = {"email": options.email, "audience": SERVER_AUDIENCE if options.server else AUDIENCE}
+    print(mint_token(secret, options.user, **given, now=now, lifetime_seconds=options.seconds))
     return OK
 
 
@@ -243,6 +311,16 @@ def _count(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) <= MOST_COUNTED:
         raise argparse.ArgumentTypeError(f"wanted a whole number from 1 to {MOST_COUNTED}, not {text!r}")
     return int(text)
+
+
+def _months(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= MOST_MONTHS:
+        raise argparse.ArgumentTypeError(f"wanted a whole number from 1 to {MOST_MONTHS}, not {text!r}")
+    return int(text)
+
+
+def _days(text: str) -> int:
+    return 0 if text == "0" else _count(text)
 
 
 def _text(text: str) -> str:

@@ -9,6 +9,8 @@ BillingError                      500 internal_error
 │   ├── HeadersTooLarge           431 headers_too_large
 │   ├── UnknownPlan               400 unknown_plan
 │   ├── InvalidQuantity           400 invalid_quantity
+│   ├── UnknownLimit              400 unknown_limit
+│   ├── KeyReused                 409 key_reused
 │   ├── NeedsPlan                 409 needs_plan
 │   ├── AlreadyBought             409 already_bought
 │   ├── UnknownFlow               400 unknown_flow
@@ -19,10 +21,13 @@ BillingError                      500 internal_error
 │   ├── ReturnAddressNamed        400 return_address_named
 │   ├── NoBillingAccount          409 no_billing_account
 │   ├── CheckoutInProgress        409 checkout_in_progress
+│   ├── ChangeInProgress          409 change_in_progress
+│   ├── CannotChange              409 cannot_change
 │   ├── NotSignedIn               401 not_signed_in
 │   │   ├── InvalidToken          401 invalid_token
 │   │   └── InvalidUserHeader     401 invalid_user_header
 │   ├── PaymentRequired           402 payment_required
+│   ├── LimitReached              402 limit_reached
 │   ├── NotFound                  404 not_found
 │   ├── MethodNotAllowed          405 method_not_allowed
 │   └── TooManyGuesses            429 too_many_guesses
@@ -125,6 +130,21 @@ class InvalidQuantity(RequestRefused):
     sentence = "This plan cannot be bought for that number. Please choose another."
 
 
+class UnknownLimit(RequestRefused):
+    """No plan and no pack of plans.toml has a limit of this name that is counted; the message names those there are."""
+
+    code = "unknown_limit"
+    sentence = "There is no such limit to count. The log says which there are."
+
+
+class KeyReused(RequestRefused):
+    """The key of a use was given before, for another limit or amount. Nothing was counted."""
+
+    http_status = 409
+    code = "key_reused"
+    sentence = "This key was used before, for something else."
+
+
 class NeedsPlan(RequestRefused):
     """The request wants an add-on to plans of which the user has none."""
 
@@ -206,6 +226,23 @@ class CheckoutInProgress(RequestRefused):
     retry_after_seconds = 2
 
 
+class ChangeInProgress(RequestRefused):
+    """Another change of the same subscription is being made."""
+
+    http_status = 409
+    code = "change_in_progress"
+    sentence = "Your subscription is being changed already. Please try again in a moment."
+    retry_after_seconds = 2
+
+
+class CannotChange(RequestRefused):
+    """The subscription cannot be changed like this in its present state; the log says why."""
+
+    http_status = 409
+    code = "cannot_change"
+    sentence = "Your subscription cannot be changed like this at the moment."
+
+
 class NotSignedIn(RequestRefused):
     """The request names no user."""
 
@@ -242,6 +279,25 @@ class PaymentRequired(RequestRefused):
         """Return `{"error": {"code", "message", "pricing_url", "reason"}}`, the response for programs."""
         more = {"pricing_url": self.pricing_url, "reason": str(self.access.reason)}
         return {"error": {**super().to_dict()["error"], **more}}
+
+
+class LimitReached(RequestRefused):
+    """A use does not fit in what is left of the limit and of packs. Nothing was counted.
+
+    Shape   use: the facts of the Use, with what is left and when it begins anew
+    """
+
+    http_status = 402
+    code = "limit_reached"
+    sentence = "All that your plan includes of this has been used."
+
+    def __init__(self, message: str, use: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.use = use
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return `{"error": {"code", "message"}, "allowed": false, ...}`, with all that a use that fits is answered."""
+        return {**super().to_dict(), **self.use}
 
 
 class InvalidUserHeader(NotSignedIn):

@@ -8,11 +8,12 @@ from typing import Any
 
 from .config import Config
 from .cookies import BLANKS, values_of
-from .errors import ConfigError, InvalidToken, InvalidUserHeader, NotConfigured, UntrustedProxy
+from .errors import ConfigError, InvalidToken, InvalidUserHeader, NotConfigured, NotSignedIn, UntrustedProxy
 from .settings import Network
 from .texts import check_texts, check_user_id
 
 AUDIENCE = "corkage"
+SERVER_AUDIENCE = "corkage-server"  # of tokens that a product's server makes for itself, and gives to no browser
 LONGEST_TOKEN_SECONDS = 86_400
 LEEWAY_SECONDS = 60  # the clocks of two machines differ
 LONGEST_TOKEN = 4096
@@ -22,7 +23,7 @@ COOKIE_ON_PLAIN_HTTP = "corkage"
 REFUSALS = {  # by PyJWT's errors: its own texts may quote the token, and anybody can write one
     "InvalidAlgorithmError": "it is not signed with HS256",
     "MissingRequiredClaimError": "sub, exp or aud is missing",
-    "InvalidAudienceError": f"its aud is not {AUDIENCE!r}",
+    "InvalidAudienceError": f"its aud is not {AUDIENCE!r}, or for POST /use {SERVER_AUDIENCE!r}",
     "InvalidSubjectError": "its sub is not a text",
 }
 
@@ -194,15 +195,17 @@ def mint_token(
     may_buy: bool | None = None,
     now: float,
     lifetime_seconds: int = 3600,
+    audience: str = AUDIENCE,
 ) -> str:
     """Return a token as a product makes it, in any language: a JWT, HS256.
 
+    Shape   audience: AUDIENCE for the user's own requests, SERVER_AUDIENCE for those of the product's server
     Errors  as Identity's
     """
     Identity(user_id, email, name, payer, may_buy)
     claims = {
         "sub": user_id,
-        "aud": AUDIENCE,
+        "aud": audience,
         "exp": int(now) + lifetime_seconds,
         "email": email,
         "name": name,
@@ -230,11 +233,29 @@ def identity_from_token(
     Errors  InvalidToken when there is a token that proves nothing; its text never holds the token
     """
     token = _bearer(environ) or _cookie(environ, plain_cookie)
+    return None if token is None else _identity_of(token, secrets, AUDIENCE, now, payer_prefix)
+
+
+def identity_from_server(environ: dict[str, Any], config: Config, now: float) -> Identity:
+    """Read for whom the product's server makes a request, from a token that it gives to no browser.
+
+    A user's own token will not do: with it a visitor could spend keys before the server does. Nor will a proxy's
+    header, which the proxy sets for visitors, too.
+
+    Errors  NotConfigured without BILLING_AUTH_SECRET; NotSignedIn without a token; InvalidToken
+    """
+    if not config.auth_secrets:
+        raise NotConfigured("POST /use takes tokens: set BILLING_AUTH_SECRET")
+    token = _bearer(environ)
     if token is None:
-        return None
+        raise NotSignedIn("the request has no Authorization: Bearer token of the product's server")
+    return _identity_of(token, config.auth_secrets, SERVER_AUDIENCE, now, config.payer_prefix)
+
+
+def _identity_of(token: str, secrets: tuple[str, ...], audience: str, now: float, payer_prefix: str) -> Identity:
     if len(token) > LONGEST_TOKEN:
         raise InvalidToken(f"the token has {len(token)} characters, more than {LONGEST_TOKEN}")
-    claims = _claims(token, secrets)
+    claims = _claims(token, secrets, audience)
     _check_times(claims, now)
     return _identity(claims, payer_prefix)
 
@@ -255,7 +276,7 @@ def _cookie(environ: dict[str, Any], plain_cookie: bool) -> str | None:
     return None
 
 
-def _claims(token: str, secrets: tuple[str, ...]) -> dict[str, Any]:
+def _claims(token: str, secrets: tuple[str, ...], audience: str) -> dict[str, Any]:
     """Return the claims of a token that one of the secrets signed. Its times are checked by _check_times()."""
     import jwt  # not needed where users are identified in another way
 
@@ -265,7 +286,7 @@ def _claims(token: str, secrets: tuple[str, ...]) -> dict[str, Any]:
                 token,
                 secret,
                 algorithms=["HS256"],
-                audience=AUDIENCE,
+                audience=audience,
                 options={
                     "require": ["sub", "exp", "aud"],
                     "verify_exp": False,

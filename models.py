@@ -1,6 +1,7 @@
 """The tables of the replica, and the steps that upgrade an older database."""
 
 import json
+import secrets
 import time
 from collections.abc import Callable
 
@@ -23,6 +24,8 @@ from .storage.engine import MOVED
 
 USER_ID_LENGTH = 200
 MADE_AT = "made_at"  # the setting that says when this database was made
+SYNCED = "first_synced_at"  # the setting that says when `corkage sync` was first complete
+MOVES_SINCE = "moves_since"  # the setting that says since when moves are noted, where that is later than MADE_AT
 APP = "app"  # the setting that says under which name the product is at Stripe
 UNFINISHED = "unfinished_copy"  # the setting of a copy that must not be used yet: by `corkage move-database`
 
@@ -38,7 +41,8 @@ class Table(Model):
 class User(Table):
     """The host's user.
 
-    Shape   usage_anchor: from when on the months of usage are counted, by our clock; None for calendar months;
+    Shape   usage_anchor: from when on the months of usage are counted, by Stripe's clock, set once; None for calendar
+            months (selling/usage.py);
             rule: the number of the mark that made the timeline, 0 when it is to be made anew (sync/timelines.py);
             notified: the AccessSummary of the last notice, packed (notices/changes.py);
             next_change_at: when time alone will next change the access;
@@ -123,8 +127,11 @@ class Subscription(Table):
             unpaid_since, payment_pending, pause_behavior, resumes_at, paid_until, returned: see access.Holding;
             noted: the SubscriptionSummary of the last notice, packed (notices/changes.py);
             resume_asked_at: when its user last went to give a card, for it to be resumed; by our clock;
-            replaced_by: the purchase for good in whose place it is no more needed; replace_at: when to end it for that
-    Units   times are Unix seconds, UTC, by Stripe's clock, or by the test clock of the subscription;
+            replaced_by: the purchase for good in whose place it is no more needed; replace_at: when to end it for that;
+            billed, charged: what its last invoice of a whole period billed, and what of it was charged after discounts;
+            both None where no such invoice was fetched yet
+    Units   billed and charged in the currency's minor units;
+            times are Unix seconds, UTC, by Stripe's clock, or by the test clock of the subscription;
             clock_ahead: how many seconds that clock is ahead of ours, always 0 in live mode;
             ask_at by our clock: when to fetch it again if no event comes before
     """
@@ -137,6 +144,7 @@ class Subscription(Table):
     created = IntegerField()
     current_period_end = IntegerField(null=True)
     cancel_at = IntegerField(null=True)
+    trial_start = IntegerField(null=True)
     trial_end = IntegerField(null=True)
     ended_at = IntegerField(null=True)
     unpaid_since = IntegerField(null=True)
@@ -152,6 +160,8 @@ class Subscription(Table):
     ask_at = FloatField(null=True, index=True)
     noted = TextField(null=True)
     resume_asked_at = IntegerField(null=True)
+    billed = IntegerField(null=True)
+    charged = IntegerField(null=True)
     replaced_by = TextField(null=True)
     replace_at = IntegerField(null=True)
 
@@ -246,7 +256,7 @@ class Refund(Table):
 class Usage(Table):
     """How much of a counted limit a user has used in one window, which begins at starts_at, in Unix seconds."""
 
-    user = ForeignKeyField(User)
+    user = ForeignKeyField(User, index=False)  # the key begins with it
     user_id: str
     name = TextField()
     starts_at = IntegerField()
@@ -261,7 +271,7 @@ class Usage(Table):
 class UsageKey(Table):
     """A key under which use was counted: it counts once."""
 
-    user = ForeignKeyField(User)
+    user = ForeignKeyField(User, index=False)  # the key begins with it
     user_id: str
     key = TextField()
     name = TextField()
@@ -277,21 +287,32 @@ class UsageKey(Table):
 class MeterEvent(Table):
     """Usage that Stripe is to be notified of, or was. The id is its identifier at Stripe: it counts once.
 
-    Shape   name: the limit; event_name: of Stripe's meter; sent_at: None while it is owed; error: of the last try
-    Units   created_at, sent_at and next_attempt_at in Unix seconds by our clock
+    What is used within an hour and a period is one row, which grows until it is first sent.
+
+    Shape   customer_id: whom Stripe bills; name: the limit; event_name: of Stripe's meter;
+            hour and period_end: what keeps apart what must not be one row; attempts: how often it was sent;
+            asked_at: since when it is unknown whether Stripe has it; sent_at: None while it is owed; lost_at: when it
+            was given up; error: of the last attempt
+    Units   used_at, of its first use, hour and period_end in Unix seconds by Stripe's clock, or the test clock of the
+            customer; all others by our clock
     """
 
     id = TextField(primary_key=True)
     user = ForeignKeyField(User)
     user_id: str
-    customer_id = TextField(null=True)
+    customer_id = TextField()
     name = TextField()
     event_name = TextField()
     amount = IntegerField()
+    used_at = IntegerField()
+    hour = IntegerField()
+    period_end = IntegerField()
     created_at = IntegerField()
-    sent_at = IntegerField(null=True)
-    attempts = IntegerField(default=0)
     next_attempt_at = FloatField()
+    attempts = IntegerField(default=0)
+    asked_at = IntegerField(null=True)
+    sent_at = IntegerField(null=True)
+    lost_at = IntegerField(null=True)
     error = TextField(null=True)
 
     class Meta:
@@ -299,37 +320,49 @@ class MeterEvent(Table):
 
 
 class ChangeRow(Table):
-    """A write to Stripe that the host's code or the operator asked for, stored before it is sent.
+    """A write to Stripe that is owed or was made: the host's code, the operator or the worker asked for it.
 
-    Shape   nonce: what its idempotency keys are made of; batch: what it is part of, such as a price rise;
-            kind: what is to be done; params: its parameters, as JSON;
-            done_at: when it was sent and its result stored; outcome: "done", or why Stripe refused it
+    Shape   nonce and turn: its idempotency keys are made of both; turn: how often it was decided what to send;
+            batch: what it is part of, such as a price move; kind: what is to be done; wish: what was asked for, as
+            JSON; params: what is sent for it, as JSON, None until that is decided; decided_at: when it was;
+            not_before: when it is to be made, or made again after a failure;
+            claimed_until: until when somebody sends it; done_at: when it came to its end;
+            outcome: "done", "already" where nothing was to do, "superseded", or the code of the error;
+            error: of the last try
     Units   times in Unix seconds by our clock
     """
 
     nonce = TextField(primary_key=True)
     user = ForeignKeyField(User)
     user_id: str
-    subscription_id = TextField(null=True, index=True)
+    subscription_id = TextField(index=True)
     batch = TextField(null=True, index=True)
     kind = TextField()
-    params = TextField()
+    wish = TextField()
+    params = TextField(null=True)
+    turn = IntegerField(default=0)
+    attempts = IntegerField(default=0)
     created_at = IntegerField()
+    decided_at = IntegerField(null=True)
+    not_before = IntegerField()
     claimed_until = FloatField(null=True)
     done_at = IntegerField(null=True)
     outcome = TextField(null=True)
+    error = TextField(null=True)
 
     class Meta:
         table_name = "corkage_change"
 
 
 class Grant(Table):
-    """A plan that the operator or the host gave to a user. Stripe knows nothing of it.
+    """A plan that the operator or the host gave to a user.
 
+    Shape   uid: its name in the mirror at Stripe (sync/mirror.py), unique whatever database it is restored to
     Units   ends_at in Unix seconds, None for a grant without an end. A revoked one has ended.
     """
 
     id = AutoField()
+    uid = TextField(null=True, unique=True)
     user = ForeignKeyField(User)
     user_id: str
     plan = TextField()
@@ -341,6 +374,60 @@ class Grant(Table):
 
     class Meta:
         table_name = "corkage_grant"
+
+
+class GrantMirror(Table):
+    """The copy of a user's running grants in the metadata of their customer at Stripe.
+
+    Shape   customer_id: the customer that has it, None while there is none; text: as it was last written there;
+            error: why it could not be written
+    Units   due_at in Unix seconds by our clock: when to write it again, None while nothing changes
+    """
+
+    user = ForeignKeyField(User, primary_key=True)
+    user_id: str
+    customer_id = TextField(null=True)
+    text = TextField(null=True)
+    due_at = FloatField(null=True, index=True)
+    attempts = IntegerField(default=0)
+    error = TextField(null=True)
+
+    class Meta:
+        table_name = "corkage_grant_mirror"
+
+
+class Move(Table):
+    """A change of what a paid subscription costs a month: another price, or more or fewer of it.
+
+    Units   before and after: per month, in the currency's minor units; at: Unix seconds by our clock
+    """
+
+    id = AutoField()
+    subscription_id = TextField(index=True)
+    at = IntegerField(index=True)
+    currency = TextField()
+    before = IntegerField()
+    after = IntegerField()
+
+    class Meta:
+        table_name = "corkage_move"
+
+
+class RevenueRow(Table):
+    """The monthly recurring revenue in one currency as it was at the last look in a month, such as "2026-11".
+
+    Units   agreed and charged in the currency's minor units; see revenue.Recurring
+    """
+
+    month = TextField()
+    currency = TextField()
+    subscriptions = IntegerField()
+    agreed = IntegerField()
+    charged = IntegerField()
+
+    class Meta:
+        table_name = "corkage_revenue"
+        primary_key = CompositeKey("month", "currency")
 
 
 IS_PURCHASE = """
@@ -449,7 +536,8 @@ class CheckoutAttempt(Table):
 class NoticeRow(Table):
     """A notice of changed access. message_id is its id for receivers, unique even after a restore.
 
-    Shape   subscription_id or purchase_id: what it is about; both None when it is about the user's access as a whole
+    Shape   subscription_id or purchase_id: what it is about; both None when it is about the user's access as a whole;
+            details: what only this kind of notice says, as JSON
     """
 
     id = AutoField()
@@ -462,6 +550,7 @@ class NoticeRow(Table):
     before = TextField()
     after = TextField()
     created_at = FloatField()
+    details = TextField(null=True)
 
     class Meta:
         table_name = "corkage_notice"
@@ -530,6 +619,9 @@ TABLES: tuple[type[Table], ...] = (
     MeterEvent,
     ChangeRow,
     Grant,
+    GrantMirror,
+    Move,
+    RevenueRow,
     StripeEvent,
     Price,
     PlanRow,
@@ -564,6 +656,7 @@ def _create_everything() -> None:
     _index_marks()
     _index_meter_events()
     _index_replacements()
+    _index_changes()
     for name, columns in (("due", "receiver, next_attempt_at"), ("owed", "receiver, user_id, notice_id")):
         storage.execute(
             f"CREATE INDEX corkage_notice_{name} ON corkage_notice_delivery ({columns}) WHERE delivered_at IS NULL"
@@ -584,7 +677,12 @@ def _index_marks() -> None:
 
 def _index_meter_events() -> None:
     storage.execute(
-        "CREATE INDEX corkage_meter_event_due ON corkage_meter_event (next_attempt_at) WHERE sent_at IS NULL"
+        "CREATE INDEX corkage_meter_event_due ON corkage_meter_event (next_attempt_at) "
+        "WHERE sent_at IS NULL AND lost_at IS NULL"
+    )
+    storage.execute(
+        "CREATE UNIQUE INDEX corkage_meter_event_growing ON corkage_meter_event "
+        "(user_id, customer_id, name, event_name, hour, period_end) WHERE attempts = 0"
     )
 
 
@@ -594,13 +692,19 @@ def _index_replacements() -> None:
     )
 
 
+def _index_changes() -> None:
+    storage.execute("CREATE INDEX corkage_change_owed ON corkage_change (not_before) WHERE done_at IS NULL")
+
+
 def _keep_holdings() -> None:
     """From 1, where a user's row held the facts of one subscription, to 2: all that a user holds, and its timeline.
 
     Each user keeps the answer of this second until the timelines are made, right after. What a database of version 1
     does not know, such as a second item, is fetched: every subscription that goes on is due.
     """
-    storage.current().create_tables([AnswerRow, Grant, PlanRow])
+    storage.current().create_tables([AnswerRow, PlanRow])
+    for statement in _GRANTS_OF_2:
+        storage.execute(statement)
     storage.execute(
         """INSERT INTO corkage_answer SELECT user_id, 0, 253402300799, allowed, reason, plan,
         CASE WHEN allowed AND plan IS NOT NULL THEN '["' || plan || '"]' ELSE '[]' END,
@@ -670,6 +774,12 @@ _SUBSCRIPTIONS_OF_2 = (
     quantity INTEGER, PRIMARY KEY (subscription_id, price_id),
     FOREIGN KEY (subscription_id) REFERENCES corkage_subscription (id) ON DELETE CASCADE) WITHOUT ROWID""",
 )
+_GRANTS_OF_2 = (
+    """CREATE TABLE corkage_grant (id INTEGER NOT NULL PRIMARY KEY, user_id VARCHAR(255) NOT NULL,
+    plan VARCHAR(255) NOT NULL, quantity INTEGER, reason VARCHAR(255) NOT NULL, given_by VARCHAR(255) NOT NULL,
+    created_at INTEGER NOT NULL, ends_at INTEGER, FOREIGN KEY (user_id) REFERENCES corkage_user (id))""",
+    "CREATE INDEX corkage_grant_user_id ON corkage_grant (user_id)",
+)
 """As they were at version 2: a step must not change with the tables of later versions."""
 
 _CHANGES_OF_COLUMNS = (
@@ -718,19 +828,44 @@ def _sell_more() -> None:
 
 
 def _sell_once_and_count() -> None:
-    """From 3 to 4: what is bought once, refunds, usage, and changes that the host asked for.
+    """From 3 to 4: what is bought once, refunds, usage, and changes that the host asked for; figures, and the mirror of
+    grants.
 
     Nothing stored a purchase before.
     """
     storage.execute("DROP TABLE IF EXISTS corkage_purchase")
-    storage.current().create_tables([Purchase, Credit, Refund, Usage, UsageKey, MeterEvent, ChangeRow])
+    tables = [Purchase, Credit, Refund, Usage, UsageKey, MeterEvent, ChangeRow, GrantMirror, Move, RevenueRow]
+    storage.current().create_tables(tables)
     storage.execute("ALTER TABLE corkage_user ADD COLUMN usage_anchor INTEGER")
+    storage.execute("ALTER TABLE corkage_notice ADD COLUMN details TEXT")
+    _index_changes()
     storage.execute("ALTER TABLE corkage_customer ADD COLUMN purchases_at INTEGER")
     storage.execute("ALTER TABLE corkage_subscription ADD COLUMN replaced_by TEXT")
     storage.execute("ALTER TABLE corkage_subscription ADD COLUMN replace_at INTEGER")
     storage.execute("ALTER TABLE corkage_notice ADD COLUMN purchase_id TEXT")
     _index_meter_events()
     _index_replacements()
+    number = storage.current().field_types.get("INT", "INTEGER")  # an amount may need more than 32 bits
+    for name in ("trial_start", "billed", "charged"):
+        storage.execute(f"ALTER TABLE corkage_subscription ADD COLUMN {name} {number}")
+    _name_grants()
+    store_setting(MOVES_SINCE, str(int(time.time())))
+
+
+def _name_grants() -> None:
+    """Give each grant a name, and have it mirrored soon."""
+    storage.execute("ALTER TABLE corkage_grant ADD COLUMN uid VARCHAR(255)")
+    storage.execute("CREATE UNIQUE INDEX corkage_grant_uid ON corkage_grant (uid)")
+    names = [(new_uid(), id_) for (id_,) in storage.rows("SELECT id FROM corkage_grant")]
+    storage.execute_many("UPDATE corkage_grant SET uid = ? WHERE id = ?", names)
+    storage.execute(
+        "INSERT INTO corkage_grant_mirror (user_id, due_at, attempts) SELECT DISTINCT user_id, 0, 0 FROM corkage_grant"
+    )
+
+
+def new_uid() -> str:
+    """Return a new name for a grant."""
+    return secrets.token_hex(8)
 
 
 UPGRADES: dict[int, Callable[[], None]] = {1: _keep_holdings, 2: _sell_more, 3: _sell_once_and_count}

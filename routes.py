@@ -17,6 +17,7 @@ from .handlers.origins import ADMIN, PREFLIGHT
 from .handlers.pages import show_account, show_cancel, show_pricing, show_refusal, show_style
 from .handlers.responses import ErrorsToResponses, check_query
 from .handlers.returning import come_back
+from .handlers.usage import count_use, show_usage
 from .handlers.webhook import receive_quickly, receive_webhook
 from .service import Service
 
@@ -38,6 +39,8 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/refused", show_refusal),
     ("GET", "/style.css", show_style),
     ("GET", "/access", show_access),
+    ("POST", "/use", count_use),
+    ("GET", "/usage", show_usage),
     ("GET", ADMIN, show_admin),
     ("POST", ADMIN, act_as_admin),
     ("GET", "/health", show_health),

@@ -36,6 +36,7 @@ from .models import CheckoutAttempt
 from .notices.delivery import Receivers
 from .plans import Requirement
 from .rate_limit import RateLimit
+from .selling import counting, usage
 from .selling.buyer import Buyer, Lead, Selling
 from .sync.account import Account
 from .sync.prices import Catalogue
@@ -45,6 +46,7 @@ from .users.grants import grant_plan, revoke_plan
 
 if TYPE_CHECKING:
     from .pages.page import Pages
+    from .selling.changes import Changes, Preview
     from .selling.checkout import Bought, Checkout
     from .sync.converge import Converger
     from .sync.events import EventRef
@@ -83,6 +85,7 @@ class Service:
         self._start_lock = threading.Lock()
         self._thread: WorkerThread | None = None
         self._learn_prices_at = 0.0
+        self.counters = usage.Counters(config.plans)
         self._ignored: Counter[str] = Counter()
         self._ignored_lock = threading.Lock()
 
@@ -249,6 +252,54 @@ class Service:
         """
         check_user_id(user_id)
         return revoke_plan(self.catalogue, user_id, plan, time.time())
+
+    def preview(self, user_id: str, wish: dict[str, Any], subscription: str | None = None) -> "Preview":
+        """Return what a change would cost; see Billing.preview.
+
+        Errors  as change()
+        """
+        check_user_id(user_id)
+        with self.line.place():
+            return self.changes.preview(user_id, wish, subscription)
+
+    def change(self, user_id: str, kind: str, wish: dict[str, Any], subscription: str | None = None) -> Access:
+        """Make a change of a subscription at Stripe, and return the user's access; see Billing.change.
+
+        Shape   kind, wish: as users/wishes.py makes them
+        Errors  ValueError for an invalid user id; UnknownSubscription, CannotChange, ChangeInProgress, Busy and
+                others of Changes.make(); StripeError as the gateway's
+        """
+        check_user_id(user_id)
+        self.start()
+        with self.line.place():
+            self.changes.make(user_id, kind, wish, subscription)
+        return self.access(user_id)
+
+    # Usage
+
+    def limit(self, user_id: str, name: str) -> int | str:
+        """Return the number of a limit, or "unlimited"; see Billing.limit.
+
+        Errors  UnknownLimit; ValueError for an invalid user id; DatabaseUnavailable
+        """
+        self.counters.check(name)
+        return self.access(user_id).limits.get(name, 0)
+
+    def use(self, user_id: str, name: str, amount: int = 1, key: str | None = None) -> usage.Use:
+        """Count a use, if it fits; see Billing.use.
+
+        Errors  UnknownLimit, KeyReused; ValueError for an invalid user id, amount or key; DatabaseUnavailable
+        """
+        check_user_id(user_id)
+        self.start()
+        return counting.use(user_id, self.counters, name, amount, key, time.time())
+
+    def usage(self, user_id: str) -> dict[str, usage.Usage]:
+        """Return what a user has used of each limit that is counted.
+
+        Errors  ValueError for an invalid user id; DatabaseUnavailable
+        """
+        return usage.usages(self.access(user_id), self.counters, time.time())
 
     # Clicks
 
@@ -493,6 +544,13 @@ class Service:
         return Checkout(self.gateway, self.catalogue, self.converger, self._selling)
 
     @functools.cached_property
+    def changes(self) -> "Changes":
+        """What makes changes of subscriptions that the host or the operator asks for."""
+        from .selling.changes import Changes  # loads Stripe's library
+
+        return Changes(self.gateway, self.catalogue, self.converger)
+
+    @functools.cached_property
     def _selling(self) -> Selling:
         config = self.config
         return Selling(config.app, takes_codes=config.promotion_codes, tax=config.tax, tax_ids=config.tax_ids)
@@ -500,15 +558,16 @@ class Service:
     @functools.cached_property
     def worker(self) -> "Worker":
         """What applies events, with its own pace of calls, so that requests find room below Stripe's limit."""
-        from .selling import checkout  # loads Stripe's library
+        from .selling import changes, checkout  # loads Stripe's library
         from .sync import worker  # loads Stripe's library
 
         gateway = self.gateway.paced(worker.CALLS_PER_SECOND)
         converger = self.converger.with_gateway(gateway)
         polling = worker.Polling(self.config.poll_seconds, self.config.settle_seconds, self.config.livemode)
         sales = checkout.Checkout(gateway, self.catalogue, converger, self._selling)
+        owed = changes.Changes(gateway, self.catalogue, converger)
         keep_days = self.config.keep_events_days
-        return worker.Worker(gateway, self.catalogue, converger, polling, self._account, sales, keep_days)
+        return worker.Worker(gateway, self.catalogue, converger, polling, self._account, sales, owed, keep_days)
 
 
 def _address(url: str, query: dict[str, str]) -> str:

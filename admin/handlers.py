@@ -1,6 +1,7 @@
 """GET and POST /admin: the operator's page. It shows the data, and runs the actions that the operator confirms."""
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,15 +17,27 @@ from ..handlers.responses import read_form
 from ..models import Customer, Price, SubscriptionItem, User
 from ..notices import outbox
 from ..service import Service
-from ..sync import inbox
+from ..sync import granted, inbox
 from ..texts import is_user_id
 from . import queries
 from .actions import ACTIONS, FIELDS, perform
+from .figures import figures
 from .session import check_form, cookie_header, form_token, is_token, new_session, session_of, shows_session
 
 LIMIT = 50
+AN_ID = re.compile("[0-9]{1,15}")
 LONGEST_QUERY = 4000
-TYPED = ("q", "event", "customer", "notice", "plan", "days", "why")  # typed by hand, so blanks around them are cut off
+TYPED = (
+    "q",
+    "event",
+    "customer",
+    "notice",
+    "plan",
+    "quantity",
+    "days",
+    "why",
+    "subscription",
+)  # typed by hand, so blanks around them are cut off
 QUERY_NAMES = ("user", "reason", "after", "show", "state", "do", *TYPED)  # a user's id may begin or end with a blank
 STATES = ("applied", "delivered")  # shown on request; what waits or fails is always shown
 
@@ -63,7 +76,7 @@ class AdminRequest:
 
 
 def show_admin(service: Service) -> bottle.HTTPResponse:
-    """Show users, one user, events or health, or ask before an action. Without a session: the sign-in form.
+    """Show users, one user, grants, figures, events or health, or ask before an action. Without a session: sign in.
 
     Errors  DatabaseUnavailable, NotFound
     """
@@ -166,7 +179,7 @@ def _customers(request: AdminRequest, held: list[Any], user: Any) -> list[Any]:
     return [
         (
             request.describe.customer(customer, user is not None and user.stripe_customer_id == customer.id),
-            [request.describe.subscription(row, _priced(row, prices)) for row in rows],
+            [request.describe.subscription(row, _priced(row, prices), customer.user_id or "") for row in rows],
         )
         for customer, rows in held
     ]
@@ -198,6 +211,34 @@ def _show_events(request: AdminRequest) -> bottle.HTTPResponse:
         limit=LIMIT,
         events=[request.describe.event(row, owners.get(row.customer_id)) for row in events],
         notices=[request.describe.notice(row.notice, row, row.notice.user_id) for row in notices],
+    )
+
+
+def _show_grants(request: AdminRequest) -> bottle.HTTPResponse:
+    typed = request.query.get("after", "")
+    after = int(typed) if AN_ID.fullmatch(typed) else 0
+    found = granted.page(request.now, after, LIMIT + 1)
+    is_more = len(found) > LIMIT
+    return request.page(
+        "grants",
+        request.words.gettext("Grants"),
+        part="grants",
+        lines=[request.describe.in_use(each) for each in found[:LIMIT]],
+        next_url=request.visit.link("admin", show="grants", after=str(found[LIMIT - 1].grant.id)) if is_more else "",
+    )
+
+
+def _show_figures(request: AdminRequest) -> bottle.HTTPResponse:
+    from .business import Business  # loads Babel
+
+    found = figures(request.now)
+    return request.page(
+        "figures",
+        request.words.gettext("Figures"),
+        part="figures",
+        moment=request.words.moment(found.as_of),
+        sections=Business(request.visit, found).sections(),
+        unknown=found.unknown,
     )
 
 
@@ -236,6 +277,7 @@ def _ask(request: AdminRequest) -> bottle.HTTPResponse:
         raise NotFound(f"the operator's page has no action {name!r}")
     action = ACTIONS[name]
     customer = Customer.get_or_none(Customer.id == request.query.get("customer", ""))
+    is_whole = all(request.query.get(field) for field in action.fields)
     return request.page(
         "ask",
         _(action.title),
@@ -246,7 +288,8 @@ def _ask(request: AdminRequest) -> bottle.HTTPResponse:
             (field, _(FIELDS[field]), request.query.get(field, ""), field in action.fields)
             for field in (*action.fields, *action.optional)
         ],
-        is_whole=all(request.query.get(field) for field in action.fields),
+        is_whole=is_whole,
+        foretold=action.foretell(request.service, request.query, request.words) if is_whole and action.foretell else "",
         owner=customer.user_id or "" if customer else "",
     )
 
@@ -261,7 +304,12 @@ def _act(request: AdminRequest, form: dict[str, str]) -> bottle.HTTPResponse:
     return request.page("done", title, outcome=outcome, user=form.get("user", ""))
 
 
-SHOWN: dict[str, Callable[[AdminRequest], bottle.HTTPResponse]] = {"events": _show_events, "health": _show_health}
+SHOWN: dict[str, Callable[[AdminRequest], bottle.HTTPResponse]] = {
+    "grants": _show_grants,
+    "figures": _show_figures,
+    "events": _show_events,
+    "health": _show_health,
+}
 POSTED: dict[str, Callable[[AdminRequest, dict[str, str]], bottle.HTTPResponse]] = {
     "sign_out": _sign_out,
     "examine": _examine,

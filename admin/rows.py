@@ -3,12 +3,13 @@
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from ..access import CURRENT, OWING, REASONS, Access
+from ..access import CURRENT, ENDED, OWING, REASONS, Access
 from ..models import Credit, Customer, Grant, Price, Purchase, StripeEvent, Subscription, SubscriptionItem
 from ..pages import N_
 from ..pages.page import Visit
 from ..pages.state import STATES
 from ..pages.words import money, period
+from ..sync import granted
 from .actions import ACTIONS
 
 DASHBOARD = "https://dashboard.stripe.com/"
@@ -25,11 +26,20 @@ OWED = {
 }
 
 
+COPIES = {
+    granted.MIRRORED: (N_("copied to Stripe"), "good"),
+    granted.WAITING: (N_("to be copied to Stripe"), ""),
+    granted.NO_CUSTOMER: (N_("only here: no customer"), "note"),
+    granted.FAILED: (N_("only here: not copied"), "bad"),
+}
+
+
 class Line(NamedTuple):
     """A line of a list.
 
     Shape   url: the link of its title; badge: its state; tone: "good", "note", "bad" or none;
-            about: texts, each with its link or none; error: as in the log; act: a button's label and its link
+            about: texts, each with its link or none; error: as in the log; act: a button's label and its link;
+            acts: more of them
     """
 
     title: str
@@ -39,6 +49,7 @@ class Line(NamedTuple):
     about: tuple[tuple[str, str], ...] = ()
     error: str = ""
     act: tuple[str, str] | None = None
+    acts: tuple[tuple[str, str], ...] = ()
 
 
 class Describer:
@@ -93,11 +104,13 @@ class Describer:
             badge = _("Deleted at Stripe") if customer.deleted_at else _("Unknown to Stripe")
         return Line(customer.id, self.at_stripe("customers", customer.id), badge, "", _plain(fetched))
 
-    def subscription(self, row: Subscription, items: list[tuple[SubscriptionItem, Price | None]]) -> Line:
+    def subscription(self, row: Subscription, items: list[tuple[SubscriptionItem, Price | None]], user_id: str) -> Line:
+        """Describe a subscription, with buttons for what may be done with it."""
         status = row.status
         tone = "good" if status in CURRENT else "bad" if status in OWING else "note"
         about = _plain(*(self._price(row, *each) for each in items), *self._dates(row))
-        return Line(row.id, self.at_stripe("subscriptions", row.id), status, tone, about)
+        acts = tuple(self._act(name, user=user_id, subscription=row.id) for name in _acts_on(row))
+        return Line(row.id, self.at_stripe("subscriptions", row.id), status, tone, about, acts=acts)
 
     def purchase(self, row: Purchase, price: Price | None, credit: list[Credit]) -> Line:
         """Describe what was bought once, with what is left of a pack."""
@@ -124,6 +137,14 @@ class Describer:
         act = None if is_over else self._act("revoke", user=row.user_id, plan=row.plan)
         badge, tone = (_("ended"), "note") if is_over else (_("granted"), "good")
         return Line(row.plan, "", badge, tone, about, act=act)
+
+    def in_use(self, each: granted.InUse) -> Line:
+        """Describe a running grant of any user, with whether Stripe has a copy."""
+        row = each.grant
+        line = self.grant(row)
+        about = ((row.user_id, self.visit.link(ROUTE, user=row.user_id)), *line.about)
+        badge, tone = COPIES[each.copy]
+        return line._replace(badge=self.words.gettext(badge), tone=tone, about=about, error=each.error)
 
     def event(self, row: StripeEvent, owner: str | None = None) -> Line:
         belongs_to = (owner, self.visit.link(ROUTE, user=owner)) if owner else (row.customer_id or "", "")
@@ -204,6 +225,17 @@ class Describer:
             )
             if moment
         ]
+
+
+def _acts_on(row: Subscription) -> list[str]:
+    """Return the actions that a subscription in this state allows."""
+    if row.status in ENDED:
+        return []
+    if row.status not in CURRENT:
+        return ["resume", "cancel_now"] if row.status == "paused" else ["cancel_now"]
+    is_going_on = row.cancel_at is None
+    trial = ["extend_trial"] if row.status == "trialing" else []
+    return ["change", *(["change_later", *trial, "cancel"] if is_going_on else ["resume"]), "cancel_now"]
 
 
 def _plain(*texts: str | None) -> tuple[tuple[str, str], ...]:

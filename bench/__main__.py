@@ -18,6 +18,7 @@ NAMES = (
     "webhooks",
     "at_work",
     "reading",
+    "usage",
     "burst",
     "converge",
     "clicks",

@@ -7,17 +7,25 @@ import time
 from ..access import FOREVER, REASONS, Access, Answer, Holding
 from ..admin.queries import customers_of, grants_of, purchases_of
 from ..models import Credit, Customer, Grant, Price, Purchase, Subscription
+from ..selling.usage import Usage
 from ..service import Service
+from ..sync import granted
 from ..sync.standing import standings_of
 from . import DAY, FAILED, OK, moment, opened
 
 OPERATOR = "operator"
+COPIES = {
+    granted.MIRRORED: "mirrored at Stripe",
+    granted.WAITING: "only here until the worker has mirrored it at Stripe",
+    granted.NO_CUSTOMER: "only here: the user has no customer at Stripe",
+    granted.FAILED: "only here: it could not be mirrored at Stripe: ",
+}
 
 
 def show(options: argparse.Namespace) -> int:
     """Print what a user holds, each thing with what it gives and why, and then the answer."""
     with opened() as service:
-        _print_user(service, options.user)
+        show_user(service, options.user)
     return OK
 
 
@@ -33,7 +41,21 @@ def grant(options: argparse.Namespace) -> int:
             reason=options.reason,
             given_by=OPERATOR,
         )
-        _print_user(service, options.user)
+        show_user(service, options.user)
+    return OK
+
+
+def grants(options: argparse.Namespace) -> int:
+    """Print every running grant, and whether Stripe has a copy of it."""
+    count = 0
+    with opened():
+        for each in granted.in_use(time.time()):
+            if each.copy != granted.MIRRORED or not options.only_here:
+                grant, count = each.grant, count + 1
+                times = f" x {grant.quantity}" if (grant.quantity or 1) > 1 else ""
+                print(f"{grant.user_id}: {grant.plan}{times}, {_of_grant(grant)}\n  {COPIES[each.copy]}{each.error}")
+    if not count:
+        print("no grants" + (" that are only here" if options.only_here else ""))
     return OK
 
 
@@ -42,7 +64,7 @@ def revoke(options: argparse.Namespace) -> int:
     with opened() as service:
         was_there = service.revoke(options.user, options.plan)
         if was_there:
-            _print_user(service, options.user)
+            show_user(service, options.user)
         else:
             print(f"{options.user} has no running grant of {options.plan}")
     return OK if was_there else FAILED
@@ -52,7 +74,7 @@ def link(options: argparse.Namespace) -> int:
     """Link a Stripe customer to a user, and print the result."""
     with opened() as service:
         service.worker.converger.link(options.user, options.customer, time.time())
-        _print_user(service, options.user)
+        show_user(service, options.user)
     return OK
 
 
@@ -78,7 +100,8 @@ def an_end(text: str) -> int:
     return seconds
 
 
-def _print_user(service: Service, user_id: str) -> None:
+def show_user(service: Service, user_id: str) -> None:
+    """Print what a user holds, and the answer."""
     for customer, _ in customers_of(user_id):
         print(f"{customer.id}: {_of_customer(customer)}")
     subscriptions = {each.id: each for _, rows in customers_of(user_id) for each in rows}
@@ -97,6 +120,14 @@ def _print_user(service: Service, user_id: str) -> None:
         if standing.kind == "grant":
             print(f"  {_of_grant(grants[standing.id])}")
     _print_answer(user_id, service.access(user_id))
+    for usage in service.usage(user_id).values():
+        _print_fact(f"used of {usage.name}", _of_usage(usage), usage.limit or usage.used or usage.credit)
+
+
+def _of_usage(usage: Usage) -> str:
+    credit = f", and {usage.credit} left from packs" if usage.credit else ""
+    anew = f", begins anew {moment(usage.resets_at)}" if usage.resets_at else ""
+    return f"{usage.used} of {usage.limit}{credit}{anew}"
 
 
 def _print_answer(heading: str, answer: Answer | Access) -> None:

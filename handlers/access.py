@@ -20,11 +20,7 @@ def show_access(service: Service) -> bottle.HTTPResponse:
 
     Errors  NotConfigured, NotSignedIn, InvalidToken, DatabaseUnavailable
     """
-    body, headers = _answer(service, bottle.request.environ)
-    known = bottle.request.environ.get("HTTP_IF_NONE_MATCH", "").split(",")
-    if headers["ETag"] in (each.strip(BLANKS).removeprefix("W/") for each in known):
-        return bottle.HTTPResponse(status=304, headers=headers)
-    return json_response(body, headers=headers)
+    return unless_known(*_answer(service, bottle.request.environ))
 
 
 def show_quickly(service: Service, environ: dict[str, Any]) -> quick.Answer | None:
@@ -41,6 +37,19 @@ def show_quickly(service: Service, environ: dict[str, Any]) -> quick.Answer | No
 def _answer(service: Service, environ: dict[str, Any]) -> tuple[str, dict[str, str]]:
     identity = service.signed_in(environ)
     access = service.access(identity.payer_id)
-    body = json.dumps((access if identity.is_buyer else for_member(access))._asdict())
+    return of_user((access if identity.is_buyer else for_member(access))._asdict())
+
+
+def of_user(facts: dict[str, Any]) -> tuple[str, dict[str, str]]:
+    """Return the body of an answer about a user, and the headers by which the same is not sent again."""
+    body = json.dumps(facts)
     tag = f'"{hashlib.sha256(body.encode()).hexdigest()[:32]}"'
     return body, {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Authorization, Cookie"}
+
+
+def unless_known(body: str, headers: dict[str, str]) -> bottle.HTTPResponse:
+    """Return the answer, or 304 when the caller has the same already."""
+    known = bottle.request.environ.get("HTTP_IF_NONE_MATCH", "").split(",")
+    if headers["ETag"] in (each.strip(BLANKS).removeprefix("W/") for each in known):
+        return bottle.HTTPResponse(status=304, headers=headers)
+    return json_response(body, headers=headers)

@@ -32,6 +32,16 @@ def refuse_cross_site(environ: dict[str, Any], config: Config) -> None:
         raise CrossSite(f"Origin {origin!r}, Sec-Fetch-Site {site!r}")
 
 
+def refuse_browsers(environ: dict[str, Any]) -> None:
+    """Accept a request from a program only, and from no page, whosever it is.
+
+    Errors  CrossSite
+    """
+    origin, site = environ.get("HTTP_ORIGIN"), environ.get("HTTP_SEC_FETCH_SITE")
+    if origin is not None or site is not None:
+        raise CrossSite(f"to a route for servers: Origin {origin!r}, Sec-Fetch-Site {site!r}")
+
+
 def refuse_all_but_own_page(environ: dict[str, Any], config: Config) -> None:
     """Accept a POST from a page on our own origin only: the product's pages must not act as the operator.
 

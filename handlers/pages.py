@@ -125,18 +125,22 @@ def _pricing(service: Service, visit: "Visit", environ: dict[str, Any]) -> dict[
 
 def _account(service: Service, visit: "Visit", environ: dict[str, Any]) -> dict[str, Any]:
     from ..pages.account import describe_account, describe_invoices, describe_member  # loads Babel
+    from ..pages.usage import describe_usage  # loads Babel
 
     identity = service.signed_in(environ)
     who = identity.name or identity.email or identity.user_id
     if not identity.is_buyer:
         access = for_member(service.access(identity.payer_id))
-        return {"account": describe_member(access, service.config.plans, visit.words), "who": who, "invoices": ()}
+        usage = describe_usage(service.usage(identity.payer_id).values(), visit.words)
+        account = describe_member(access, service.config.plans, visit.words)
+        return {"account": account, "who": who, "usage": usage, "invoices": ()}
     after_portal = visit.wanted.get("from") == "portal"
     invoices = _try(lambda: service.invoices(identity.payer_id, after_portal=after_portal))
     access, terms = service.access(identity.payer_id), service.catalogue.timelines.plans
     return {
         "account": describe_account(access, service.config.plans, terms, visit.words, time.time()),
         "who": who,
+        "usage": describe_usage(service.usage(identity.payer_id).values(), visit.words),
         "invoices": None if invoices is None else describe_invoices(invoices, visit.words),
     }
 

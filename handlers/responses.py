@@ -30,8 +30,15 @@ from .quick import check_length
 from .senders import Sender, sender_of, stream_that_leads_to
 
 LARGEST_FORM = 16 * 1024
-LARGEST_BODIES = {"/webhook": 1024 * 1024, "/checkout": LARGEST_FORM, "/portal": LARGEST_FORM, ADMIN: LARGEST_FORM}
+LARGEST_BODIES = {
+    "/webhook": 1024 * 1024,
+    "/checkout": LARGEST_FORM,
+    "/portal": LARGEST_FORM,
+    "/use": LARGEST_FORM,
+    ADMIN: LARGEST_FORM,
+}
 LARGEST_OTHER_BODY = 1024  # of routes that read no body, and of unknown addresses, so that they get their own answer
+NUMBERS = ("quantity", "amount")  # fields that may be a number in JSON
 RETURN_ADDRESSES = frozenset({"success_url", "cancel_url", "return_url", "return_to"})  # Stripe's names, and usual ones
 JSON_HEADERS = {
     "Content-Type": "application/json",
@@ -204,7 +211,9 @@ def read_form() -> dict[str, str]:
     except (ValueError, LookupError, RecursionError, bottle.HTTPError) as error:
         raise InvalidBody(f"the body is neither form data nor JSON: {error}") from error
     if not isinstance(fields, dict) or not all(_is_readable(*field) for field in fields.items()):
-        raise InvalidBody("wanted form fields, or a JSON object, of texts without NUL; quantity may be a number")
+        raise InvalidBody(
+            f"wanted form fields, or a JSON object, of texts without NUL; {' and '.join(NUMBERS)} may be numbers"
+        )
     fields = {name: str(value) for name, value in fields.items()}
     if named := RETURN_ADDRESSES & fields.keys():
         raise ReturnAddressNamed(f"the body has {', '.join(sorted(named))}")
@@ -227,7 +236,7 @@ def _read_multipart(body: bytes, options: str) -> dict[str, str]:
 
 
 def _is_readable(name: str, value: object) -> bool:
-    return is_text(name) and (is_text(value) or (name == "quantity" and type(value) is int))
+    return is_text(name) and (is_text(value) or (name in NUMBERS and type(value) is int))
 
 
 def largest_body(path: str) -> int:

@@ -1,6 +1,8 @@
 """The doctor: finds what is wrong, and names the command that repairs it."""
 
 import random
+import shlex
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -11,12 +13,13 @@ from ..access import LIVE, Terms, given_back
 from ..errors import StripeError
 from ..models import Customer, Price, StripeEvent, Subscription, SubscriptionItem
 from ..notices import outbox
-from ..sync import inbox, marks, timelines
+from ..sync import granted, inbox, marks, owed, timelines
+from ..sync.addons import is_lonely
 from ..sync.doubles import doubles
 from ..sync.prices import Catalogue
 from ..sync.resync import ReportingConverger
 from ..sync.worker import Worker
-from . import refusals, server, writable
+from . import metering, refusals, server, writable
 
 SAMPLE = 20
 NAMED = 10
@@ -46,9 +49,12 @@ def examine(worker: Worker, now: float, sample: int = SAMPLE) -> list[Finding]:
         lambda: _unsold_prices(worker),
         lambda: _answers(worker.catalogue),
         _missing,
+        lambda: _grants(now),
         lambda: _returned(worker.catalogue),
         lambda: _events(now),
         lambda: _notices(now),
+        lambda: _usage(worker, now),
+        lambda: _changes(worker.catalogue, now),
         lambda: _drift(worker, now, sample),
     )
     return [finding for check in checks for finding in check()]
@@ -109,6 +115,32 @@ def _missing() -> Iterator[Finding]:
             f'Stripe does not know {len(found)} customers, as after "delete test data": {names}. Their users buy with '
             "new ones",
             None,
+        )
+
+
+def _grants(now: float) -> Iterator[Finding]:
+    """Grants that only this database has: a backup saves them, and nothing else."""
+    copies = Counter(each.copy for each in granted.in_use(now))
+    if failed := copies[granted.FAILED]:
+        what = f"{failed} grants could not be mirrored at Stripe, `corkage user grants --only-here` says why"
+        yield Finding(what, "put that right; the worker tries again by itself")
+    if alone := copies[granted.NO_CUSTOMER]:
+        what = f"{alone} grants are only in this database, since their users have no customer at Stripe: back it up"
+        yield Finding(f"{what}; `corkage user grants --only-here` lists them", None)
+
+
+def _changes(catalogue: Catalogue, now: float) -> Iterator[Finding]:
+    """Changes that Stripe has not made yet, and add-ons that could not be canceled when their plan had ended."""
+    for row in owed.failing(NAMED):
+        change = f"{row.kind} of {row.subscription_id}, user {row.user_id},"
+        yield Finding(f"{change} is not made at Stripe after {row.attempts} tries: {row.error}", None)
+    for row in owed.addons_that_go_on(NAMED):
+        if not is_lonely(row.user_id, row.subscription_id, catalogue.timelines.plans, now):
+            continue
+        yield Finding(
+            f"user {row.user_id} pays for the add-on {row.subscription_id} without the plan that it adds to, and it "
+            f"could not be canceled: {row.error}",
+            f"corkage user cancel {shlex.quote(row.user_id)} --subscription {row.subscription_id}",
         )
 
 
@@ -201,6 +233,10 @@ def _notices(now: float) -> Iterator[Finding]:
         process = "a process that has the callbacks" if row.receiver == "callbacks" else "a worker"
         what = f"notices to {row.receiver} wait, the first has been due for {now - row.next_attempt_at:.0f} s"
         yield Finding(f"{what}: does {process} run?", "start it; `corkage notices` lists them")
+
+
+def _usage(worker: Worker, now: float) -> Iterator[Finding]:
+    yield from (Finding(*each) for each in metering.examine(worker.gateway, worker.catalogue.plans.values(), now))
 
 
 def _drift(worker: Worker, now: float, sample: int) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .. import storage
-from ..access import CURRENT, ENDED, LIVE, OWING, Answer, Holding, Plans, Terms, answer_at
+from ..access import CURRENT, ENDED, LIVE, OWING, Access, Answer, Holding, Plans, Terms, answer_at, lonely_addons
 from . import outbox
 from .notice import KINDS, AccessSummary
 
@@ -38,13 +38,14 @@ class Seen(NamedTuple):
 
 
 class SubscriptionSummary(NamedTuple):
-    """What notices about a subscription compare."""
+    """What notices about a subscription compare. without_plan: it is to add-ons, and the user has none of the plans."""
 
     status: str | None = None
     cancel_at: int | None = None
     trial_ending: bool = False
     returned: str | None = None
     replaced_by: str | None = None
+    without_plan: bool = False
 
 
 class PurchaseSummary(NamedTuple):
@@ -54,18 +55,23 @@ class PurchaseSummary(NamedTuple):
 
 
 class News(NamedTuple):
-    """A notice to store. subscription_id or purchase_id: what it is about; both None for the user's access."""
+    """A notice to store.
+
+    Shape   subscription_id or purchase_id: what it is about; both None for the user's access;
+            details: what only this kind says, as JSON
+    """
 
     kind: str
     before: AccessSummary
     after: AccessSummary
     subscription_id: str | None = None
     purchase_id: str | None = None
+    details: str | None = None
 
 
 _STORE = """
-INSERT INTO corkage_notice (message_id, user_id, kind, subscription_id, purchase_id, before, after, created_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?) RETURNING id
+INSERT INTO corkage_notice (message_id, user_id, kind, subscription_id, purchase_id, before, after, details, created_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id
 """
 _NOTHING_NOTED = SubscriptionSummary()
 _NOTHING = "[]"
@@ -75,7 +81,8 @@ class Change(NamedTuple):
     """What changed for a user.
 
     Shape   notified, noted and noted_purchases: to be stored as Seen, noted for the subscriptions that changed;
-            next_change_at: when time alone will change more
+            next_change_at: when time alone will change more;
+            addons: of subscriptions to add-ons that go on, whether they have just lost or got the plan that they add to
     """
 
     notices: list[News]
@@ -83,11 +90,13 @@ class Change(NamedTuple):
     noted: dict[str, str]
     next_change_at: int | None
     noted_purchases: dict[str, str]
+    addons: list[tuple[str, bool]]
 
 
 def compare(seen: Seen, holdings: Sequence[Holding], answers: Sequence[Answer], plans: Plans, now: float) -> Change:
     """Return what changed since what was last seen, and when time alone will change more."""
-    subscriptions = _subscriptions(holdings, plans)
+    held = list(holdings)
+    subscriptions, lonely = _subscriptions(held, plans), lonely_addons(held, plans, now)
     moments = [each.starts_at for each in answers]
     moments += [at for each in subscriptions if (at := _trial_warning_at(each)) is not None]
     after = _summary(answer_at(answers, now), plans)
@@ -95,7 +104,9 @@ def compare(seen: Seen, holdings: Sequence[Holding], answers: Sequence[Answer], 
     noted = {}
     for each in subscriptions:
         ends_soon = _trial_ends_soon(each, now)
-        is_ = SubscriptionSummary(each.status, each.cancel_at, ends_soon, each.returned, each.replaced_by)
+        is_ = SubscriptionSummary(
+            each.status, each.cancel_at, ends_soon, each.returned, each.replaced_by, each.id in lonely
+        )
         if (text := _trimmed(is_, _NOTHING_NOTED)) != seen.of_things.get(each.id):
             noted[each.id] = text
     purchases = _purchases(holdings)
@@ -105,25 +116,32 @@ def compare(seen: Seen, holdings: Sequence[Holding], answers: Sequence[Answer], 
         if (text := _trimmed((each.returned,), (None,))) != (seen.of_things.get(each.id) or _NOTHING)
     }
     notices: list[News] = []
+    addons: list[tuple[str, bool]] = []
     # What is seen as it was is no news, which saves most of the work.
     if noted or noted_purchases or notified != seen.of_user:
         before = _before(seen, after, now)
         notices += [News(kind, before, after) for kind in _kinds_of_user(before, after)]
         for each in subscriptions:
             if each.id in noted:
-                notices += _news_of_subscription(each, before, after, seen.of_things.get(each.id), noted[each.id])
+                was, is_ = (_unpacked_subscription(text) for text in (seen.of_things.get(each.id), noted[each.id]))
+                notices += _news_of_subscription(each, before, after, was, is_)
+                if was.without_plan != is_.without_plan and is_.status in LIVE:
+                    addons.append((each.id, is_.without_plan))
         for each in purchases:
             if each.id in noted_purchases:
                 notices += _news_of_purchase(each, before, after, seen.of_things.get(each.id))
         notices.sort(key=lambda news: KINDS.index(news.kind))
     next_change_at = min((at for at in moments if at > now), default=None)
-    return Change(notices, notified, noted, next_change_at, noted_purchases)
+    return Change(notices, notified, noted, next_change_at, noted_purchases, addons)
 
 
 def _news_of_subscription(
-    holding: Holding, before: AccessSummary, after: AccessSummary, noted_before: str | None, noted: str
+    holding: Holding,
+    before: AccessSummary,
+    after: AccessSummary,
+    was: SubscriptionSummary,
+    is_: SubscriptionSummary,
 ) -> Iterator[News]:
-    was, is_ = _unpacked_subscription(noted_before), _unpacked_subscription(noted)
     for kind in _kinds_of_subscription(was, is_):
         yield News(kind, _of(holding, before, was), _of(holding, after, is_), subscription_id=holding.id)
 
@@ -151,6 +169,18 @@ def store(user_id: str, change: Change, now: float, kinds: frozenset[str]) -> No
     storage.execute_many("UPDATE corkage_purchase SET noted = ? WHERE id = ?", noted)
 
 
+def announce(access: Access, kind: str, holding: Holding, details: Mapping[str, Any], plans: Plans, now: float) -> None:
+    """Store a notice of what is to come of a subscription, with its details. Nothing of the access has changed.
+
+    To be called inside a writing transaction.
+    """
+    noted = SubscriptionSummary(holding.status, holding.cancel_at, _trial_ends_soon(holding, now))
+    summary = _of(holding, _summary(access, plans), noted)
+    news = News(kind, summary, summary, subscription_id=holding.id, details=json.dumps(dict(details)))
+    notice_id = _write(access.user_id, news, now)
+    outbox.owe([(notice_id, access.user_id)], now)
+
+
 def _kinds_of_user(before: AccessSummary, after: AccessSummary) -> Iterator[str]:
     if after.allowed and not before.allowed:
         yield "access_granted"
@@ -176,6 +206,8 @@ def _kinds_of_subscription(before: SubscriptionSummary, after: SubscriptionSumma
         yield "cancellation_undone"
     if after.trial_ending and not before.trial_ending:
         yield "trial_ending"
+    if after.without_plan and not before.without_plan:
+        yield "addon_without_plan"
 
 
 def _kinds_of_returned(before: str | None, after: str | None) -> Iterator[str]:
@@ -204,7 +236,7 @@ def _of(holding: Holding, access: AccessSummary, summary: SubscriptionSummary) -
     return access._replace(**named, **{name: getattr(summary, name) for name in _OF_SUBSCRIPTION})
 
 
-def _summary(answer: Answer, plans: Plans) -> AccessSummary:
+def _summary(answer: Answer | Access, plans: Plans) -> AccessSummary:
     shared = {name: getattr(answer, name) for name in AccessSummary._fields if name not in ("trial_ending", "plans")}
     return AccessSummary(**shared, plans=tuple(key for key in answer.plans if not plans.get(key, Terms()).is_free))
 
@@ -212,7 +244,7 @@ def _summary(answer: Answer, plans: Plans) -> AccessSummary:
 def _write(user_id: str, news: News, now: float) -> int:
     before, after = json.dumps(news.before._asdict()), json.dumps(news.after._asdict())
     about = (user_id, news.kind, news.subscription_id, news.purchase_id)
-    row = (f"ntc_{uuid.uuid4().hex}", *about, before, after, now)
+    row = (f"ntc_{uuid.uuid4().hex}", *about, before, after, news.details, now)
     return int(storage.rows(_STORE, row)[0][0])
 
 

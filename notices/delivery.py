@@ -31,9 +31,8 @@ def value_of(held: Held) -> Notice:
     """Return a stored notice as hosts receive it."""
     row = held.notice
     before, after = _summary(row.before), _summary(row.after)
-    return Notice(
-        row.message_id, row.kind, row.user_id, row.created_at, before, after, row.subscription_id, row.purchase_id
-    )
+    about = (row.subscription_id, row.purchase_id, json.loads(row.details or "{}"))
+    return Notice(row.message_id, row.kind, row.user_id, row.created_at, before, after, *about)
 
 
 def _summary(text: str) -> AccessSummary:

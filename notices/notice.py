@@ -1,8 +1,9 @@
 """Notices as receivers get them. The host's callbacks are one receiver."""
 
 import time
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 KINDS = (
     "payment_failed",
@@ -16,6 +17,9 @@ KINDS = (
     "cancellation_scheduled",
     "cancellation_undone",
     "trial_ending",
+    "addon_without_plan",
+    "price_will_change",
+    "price_change_withdrawn",
 )
 
 EVERY_KIND = "*"
@@ -50,7 +54,7 @@ class Notice(NamedTuple):
 
     Shape   kind is one of KINDS; subscription_id: the subscription that a notice about a payment, a cancellation or a
             trial is about; purchase_id: what was bought once, where money was given back for that; both None where it
-            is about the user's access as a whole
+            is about the user's access as a whole; details: what only this kind says
     Units   created_at in Unix seconds, UTC
     """
 
@@ -62,6 +66,7 @@ class Notice(NamedTuple):
     after: AccessSummary
     subscription_id: str | None = None
     purchase_id: str | None = None
+    details: Mapping[str, Any] = MappingProxyType({})
 
 
 class NotDelivered(Exception):

@@ -71,10 +71,12 @@ class Endpoint:
 
 
 def body_of(notice: Notice) -> str:
-    """Return the JSON body: type, timestamp, and data with user, subscription, and access before and after."""
+    """Return the JSON body: type, timestamp, and data with user, subscription, access before and after, and details."""
     at = datetime.datetime.fromtimestamp(notice.created_at, datetime.UTC).isoformat(timespec="milliseconds")
     whom = {name: getattr(notice, name) for name in ("user_id", "subscription_id", "purchase_id")}
-    data = whom | {"before": notice.before._asdict(), "after": notice.after._asdict()}
+    data: dict[str, Any] = whom | {"before": notice.before._asdict(), "after": notice.after._asdict()}
+    if notice.details:
+        data["details"] = dict(notice.details)
     said = {"type": notice.kind, "timestamp": at.replace("+00:00", "Z"), "data": data}
     return json.dumps(said, separators=(",", ":"))
 

@@ -1,10 +1,11 @@
 """The account page: what the user holds, how each thing stands, the actions on offer, and the latest invoices."""
 
+import json
 from collections.abc import Container, Iterable, Mapping
 from typing import NamedTuple
 
 from ..access import ENDED, Access, Holding, Plans, access_of
-from ..models import Customer, Grant, Price, Subscription, User
+from ..models import ChangeRow, Customer, Grant, Price, Subscription, User
 from ..plans import Plan
 from ..sync.standing import Standing, standings_of
 from ..sync.states import InvoiceState
@@ -209,7 +210,22 @@ def _facts(part: _Part, plans: Mapping[str, Plan], words: Words) -> tuple[tuple[
         facts.append((words.gettext("First payment"), words.date(row.trial_end)))
     if access.reason in ("canceling", "grace") and access.until:
         facts.append((words.gettext("Access until"), words.date(access.until)))
-    return tuple(facts)
+    return (*facts, *_coming_price(standing, row.currency, words))
+
+
+def _coming_price(standing: Standing, currency: str | None, words: Words) -> list[tuple[str, str]]:
+    """Return the price that the subscription will have, and from when on, where it is to be moved to another."""
+    is_owed = (ChangeRow.subscription_id == standing.id, ChangeRow.kind == "move_price", ChangeRow.done_at.is_null())
+    row = ChangeRow.select().where(*is_owed).order_by(ChangeRow.not_before).first()
+    wish = json.loads(row.wish) if row else {}
+    held = [each for each in standing.items if each.price_id == wish.get("old") and each.cancel_at is None]
+    price = Price.get_or_none(Price.id == wish["new"]) if held else None
+    cost, paid_in = price.amount_in(currency) if price else (None, "")
+    if row is None or price is None or cost is None:
+        return []
+    often = period(words, price.interval or "", price.interval_count or 1)
+    label = words.gettext("Price from %(date)s", date=words.date(row.not_before))
+    return [(label, f"{money(words, cost, paid_in, is_short=True)} {often}")]
 
 
 def _facts_of_purchase(purchase_id: str, words: Words) -> tuple[tuple[str, str], ...]:

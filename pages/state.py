@@ -69,6 +69,11 @@ STATES = {
 }
 NEVER_BEGAN = State("note", "", N_("Your first payment did not go through in time, so your plan never began."))
 PAUSED_BY_SELLER = State("note", "", N_("Your plan is paused, and nothing is charged. You have no access meanwhile."))
+ADDON_ENDS = State(
+    "note",
+    N_("You have no plan that this adds to. It ends on %(date)s, unless you choose a plan again."),
+    N_("You have no plan that this adds to. It ends soon, unless you choose a plan again."),
+)
 BOUGHT = State("good", N_("This is yours until %(date)s."), N_("This is yours. There is nothing more to pay."))
 STALE = State(
     "note",
@@ -87,7 +92,11 @@ def state_of(access: Access, ended_at: int | None, words: Words) -> tuple[str, s
     """
     state = _state(access)
     moment = ended_at if access.reason == "ended" else access.until
-    is_dated = bool(state.dated) and (access.allowed or access.reason == "ended") and moment is not None
+    if state is ADDON_ENDS:
+        moment = access.cancel_at
+    is_dated = (
+        bool(state.dated) and (access.allowed or state is ADDON_ENDS or access.reason == "ended") and moment is not None
+    )
     if not is_dated or moment is None:
         return state.tone, words.gettext(state.plain)
     return state.tone, words.gettext(state.dated, date=words.date(moment))
@@ -103,6 +112,8 @@ def _state(access: Access) -> State:
         return NEVER_BEGAN
     if is_paused_by_seller(access):
         return PAUSED_BY_SELLER
+    if access.reason == "addon_only" and access.cancel_at is not None:
+        return ADDON_ENDS
     if access.reason == "active" and access.status is None:  # bought once
         return BOUGHT
     if access.allowed and access.stale and access.reason in ("active", "trialing", "canceling"):

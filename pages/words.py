@@ -6,23 +6,21 @@ import logging
 import re
 import unicodedata
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
 from babel import Locale
-from babel.dates import format_date, format_datetime, format_timedelta
-from babel.numbers import format_percent, get_currency_symbol
+from babel.dates import format_date, format_datetime, format_skeleton, format_timedelta
+from babel.numbers import format_decimal, format_percent, get_currency_symbol
 
 from ..cookies import BLANKS
 from . import N_
 from .catalogues import SOURCE, is_served, locale_of, translations_of
+from .currencies import decimals, in_major_units
 
 MOST_TAGS = 20
 QUALITY = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")  # as RFC 9110 has it: no "nan", no "1e9"
 
-ZERO_DECIMAL = frozenset("BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF VND VUV XAF XOF XPF".split())
-THREE_DECIMAL = frozenset("BHD JOD KWD OMR TND".split())
 ALWAYS_00 = frozenset(("ISK", "UGX"))  # sent with two decimals that must be 00, and written without
 CURRENCY = "\u00a4"  # the place of the symbol in a pattern
 NO_BREAK_SPACE = "\u00a0"
@@ -82,6 +80,11 @@ class Words:
         """Return the day, in UTC, of a moment in Unix seconds."""
         return format_date(datetime.fromtimestamp(moment, UTC), length, locale=self.locale)
 
+    def month(self, month: str, *, is_short: bool = False) -> str:
+        """Return a month such as "2026-11", short as its number alone."""
+        first = datetime.strptime(f"{month}-01", "%Y-%m-%d").replace(tzinfo=UTC)
+        return format_date(first, "L", self.locale) if is_short else format_skeleton("yMMM", first, locale=self.locale)
+
     def moment(self, moment: float) -> str:
         """Return the day and the time, in UTC, of a moment in Unix seconds."""
         return f"{format_datetime(datetime.fromtimestamp(moment, UTC), 'medium', locale=self.locale)} UTC"
@@ -89,6 +92,9 @@ class Words:
     def ago(self, seconds: float) -> str:
         """Return how long ago something was or, below zero, how long it is until then."""
         return format_timedelta(-timedelta(seconds=seconds), add_direction=True, locale=self.locale)
+
+    def number(self, value: int) -> str:
+        return format_decimal(value, locale=self.locale)
 
     def percent(self, share: float) -> str:
         return format_percent(share, locale=self.locale)
@@ -129,11 +135,10 @@ def money(words: Words, amount: int, currency: str, *, is_short: bool = False) -
     """Return an amount in the visitor's language; short leaves out decimals that are all zero.
 
     Units   amount in Stripe's minor units of the currency, any case
-    Source  docs.stripe.com/currencies: Stripe's decimals are not always those of ISO 4217 or CLDR
     """
     code = currency.upper()
-    digits = 0 if code in ZERO_DECIMAL else 3 if code in THREE_DECIMAL else 2
-    value = Decimal(amount).scaleb(-digits)
+    value = in_major_units(amount, code)
+    digits = decimals(code)
     if code in ALWAYS_00 or (is_short and value == value.to_integral_value()):
         digits = 0
     pattern = copy.copy(words.locale.currency_formats["standard"])

@@ -1,9 +1,12 @@
 """Credit: what packs gave a user to use up, and what is left of it."""
 
 import json
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from .. import storage
+
+Rows = Callable[[str, tuple[object, ...]], list[tuple[Any, ...]]]
 
 # The plan's terms are those of the database, as for every timeline.
 _LEFT = """
@@ -26,13 +29,14 @@ class CreditLeft(NamedTuple):
     left: int
 
 
-def credits_of(user_id: str) -> list[CreditLeft]:
+def credits_of(user_id: str, rows: Rows = storage.rows) -> list[CreditLeft]:
     """Return the user's credit that can be used, the oldest first: not that of a pack which was paid back or is
     disputed, unless its plan keeps it.
 
+    Shape   rows: returns the rows of a query, where it is not to be read on this thread's connection
     Errors  DatabaseUnavailable when the database cannot be read
     """
-    found = storage.rows(_LEFT, (user_id,))
+    found = rows(_LEFT, (user_id,))
     return [CreditLeft(*facts) for *facts, returned, terms in found if counts(returned, terms)]
 
 

@@ -39,12 +39,13 @@ def lead_subscriber(
 def is_of(held: SubscriptionState, wish: Wish) -> bool:
     """Return whether a subscription is what is wanted: to that price or, where none is named, to any of the plan's."""
     return any(
-        each.price.id == wish.price.id or (not wish.names_price and _plan_of(each) == wish.plan.key)
+        each.price.id == wish.price.id or (not wish.names_price and plan_of(each) == wish.plan.key)
         for each in held.items
     )
 
 
-def _plan_of(item: ItemState) -> str | None:
+def plan_of(item: ItemState) -> str | None:
+    """Return the plan that the price of an item stands for."""
     row = Price.get_or_none(Price.id == item.price.id)
     return None if row is None else row.plan
 
@@ -125,7 +126,9 @@ def _to_change(gateway: Gateway, buyer: Buyer, held: SubscriptionState, wish: Wi
         note = CANCELING if held.cancel_at is not None else "" if is_held else SEVERAL_ITEMS
         return Lead(open_portal(gateway, held.customer_id, buyer.after_portal).url, note)
     price_id = item.price.id if is_held else wish.price.id
-    wanted = {"id": item.id, "price": price_id} | ({} if wish.price.metered else {"quantity": _quantity(item, wish)})
+    wanted = {"id": item.id, "price": price_id} | (
+        {} if wish.price.metered else {"quantity": quantity_after(item, wish)}
+    )
     confirm: dict[str, object] = {"subscription": held.id, "items": [wanted]}
     confirm |= {"discounts": [{"promotion_code": code_id}]} if code_id else {}
     flow = {"type": "subscription_update_confirm", "subscription_update_confirm": confirm}
@@ -135,11 +138,11 @@ def _to_change(gateway: Gateway, buyer: Buyer, held: SubscriptionState, wish: Wi
     return Lead(opened.url, CODE_UNKNOWN, {"code": wish.code}) if wish.code and not code_id else Lead(opened.url)
 
 
-def _quantity(item: ItemState, wish: Wish) -> int:
+def quantity_after(item: ItemState, wish: Wish) -> int:
     """Return how many there are after a change: as many as are wanted, else as there were, within the plan's seats."""
     if wish.quantity:
         return wish.quantity
     if wish.plan.seats:
         least, most = wish.plan.seats
         return min(max(item.quantity or 1, least), most)
-    return 1 if _plan_of(item) in wish.plans_with_seats else item.quantity or 1
+    return 1 if plan_of(item) in wish.plans_with_seats else item.quantity or 1

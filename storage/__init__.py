@@ -4,7 +4,7 @@ One database is open in a process at a time: the tables are one set per process.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ import peewee
 from ..errors import ConfigError, DatabaseUnavailable
 from . import engine, sqlite
 from .engine import Engine
+from .group_commit import Execute
 from .url import is_url, without_password
 
 _Value = TypeVar("_Value")
@@ -160,6 +161,24 @@ def write(sql: str, values: tuple[object, ...]) -> None:
     Errors  as `writing`
     """
     current().write(sql, values)
+
+
+def act(deed: Callable[[Execute], _Value], of: str) -> _Value:
+    """Call a small function in a writing transaction; return its result once that is durable. Threads that come at once
+    share a commit where the engine has one writer.
+
+    Shape   deed: executes statements by what it is given, and does nothing else: it may be called in another thread,
+            and again where a transaction was undone; of: what it is about, such as a user: functions of the same take
+            turns, also over processes
+    Errors  as `writing`; what a statement raises
+    """
+    result: _Value = current().act(deed, of)
+    return result
+
+
+def exclude_acts(of: str) -> None:
+    """Let no function run that `act` is given for the same, until the end of this writing transaction."""
+    current().exclude_acts(of)
 
 
 class _RolledBack(Exception):

@@ -5,7 +5,7 @@ import logging
 import threading
 import weakref
 from abc import ABCMeta, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -13,6 +13,7 @@ import peewee
 
 from ..errors import BillingError, DatabaseUnavailable
 from ..trouble import Trouble
+from .group_commit import Execute
 
 NESTED = "a writing transaction is open in this thread already; they must not nest"
 ROWS = "{rows}"  # in a statement, the place of the rows of all who write at once
@@ -163,6 +164,22 @@ class Engine(peewee.Database, metaclass=ABCMeta):
 
         Errors  as `writing`
         """
+
+    def act(self, deed: Callable[[Execute], Any], of: str) -> Any:
+        """Call a function in a writing transaction that others may share; see storage.act().
+
+        Errors  as `writing`
+        """
+        if not self.is_closed() and self.is_writing():
+            raise RuntimeError(NESTED)
+        return self._act(deed, of)
+
+    @abstractmethod
+    def _act(self, deed: Callable[[Execute], Any], of: str) -> Any:
+        """Call a function in a transaction of its own, or share one with other threads that wait; see `act`."""
+
+    def exclude_acts(self, of: str) -> None:
+        """Let no function run that `act` is given for the same, until the end of this writing transaction."""
 
     def change(self, sql: str, values: Any = ()) -> int:
         """Execute a statement inside a writing transaction; return how many rows it wrote.

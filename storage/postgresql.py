@@ -11,6 +11,7 @@ import re
 import sys
 import threading
 import weakref
+import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from time import monotonic
@@ -24,6 +25,7 @@ from psycopg.pq import TransactionStatus
 from ..errors import BillingError, ConfigError, DatabaseUnavailable
 from . import postgresql_errors as errors
 from .engine import BUSY_SECONDS, Engine, with_rows
+from .group_commit import Execute
 from .url import WANTED, is_server, without_password
 
 ANSWER_SECONDS = 10.0  # for a statement; a commit, and what comes before a transaction, has BUSY_SECONDS
@@ -33,13 +35,15 @@ OLDEST = 12  # before it there is no plan_cache_mode
 
 _DEFAULTS = {"connect_timeout": "4", "fallback_application_name": "corkage", "tcp_user_timeout": "15000"}
 _KEY = 0x636F726B  # "cork": another program's locks in the same database are none of ours
-_BEGIN = f"""
+_BEGIN = """
 BEGIN ISOLATION LEVEL READ COMMITTED;
-SET LOCAL lock_timeout = {{milliseconds}};
-SET LOCAL idle_in_transaction_session_timeout = {{idle_milliseconds}};
+SET LOCAL lock_timeout = {milliseconds};
+SET LOCAL idle_in_transaction_session_timeout = {idle_milliseconds};
 SET LOCAL client_min_messages = warning;
-SELECT pg_advisory_xact_lock(({_KEY}::bigint << 32) | current_schema()::regnamespace::oid::bigint)
+{lock}
 """
+_LOCK_ALL = f"SELECT pg_advisory_xact_lock(({_KEY}::bigint << 32) | current_schema()::regnamespace::oid::bigint)"
+_LOCK_ONE = f"SELECT pg_advisory_xact_lock({_KEY}, {{number}})"  # of another kind than those of one number
 # A statement that writes nothing, because its row is there already, would not wait for the standby.
 _AWAIT_STANDBY = """
 SELECT pg_logical_emit_message(true, 'corkage', '') WHERE current_setting('synchronous_standby_names') <> ''
@@ -194,8 +198,8 @@ class Database(Engine, peewee.PostgresqlDatabase):
     # Writing
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        connection = self._again_if_lost(_begin)
+    def _transaction(self, lock: str = _LOCK_ALL) -> Iterator[None]:
+        connection = self._again_if_lost(functools.partial(_begin, lock=lock))
         self._of_thread.is_writing = True
         try:
             yield
@@ -228,6 +232,15 @@ class Database(Engine, peewee.PostgresqlDatabase):
         Errors  as `writing`; what was committed before the error may be written again
         """
         self._written(with_rows(sql, 1, len(values)), values, BUSY_SECONDS)
+
+    def _act(self, deed: Callable[[Execute], Any], of: str) -> Any:
+        """Call a function in a transaction of its own. It waits only for those of the same, and for no other writer."""
+        with self._noting(), self.reading(), self._transaction(_lock_one(of)):
+            return deed(self._execute)
+
+    def exclude_acts(self, of: str) -> None:
+        """Let no function run that `act` is given for the same, until the end of this writing transaction."""
+        self.execute_sql(_lock_one(of))
 
     def _written(self, sql: str, values: tuple[object, ...], seconds: float) -> int:
         with self._noting(), self.reading():
@@ -296,9 +309,14 @@ def translated(sql: str) -> str:
     return re.sub(r"(?<!:):([a-z_]+)", r"%(\1)s", sql.replace("%", "%%").replace("?", "%s"))
 
 
-def _begin(connection: _Connection) -> _Connection:
+def _lock_one(of: str) -> str:
+    """Return the statement that locks what is named. Two that share a number wait for each other, and nothing else."""
+    return _LOCK_ONE.format(number=zlib.crc32(of.encode()) - 2**31)
+
+
+def _begin(connection: _Connection, lock: str) -> _Connection:
     milliseconds = int(BUSY_SECONDS * 1000)
-    begin = _BEGIN.format(milliseconds=milliseconds, idle_milliseconds=2 * milliseconds)
+    begin = _BEGIN.format(milliseconds=milliseconds, idle_milliseconds=2 * milliseconds, lock=lock)
     with ExitStack() as undo:
         undo.callback(_roll_back, connection)
         with connection.limited(2 * BUSY_SECONDS):  # the lock itself has BUSY_SECONDS

@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from typing import Any
 
@@ -12,7 +12,7 @@ import peewee
 from ..errors import ConfigError, DatabaseUnavailable
 from .engine import BUSY_SECONDS, ROWS, Engine, causes, with_rows
 from .file import OpenedFile
-from .group_commit import GroupCommit, Statement
+from .group_commit import Deed, Execute, GroupCommit, Statement, Waiting
 
 PASSING = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)  # no fault of the configuration
 FILE_ERRORS = (peewee.DatabaseError, sqlite3.DatabaseError)
@@ -157,8 +157,11 @@ class Database(Engine, peewee.SqliteDatabase):
     def _write(self, sql: str, values: tuple[object, ...]) -> None:
         self._group_commit.write(sql, values)
 
-    def _commit(self, group: Sequence[Statement]) -> None:
-        """Execute the statements in one transaction. One that fails for its own reasons undoes only itself.
+    def _act(self, deed: Callable[[Execute], Any], _of: str) -> Any:
+        return self._group_commit.act(deed)
+
+    def _commit(self, group: Sequence[Waiting]) -> None:
+        """Execute what waits in one transaction. One that fails for its own reasons undoes only itself.
 
         Errors  as `writing`
         """
@@ -169,24 +172,39 @@ class Database(Engine, peewee.SqliteDatabase):
                 raise
         self.trouble.end()
 
-    def _execute_group(self, writer: sqlite3.Connection, group: Sequence[Statement]) -> None:
-        """Execute the group by one statement if that can be, which is a transaction by itself.
+    def _execute_group(self, writer: sqlite3.Connection, group: Sequence[Waiting]) -> None:
+        """Execute the group in one transaction; one by one, each in its own, where a deed fails."""
+        if self._execute_as_one(writer, group):
+            return
+        try:
+            with self._immediate(writer):
+                for each in group:
+                    _execute_in_group(writer, each, is_alone=len(group) == 1)
+        except _DeedFailed:
+            for each in group if len(group) > 1 else ():
+                with suppress(_DeedFailed), self._immediate(writer):
+                    _execute_in_group(writer, each, is_alone=True)
+                each.is_done = True
+
+    def _execute_as_one(self, writer: sqlite3.Connection, group: Sequence[Waiting]) -> bool:
+        """Execute the group by one statement if that can be, which is a transaction by itself; return whether it could.
 
         Python's lock is free while SQLite works, and this thread waits for it again: that takes longer than to insert.
         """
         first = group[0]
-        if len(group) == 1 or (ROWS in first.sql and all(each.is_like(first) for each in group)):
-            self.file.check()
-            try:
-                writer.execute(_with_rows(first, len(group)), [value for each in group for value in each.values])
-            except STATEMENT_ERRORS as error:
-                if len(group) == 1 or _is_of_file(error):
-                    raise
-            else:
-                return
-        with self._immediate(writer):
-            for statement in group:
-                _execute_in_group(writer, statement)
+        if not isinstance(first, Statement):
+            return False
+        if len(group) > 1 and not (ROWS in first.sql and all(map(first.is_like, group))):
+            return False
+        self.file.check()
+        values = [value for each in group if isinstance(each, Statement) for value in each.values]
+        try:
+            writer.execute(_with_rows(first, len(group)), values)
+        except STATEMENT_ERRORS as error:
+            if len(group) == 1 or _is_of_file(error):
+                raise
+            return False
+        return True
 
     def test_write(self, seconds: float) -> bool:
         """Write, durably, what leaves every row as it was, and wait no longer for other writers; return whether it was
@@ -286,13 +304,23 @@ def _misses_table(error: BaseException) -> bool:
     return "no such table" in str(error)
 
 
-def _execute_in_group(writer: sqlite3.Connection, statement: Statement) -> None:
+class _DeedFailed(Exception):
+    """Rolls a transaction back, because nothing else undoes the first statements of a deed that failed."""
+
+
+def _execute_in_group(writer: sqlite3.Connection, waiting: Waiting, *, is_alone: bool) -> None:
     try:
-        writer.execute(_with_rows(statement, 1), statement.values)
+        if isinstance(waiting, Deed):
+            waiting.result = waiting.act(writer.execute)
+        elif isinstance(waiting, Statement):
+            writer.execute(_with_rows(waiting, 1), waiting.values)
     except STATEMENT_ERRORS as error:
         if _is_of_file(error) or not writer.in_transaction:  # SQLite has rolled back the others, too
             raise
-        statement.error = error
+        if is_alone or isinstance(waiting, Statement):
+            waiting.error = error
+        if isinstance(waiting, Deed):
+            raise _DeedFailed from error
 
 
 def _with_rows(statement: Statement, count: int) -> str:

@@ -13,7 +13,7 @@ from ..errors import Overtaken, UnknownCustomer
 from ..models import MADE_AT, Customer, Price, Subscription, User, setting
 from ..notices import changes
 from ..texts import is_user_id
-from . import events, inbox, purchases, replaced, replica, returns, stale
+from . import events, granted, inbox, purchases, replaced, replica, returns, revenue, stale
 from .account import Account
 from .doubles import warn_of_doubles
 from .gateway import Gateway, Subscriptions
@@ -172,7 +172,7 @@ class Converger:
         log.info("%s linked by hand to user %s (before: %s)", customer_id, user_id, before or "nobody")
         quiet = copy.copy(self)
         quiet.kinds = self.kinds & changes.OF_USER  # what became of its subscriptions before is no news
-        return quiet.converge(customer_id, now).outcome
+        return quiet.converge(customer_id, now, reads_customer=True).outcome
 
     def adopt(self, user_id: str, customer_id: str, now: float) -> None:
         """Store a customer that was just created for this user. There is nothing to fetch yet."""
@@ -365,6 +365,8 @@ class Converger:
                 _assign(row.id, user_id, now)
             facts = (customer.email, customer.name)
             storage.change(_DESCRIBE_USER, (row.id, *facts, user_id, row.id, *facts))
+            if customer.grants and customer.app in (None, self.app):
+                granted.restore(user_id, customer.grants, now)
         return user_id
 
     def _store_mark(self, row: Customer, customer: CustomerState) -> None:
@@ -404,8 +406,12 @@ class Converger:
             "clock_ahead": clock_ahead,
             "ask_at": stale.ask_at(state, clock_ahead, now) if user_id else None,
         }
-        _warn_of_returned(held.subscriptions.get(state.id), row)
-        held.store_subscription(row, {item.price.id: item.quantity for item in state.items})
+        before, quantities = held.subscriptions.get(state.id), {item.price.id: item.quantity for item in state.items}
+        if before is not None and state.billed is None:  # its latest invoice is only for the rest of a period
+            row |= {"billed": before["billed"], "charged": before["charged"]}
+        _warn_of_returned(before, row)
+        held.store_subscription(row, quantities)
+        revenue.note_move(before, held.items.get(state.id, {}), quantities, now)
         if user_id is not None and state.trial_start and (ours or self._has_plan(state)):
             buyers = [user_id, state.buyer_id] if state.buyer_id else [user_id]
             User.update(trial_used_at=state.trial_start).where(
@@ -427,8 +433,8 @@ WHERE id = ? AND (
 )
 """
 _AS_FETCHED = (
-    "id customer_id status currency created current_period_end cancel_at trial_end ended_at unpaid_since has_paid "
-    "payment_pending pause_behavior resumes_at paid_until"
+    "id customer_id status currency created current_period_end cancel_at trial_start trial_end ended_at unpaid_since "
+    "has_paid payment_pending pause_behavior resumes_at paid_until billed charged"
 ).split()
 
 

@@ -14,7 +14,7 @@ from ..errors import (
     StripeRefused,
 )
 
-OF_PRICE = re.compile(r"(line_items|items)\[[0-9]+\]\[(price|quantity)\]")
+OF_PRICE = re.compile(r"(phases\[[0-9]+\]\[items\]|line_items|items)\[[0-9]+\]\[(price|quantity)\]")
 
 
 class _Rule(NamedTuple):

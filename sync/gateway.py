@@ -12,6 +12,7 @@ import stripe
 from ..errors import StripeRefused
 from .client import TIMEOUT_SECONDS, Client, Object, Page, translated, unless_missing
 from .events import EventRef, read_event
+from .mirrored import to_metadata
 from .reading import (
     Payments,
     customer_of,
@@ -22,11 +23,16 @@ from .reading import (
     is_void,
     last_paid_of,
     latest_invoice_of,
+    meter_errors_of,
+    meter_of,
     payments_of,
+    phases_of,
+    preview_of,
     price_of,
     purchases_of,
     return_of,
     says_whether_pending,
+    schedule_of,
     session_of,
     subscription_id_of,
     subscription_of,
@@ -37,15 +43,21 @@ from .states import (
     InvoiceState,
     LatestInvoice,
     Listed,
+    MeterErrors,
+    MeterState,
     PaidInvoice,
     PaymentState,
+    PreviewState,
     PriceState,
     PurchaseState,
+    ScheduleState,
     SessionState,
     SubscriptionState,
 )
 
 PAGE = 100
+METER_ERRORS = ("v1.billing.meter.error_report_triggered", "v1.billing.meter.no_meter_found")
+TWICE = "duplicate_meter_event"
 MOST_TYPES = 20  # that Stripe takes in a call for events
 
 _Read = TypeVar("_Read")
@@ -166,6 +178,19 @@ class Gateway:
             return Listed(tuple(found), page.as_of)
 
         yield from self._each_page(read, "/v1/subscriptions", status="all", limit=PAGE, expand=wanted)
+
+    def customers_with_grants(self) -> Iterator[CustomerState]:
+        """Fetch every customer of the account, and return those that have a mirror of grants, newest first.
+
+        Source  docs.stripe.com/api/customers/list
+        """
+        pages = self._client.pages("/v1/customers", limit=PAGE)
+        while True:
+            with translated():
+                if (page := next(pages, None)) is None:
+                    return
+                found = [customer_of(each, page.as_of) for each in page.items]
+            yield from (each for each in found if each.grants)
 
     def subscription(self, subscription_id: str, known_to_pay: Container[str] = ()) -> SubscriptionState | None:
         """Fetch one subscription by its id; None when this account has none of this id.
@@ -401,7 +426,17 @@ class Gateway:
         Errors  UnknownCustomer when the customer does not exist or was deleted
         """
         with translated(customer_id):
-            params: Any = {"metadata": {"corkage_app": "", "corkage_user": ""}}
+            params: Any = {"metadata": {"corkage_app": "", "corkage_user": "", **to_metadata("")}}
+            self._client.library.v1.customers.update(customer_id, params=params)
+
+    def mirror_grants(self, customer_id: str, metadata: dict[str, str]) -> None:
+        """Store the mirror of a user's grants with their customer; the rest of its metadata stays. Safe to repeat.
+
+        Errors  UnknownCustomer when the customer does not exist or was deleted; StripeRefused when its metadata is full
+        Source  docs.stripe.com/api/metadata
+        """
+        with translated(customer_id):
+            params: Any = {"metadata": metadata}
             self._client.library.v1.customers.update(customer_id, params=params)
 
     def delete_customer(self, customer_id: str) -> None:
@@ -413,14 +448,97 @@ class Gateway:
         with translated(customer_id):
             self._client.library.v1.customers.delete(customer_id)
 
-    def cancel_subscription(self, subscription_id: str) -> None:
+    def cancel_subscription(
+        self, subscription_id: str, params: dict[str, Any] | None = None, key: str | None = None
+    ) -> None:
         """End a subscription at once, without a refund.
 
+        Shape   params: Stripe's parameters, such as the reason; key: an idempotency key
         Errors  StripeRefused when it has ended already
         Source  docs.stripe.com/api/subscriptions/cancel
         """
+        options: stripe.RequestOptions = {"idempotency_key": key} if key else {}
+        wanted = cast("stripe.params.SubscriptionCancelParams", params or {})
         with translated():
-            self._client.library.v1.subscriptions.cancel(subscription_id)
+            self._client.library.v1.subscriptions.cancel(subscription_id, params=wanted, options=options)
+
+    def update_subscription(self, subscription_id: str, params: dict[str, Any], key: str) -> None:
+        """Change a subscription. The same key with the same parameters makes one change for a day.
+
+        Errors  StripeRefused when Stripe does not take the change; CardRefused when what it costs cannot be charged
+        Source  docs.stripe.com/api/subscriptions/update
+        """
+        wanted = cast("stripe.params.SubscriptionUpdateParams", params)
+        with translated():
+            self._client.library.v1.subscriptions.update(
+                subscription_id, params=wanted, options={"idempotency_key": key}
+            )
+
+    def schedule(self, schedule_id: str, now: int) -> ScheduleState | None:
+        """Fetch a subscription schedule, as of a moment; None when this account has none of this id.
+
+        Source  docs.stripe.com/api/subscription_schedules/retrieve
+        """
+        path = _path("subscription_schedules", schedule_id)
+        return unless_missing(lambda: schedule_of(self._client.get(path)[0], now))
+
+    def schedule_items(self, subscription_id: str, items: list[dict[str, Any]], key: str) -> None:
+        """Have a subscription go on with other items from the end of its period on. Safe to repeat with the same key.
+
+        A schedule takes two calls: one makes it of the subscription as it is, the other adds what comes next. A day
+        after the change it lets the subscription go: the portal changes none that has a schedule.
+
+        Shape   items: Stripe's parameters of the items that the next phase has, with the price that each had: "was"
+        Errors  StripeRefused when the subscription has a schedule already, or takes no such items
+        Source  docs.stripe.com/api/subscription_schedules/create and /update
+        """
+        schedules = self._client.library.v1.subscription_schedules
+        with translated():
+            made = schedules.create(
+                params={"from_subscription": subscription_id}, options={"idempotency_key": f"{key}-create"}
+            ).to_dict()
+            params: Any = {"end_behavior": "release", "proration_behavior": "none", "phases": phases_of(made, items)}
+            try:
+                schedules.update(made["id"], params=params, options={"idempotency_key": f"{key}-update"})
+            except stripe.InvalidRequestError:
+                schedules.release(made["id"], options={"idempotency_key": f"{key}-release"})
+                raise
+
+    def release_schedule(self, schedule_id: str, key: str) -> None:
+        """Let the subscription of a schedule go on as it is, without the schedule.
+
+        Errors  StripeRefused when the schedule has come to its end already
+        Source  docs.stripe.com/api/subscription_schedules/release
+        """
+        with translated():
+            self._client.library.v1.subscription_schedules.release(schedule_id, options={"idempotency_key": key})
+
+    def preview_change(self, subscription_id: str, details: dict[str, Any]) -> PreviewState:
+        """Fetch the invoice that would follow a change of a subscription. Nothing is changed.
+
+        Shape   details: Stripe's `subscription_details`
+        Errors  StripeRefused when Stripe would refuse the change
+        Source  docs.stripe.com/api/invoices/create_preview
+        """
+        params: Any = {"subscription": subscription_id, "subscription_details": details}
+        with translated():
+            return preview_of(self._client.library.v1.invoices.create_preview(params=params).to_dict())
+
+    def subscriptions_at(self, price_id: str) -> Iterator[SubscriptionState]:
+        """Fetch the subscriptions that have an item at this price and were not canceled, without what was paid of them.
+
+        In a sandbox Stripe leaves out subscriptions on test clocks.
+
+        Source  docs.stripe.com/api/subscriptions/list
+        """
+        nothing = Payments(has_paid=False, is_pending=False, unpaid_since=None, paid_until=None, last_paid=None)
+        pages = self._client.pages("/v1/subscriptions", price=price_id, limit=PAGE)
+        while True:
+            with translated():
+                if (page := next(pages, None)) is None:
+                    return
+                found = [subscription_of(each, self._items(each), nothing) for each in page.items]
+            yield from found
 
     def create_checkout_session(self, params: dict[str, Any], key: str) -> SessionState:
         """Create a Checkout Session. The same key with the same parameters gives the same session for a day.
@@ -467,11 +585,12 @@ class Gateway:
         with translated():
             self._client.library.v1.invoices.void_invoice(invoice_id)
 
-    def resume_subscription(self, subscription_id: str) -> str:
+    def resume_subscription(self, subscription_id: str, key: str | None = None) -> str:
         """Resume a paused subscription, with a new period from now that is charged at once; return its status.
 
         While the payment does not succeed it is paused, with the open invoice as its latest.
 
+        Shape   key: an idempotency key
         Errors  StripeRefused when it is not paused
         Source  docs.stripe.com/api/subscriptions/resume
         """
@@ -480,7 +599,8 @@ class Gateway:
                 "billing_cycle_anchor": {"type": "now"},
                 "payment_behavior": "resume_on_payment_success",
             }
-            return self._client.library.v1.subscriptions.resume(subscription_id, params=params).status
+            options: stripe.RequestOptions = {"idempotency_key": key} if key else {}
+            return self._client.library.v1.subscriptions.resume(subscription_id, params=params, options=options).status
 
     def promotion_codes(self, code: str) -> dict[str | None, str]:
         """Fetch the active promotion codes that visitors know by this text: ids by the customer that each is for.
@@ -491,6 +611,66 @@ class Gateway:
         with translated():
             found = self._client.every("/v1/promotion_codes", code=code, active=True, limit=PAGE)
             return {id_of(each["customer"]) if each["customer"] else None: each["id"] for each in found}
+
+    def report_usage(self, event_name: str, customer_id: str, amount: int, identifier: str, used_at: int) -> None:
+        """Report usage to a meter. Stripe counts an identifier once for at least a day: what it has already is done.
+
+        Stripe says later, by an event, what it could not count after all: see meter_errors().
+
+        Units   used_at in Unix seconds, by the customer's test clock where it has one
+        Errors  StripeRefused when Stripe did not take it; after any other error it may have it
+        Source  docs.stripe.com/api/billing/meter-event/create
+        """
+        params: stripe.params.billing.MeterEventCreateParams = {
+            "event_name": event_name,
+            "identifier": identifier,
+            "payload": {"stripe_customer_id": customer_id, "value": str(amount)},
+            "timestamp": used_at,
+        }
+        with translated():
+            try:
+                self._client.library.v1.billing.meter_events.create(params=params)
+            except stripe.InvalidRequestError as error:
+                if not _is_known(error):
+                    raise
+
+    def meters(self) -> tuple[MeterState, ...]:
+        """Fetch the active meters.
+
+        Source  docs.stripe.com/api/billing/meter/list
+        """
+        with translated():
+            return tuple(map(meter_of, self._client.every("/v1/billing/meters", status="active", limit=PAGE)))
+
+    def usage_of(self, meter_id: str, customer_id: str, starts_at: int, ends_at: int) -> float:
+        """Fetch how much of a meter Stripe has counted for a customer. It adds up late: what is newest may lack.
+
+        Units   Unix seconds, of whole minutes; the end does not belong to it
+        Errors  UnknownCustomer when this account has no such customer
+        Source  docs.stripe.com/api/billing/meter-event-summary/list
+        """
+        path = f"{_path('billing/meters', meter_id)}/event_summaries"
+        with translated(customer_id):
+            found = self._client.every(path, customer=customer_id, start_time=starts_at, end_time=ends_at, limit=PAGE)
+            return float(sum(each["aggregated_value"] for each in found))
+
+    def meter_errors(self) -> tuple[MeterErrors, ...]:
+        """Fetch what Stripe could not count in the last thirty days, after it had taken it; newest first.
+
+        Source  docs.stripe.com/api/v2/core/events/list
+        """
+        found: list[MeterErrors] = []
+        with translated():
+            page: Any = self._client.get("/v2/core/events", types=list(METER_ERRORS))[0]
+            while True:
+                found += (each for event in page["data"] for each in meter_errors_of(self._whole(event)))
+                if not page["next_page_url"]:
+                    return tuple(found)
+                page = self._client.get(page["next_page_url"])[0]
+
+    def _whole(self, event: Object) -> Object:
+        """Return a thin event with its data, which a list may leave out."""
+        return event if event.get("data") else self._client.get(f"/v2/core/events/{quote_plus(event['id'])}")[0]
 
     def create_portal_session(self, customer_id: str, params: dict[str, object]) -> str:
         """Create a portal session for the customer, and return its address.
@@ -625,6 +805,11 @@ def _customer_id(charge: Object) -> str | None:
 
 _OpenInvoices = Callable[[], Container[str]]
 """Returns the subscriptions of the account that have an open invoice."""
+
+
+def _is_known(error: stripe.InvalidRequestError) -> bool:
+    """Return whether Stripe refuses a meter event because it has its identifier already."""
+    return error.code == TWICE or (error.param == "identifier" and "already exists" in str(error))
 
 
 def _has_none(subscription_id: str, open_invoices: "_OpenInvoices | None") -> bool:

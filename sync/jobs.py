@@ -10,6 +10,8 @@ from ..notices import outbox
 from ..pauses import is_due
 
 DAY_SECONDS = 86_400
+KEYS_KEPT_DAYS = 31
+KEPT_WINDOWS_DAYS = 400  # for a comparison with the same month a year ago
 BATCH = 500  # takes some milliseconds, for which webhooks wait to store their events
 
 log = logging.getLogger("corkage.jobs")
@@ -70,6 +72,9 @@ def _move(cursor: Cursor, next_run_at: float) -> bool:
 def prune(now: float, keep_days: int) -> None:
     """Delete events that were applied, and notices that were stored, more than `keep_days` ago.
 
+    Delete of usage the keys of more than a month ago, the windows of more than a year ago, and what Stripe got more
+    than `keep_days` ago.
+
     A pending event is never deleted. A notice is, delivered or not: it is so old that it would mislead. Stripe lists an
     event for 30 days, and one that was deleted earlier would look new: so the configuration takes no fewer than 31.
 
@@ -77,6 +82,7 @@ def prune(now: float, keep_days: int) -> None:
     """
     _prune_events(now, keep_days)
     _prune_notices(now, keep_days)
+    _prune_usage(now, keep_days)
 
 
 def _prune_events(now: float, keep_days: int) -> None:
@@ -102,3 +108,25 @@ def _prune_notices(now: float, keep_days: int) -> None:
     if count:
         level = logging.ERROR if undelivered else logging.INFO
         log.log(level, "deleted %d notices, over %d days old; %d were not delivered", count, keep_days, undelivered)
+
+
+def _prune_usage(now: float, keep_days: int) -> None:
+    """Each key is forgotten after a month: then it would count again. What never begins anew is kept."""
+    for table, key, is_old, days in _OLD_USAGE:
+        columns = f"SELECT {key} FROM {table} WHERE {is_old} LIMIT {BATCH}"  # noqa: S608 -- texts of this module
+        count, deleted = 0, 1
+        while deleted:
+            with storage.writing():
+                before = int(now) - (days or keep_days) * DAY_SECONDS
+                deleted = storage.change(f"DELETE FROM {table} WHERE ({key}) IN ({columns})", (before,))  # noqa: S608 -- as above
+            count += deleted
+        if count:
+            log.info("deleted %d rows of %s", count, table)
+
+
+_OLD_USAGE = (
+    ("corkage_usage_key", "user_id, key", "used_at < ?", KEYS_KEPT_DAYS),
+    ("corkage_usage", "user_id, name, starts_at", "starts_at > 0 AND starts_at < ?", KEPT_WINDOWS_DAYS),
+    ("corkage_meter_event", "id", "created_at < ? AND (sent_at IS NOT NULL OR lost_at IS NOT NULL)", 0),
+)
+"""Each table, its key, what is old, and after how many days; 0 for as many as events are kept."""

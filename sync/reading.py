@@ -4,19 +4,25 @@ Errors  KeyError, TypeError, AttributeError or ValueError for an object of anoth
 Source  docs.stripe.com/api, API version 2026-10-28.endive
 """
 
+import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .client import Object
+from .mirrored import text_in
 from .states import (
     CustomerState,
     InvoiceState,
     ItemState,
     LatestInvoice,
+    MeterErrors,
+    MeterState,
     PaidInvoice,
+    PreviewState,
     PriceState,
     PurchaseState,
     ReturnState,
+    ScheduleState,
     SessionState,
     SubscriptionState,
 )
@@ -29,8 +35,9 @@ def customer_of(customer: Object, as_of: int) -> CustomerState:
     """
     if customer.get("deleted"):
         return CustomerState(customer["id"], deleted=True, as_of=as_of)
-    app, user_id = _owner(customer["metadata"])
-    return CustomerState(customer["id"], customer["email"], customer["name"], app, user_id, as_of=as_of)
+    metadata = customer["metadata"] or {}
+    facts = (customer["email"], customer["name"], *_owner(metadata), text_in(metadata))
+    return CustomerState(customer["id"], *facts, as_of=as_of)
 
 
 def price_of(price: Object) -> PriceState:
@@ -70,6 +77,7 @@ def subscription_of(found: Object, items: Sequence[Object], paid: "Payments") ->
     paused = found["pause_collection"] or {}
     clock = found["test_clock"]
     latest = expanded(found["latest_invoice"])
+    billed, charged = _billed(latest)
     return SubscriptionState(
         id=found["id"],
         customer_id=id_of(found["customer"]),
@@ -88,6 +96,8 @@ def subscription_of(found: Object, items: Sequence[Object], paid: "Payments") ->
         pause_behavior=paused.get("behavior"),
         resumes_at=paused.get("resumes_at"),
         paid_until=paid.paid_until,
+        billed=billed,
+        charged=charged,
         test_clock=(clock["id"], clock["frozen_time"]) if isinstance(clock, dict) else None,
         latest_invoice=None if latest is None else latest_invoice_of(latest),
         lacks_card=_is_paused_for_a_card(found),
@@ -97,6 +107,8 @@ def subscription_of(found: Object, items: Sequence[Object], paid: "Payments") ->
         user_id=user_id,
         sold=(price_id, plan) if price_id and plan else None,
         last_paid=paid.last_paid,
+        schedule_id=id_of(found["schedule"]) if found.get("schedule") else None,
+        ends_with_period=bool(found["cancel_at_period_end"]),
     )
 
 
@@ -144,6 +156,80 @@ def return_of(found: Object) -> ReturnState:
     return ReturnState(found["id"], found["object"], *facts)
 
 
+def schedule_of(schedule: Object, now: int) -> ScheduleState:
+    """Read a schedule, as of a moment by the clock of its subscription."""
+    later = [each for each in schedule["phases"] if each["start_date"] > now]
+    return ScheduleState(
+        schedule["id"],
+        is_plain=schedule["end_behavior"] == "release" and len(later) <= 1,
+        next_items=tuple((id_of(each["price"]), each.get("quantity")) for each in later[0]["items"]) if later else None,
+    )
+
+
+def phases_of(schedule: Object, items: Sequence[Object]) -> list[Object]:
+    """Return the parameters of two phases: the present one as it is, and one of a day with other items.
+
+    Shape   items: parameters, each with the price that it had: "was". Its discounts and tax rates are kept
+    """
+    present = _repeated_phase(schedule["phases"][0])
+    before = {each["price"]: each for each in present["items"]}
+    after = [
+        {name: before[each["was"]][name] for name in ("discounts", "tax_rates") if name in before.get(each["was"], {})}
+        | {name: value for name, value in each.items() if name != "was"}
+        for each in items
+    ]
+    kept = {name: present[name] for name in _KEPT_BY_NEXT_PHASE if name in present}
+    lasts = {"interval": "day", "interval_count": 1}
+    return [present, kept | {"items": after, "duration": lasts, "proration_behavior": "none"}]
+
+
+def _repeated_phase(phase: Object) -> Object:
+    """Return the parameters that keep a phase as it is: what a request leaves out of a phase, Stripe takes away."""
+    kept: Object = {name: phase[name] for name in ("start_date", "end_date", "trial_end") if phase.get(name)}
+    kept |= {name: phase[name] for name in _OF_PHASE if phase.get(name) is not None}
+    kept |= _kept_discounts(phase)
+    if phase.get("default_tax_rates"):
+        kept["default_tax_rates"] = [id_of(each) for each in phase["default_tax_rates"]]
+    if (phase.get("automatic_tax") or {}).get("enabled"):
+        kept["automatic_tax"] = {"enabled": True}
+    return kept | {"items": [_repeated_item(each) for each in phase["items"]]}
+
+
+_KEPT_BY_NEXT_PHASE = ("automatic_tax", "collection_method", "default_payment_method", "default_tax_rates", "discounts")
+_OF_PHASE = ("collection_method", "default_payment_method", "description", "proration_behavior")
+
+
+def _repeated_item(item: Object) -> Object:
+    kept: Object = {"price": id_of(item["price"])} | _kept_discounts(item)
+    if item.get("quantity") is not None:
+        kept["quantity"] = item["quantity"]
+    if item.get("tax_rates"):
+        kept["tax_rates"] = [id_of(each) for each in item["tax_rates"]]
+    return kept
+
+
+def _kept_discounts(held: Object) -> Object:
+    """Return a phase's or an item's discounts as parameters: running ones by their id."""
+    names = ("discount", "promotion_code", "coupon")
+    given = [
+        next(((name, each[name]) for name in names if each.get(name)), None) for each in held.get("discounts") or []
+    ]
+    found = [{name: id_of(value)} for name, value in filter(None, given)]
+    return {"discounts": found} if found else {}
+
+
+def preview_of(invoice: Object) -> PreviewState:
+    """Read the preview of an invoice."""
+    lines = [each for each in invoice["lines"]["data"] if not _is_proration(each)]
+    return PreviewState(invoice["amount_due"], sum(each["amount"] for each in lines), invoice["currency"])
+
+
+def _is_proration(line: Object) -> bool:
+    parent = line["parent"] or {}
+    details = parent.get("subscription_item_details") or parent.get("invoice_item_details") or {}
+    return bool(details.get("proration"))
+
+
 def session_of(session: Object) -> SessionState:
     """Read a Checkout Session."""
     customer = session["customer"]
@@ -183,6 +269,20 @@ def invoice_of(invoice: Object, latest: Mapping[str | None, str]) -> InvoiceStat
         subscription_id=subscription_id,
         is_latest=latest[subscription_id] == invoice["id"],
     )
+
+
+def _billed(invoice: Object | None) -> tuple[int, int] | tuple[None, None]:
+    """Return what an invoice bills for whole periods of a subscription, and what of it is left after discounts."""
+    lines = [each for each in invoice["lines"]["data"] if _is_of_whole_period(each)] if invoice else []
+    if not lines:
+        return None, None
+    billed = sum(each["amount"] for each in lines)
+    return billed, billed - sum(off["amount"] for each in lines for off in each["discount_amounts"] or ())
+
+
+def _is_of_whole_period(line: Object) -> bool:
+    details = (line["parent"] or {}).get("subscription_item_details")
+    return bool(details and not details["proration"])
 
 
 class Payments(NamedTuple):
@@ -283,3 +383,30 @@ def _has_card(found: Object) -> bool:
     settings = customer.get("invoice_settings") or {}
     own = found["default_payment_method"] or found["default_source"]
     return bool(own or settings.get("default_payment_method") or customer.get("default_source"))
+
+
+def meter_of(meter: Object) -> MeterState:
+    """Read a meter."""
+    return MeterState(
+        id=meter["id"],
+        event_name=meter["event_name"],
+        formula=meter["default_aggregation"]["formula"],
+        customer_key=meter["customer_mapping"]["event_payload_key"],
+        value_key=meter["value_settings"]["event_payload_key"],
+    )
+
+
+def meter_errors_of(event: Object) -> tuple[MeterErrors, ...]:
+    """Read the event that says which events of a meter could not be counted: one MeterErrors for each reason."""
+    created = int(datetime.datetime.fromisoformat(event["created"]).timestamp())
+    meter_id = (event.get("related_object") or {}).get("id")
+    return tuple(
+        MeterErrors(
+            meter_id,
+            created,
+            each["code"],
+            each["error_count"],
+            tuple(sample["request"]["identifier"] for sample in each["sample_errors"]),
+        )
+        for each in event["data"]["reason"]["error_types"]
+    )

@@ -9,7 +9,7 @@ from typing import Any
 from .. import storage
 from ..access import ENDED, Access, read_access
 from ..errors import BillingError, DatabaseUnavailable, StripeFailed, StripeNotSetUp, StripeUnavailable
-from ..models import Customer, Subscription, SubscriptionItem, User, remember_once, setting
+from ..models import SYNCED, Customer, Subscription, SubscriptionItem, User, remember_once, setting
 from ..notices import changes
 from . import jobs, replica
 from .converge import Converger, Fetched
@@ -20,7 +20,6 @@ from .states import CustomerState, PurchaseState, SubscriptionState
 
 CALLS_PER_SECOND = 20  # Stripe allows 25 (in a sandbox, for all endpoints together): the rest is for the servers
 RESUME_SECONDS = 3600
-COMPLETED = "first_synced_at"
 
 Progress = Callable[[str, int, int | None], None]
 """Called with what is being done, how much is done, and of how much, or None where that is unknown."""
@@ -66,7 +65,8 @@ def resync(converger: Converger, now: float, *, writes: bool = True, progress: P
     skips the customers that were fetched since the first run began.
 
     The first complete run finds subscribers from before this database: it was lost, or billing moves to Corkage. Their
-    access is no news, so users that were unknown get no notice. Users who bought through us are known.
+    access is no news, so users that were unknown get no notice. Users who bought through us are known. This run lists
+    customers, too: who was given a plan and never subscribed has no subscription to come with.
 
     What was bought once, refunds and disputes are listed for the whole account, too: of a customer with a refund or
     dispute that is new, the payments are fetched.
@@ -83,6 +83,8 @@ def resync(converger: Converger, now: float, *, writes: bool = True, progress: P
     rows = {row.id: row for row in Customer.select()}
     held = _not_ended()
     listed, as_of = _list(reporting.gateway, progress, sells_once=converger.catalogue.sells_once())
+    if setting(SYNCED) is None:
+        listed |= _list_granted(reporting.gateway, listed, as_of)
     began = _began(as_of) if writes else as_of
     ids = {state.id for fetched in listed.values() for state in fetched.subscriptions}
     done = {row.id for row in rows.values() if began < as_of and (row.fetched_at or 0) >= began}
@@ -96,7 +98,7 @@ def resync(converger: Converger, now: float, *, writes: bool = True, progress: P
     reporting.look_at_returns(now)
     if writes:
         jobs.save_position("sync", 0)
-        remember_once(COMPLETED, str(int(now)))
+        remember_once(SYNCED, str(int(now)))
     return report
 
 
@@ -108,7 +110,7 @@ class ReportingConverger(Converger):
         super().__init__(gateway, converger.catalogue, converger.app, converger.account)
         self.report = Report()
         self._writes = writes
-        self._is_first = setting(COMPLETED) is None
+        self._is_first = setting(SYNCED) is None
         self._newcomers: set[str | None] = set()
 
     def set_all(
@@ -252,6 +254,15 @@ def _list(gateway: Gateway, progress: Progress, *, sells_once: bool) -> tuple[di
         )
         for id_, customer in customers.items()
     }, as_of or 0
+
+
+def _list_granted(gateway: Gateway, listed: dict[str, Fetched], as_of: int) -> dict[str, Fetched]:
+    """Return the customers without a subscription whose metadata mirrors grants."""
+    return {
+        each.id: Fetched(each, (), as_of or each.as_of)
+        for each in gateway.customers_with_grants()
+        if each.id not in listed
+    }
 
 
 def _held(customer_id: str) -> dict[str, dict[str, Any]]:

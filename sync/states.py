@@ -64,13 +64,17 @@ class PriceState(_State):
 
 @dataclass(frozen=True, slots=True)
 class CustomerState(_State):
-    """A customer as Stripe holds it. A deleted one has only an id. as_of is that of Listed."""
+    """A customer as Stripe holds it. A deleted one has only an id. as_of is that of Listed.
+
+    Shape   grants: the text of the mirror of grants in its metadata (mirrored.py); empty without one
+    """
 
     id: str
     email: str | None = None
     name: str | None = None
     app: str | None = None
     user_id: str | None = None
+    grants: str = ""
     deleted: bool = False
     as_of: int = 0
 
@@ -103,12 +107,15 @@ class SubscriptionState(_State):
             payment_pending: active or past due, an invoice above zero is open, and none above zero was ever paid;
             pause_behavior and resumes_at: of Stripe's `pause_collection`;
             paid_until: the end of the last paid period, fetched only while collection is paused with "void";
+            billed, charged: what its latest invoice bills for whole periods, and what of it is left after discounts;
+            None where it bills none, such as one for the rest of a period after a change;
             test_clock: the id and the present time of its test clock; None without one;
             lacks_card: it is paused since the end of a trial, for want of a payment method;
             has_card: there is one, as far as the subscription or its customer says, if that was fetched with it;
             sold: a price and the plan that it stood for when we sold the subscription;
             buyer_id: the user who bought it, where that was for another payer;
-            last_paid: the last invoice above zero that was paid, where one was fetched
+            last_paid: the last invoice above zero that was paid, where one was fetched;
+            schedule_id: the schedule that changes it; ends_with_period: it is the period's end at which it will end
     Units   times are Unix seconds, UTC
     """
 
@@ -129,6 +136,8 @@ class SubscriptionState(_State):
     pause_behavior: str | None
     resumes_at: int | None
     paid_until: int | None
+    billed: int | None
+    charged: int | None
     test_clock: tuple[str, int] | None
     latest_invoice: LatestInvoice | None
     lacks_card: bool
@@ -138,6 +147,8 @@ class SubscriptionState(_State):
     sold: tuple[str, str] | None
     buyer_id: str | None
     last_paid: "PaidInvoice | None" = None
+    schedule_id: str | None = None
+    ends_with_period: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +210,19 @@ class PaidInvoice(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduleState(_State):
+    """A subscription schedule as Stripe holds it.
+
+    Shape   is_plain: it changes the items once and then lets the subscription go, as ours and the portal's do;
+            next_items: prices and quantities after that change, None where there is none to come
+    """
+
+    id: str
+    is_plain: bool
+    next_items: tuple[tuple[str, int | None], ...] | None
+
+
+@dataclass(frozen=True, slots=True)
 class SessionState(_State):
     """A Checkout Session as Stripe holds it. status is "open", "complete" or "expired"; url is None unless open.
 
@@ -215,6 +239,19 @@ class SessionState(_State):
     is_customer_gone: bool = False
     is_once: bool = False
     is_unpaid: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewState(_State):
+    """The invoice that would follow a change.
+
+    Shape   recurring: what its lines say of whole periods, without prorations
+    Units   amount_due and recurring in the currency's minor units
+    """
+
+    amount_due: int
+    recurring: int
+    currency: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,3 +274,32 @@ class InvoiceState(_State):
     pdf_url: str | None
     subscription_id: str | None
     is_latest: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MeterState(_State):
+    """A meter as Stripe holds it.
+
+    Shape   formula: how it adds events up, such as "sum"; customer_key, value_key: what the payload of its events calls
+            the customer and the value
+    """
+
+    id: str
+    event_name: str
+    formula: str
+    customer_key: str
+    value_key: str
+
+
+class MeterErrors(NamedTuple):
+    """Why Stripe could not count some events of a meter, as it said after it took them.
+
+    Shape   meter_id: None where no meter has their event name; errors: how many; samples: the identifiers of some
+    Units   created in Unix seconds
+    """
+
+    meter_id: str | None
+    created: int
+    code: str
+    errors: int
+    samples: tuple[str, ...]

@@ -18,6 +18,7 @@ from ..errors import Outdated
 from ..models import AnswerRow, Customer, PlanRow, Purchase, Subscription, SubscriptionItem, User, store_setting
 from ..notices import changes
 from ..plans import Plan
+from . import owed
 
 BATCH = 500
 SHORTEST_SLEEP_SECONDS = 1e-6
@@ -155,6 +156,8 @@ class Timelines:
             seen = changes.Seen(stored.notified, theirs.noted, stored.answers)
             change = changes.compare(seen, theirs.holdings, answers, self.plans, now)
             changes.store(user_id, change, now, kinds)
+            if "addon_without_plan" in kinds:
+                _owe_addons(user_id, change.addons, now)
             if gives_way:
                 time.sleep(SHORTEST_SLEEP_SECONDS)
             row = (number, change.notified, change.next_change_at)
@@ -211,6 +214,12 @@ class Timelines:
         """Return the terms of the plans of plans.toml, and of those that it had before."""
         gone = {row.key: _terms(row.terms) for row in PlanRow.select().where(PlanRow.key.not_in(self._of_file))}
         return gone | {key: self.plans[key] for key in self._of_file}
+
+
+def _owe_addons(user_id: str, addons: Sequence[tuple[str, bool]], now: float) -> None:
+    """Store that add-ons are to be canceled that lost their plan, or kept that have one again."""
+    for subscription_id, is_without_plan in addons:
+        owed.add(user_id, subscription_id, "end_addon" if is_without_plan else "keep_addon", "{}", now)
 
 
 def holdings_of(user_ids: Sequence[str]) -> dict[str, Held]:

@@ -9,12 +9,13 @@ from typing import NamedTuple, Protocol
 from .. import storage
 from ..errors import BillingError, DatabaseUnavailable, Outdated, StripeError
 from ..models import CheckoutAttempt
-from . import inbox, jobs, lookups, replaced, stale, timelines
+from . import inbox, jobs, lookups, meters, replaced, revenue, stale, timelines
 from .account import Account
 from .client import SLOWEST_CALL_SECONDS
 from .converge import Converger
 from .gateway import Gateway
 from .jobs import DAY_SECONDS, prune
+from .mirror import Mirror
 from .poll import poll
 from .pool import Ended, Job, Pool
 from .prices import Catalogue
@@ -22,11 +23,13 @@ from .states import SubscriptionState
 
 BATCH = 50
 TIMELINES = "timelines"
+METERS = "meters"
 JOBS_AT_ONCE = 8  # at 150 ms a response four reach Stripe's limit: as many more may hang
 CALLS_PER_SECOND = 22  # Stripe allows 25 (in a sandbox, for all endpoints together): the rest is for visitors
 LEASE_SECONDS = 4 * SLOWEST_CALL_SECONDS
 HOUR_SECONDS = 3600.0
 PRICES_AGAIN_SECONDS = 30.0
+MIRROR_SECONDS = 120.0
 CUSTOMER = "customer "  # the prefix of a customer's job key
 
 log = logging.getLogger("corkage.worker")
@@ -74,6 +77,19 @@ class Sales(Protocol):
         """End a subscription, once its user has bought for good what it gives."""
 
 
+class Owed(Protocol):
+    """The changes that are owed to Stripe; see selling/changes.py."""
+
+    def due(self, now: float) -> list[str]:
+        """Return the changes that may be sent."""
+
+    def next_due_at(self, now: float) -> float | None:
+        """Return when the next may be sent."""
+
+    def carry_on(self, nonce: str) -> BillingError | None:
+        """Send one; return the error that kept it from being made."""
+
+
 class Worker:
     """Applies pending events. Any number of workers may run on one database, in threads and processes."""
 
@@ -85,6 +101,7 @@ class Worker:
         polling: Polling,
         account: Account,
         sales: Sales,
+        owed: Owed,
         keep_events_days: int = 90,
     ) -> None:
         self.gateway = gateway
@@ -94,6 +111,8 @@ class Worker:
         self.polling = polling
         self.account = account
         self.sales = sales
+        self.mirror = Mirror(gateway, self.timelines, converger.app)
+        self.owed = owed
         self.keep_events_days = keep_events_days
         self._pool = Pool(JOBS_AT_ONCE)
 
@@ -150,13 +169,14 @@ class Worker:
         self._pool.close()
 
     def work_at_once(self, now: float) -> Work:
-        """Poll, if polling is on, and apply all pending events at once, without debounce or backoff.
+        """Poll, if polling is on, apply all pending events and send all usage, without debounce or backoff.
 
         Errors  as work_once()
         """
         jobs.make_due("poll", now)
         polled = self.work_once(now)
         inbox.make_due(now)
+        meters.make_due(now)
         applied = self.work_once(now)
         return Work(polled.converged + applied.converged, polled.failed + applied.failed, applied.next_due_at)
 
@@ -209,13 +229,15 @@ class Worker:
             lookups.find_customer(self.gateway, subject, now)
 
     def _jobs(self, pool: Pool, now: float, is_stopping: Callable[[], bool]) -> Iterator[Job]:
-        """Claim what is due: timelines, recurring jobs, events, then stale subscriptions."""
+        """Claim what is due: timelines, recurring jobs, usage, events, then stale subscriptions."""
         if timelines.are_waiting() and not pool.is_running(TIMELINES):
             yield Job(TIMELINES, functools.partial(self._renew, now, is_stopping))
         next_runs = self._next_runs(now)
         for name, every_seconds, act in self._recurring():
             if next_runs[name] <= now and not pool.is_running(name) and jobs.claim(name, now, every_seconds):
                 yield Job(name, functools.partial(act, now, is_stopping))
+        if meters.are_due(now) and not pool.is_running(METERS):
+            yield Job(METERS, functools.partial(self._send_usage, now, is_stopping))
         for subject in self._due_subjects(now):
             key = _key(subject)
             if not pool.is_running(key) and _lease(subject, now):
@@ -230,6 +252,9 @@ class Worker:
                 close = functools.partial(self.sales.close_page, attempt)
                 failed = f"the open page of {attempt.user_id} could not be closed"
                 yield Job(key, functools.partial(self._try, close, failed))
+        for nonce in self.owed.due(now):
+            if not pool.is_running(f"change {nonce}"):
+                yield Job(f"change {nonce}", functools.partial(self.owed.carry_on, nonce))
         for subscription_id in replaced.due(now, BATCH):
             if not pool.is_running(subscription_id) and replaced.claim(subscription_id, now):
                 end = functools.partial(self.sales.end_replaced, subscription_id)
@@ -255,6 +280,8 @@ class Worker:
             _Recurring("prune", DAY_SECONDS, self._prune),
             _Recurring("asks", HOUR_SECONDS, self._shorten_waits),
             _Recurring("prices", HOUR_SECONDS, self._refresh_prices_hourly),
+            _Recurring("grants", MIRROR_SECONDS, self.mirror.write_due),
+            _Recurring("figures", DAY_SECONDS, self._keep_figures),
             _Recurring("poll", self.polling.every_seconds, self._poll),
         ]
         return [each for each in found if each.every_seconds]
@@ -267,8 +294,18 @@ class Worker:
         while not is_stopping() and self.timelines.renew_some(now):
             pass
 
+    def _send_usage(self, now: float, is_stopping: Callable[[], bool]) -> BillingError | None:
+        """Send what is owed to meters, some at a time, until nothing is due. A failure is retried with backoff."""
+        errors: list[BillingError] = []
+        while meters.are_due(now) and not is_stopping():
+            errors += meters.send_some(self.gateway, now)
+        return errors[0] if errors else None
+
     def _prune(self, now: float, _is_stopping: Callable[[], bool]) -> None:
         prune(now, self.keep_events_days)
+
+    def _keep_figures(self, now: float, _is_stopping: Callable[[], bool]) -> None:
+        revenue.keep(now)
 
     def _shorten_waits(self, now: float, _is_stopping: Callable[[], bool]) -> None:
         stale.shorten_waits(now)
@@ -311,7 +348,14 @@ class Worker:
     def next_due_at(self, now: float) -> float:
         """Return when the next work is due, in Unix seconds."""
         moments = list(self._next_runs(now).values())
-        others = (inbox.next_due_at(now), stale.next_ask_at(), timelines.next_due_at(now), replaced.next_due_at())
+        others = (
+            inbox.next_due_at(now),
+            stale.next_ask_at(),
+            timelines.next_due_at(now),
+            meters.next_due_at(),
+            replaced.next_due_at(),
+            self.owed.next_due_at(now),
+        )
         return min(moments + [each for each in others if each is not None])
 
 

@@ -20,6 +20,7 @@ from corkage.config import Config
 from corkage.errors import ConfigError, StripeUnavailable, TooManyGuesses
 from corkage.models import Customer, Grant, NoticeDelivery, NoticeRow, StripeEvent, Subscription, User
 from corkage.notices import outbox
+from corkage.plans import Plan
 from corkage.rate_limit import RateLimit
 from corkage.sync import inbox
 
@@ -126,11 +127,14 @@ def test_a_stranger_sees_only_the_sign_in_form(app, shop):
     subscribe(app, shop, "ann-the-user")
     stranger = Operator(app.url)
 
-    for query in ("", "?user=ann-the-user", "?show=events", "?show=health", "?do=sync&user=ann-the-user"):
+    app.billing.grant("ann-the-user", "pro")
+    parts = [f"?show={name}" for name in ("grants", "figures", "events", "health")]
+    for query in ("", "?user=ann-the-user", *parts, "?do=sync&user=ann-the-user"):
         page = stranger.get(query)
         assert page.status_code == 401
         assert "Operator token" in page.text
         assert "active" not in page.text
+        assert "granted" not in page.text
         assert "Set-Cookie" not in page.headers
     assert 'action="admin?user=ann-the-user"' in stranger.get("?user=ann-the-user").text
 
@@ -294,7 +298,8 @@ def test_signing_out_deletes_the_cookie(signed_in):
 def test_every_page_is_uncached_unindexed_and_has_a_strict_policy(app, shop, signed_in):
     subscribe(app, shop)
 
-    for query in ("", "?user=ann", "?user=nobody", "?show=events", "?show=health", "?do=link"):
+    parts = [f"?show={name}" for name in ("grants", "figures", "events", "health")]
+    for query in ("", "?user=ann", "?user=nobody", *parts, "?do=link"):
         page = signed_in.get(query, Origin=f"https://{APP}")
         assert page.headers["Cache-Control"] == "no-store"
         assert page.headers["X-Robots-Tag"] == "noindex, nofollow"
@@ -438,6 +443,7 @@ def test_user_data_is_escaped(app, shop, signed_in):
         next_attempt_at=now,
     ).execute()
     fail(f"evt_{SCRIPT}", SCRIPT, now)
+    app.billing.grant(SCRIPT, "pro", reason=SCRIPT, given_by=SCRIPT)
 
     for query in (
         {},
@@ -446,6 +452,8 @@ def test_user_data_is_escaped(app, shop, signed_in):
         {"user": SCRIPT},
         {"user": f'"{SCRIPT}'},
         {"show": "events"},
+        {"show": "grants", "after": SCRIPT},
+        {"show": "figures"},
         {"do": "link", "user": SCRIPT, "customer": f'"><{SCRIPT}'},
         {"do": "replay", "event": SCRIPT, "lang": SCRIPT},
     ):
@@ -517,8 +525,7 @@ def test_viewing_pages_neither_writes_nor_calls_stripe(app, shop, simulator, sig
         "",
         "?user=ann",
         "?user=zoe",
-        "?show=events",
-        "?show=health",
+        *(f"?show={name}" for name in ("grants", "figures", "events", "health")),
         f"?do=link&user=zoe&customer={customer}",
     ):
         signed_in.get(query)
@@ -720,3 +727,137 @@ def test_a_grant_that_does_not_fit_is_refused_on_the_page(app, signed_in, target
 
     assert said in text_of(done)
     assert Grant.select().count() == User.select().count() == 0
+
+
+def test_the_page_of_grants_lists_those_that_run_of_all_users(app, shop, signed_in):
+    subscribe(app, shop)
+    app.billing.grant("ann", "pro", until=int(time.time()) + 86_400, reason="a friend", given_by="support")
+    app.billing.grant("bob", "pro", quantity=3)
+    app.billing.grant("eve", "pro")
+    app.billing.revoke("eve", "pro")
+    assert "to be copied to Stripe" in text_of(signed_in.get("?show=grants"))
+    app.work(time.time() + 300)
+
+    page = signed_in.get("?show=grants")
+
+    said = text_of(page)
+    assert re.search(r"pro copied to Stripe ann given by support on .* ends on .* a friend End the grant", said)
+    assert re.search(r"pro only here: no customer bob given by your product on .* x 3 without an end End the", said)
+    assert "eve" not in said
+    assert 'href="admin?user=ann"' in page.text
+    assert 'href="admin?do=revoke&amp;user=bob&amp;plan=pro"' in page.text
+    assert "Next page" not in said
+
+
+def test_grants_beyond_fifty_are_on_the_next_page(app, signed_in):
+    with storage.writing():
+        for number in range(51):
+            User.insert(id=f"user-{number:02}", created_at=1).execute()
+            facts = {"uid": str(number), "plan": "pro", "reason": "", "given_by": "", "created_at": 1}
+            Grant.insert(user=f"user-{number:02}", **facts).execute()
+
+    first = signed_in.get("?show=grants")
+    (address,) = re.findall(r'href="admin(\?show=grants&amp;after=[0-9]+)"', first.text)
+    last = signed_in.get(html.unescape(address))
+
+    assert re.findall(r"user=(user-[0-9]+)&amp;plan", first.text) == [f"user-{number:02}" for number in range(50)]
+    assert re.findall(r"user=(user-[0-9]+)&amp;plan", last.text) == ["user-50"]
+    assert "Next page" not in text_of(last)
+    assert signed_in.get("?show=grants&after=x").text.count("user-00") == first.text.count("user-00")
+
+
+def test_the_page_of_figures_shows_those_of_the_command(app, shop, signed_in):
+    subscribe(app, shop)
+    subscribe(app, shop, "bob")
+
+    page = signed_in.get("?show=figures")
+
+    said = text_of(page)
+    assert "Monthly recurring revenue, USD" in said
+    assert "Agreed $18 Charged $18 Subscriptions 2" in said
+    assert re.search(r"Month New Came back Lost \w+ 20\d\d 2 0 0 ", said)
+    assert "Trials that ended None." in said
+    assert "Plan State Users pro active 2" in said
+    assert "`corkage sync` has not run" in said
+    assert page.text.count("<svg") == 2
+    assert re.search(r"<title>\w+ 20\d\d, Agreed: \$18</title>", page.text)
+
+
+@pytest.fixture
+def seats(app, settings, shop, simulator):
+    """An operator's page of a product that sells seats too, and the id of ann's subscription."""
+    app.billing.close()
+    simulator.add_price("team_monthly", 1_000)
+    team = Plan("team", "Team", ("team_monthly",), seats=(2, 50))
+    with running(replace(settings, plans=(*settings.plans, team))) as served:
+        served.billing.service.catalogue.refresh(served.billing.service.gateway)
+        _, subscription = subscribe(served, shop)
+        someone = Operator(served.url)
+        someone.sign_in()
+        yield served, someone, subscription
+
+
+def test_the_operator_changes_a_subscription_after_reading_what_it_costs(seats, simulator):
+    app, someone, subscription = seats
+    buttons = re.findall(rf'do=(\w+)&amp;user=ann&amp;subscription={subscription}"', someone.get("?user=ann").text)
+    assert buttons == ["change", "change_later", "cancel", "cancel_now"]
+    first = someone.get(f"?do=change&user=ann&subscription={subscription}")
+    assert 'name="plan" value="" maxlength="255" required' in first.text
+    target = {"user": "ann", "subscription": subscription, "plan": "team", "quantity": "3"}
+    asked = someone.get("?" + urlencode({"do": "change"} | target))
+    assert re.search(r"Charged now: \$0\.00\. The next payment: \$51\.00\.", text_of(asked))
+    assert app.billing.access("ann").plan == "pro"
+
+    done = someone.post(fields_of(asked) | {"do": "change"})
+
+    assert "Access was active (pro), and now is active (team)." in text_of(done)
+    assert app.billing.access("ann").quantity == 3
+    later = someone.act("change_later", **target | {"quantity": "2"})
+    assert "Nothing was different. Access: active (team)." in text_of(later)
+    assert simulator.world.get("subscription", subscription)["schedule"]
+
+
+def test_the_operator_cancels_and_resumes_a_subscription_after_a_question(seats, simulator):
+    app, someone, subscription = seats
+    target = {"user": "ann", "subscription": subscription}
+    assert "and it can be undone" in text_of(someone.get("?" + urlencode({"do": "cancel"} | target)))
+    assert app.billing.access("ann").reason == "active"
+
+    assert "and now is canceling (pro)" in text_of(someone.act("cancel", **target))
+    assert "do=resume&amp;" in someone.get("?user=ann").text
+    assert "and now is active (pro)" in text_of(someone.act("resume", **target))
+    assert "and now is ended (pro)" in text_of(someone.act("cancel_now", **target))
+    assert "do=cancel_now" not in someone.get("?user=ann").text
+
+
+def test_the_operator_extends_a_trial(app, signed_in, shop):
+    customer = shop.customer()
+    subscription = shop.subscribe(customer, trial_period_days=3)
+    app.converge(customer)
+    target = {"user": "ann", "subscription": subscription}
+
+    assert "That is not a number of days." in text_of(signed_in.act("extend_trial", **target, days="soon"))
+    assert "Access was trialing (pro)" in text_of(signed_in.act("extend_trial", **target, days="20"))
+
+    assert abs(app.billing.access("ann").until - time.time() - 20 * 86_400) < 60
+
+
+@pytest.mark.parametrize(
+    ("action", "target", "said"),
+    [
+        ("change", {"plan": "nothing"}, "There is no such plan."),
+        ("change", {"plan": "team", "quantity": "60"}, "This plan cannot be bought for that number."),
+        ("change", {"plan": "team", "quantity": "many"}, "That is not a number."),
+        ("change", {"plan": "team", "subscription": "sub_of_another"}, "You have no such subscription."),
+        ("resume", {"user": "bob"}, "You have no such subscription."),
+        ("extend_trial", {"days": "9"}, "Your subscription cannot be changed like this at the moment."),
+    ],
+)
+def test_a_change_that_does_not_fit_is_refused_on_the_page(seats, simulator, action, target, said):
+    app, someone, subscription = seats
+
+    done = someone.act(action, **{"user": "ann", "subscription": subscription} | target)
+
+    assert said in text_of(done)
+    assert app.billing.sync("ann").plan == "pro"
+    assert not any(each.method == "POST" and "subscriptions/sub_" in each.path for each in simulator.requests)

@@ -14,8 +14,9 @@ from corkage.access import REASONS, Access
 from corkage.errors import PaymentRequired
 from corkage.pages import catalogues, colors, state, words
 from corkage.pages.account import ACTIONS
+from corkage.pages.currencies import THREE_DECIMAL, ZERO_DECIMAL
 from corkage.pages.refusal import describe_refusal
-from corkage.pages.words import ALWAYS_00, THREE_DECIMAL, ZERO_DECIMAL, money, period
+from corkage.pages.words import ALWAYS_00, money, period
 
 
 def loaded(path):

@@ -263,7 +263,7 @@ def test_a_fetch_in_flight_does_not_undo_a_link_made_by_hand(app, shop):
     app.converge(customer)
     converger = app.billing.service.worker.converger
     operators = converger.with_gateway(converger.gateway)
-    operators.converge = lambda *_: Converged("only later", ())
+    operators.converge = lambda *_, **__: Converged("only later", ())
     fetch, links = converger.gateway.subscriptions_of, []
 
     def fetch_while_an_operator_links(customer_id, *known, **options):

@@ -48,6 +48,21 @@ def test_a_question_about_somebody_unknown_is_two_statements(app):
     assert [sql.count("FROM corkage_answer") for sql in seen] == [1, 1]
 
 
+COUNTED = Plan("free", "Free", free=True, limits={"exports": 9}, every={"exports": "month"})
+
+
+def test_a_use_is_one_transaction_that_reads_access_and_user_and_counts(config):
+    with running(replace(config, plans=(COUNTED,))) as app:
+        app.billing.use("ann", "exports")
+        app.work()
+        with statements() as seen:
+            assert app.billing.use("ann", "exports").used == 2
+
+    verbs = [sql.split()[0] for sql in seen]
+    assert verbs == ["BEGIN", "SELECT", "SELECT", "SELECT", "INSERT", "COMMIT"]  # access, user, anchor, the count
+    assert "FROM corkage_answer" in seen[1]
+
+
 def test_a_webhook_is_one_statement_which_is_its_commit(app, event):
     app.deliver(renamed(event, "evt_first"))
     with statements() as seen:
@@ -152,12 +167,13 @@ def test_another_plan_writes_each_row_that_changed_once(subscribed, shop, now):
         "UPDATE corkage_customer",
         "DELETE corkage_subscription_item",
         "INSERT corkage_subscription_item",
+        "INSERT corkage_move",
         "INSERT corkage_notice",
         "INSERT corkage_answer",
         "UPDATE corkage_user",
         "UPDATE corkage_stripe_event",
     ]
-    assert len(seen) == 14, "\n".join(seen)
+    assert len(seen) == 16, "\n".join(seen)
 
 
 def test_a_customer_that_changed_in_nothing_we_keep_is_one_statement_more(subscribed, shop, now):

@@ -28,7 +28,7 @@ from corkage.errors import DatabaseUnavailable
 from corkage.models import StripeEvent, User
 from corkage.server.serve import THREADS
 from corkage.storage import sqlite
-from corkage.storage.group_commit import LARGEST_GROUP, GroupCommit
+from corkage.storage.group_commit import LARGEST_GROUP, GroupCommit, Waiting
 from corkage.sync import events, inbox
 
 ADD = "INSERT INTO corkage_user (id, created_at) VALUES {rows} ON CONFLICT DO NOTHING"
@@ -107,6 +107,26 @@ def in_threads(statements):
             if has_groups():
                 wait_for(len(statements))
         return [each.exception(30) for each in written]
+
+
+def add(name):
+    """A deed of two statements: it adds a user, and returns how many there are."""
+
+    def act(execute):
+        execute(CAREFREE.replace("{rows}", "(?, 1)"), (name,))
+        return execute("SELECT count(*) FROM corkage_user", ()).fetchone()[0]
+
+    return act
+
+
+def acting(deeds):
+    """Call each deed in a thread of its own, in one group where there are groups; return what became of each."""
+    with ThreadPoolExecutor(len(deeds)) as pool:
+        with held() if has_groups() else nullcontext():
+            acted = [pool.submit(storage.act, deed, str(number)) for number, deed in enumerate(deeds)]
+            if has_groups():
+                wait_for(len(deeds))
+        return [each.exception(30) or each.result() for each in acted]
 
 
 def users():
@@ -440,3 +460,95 @@ def test_who_is_committed_does_not_wait_for_those_who_write_next():
         until(lambda: len(group_commit._waiting) == 3)
 
     until(lambda: written == [None] * 3, seconds=5)
+
+
+@GROUPS
+def test_functions_that_wait_share_one_commit_with_statements_and_each_gets_its_result(app):
+    with statements() as seen, ThreadPoolExecutor(3) as pool:
+        with held():
+            counted = [pool.submit(storage.act, add(name), name) for name in ("ann", "bob")]
+            written = pool.submit(storage.write, ADD, ("cid", 1))
+            wait_for(3)
+        assert written.result(30) is None
+
+    assert sorted(each.result(30) for each in counted) in ([1, 2], [1, 3], [2, 3])
+    assert writes(seen) == ["BEGIN", *["INSERT"] * 3, "COMMIT"]
+    assert users() == ["ann", "bob", "cid"]
+
+
+def test_a_function_that_comes_alone_is_one_transaction_and_its_result_is_on_disk(app):
+    storage.write(ADD, ("first", 1))
+    with statements() as seen:
+        assert storage.act(add("ann"), "ann") == 2
+
+    assert [sql.split()[0] for sql in seen] == ["BEGIN", "INSERT", "SELECT", "COMMIT"]
+    assert users() == ["ann", "first"]
+
+
+def test_a_function_that_fails_undoes_what_it_wrote_and_nothing_of_the_others(app):
+    def fails_late(execute):
+        add("half")(execute)
+        add("half")(execute)
+
+    outcomes = acting([add("ann"), fails_late, add("bob")])
+
+    assert "Unique" in type(outcomes[1]).__name__ or "Integrity" in type(outcomes[1]).__name__
+    assert all(isinstance(each, int) for each in (outcomes[0], outcomes[2]))
+    assert users() == ["ann", "bob"]
+    assert not storage.current().trouble.reason
+
+
+def test_a_function_that_fails_alone_writes_nothing(app):
+    def fails_late(execute):
+        add("half")(execute)
+        execute("SELECT * FROM corkage_nothing_of_the_kind", ())
+
+    (outcome,) = acting([fails_late])
+
+    assert isinstance(outcome, Exception)
+    assert users() == []
+    assert storage.act(add("ann"), "ann") == 1
+
+
+def test_a_function_within_a_transaction_is_refused(app):
+    with pytest.raises(RuntimeError, match="must not nest"), storage.writing():
+        storage.act(add("ann"), "ann")
+
+    assert users() == []
+
+
+@pytest.mark.one_engine("sqlite", "it renames the file")
+def test_when_the_file_is_gone_functions_are_refused_and_do_nothing(app, tmp_path):
+    path = tmp_path / "corkage.db"
+    path.rename(tmp_path / "away.db")
+    outcomes = acting([add("ann"), add("bob")])
+    (tmp_path / "away.db").rename(path)
+
+    assert [type(each) for each in outcomes] == [DatabaseUnavailable] * 2
+    assert users() == []
+
+
+def test_an_interrupt_of_a_thread_that_waits_leaves_the_others_a_leader(monkeypatch):
+    """A signal may end a thread in its wait, in the moment that it is chosen to lead."""
+    lock, committed = threading.RLock(), []
+    group_commit = GroupCommit(lock, lambda group: committed.extend(each.sql for each in group))
+    waiting = Waiting.wait
+
+    def interrupted(self):
+        waiting(self)
+        if self.sql == "interrupted" and not self.is_done:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Waiting, "wait", interrupted)
+    monkeypatch.setattr("corkage.storage.group_commit.LARGEST_GROUP", 1)
+    with ThreadPoolExecutor(3) as pool:
+        written = []
+        with lock:
+            for number, sql in enumerate(("first", "interrupted", "last")):
+                written.append(pool.submit(group_commit.write, sql, ()))
+                until(lambda wanted=number + 1: len(group_commit._waiting) == wanted)
+        raised = [type(each.exception(30)) for each in written]
+
+    assert raised == [type(None), KeyboardInterrupt, type(None)]
+    assert committed == ["first", "last"]
+    group_commit.write("later", ())

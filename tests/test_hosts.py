@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 from harness import DAY, WEBHOOK_SECRET, started, until
+from host_browser import Browser
 from once import stock
 
 import corkage as package
@@ -45,40 +46,6 @@ HOSTS = {
 }
 SERVERS = {"fastapi_app:app": ["uvicorn", "--port", "0"]}
 ON_WAITRESS = ["waitress", "--listen", "127.0.0.1:0"]
-
-
-class Browser:
-    """A visitor of the host, who knows it by its public name, as behind a reverse proxy."""
-
-    def __init__(self, url):
-        self.url, self.session = url, requests.Session()
-        self.session.headers.update({"Host": "notes.example", "Accept": "text/html", "Sec-Fetch-Site": "same-origin"})
-
-    def get(self, path, **headers):
-        return self.session.get(self.url + path, headers=headers, allow_redirects=False, timeout=30)
-
-    def post(self, path, fields, **options):
-        return self.session.post(self.url + path, fields, allow_redirects=False, timeout=30, **options)
-
-    def sign_in(self, name):
-        fields = {"name": name}
-        answer = self.post("/sign-in", fields)
-        answer = self.post("/sign-in", None, json=fields) if answer.status_code == 422 else answer
-        assert answer.ok, answer.text
-
-    def led_to(self, path, **fields):
-        answer = self.post(path, fields)
-        assert answer.status_code == 303, answer.text
-        return answer.headers["Location"]
-
-    def may_export(self):
-        answer = self.get("/export", Accept="application/json")
-        assert (answer.status_code == 200) is ("ann's notes" in answer.text)
-        return answer.status_code
-
-    def is_told(self, reason):
-        """Wait until access is as this reason says."""
-        until(lambda: self.get("/billing/access").json()["reason"] == reason)
 
 
 @pytest.fixture(params=HOSTS)

@@ -113,7 +113,7 @@ def test_a_failed_payment_beside_another_plan_says_that_access_stays():
 
     (notice,) = noticed(seen, [PAST_DUE, OTHER])[0].notices[:1]
 
-    kind, before, after, subscription_id, _ = notice
+    kind, before, after, subscription_id = notice[:4]
     assert (kind, subscription_id) == ("payment_failed", "sub_1")
     assert (before.allowed, before.status, before.plan) == (True, "active", "pro")
     assert (after.allowed, after.status, after.plan, after.plans) == (True, "past_due", "pro", ("team",))

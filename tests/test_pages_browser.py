@@ -11,9 +11,10 @@ from programs import launched, missing
 from rows import fail
 
 from corkage import storage
-from corkage.models import Customer, NoticeRow
+from corkage.models import Customer, Move, NoticeRow, Purchase, Refund, RevenueRow, User
 from corkage.notices import outbox
 from corkage.sync import events, inbox
+from corkage.sync.revenue import month_of
 
 pytestmark = pytest.mark.slow
 
@@ -99,6 +100,7 @@ def host(tmp_path_factory, browser):
     plans, folder = (PRO, TEAM, LONG_NAMED), tmp_path_factory.mktemp("pages")
     with hosted(folder, plans, admin_token=ADMIN_TOKEN, views=str(views)) as served:
         bring_into_every_state(served)
+        served.billing.use("grace", "exports", 37)
         give_the_operator_something_to_read(served)
         yield served
 
@@ -116,6 +118,29 @@ def give_the_operator_something_to_read(host):
     outbox.register("url", now)
     with storage.writing():
         outbox.owe([(row.id, row.user_id) for row in NoticeRow.select().limit(3)], now)
+    grant_and_look_back(host, now)
+
+
+def grant_and_look_back(host, now):
+    """Have grants that run, of users with and without a customer, and a year of figures."""
+    for user in ("long", "nobody-else"):
+        host.billing.grant(user, "team", reason="a friend of the house, for the talk in Lisbon", given_by="support")
+    customer = "cus_of_a_year"
+    with storage.writing():
+        User.insert(id="who-buys-packs", created_at=1).execute()
+        Customer.insert(id=customer, user="who-buys-packs").execute()
+        for number in range(12):
+            at, growth = int(now) - 30 * DAY * number, 12 - number
+            money = {"agreed": 12_345_678 * growth, "charged": 11_111_111 * growth}
+            RevenueRow.insert(
+                month=month_of(at), currency="usd", subscriptions=growth, **money
+            ).on_conflict_ignore().execute()
+            facts = {"created": at, "amount": 99_999 * growth, "currency": "usd", "ours": True}
+            Purchase.insert(id=f"cs_{number}", price_id="price_pack", customer=customer, quantity=1, **facts).execute()
+            move = {"at": at, "currency": "usd", "before": 900, "after": 2900 if number % 3 else 500}
+            Move.insert(subscription_id="sub_moved", **move).execute()
+        facts = {"created": int(now), "amount": 99_999, "currency": "usd", "kind": "refund", "status": "succeeded"}
+        Refund.insert(id="re_1", customer=customer, payment_intent="pi_1", **facts).execute()
 
 
 @pytest.fixture(scope="module")
@@ -266,6 +291,8 @@ OPERATORS = {
     "user-script": f"?user={quote(SCRIPT)}",
     "user-unknown": f"?user={'x' * 200}",
     "events": "?show=events&state=applied",
+    "grants": "?show=grants",
+    "figures": "?show=figures",
     "health": "?show=health",
     "ask": "?do=sync&user=grace",
     "link": "?do=link&user=grace",
@@ -291,7 +318,7 @@ def test_the_admin_pages_are_accessible(looker):
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_no_text_of_the_admin_pages_is_cut_off_in_any_language(looker, language):
     looker.sign_in_as_operator()
-    for name in ("users", "user", "events", "health", "link"):
+    for name in ("users", "user", "grants", "figures", "events", "health", "link"):
         looker.open(f"admin{OPERATORS[name] or '?'}&lang={language}", with_axe=False)
         looker.look(360, "light", f"{language}-admin-{name}")
 
@@ -302,10 +329,10 @@ def test_the_keyboard_reaches_every_action_of_the_operator(looker):
     found = stops(looker)
 
     reached = [text for text, _ in found]
-    top = ["Notes", "Users", "Events", "Health", "Sign out", "Fetch from Stripe", "Grant a plan", "Link a customer"]
-    assert reached[:8] == top
-    assert [text[:4] for text in reached[8:10]] == ["cus_", "sub_"]
-    assert reached[10:] == ["customer.updated", "Replay", "Send again", "Send again"]
+    top = ["Notes", "Users", "Grants", "Figures", "Events", "Health", "Sign out"]
+    assert reached[:10] == [*top, "Fetch from Stripe", "Grant a plan", "Link a customer"]
+    assert [text[:4] for text in reached[10:12]] == ["cus_", "sub_"]
+    assert reached[12:] == ["customer.updated", "Replay", "Send again", "Send again"]
     assert all(seen for _, seen in found)
 
 

@@ -16,7 +16,19 @@ from harness import PRO, running
 from corkage import models, storage
 from corkage.access import ENDED
 from corkage.billing_app import Billing
-from corkage.models import AnswerRow, CheckoutAttempt, NoticeRow, StripeEvent, Subscription, User
+from corkage.models import (
+    MADE_AT,
+    MOVES_SINCE,
+    AnswerRow,
+    CheckoutAttempt,
+    Grant,
+    GrantMirror,
+    NoticeRow,
+    StripeEvent,
+    Subscription,
+    User,
+    setting,
+)
 from corkage.plans import Plan
 from corkage.sync import replica
 from corkage.sync.converge import Fetched
@@ -126,6 +138,19 @@ def test_the_schema_of_a_file_of_2_is_that_of_a_fresh_one(of_2, tmp_path):
 
     for upgraded, made in zip(schema(of_2.database), schema(fresh.database), strict=True):
         assert upgraded == made
+
+
+def test_grants_of_2_get_names_and_are_mirrored_soon(of_2):
+    with closing(sqlite3.connect(of_2.database)) as file:
+        file.execute("INSERT OR IGNORE INTO corkage_user (id, rule, created_at) VALUES ('ann', 0, 1)")
+        row = "INSERT INTO corkage_grant (user_id, plan, reason, given_by, created_at) VALUES ('ann', ?, '', '', 1)"
+        file.executemany(row, [("pro",), ("team",)])
+        file.commit()
+
+    with closing(Billing(of_2)):
+        assert len({row.uid for row in Grant.select()} - {None}) == 2
+        assert [(row.user_id, row.due_at, row.text) for row in GrantMirror.select()] == [("ann", 0, None)]
+        assert int(setting(MOVES_SINCE)) > int(setting(MADE_AT))
 
 
 def test_attempts_of_2_are_kept_and_sell_nothing_twice(of_2, shop):
@@ -242,7 +267,7 @@ def fetched(row, *items):
     """Return the subscription as Stripe shows it now, with these items."""
     facts = {name: getattr(row, name) for name in ("id", "customer_id", "status", "cancel_at", "trial_end", "created")}
     facts |= {name: getattr(row, name) for name in ("current_period_end", "ended_at", "unpaid_since")}
-    facts |= dict.fromkeys(("pause_behavior", "resumes_at", "paid_until", "test_clock", "sold"))
+    facts |= dict.fromkeys(("pause_behavior", "resumes_at", "paid_until", "billed", "charged", "test_clock", "sold"))
     facts |= {"currency": "usd", "trial_start": None, "latest_invoice": None, "app": None, "user_id": None}
     facts |= {"lacks_card": False, "has_card": True, "buyer_id": None}
     has_paid = {"has_paid": not row.payment_pending, "payment_pending": bool(row.payment_pending)}

@@ -15,7 +15,9 @@ from ..models import (
     Credit,
     Customer,
     Grant,
+    GrantMirror,
     MeterEvent,
+    Move,
     Price,
     Purchase,
     Refund,
@@ -31,7 +33,7 @@ from ..sync.converge import Converger
 from ..sync.gateway import Gateway
 
 MOST_TURNS = 5
-_OF_USER = (CheckoutAttempt, Credit, Usage, UsageKey, MeterEvent, ChangeRow, Grant)
+_OF_USER = (CheckoutAttempt, Credit, Usage, UsageKey, MeterEvent, ChangeRow, Grant, GrantMirror)
 
 log = logging.getLogger("corkage.users")
 
@@ -109,12 +111,14 @@ def _going_on(customer_id: str) -> dict[str, bool]:
 def _erase(user_id: str, ended: set[str], now: float) -> bool:
     """Delete the user's rows; return False while there is a customer that was not ended."""
     with storage.writing():
+        storage.exclude_acts(user_id)  # no use of theirs may be counted in the midst of this
         if not _customers(user_id) <= ended:
             return False
         _attempts(user_id, now)
         theirs = Customer.select(Customer.id).where(Customer.user == user_id)
         subscriptions = Subscription.select(Subscription.id).where(Subscription.customer.in_(theirs))
         SubscriptionItem.delete().where(SubscriptionItem.subscription.in_(subscriptions)).execute()
+        Move.delete().where(Move.subscription_id.in_(subscriptions)).execute()
         Subscription.delete().where(Subscription.customer.in_(theirs)).execute()
         for of_customer in (Purchase, Refund):
             of_customer.delete().where(of_customer.customer.in_(theirs)).execute()

@@ -1,4 +1,4 @@
-"""Grants: a plan that the host or the operator gives to a user, without a payment. Stripe knows nothing of them."""
+"""Grants: a plan that the host or the operator gives to a user, without a payment. Stripe only keeps a copy."""
 
 import logging
 from typing import Any
@@ -6,7 +6,8 @@ from typing import Any
 from .. import storage
 from ..access import FOREVER
 from ..errors import UnknownPlan
-from ..models import Grant, User
+from ..models import Grant, User, new_uid
+from ..sync import granted
 from ..sync.prices import Catalogue
 from ..texts import is_text
 
@@ -38,9 +39,12 @@ def grant_plan(
     given = {"plan": plan, "quantity": quantity, "reason": reason, "given_by": given_by, "ends_at": until}
     with storage.writing():
         User.insert(id=user_id, created_at=int(now)).on_conflict_ignore().execute()
+        replaced = Grant.get_or_none(*_running(user_id, plan, now))
+        uid = replaced.uid if replaced else new_uid()  # a mirror of before must not restore what is replaced
         Grant.delete().where(*_running(user_id, plan, now)).execute()
-        Grant.insert(user=user_id, created_at=int(now), **given).execute()
+        Grant.insert(user=user_id, uid=uid, created_at=int(now), **given).execute()
         catalogue.timelines.store([user_id], now)
+        granted.touch(user_id, now)
     log.info("user %s was given plan %s until %s by %s", user_id, plan, until or "revoked", given_by or "the host")
 
 
@@ -56,6 +60,7 @@ def revoke_plan(catalogue: Catalogue, user_id: str, plan: str, now: float) -> bo
     with storage.writing():
         ended = Grant.update(ends_at=int(now)).where(*_running(user_id, plan, now)).execute()
         catalogue.timelines.store([user_id], now)
+        granted.touch(user_id, now)
     log.info("the grant of plan %s to user %s was revoked", plan, user_id)
     return bool(ended)
 

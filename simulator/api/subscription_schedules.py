@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..billing import periods, schedules
+from ..billing import discounts, periods, schedules
 from ..billing.pricing.prices import is_metered, recurring_price
 from ..clock import add_interval
 from ..errors import ApiError, invalid, missing_parameter
@@ -52,13 +52,16 @@ def _from_subscription(world: World, params: dict[str, Any]) -> Object:
     if subscription["status"] in periods.ENDED:
         raise invalid("You cannot migrate a subscription that has ended.", "from_subscription")
     start, end = periods.period_of(subscription)
-    items = [{"price": each["price"]["id"], **_quantity_of(each)} for each in subscription["items"]["data"]]
+    items = [
+        {"price": each["price"]["id"], "tax_rates": [rate["id"] for rate in each["tax_rates"]], **_quantity_of(each)}
+        for each in subscription["items"]["data"]
+    ]
     phase = _phase(world, {"items": items, "end_date": end}, start, is_sold=False)
     schedule = _blank(world, world.new_id("subscription_schedule"), subscription["customer"]) | {
         "current_phase": {"start_date": start, "end_date": end},
         "end_behavior": "release",
         "metadata": form.merge_metadata({}, params.get("metadata")),
-        "phases": [phase | {"metadata": {}}],
+        "phases": [phase | _of_subscription(subscription)],
         "status": "active",
         "subscription": subscription["id"],
     }
@@ -68,6 +71,13 @@ def _from_subscription(world: World, params: dict[str, Any]) -> Object:
     schedules.schedule_phases(world, schedule)
     world.emit("subscription_schedule.created", schedule)
     return schedule
+
+
+def _of_subscription(subscription: Object) -> Object:
+    """Return what a phase made from a subscription takes over of it."""
+    granted = [{"coupon": None, "discount": each, "promotion_code": None} for each in subscription["discounts"]]
+    is_trialing = subscription["status"] == "trialing"
+    return {"metadata": {}, "discounts": granted, "trial_end": subscription["trial_end"] if is_trialing else None}
 
 
 def update_schedule(world: World, params: dict[str, Any], schedule_id: str) -> Object:
@@ -168,7 +178,10 @@ def begin_phase(world: World, schedule_id: str, moment: int) -> None:
 
 def _apply_phase(world: World, schedule: Object, phase: Object) -> None:
     if schedule["subscription"] is None:
-        items = [{"price": each["price"], **_quantity_of(each)} for each in phase["items"]]
+        items = [
+            {"price": each["price"], "tax_rates": [rate["id"] for rate in each["tax_rates"]], **_quantity_of(each)}
+            for each in phase["items"]
+        ]
         wanted = {"customer": schedule["customer"], "items": items, "metadata": phase["metadata"]}
         made = create_subscription(world, wanted, by_schedule=True)
         schedule |= {"status": "active", "subscription": made["id"]}
@@ -180,12 +193,23 @@ def _apply_phase(world: World, schedule: Object, phase: Object) -> None:
 
 
 def _change_subscription(world: World, subscription: Object, phase: Object) -> None:
-    """Give the subscription the phase's items and metadata."""
+    """Give the subscription the phase's items, metadata, discounts and trial: what the phase lacks is taken away."""
     if subscription["status"] in periods.ENDED:
         return
     changes = _item_changes(subscription["items"]["data"], phase["items"])
     wanted = {name: phase[name] for name in ("metadata", "proration_behavior")}
+    if subscription["status"] == "trialing" and subscription["trial_end"] > world.now:
+        wanted["trial_end"] = phase["trial_end"] or "now"
     update_subscription(world, wanted | ({"items": changes} if changes else {}), subscription["id"])
+    subscription["discounts"] = [_discount_of(world, subscription, each) for each in phase["discounts"]]
+
+
+def _discount_of(world: World, subscription: Object, given: Object) -> str:
+    if given.get("discount"):
+        return str(world.get("discount", given["discount"], "phases[0][discounts]")["id"])
+    owner = {"customer": subscription["customer"], "subscription": subscription["id"]}
+    named = {name: value for name, value in given.items() if value}
+    return str(discounts.create_discount(world, *discounts.find_coupon(world, named), **owner)["id"])
 
 
 def _item_changes(items: list[Object], wanted: list[Object]) -> list[dict[str, Any]]:
@@ -194,12 +218,12 @@ def _item_changes(items: list[Object], wanted: list[Object]) -> list[dict[str, A
     kept = {each["price"]: free.pop(each["price"]) for each in wanted if each["price"] in free}
     changes: list[dict[str, Any]] = []
     for each in wanted:
-        quantity = _quantity_of(each)
+        quantity, rates = _quantity_of(each), [rate["id"] for rate in each["tax_rates"]]
         item = kept.get(each["price"])
         if item is None:
-            changes.append({"price": each["price"], **quantity})
-        elif _quantity_of(item) != quantity:
-            changes.append({"id": item["id"], **quantity})
+            changes.append({"price": each["price"], "tax_rates": rates, **quantity})
+        elif _quantity_of(item) != quantity or [rate["id"] for rate in item["tax_rates"]] != rates:
+            changes.append({"id": item["id"], "tax_rates": rates, **quantity})
     return changes + [{"id": each["id"], "deleted": True} for each in free.values()]
 
 
@@ -228,7 +252,9 @@ def _phase(world: World, given: dict[str, Any], begin: int, *, is_sold: bool = T
         "add_invoice_items": [],
         "currency": prices[0]["currency"],
         "default_tax_rates": [],
-        "discounts": [],
+        "discounts": [
+            dict.fromkeys(("coupon", "discount", "promotion_code")) | each for each in given.get("discounts", [])
+        ],
         "end_date": end or add_interval(begin, lasts["interval"], count),
         "items": [
             {
@@ -238,13 +264,14 @@ def _phase(world: World, given: dict[str, Any], begin: int, *, is_sold: bool = T
                 "plan": plan_of(price)["id"],
                 "price": price["id"],
                 "quantity": None if is_metered(price) else each.get("quantity", 1),
-                "tax_rates": [],
+                "tax_rates": [world.get("tax_rate", rate, "phases") for rate in each.get("tax_rates", [])],
             }
             for price, each in zip(prices, given["items"], strict=True)
         ],
         "metadata": form.merge_metadata({}, given.get("metadata")),
         "proration_behavior": given.get("proration_behavior", "create_prorations"),
         "start_date": begin,
+        "trial_end": given.get("trial_end"),
     }
 
 
@@ -280,14 +307,19 @@ def _blank(world: World, schedule_id: str, customer_id: str) -> Object:
 NEW_PHASE = {
     "duration": nested({"interval": choice("day", "week", "month", "year"), "interval_count": integer}),
     "end_date": integer,
-    "items": list_of(nested({"price": text, "quantity": integer})),
+    "items": list_of(nested({"price": text, "quantity": integer, "tax_rates": list_of(text)})),
     "iterations": integer,
     "metadata": metadata,
     "proration_behavior": choice("always_invoice", "create_prorations", "none"),
 }
 
 PHASE = {name: each for name, each in NEW_PHASE.items() if name != "iterations"}
-PHASE |= {"end_date": time_or("now"), "start_date": time_or("now")}
+PHASE |= {
+    "discounts": list_of(nested({"coupon": text, "discount": text, "promotion_code": text})),
+    "end_date": time_or("now"),
+    "start_date": time_or("now"),
+    "trial_end": integer,
+}
 
 ROUTES = (
     Route(

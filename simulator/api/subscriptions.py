@@ -138,6 +138,7 @@ def update_subscription(world: World, params: dict[str, Any], subscription_id: s
     subscription = world.get("subscription", subscription_id)
     if subscription["status"] in periods.ENDED and params.keys() - {"metadata", "cancellation_details"}:
         raise ApiError(400, "A canceled subscription can only update its cancellation_details and metadata.")
+    _check_schedule(subscription, params)
     behaviour = params.get("payment_behavior", "allow_incomplete")
     is_trialing = subscription["status"] == "trialing"
     if behaviour in ("error_if_incomplete", "pending_if_incomplete"):
@@ -158,6 +159,17 @@ def update_subscription(world: World, params: dict[str, Any], subscription_id: s
         subscription["trial_end"] = world.now
         lifecycle.end_trial(world, subscription, at_once=True)
     return subscription
+
+
+def _check_schedule(subscription: Object, params: dict[str, Any]) -> None:
+    """Raise ApiError for what a schedule decides of its subscription."""
+    for names, words in (({"cancel_at", "cancel_at_period_end"}, "cancelation"), ({"pause_collection"}, "pausing")):
+        if subscription["schedule"] and params.keys() & names:
+            raise ApiError(
+                400,
+                f"The subscription is managed by the subscription schedule `{subscription['schedule']}`, and updating "
+                f"any {words} behavior directly is not allowed. Please update the schedule instead.",
+            )
 
 
 def _change(world: World, subscription: Object, params: dict[str, Any]) -> Object | None:

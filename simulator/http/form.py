@@ -93,6 +93,7 @@ def number(value: Any, name: str) -> float:
 
 
 MOST_DECIMALS = 12
+MOST_METADATA = 50
 
 
 def decimal(value: Any, name: str) -> str:
@@ -217,6 +218,7 @@ def metadata(value: Any, name: str) -> dict[str, str]:
     for key, each in value.items():
         if len(key) > 40 or len(each) > 500:
             raise invalid("Metadata keys have at most 40 characters, values at most 500", f"{name}[{key}]")
+    _refuse_more_keys(sum(each != "" for each in value.values()))
     return dict(value)
 
 
@@ -224,8 +226,14 @@ def merge_metadata(present: dict[str, str], given: Mapping[str, str] | None) -> 
     """Merge as Stripe does: an empty value removes its key, an empty string removes all."""
     if given == {"": ""}:
         return {}
-    merged = present | dict(given or {})
-    return {key: value for key, value in merged.items() if value != ""}
+    merged = {key: value for key, value in (present | dict(given or {})).items() if value != ""}
+    _refuse_more_keys(len(merged))
+    return merged
+
+
+def _refuse_more_keys(count: int) -> None:
+    if count > MOST_METADATA:
+        raise invalid(f"Metadata can have up to {MOST_METADATA} keys, but you've set {count}.", "metadata")
 
 
 PERIOD = {"gt": integer, "gte": integer, "lt": integer, "lte": integer}

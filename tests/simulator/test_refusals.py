@@ -22,6 +22,15 @@ ITEMS = "/v1/subscription_items"
 REFUSALS = [
     # (what, method, path, params, status, code, param)
     (
+        "more than 50 keys of metadata",
+        "POST",
+        "/v1/customers",
+        {f"metadata[key_{number}]": "x" for number in range(51)},
+        400,
+        None,
+        "metadata",
+    ),
+    (
         "an archived price",
         "POST", SUBSCRIPTIONS, {"customer": "{customer}", "items[0][price]": "{archived_price}"},
         400, None, "items[0][price]",

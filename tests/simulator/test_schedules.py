@@ -228,3 +228,48 @@ def test_what_was_on_a_deleted_test_clock_is_unknown(simulator, shop, v1):
     assert v1.customers.retrieve(other).id == other
     simulator.advance(62 * DAY)
     assert v1.events.list().data[0].type == "test_helpers.test_clock.ready"
+
+
+def test_what_a_phase_leaves_out_is_taken_from_the_subscription(simulator, shop, v1):
+    coupon = v1.coupons.create(params={"percent_off": 50, "duration": "forever"}).id
+    discounted = shop.subscribe(shop.customer(), discounts=[{"coupon": coupon}])
+    trialing = shop.subscribe(shop.customer("bob"), user="bob", trial_period_days=10)
+    for subscription in (discounted, trialing):
+        schedule = from_subscription(v1, subscription)
+        first = schedule.phases[0]
+        assert bool(first.discounts) is (subscription == discounted)
+        assert (first.trial_end is not None) is (subscription == trialing)
+        v1.subscription_schedules.update(schedule.id, params={"phases": [*phases_of(schedule), months(shop.price)]})
+
+    assert v1.subscriptions.retrieve(discounted).discounts == []
+    assert v1.subscriptions.retrieve(trialing).status == "active"
+
+
+def test_what_a_phase_repeats_stays(simulator, shop, v1):
+    coupon = v1.coupons.create(params={"percent_off": 50, "duration": "forever"}).id
+    subscription = shop.subscribe(shop.customer(), discounts=[{"coupon": coupon}], trial_period_days=10)
+    schedule = from_subscription(v1, subscription)
+    (phase,) = phases_of(schedule)
+    kept = {"discounts": [{"discount": schedule.phases[0].discounts[0].discount}]}
+    phases = [phase | kept | {"trial_end": schedule.phases[0].trial_end}, months(shop.price) | kept]
+    v1.subscription_schedules.update(schedule.id, params={"phases": phases})
+
+    held = v1.subscriptions.retrieve(subscription)
+    assert (held.status, len(held.discounts)) == ("trialing", 1)
+    simulator.advance(11 * DAY)
+    assert [total for total in totals(v1) if total] == [450]
+
+
+def test_a_schedule_decides_when_its_subscription_ends_or_is_paused(shop, v1):
+    subscription = shop.subscribe(shop.customer())
+    schedule = from_subscription(v1, subscription)
+    for params in (
+        {"cancel_at_period_end": True},
+        {"cancel_at": BEGIN + 40 * DAY},
+        {"pause_collection": {"behavior": "void"}},
+    ):
+        error = refused(v1.subscriptions.update, subscription, **params)
+        assert f"managed by the subscription schedule `{schedule.id}`" in str(error)
+    v1.subscription_schedules.release(schedule.id)
+
+    assert v1.subscriptions.update(subscription, params={"cancel_at_period_end": True}).cancel_at

@@ -137,6 +137,10 @@ def test_identifiers_are_unique_and_timestamps_have_bounds(simulator, shop, v1, 
     assert (caught.value.code, caught.value.param) == ("duplicate_meter_event", "identifier")
     simulator.advance(DAY)
     assert use(v1, customer, 1, identifier="one").identifier == "one"
+    assert use(v1, customer, 1, identifier="x" * 100).identifier == "x" * 100
+    with pytest.raises(stripe.InvalidRequestError) as caught:
+        use(v1, customer, 1, identifier="x" * 101)
+    assert caught.value.param == "identifier"
 
 
 def summaries(v1, meter, customer, start, end, **params):

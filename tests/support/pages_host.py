@@ -30,6 +30,8 @@ PRO = Plan(
     grace_days=7,
     description="For whoever writes a lot.",
     points=("As many notes as you like", "Export to every format", "Help within a day"),
+    limits={"exports": 100, "calls": "unlimited"},
+    every={"exports": "month", "calls": "day"},
 )
 TEAM = Plan(
     "team",
@@ -40,7 +42,9 @@ TEAM = Plan(
     points=("All of Pro", "Share notes with others", "One invoice for everybody"),
     pending="deny",
 )
-LONG_NAMED = Plan("long", LONG, ("long_monthly",), features=("exports", "feature_with_a_long_name" * 8))
+LONG_NAMED = Plan("long", LONG, ("long_monthly",), features=("exports", "feature_with_a_long_name" * 8),
+                  limits={"exports": 7, "limit_with_a_long_name_" * 8: 1_000_000},
+                  every={"exports": "month", "limit_with_a_long_name_" * 8: "never"})  # fmt: skip
 AMOUNTS = {
     "pro_monthly": (900, "month"),
     "pro_yearly": (9000, "year"),

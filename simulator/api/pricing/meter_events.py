@@ -17,6 +17,7 @@ from .meters import MINUTE
 PATH = "/v1/billing/meter_events"
 OLDEST_SECONDS, NEWEST_SECONDS = 35 * DAY, 5 * MINUTE
 UNIQUE_SECONDS = DAY
+LONGEST_IDENTIFIER = 100
 NO_METER = "billing.meter_event"
 """Stands for the meter of events that name none, where their errors are kept."""
 
@@ -40,6 +41,8 @@ def create_event(world: World, params: dict[str, Any]) -> Object:
             "The timestamp must be within the past 35 calendar days or up to 5 minutes in the future.", "timestamp"
         )
     identifier = params.get("identifier") or f"simulated_{world.new_token(24)}"
+    if len(identifier) > LONGEST_IDENTIFIER:
+        raise invalid(f"Invalid string: must be at most {LONGEST_IDENTIFIER} characters", "identifier")
     _claim(world, identifier)
     event = {
         "object": "billing.meter_event",

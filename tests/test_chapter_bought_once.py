@@ -16,7 +16,7 @@ from corkage.plans import read_plans
 from corkage.selling.credits import credits_of
 from corkage.simulator import visitor
 
-PAGE = "docs/what-you-can-sell-a.txt"
+PAGE = "docs/what-you-can-sell.md"
 ONCE = {"lifetime_once": 30_000, "pass_once": 900, "pack_100": 500}
 ANN = Identity("ann")
 

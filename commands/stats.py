@@ -1,0 +1,75 @@
+"""corkage stats: the figures of the business, as tables or as JSON."""
+
+import argparse
+import json
+import time
+from collections.abc import Iterable, Sequence
+
+from ..admin.figures import Figures, Money, Past, figures
+from ..pages.currencies import in_major_units
+from ..sync.revenue import COUNTED, Recurring
+from . import OK, moment, opened
+
+
+def show(options: argparse.Namespace) -> int:
+    """Print the figures."""
+    with opened():
+        found = figures(time.time(), options.months)
+    if options.json:
+        print(json.dumps(found.to_dict(), indent=2))
+    else:
+        _print_tables(found)
+    return OK
+
+
+def _print_tables(found: Figures) -> None:
+    print(f"At {moment(found.as_of)}, from this database alone. Months are those of UTC.")
+    users = [(each.plan or "-", each.state, each.users) for each in found.users]
+    _print_table("Users", ("plan", "state", "users"), users)
+    columns = ("currency", "state", "subscriptions", "agreed", "charged")
+    counted = [each for each in found.recurring if each.state == COUNTED]
+    beside = [each for each in found.recurring if each.state != COUNTED]
+    _print_table("Monthly recurring revenue", columns, map(_recurring, counted))
+    _print_table("Not counted in it", columns, map(_recurring, beside))
+    past = [_line(each, each.agreed, each.charged) for each in found.history]
+    _print_table("Monthly recurring revenue, month by month", ("month", "currency", "agreed", "charged"), past)
+    movements = [tuple(each) for each in found.movements]
+    names = "month new back lost upgraded downgraded trials-paid trials-left trials-open"
+    _print_table("Payers and trials", names.split(), movements)
+    money = [_line(each, each.bought, each.refunded, each.upgraded, each.downgraded) for each in found.money]
+    _print_table("Money", ("month", "currency", "bought-once", "refunded", "upgrades", "downgrades"), money)
+    print("\nWhat these figures cannot know")
+    for sentence in found.unknown:
+        print(f"- {sentence}")
+
+
+def _recurring(each: Recurring) -> tuple[object, ...]:
+    return (each.currency.upper(), each.state, each.subscriptions, *_amounts(each.currency, each.agreed, each.charged))
+
+
+def _line(each: Past | Money, *amounts: int) -> tuple[object, ...]:
+    return (each.month, each.currency.upper(), *_amounts(each.currency, *amounts))
+
+
+def _amounts(currency: str, *amounts: int) -> tuple[str, ...]:
+    return tuple(f"{in_major_units(each, currency):,f}" for each in amounts)
+
+
+def _print_table(heading: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table: texts to the left, numbers and amounts to the right. Without rows it says so."""
+    lines = [tuple(map(str, row)) for row in rows]
+    print(f"\n{heading}")
+    if not lines:
+        print("  none")
+        return
+    widths = [max(len(line[column]) for line in [tuple(columns), *lines]) for column in range(len(columns))]
+    for line in [tuple(columns), *lines]:
+        cells = [
+            text.rjust(width) if _is_number(lines[0][column]) else text.ljust(width)
+            for column, (text, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        print(f"  {'  '.join(cells)}".rstrip())
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(",", "").replace(".", "").removeprefix("-").isdecimal()
