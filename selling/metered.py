@@ -4,7 +4,6 @@ import uuid
 from collections.abc import Collection
 from typing import NamedTuple
 
-from .. import storage
 from ..access import LIVE
 from ..storage.group_commit import Execute
 from .usage import Row
@@ -44,13 +43,7 @@ class Metered(NamedTuple):
     period_end: int
 
 
-def metered(
-    user_id: str,
-    event_name: str,
-    plans: Collection[str],
-    now: float,
-    row: Row = storage.row,
-) -> Metered | None:
+def metered(user_id: str, event_name: str, plans: Collection[str], now: float, row: Row) -> Metered | None:
     """Return where Stripe bills what the user uses on one of these plans; None where they have no subscription to it,
     because a plan was given to them.
 

@@ -96,8 +96,8 @@ def test_refunds_and_disputes(serve, shop, capsys):
         assert Subscription.get().status == "active"
 
 
-def test_every_example_of_the_page_is_run():
+def test_every_plan_of_the_page_has_its_code():
     text = (ROOT / PAGE).read_text()
 
-    assert sorted(re.findall(r"<!-- plans: (\w+) -->", text)) == ["days", "lifetime", "pack", "refunds"]
-    assert re.findall(r"<!-- plans: (\w+) -->", text) == re.findall(r"<!-- code: (\w+) -->", text)
+    assert {"days", "lifetime", "pack", "refunds"} <= set(re.findall(r"<!-- plans: (\w+) -->", text))
+    assert set(re.findall(r"<!-- plans: (\w+) -->", text)) <= set(re.findall(r"<!-- code: (\w+) -->", text))

@@ -332,7 +332,7 @@ def test_the_keyboard_reaches_every_action_of_the_operator(looker):
     top = ["Notes", "Users", "Grants", "Figures", "Events", "Health", "Sign out"]
     assert reached[:10] == [*top, "Fetch from Stripe", "Grant a plan", "Link a customer"]
     assert [text[:4] for text in reached[10:12]] == ["cus_", "sub_"]
-    assert reached[12:] == ["customer.updated", "Replay", "Send again", "Send again"]
+    assert reached[12:] == ["Cancel now", "customer.updated", "Replay", "Send again", "Send again"]
     assert all(seen for _, seen in found)
 
 

@@ -247,7 +247,7 @@ def test_syncing_three_hundred_subscriptions_costs_seven_calls_after_the_first_t
 
     report = sync(app)
 
-    # Three are pages of customers, three of subscriptions; one is of prices, of refunds and of disputes.
+    # three pages of customers and of subscriptions, one each of prices, refunds and disputes
     assert api_calls(shop) - before == 10
     assert (report.subscriptions, report.customers, len(report.access)) == (300, 300, 300)
     assert all(after.allowed for _, after in report.access.values())
