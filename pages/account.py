@@ -4,7 +4,7 @@ import json
 from collections.abc import Container, Iterable, Mapping
 from typing import NamedTuple
 
-from ..access import ENDED, Access, Holding, Plans, access_of
+from ..access import ENDED, Access, Holding, Plans, Terms, access_of
 from ..models import ChangeRow, Customer, Grant, Price, Subscription, User
 from ..plans import Plan
 from ..sync.standing import Standing, standings_of
@@ -158,9 +158,9 @@ def _is_shown(standing: Standing) -> bool:
     return standing.answer.allowed if standing.kind == "purchase" else not standing.has_ended
 
 
-def _order(standing: Standing, terms: Plans) -> tuple[bool, bool, int]:
-    plan = terms.get(standing.answer.plan or "")
-    return not standing.answer.allowed, standing.kind == "grant", -(plan.rank if plan else -1)
+def _order(standing: Standing, terms: Plans) -> tuple[bool, bool, bool, int]:
+    plan = terms.get(standing.answer.plan or "", Terms())
+    return bool(plan.adds_to), not standing.answer.allowed, standing.kind == "grant", -plan.rank
 
 
 def _by_itself(standing: Standing, access: Access, now: float) -> Access:
