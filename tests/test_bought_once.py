@@ -208,6 +208,37 @@ def test_what_was_bought_by_a_payment_link_counts_by_its_items(app, shop, prices
     assert [each.left for each in credits_of("ann")] == [200]
 
 
+@pytest.mark.parametrize("hears", [True, False])
+def test_what_stripes_list_lacks_yet_is_read_by_its_id(app, shop, simulator, hears):
+    buy(app, "pack")
+    hear(app, shop)
+    session = buy(app, "lifetime")
+    event = shop.event("checkout.session.completed")
+    simulator.api_faults.list_lag_seconds = 3600
+
+    if hears:
+        app.deliver(event)
+        app.work()
+    else:
+        app.billing.service.come_back(session["id"])
+
+    assert app.billing.access("ann").plan == "lifetime"
+    assert [each.left for each in credits_of("ann")] == [100]
+
+
+def test_all_of_more_than_ten_items_are_fetched(app, shop, prices):
+    shirt = {"currency": "usd", "unit_amount": 900, "product_data": {"name": "Shirt"}}
+    shirts = [{"price_data": shirt, "quantity": 1}] * 10
+    params = {"mode": "payment", "customer": shop.customer(), "success_url": "https://x"}
+    items = [*shirts, {"price": prices["pack_100"], "quantity": 1}]
+    session = shop.client.v1.checkout.sessions.create(params=params | {"line_items": items})
+    visitor.pay(session.url, VISA)
+    hear(app, shop)
+
+    assert [each.left for each in credits_of("ann")] == [100]
+    assert Purchase.select().count() == 11
+
+
 def test_what_another_product_sold_once_is_not_ours(app, shop, prices):
     customer = shop.customer()
     item = {"price_data": {"currency": "usd", "unit_amount": 900, "product_data": {"name": "Shirt"}}, "quantity": 1}

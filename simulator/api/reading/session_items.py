@@ -4,7 +4,6 @@ from typing import Any
 
 from ...errors import unsupported
 from ...http import form, lists
-from ...http.lists import embedded
 from ...http.route import Route
 from ...world import Object, World
 from ..checkout import totals
@@ -18,11 +17,11 @@ def list_items(world: World, params: dict[str, Any], session_id: str) -> Object:
 
 
 def line_items(world: World, session: Object) -> Object:
-    return embedded(_items(world, session["id"])[:10], _path(session["id"]))
+    return lists.page(_items(world, session["id"]), {}, _path(session["id"]))
 
 
 def line_items_of_link(world: World, link: Object) -> Object:
-    return embedded(items_of_order(world, link)[:10], f"/v1/payment_links/{link['id']}/line_items")
+    return lists.page(items_of_order(world, link), {}, f"/v1/payment_links/{link['id']}/line_items")
 
 
 def breakdown(_world: World, session: Object) -> Object:
