@@ -836,25 +836,26 @@ def _sell_once_and_count() -> None:
     storage.execute("DROP TABLE IF EXISTS corkage_purchase")
     tables = [Purchase, Credit, Refund, Usage, UsageKey, MeterEvent, ChangeRow, GrantMirror, Move, RevenueRow]
     storage.current().create_tables(tables)
-    storage.execute("ALTER TABLE corkage_user ADD COLUMN usage_anchor INTEGER")
-    storage.execute("ALTER TABLE corkage_notice ADD COLUMN details TEXT")
-    _index_changes()
-    storage.execute("ALTER TABLE corkage_customer ADD COLUMN purchases_at INTEGER")
-    storage.execute("ALTER TABLE corkage_subscription ADD COLUMN replaced_by TEXT")
-    storage.execute("ALTER TABLE corkage_subscription ADD COLUMN replace_at INTEGER")
-    storage.execute("ALTER TABLE corkage_notice ADD COLUMN purchase_id TEXT")
-    _index_meter_events()
-    _index_replacements()
-    number = storage.current().field_types.get("INT", "INTEGER")  # an amount may need more than 32 bits
-    for name in ("trial_start", "billed", "charged"):
-        storage.execute(f"ALTER TABLE corkage_subscription ADD COLUMN {name} {number}")
+    number = storage.current().field_types.get("INT", "INTEGER")  # in PostgreSQL INTEGER has 32 bits: too few
+    for column in (
+        f"corkage_user ADD COLUMN usage_anchor {number}",
+        f"corkage_customer ADD COLUMN purchases_at {number}",
+        "corkage_subscription ADD COLUMN replaced_by TEXT",
+        f"corkage_subscription ADD COLUMN replace_at {number}",
+        *(f"corkage_subscription ADD COLUMN {name} {number}" for name in ("trial_start", "billed", "charged")),
+        "corkage_notice ADD COLUMN purchase_id TEXT",
+        "corkage_notice ADD COLUMN details TEXT",
+    ):
+        storage.execute(f"ALTER TABLE {column}")
+    for index in (_index_meter_events, _index_changes, _index_replacements):
+        index()
     _name_grants()
     store_setting(MOVES_SINCE, str(int(time.time())))
 
 
 def _name_grants() -> None:
     """Give each grant a name, and have it mirrored soon."""
-    storage.execute("ALTER TABLE corkage_grant ADD COLUMN uid VARCHAR(255)")
+    storage.execute("ALTER TABLE corkage_grant ADD COLUMN uid TEXT")
     storage.execute("CREATE UNIQUE INDEX corkage_grant_uid ON corkage_grant (uid)")
     names = [(new_uid(), id_) for (id_,) in storage.rows("SELECT id FROM corkage_grant")]
     storage.execute_many("UPDATE corkage_grant SET uid = ? WHERE id = ?", names)
