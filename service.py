@@ -299,7 +299,9 @@ class Service:
 
         Errors  ValueError for an invalid user id; DatabaseUnavailable
         """
-        return usage.usages(self.access(user_id), self.counters, time.time())
+        check_user_id(user_id)
+        self.start()
+        return usage.usages(user_id, self.counters, time.time())
 
     # Clicks
 

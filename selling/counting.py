@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from .. import storage
-from ..access import Access, access_at
 from ..errors import KeyReused
 from ..storage.group_commit import Execute
 from ..texts import is_text
@@ -25,16 +24,13 @@ _NEW_USER = "INSERT INTO corkage_user (id, created_at) VALUES (?, ?) ON CONFLICT
 _SET_ANCHOR = "UPDATE corkage_user SET usage_anchor = ? WHERE id = ? AND usage_anchor IS NULL"
 _KNOWN_KEY = "SELECT name, amount FROM corkage_usage_key WHERE user_id = ? AND key = ?"
 _STORE_KEY = "INSERT INTO corkage_usage_key (user_id, key, name, amount, used_at) VALUES (?, ?, ?, ?, ?)"
-# The limit stands twice: the first use of a window finds no row to update.
-_COUNT = """
-INSERT INTO corkage_usage (user_id, name, starts_at, used)
-SELECT user_id, name, starts_at, amount FROM (
-    SELECT CAST(? AS TEXT) AS user_id, CAST(? AS TEXT) AS name, CAST(? AS BIGINT) AS starts_at,
-        CAST(? AS BIGINT) AS amount
-) AS given WHERE amount <= ?
-ON CONFLICT (user_id, name, starts_at) DO UPDATE SET used = corkage_usage.used + excluded.used
-WHERE corkage_usage.used + excluded.used <= ?
+_ADD = """
+UPDATE corkage_usage SET used = used + ? WHERE user_id = ? AND name = ? AND starts_at = ? AND used + ? <= ?
 RETURNING used
+"""
+_BEGIN = """
+INSERT INTO corkage_usage (user_id, name, starts_at, used) VALUES (?, ?, ?, ?)
+ON CONFLICT (user_id, name, starts_at) DO UPDATE SET used = corkage_usage.used + excluded.used
 """
 _TAKE_CREDIT = 'UPDATE corkage_credit SET "left" = "left" - ? WHERE purchase_id = ? AND price_id = ? AND name = ?'
 
@@ -91,28 +87,31 @@ def _count(wish: _Wish, execute: Execute) -> Use | None:
     known = row(_KNOWN_KEY, (wish.user_id, wish.key)) if wish.key else None
     if known is not None and tuple(known) != (wish.name, wish.amount):
         return None
-    access = access_at(wish.user_id, wish.now, row)
-    place = _place(wish, access, execute, row)
+    place = _place(wish, execute, row)
     if known is not None:
         return _answer(wish, place, _used(wish, place, row), repeated=True)
-    if not place.facts.is_new and (added := row(_COUNT, _values(wish, place, wish.amount))):
-        _note(wish, access, place, execute, row)
+    where = (wish.user_id, wish.name, place.window.starts_at)
+    if added := row(_ADD, (wish.amount, *where, wish.amount, _number(place.limit))):
+        _note(wish, place, execute, row)
         return _answer(wish, place, added[0])
-    return _count_with_credit(wish, access, place, execute, row)
+    return _count_otherwise(wish, place, execute, row)
 
 
-def _place(wish: _Wish, access: Access, execute: Execute, row: Row) -> _Place:
+def _place(wish: _Wish, execute: Execute, row: Row) -> _Place:
     facts = facts_of(wish.user_id, wish.now, row)
     credit: list[CreditLeft] = []
     if facts.has_credit:
         every = credits_of(wish.user_id, lambda sql, values: list(execute(sql, values).fetchall()))
         credit = [each for each in every if each.name == wish.name]
     window = window_at(wish.counter.every, facts.anchor, facts.now)
-    return _Place(access.limits.get(wish.name, 0), window, credit, facts)
+    return _Place(facts.limits.get(wish.name, 0), window, credit, facts)
 
 
-def _count_with_credit(wish: _Wish, access: Access, place: _Place, execute: Execute, row: Row) -> Use:
-    """Count what the limit has left, and the rest from the credit. Nothing is written where that is too little."""
+def _count_otherwise(wish: _Wish, place: _Place, execute: Execute, row: Row) -> Use:
+    """Count the first use of a window, or what the limit has left, and the rest from the credit.
+
+    Nothing is written where all of that is too little.
+    """
     used = _used(wish, place, row)
     from_limit = min(wish.amount, max(0, _number(place.limit) - used))
     from_credit = _taken(wish.amount - from_limit, place.credit)
@@ -121,21 +120,16 @@ def _count_with_credit(wish: _Wish, access: Access, place: _Place, execute: Exec
     if place.facts.is_new:
         execute(_NEW_USER, (wish.user_id, int(wish.now)))
     if from_limit:
-        row(_COUNT, _values(wish, place, from_limit))
+        execute(_BEGIN, (wish.user_id, wish.name, place.window.starts_at, from_limit))
     for each, taken in zip(place.credit, from_credit, strict=True):
         if taken:
             execute(_TAKE_CREDIT, (taken, each.purchase_id, each.price_id, each.name))
-    _note(wish, access, place, execute, row)
+    _note(wish, place, execute, row)
     return _answer(wish, place, used + from_limit, sum(from_credit))
 
 
 def _number(limit: int | str) -> int:
     return limit if isinstance(limit, int) else _ENDLESS
-
-
-def _values(wish: _Wish, place: _Place, amount: int) -> tuple[object, ...]:
-    most = _number(place.limit)
-    return wish.user_id, wish.name, place.window.starts_at, amount, most, most
 
 
 def _used(wish: _Wish, place: _Place, row: Row) -> int:
@@ -152,13 +146,13 @@ def _taken(amount: int, credit: Iterable[CreditLeft]) -> list[int]:
     return taken
 
 
-def _note(wish: _Wish, access: Access, place: _Place, execute: Execute, row: Row) -> None:
+def _note(wish: _Wish, place: _Place, execute: Execute, row: Row) -> None:
     """Store what comes with a use that was counted: its key, what Stripe bills, and the first time the anchor."""
     if place.facts.is_unset:
         execute(_SET_ANCHOR, (place.facts.anchor, wish.user_id))
     if wish.key:
         execute(_STORE_KEY, (wish.user_id, wish.key, wish.name, wish.amount, int(wish.now)))
-    plans = wish.counter.metered_by.intersection(access.plans)
+    plans = wish.counter.metered_by.intersection(place.facts.plans)
     if plans and (where := metered(wish.user_id, str(wish.counter.meter), plans, place.facts.now, row)):
         owe(execute, wish.user_id, wish.name, wish.amount, where, wish.now)
 

@@ -1,10 +1,12 @@
 """Usage: what a user has used of the limits that are counted, and what is left, with the credit of packs."""
 
+import json
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from .. import storage
-from ..access import UNLIMITED, Access
+from ..access import IN_FORCE_AT, NOBODY, UNLIMITED, Limits
 from ..errors import UnknownLimit
 from ..plans import Plan
 from .credits import CreditLeft, credits_of
@@ -21,13 +23,16 @@ WHERE c.user_id = ? AND s.status NOT LIKE 'incomplete%' AND (s.ours OR EXISTS (
 ))
 ORDER BY s.created, s.id LIMIT 1
 """
-_FACTS = """
-SELECT u.usage_anchor, (
+_FACTS = f"""
+SELECT u.id, u.usage_anchor, (
     SELECT max(s.clock_ahead) FROM corkage_customer AS c JOIN corkage_subscription AS s ON s.customer_id = c.id
     WHERE c.user_id = u.id
-), EXISTS (SELECT 1 FROM corkage_credit AS k WHERE k.user_id = u.id AND k."left" > 0)
-FROM corkage_user AS u WHERE u.id = ?
-"""
+), EXISTS (SELECT 1 FROM corkage_credit AS k WHERE k.user_id = u.id AND k."left" > 0), a.limits, a.plans
+FROM (SELECT CAST(? AS TEXT) AS id) AS asked
+LEFT JOIN corkage_user AS u ON u.id = asked.id
+LEFT JOIN corkage_answer AS a ON a.user_id = asked.id AND {IN_FORCE_AT}
+"""  # noqa: S608 -- a text of access.py
+_DEFAULT = f"SELECT limits, plans FROM corkage_answer WHERE user_id = '{NOBODY}' AND {IN_FORCE_AT}"  # noqa: S608 -- texts of access.py
 USED = "SELECT used FROM corkage_usage WHERE user_id = ? AND name = ? AND starts_at = ?"
 
 Row = Callable[[str, Any], tuple[Any, ...] | None]
@@ -123,11 +128,14 @@ class Counters:
 class Facts(NamedTuple):
     """What is stored of a user.
 
-    Shape   anchor: from when on their months are counted, 0 for calendar months; is_new: there is no row of the user;
+    Shape   limits, plans: those of the answer in force; anchor: from when on their months are counted, 0 for calendar
+            months; is_new: there is no row of the user;
             is_unset: the row has no anchor yet; now: the present, by the clock of their subscriptions; has_credit: a
             pack has something left
     """
 
+    limits: Limits
+    plans: frozenset[str]
     anchor: int
     is_new: bool
     is_unset: bool
@@ -135,18 +143,18 @@ class Facts(NamedTuple):
     has_credit: bool
 
 
-def usages(access: Access, counters: Counters, now: float) -> dict[str, Usage]:
+def usages(user_id: str, counters: Counters, now: float) -> dict[str, Usage]:
     """Return what the user has used of each limit that is counted, by its name.
 
     Errors  DatabaseUnavailable
     """
-    facts = facts_of(access.user_id, now)
-    credit = credits_of(access.user_id) if facts.has_credit else []
+    facts = facts_of(user_id, now)
+    credit = credits_of(user_id) if facts.has_credit else []
     found = {}
     for name, counter in counters.all.items():
         window = window_at(counter.every, facts.anchor, facts.now)
-        row = storage.row(USED, (access.user_id, name, window.starts_at))
-        limit, used = access.limits.get(name, 0), row[0] if row else 0
+        row = storage.row(USED, (user_id, name, window.starts_at))
+        limit, used = facts.limits.get(name, 0), row[0] if row else 0
         found[name] = Usage(*counted(name, used, limit, sum_of(name, credit), window))
     return found
 
@@ -163,14 +171,33 @@ def sum_of(name: str, credit: Iterable[CreditLeft]) -> int:
 
 
 def facts_of(user_id: str, now: float, row: Row = storage.row) -> Facts:
-    """Return what is stored of a user.
+    """Return what is stored of a user. Of one who is unknown it is what everybody has.
 
     Errors  DatabaseUnavailable
     """
-    found = row(_FACTS, (user_id,))
-    if found is None:
-        return Facts(0, is_new=True, is_unset=False, now=now, has_credit=False)
-    anchor, ahead, has_credit = found
-    first = row(_FIRST, (user_id,)) if anchor is None else None
-    anchor = anchor_of(*first) if first else anchor or 0
-    return Facts(anchor, is_new=False, is_unset=first is not None, now=now + (ahead or 0), has_credit=bool(has_credit))
+    at = int(now)
+    found = row(_FACTS, (user_id, at, at))
+    known, anchor, ahead, has_credit, limits, plans = found or (None,) * 6
+    if limits is None:
+        limits, plans = row(_DEFAULT, (at, at)) or ("{}", "[]")
+    first = row(_FIRST, (user_id,)) if known is not None and anchor is None else None
+    return Facts(
+        limits=_read_limits(limits),
+        plans=_read_plans(plans),
+        anchor=anchor_of(*first) if first else anchor or 0,
+        is_new=known is None,
+        is_unset=first is not None,
+        now=now + (ahead or 0),
+        has_credit=bool(has_credit),
+    )
+
+
+@lru_cache(maxsize=1024)  # most users have the same
+def _read_limits(text: str) -> Limits:
+    limits: Limits = json.loads(text)
+    return limits
+
+
+@lru_cache(maxsize=1024)
+def _read_plans(text: str) -> frozenset[str]:
+    return frozenset(json.loads(text))

@@ -32,11 +32,8 @@ def window_at(every: str, anchor: int, now: float) -> Window:
     if every == "day":
         starts_at = int(now // DAY_SECONDS) * DAY_SECONDS
         return Window(starts_at, starts_at + DAY_SECONDS)
-    began, at = _date(anchor), _date(int(now))
-    count = (at.year - began.year) * MONTHS + at.month - began.month
-    if _after(anchor, count) > now:
-        count -= 1
-    return Window(_after(anchor, count), _after(anchor, count + 1))
+    first, second, third = _edges(anchor, int(now // DAY_SECONDS))
+    return Window(first, second) if now < second else Window(second, third)
 
 
 def anchor_of(created: int, period_end: int | None) -> int:
@@ -53,10 +50,18 @@ def _date(moment: int) -> datetime.datetime:
     return datetime.datetime.fromtimestamp(moment, datetime.UTC)
 
 
-@functools.lru_cache(maxsize=4096)  # asked for each use, and most uses are of the same months
-def _after(anchor: int, months: int) -> int:
+@functools.lru_cache(maxsize=4096)  # asked for each use, and many are of the same day
+def _edges(anchor: int, day: int) -> tuple[int, int, int]:
+    """Return the beginning of the month that a day begins in, and those of the next two."""
+    began, at = _date(anchor), _date(day * DAY_SECONDS)
+    count = (at.year - began.year) * MONTHS + at.month - began.month
+    if _after(began, count) > day * DAY_SECONDS:
+        count -= 1
+    return _after(began, count), _after(began, count + 1), _after(began, count + 2)
+
+
+def _after(began: datetime.datetime, months: int) -> int:
     """Return so many months later, at the last day of a shorter month: as Stripe counts, from the day it began."""
-    began = _date(anchor)
     year, month = divmod(began.year * MONTHS + began.month - 1 + months, MONTHS)
     last_day = calendar.monthrange(year, month + 1)[1]
     return int(began.replace(year=year, month=month + 1, day=min(began.day, last_day)).timestamp())

@@ -29,10 +29,10 @@ class OpenedFile:
     def __init__(self, path: str) -> None:
         self.path = os.path.abspath(path)  # a host may change its folder later
         found = os.stat(self.path)
-        self._opened: _Identity = (found.st_dev, found.st_ino)
+        self._opened = (self.path, (found.st_dev, found.st_ino))
+        self._held: tuple[tuple[str, _Identity], ...] = (self._opened,)
         real = os.path.realpath(self.path)  # SQLite follows links, and keeps the companions where they lead to
         self._companions = (f"{real}-wal", f"{real}-shm")
-        self._in_use: tuple[_Identity, ...] | None = None
 
     @property
     def uri(self) -> str:
@@ -47,11 +47,11 @@ class OpenedFile:
 
     def hold_companions(self) -> None:
         """Remember -wal and -shm. They stay the same as long as one connection that has read stays open."""
-        self._in_use = tuple(_identity(name) for name in self._companions)
+        self._held = (self._opened, *((name, _identity(name)) for name in self._companions))
 
     def let_companions_go(self) -> None:
         """Forget them: with its last connection SQLite takes them away, and makes new ones for the next."""
-        self._in_use = None
+        self._held = (self._opened,)
 
     def is_whole(self) -> bool:
         """Return whether all of it is still at its path; see check()."""
@@ -66,12 +66,14 @@ class OpenedFile:
 
         Errors  DatabaseUnavailable
         """
-        found = _identity(self.path)
-        if found != self._opened:
-            raise DatabaseUnavailable(REPLACED if found else GONE)
-        for name, identity in zip(self._companions, self._in_use or (), strict=False):
-            if _identity(name) != identity:
-                raise DatabaseUnavailable(COMPANION.format(name[-4:]))
+        for path, identity in self._held:
+            if _identity(path) != identity:
+                raise DatabaseUnavailable(self._loss(path))
+
+    def _loss(self, path: str) -> str:
+        if path == self.path:
+            return REPLACED if _identity(path) else GONE
+        return COMPANION.format(path[-4:])
 
 
 def _identity(path: str) -> _Identity:

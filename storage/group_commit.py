@@ -28,16 +28,22 @@ class Waiting:
     def __init__(self) -> None:
         self.error: Exception | None = None
         self.is_done = self.leads = False
+        self._woken: threading.Lock | None = None
+
+    def begin_to_wait(self) -> None:
+        """Make the lock of its own that it waits on: on one for all, those who wake would queue up again."""
         self._woken = threading.Lock()
         self._woken.acquire()
 
     def wait(self) -> None:
-        """Wait until it is done, or is to lead. A lock of its own: on one for all, those who wake would queue again."""
-        self._woken.acquire()
+        """Wait until it is done, or is to lead."""
+        if self._woken is not None:
+            self._woken.acquire()
 
     def wake(self) -> None:
-        """End the wait."""
-        self._woken.release()
+        """End the wait, if it waits."""
+        if self._woken is not None:
+            self._woken.release()
 
 
 class Statement(Waiting):
@@ -93,6 +99,8 @@ class GroupCommit:
     def _commit_with(self, own: Waiting) -> None:
         try:
             with self._changing:
+                if self._has_leader:
+                    own.begin_to_wait()
                 self._waiting.append(own)
                 own.leads, self._has_leader = not self._has_leader, True
             if not own.leads:
@@ -118,6 +126,8 @@ class GroupCommit:
 
     def _gather(self) -> None:
         """Let other threads run that were committed a moment ago, where some were: they may write again."""
+        if len(self._waiting) >= self._latest:
+            return
         until = time.monotonic() + GATHER_SECONDS
         while len(self._waiting) < self._latest and time.monotonic() < until:
             time.sleep(0)

@@ -257,7 +257,7 @@ def test_other_writers_get_in_between_pruning_batches(app, config, monkeypatch):
     monkeypatch.setattr(jobs.storage, "writing", write_and_look)
     jobs.prune(now, 90)
 
-    assert left[-3:] == [5, 3, 1]
+    assert [events for events in left if events][-3:] == [5, 3, 1]
     assert StripeEvent.select().count() == 0
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from corkage.access import access_at
 from corkage.billing_app import Billing
 from corkage.plans import Plan
 from corkage.selling import counting, usage
@@ -36,7 +35,7 @@ def use_at(billing: Billing, now: float, user: str, name: str, amount: int = 1, 
 
 
 def usage_at(billing: Billing, now: float, user: str, name: str) -> Any:
-    return usage.usages(access_at(user, now), billing.service.counters, now)[name]
+    return usage.usages(user, billing.service.counters, now)[name]
 
 
 def spend(billing: Billing, uses: Sequence[tuple[Any, ...]], threads: int) -> list[Any]:
