@@ -127,7 +127,7 @@ class Subscription(Table):
             unpaid_since, payment_pending, pause_behavior, resumes_at, paid_until, returned: see access.Holding;
             noted: the SubscriptionSummary of the last notice, packed (notices/changes.py);
             resume_asked_at: when its user last went to give a card, for it to be resumed; by our clock;
-            replaced_by: the purchase for good in whose place it is no more needed; replace_at: when to end it for that;
+            replaced_by: the purchase for good that took its place, for which it is to end;
             billed, charged: what its last invoice of a whole period billed, and what of it was charged after discounts;
             both None where no such invoice was fetched yet
     Units   billed and charged in the currency's minor units;
@@ -163,7 +163,6 @@ class Subscription(Table):
     billed = IntegerField(null=True)
     charged = IntegerField(null=True)
     replaced_by = TextField(null=True)
-    replace_at = IntegerField(null=True)
 
     class Meta:
         table_name = "corkage_subscription"
@@ -655,7 +654,6 @@ def _create_everything() -> None:
     _index_clocks()
     _index_marks()
     _index_meter_events()
-    _index_replacements()
     _index_changes()
     for name, columns in (("due", "receiver, next_attempt_at"), ("owed", "receiver, user_id, notice_id")):
         storage.execute(
@@ -683,12 +681,6 @@ def _index_meter_events() -> None:
     storage.execute(
         "CREATE UNIQUE INDEX corkage_meter_event_growing ON corkage_meter_event "
         "(user_id, customer_id, name, event_name, hour, period_end) WHERE attempts = 0"
-    )
-
-
-def _index_replacements() -> None:
-    storage.execute(
-        "CREATE INDEX corkage_subscription_replace ON corkage_subscription (replace_at) WHERE replace_at IS NOT NULL"
     )
 
 
@@ -841,14 +833,13 @@ def _sell_once_and_count() -> None:
         f"corkage_user ADD COLUMN usage_anchor {number}",
         f"corkage_customer ADD COLUMN purchases_at {number}",
         "corkage_subscription ADD COLUMN replaced_by TEXT",
-        f"corkage_subscription ADD COLUMN replace_at {number}",
         *(f"corkage_subscription ADD COLUMN {name} {number}" for name in ("trial_start", "billed", "charged")),
         "corkage_notice ADD COLUMN purchase_id TEXT",
         "corkage_notice ADD COLUMN details TEXT",
     ):
         storage.execute(f"ALTER TABLE {column}")
-    for index in (_index_meter_events, _index_changes, _index_replacements):
-        index()
+    _index_meter_events()
+    _index_changes()
     _name_grants()
     store_setting(MOVES_SINCE, str(int(time.time())))
 

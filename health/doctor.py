@@ -130,17 +130,18 @@ def _grants(now: float) -> Iterator[Finding]:
 
 
 def _changes(catalogue: Catalogue, now: float) -> Iterator[Finding]:
-    """Changes that Stripe has not made yet, and add-ons that could not be canceled when their plan had ended."""
+    """Changes that Stripe has not made yet, and subscriptions that should have ended by themselves, and could not."""
     for row in owed.failing(NAMED):
         change = f"{row.kind} of {row.subscription_id}, user {row.user_id},"
         yield Finding(f"{change} is not made at Stripe after {row.attempts} tries: {row.error}", None)
-    for row in owed.addons_that_go_on(NAMED):
-        if not is_lonely(row.user_id, row.subscription_id, catalogue.timelines.plans, now):
+    for row in owed.refused_ends(NAMED):
+        id_, is_addon = row.subscription_id, row.kind == owed.END_ADDON
+        if is_addon and not is_lonely(row.user_id, id_, catalogue.timelines.plans, now):
             continue
+        why = "to an add-on, without a plan that it adds to" if is_addon else "replaced by what they bought for good"
         yield Finding(
-            f"user {row.user_id} pays for the add-on {row.subscription_id} without the plan that it adds to, and it "
-            f"could not be canceled: {row.error}",
-            f"corkage user cancel {shlex.quote(row.user_id)} --subscription {row.subscription_id}",
+            f"user {row.user_id} pays for {id_}, which is {why}; it could not be canceled: {row.error}",
+            f"corkage user cancel {shlex.quote(row.user_id)} --subscription {id_}{'' if is_addon else ' --now'}",
         )
 
 

@@ -186,14 +186,16 @@ class Changes:
     def _situation(self, row: ChangeRow, held: SubscriptionState) -> Situation:
         now = held.test_clock[1] if held.test_clock else int(self.clock())
         schedule = self.gateway.schedule(held.schedule_id, now) if held.schedule_id else None
-        if row.kind not in ("end_addon", "keep_addon"):
+        if row.kind == owed.END_REPLACED:
+            return Situation(held, schedule, is_replaced=_is_replaced(held.id))
+        if row.kind not in (owed.END_ADDON, "keep_addon"):
             return Situation(held, schedule)
         newest = owed.newest_done(row.subscription_id)
         return Situation(
             held,
             schedule,
             is_lonely=is_lonely(row.user_id, row.subscription_id, self.catalogue.timelines.plans, self.clock()),
-            ended_by_us=newest is not None and (newest.kind, newest.outcome) == ("end_addon", "done"),
+            ended_by_us=newest is not None and (newest.kind, newest.outcome) == (owed.END_ADDON, "done"),
         )
 
     def _call(self, name: str, subscription_id: str, params: dict[str, Any], key: str) -> None:
@@ -256,3 +258,8 @@ class Changes:
             later = self.gateway.preview_change(held.id, changed | {"proration_behavior": "none"})
             return Preview(shown.amount_due, later.amount_due, held.current_period_end, shown.currency, at)
         return Preview(0, shown.amount_due, held.current_period_end, shown.currency, at)
+
+
+def _is_replaced(subscription_id: str) -> bool:
+    row = Subscription.get_or_none(Subscription.id == subscription_id)
+    return row is not None and row.replaced_by is not None

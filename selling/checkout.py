@@ -165,21 +165,6 @@ class Checkout:
         own = own_subscriptions(user_id)
         return resume_asked(gateway, [each for each in states if each.id in own], self.clock())
 
-    def end_replaced(self, subscription_id: str) -> None:
-        """End a subscription, once its user has bought for good what it gives: at once, and without a refund.
-
-        Errors  StripeError as the gateway's
-        """
-        row = Subscription.get_or_none(Subscription.id == subscription_id)
-        if row is None or row.replaced_by is None:
-            return
-        log.info("%s is ended: %s was bought in its place", subscription_id, row.replaced_by)
-        self._cancel(subscription_id)
-        self.converger.converge(row.customer_id, self.clock(), also=(subscription_id,))
-        with writing():
-            done = (Subscription.id == subscription_id, Subscription.status.in_(ENDED))
-            Subscription.update(replace_at=None).where(*done).execute()
-
     def open_pages(self, now: float) -> list[CheckoutAttempt]:
         """Return the attempts of users who hold what the page sells, a subscription of the same group for one, or had a
         trial since; and the attempts of an earlier version, which knew no groups.
@@ -271,11 +256,11 @@ class Checkout:
         except StripeRefused as error:
             log.info("an invoice could not be voided, it is no longer as it was read: %s", error)
             return None
-        cancel = (functools.partial(self._cancel, each.id) for each in held)
+        cancel = (functools.partial(self._cancel_unpaid, each.id) for each in held)
         lead: Lead | None = self.gateway.side_by_side(go_on, *cancel)[0]
         return lead
 
-    def _cancel(self, subscription_id: str) -> None:
+    def _cancel_unpaid(self, subscription_id: str) -> None:
         try:
             self.gateway.cancel_subscription(subscription_id)
         except StripeRefused as error:

@@ -7,6 +7,7 @@ from ..access import CURRENT, ENDED, LIVE
 from ..errors import CannotChange, CurrencyRefused, InvalidQuantity, UnknownPlan
 from ..models import Price
 from ..plans import Plan
+from ..sync import owed
 from ..sync.gateway import Gateway
 from ..sync.prices import Catalogue
 from ..sync.states import ItemState, ScheduleState, SubscriptionState
@@ -37,13 +38,15 @@ class Situation(NamedTuple):
 
     Shape   held: the subscription as Stripe holds it now; schedule: its schedule;
             is_lonely: it is to add-ons, and its user has none of the plans that they add to;
-            ended_by_us: the newest change of it is that we canceled it as such
+            ended_by_us: the newest change of it is that we canceled it as such;
+            is_replaced: its user has bought for good what it gives
     """
 
     held: SubscriptionState
     schedule: ScheduleState | None
     is_lonely: bool = False
     ended_by_us: bool = False
+    is_replaced: bool = False
 
 
 class Wanted(NamedTuple):
@@ -188,6 +191,15 @@ def _keep_addon(_: Asked, found: Situation) -> Decision:
     return Decision((("update", _kept(held)),))
 
 
+def _end_replaced(_: Asked, found: Situation) -> Decision:
+    """Decide to end it at once, whatever a schedule still had to do."""
+    if found.held.status in ENDED or not found.is_replaced:
+        return Decision(())
+    schedule = found.schedule
+    released: tuple[Step, ...] = () if schedule is None else (("release", {"schedule": schedule.id}),)
+    return Decision((*released, ("cancel", {})))
+
+
 def _move_price(asked: Asked, found: Situation) -> Decision:
     """Decide to give an item its new price, for the next invoice on."""
     held = found.held
@@ -288,7 +300,8 @@ _DECIDED: dict[str, Callable[[Asked, Situation], Decision]] = {
     "cancel": _cancel,
     "resume": _resume,
     "extend_trial": _extend_trial,
-    "end_addon": _end_addon,
+    owed.END_ADDON: _end_addon,
+    owed.END_REPLACED: _end_replaced,
     "keep_addon": _keep_addon,
     "move_price": _move_price,
 }

@@ -18,6 +18,7 @@ CLAIM_SECONDS = 300.0  # more than six of the slowest calls, one after the other
 KEYS_LAST_SECONDS = 23 * 3600  # Stripe keeps idempotency keys for at least 24 hours
 WAIT_SECONDS = 3.0
 PAUSE_SECONDS = 0.1
+END_ADDON, END_REPLACED = "end_addon", "end_replaced"
 ASKED_BY_HOST = ("change", "cancel", "resume", "extend_trial")
 BATCH = 50
 LONGEST_ERROR = 500
@@ -175,11 +176,13 @@ def failing(limit: int) -> list[ChangeRow]:
     return list(table.select().where(*wanted).order_by(table.created_at, table.nonce).limit(limit))
 
 
-def addons_that_go_on(limit: int) -> list[ChangeRow]:
-    """Return the changes that should have canceled an add-on that goes on, and that were refused."""
+def refused_ends(limit: int) -> list[ChangeRow]:
+    """Return the changes that should have ended an add-on, or a subscription that is replaced, and that were refused,
+    while it goes on.
+    """
     is_going_on = (Subscription.status.in_(LIVE), Subscription.cancel_at.is_null())
     goes_on = Subscription.select(Subscription.id).where(*is_going_on)
-    wanted = (table.kind == "end_addon", table.error.is_null(False), table.done_at.is_null(False))
+    wanted = (table.kind.in_((END_ADDON, END_REPLACED)), table.error.is_null(False), table.done_at.is_null(False))
     found = table.select().where(*wanted, table.subscription_id.in_(goes_on))
     return list(found.order_by(table.done_at.desc()).limit(limit))
 

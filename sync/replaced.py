@@ -1,16 +1,14 @@
-"""Subscriptions that a purchase for good has taken the place of: they are to end, as soon as the purchase is paid."""
+"""Subscriptions that a purchase for good has taken the place of: their end is owed as soon as the purchase is paid."""
 
 import logging
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from .. import storage
 from ..access import ENDED, Holding, Plans, Terms, given_back
 from ..models import Subscription
 from ..plans import Plan
+from . import owed
 from .prices import Catalogue
-
-PAUSE_SECONDS = 60  # after a try that failed
 
 log = logging.getLogger("corkage.replaced")
 
@@ -36,7 +34,8 @@ def lifetimes_of(holdings: Sequence[Holding], plans: Mapping[str, Plan], terms: 
 
 
 def mark(user_id: str, holdings: Sequence[Holding], catalogue: Catalogue, now: float) -> None:
-    """Mark which of the user's subscriptions are to end: those of which a purchase for good, paid later, gives as much.
+    """Mark which of the user's subscriptions are to end, and owe their end: a purchase for good, paid later, gives as
+    much.
 
     To be called inside a writing transaction.
     """
@@ -48,8 +47,9 @@ def mark(user_id: str, holdings: Sequence[Holding], catalogue: Catalogue, now: f
     for subscription_id, held in items.items():
         by = next((each.purchase_id for each in lifetimes if _replaces(each, held, catalogue)), None)
         if by != held[0].replaced_by:
-            change = {"replaced_by": by, "replace_at": int(now) if by else None}
-            Subscription.update(change).where(Subscription.id == subscription_id).execute()
+            Subscription.update(replaced_by=by).where(Subscription.id == subscription_id).execute()
+            if by is not None:
+                owed.add(user_id, subscription_id, owed.END_REPLACED, "{}", now)
             log.info("%s of user %s is replaced by %s", subscription_id, user_id, by or "nothing any more")
 
 
@@ -64,22 +64,3 @@ def _is_covered(item: Holding, lifetime: Lifetime, catalogue: Catalogue) -> bool
     plan = catalogue.plans.get(item.plan or "")
     rank = catalogue.timelines.plans.get(item.plan or "", Terms()).rank
     return plan is not None and plan.in_group == lifetime.group and rank <= lifetime.rank
-
-
-def due(now: float, limit: int) -> list[str]:
-    """Return the subscriptions that are to end now."""
-    query = "SELECT id FROM corkage_subscription WHERE replace_at <= ? ORDER BY replace_at LIMIT ?"
-    return [subscription_id for (subscription_id,) in storage.rows(query, (int(now), limit))]
-
-
-def claim(subscription_id: str, now: float) -> bool:
-    """Claim one that is due; return whether the claim succeeded. If it is not ended, it is due again in a minute."""
-    take = "UPDATE corkage_subscription SET replace_at = ? WHERE id = ? AND replace_at <= ?"
-    with storage.writing():
-        return bool(storage.change(take, (int(now) + PAUSE_SECONDS, subscription_id, int(now))))
-
-
-def next_due_at() -> float | None:
-    """Return when the next is due; None when none is."""
-    found = storage.row("SELECT min(replace_at) FROM corkage_subscription WHERE replace_at IS NOT NULL")
-    return found[0] if found else None

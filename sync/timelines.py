@@ -219,7 +219,7 @@ class Timelines:
 def _owe_addons(user_id: str, addons: Sequence[tuple[str, bool]], now: float) -> None:
     """Store that add-ons are to be canceled that lost their plan, or kept that have one again."""
     for subscription_id, is_without_plan in addons:
-        owed.add(user_id, subscription_id, "end_addon" if is_without_plan else "keep_addon", "{}", now)
+        owed.add(user_id, subscription_id, owed.END_ADDON if is_without_plan else "keep_addon", "{}", now)
 
 
 def holdings_of(user_ids: Sequence[str]) -> dict[str, Held]:

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from .. import storage
 from ..errors import BillingError, DatabaseUnavailable, Outdated, StripeError
 from ..models import CheckoutAttempt
-from . import inbox, jobs, lookups, meters, replaced, revenue, stale, timelines
+from . import inbox, jobs, lookups, meters, revenue, stale, timelines
 from .account import Account
 from .client import SLOWEST_CALL_SECONDS
 from .converge import Converger
@@ -72,9 +72,6 @@ class Sales(Protocol):
 
     def resume_paused(self, customer_id: str, subscriptions: tuple[SubscriptionState, ...]) -> bool:
         """Resume what waited for a card that its user went to give; return whether anything goes on."""
-
-    def end_replaced(self, subscription_id: str) -> None:
-        """End a subscription, once its user has bought for good what it gives."""
 
 
 class Owed(Protocol):
@@ -249,25 +246,19 @@ class Worker:
         for attempt in self.sales.open_pages(now):
             key = f"page of {attempt.user_id}"
             if not pool.is_running(key):
-                close = functools.partial(self.sales.close_page, attempt)
-                failed = f"the open page of {attempt.user_id} could not be closed"
-                yield Job(key, functools.partial(self._try, close, failed))
+                yield Job(key, functools.partial(self._close_page, attempt))
         for nonce in self.owed.due(now):
             if not pool.is_running(f"change {nonce}"):
                 yield Job(f"change {nonce}", functools.partial(self.owed.carry_on, nonce))
-        for subscription_id in replaced.due(now, BATCH):
-            if not pool.is_running(subscription_id) and replaced.claim(subscription_id, now):
-                end = functools.partial(self.sales.end_replaced, subscription_id)
-                yield Job(subscription_id, functools.partial(self._try, end, f"{subscription_id} could not be ended"))
 
-    def _try(self, act: Callable[[], None], failed: str) -> BillingError | None:
-        """Do something for those who buy; log and return an error of Stripe's. It is due again in some minutes."""
+    def _close_page(self, attempt: CheckoutAttempt) -> BillingError | None:
+        """Close an open Checkout page of a user who subscribed otherwise. A failure is tried again in minutes."""
         try:
-            act()
+            self.sales.close_page(attempt)
         except DatabaseUnavailable:
             raise
         except BillingError as error:
-            log.warning("%s: %s: %s", failed, error.code, error)
+            log.warning("the open page of %s could not be closed: %s: %s", attempt.user_id, error.code, error)
             return error
         return None
 
@@ -353,7 +344,6 @@ class Worker:
             stale.next_ask_at(),
             timelines.next_due_at(now),
             meters.next_due_at(),
-            replaced.next_due_at(),
             self.owed.next_due_at(now),
         )
         return min(moments + [each for each in others if each is not None])

@@ -13,12 +13,13 @@ from once import DAYS, LIFETIME, PACK, PLANS, VISA, buy, hear, session_of, stock
 from rows import renew_timelines
 
 from corkage.access import access_at
-from corkage.errors import StripeUnavailable
+from corkage.errors import CannotChange, StripeRefused, StripeUnavailable
 from corkage.health.doctor import examine
-from corkage.models import CheckoutAttempt, Credit, Customer, NoticeRow, Purchase, Refund, Subscription, User
+from corkage.models import ChangeRow, CheckoutAttempt, Credit, Customer, NoticeRow, Purchase, Refund, Subscription, User
 from corkage.plans import Plan
 from corkage.selling.credits import credits_of
 from corkage.simulator import visitor
+from corkage.sync import owed
 from corkage.sync.gateway import Gateway
 from corkage.sync.resync import resync
 
@@ -282,7 +283,7 @@ def test_a_lifetime_ends_the_subscription_in_whose_place_it_was_bought(app, shop
     ended = shop.client.v1.subscriptions.retrieve(subscription)
     assert (ended.status, shop.client.v1.refunds.list().data) == ("canceled", [])
     row = Subscription.get()
-    assert (row.status, row.replaced_by, row.replace_at) == ("canceled", Purchase.get().id, None)
+    assert (row.status, row.replaced_by) == ("canceled", Purchase.get().id)
     assert app.billing.access("ann").plan == "lifetime"
     assert kinds() == ["access_granted", "plan_changed", "subscription_replaced", "plan_changed"]
     assert NoticeRow.get(NoticeRow.kind == "subscription_replaced").subscription_id == subscription
@@ -299,14 +300,47 @@ def test_the_end_of_a_replaced_subscription_is_tried_again_until_stripe_answers(
     monkeypatch.setattr(Gateway, "cancel_subscription", refuse)
     hear(app, shop)
     assert Subscription.get().status == "active"
-    assert Subscription.get().replace_at > time.time() + 50
+    row = ChangeRow.get()
+    assert (row.kind, row.done_at, row.attempts) == (owed.END_REPLACED, None, 1)
     monkeypatch.undo()
-    app.work()
-    assert Subscription.get().status == "active"
 
-    app.work(time.time() + 61)
+    app.work(time.time() + 3600)
 
     assert shop.client.v1.subscriptions.retrieve(subscription).status == "canceled"
+
+
+def test_the_doctor_names_a_replaced_subscription_that_stripe_refuses_to_end(app, shop, monkeypatch):
+    subscription = buy(app, "pro")["subscription"]
+    hear(app, shop)
+    buy(app, "lifetime")
+
+    def refuse(*_):
+        raise StripeRefused("not now")
+
+    monkeypatch.setattr(Gateway, "cancel_subscription", refuse)
+    hear(app, shop)
+    app.work(time.time() + 3600)
+
+    named = [each for each in examine(app.billing.service.worker, time.time()) if subscription in each.what]
+    assert "which is replaced by what they bought for good; it could not be canceled: " in named[0].what
+    assert named[0].repair == f"corkage user cancel ann --subscription {subscription} --now"
+    monkeypatch.undo()
+    shop.client.v1.subscriptions.cancel(subscription)
+    app.billing.sync("ann")
+    assert not [each for each in examine(app.billing.service.worker, time.time()) if "for good" in each.what]
+
+
+def test_a_change_that_is_owed_does_not_outlive_the_subscription_that_a_lifetime_replaces(app, shop):
+    subscription = buy(app, "pro")["subscription"]
+    hear(app, shop)
+    app.billing.cancel("ann", subscription=subscription)
+
+    buy(app, "lifetime")
+    hear(app, shop)
+
+    assert shop.client.v1.subscriptions.retrieve(subscription).status == "canceled"
+    with pytest.raises(CannotChange):
+        app.billing.resume("ann", subscription=subscription)
 
 
 def test_a_lifetime_that_was_paid_back_ends_no_subscription(app, shop, monkeypatch):
@@ -317,7 +351,7 @@ def test_a_lifetime_that_was_paid_back_ends_no_subscription(app, shop, monkeypat
     hear(app, shop)
 
     row = Subscription.get()
-    assert (row.status, row.replaced_by, row.replace_at) == ("active", None, None)
+    assert (row.status, row.replaced_by, ChangeRow.select().count()) == ("active", None, 0)
     assert app.billing.access("ann").plan == "pro"
 
 
