@@ -32,6 +32,7 @@ def store(customer_id: str, found: Fetched, app: str, user_id: str | None, catal
     storage.execute_many(_STORE, [row for row in rows if row not in before])
     if user_id is not None:
         _store_credit(customer_id, user_id, catalogue.plans)
+        _move_credit(customer_id, user_id)
         Customer.update(purchases_at=int(now)).where(Customer.id == customer_id).execute()
 
 
@@ -50,7 +51,7 @@ def _row(state: PurchaseState, customer_id: str, app: str, user_id: str | None) 
 
 
 def _store_credit(customer_id: str, user_id: str, plans: Mapping[str, Plan]) -> None:
-    """Store what packs give that gave nothing yet; and who has the credit, where the customer came to another user."""
+    """Store what packs give that gave nothing yet."""
     packs = [key for key, plan in plans.items() if plan.adds]
     if not packs:
         return
@@ -65,6 +66,11 @@ def _store_credit(customer_id: str, user_id: str, plans: Mapping[str, Plan]) -> 
     for purchase_id, price_id, quantity, plan in found:
         if (purchase_id, price_id) not in known:
             _give((purchase_id, price_id), user_id, plans[plan].adds.items(), quantity or 1)
+
+
+def _move_credit(customer_id: str, user_id: str) -> None:
+    """Store who has the credit, where the customer came to another user: that of packs no longer on offer as well."""
+    ids = Purchase.select(Purchase.id).where(Purchase.customer == customer_id)
     Credit.update(user=user_id).where(Credit.purchase_id.in_(ids), Credit.user != user_id).execute()
 
 

@@ -638,3 +638,15 @@ def test_the_credit_goes_with_the_customer_to_another_user(app, shop):
 
     assert credits_of("ann") == []
     assert [each.left for each in credits_of("bob")] == [40]
+
+
+def test_the_credit_of_a_pack_that_has_left_the_file_goes_with_the_customer_as_well(app, shop, config):
+    buy(app, "pack")
+    hear(app, shop)
+    app.billing.close()
+
+    with running(replace(config, plans=(DAYS, PRO, LIFETIME))) as later:
+        later.billing.service.converger.link("bob", Customer.get().id, time.time())
+
+        assert credits_of("ann") == []
+        assert [each.left for each in credits_of("bob")] == [100]
