@@ -162,7 +162,7 @@ class Disorder(RuleBasedStateMachine):
     @precondition(lambda self: self.simulator.world.all("charge"))
     @rule(which=CHOICE)
     def refund(self, which):
-        """The money goes back; by the program as it is, this changes nothing yet."""
+        """The money goes back."""
         charges = self.v1.charges.list().data
         with contextlib.suppress(stripe.InvalidRequestError):
             self.v1.refunds.create(params={"charge": charges[which % len(charges)].id})

@@ -49,10 +49,24 @@ def is_pending(invoices: Sequence[Any]) -> bool:
     return is_to_be_paid and not any(each["status"] == "paid" for each in priced)
 
 
+def is_refunded(world: Any, invoices: Sequence[Any]) -> bool:
+    """Whether all that was last paid went back."""
+    paid = [each for each in invoices if each["status"] == "paid" and each["total"] > 0]
+    if not paid or not paid[-1]["amount_paid"]:
+        return False
+    payments = [each["payment"] for each in world.all("invoice_payment") if each["invoice"] == paid[-1]["id"]]
+    intents = {each["payment_intent"] for each in payments}
+    refunds = [each for each in world.all("refund") if each["status"] not in ("failed", "canceled")]
+    back = sum(each["amount"] for each in refunds if each["payment_intent"] in intents)
+    return bool(back >= paid[-1]["amount_paid"])
+
+
 def lets_in(world: Any, subscription: Any, plan: Plan | None, at: int) -> bool:
     """Whether an item of this subscription lets in, or would if its plan were no add-on. at: by Stripe's clock."""
     status, invoices = subscription["status"], invoices_of(world, subscription)
     is_denied = plan is not None and plan.pending == "deny" and is_pending(invoices)
+    if is_refunded(world, invoices):
+        return False
     if status == "past_due":
         unpaid = unpaid_after_the_last_paid(invoices)
         since = unpaid[0]["created"] if unpaid else invoices[-1]["created"]
