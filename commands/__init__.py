@@ -30,6 +30,13 @@ def opened() -> Iterator[Service]:
         yield billing.service
 
 
+def written(amount: int | None, currency: str) -> str:
+    """Return an amount for people; "?" for one that is not known, as of a price with tiers."""
+    from ..pages.words import choose, money  # loads Babel
+
+    return "?" if amount is None else money(choose("en", ""), amount, currency)
+
+
 def moment(at: float | None) -> str:
     """Return a time in UTC, for people."""
     return datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC") if at else "never"

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from ..users.wishes import cancel_wish, change_wish, trial_wish
-from . import DAY, FAILED, MISCONFIGURED, OK, moment, opened
+from . import DAY, FAILED, MISCONFIGURED, OK, moment, opened, written
 from .user import show_user
 
 
@@ -43,13 +43,6 @@ def extend_trial(options: argparse.Namespace) -> int:
     until = int(time.time()) + options.days * DAY if options.days else options.until
     with opened() as service:
         return _make(options, "extend_trial", trial_wish(until), service)
-
-
-def written(amount: int | None, currency: str) -> str:
-    """Return an amount for people; "?" for one that is not known, as of a price with tiers."""
-    from ..pages.words import choose, money  # loads Babel
-
-    return "?" if amount is None else money(choose("en", ""), amount, currency)
 
 
 def _make(options: argparse.Namespace, kind: str, wish: dict[str, Any], service: Any) -> int:

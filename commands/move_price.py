@@ -7,8 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..notices import outbox
-from . import DAY, FAILED, OK, moment, opened
-from .change import written
+from . import DAY, FAILED, OK, moment, opened, written
 from .sync import Bar
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from ..selling.usage import Usage
 from ..service import Service
 from ..sync import granted
 from ..sync.standing import standings_of
-from . import DAY, FAILED, OK, moment, opened
+from . import DAY, FAILED, OK, moment, opened, written
 
 OPERATOR = "operator"
 COPIES = {
@@ -166,7 +166,7 @@ def _of_purchase(row: Purchase, credit: list[Credit]) -> str:
     """Return a purchase in a line. Its amount is in minor units, as Stripe has it."""
     left = [f"{each.left} of {each.amount} {each.name} left" for each in credit]
     facts = [
-        f"bought {moment(row.created)} for {row.amount} {row.currency}",
+        f"bought {moment(row.created)} for {written(row.amount, row.currency)}",
         *left,
         row.returned and f"is {row.returned}",
     ]

@@ -1,4 +1,4 @@
-"""An add-on whose plan ended gives nothing: it is canceled for the end of its period, and the user is told so."""
+"""An add-on whose plan ended gives nothing: it is canceled for the end of its period, and the user reads so."""
 
 import time
 from dataclasses import replace

@@ -591,9 +591,9 @@ def test_user_show_prints_what_was_bought_once(corkage_here, app, shop):
     shown = corkage_here("user", "show", "ann").stdout
 
     assert f"purchase {lifetime['id']}: lifetime lifetime_once\n  bought " in shown
-    assert " for 30000 usd, is refunded\n  by itself: no, refunded" in shown
+    assert " for $300.00, is refunded\n  by itself: no, refunded" in shown
     assert f"purchase {pack['id']}: pack pack_100\n  bought " in shown
-    assert " for 500 usd, 12 of 100 exports left\n" in shown
+    assert " for $5.00, 12 of 100 exports left\n" in shown
     assert "ann: no, refunded" in shown
 
 
