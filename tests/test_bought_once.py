@@ -289,16 +289,23 @@ def test_a_lifetime_ends_the_subscription_in_whose_place_it_was_bought(app, shop
     assert NoticeRow.get(NoticeRow.kind == "subscription_replaced").subscription_id == subscription
 
 
-def test_the_end_of_a_replaced_subscription_is_tried_again_until_stripe_answers(app, shop, monkeypatch):
+def replaced_while_no_cancellation_succeeds(app, shop, monkeypatch, error):
+    """Buy a lifetime in the place of a subscription; return the subscription, which Stripe does not end."""
     subscription = buy(app, "pro")["subscription"]
     hear(app, shop)
     buy(app, "lifetime")
 
-    def refuse(*_):
-        raise StripeUnavailable("down")
+    def fail(*_):
+        raise error
 
-    monkeypatch.setattr(Gateway, "cancel_subscription", refuse)
+    monkeypatch.setattr(Gateway, "cancel_subscription", fail)
     hear(app, shop)
+    return subscription
+
+
+def test_the_end_of_a_replaced_subscription_is_tried_again_until_stripe_answers(app, shop, monkeypatch):
+    down = StripeUnavailable("down")
+    subscription = replaced_while_no_cancellation_succeeds(app, shop, monkeypatch, down)
     assert Subscription.get().status == "active"
     row = ChangeRow.get()
     assert (row.kind, row.done_at, row.attempts) == (owed.END_REPLACED, None, 1)
@@ -310,15 +317,8 @@ def test_the_end_of_a_replaced_subscription_is_tried_again_until_stripe_answers(
 
 
 def test_the_doctor_names_a_replaced_subscription_that_stripe_refuses_to_end(app, shop, monkeypatch):
-    subscription = buy(app, "pro")["subscription"]
-    hear(app, shop)
-    buy(app, "lifetime")
-
-    def refuse(*_):
-        raise StripeRefused("not now")
-
-    monkeypatch.setattr(Gateway, "cancel_subscription", refuse)
-    hear(app, shop)
+    refused = StripeRefused("not now")
+    subscription = replaced_while_no_cancellation_succeeds(app, shop, monkeypatch, refused)
     app.work(time.time() + 3600)
 
     named = [each for each in examine(app.billing.service.worker, time.time()) if subscription in each.what]
