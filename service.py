@@ -28,6 +28,7 @@ from .errors import (
     StripeError,
     StripeUnavailable,
 )
+from .health.programs import Presence
 from .health.refusals import Refusals
 from .health.writable import Writable
 from .identity import Authenticate, Identity
@@ -41,6 +42,7 @@ from .selling.buyer import Buyer, Lead, Selling
 from .sync.account import Account
 from .sync.prices import Catalogue
 from .sync.threads import WorkerThread
+from .sync.watched import Watched
 from .texts import check_user_id
 from .users.grants import grant_plan, revoke_plan
 
@@ -79,6 +81,8 @@ class Service:
         self.refusals, self.writable = Refusals(time.time()), Writable()
         self.sign_in_limit = RateLimit()  # of the operator
         self.is_closed = False
+        self.watched = Watched()
+        self.presence = Presence(config)
         self._identify = identify
         self._account = Account(config.stripe_secret_key)
         self._is_to_start = True
@@ -111,6 +115,7 @@ class Service:
         with self._start_lock:
             if self._is_to_start:
                 self._is_to_start = False
+                self.presence.say()
                 self._start_threads()
 
     def _start_threads(self) -> None:
@@ -134,6 +139,7 @@ class Service:
             if name in self.__dict__:
                 self.__dict__[name].close()
         self.receivers.stop()
+        self.presence.take_back()
         storage.close_database()
 
     def worker_state(self) -> str:
@@ -522,14 +528,15 @@ class Service:
         """Stripe, with the usual timeouts and retries."""
         from .sync.gateway import Gateway  # loads Stripe's library
 
-        return Gateway(self.config.stripe_secret_key, self.config.stripe_api_base)
+        return Gateway(self.config.stripe_secret_key, self.config.stripe_api_base, watched=self.watched)
 
     @functools.cached_property
     def _hurried(self) -> "Gateway":
         """Stripe for a visitor who is waiting: short timeouts, no retries."""
         from .sync.gateway import Gateway  # loads Stripe's library
 
-        return Gateway(self.config.stripe_secret_key, self.config.stripe_api_base, HURRIED_SECONDS, retries=0)
+        key, base = self.config.stripe_secret_key, self.config.stripe_api_base
+        return Gateway(key, base, HURRIED_SECONDS, retries=0, watched=self.watched)
 
     @functools.cached_property
     def converger(self) -> "Converger":

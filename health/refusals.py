@@ -96,7 +96,7 @@ class Refusals:
         """
         if self.last is None or self._in_a_row < MOST_IN_A_ROW or now - self.last[0] > LATELY_SECONDS:
             return None
-        accepted_at = max(self._accepted_at, _accepted_at())
+        accepted_at = max(self._accepted_at, last_accepted_at())
         if accepted_at > self.last[0]:  # by another process
             return None
         is_unproved = accepted_at < max(self._started_at, now - A_DAY)
@@ -120,12 +120,12 @@ def stored_problem(now: float) -> str | None:
     """
     row = setting(STORED)
     stored = json.loads(row) if row else None
-    if stored is None or stored["at"] < now - A_DAY or _accepted_at() > stored["at"]:
+    if stored is None or stored["at"] < now - A_DAY or last_accepted_at() > stored["at"]:
         return None
     return f"webhooks are refused, the last {max(0.0, now - stored['at']):.0f} s ago or later: {stored['reason']}"
 
 
-def _accepted_at() -> float:
+def last_accepted_at() -> float:
     """Return when any process last accepted a webhook that is stored; 0 when none is."""
     query = StripeEvent.select(fn.MAX(StripeEvent.received_at)).where(StripeEvent.source == "webhook")
     return next(iter(storage.column(query)), None) or 0.0
