@@ -9,7 +9,6 @@ from dataclasses import replace
 from ..access import Access
 from ..billing_app import Billing
 from ..config import Config
-from ..health.spans import DAY, HOUR, MINUTE, span
 from ..service import Service
 
 OK, FAILED, MISCONFIGURED = 0, 1, 2

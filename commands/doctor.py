@@ -1,6 +1,7 @@
 """corkage doctor: what was looked at and seen, and the command that mends what is wrong."""
 
 import shutil
+import sys
 import textwrap
 import time
 from collections import Counter
@@ -22,6 +23,7 @@ COLORS = {"ok": "green", "note": "cyan", "wrong": "red", "not checked": "yellow"
 LEAST_WIDTH, MOST_WIDTH = 60, 120
 INDENT = " " * 13
 MEND = "> "
+UNLIMITED = 1_000_000
 COMMANDS = ("corkage ", "stripe ", "chmod ", "sqlite3 ", "df ", "fuser ", "ls ", "psql ", "timedatectl ")
 
 
@@ -32,7 +34,9 @@ def examine(as_json: bool, shows_all: bool) -> int:
     try:
         lines = _examined()
     except ConfigError as error:
-        _print(doctor.misconfigured(error), as_json=as_json, shows_all=True)
+        if not as_json:
+            raise
+        print_json(as_facts(doctor.misconfigured(error)))
         return MISCONFIGURED
     _print(lines, as_json=as_json, shows_all=shows_all)
     return doctor.exit_code(lines)
@@ -92,7 +96,9 @@ def _folded(lines: "Sequence[Line]") -> "Iterator[Line]":
 
 
 def _texts(lines: "Sequence[Line]") -> Iterator[str]:
+    """Return the lines of text, wrapped on a terminal only: what is searched or stored keeps a line for each."""
     width = min(max(shutil.get_terminal_size().columns, LEAST_WIDTH), MOST_WIDTH) - len(INDENT)
+    width = width if sys.stdout.isatty() else UNLIMITED
     for each in lines:
         first, *rest = _wrapped(f"{each.check}: {each.what}", width)
         mark = colored(each.mark.ljust(len(INDENT)), COLORS[each.mark])

@@ -45,8 +45,8 @@ log = logging.getLogger("corkage.doctor")
 class Line(NamedTuple):
     """What one check says.
 
-    Shape   mark: "ok", "note", "wrong" or "not checked"; what: a sentence; repair: the command that mends it, None where
-            there is nothing to mend
+    Shape   mark: "ok", "note", "wrong" or "not checked"; what: a sentence; repair: the command that mends it, None
+            where there is nothing to mend
     """
 
     check: str

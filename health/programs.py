@@ -119,7 +119,8 @@ class Presence:
 
     def take_back(self) -> None:
         """Say that this program ends."""
-        if self._next_at and self._pid == os.getpid():
+        is_said, self._next_at = bool(self._next_at), 0.0
+        if is_said and self._pid == os.getpid():
             with suppress(DatabaseUnavailable):
                 storage.write(_DELETE, (self._name,))
 

@@ -222,7 +222,9 @@ def _unknown_route(method: str, path: str) -> ApiError:
 
 
 def _check_key(authorization: str, revoked: Collection[str]) -> str:
-    """Return the key. Every test key is accepted but for those that were revoked. A live key is refused: sending one here is a mistake."""
+    """Return the key. Every test key is accepted that was not revoked. A live key is refused: sending one here is a
+    mistake.
+    """
     scheme, _, credentials = authorization.partition(" ")
     key = _basic_auth_user(credentials) if scheme.lower() == "basic" else credentials
     if not key:

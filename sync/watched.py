@@ -15,8 +15,8 @@ UNREACHABLE = "unreachable"
 class Seen(NamedTuple):
     """What was seen of Stripe since the start.
 
-    Shape   calls: answered or not; errors: by status, or "unreachable"; taken: how many calls took no longer than each of
-            BOUNDS and more than the one before, and last how many took longer;
+    Shape   calls: answered or not; errors: by status, or "unreachable"; taken: how many calls took no longer than each
+            of BOUNDS and more than the one before, and last how many took longer;
             ahead: by how much Stripe's clock is ahead of this machine's, as it was last seen; None while it was not
     Units   seconds; times in Unix seconds, 0 for never; ahead is exact to about a second
     """

@@ -14,7 +14,7 @@ from ... import storage
 from ...models import setting
 from .. import disk, server, writable
 from ..spans import DAY, size, span
-from .check import Check, Examination, Seen, note, ok, unseen, wrong
+from .check import Check, Examination, Seen, note, ok, wrong
 
 LONGEST_LOOK_SECONDS = 10.0  # at the file's integrity
 STEPS = 100_000  # of SQLite's, between two looks at the clock: some milliseconds
@@ -39,7 +39,9 @@ def _room(_: Examination) -> Iterator[Seen]:
         return
     found = disk.room()
     if found.is_scarce:
-        yield wrong(f"{size(found.free or 0)} are free on the disk of {path}", f"df -h {_quoted(path.parent)}, and make room")
+        yield wrong(
+            f"{size(found.free or 0)} are free on the disk of {path}", f"df -h {_quoted(path.parent)}, and make room"
+        )
     else:
         yield ok(f"{size(found.free or 0)} are free; the database has {size(found.database)}")
 
@@ -51,8 +53,8 @@ def _wal(_: Examination) -> Iterator[Seen]:
     found = disk.room()
     if found.has_large_wal:
         yield wrong(
-            f"the write-ahead log {path}-wal has {size(found.wal or 0)}: a reader that does not end keeps it from being "
-            f"emptied; fuser -v {_quoted(path)} lists the programs that have it open",
+            f"the write-ahead log {path}-wal has {size(found.wal or 0)}: a reader that does not end keeps it from "
+            f"being emptied; fuser -v {_quoted(path)} lists the programs that have it open",
             f'sqlite3 {_quoted(path)} "PRAGMA wal_checkpoint(TRUNCATE)"',
         )
     else:
@@ -71,7 +73,9 @@ def _integrity(_: Examination) -> Iterator[Seen]:
         except sqlite3.OperationalError as error:
             if "interrupted" not in str(error):
                 raise
-            yield note(f"the file is too large to be looked through in {LONGEST_LOOK_SECONDS:.0f} s: {_look_by_hand(path)}")
+            yield note(
+                f"the file is too large to be looked through in {LONGEST_LOOK_SECONDS:.0f} s: {_look_by_hand(path)}"
+            )
             return
         except sqlite3.DatabaseError as error:
             found = [str(error)]

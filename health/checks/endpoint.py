@@ -68,7 +68,7 @@ def endpoints(found: list[dict[str, Any]], destinations: list[dict[str, Any]]) -
     ]
 
 
-def wanted_events(config: Config) -> tuple[str, ...]:
+def wanted_events() -> tuple[str, ...]:
     """Return the events that an endpoint must send. Those of test clocks exist in a sandbox only."""
     return tuple(each for each in poll.TYPES if each != CLOCK_EVENT)
 
@@ -92,7 +92,7 @@ def problems(config: Config, found: list[Endpoint]) -> Iterator[Seen]:
         ids = " and ".join(each.id for each in enabled)
         yield note(f"{ids} post to the same address, and each signs with a secret of its own: delete the one too many")
     for each in enabled:
-        yield from _of_enabled(config, each)
+        yield from _of_enabled(each)
 
 
 def _enable(endpoint: Endpoint) -> str:
@@ -115,8 +115,8 @@ def _elsewhere(config: Config, found: list[Endpoint]) -> Iterator[Seen]:
         yield wrong(f"Stripe has no webhook endpoint at {address}: changes come by polling, and late", MAKE_ONE)
 
 
-def _of_enabled(config: Config, endpoint: Endpoint) -> Iterator[Seen]:
-    lacking = endpoint.lacking(wanted_events(config))
+def _of_enabled(endpoint: Endpoint) -> Iterator[Seen]:
+    lacking = endpoint.lacking(wanted_events())
     if lacking and not endpoint.is_thin:
         names = ", ".join(lacking[:NAMED]) + (f" and {len(lacking) - NAMED} others" if len(lacking) > NAMED else "")
         yield wrong(f"the endpoint {endpoint.id} does not send {names}: these changes come late", RENEW)
@@ -204,8 +204,8 @@ def _webhooks(examination: Examination) -> Iterator[Seen]:
 CHECKS = (
     Check(
         "endpoint",
-        "Stripe's webhook endpoint: at `BILLING_URL` + `/webhook`, enabled, with the [events](reference.md#events), of an "
-        "API version that is read",
+        "Stripe's webhook endpoint: at `BILLING_URL` + `/webhook`, enabled, with the [events](reference.md#events), of "
+        "an API version that is read",
         "at the right address, enabled, with all events",
         _look,
     ),
@@ -215,5 +215,7 @@ CHECKS = (
         "Stripe has delivered everything",
         _deliveries,
     ),
-    Check("webhooks", "the last webhook that was accepted, and the last that was refused, with the reason", "", _webhooks),
+    Check(
+        "webhooks", "the last webhook that was accepted, and the last that was refused, with the reason", "", _webhooks
+    ),
 )

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
+from ...errors import StripeError
 from ...models import setting
 from ...sync.gateway import is_unknown_key
-from ...errors import StripeError
 from .check import Check, Examination, Seen, note, ok, wrong
 
 FAR_APART_SECONDS = 60.0  # an answer's date is exact to a second, and the call takes some
@@ -75,6 +75,9 @@ CHECKS = (
     Check("key", "whether Stripe knows the key, and whose it is", "Stripe knows the key", _key),
     Check("mode", "test or live, and https where it is live", "", _mode),
     Check(
-        "clock", "this machine's clock beside the `Date` of Stripe's answers", "not a minute apart from Stripe's", _clock
+        "clock",
+        "this machine's clock beside the `Date` of Stripe's answers",
+        "not a minute apart from Stripe's",
+        _clock,
     ),
 )

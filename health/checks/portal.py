@@ -79,8 +79,8 @@ def _changes(feature: dict[str, Any], wanted: Mapping[str, str]) -> Iterator[See
 CHECKS = (
     Check(
         "portal",
-        "the customer portal: set up, lets users change their card, cancel and see invoices, and offers every price that "
-        "is sold where there are several",
+        "the customer portal: set up, lets users change their card, cancel and see invoices, and offers every price "
+        "that is sold where there are several",
         "it offers what is sold",
         _look,
     ),

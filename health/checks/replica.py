@@ -1,4 +1,4 @@
-"""The replica: how old it is, whom it does not know, whether it differs from Stripe, and whose plans made the answers."""
+"""The replica: how old it is, whom it lacks, whether it differs from Stripe, and whose plans made the answers."""
 
 import random
 from collections.abc import Iterator

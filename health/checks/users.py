@@ -133,8 +133,8 @@ def _unpaid(_: Examination) -> Iterator[Seen]:
     query = Subscription.select(Subscription.id, Customer.user).join(Customer).where(Subscription.status == "unpaid")
     for subscription_id, user_id in rows(query.where(Customer.user.is_null(False)).order_by(Subscription.id)):
         yield wrong(
-            f"{subscription_id} of user {user_id} is unpaid, and Stripe has given up collecting: it comes back when the "
-            "user pays on their account page, and never by itself",
+            f"{subscription_id} of user {user_id} is unpaid, and Stripe has given up collecting: it comes back when "
+            "the user pays on their account page, and never by itself",
             _cancel(user_id, subscription_id, now=True),
         )
 

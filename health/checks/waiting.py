@@ -61,7 +61,9 @@ CHECKS = (
         "none fails, none waits",
         _events,
     ),
-    Check("notices", "notices that are not delivered, or wait for over five minutes", "none fails, none waits", _notices),
+    Check(
+        "notices", "notices that are not delivered, or wait for over five minutes", "none fails, none waits", _notices
+    ),
     Check(
         "usage",
         "usage that does not reach Stripe's meters, that Stripe could not count, or has counted otherwise",
