@@ -28,8 +28,10 @@ from .errors import (
     StripeError,
     StripeUnavailable,
 )
+from .health.kept import Kept
 from .health.programs import Presence
 from .health.refusals import Refusals
+from .health.requests import Requests
 from .health.writable import Writable
 from .identity import Authenticate, Identity
 from .line import Line
@@ -79,6 +81,8 @@ class Service:
         self.mounted_at: str | None = None
         self.line = Line(stripe_slots)
         self.refusals, self.writable = Refusals(time.time()), Writable()
+        self.kept_health = Kept()
+        self.requests = Requests()
         self.sign_in_limit = RateLimit()  # of the operator
         self.is_closed = False
         self.watched = Watched()
@@ -120,7 +124,7 @@ class Service:
 
     def _start_threads(self) -> None:
         if self.config.worker == "thread":
-            self._thread = WorkerThread(lambda: self.worker)
+            self._thread = WorkerThread(lambda: self.worker, self.presence.say)
             self._thread.start()
             self.receivers.start("url", "callbacks")
         elif self.config.worker == "off":  # another process does the rest, and cannot call functions of this one
@@ -149,13 +153,17 @@ class Service:
         is_well = self._is_to_start or (self._thread is not None and self._thread.is_alive())
         return "thread" if is_well else "stopped"
 
+    def worker_idle_seconds(self) -> float | None:
+        """Return for how long the worker's thread has not looked for work; None without one."""
+        return None if self._thread is None else self._thread.idle_seconds()
+
     def run_worker(self) -> None:
         """Apply what is due in this thread, again and again, until SIGTERM or Ctrl-C.
 
         Errors  ConfigError when the key belongs to another Stripe account than the database mirrors
         """
         self.check_account()
-        looping = WorkerThread(lambda: self.worker)
+        looping = WorkerThread(lambda: self.worker, self.presence.say)
         for number in (signal.SIGTERM, signal.SIGINT):  # in a thread: this one may hold the lock that stopping needs
             signal.signal(number, lambda *_: threading.Thread(target=looping.stop, daemon=True).start())
         log.info("applying what is due, database %s", storage.current().label)
@@ -567,6 +575,7 @@ class Service:
     @functools.cached_property
     def worker(self) -> "Worker":
         """What applies events, with its own pace of calls, so that requests find room below Stripe's limit."""
+        from .health.checks import endpoint  # loads Stripe's library
         from .selling import changes, checkout  # loads Stripe's library
         from .sync import worker  # loads Stripe's library
 
@@ -576,7 +585,8 @@ class Service:
         sales = checkout.Checkout(gateway, self.catalogue, converger, self._selling)
         owed = changes.Changes(gateway, self.catalogue, converger)
         keep_days = self.config.keep_events_days
-        return worker.Worker(gateway, self.catalogue, converger, polling, self._account, sales, owed, keep_days)
+        look = functools.partial(endpoint.look, gateway, self.config) if endpoint.is_ours_known(self.config) else None
+        return worker.Worker(gateway, self.catalogue, converger, polling, self._account, sales, owed, keep_days, look)
 
 
 def _address(url: str, query: dict[str, str]) -> str:

@@ -40,12 +40,26 @@ def file_of_database() -> Path | None:
 def room() -> Room:
     """Return how large things are.
 
-    Errors  DatabaseUnavailable from a server; OSError where the file is gone
+    Errors  DatabaseUnavailable from a server
     """
     path = file_of_database()
     if path is None:
         (size,) = storage.row(_SIZE) or (0,)
         return Room(int(size), None, None)
-    disk = os.statvfs(path.parent)
-    wal = Path(f"{path}-wal")
-    return Room(path.stat().st_size, wal.stat().st_size if wal.exists() else 0, disk.f_bavail * disk.f_frsize)
+    return Room(_size_of(path), _size_of(Path(f"{path}-wal")), _free_at(path.parent))
+
+
+def _size_of(path: Path) -> int:
+    """Return the size of a file; 0 for one that is gone, of which the write test says so."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _free_at(folder: Path) -> int | None:
+    try:
+        disk = os.statvfs(folder)
+    except OSError:
+        return None
+    return disk.f_bavail * disk.f_frsize

@@ -16,6 +16,7 @@ import json
 import logging
 import re
 import threading
+from collections import Counter
 
 from peewee import fn
 
@@ -43,7 +44,10 @@ log = logging.getLogger("corkage.webhook")
 
 
 class Refusals:
-    """The webhooks that this process refused since it last accepted one."""
+    """The webhooks that this process refused since it last accepted one.
+
+    Shape   accepted: how many since the start; refused: the same by reason, "secret", "age" or "header"
+    """
 
     def __init__(self, started_at: float) -> None:
         self._started_at = started_at
@@ -60,12 +64,16 @@ class Refusals:
             "a webhook is accepted again, after %.0f s",
         )
         self.last: tuple[float, str] | None = None
+        self.accepted = 0
+        self.refused: Counter[str] = Counter()
 
     def refuse(self, header: str | None, body: bytes, reason: str, now: float) -> None:
         """Note a webhook with a wrong signature. Ignore it if the header does not look like Stripe's."""
-        if not header or not _SIGNATURE.fullmatch(header) or ",v1=" not in header:
-            return
+        is_like_stripes = bool(header and _SIGNATURE.fullmatch(header) and ",v1=" in header)
         with self._lock:
+            self.refused[_kind(reason)] += 1
+            if not is_like_stripes:
+                return
             self.last = (now, reason[:LONGEST_REASON])
             self._in_a_row += 1
             if found := _EVENT_ID.search(body):
@@ -84,6 +92,7 @@ class Refusals:
         """
         with self._lock:
             self._accepted_at, self._in_a_row, self._event_ids = now, 0, []
+            self.accepted += 1
             is_clear, self._is_clear = self._is_clear, True
         self._trouble.end()
         if not is_clear and setting(STORED) is not None:
@@ -111,6 +120,13 @@ class Refusals:
             storage.write(_STORE, (STORED, json.dumps(row)))
         except DatabaseUnavailable as error:  # this webhook is refused in any case
             log.debug("the refused webhook could not be stored for the doctor: %s", error)
+
+
+def _kind(reason: str) -> str:
+    """Return the reason in one word, of which there are few: the metrics count by it."""
+    if reason.startswith("none of the"):
+        return "secret"
+    return "age" if reason.startswith("the signature is") else "header"
 
 
 def stored_problem(now: float) -> str | None:

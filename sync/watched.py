@@ -17,6 +17,7 @@ class Seen(NamedTuple):
 
     Shape   calls: answered or not; errors: by status, or "unreachable"; taken: how many calls took no longer than each
             of BOUNDS and more than the one before, and last how many took longer;
+            answered_at, refused_at, failed_at: when a call last was answered, was refused for the key, or failed;
             ahead: by how much Stripe's clock is ahead of this machine's, as it was last seen; None while it was not
     Units   seconds; times in Unix seconds, 0 for never; ahead is exact to about a second
     """
@@ -27,6 +28,7 @@ class Seen(NamedTuple):
     errors: dict[str, int]
     answered_at: float
     refused_at: float
+    failed_at: float
     ahead: float | None
 
 
@@ -38,7 +40,7 @@ class Watched:
         self._seconds = 0.0
         self._taken = [0] * (len(BOUNDS) + 1)
         self._errors: Counter[str] = Counter()
-        self._answered_at = self._refused_at = 0.0
+        self._answered_at = self._refused_at = self._failed_at = 0.0
         self._ahead: float | None = None
 
     def note(self, status: int, headers: Mapping[str, Any], began: float, ended: float) -> None:
@@ -53,6 +55,8 @@ class Watched:
                 self._errors[str(status)] += 1
             if status == 401:
                 self._refused_at = ended
+            elif status >= 500:
+                self._failed_at = ended
             else:
                 self._answered_at = ended
             if ahead is not None:
@@ -63,6 +67,7 @@ class Watched:
         with self._lock:
             self._count(began, ended)
             self._errors[UNREACHABLE] += 1
+            self._failed_at = ended
 
     def _count(self, began: float, ended: float) -> None:
         seconds = max(0.0, ended - began)
@@ -79,6 +84,7 @@ class Watched:
                 dict(self._errors),
                 self._answered_at,
                 self._refused_at,
+                self._failed_at,
                 self._ahead,
             )
 

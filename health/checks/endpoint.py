@@ -1,17 +1,20 @@
 """Webhooks: Stripe's endpoint, what it delivers, and what was accepted and refused here."""
 
+import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ... import storage
 from ...config import Config
-from ...models import StripeEvent
+from ...models import StripeEvent, remember
 from ...sync import poll
 from ...sync.events import CLOCK_EVENT, read_event
+from ...sync.gateway import Gateway
 from .. import refusals
 from ..spans import span
-from .check import NAMED, Check, Examination, Seen, note, ok, wrong
+from ..standing import LOOKED
+from .check import NAMED, WRONG, Check, Examination, Seen, note, ok, wrong
 
 MAKE_ONE = "corkage init"
 RENEW = "corkage push"
@@ -93,6 +96,21 @@ def problems(config: Config, found: list[Endpoint]) -> Iterator[Seen]:
         yield note(f"{ids} post to the same address, and each signs with a secret of its own: delete the one too many")
     for each in enabled:
         yield from _of_enabled(each)
+
+
+def is_ours_known(config: Config) -> bool:
+    """Return whether it is known which endpoint is this program's, and whether it shall have one."""
+    return bool(config.webhook_secrets and config.billing_url)
+
+
+def look(gateway: Gateway, config: Config, now: float) -> None:
+    """Look at the endpoint, and store what is wrong with it, for /health.
+
+    Errors  StripeError as the gateway's; DatabaseUnavailable
+    """
+    found = endpoints(gateway.first("/v1/webhook_endpoints"), gateway.event_destinations())
+    problem = next((each.what for each in problems(config, found) if each.mark == WRONG), None)
+    remember(LOOKED, json.dumps({"at": int(now), "problem": problem}))
 
 
 def _enable(endpoint: Endpoint) -> str:

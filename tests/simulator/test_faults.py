@@ -1,6 +1,8 @@
 """Faults of the API on demand: what stripe-python raises, and which requests were executed."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import parsedate_to_datetime
 
 import pytest
 import requests
