@@ -195,6 +195,19 @@ class Config:
             advice=settings.HOW_TO_MAKE_ONE,
         ),
     )
+    metrics_token: str = field(
+        default="",
+        repr=False,
+        metadata=_setting(
+            "BILLING_METRICS_TOKEN",
+            settings.parse_admin_token,
+            "the token with which Prometheus reads [`/metrics`](monitoring.md#metrics), 32 to 200 characters; without "
+            "it there is no such route",
+            "The token with which Prometheus reads /metrics, 32 to 200 characters. Not set: there is no such route.",
+            is_secret=True,
+            advice=settings.HOW_TO_MAKE_ONE,
+        ),
+    )
     notify_url: str | None = field(
         default=None,
         repr=False,
