@@ -22,7 +22,6 @@ from .access import ACCESS_VERSION, VIEWS
 from .errors import ConfigError
 from .storage.engine import MOVED
 
-USER_ID_LENGTH = 200
 MADE_AT = "made_at"  # the setting that says when this database was made
 SYNCED = "first_synced_at"  # the setting that says when `corkage sync` was first complete
 MOVES_SINCE = "moves_since"  # the setting that says since when moves are noted, where that is later than MADE_AT

@@ -7,7 +7,7 @@ bring. They are refused where they come in; what Stripe says is cleaned.
 import re
 from typing import Any, TypeGuard
 
-from .models import USER_ID_LENGTH
+USER_ID_LENGTH = 200
 
 _NEVER_STORED = re.compile("[\0\ud800-\udfff]")
 

@@ -1,62 +1,63 @@
 """corkage user change, cancel, resume, extend-trial: what a user pays for, changed at Stripe after a question."""
 
-import argparse
 import sys
 import time
 from typing import Any
 
+from ..service import Service
 from ..users.wishes import cancel_wish, change_wish, trial_wish
 from . import DAY, FAILED, MISCONFIGURED, OK, moment, opened, written
+from .output import is_wanted
 from .user import show_user
 
 
-def change(options: argparse.Namespace) -> int:
+def change(
+    user: str,
+    plan: str | None,
+    quantity: int | None,
+    at_period_end: bool,
+    charge: str,
+    subscription: str | None,
+    yes: bool,
+) -> int:
     """Print what another plan or quantity costs, ask, and change it."""
-    if options.plan is None and options.quantity is None:
+    if plan is None and quantity is None:
         print("Name a plan, --quantity or both.", file=sys.stderr)
         return MISCONFIGURED
-    when = "period_end" if options.at_period_end else "now"
-    wish = change_wish(options.plan, options.quantity, when, options.charge, None)
+    when = "period_end" if at_period_end else "now"
+    wish = change_wish(plan, quantity, when, charge, None)
     with opened() as service:
-        preview = service.preview(options.user, wish, options.subscription)
+        preview = service.preview(user, wish, subscription)
         now, later = (written(each, preview.currency) for each in (preview.charged_now, preview.next_amount))
         print(f"charged now: {now}\nnext payment: {later}{f', {moment(preview.next_at)}' if preview.next_at else ''}")
-        wish |= {"prorated_at": preview.prorated_at if when == "now" and options.charge != "nothing" else None}
-        return _make(options, "change", wish, service)
+        wish |= {"prorated_at": preview.prorated_at if when == "now" and charge != "nothing" else None}
+        return _make(service, user, "change", wish, subscription, yes=yes)
 
 
-def cancel(options: argparse.Namespace) -> int:
+def cancel(user: str, now: bool, feedback: str | None, comment: str | None, subscription: str | None, yes: bool) -> int:
     """Ask, and cancel a subscription, for the end of its period or now."""
-    wish = cancel_wish("now" if options.now else "period_end", options.feedback, options.comment)
+    wish = cancel_wish("now" if now else "period_end", feedback, comment)
     with opened() as service:
-        return _make(options, "cancel", wish, service)
+        return _make(service, user, "cancel", wish, subscription, yes=yes)
 
 
-def resume(options: argparse.Namespace) -> int:
+def resume(user: str, subscription: str | None, yes: bool) -> int:
     """Ask, and have a subscription go on that is canceled for later or paused."""
     with opened() as service:
-        return _make(options, "resume", {}, service)
+        return _make(service, user, "resume", {}, subscription, yes=yes)
 
 
-def extend_trial(options: argparse.Namespace) -> int:
+def extend_trial(user: str, until: int | None, days: int | None, subscription: str | None, yes: bool) -> int:
     """Ask, and have a trial last longer: until a time, or for some days from now on."""
-    until = int(time.time()) + options.days * DAY if options.days else options.until
+    end = int(time.time()) + days * DAY if days else until or 0
     with opened() as service:
-        return _make(options, "extend_trial", trial_wish(until), service)
+        return _make(service, user, "extend_trial", trial_wish(end), subscription, yes=yes)
 
 
-def _make(options: argparse.Namespace, kind: str, wish: dict[str, Any], service: Any) -> int:
-    if not (options.yes or _is_wanted(f"{kind.replace('_', ' ')} of {options.user} at Stripe?")):
+def _make(service: Service, user: str, kind: str, wish: dict[str, Any], subscription: str | None, *, yes: bool) -> int:
+    if not is_wanted(f"{kind.replace('_', ' ').capitalize()} of {user} at Stripe?", yes=yes):
         print("Nothing was changed.", file=sys.stderr)
         return FAILED
-    service.change(options.user, kind, wish, options.subscription)
-    show_user(service, options.user)
+    service.change(user, kind, wish, subscription)
+    show_user(service, user)
     return OK
-
-
-def _is_wanted(question: str) -> bool:
-    """Ask on a terminal. Without one, nothing is done unless --yes is given."""
-    if not sys.stdin.isatty():
-        print("Ask for it with --yes, where nobody can answer a question.", file=sys.stderr)
-        return False
-    return input(f"{question[0].upper()}{question[1:]} [y/N] ").strip().lower() in ("y", "yes")

@@ -1,6 +1,5 @@
 """corkage doctor: what is wrong, each with the command that fixes it."""
 
-import argparse
 import time
 
 from .. import storage
@@ -8,7 +7,7 @@ from ..errors import DatabaseUnavailable
 from . import FAILED, OK, configured, opened
 
 
-def examine(_options: argparse.Namespace) -> int:
+def examine() -> int:
     """Print what was found; return 1 when something is wrong."""
     from ..health import doctor  # loads Stripe's library
 

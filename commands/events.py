@@ -1,43 +1,40 @@
 """corkage events: list pending, failing and applied events, and replay some."""
 
-import argparse
-import datetime
-import re
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..models import StripeEvent
 from ..sync import inbox
-from . import DAY, FAILED, HOUR, MINUTE, OK, opened, print_state, span
+from . import FAILED, OK, opened, print_state, span
 
 if TYPE_CHECKING:
     from ..sync.events import EventRef
     from ..sync.worker import Worker
 
 MOST = 10_000
-UNITS = {"s": 1, "m": MINUTE, "h": HOUR, "d": DAY}
 
 
-def show(options: argparse.Namespace) -> int:
+def show(state: Sequence[str], limit: int) -> int:
     """List events by state, the longest waiting first."""
     now = time.time()
     with opened():
-        for state in inbox.STATES:
-            if state in (options.state or ("failing", "pending")):
-                lines = [_line(row, now) for row in inbox.in_state(state, options.limit + 1)]
-                print_state(lines, f"{state} events", options.limit)
+        for each in inbox.STATES:
+            if each in (state or ("failing", "pending")):
+                lines = [_line(row, now) for row in inbox.in_state(each, limit + 1)]
+                print_state(lines, f"{each} events", limit)
     return OK
 
 
-def replay(options: argparse.Namespace) -> int:
+def replay(event_id: str | None, failed: bool, since: float | None) -> int:
     """Apply the events that were asked for; return 1 when one of them could not be found or applied."""
-    from ..sync.replay import replay  # loads Stripe's library
+    from ..sync.replay import replay as replay_events  # loads Stripe's library
 
     now = time.time()
     with opened() as service:
-        events = _asked_for(options, service.worker, now)
-        rows = replay(service.worker, events or [], now)
+        events = _asked_for(event_id, failed, since, service.worker, now)
+        rows = replay_events(service.worker, events or [], now)
         for row in rows:
             print(_line(row, now))
         if events == []:
@@ -45,29 +42,20 @@ def replay(options: argparse.Namespace) -> int:
     return FAILED if events is None or any(row.applied_at is None for row in rows) else OK
 
 
-def a_time(text: str) -> float:
-    """Parse a time: a date, a date and time (UTC unless it says otherwise), or how long ago, such as 90m, 12h or 3d."""
-    ago = re.fullmatch(r"(\d{1,9})([smhd])", text)
-    if ago:
-        return time.time() - int(ago[1]) * UNITS[ago[2]]
-    try:
-        at = datetime.datetime.fromisoformat(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"wanted a time such as 2h, 3d or 2026-11-01T12:00, not {text!r}") from error
-    return (at if at.tzinfo else at.replace(tzinfo=datetime.UTC)).timestamp()
-
-
-def _asked_for(options: argparse.Namespace, worker: "Worker", now: float) -> "list[EventRef] | None":
+def _asked_for(
+    event_id: str | None, failed: bool, since: float | None, worker: "Worker", now: float
+) -> "list[EventRef] | None":
     """Return the events that were asked for; None, after printing why, when there is no such event."""
-    from ..sync.replay import STRIPE_KEEPS_SECONDS, failing, since  # loads Stripe's library
+    from ..sync.replay import STRIPE_KEEPS_SECONDS, failing  # loads Stripe's library
+    from ..sync.replay import since as events_since
 
-    if options.failed:
+    if failed:
         return failing(MOST)
-    if options.since is None:
-        return _one(options.id, worker)
-    if now - options.since > STRIPE_KEEPS_SECONDS:
+    if since is None:
+        return _one(event_id or "", worker)
+    if now - since > STRIPE_KEEPS_SECONDS:
         print("Stripe keeps events for 30 days only; for older changes run `corkage sync`", file=sys.stderr)
-    return since(worker.gateway, options.since, worker.polling.livemode)
+    return events_since(worker.gateway, since, worker.polling.livemode)
 
 
 def _one(event_id: str, worker: "Worker") -> "list[EventRef] | None":

@@ -6,13 +6,14 @@ old one goes on, and the command begins anew when it is repeated. Killed after i
 only removes its mark. At no moment are there two that can be used.
 """
 
-import argparse
 import json
 import os
 import secrets
 import sys
 import time
 from contextlib import ExitStack
+
+import click
 
 from .. import models, storage
 from ..access import VIEWS
@@ -33,18 +34,21 @@ class NothingMoved(Exception):
 
 
 def a_database(text: str) -> str:
-    """Parse the target, as BILLING_DATABASE is parsed."""
+    """Parse the target, as BILLING_DATABASE is parsed.
+
+    Errors  click.BadParameter
+    """
     try:
         return parse_database(text)
     except InvalidValue as error:
-        raise argparse.ArgumentTypeError(f"wanted {error}") from None
+        raise click.BadParameter(f"wanted {error}", param_hint="URL") from None
 
 
-def move(options: argparse.Namespace) -> int:
+def move(target: str) -> int:
     """Move the database, and print what to set; return 1 when that failed."""
     source = configured().database
     try:
-        move_all(source, options.target)
+        move_all(source, a_database(target))
     except ConfigError as error:
         print(f"Nothing was moved: {' '.join(error.problems).replace('BILLING_DATABASE: ', '')}.", file=sys.stderr)
     except NothingMoved as error:

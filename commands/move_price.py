@@ -1,14 +1,12 @@
 """corkage move-price: give all subscribers of one price another one, after a notice; and take it back."""
 
-import argparse
-import json
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..notices import outbox
 from . import DAY, FAILED, OK, moment, opened, written
-from .sync import Bar
+from .output import Progress, print_json, table
 
 if TYPE_CHECKING:
     from ..selling.price_move import Move, Payer, PriceMove
@@ -16,11 +14,23 @@ if TYPE_CHECKING:
 LONGEST_TABLE = 200
 
 
-def move_price(options: argparse.Namespace) -> int:
+class Asked(NamedTuple):
+    """How the command was called; see --help."""
+
+    old: str
+    new: str
+    days: int
+    yes: bool
+    undo: bool
+    as_json: bool
+
+
+def move_price(old: str, new: str, days: int, yes: bool, undo: bool, as_json: bool) -> int:
     """Print who pays what, and with --yes store and make the moves; return 1 when something failed."""
     from ..selling.changes import Changes  # loads Stripe's library
     from ..selling.price_move import NothingMoved, PriceMove  # loads Stripe's library
 
+    options = Asked(old, new, days, yes, undo, as_json)
     with opened() as service:
         worker = service.worker
         worker.check_account()
@@ -34,12 +44,12 @@ def move_price(options: argparse.Namespace) -> int:
         return _undo(mover, move, options) if options.undo else _move(mover, move, options)
 
 
-def _move(mover: "PriceMove", move: "Move", options: argparse.Namespace) -> int:
+def _move(mover: "PriceMove", move: "Move", options: Asked) -> int:
     now = time.time()
     payers, at = mover.payers(move), int(now) + options.days * DAY
     to_move = [each for each in payers if each.left_out is None]
-    if options.json:
-        print(json.dumps([_as_json(each, at) for each in payers], indent=1))
+    if options.as_json:
+        print_json([_as_json(each, at) for each in payers])
     else:
         _print_table(move, payers, at)
     if not options.yes:
@@ -54,7 +64,7 @@ def _move(mover: "PriceMove", move: "Move", options: argparse.Namespace) -> int:
     return _carry_on(mover, move, options)
 
 
-def _undo(mover: "PriceMove", move: "Move", options: argparse.Namespace) -> int:
+def _undo(mover: "PriceMove", move: "Move", options: Asked) -> int:
     outcomes = mover.outcomes(move)
     owed, made = outcomes.get("owed", 0), outcomes.get("done", 0)
     if not options.yes:
@@ -68,9 +78,9 @@ def _undo(mover: "PriceMove", move: "Move", options: argparse.Namespace) -> int:
     return _carry_on(mover, move.back, options)
 
 
-def _carry_on(mover: "PriceMove", move: "Move", options: argparse.Namespace) -> int:
+def _carry_on(mover: "PriceMove", move: "Move", options: Asked) -> int:
     """Make what is due, with a progress bar, and print what became of all."""
-    with Bar() as bar:
+    with Progress() as bar:
         try:
             failed = mover.carry_on(move, time.time(), bar)
         except KeyboardInterrupt:
@@ -87,17 +97,14 @@ def _carry_on(mover: "PriceMove", move: "Move", options: argparse.Namespace) -> 
     return FAILED if failed else OK
 
 
-def _say(options: argparse.Namespace, text: str) -> None:
-    print(text, file=sys.stderr if options.json else sys.stdout)
+def _say(options: Asked, text: str) -> None:
+    print(text, file=sys.stderr if options.as_json else sys.stdout)
 
 
 def _print_table(move: "Move", payers: "list[Payer]", at: int) -> None:
-    rows: list[tuple[str, ...]] = [("user", "subscription", "pays", "will pay", "from")]
-    rows += [_row(each, at) for each in payers[:LONGEST_TABLE]]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    rows = [_row(each, at) for each in payers[:LONGEST_TABLE]]
     print(f"From {_named(move.old)} to {_named(move.new)}")
-    for row in rows:
-        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+    print(*table(("user", "subscription", "pays", "will pay", "from"), rows, indent=""), sep="\n")
     if len(payers) > LONGEST_TABLE:
         print(f"and {len(payers) - LONGEST_TABLE} more; --json shows all")
     left_out = sum(each.left_out is not None for each in payers)

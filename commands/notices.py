@@ -1,8 +1,8 @@
 """corkage notices: list pending, failing and delivered notices, and resend some."""
 
-import argparse
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from ..models import NoticeRow
@@ -10,30 +10,30 @@ from ..notices import outbox
 from . import FAILED, OK, opened, print_state, span
 
 
-def show(options: argparse.Namespace) -> int:
+def show(state: Sequence[str], limit: int) -> int:
     """List notices by state, once for each receiver, the longest waiting first."""
     now = time.time()
     with opened():
-        for state in outbox.STATES:
-            if state in (options.state or ("failing", "pending")):
-                lines = [_line(row, now) for row in outbox.in_state(state, options.limit + 1)]
-                print_state(lines, f"{state} notices", options.limit)
+        for each in outbox.STATES:
+            if each in (state or ("failing", "pending")):
+                lines = [_line(row, now) for row in outbox.in_state(each, limit + 1)]
+                print_state(lines, f"{each} notices", limit)
         if not outbox.present_receivers(now):
             print("no receiver: set BILLING_NOTIFY_URL, or register a callback with billing.on()")
     return OK
 
 
-def resend(options: argparse.Namespace) -> int:
+def resend(notice_id: str | None, failing: bool, since: float | None) -> int:
     """Make notices due for delivery again; return 1 when there is no such notice, or no receiver."""
     now = time.time()
     with opened():
-        if options.failing:
+        if failing:
             print(f"{outbox.retry(now)} notices are due now")
             return OK
         if not outbox.present_receivers(now):
             print("no receiver: set BILLING_NOTIFY_URL, or register a callback with billing.on()", file=sys.stderr)
             return FAILED
-        wanted = NoticeRow.message_id == options.id if options.since is None else NoticeRow.created_at >= options.since
+        wanted = NoticeRow.message_id == notice_id if since is None else NoticeRow.created_at >= since
         count = outbox.resend(wanted, now)
     if not count:
         print("there is no such notice", file=sys.stderr)

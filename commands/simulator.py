@@ -1,6 +1,5 @@
 """`corkage simulator`: an offline Stripe, which sells what plans.toml says."""
 
-import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from ..simulator import Offer, UnusableFile, serve
 from ..simulator.errors import ApiError
 from ..simulator.world import API_VERSION
 from . import MISCONFIGURED, OK
+from .listening import listening
 
 CHEAPEST, STEP = 900, 1000
 YEAR_COSTS_MONTHS = 10
@@ -17,19 +17,28 @@ INTERVALS = {"year": "year", "annual": "year", "week": "week", "daily": "day"}
 """The word in a price's name, and the interval it stands for. Without one, it is a month."""
 
 
-def run(options: argparse.Namespace) -> int:
+def run(
+    host: str,
+    port: int,
+    webhook: str | None,
+    webhook_secret: str | None,
+    file: str | None,
+    plans: str | None,
+    api_version: str | None,
+) -> int:
     """Run the simulator until Ctrl-C."""
-    products = tuple(_products(read_plans(Path(options.plans)))) if options.plans else ()
+    products = tuple(_products(read_plans(Path(plans)))) if plans else ()
     try:
-        serve(
-            options.host,
-            options.port,
-            options.webhook,
-            options.webhook_secret,
-            options.file,
-            products=products,
-            api_version=options.api_version or API_VERSION,
-        )
+        with listening(host, port):
+            serve(
+                host,
+                port,
+                webhook,
+                webhook_secret,
+                file,
+                products=products,
+                api_version=api_version or API_VERSION,
+            )
     except (ApiError, UnusableFile) as error:
         print(error, file=sys.stderr)
         return MISCONFIGURED

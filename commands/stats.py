@@ -1,7 +1,5 @@
 """corkage stats: the figures of the business, as tables or as JSON."""
 
-import argparse
-import json
 import time
 from collections.abc import Iterable, Sequence
 
@@ -9,14 +7,15 @@ from ..admin.figures import Figures, Money, Past, figures
 from ..pages.currencies import in_major_units
 from ..sync.revenue import COUNTED, Recurring
 from . import OK, moment, opened
+from .output import print_json, table
 
 
-def show(options: argparse.Namespace) -> int:
+def show(months: int, as_json: bool) -> int:
     """Print the figures."""
     with opened():
-        found = figures(time.time(), options.months)
-    if options.json:
-        print(json.dumps(found.to_dict(), indent=2))
+        found = figures(time.time(), months)
+    if as_json:
+        print_json(found.to_dict())
     else:
         _print_tables(found)
     return OK
@@ -56,20 +55,4 @@ def _amounts(currency: str, *amounts: int) -> tuple[str, ...]:
 
 
 def _print_table(heading: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table: texts to the left, numbers and amounts to the right. Without rows it says so."""
-    lines = [tuple(map(str, row)) for row in rows]
-    print(f"\n{heading}")
-    if not lines:
-        print("  none")
-        return
-    widths = [max(len(line[column]) for line in [tuple(columns), *lines]) for column in range(len(columns))]
-    for line in [tuple(columns), *lines]:
-        cells = [
-            text.rjust(width) if _is_number(lines[0][column]) else text.ljust(width)
-            for column, (text, width) in enumerate(zip(line, widths, strict=True))
-        ]
-        print(f"  {'  '.join(cells)}".rstrip())
-
-
-def _is_number(text: str) -> bool:
-    return text.replace(",", "").replace(".", "").removeprefix("-").isdecimal()
+    print(f"\n{heading}", *table(columns, rows), sep="\n")

@@ -1,59 +1,31 @@
 """corkage sync: make the replica equal to all that Stripe holds, and print what was different."""
 
-import argparse
 import sys
 import time
 from typing import TYPE_CHECKING
 
 from ..sync import marks
 from . import FAILED, OK, answer, opened
+from .output import Progress
 
 if TYPE_CHECKING:
     from ..sync.resync import Report
 
-BAR = 40
-REDRAW_SECONDS = 0.1
 
-
-def sync(options: argparse.Namespace) -> int:
+def sync(dry_run: bool) -> int:
     """Resync, with a progress bar; return 1 when it broke off, or some customer could not be compared."""
     from ..sync.resync import resync  # loads Stripe's library
 
-    with opened() as service, Bar() as bar:
+    with opened() as service, Progress() as bar:
         service.worker.check_account()
         try:
-            report = resync(service.worker.converger, time.time(), writes=not options.dry_run, progress=bar)
+            report = resync(service.worker.converger, time.time(), writes=not dry_run, progress=bar)
         except KeyboardInterrupt:
             print("\nBroken off. What was done stays; run it again within the hour to go on.", file=sys.stderr)
             return FAILED
         app = service.config.app
-    _print_report(report, app, is_dry=options.dry_run)
+    _print_report(report, app, is_dry=dry_run)
     return FAILED if report.failed else OK
-
-
-class Bar:
-    """A progress bar on a terminal's stderr; nothing where stderr is no terminal."""
-
-    def __init__(self) -> None:
-        self._is_shown = sys.stderr.isatty()
-        self._drawn_at = 0.0
-
-    def __enter__(self) -> "Bar":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._draw("")
-
-    def __call__(self, doing: str, done: int, of: int | None) -> None:
-        if time.monotonic() - self._drawn_at < REDRAW_SECONDS and done != of:
-            return
-        self._drawn_at = time.monotonic()
-        full = "#" * (BAR * done // of) if of else ""
-        self._draw(f"[{full:<{BAR}}] {done}/{of} {doing}" if of else f"{done} {doing}")
-
-    def _draw(self, text: str) -> None:
-        if self._is_shown:
-            print(f"\r{text}\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def _print_report(report: "Report", app: str, *, is_dry: bool) -> None:

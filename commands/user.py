@@ -1,10 +1,8 @@
 """corkage user: look at a user, grant or revoke a plan, link a customer, forget a user."""
 
-import argparse
-import datetime
 import time
 
-from ..access import FOREVER, REASONS, Access, Answer, Holding
+from ..access import REASONS, Access, Answer, Holding
 from ..admin.queries import customers_of, grants_of, purchases_of
 from ..models import Credit, Customer, Grant, Price, Purchase, Subscription
 from ..selling.usage import Usage
@@ -22,82 +20,61 @@ COPIES = {
 }
 
 
-def show(options: argparse.Namespace) -> int:
+def show(user: str) -> int:
     """Print what a user holds, each thing with what it gives and why, and then the answer."""
     with opened() as service:
-        show_user(service, options.user)
+        show_user(service, user)
     return OK
 
 
-def grant(options: argparse.Namespace) -> int:
+def grant(user: str, plan: str, until: int | None, days: int | None, quantity: int, reason: str) -> int:
     """Give a user a plan, and print the result."""
-    until = int(time.time()) + options.days * DAY if options.days else options.until
+    until = int(time.time()) + days * DAY if days else until
     with opened() as service:
-        service.grant(
-            options.user,
-            options.plan,
-            until=until,
-            quantity=options.quantity,
-            reason=options.reason,
-            given_by=OPERATOR,
-        )
-        show_user(service, options.user)
+        service.grant(user, plan, until=until, quantity=quantity, reason=reason, given_by=OPERATOR)
+        show_user(service, user)
     return OK
 
 
-def grants(options: argparse.Namespace) -> int:
+def grants(only_here: bool) -> int:
     """Print every running grant, and whether Stripe has a copy of it."""
     count = 0
     with opened():
         for each in granted.in_use(time.time()):
-            if each.copy != granted.MIRRORED or not options.only_here:
+            if each.copy != granted.MIRRORED or not only_here:
                 grant, count = each.grant, count + 1
                 times = f" x {grant.quantity}" if (grant.quantity or 1) > 1 else ""
                 print(f"{grant.user_id}: {grant.plan}{times}, {_of_grant(grant)}\n  {COPIES[each.copy]}{each.error}")
     if not count:
-        print("no grants" + (" that are only here" if options.only_here else ""))
+        print("no grants" + (" that are only here" if only_here else ""))
     return OK
 
 
-def revoke(options: argparse.Namespace) -> int:
+def revoke(user: str, plan: str) -> int:
     """End a grant, and print the result; return 1 when there was none."""
     with opened() as service:
-        was_there = service.revoke(options.user, options.plan)
+        was_there = service.revoke(user, plan)
         if was_there:
-            show_user(service, options.user)
+            show_user(service, user)
         else:
-            print(f"{options.user} has no running grant of {options.plan}")
+            print(f"{user} has no running grant of {plan}")
     return OK if was_there else FAILED
 
 
-def link(options: argparse.Namespace) -> int:
+def link(user: str, customer: str) -> int:
     """Link a Stripe customer to a user, and print the result."""
     with opened() as service:
-        service.worker.converger.link(options.user, options.customer, time.time())
-        show_user(service, options.user)
+        service.worker.converger.link(user, customer, time.time())
+        show_user(service, user)
     return OK
 
 
-def forget(options: argparse.Namespace) -> int:
+def forget(user: str) -> int:
     """Cancel what the user pays for, and forget them, at Stripe and here."""
     with opened() as service:
-        service.forget(options.user)
-    print(f"{options.user} is forgotten")
+        service.forget(user)
+    print(f"{user} is forgotten")
     return OK
-
-
-def an_end(text: str) -> int:
-    """Parse a time to come: a date, at which that day begins, or a date and time; UTC unless it says otherwise."""
-    try:
-        at = datetime.datetime.fromisoformat(text)
-        seconds = int((at if at.tzinfo else at.replace(tzinfo=datetime.UTC)).timestamp())
-    except (ValueError, OverflowError) as error:
-        raise argparse.ArgumentTypeError(
-            f"wanted a time such as 2027-01-31 or 2027-01-31T12:00, not {text!r}"
-        ) from error
-    if not time.time() < seconds < FOREVER:
-        raise argparse.ArgumentTypeError(f"wanted a time to come, not {text!r}")
-    return seconds
 
 
 def show_user(service: Service, user_id: str) -> None:

@@ -414,8 +414,8 @@ def test_the_progress_bar_is_drawn_only_on_a_terminal(corkage, environ, tmp_path
     os.close(terminal)
     os.close(end)
 
-    assert f"[{'#' * 40}] 1/1 compared" in drawn
-    assert drawn.endswith("\r\x1b[K")
+    assert f"compared  [{'#' * 36}]  1/1" in drawn
+    assert drawn.endswith("\x1b[?25h\r\n")
     assert corkage("sync").stderr == ""
 
 

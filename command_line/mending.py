@@ -1,0 +1,96 @@
+"""Commands that show what goes on, and mend what is wrong: events, notices, prices, the database."""
+
+from click import Argument, Choice, Option
+
+from .command import JSON, command, listing
+from .values import COUNT, DAYS, EVENT_STATES, MONTHS, NOTICE_STATES, TEXT, TIME
+
+
+def _state(states: tuple[str, ...]) -> Option:
+    return Option(["--state"], multiple=True, type=Choice(states), help="The default: failing and pending.")
+
+
+_LIMIT = Option(["--limit"], type=COUNT, default=100, show_default=True, help="How many of each state.")
+_SINCE = Option(["--since"], metavar="WHEN", type=TIME, help="All since: 2h, 3d, 2026-11-01.")
+
+EVENTS = listing(
+    command(
+        "events",
+        "events.show",
+        "List events by state, or replay some.",
+        _state(EVENT_STATES),
+        _LIMIT,
+        examples=("corkage events --state failing", "corkage events replay --failed"),
+    ),
+    command(
+        "replay",
+        "events.replay",
+        "Apply events now, or again.",
+        Argument(["event_id"], metavar="[ID]", type=TEXT, required=False),
+        Option(["--failed"], is_flag=True, help="All that failed."),
+        _SINCE,
+        exactly_one=("event_id", "failed", "since"),
+        examples=("corkage events replay evt_1NG8Du2eZvKYlo2CUI79vXWy", "corkage events replay --since 2h"),
+    ),
+)
+NOTICES = listing(
+    command(
+        "notices",
+        "notices.show",
+        "List the notices of changes to your product, or resend some.",
+        _state(NOTICE_STATES),
+        _LIMIT,
+        examples=("corkage notices --state failing", "corkage notices resend --failing"),
+    ),
+    command(
+        "resend",
+        "notices.resend",
+        "Deliver notices now, or again.",
+        Argument(["notice_id"], metavar="[ID]", type=TEXT, required=False),
+        Option(["--failing"], is_flag=True, help="All that could not be delivered."),
+        _SINCE,
+        exactly_one=("notice_id", "failing", "since"),
+        examples=("corkage notices resend --since 2026-11-01",),
+    ),
+)
+STATS = command(
+    "stats",
+    "stats.show",
+    "Print users, recurring revenue, who came and went, from the database alone.",
+    Option(["--months"], metavar="N", type=MONTHS, default=12, show_default=True, help="How many."),
+    JSON,
+    examples=("corkage stats --months 3", "corkage stats --json"),
+)
+SYNC = command(
+    "sync",
+    "sync.sync",
+    "Make the replica equal to all that Stripe holds; safe while serving.",
+    Option(["--dry-run"], is_flag=True, help="Only print what is different."),
+    examples=("corkage sync --dry-run",),
+)
+MOVE_PRICE = command(
+    "move-price",
+    "move_price.move_price",
+    "Give all who pay one price another one, after a notice.",
+    Argument(["old"], type=TEXT),
+    Argument(["new"], type=TEXT),
+    Option(["--days"], metavar="N", type=DAYS, default=30, show_default=True, help="Between the notice and the move."),
+    Option(["--yes"], is_flag=True, help="Do it; without it, only say who pays what."),
+    Option(["--undo"], is_flag=True, help="Withdraw what is to come, and move back who was moved."),
+    JSON,
+    examples=("corkage move-price pro_monthly pro_monthly_2027 --days 60",),
+)
+DOCTOR = command(
+    "doctor",
+    "doctor.examine",
+    "Find what is wrong, and print what mends it.",
+    examples=("corkage doctor",),
+)
+MOVE_DATABASE = command(
+    "move-database",
+    "move_database.move",
+    "Move all of it to PostgreSQL, or back to a file; while serving.",
+    Argument(["target"], type=TEXT, metavar="URL"),
+    examples=("corkage move-database postgresql://corkage:secret@db.internal/corkage",),
+)
+COMMANDS = (DOCTOR, SYNC, EVENTS, NOTICES, STATS, MOVE_PRICE, MOVE_DATABASE)

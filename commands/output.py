@@ -1,0 +1,74 @@
+"""What commands print with, and ask with: JSON, tables, colour on a terminal only, progress, questions."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, TextIO
+
+import click
+
+
+def print_json(value: Any) -> None:
+    """Print JSON, indented, in UTF-8."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def colored(text: str, color: str) -> str:
+    """Return a text in a colour, to be printed with click.echo, which leaves the colour out where there is no terminal.
+
+    Shape   color: a name of click's, such as "green" or "red"
+    """
+    return click.style(text, fg=color)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], indent: str = "  ") -> list[str]:
+    """Return the lines of a table: texts to the left, numbers and amounts to the right; "none" without rows."""
+    lines = [tuple(map(str, row)) for row in rows]
+    if not lines:
+        return [f"{indent}none"]
+    widths = [max(len(line[column]) for line in [tuple(columns), *lines]) for column in range(len(columns))]
+    is_right = [_is_number(cell) for cell in lines[0]]
+    return [(indent + "  ".join(map(_aligned, line, widths, is_right))).rstrip() for line in [tuple(columns), *lines]]
+
+
+def _aligned(text: str, width: int, is_right: bool) -> str:
+    return text.rjust(width) if is_right else text.ljust(width)
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(",", "").replace(".", "").removeprefix("-").isdecimal()
+
+
+class Progress:
+    """A progress bar on a terminal's stderr; nothing where stderr is no terminal.
+
+    Called with what is being done, how much of it is done, and of how much, where that is known.
+    """
+
+    def __init__(self, file: TextIO | None = None) -> None:
+        file = file or sys.stderr
+        self._bar: Any = click.progressbar(length=0, file=file, show_pos=True, hidden=not file.isatty())
+
+    def __enter__(self) -> "Progress":
+        self._bar.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.__exit__(None, None, None)
+
+    def __call__(self, doing: str, done: int, of: int | None) -> None:
+        self._bar.label, self._bar.length, self._bar.pos = doing, of, done
+        self._bar.render_progress()
+
+
+def is_wanted(question: str, *, yes: bool) -> bool:
+    """Return whether the operator wants it: by --yes, or by an answer on a terminal. Without either, nothing is done.
+
+    Shape   question: one that yes or no answers, such as "Cancel it at Stripe?"
+    """
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        click.echo("Ask for it with --yes, where nobody can answer a question.", err=True)
+        return False
+    return click.confirm(question, err=True)
