@@ -2,8 +2,8 @@
 
 from click import Argument, Choice, Option
 
-from .command import JSON, command, listing
-from .values import COUNT, DAYS, EVENT_STATES, MONTHS, NOTICE_STATES, TEXT, TIME
+from .command import JSON, YES, command, listing
+from .values import COUNT, DAYS, EVENT_STATES, FILE, MONTHS, NOTICE_STATES, TEXT, TIME
 
 
 def _state(states: tuple[str, ...]) -> Option:
@@ -95,4 +95,21 @@ MOVE_DATABASE = command(
     Argument(["target"], type=TEXT, metavar="URL"),
     examples=("corkage move-database postgresql://corkage:secret@db.internal/corkage",),
 )
-COMMANDS = (DOCTOR, SYNC, EVENTS, NOTICES, STATS, MOVE_PRICE, MOVE_DATABASE)
+BACKUP = command(
+    "backup",
+    "backup.backup",
+    "Copy the database into a file, while it is in use, and read the copy back.",
+    Argument(["file"], type=FILE),
+    Option(["--force"], is_flag=True, help="Overwrite what is no older backup of this database, too."),
+    JSON,
+    examples=("corkage backup /var/backups/corkage.db",),
+)
+RESTORE = command(
+    "restore",
+    "restore.restore",
+    "Put a backup in the database's place; what was there is kept beside it.",
+    Argument(["file"], type=FILE),
+    YES,
+    examples=("corkage restore /var/backups/corkage.db",),
+)
+COMMANDS = (DOCTOR, SYNC, BACKUP, RESTORE, EVENTS, NOTICES, STATS, MOVE_PRICE, MOVE_DATABASE)

@@ -9,6 +9,7 @@ import os
 from urllib.parse import quote
 
 from ..errors import DatabaseUnavailable
+from .lock import FileLock
 
 _UNTIL_THEN = "Nothing is written until then."
 GONE = f"the file at BILLING_DATABASE was deleted or moved away. Put it back, or restart Corkage. {_UNTIL_THEN}"
@@ -16,6 +17,8 @@ REPLACED = f"another file is at BILLING_DATABASE than the one that was opened. R
 COMPANION = (
     f"{{}} beside the file at BILLING_DATABASE was deleted or replaced while in use. Restart Corkage. {_UNTIL_THEN}"
 )
+
+EXCLUDED = "`corkage restore` is writing a backup into it. Try again in a moment"
 
 _Identity = tuple[int, int] | None
 
@@ -33,6 +36,7 @@ class OpenedFile:
         self._held: tuple[tuple[str, _Identity], ...] = (self._opened,)
         real = os.path.realpath(self.path)  # SQLite follows links, and keeps the companions where they lead to
         self._companions = (f"{real}-wal", f"{real}-shm")
+        self._lock: FileLock | None = None
 
     @property
     def uri(self) -> str:
@@ -42,16 +46,33 @@ class OpenedFile:
     def of_child(self) -> "OpenedFile":
         """Return the same file for a process that was forked, and opens it itself."""
         child = copy.copy(self)
-        child.let_companions_go()
+        child._held, child._lock = (self._opened,), None
         return child
+
+    def claim(self) -> None:
+        """Say that this process uses the file, before it opens it.
+
+        Errors  DatabaseUnavailable where a backup is being restored; OSError
+        """
+        self._lock = self._lock or FileLock(self.path)
+        if not self._lock.share():
+            raise DatabaseUnavailable(EXCLUDED)
+
+    def keep_companions(self) -> None:
+        """Have SQLite leave -wal and -shm where they are: other programs read the file when this one is stopped."""
+        if self._lock is not None:
+            self._lock.keep_companions()
 
     def hold_companions(self) -> None:
         """Remember -wal and -shm. They stay the same as long as one connection that has read stays open."""
         self._held = (self._opened, *((name, _identity(name)) for name in self._companions))
 
     def let_companions_go(self) -> None:
-        """Forget them: with its last connection SQLite takes them away, and makes new ones for the next."""
+        """Forget them, once every connection is closed: what is there at the next opening may be new."""
         self._held = (self._opened,)
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.close()
 
     def is_whole(self) -> bool:
         """Return whether all of it is still at its path; see check()."""

@@ -13,6 +13,7 @@ from ..errors import ConfigError, DatabaseUnavailable
 from .engine import BUSY_SECONDS, ROWS, Engine, causes, with_rows
 from .file import OpenedFile
 from .group_commit import Deed, Execute, GroupCommit, Statement, Waiting
+from .lock import FileLock
 
 PASSING = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)  # no fault of the configuration
 FILE_ERRORS = (peewee.DatabaseError, sqlite3.DatabaseError)
@@ -117,6 +118,7 @@ class Database(Engine, peewee.SqliteDatabase):
 
     def _open_writer(self) -> _Connection:
         """Open the first connection, the last to be closed: once it has read, no process takes -wal and -shm away."""
+        self.file.claim()
         writer = self._open()
         writer.execute("SELECT count(*) FROM sqlite_master").fetchall()
         self.file.hold_companions()
@@ -144,8 +146,16 @@ class Database(Engine, peewee.SqliteDatabase):
         return _misses_table(error)
 
     def close_all(self) -> None:
-        """Close every thread's connection; the database must no longer be in use."""
-        if not self.file.is_whole():
+        """Close every thread's connection; the database must no longer be in use.
+
+        -wal and -shm stay: who may read the file, but not make files beside it, needs them, and goes on reading. The
+        -wal is empty then, unless somebody else uses it. Otherwise a backup that is put in the file's place by hand
+        would be mixed with it.
+        """
+        if self.file.is_whole():
+            self._empty_wal(seconds=0)
+            self.file.keep_companions()
+        else:
             self._empty_wal()
         self._writing_connection = None
         super().close_all()
@@ -252,8 +262,8 @@ class Database(Engine, peewee.SqliteDatabase):
             error = cause
         super().note(error)
 
-    def _empty_wal(self) -> None:
-        """Bring every commit into the file itself, wherever that is now.
+    def _empty_wal(self, seconds: float = BUSY_SECONDS) -> None:
+        """Bring every commit into the file itself, wherever that is now; wait so long for those who read.
 
         Where the file was taken away, its -wal stays behind, and at the next start would be taken for that of the file
         which came into its place: SQLite would mix the two. Where the -wal was deleted, what it held would be gone with
@@ -262,6 +272,7 @@ class Database(Engine, peewee.SqliteDatabase):
         """
         with self._write_lock, suppress(*FILE_ERRORS):
             if self._writing_connection is not None:
+                self._writing_connection.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
                 self._writing_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     @contextmanager
@@ -333,9 +344,13 @@ def _is_of_file(error: Exception) -> bool:
 
 def _use_wal(file: OpenedFile) -> None:
     """Have the file written in WAL mode from now on, before a connection stays open."""
-    with closing(sqlite3.connect(file.uri, timeout=BUSY_SECONDS, uri=True)) as connection:
+    with (
+        closing(FileLock(file.path)) as lock,
+        closing(sqlite3.connect(file.uri, timeout=BUSY_SECONDS, uri=True)) as connection,
+    ):
         try:
             connection.execute("PRAGMA journal_mode = wal")
+            lock.keep_companions()
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF in PASSING:
                 raise DatabaseUnavailable(str(error)) from error

@@ -4,16 +4,20 @@ import json
 import os
 import re
 import shutil
+import signal
+import sqlite3
 import stat
 import subprocess
+import sys
 import tempfile
-from contextlib import contextmanager
+import threading
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import requests
-from harness import AUTH_SECRET, running
+from harness import AUTH_SECRET, running, started, until
 from programs import missing
 from repository import block
 
@@ -21,9 +25,10 @@ import corkage
 from corkage import storage
 from corkage.access import ACCESS_VERSION, Access
 from corkage.identity import AUDIENCE
-from corkage.models import AnswerRow
+from corkage.models import SCHEMA_VERSION, AnswerRow
 from corkage.plans import Plan
 from corkage.storage import trying
+from corkage.storage.lock import FileLock
 
 pytestmark = [pytest.mark.slow, pytest.mark.one_engine("sqlite", "readers of the file")]
 
@@ -192,9 +197,107 @@ def test_another_system_user_reads_the_database_by_its_group_only(config, shop, 
         found = subprocess.run(shell(folder / "corkage.db"), capture_output=True, text=True, **as_user)
     stopped = subprocess.run(shell(folder / "corkage.db"), capture_output=True, text=True, **as_user)
 
-    assert bool(found.stdout) is reads
-    assert ("unable to open database" in found.stderr) is not reads
-    assert (stopped.stdout, stopped.returncode != 0) == ("", True)
+    for each in (found, stopped):
+        assert bool(each.stdout) is reads
+        assert ("unable to open database" in each.stderr) is not reads
+
+
+ONE_USER = "SELECT allowed, reason FROM corkage_access WHERE user_id = 'active'"
+OPENED_EACH_TIME = f"""
+import os, sqlite3, sys
+from contextlib import closing
+os.setgroups([{A_GROUP}]), os.setgid({A_USER}), os.setuid({A_USER})
+while True:
+    with closing(sqlite3.connect("file:" + sys.argv[1] + "?mode=ro", uri=True, timeout=5)) as file:
+        print(*file.execute("{ONE_USER}").fetchone(), flush=True)
+"""
+OPENED_ONCE = f"""
+import {{ DatabaseSync }} from "node:sqlite";
+process.setgroups([{A_GROUP}]), process.setgid({A_USER}), process.setuid({A_USER});
+const database = new DatabaseSync(process.argv[2], {{ readOnly: true }});
+database.exec("PRAGMA busy_timeout = 5000");
+const wanted = database.prepare("{ONE_USER}");
+setInterval(() => console.log(Object.values(wanted.get()).join(" ")), 1);
+"""
+SHELL = f"""while :; do sqlite3 -readonly -separator " " -cmd ".timeout 5000" "$0" "{ONE_USER}"; done"""
+
+
+class Reader:
+    """A program of another system user that reads on and on, and what it printed."""
+
+    def __init__(self, arguments, **as_user):
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        self.process = subprocess.Popen(arguments, text=True, cwd="/", start_new_session=True, **pipes, **as_user)
+        self.lines, self.errors = [], []
+        outputs = ((self.process.stdout, self.lines), (self.process.stderr, self.errors))
+        self.threads = [threading.Thread(target=to.extend, args=(said,)) for said, to in outputs]
+        for each in self.threads:
+            each.start()
+
+    def has_read_again(self):
+        count = len(self.lines) + 5
+        until(lambda: len(self.lines) > count or self.errors)
+
+    def end(self):
+        os.killpg(self.process.pid, signal.SIGKILL)
+        for each in self.threads:
+            each.join()
+        self.process.communicate()
+
+
+@pytest.fixture(params=["opened each time", "opened once", "the shell"])
+def reader(request, folder, node, sqlite3_program):
+    """Start a reader. One that has the file open keeps SQLite from taking -wal and -shm away: each kind by itself."""
+    (folder / "once.mjs").write_text(OPENED_ONCE)
+    as_user = {
+        "user": A_USER,
+        "group": A_USER,
+        "extra_groups": [A_GROUP],
+        "env": {"PATH": os.environ["PATH"], "HOME": "/"},
+    }
+    path = str(folder / "corkage.db")
+    kinds = {
+        "opened each time": lambda: Reader([sys.executable, "-c", OPENED_EACH_TIME, path]),
+        "opened once": lambda: Reader([node, str(folder / "once.mjs"), path]),
+        "the shell": lambda: Reader(["/bin/sh", "-c", SHELL, path], **as_user),
+    }
+    with ExitStack() as ends:
+
+        def start():
+            started = kinds[request.param]()
+            ends.callback(started.end)
+            return started
+
+        yield start
+
+
+def test_a_reader_of_another_user_goes_on_while_corkage_is_upgraded_stopped_and_started(
+    environ, tmp_path, folder, reader
+):
+    """It is never refused, and reads no other answer; the first start upgrades the file."""
+    database = folder / "corkage.db"
+    environ |= {"BILLING_DATABASE": str(database), "BILLING_WORKER": "off"}
+    database.touch(mode=0o640)
+    with closing(FileLock(str(database))) as lock, closing(sqlite3.connect(database)) as file:
+        file.execute("PRAGMA journal_mode = wal")
+        file.executescript((Path(__file__).parent / "support" / "schema_1.sql").read_text())
+        lock.keep_companions()
+    companions = [(folder / name).open("rb") for name in ("corkage.db-wal", "corkage.db-shm")]
+    reading = reader()
+    reading.has_read_again()
+
+    for _ in range(3):
+        with started(["serve", "--port", "0"], environ, tmp_path, "serving on"):
+            reading.has_read_again()
+        reading.has_read_again()
+
+    assert (set(reading.lines), reading.errors) == ({"1 active\n"}, [])
+    for each in companions:
+        with each:
+            assert os.fstat(each.fileno()).st_nlink == 1  # none was taken away, were it for a moment
+    with closing(sqlite3.connect(database)) as file:
+        ((version,),) = file.execute("SELECT value FROM corkage_setting WHERE name = 'schema_version'")
+        assert int(version) == SCHEMA_VERSION
 
 
 def documented(marker):

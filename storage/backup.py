@@ -1,0 +1,220 @@
+"""Backups of an SQLite file: a copy of one moment, made while others write, and put back in one transaction."""
+
+import os
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+from .engine import MOVED
+
+COPIED = "backup_of"  # the setting that a backup has, and no database in use: when it was made, in Unix seconds
+PAGES = 2_000  # at a time: 8 MB, between which the progress is shown
+BUSY_SECONDS = 10.0
+COMPANIONS = ("-wal", "-shm")
+
+Progress = Callable[[int, int], object]
+"""Called with how many pages were copied, and of how many."""
+
+
+class NotUsable(Exception):
+    """A file is no sound database of Corkage."""
+
+
+class Content(NamedTuple):
+    """What a database says of itself.
+
+    Shape   settings: what it remembers of itself, by name; rows: of each table, by its name
+    """
+
+    settings: dict[str, str]
+    rows: dict[str, int]
+
+    @property
+    def version(self) -> int:
+        """The version of the schema."""
+        return int(self.settings.get("schema_version", 0))
+
+    @property
+    def copied_at(self) -> int | None:
+        """When the backup was made, in Unix seconds; None for what is no backup."""
+        found = self.settings.get(COPIED)
+        return int(found) if found else None
+
+    @property
+    def users(self) -> int:
+        """How many users it knows."""
+        return self.rows["corkage_user"]
+
+
+def read(path: str) -> Content:
+    """Return what a file holds, once all of it was found to be sound.
+
+    Errors  NotUsable
+    """
+    try:
+        with closing(_reading(path)) as file:
+            _check(file)
+            return _content(file)
+    except sqlite3.Error as error:
+        raise NotUsable(f"{path} cannot be read: {error}") from error
+
+
+def settings_of(file: sqlite3.Connection) -> dict[str, str]:
+    """Return what a database remembers of itself, by name.
+
+    Errors  sqlite3.Error
+    """
+    return dict(file.execute("SELECT name, value FROM corkage_setting").fetchall())
+
+
+def copy(source: sqlite3.Connection, path: str, at: int, progress: Progress) -> Content:
+    """Copy all that was committed until now into the file at the path, in place of what is there; nobody who writes
+    meanwhile waits. The file is there once the copy was read back and found to be whole, and complete.
+
+    Units   at: now, in Unix seconds
+    Errors  NotUsable; sqlite3.Error; OSError
+    """
+    with _beside(path) as part:
+        with _moment(source):
+            wanted = _content(source)
+            _copy_pages(source, part, progress)
+        with closing(sqlite3.connect(part)) as target:
+            target.execute("INSERT OR REPLACE INTO corkage_setting VALUES (?, ?)", (COPIED, str(at)))
+            target.commit()
+            target.execute("PRAGMA journal_mode = delete")  # one file, which a read-only medium may hold
+        found = read(part)
+        if found.rows | {"corkage_setting": 0} != wanted.rows | {"corkage_setting": 0}:
+            raise NotUsable("the copy does not have the rows that were read from the database")
+        _put(part, path)
+    return found
+
+
+def write_into(backup: str, path: str) -> None:
+    """Make the database at the path equal to the backup, in one transaction: who reads goes on reading.
+
+    Errors  sqlite3.Error, where what is there is no sound database of the same page size
+    """
+    with closing(_reading(backup)) as source, closing(_writing(path)) as target:
+        source.backup(target)
+        _forget_copied(target)
+        target.execute("PRAGMA busy_timeout = 0")
+        target.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # as far as readers let it
+
+
+def replace(backup: str, path: str, aside: str) -> None:
+    """Put a copy of the backup at the path, and what is there aside, with its companions. It is there at each moment.
+
+    Errors  sqlite3.Error; OSError
+    """
+    with _beside(path) as part:
+        _copy_pages_of(backup, part)
+        _give_away(part, path)
+        for each in ("", *COMPANIONS):
+            with suppress(FileNotFoundError):
+                os.link(f"{path}{each}", f"{aside}{each}")
+        _put(part, path)
+
+
+def _copy_pages_of(backup: str, part: str) -> None:
+    with closing(_reading(backup)) as source:
+        _copy_pages(source, part, lambda *_: None)
+    with closing(sqlite3.connect(part)) as target:
+        _forget_copied(target)
+
+
+def _give_away(part: str, path: str) -> None:
+    """Give a file the owner and the permissions of the one that it replaces; else the owner of its folder."""
+    is_there = os.path.exists(path)
+    found = os.stat(path if is_there else os.path.dirname(path))
+    os.chmod(part, found.st_mode & 0o777 if is_there else 0o640)
+    with suppress(PermissionError):  # who is not root owns it, or may not read it, which the next start says
+        os.chown(part, found.st_uid, found.st_gid)
+
+
+def _forget_copied(target: sqlite3.Connection) -> None:
+    target.execute("DELETE FROM corkage_setting WHERE name = ?", (COPIED,))
+    target.commit()
+
+
+def _copy_pages(source: sqlite3.Connection, part: str, progress: Progress) -> None:
+    with closing(sqlite3.connect(part)) as target:
+        source.backup(target, pages=PAGES, progress=lambda _, left, of: progress(of - left, of))
+
+
+@contextmanager
+def _moment(source: sqlite3.Connection) -> Iterator[None]:
+    """Have the source read as it is now. Without it, each write of others would have a copy begin anew."""
+    source.execute("BEGIN")
+    try:
+        source.execute("SELECT count(*) FROM sqlite_master").fetchall()
+        yield
+    finally:
+        source.execute("ROLLBACK")
+
+
+@contextmanager
+def _beside(path: str) -> Iterator[str]:
+    """Name a file in a folder of its own beside the path, for its owner alone; in the end the folder is gone."""
+    with tempfile.TemporaryDirectory(prefix=".corkage-", dir=os.path.dirname(path)) as folder:
+        part = os.path.join(folder, "part.db")
+        os.close(os.open(part, os.O_CREAT | os.O_WRONLY, 0o600))
+        yield part
+
+
+def _reading(path: str) -> sqlite3.Connection:
+    """Open a file to read it only. Where no -wal has a part of it, nothing is written beside it, either."""
+    has_wal = os.path.exists(f"{path}-wal") and os.path.getsize(f"{path}-wal") > 0
+    return _opened(path, "mode=ro" if has_wal else "mode=ro&immutable=1")
+
+
+def _writing(path: str) -> sqlite3.Connection:
+    connection = _opened(path, "mode=rw")
+    connection.execute("PRAGMA synchronous = full")
+    return connection
+
+
+def _opened(path: str, options: str) -> sqlite3.Connection:
+    uri = f"file://{quote(os.fsencode(os.path.abspath(path)))}?{options}"
+    return sqlite3.connect(uri, timeout=BUSY_SECONDS, uri=True)
+
+
+def _check(file: sqlite3.Connection) -> None:
+    problems = [text for (text,) in file.execute("PRAGMA integrity_check(3)")]
+    if problems != ["ok"]:
+        raise NotUsable(f"{_name(file)} is damaged: {'; '.join(problems)}")
+
+
+def _content(file: sqlite3.Connection) -> Content:
+    tables = [name for (name,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    if MOVED in tables:
+        raise NotUsable(f"{_name(file)} was moved to another database with `corkage move-database`")
+    if not {"corkage_user", "corkage_setting"} <= {*tables}:
+        raise NotUsable(f"{_name(file)} holds no tables of Corkage")
+    rows = {name: file.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in tables}  # noqa: S608 -- a name that the database itself gave
+    file.execute("SELECT user_id, allowed, reason, plan FROM corkage_access").fetchall()  # each answer can be read
+    return Content(settings_of(file), rows)
+
+
+def _name(file: sqlite3.Connection) -> str:
+    return str(file.execute("PRAGMA database_list").fetchone()[2])
+
+
+def _put(part: str, path: str) -> None:
+    """Move a finished file to its path, durably. Companions of what was there go first: they would be mixed with it."""
+    _sync(part)
+    for each in COMPANIONS:
+        Path(f"{path}{each}").unlink(missing_ok=True)
+    os.replace(part, path)
+    _sync(os.path.dirname(path))
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,77 @@
+"""Locks on the database file: who uses it, and that SQLite leaves its companions -wal and -shm where they are.
+
+The kernel keeps them for an open file, not for a process (Linux, F_OFD_SETLK). So they conflict with SQLite's locks of
+the same process, which is what keeps the companions, and they end with the process, however that ends.
+"""
+
+import fcntl
+import os
+import struct
+from contextlib import suppress
+from pathlib import Path
+
+OPEN_FILES = Path("/proc/self/fd")
+_SHARED = (0x40000002, 510)  # the bytes that SQLite locks to read, and alone to take the companions away
+_USERS = (0x40000800, 1)  # ours, beside SQLite's
+_SET = getattr(fcntl, "F_OFD_SETLK", None)  # Linux alone has it
+
+_left_open: list[int] = []
+
+
+class FileLock:
+    """Locks of one open file. Elsewhere than on Linux they do nothing, and each is given.
+
+    Errors  OSError when the file cannot be opened for writing
+    """
+
+    def __init__(self, path: str) -> None:
+        self._descriptor: int | None = os.open(path, os.O_RDWR | os.O_CLOEXEC) if _SET is not None else None
+
+    def share(self) -> bool:
+        """Say that this process uses the file; return False where another one has excluded all users."""
+        return self._lock(fcntl.F_RDLCK, _USERS)
+
+    def exclude(self) -> bool:
+        """Let nobody use the file; return False where somebody does."""
+        return self._lock(fcntl.F_WRLCK, _USERS)
+
+    def keep_companions(self) -> bool:
+        """Have SQLite leave -wal and -shm there when the last connection is closed: a reader that may not make them
+        goes on reading.
+        """
+        return self._lock(fcntl.F_RDLCK, _SHARED)
+
+    def close(self) -> None:
+        """Let the locks go.
+
+        To close the file would also drop the locks that SQLite has on it in this process. Where somebody else has it
+        open, such as the host's own code, it stays open.
+        """
+        if self._descriptor is None:
+            return
+        for place in (_USERS, _SHARED):
+            self._lock(fcntl.F_UNLCK, place)
+        if _is_open_elsewhere(self._descriptor):
+            _left_open.append(self._descriptor)
+        else:
+            os.close(self._descriptor)
+        self._descriptor = None
+
+    def _lock(self, kind: int, place: tuple[int, int]) -> bool:
+        if self._descriptor is None or _SET is None:
+            return True
+        try:
+            fcntl.fcntl(self._descriptor, _SET, struct.pack("hhqqi", kind, os.SEEK_SET, *place, 0))
+        except BlockingIOError:
+            return False
+        return True
+
+
+def _is_open_elsewhere(descriptor: int) -> bool:
+    """Return whether this process has the same file open once more."""
+    ours = os.fstat(descriptor)
+    for each in OPEN_FILES.iterdir():
+        with suppress(OSError):  # closed meanwhile
+            if int(each.name) != descriptor and os.path.samestat(each.stat(), ours):
+                return True
+    return False
