@@ -463,6 +463,19 @@ def real_test_key() -> str | None:
     return os.environ.get("STRIPE_SECRET_KEY") or None
 
 
+def is_set_outside(name: str) -> bool:
+    """Return whether the environment sets this setting, which then wins over the .env file."""
+    return bool((os.environ.get(name) or "").strip())
+
+
+def stored_settings(path: str | Path) -> dict[str, str]:
+    """Return what a .env file sets; nothing where there is none.
+
+    Errors  ConfigError
+    """
+    return _set_in(_read_dotenv(path))
+
+
 def origin_of(url: str) -> str:
     """Return a URL's origin as browsers write it: scheme, host and any port but the scheme's own, in lower case."""
     parts = urlsplit(url)

@@ -58,6 +58,7 @@ from .states import (
 from .watched import Watched
 
 PAGE = 100
+API_VERSION: str = stripe.api_version  # of stripe-python, in which its calls are made and webhooks are wanted
 METER_ERRORS = ("v1.billing.meter.error_report_triggered", "v1.billing.meter.no_meter_found")
 TWICE = "duplicate_meter_event"
 MOST_TYPES = 20  # that Stripe takes in a call for events
@@ -396,6 +397,15 @@ class Gateway:
         wanted = ["product", "currency_options"]
         return unless_missing(lambda: price_of(self._client.get(_path("prices", price_id), expand=wanted)[0]))
 
+    def set_up(self, method: str, path: str, params: dict[str, Any], key: str | None = None) -> Object:
+        """Make a call that changes what is sold or how, for `corkage push`; return the object, as Stripe's JSON has it.
+
+        Shape   method: "post" or "delete"; key: the idempotency key
+        """
+        options = {"idempotency_key": key} if key else {}
+        with translated():
+            return dict(self._client.library.raw_request(method, path, **params, **options).data)
+
     def create_price(self, lookup_key: str, product: str, unit_amount: int, currency: str, interval: str) -> PriceState:
         """Create a product with a recurring price that has this lookup key. The amount is in minor units.
 
@@ -719,8 +729,15 @@ class Gateway:
         Source  docs.stripe.com/api/customer_portal/sessions/create
         """
         everything = cast("stripe.params.billing_portal.SessionCreateParams", {"customer": customer_id, **params})
-        with translated(customer_id):
-            return self._client.library.v1.billing_portal.sessions.create(params=everything).url
+        try:
+            with translated(customer_id):
+                return self._client.library.v1.billing_portal.sessions.create(params=everything).url
+        except StripeRefused as error:
+            if getattr(error.__cause__, "param", None) != "configuration":
+                raise
+            log.warning("the portal opens with the account's own settings: %s. `corkage push` mends it", error)
+            others = {name: value for name, value in params.items() if name != "configuration"}
+            return self.create_portal_session(customer_id, others)
 
     def invoices_of(self, customer_id: str, most: int = 12) -> tuple[InvoiceState, ...]:
         """Fetch the customer's latest invoices, newest first, without drafts. One call.
