@@ -554,6 +554,17 @@ def test_a_backup_of_an_older_schema_is_upgraded_by_the_next_start(path, corkage
         assert billing.access("active").allowed
 
 
+def test_the_way_back_from_a_newer_program_is_the_backup_of_before(made, later, corkage, config):
+    change(later, "schema_version", str(SCHEMA_VERSION + 1))  # as a newer program leaves it
+    refused = corkage("stats")
+    assert (refused.returncode, "or `corkage restore` a backup of before" in refused.stderr) == (2, True)
+
+    assert corkage("restore", "made.db", "--yes").returncode == 0
+
+    assert corkage("stats").returncode == 0
+    assert users_of(later) == {"ann", "bob"}
+
+
 def test_a_copy_that_sqlite3_made_is_restored_too(later, corkage, tmp_path):
     with closing(sqlite3.connect(later)) as file, closing(sqlite3.connect(tmp_path / "plain.db")) as plain:
         file.backup(plain)

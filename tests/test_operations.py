@@ -216,16 +216,16 @@ def test_access_and_health_answer(front):
 # The unit
 
 
-def unit():
-    return (OPERATIONS / "corkage.service").read_text()
+def unit(name="corkage.service"):
+    return (OPERATIONS / name).read_text()
 
 
-def test_the_unit_is_understood_by_systemd(tmp_path):
+@pytest.mark.parametrize("name", ["corkage.service", "corkage-edge.service"])
+def test_a_unit_is_understood_by_systemd(tmp_path, name):
     analyze = program("systemd-analyze", "systemd")
-    command = re.search(r"^ExecStart=(\S+)", unit(), re.MULTILINE)[1]
-    (tmp_path / "corkage.service").write_text(unit().replace(command, "/bin/true"))
+    (tmp_path / name).write_text(re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", unit(name), flags=re.MULTILINE))
 
-    said = subprocess.run([analyze, "verify", tmp_path / "corkage.service"], capture_output=True, text=True)
+    said = subprocess.run([analyze, "verify", tmp_path / name], capture_output=True, text=True)
 
     assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
 
@@ -304,6 +304,13 @@ def copy_of_the_tree(folder):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     return folder
+
+
+def test_each_file_is_named_in_the_documents_and_each_named_is_there():
+    text = "".join((ROOT / "docs" / name).read_text() for name in ("operations.md", "edge.md"))
+    files = {path.name for path in OPERATIONS.iterdir()} - {"Dockerfile.dockerignore"}
+
+    assert set(re.findall(r"\(operations/([^)#]+)\)", text)) | {"corkage-edge.service"} == files
 
 
 def test_compose_and_the_unit_name_what_is_there():
