@@ -630,3 +630,36 @@ def test_a_file_without_its_tables_is_not_read(tmp_path):
     (tmp_path / "empty.db").touch()
     with pytest.raises(NotUsable, match="holds no tables of Corkage"):
         backups.read(str(tmp_path / "empty.db"))
+
+
+def test_a_copy_of_a_move_that_is_not_finished_is_refused(made, later, corkage):
+    change(made, "unfinished_copy", '["/elsewhere.db", "token"]')
+
+    refuses(corkage, "restore", "made.db", "--yes", reason="`corkage move-database` has not finished")
+
+
+def test_who_has_the_file_open_in_the_same_process_keeps_the_locks_of_sqlite(config, filled):
+    """To close a file drops all locks of the process on it; another process could then take its -wal away."""
+    with closing(sqlite3.connect(f"file:{filled}?mode=ro", uri=True)) as hosts_own:
+        assert hosts_own.execute("SELECT count(*) FROM corkage_user").fetchone() == (2,)
+        with closing(Billing(config)):
+            add("carol")
+        program = "import sqlite3, sys; file = sqlite3.connect(sys.argv[1]); file.execute('SELECT 1 FROM corkage_user')"
+        subprocess.run([sys.executable, "-c", f"{program}; file.close()", str(filled)], check=True)
+        assert filled.with_name("corkage.db-shm").exists()
+
+        with closing(Billing(config)):
+            add("dave")
+        assert hosts_own.execute("SELECT count(*) FROM corkage_user").fetchone() == (4,)
+
+
+def test_a_backup_that_is_broken_off_leaves_the_last_one(made, environ, tmp_path):
+    before = made.read_bytes()
+    program = "import sys, corkage.storage.backup as backups, corkage.cli as cli\n"
+    program += "def broken_off(*_): raise KeyboardInterrupt\n"
+    program += "backups._check = broken_off; sys.exit(cli.main(['backup', 'made.db', '--force']))"
+
+    said = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environ, capture_output=True, text=True)
+
+    assert (said.returncode, said.stderr) == (1, "Broken off. What was at that path before is still there.\n")
+    assert (made.read_bytes(), parts_of(tmp_path)) == (before, [])
