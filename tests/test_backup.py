@@ -1,6 +1,5 @@
 """`corkage backup` and `corkage restore`: while webhooks come, killed at any point, and what they refuse."""
 
-import itertools
 import json
 import os
 import re
@@ -10,16 +9,14 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import requests
-import stripe
-from harness import WEBHOOK_SECRET, started, until
+from harness import started, until
+from loading import THREADS, events_in, go_on, loaded
 
 from corkage import storage
 from corkage.billing_app import Billing
@@ -33,7 +30,6 @@ from corkage.storage.lock import FileLock
 pytestmark = pytest.mark.one_engine("sqlite", "a server has tools of its own")
 
 DUMP = Path(__file__).parent / "support" / "schema_1.sql"
-THREADS = 4
 
 
 def add(*users):
@@ -122,43 +118,6 @@ def test_it_holds_what_is_still_in_the_wal(config, path, corkage, tmp_path):
         assert users_of(tmp_path / "made.db") == {"ann"}
 
 
-@contextmanager
-def loaded(environ, folder, event):
-    """Deliver events to `corkage serve` from several threads, each one after the other; yield those acknowledged."""
-    environ |= {"BILLING_POLL_SECONDS": "0", "BILLING_SETTLE_SECONDS": "60"}
-    acknowledged, is_over, failed = [set() for _ in range(THREADS)], threading.Event(), []
-    with started(["serve", "--port", "0"], environ, folder, "serving on") as (_, said):
-        url = re.search(r"http://127\.0\.0\.1:\d+", said[-1])[0]
-
-        def deliver(thread):
-            for number in itertools.takewhile(lambda _: not is_over.is_set(), itertools.count()):
-                body = json.dumps(event | {"id": f"evt_{thread}_{number}"})
-                signature = stripe.WebhookSignature.generate_signature_header(body, WEBHOOK_SECRET, int(time.time()))
-                answer = requests.post(f"{url}/webhook", body, headers={"Stripe-Signature": signature}, timeout=30)
-                if answer.status_code != 200:
-                    failed.append(answer.text)
-                acknowledged[thread].add(number)
-
-        threads = [threading.Thread(target=deliver, args=(number,)) for number in range(THREADS)]
-        for each in threads:
-            each.start()
-        yield acknowledged
-        is_over.set()
-        for each in threads:
-            each.join()
-    assert failed == []
-
-
-def events_in(path):
-    found = [set() for _ in range(THREADS)]
-    with closing(sqlite3.connect(path)) as file:
-        assert file.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        for (name,) in file.execute("SELECT id FROM corkage_stripe_event WHERE id LIKE 'evt\\__\\_%' ESCAPE '\\'"):
-            thread, number = re.fullmatch(r"evt_(\d)_(\d+)", name).groups()
-            found[int(thread)].add(int(number))
-    return found
-
-
 @pytest.mark.slow
 def test_under_load_a_backup_is_of_one_moment_and_has_all_that_was_acknowledged_before(
     filled, environ, tmp_path, event, corkage
@@ -166,11 +125,11 @@ def test_under_load_a_backup_is_of_one_moment_and_has_all_that_was_acknowledged_
     moments = []
     with loaded(environ, tmp_path, json.loads(str(event))) as acknowledged:
         for number in range(4):
-            requests_go_on(acknowledged, 30)
+            go_on(acknowledged, 30)
             before = [set(each) for each in acknowledged]
             assert corkage("backup", f"{number}.db").returncode == 0
             moments.append((before, events_in(tmp_path / f"{number}.db"), [set(each) for each in acknowledged]))
-            requests_go_on(acknowledged)
+            go_on(acknowledged)
         delivered = acknowledged
 
     for before, found, after in moments:
@@ -180,11 +139,6 @@ def test_under_load_a_backup_is_of_one_moment_and_has_all_that_was_acknowledged_
     assert corkage("restore", "0.db", "--yes").returncode == 0
     assert events_in(filled) == moments[0][1] != delivered
     assert users_of(filled) == {"ann", "bob"}
-
-
-def requests_go_on(acknowledged, more=1):
-    count = len(acknowledged[0]) + more
-    until(lambda: len(acknowledged[0]) >= count)
 
 
 def test_a_writer_between_two_pieces_neither_waits_nor_comes_into_the_copy(config, filled, tmp_path, monkeypatch):

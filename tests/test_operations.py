@@ -1,5 +1,6 @@
 """The files of docs/operations/, run: two proxies in front, the unit's settings, and what the image is made of."""
 
+import ast
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import contextmanager
@@ -276,7 +278,13 @@ def test_the_image_s_steps_install_and_serve_as_a_user_without_rights(environ, t
             if name.startswith(("PIP_", "SSL_", "HTTPS_", "REQUESTS_"))
         }
         done = subprocess.run(
-            ["sh", "-c", command], cwd=folder, env=python | pip, capture_output=True, text=True, timeout=500, **as_user
+            ["sh", "-c", command],
+            cwd=folder,
+            env=python | settings_of_pip(),
+            capture_output=True,
+            text=True,
+            timeout=500,
+            **as_user,
         )
         assert done.returncode == 0, done.stderr
         assert not (clone / "build").exists()
@@ -295,6 +303,17 @@ def test_the_image_s_steps_install_and_serve_as_a_user_without_rights(environ, t
             said = process.communicate(timeout=60)[1].decode()
         assert (process.returncode, "stopped" in said) == (0, True), said
         assert (folder / "corkage.db").stat().st_mode & 0o777 == 0o640
+
+
+def settings_of_pip():
+    """What says from where packages come: the configuration of whoever runs the tests, which another user may not read."""
+    said = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True).stdout
+    listed = dict(line.split("=", 1) for line in said.splitlines() if line.startswith(("global.", "install.")))
+    configured = {
+        each.split(".")[1].upper().replace("-", "_"): ast.literal_eval(value) for each, value in listed.items()
+    }
+    own = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_", "HTTPS_"))}
+    return {f"PIP_{name}": " ".join(value.split()) for name, value in configured.items()} | own
 
 
 def copy_of_the_tree(folder):
