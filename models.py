@@ -877,7 +877,7 @@ def bring_up_to_date(app: str) -> None:
             raise ConfigError(
                 [
                     f"BILLING_DATABASE: {storage.current().label} has schema version {version}, and this Corkage knows "
-                    f"{SCHEMA_VERSION}: run the newer Corkage that wrote it"
+                    f"{SCHEMA_VERSION}: run the newer Corkage that wrote it, or `corkage restore` a backup of before"
                 ]
             )
         if version == SCHEMA_VERSION:

@@ -25,6 +25,8 @@ NAMES = (
     "recompute",
     "footprint",
     "file",
+    "backups",
+    "edge",
     "engines",
     "simulator_story",
     "beside_peers",

@@ -42,6 +42,9 @@ def backup(file: str, force: bool, as_json: bool) -> int:
     except (NoBackup, NotUsable, OSError, sqlite3.Error, ConfigError, DatabaseUnavailable) as error:
         print(f"No backup was made: {error}", file=sys.stderr)
         return FAILED
+    except KeyboardInterrupt:
+        print("Broken off. What was at that path before is still there.", file=sys.stderr)
+        return FAILED
     size = os.path.getsize(path)
     if as_json:
         print_json({"file": path, "at": at, "bytes": size, "users": content.users, "schema_version": content.version})

@@ -11,7 +11,7 @@ import time
 from contextlib import ExitStack, closing
 
 from ..config import Config
-from ..models import APP, SCHEMA_VERSION
+from ..models import APP, SCHEMA_VERSION, UNFINISHED
 from ..storage import backup as backups
 from ..storage.backup import Content, NotUsable
 from ..storage.lock import FileLock
@@ -42,6 +42,9 @@ def restore(file: str, yes: bool) -> int:
         return _restore(config, os.path.realpath(file), os.path.realpath(config.database), yes=yes)
     except (NothingRestored, OSError, sqlite3.Error) as error:
         print(f"Nothing was restored: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("Broken off. The database is as before, or as in the backup: run it again.", file=sys.stderr)
         return FAILED
 
 
@@ -77,6 +80,8 @@ def _usable(backup: str, config: Config) -> Content:
             f"{backup} has schema version {wanted.version}, and this Corkage knows {SCHEMA_VERSION}: install the newer "
             "Corkage that wrote it"
         )
+    if wanted.settings.get(UNFINISHED):
+        raise NothingRestored(f"{backup} is a copy that `corkage move-database` has not finished")
     mode = "live" if config.livemode else "test"
     ours = {APP: ("BILLING_APP", config.app), "mode": ("STRIPE_SECRET_KEY's mode", mode)}
     for name, (setting, value) in ours.items():

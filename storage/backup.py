@@ -195,7 +195,8 @@ def _content(file: sqlite3.Connection) -> Content:
     if not {"corkage_user", "corkage_setting"} <= {*tables}:
         raise NotUsable(f"{_name(file)} holds no tables of Corkage")
     rows = {name: file.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in tables}  # noqa: S608 -- a name that the database itself gave
-    file.execute("SELECT user_id, allowed, reason, plan FROM corkage_access").fetchall()  # each answer can be read
+    for _ in file.execute("SELECT user_id, allowed, reason, plan FROM corkage_access"):
+        pass  # each answer can be read
     return Content(settings_of(file), rows)
 
 

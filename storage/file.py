@@ -52,9 +52,12 @@ class OpenedFile:
     def claim(self) -> None:
         """Say that this process uses the file, before it opens it.
 
-        Errors  DatabaseUnavailable where a backup is being restored; OSError
+        Errors  DatabaseUnavailable, also where a backup is being restored
         """
-        self._lock = self._lock or FileLock(self.path)
+        try:
+            self._lock = self._lock or FileLock(self.path)
+        except OSError as error:  # such as too many open files
+            raise DatabaseUnavailable(str(error)) from error
         if not self._lock.share():
             raise DatabaseUnavailable(EXCLUDED)
 

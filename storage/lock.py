@@ -68,7 +68,9 @@ class FileLock:
 
 
 def _is_open_elsewhere(descriptor: int) -> bool:
-    """Return whether this process has the same file open once more."""
+    """Return whether this process has the same file open once more; True where that cannot be known."""
+    if not OPEN_FILES.exists():
+        return True
     ours = os.fstat(descriptor)
     for each in OPEN_FILES.iterdir():
         with suppress(OSError):  # closed meanwhile

@@ -1,6 +1,5 @@
 """`corkage backup` and `corkage restore`: while webhooks come, killed at any point, and what they refuse."""
 
-import itertools
 import json
 import os
 import re
@@ -10,16 +9,14 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import requests
-import stripe
-from harness import WEBHOOK_SECRET, started, until
+from harness import started, until
+from loading import THREADS, events_in, go_on, loaded
 
 from corkage import storage
 from corkage.billing_app import Billing
@@ -33,7 +30,6 @@ from corkage.storage.lock import FileLock
 pytestmark = pytest.mark.one_engine("sqlite", "a server has tools of its own")
 
 DUMP = Path(__file__).parent / "support" / "schema_1.sql"
-THREADS = 4
 
 
 def add(*users):
@@ -122,43 +118,6 @@ def test_it_holds_what_is_still_in_the_wal(config, path, corkage, tmp_path):
         assert users_of(tmp_path / "made.db") == {"ann"}
 
 
-@contextmanager
-def loaded(environ, folder, event):
-    """Deliver events to `corkage serve` from several threads, each one after the other; yield those acknowledged."""
-    environ |= {"BILLING_POLL_SECONDS": "0", "BILLING_SETTLE_SECONDS": "60"}
-    acknowledged, is_over, failed = [set() for _ in range(THREADS)], threading.Event(), []
-    with started(["serve", "--port", "0"], environ, folder, "serving on") as (_, said):
-        url = re.search(r"http://127\.0\.0\.1:\d+", said[-1])[0]
-
-        def deliver(thread):
-            for number in itertools.takewhile(lambda _: not is_over.is_set(), itertools.count()):
-                body = json.dumps(event | {"id": f"evt_{thread}_{number}"})
-                signature = stripe.WebhookSignature.generate_signature_header(body, WEBHOOK_SECRET, int(time.time()))
-                answer = requests.post(f"{url}/webhook", body, headers={"Stripe-Signature": signature}, timeout=30)
-                if answer.status_code != 200:
-                    failed.append(answer.text)
-                acknowledged[thread].add(number)
-
-        threads = [threading.Thread(target=deliver, args=(number,)) for number in range(THREADS)]
-        for each in threads:
-            each.start()
-        yield acknowledged
-        is_over.set()
-        for each in threads:
-            each.join()
-    assert failed == []
-
-
-def events_in(path):
-    found = [set() for _ in range(THREADS)]
-    with closing(sqlite3.connect(path)) as file:
-        assert file.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        for (name,) in file.execute("SELECT id FROM corkage_stripe_event WHERE id LIKE 'evt\\__\\_%' ESCAPE '\\'"):
-            thread, number = re.fullmatch(r"evt_(\d)_(\d+)", name).groups()
-            found[int(thread)].add(int(number))
-    return found
-
-
 @pytest.mark.slow
 def test_under_load_a_backup_is_of_one_moment_and_has_all_that_was_acknowledged_before(
     filled, environ, tmp_path, event, corkage
@@ -166,11 +125,11 @@ def test_under_load_a_backup_is_of_one_moment_and_has_all_that_was_acknowledged_
     moments = []
     with loaded(environ, tmp_path, json.loads(str(event))) as acknowledged:
         for number in range(4):
-            requests_go_on(acknowledged, 30)
+            go_on(acknowledged, 30)
             before = [set(each) for each in acknowledged]
             assert corkage("backup", f"{number}.db").returncode == 0
             moments.append((before, events_in(tmp_path / f"{number}.db"), [set(each) for each in acknowledged]))
-            requests_go_on(acknowledged)
+            go_on(acknowledged)
         delivered = acknowledged
 
     for before, found, after in moments:
@@ -180,11 +139,6 @@ def test_under_load_a_backup_is_of_one_moment_and_has_all_that_was_acknowledged_
     assert corkage("restore", "0.db", "--yes").returncode == 0
     assert events_in(filled) == moments[0][1] != delivered
     assert users_of(filled) == {"ann", "bob"}
-
-
-def requests_go_on(acknowledged, more=1):
-    count = len(acknowledged[0]) + more
-    until(lambda: len(acknowledged[0]) >= count)
 
 
 def test_a_writer_between_two_pieces_neither_waits_nor_comes_into_the_copy(config, filled, tmp_path, monkeypatch):
@@ -554,6 +508,17 @@ def test_a_backup_of_an_older_schema_is_upgraded_by_the_next_start(path, corkage
         assert billing.access("active").allowed
 
 
+def test_the_way_back_from_a_newer_program_is_the_backup_of_before(made, later, corkage, config):
+    change(later, "schema_version", str(SCHEMA_VERSION + 1))  # as a newer program leaves it
+    refused = corkage("stats")
+    assert (refused.returncode, "or `corkage restore` a backup of before" in refused.stderr) == (2, True)
+
+    assert corkage("restore", "made.db", "--yes").returncode == 0
+
+    assert corkage("stats").returncode == 0
+    assert users_of(later) == {"ann", "bob"}
+
+
 def test_a_copy_that_sqlite3_made_is_restored_too(later, corkage, tmp_path):
     with closing(sqlite3.connect(later)) as file, closing(sqlite3.connect(tmp_path / "plain.db")) as plain:
         file.backup(plain)
@@ -619,3 +584,36 @@ def test_a_file_without_its_tables_is_not_read(tmp_path):
     (tmp_path / "empty.db").touch()
     with pytest.raises(NotUsable, match="holds no tables of Corkage"):
         backups.read(str(tmp_path / "empty.db"))
+
+
+def test_a_copy_of_a_move_that_is_not_finished_is_refused(made, later, corkage):
+    change(made, "unfinished_copy", '["/elsewhere.db", "token"]')
+
+    refuses(corkage, "restore", "made.db", "--yes", reason="`corkage move-database` has not finished")
+
+
+def test_who_has_the_file_open_in_the_same_process_keeps_the_locks_of_sqlite(config, filled):
+    """To close a file drops all locks of the process on it; another process could then take its -wal away."""
+    with closing(sqlite3.connect(f"file:{filled}?mode=ro", uri=True)) as hosts_own:
+        assert hosts_own.execute("SELECT count(*) FROM corkage_user").fetchone() == (2,)
+        with closing(Billing(config)):
+            add("carol")
+        program = "import sqlite3, sys; file = sqlite3.connect(sys.argv[1]); file.execute('SELECT 1 FROM corkage_user')"
+        subprocess.run([sys.executable, "-c", f"{program}; file.close()", str(filled)], check=True)
+        assert filled.with_name("corkage.db-shm").exists()
+
+        with closing(Billing(config)):
+            add("dave")
+        assert hosts_own.execute("SELECT count(*) FROM corkage_user").fetchone() == (4,)
+
+
+def test_a_backup_that_is_broken_off_leaves_the_last_one(made, environ, tmp_path):
+    before = made.read_bytes()
+    program = "import sys, corkage.storage.backup as backups, corkage.cli as cli\n"
+    program += "def broken_off(*_): raise KeyboardInterrupt\n"
+    program += "backups._check = broken_off; sys.exit(cli.main(['backup', 'made.db', '--force']))"
+
+    said = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environ, capture_output=True, text=True)
+
+    assert (said.returncode, said.stderr) == (1, "Broken off. What was at that path before is still there.\n")
+    assert (made.read_bytes(), parts_of(tmp_path)) == (before, [])

@@ -1,26 +1,22 @@
 """Litestream: a continuous backup, a moment restored, and a follower at the edge that answers by itself."""
 
-import itertools
 import json
 import os
-import re
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import requests
-import stripe
-from harness import WEBHOOK_SECRET, started, until
+from harness import started, until
 from litestream import following, replicating, restore, target, users_at
+from loading import events_in, go_on, loaded
 from repository import block
 
 from corkage.billing_app import Billing
@@ -142,37 +138,17 @@ def test_what_is_acknowledged_under_load_is_in_the_replica_and_no_webhook_is_ref
     config, environ, tmp_path, home, replica, event
 ):
     give(config, "ann")
-    environ |= {"BILLING_POLL_SECONDS": "0", "BILLING_SETTLE_SECONDS": "60"}
-    content, acknowledged, is_over = json.loads(str(event)), set(), threading.Event()
+    restored = tmp_path / "restored.db"
 
-    def deliver(thread, url):
-        for number in itertools.takewhile(lambda _: not is_over.is_set(), itertools.count()):
-            body = json.dumps(content | {"id": f"evt_{thread}_{number}"})
-            signature = stripe.WebhookSignature.generate_signature_header(body, WEBHOOK_SECRET, int(time.time()))
-            answer = requests.post(f"{url}/webhook", body, headers={"Stripe-Signature": signature}, timeout=30)
-            acknowledged.add((answer.status_code, f"evt_{thread}_{number}"))
+    def has_all():
+        restored.unlink(missing_ok=True)
+        restore(replica, restored)
+        return events_in(restored) == acknowledged
 
-    with replicating(home, replica), started(["serve", "--port", "0"], environ, tmp_path, "serving on") as (_, said):
-        url = re.search(r"http://127\.0\.0\.1:\d+", said[-1])[0]
-        threads = [threading.Thread(target=deliver, args=(number, url)) for number in range(4)]
-        for each in threads:
-            each.start()
-        until(lambda: len(acknowledged) > 1500, 120)  # more than SQLite's own checkpoint lets into the -wal
-        is_over.set()
-        for each in threads:
-            each.join()
-        restored = tmp_path / "restored.db"
-
-        def is_complete():
-            restored.unlink(missing_ok=True)
-            restore(replica, restored)
-            with closing(sqlite3.connect(restored)) as file:
-                found = {name for (name,) in file.execute("SELECT id FROM corkage_stripe_event")}
-                assert file.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-            return found >= {name for _, name in acknowledged}
-
-        assert {status for status, _ in acknowledged} == {200}
-        until(is_complete)
+    with replicating(home, replica):
+        with loaded(environ, tmp_path, json.loads(str(event))) as acknowledged:
+            go_on(acknowledged, 500)  # more in all than SQLite's own checkpoint lets into the -wal
+        until(has_all)
 
 
 def test_a_moment_of_the_past_is_restored(config, home, replica, tmp_path, corkage, edge):

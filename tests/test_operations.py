@@ -1,5 +1,6 @@
 """The files of docs/operations/, run: two proxies in front, the unit's settings, and what the image is made of."""
 
+import ast
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import contextmanager
@@ -216,16 +218,16 @@ def test_access_and_health_answer(front):
 # The unit
 
 
-def unit():
-    return (OPERATIONS / "corkage.service").read_text()
+def unit(name="corkage.service"):
+    return (OPERATIONS / name).read_text()
 
 
-def test_the_unit_is_understood_by_systemd(tmp_path):
+@pytest.mark.parametrize("name", ["corkage.service", "corkage-edge.service"])
+def test_a_unit_is_understood_by_systemd(tmp_path, name):
     analyze = program("systemd-analyze", "systemd")
-    command = re.search(r"^ExecStart=(\S+)", unit(), re.MULTILINE)[1]
-    (tmp_path / "corkage.service").write_text(unit().replace(command, "/bin/true"))
+    (tmp_path / name).write_text(re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", unit(name), flags=re.MULTILINE))
 
-    said = subprocess.run([analyze, "verify", tmp_path / "corkage.service"], capture_output=True, text=True)
+    said = subprocess.run([analyze, "verify", tmp_path / name], capture_output=True, text=True)
 
     assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
 
@@ -276,7 +278,13 @@ def test_the_image_s_steps_install_and_serve_as_a_user_without_rights(environ, t
             if name.startswith(("PIP_", "SSL_", "HTTPS_", "REQUESTS_"))
         }
         done = subprocess.run(
-            ["sh", "-c", command], cwd=folder, env=python | pip, capture_output=True, text=True, timeout=500, **as_user
+            ["sh", "-c", command],
+            cwd=folder,
+            env=python | settings_of_pip(),
+            capture_output=True,
+            text=True,
+            timeout=500,
+            **as_user,
         )
         assert done.returncode == 0, done.stderr
         assert not (clone / "build").exists()
@@ -297,6 +305,17 @@ def test_the_image_s_steps_install_and_serve_as_a_user_without_rights(environ, t
         assert (folder / "corkage.db").stat().st_mode & 0o777 == 0o640
 
 
+def settings_of_pip():
+    """What says from where packages come: the configuration of whoever runs the tests, which another user may not read."""
+    said = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True).stdout
+    listed = dict(line.split("=", 1) for line in said.splitlines() if line.startswith(("global.", "install.")))
+    configured = {
+        each.split(".")[1].upper().replace("-", "_"): ast.literal_eval(value) for each, value in listed.items()
+    }
+    own = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_", "HTTPS_"))}
+    return {f"PIP_{name}": " ".join(value.split()) for name, value in configured.items()} | own
+
+
 def copy_of_the_tree(folder):
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
     for name in listed.stdout.split():
@@ -304,6 +323,13 @@ def copy_of_the_tree(folder):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     return folder
+
+
+def test_each_file_is_named_in_the_documents_and_each_named_is_there():
+    text = "".join((ROOT / "docs" / name).read_text() for name in ("operations.md", "edge.md"))
+    files = {path.name for path in OPERATIONS.iterdir()} - {"Dockerfile.dockerignore"}
+
+    assert set(re.findall(r"\(operations/([^)#]+)\)", text)) | {"corkage-edge.service"} == files
 
 
 def test_compose_and_the_unit_name_what_is_there():
