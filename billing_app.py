@@ -10,7 +10,6 @@ if __name__ == "__main__":  # run directly, this file is no module of the packag
     raise SystemExit(main())
 
 import functools
-import logging
 import os
 import shlex
 import time
@@ -25,6 +24,7 @@ from .access import Access
 from .config import Config
 from .errors import ConfigError
 from .identity import Authenticate, Identity, authenticator
+from .logs.facts import logger
 from .notices.delivery import Receivers
 from .notices.notice import NoticeCallback
 from .plans import Requirement
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 STRIPE_SLOTS = 4  # for a host's server with 8 threads: half of them stay free
 
-log = logging.getLogger("corkage")
+log = logger("corkage")
 
 AnyCallback = TypeVar("AnyCallback", bound=NoticeCallback)
 

@@ -5,13 +5,13 @@ costs 20 MB and 180 ms that a process which only reads access does without.
 """
 
 import functools
-import logging
 import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from . import access, storage
@@ -21,6 +21,7 @@ from .errors import (
     BillingError,
     CheckoutInProgress,
     DatabaseUnavailable,
+    InvalidToken,
     MayNotBuy,
     NotConfigured,
     NotSignedIn,
@@ -29,9 +30,12 @@ from .errors import (
     StripeUnavailable,
 )
 from .health.refusals import Refusals
+from .health.tokens import Tokens
 from .health.writable import Writable
-from .identity import Authenticate, Identity
+from .identity import Authenticate, Identity, identity_from_server
 from .line import Line
+from .logs.facts import USER, about, logger
+from .logs.repeats import Repeats
 from .models import CheckoutAttempt
 from .notices.delivery import Receivers
 from .plans import Requirement
@@ -58,7 +62,9 @@ INLINE_NOTICES_SECONDS = 5.0  # Checkout waits up to 10 s for the answer to its 
 HURRIED_SECONDS = (1.0, 1.5)  # for the calls of a returning visitor, who is waiting
 LEARN_PRICES_SECONDS = 60
 
-log = logging.getLogger("corkage")
+log = logger("corkage")
+
+Found = TypeVar("Found", bound=Identity | None)
 
 
 class Service:
@@ -77,6 +83,7 @@ class Service:
         self.mounted_at: str | None = None
         self.line = Line(stripe_slots)
         self.refusals, self.writable = Refusals(time.time()), Writable()
+        self.tokens, self.repeats = Tokens(), Repeats()
         self.sign_in_limit = RateLimit()  # of the operator
         self.is_closed = False
         self._identify = identify
@@ -134,6 +141,7 @@ class Service:
             if name in self.__dict__:
                 self.__dict__[name].close()
         self.receivers.stop()
+        self.repeats.close()
         storage.close_database()
 
     def worker_state(self) -> str:
@@ -164,10 +172,29 @@ class Service:
 
         Errors  NotSignedIn when nobody is signed in; InvalidToken; NotConfigured when users cannot be identified
         """
-        identity = self._identify(environ)
+        identity = self._counted(environ, lambda: self._identify(environ))
         if identity is None:
             raise NotSignedIn("the request names no user")
         return identity
+
+    def named_by_server(self, environ: dict[str, Any]) -> Identity:
+        """Return for whom the product's server makes the request.
+
+        Errors  as identity_from_server()
+        """
+        return self._counted(environ, lambda: identity_from_server(environ, self.config, time.time()))
+
+    def _counted(self, environ: dict[str, Any], identify: Callable[[], Found]) -> Found:
+        """Identify the user of a request, for its log lines, too, and count refused tokens."""
+        try:
+            found = identify()
+        except InvalidToken as error:
+            self.tokens.refuse(error)
+            raise
+        if found is not None:
+            self.tokens.accept()
+            environ[USER] = found.user_id
+        return found
 
     def visitor(self, environ: dict[str, Any]) -> Identity | None:
         """Return the signed-in user, or None. An expired token counts as signed out."""
@@ -210,7 +237,7 @@ class Service:
         Errors  ValueError for an invalid user id; Busy; StripeError as the gateway's
         """
         check_user_id(user_id)
-        with self.line.place():
+        with about(user=user_id), self.line.place():
             self.converger.converge_user(user_id, time.time())
         return self.access(user_id)
 
@@ -222,7 +249,7 @@ class Service:
         from .users.update import update_user  # loads Stripe's library
 
         check_user_id(user_id)
-        with self.line.place():
+        with about(user=user_id), self.line.place():
             update_user(self.converger, user_id, email, name, time.time())
 
     def forget(self, user_id: str) -> None:
@@ -233,7 +260,7 @@ class Service:
         from .users.delete import forget_user  # loads Stripe's library
 
         check_user_id(user_id)
-        with self.line.place():
+        with about(user=user_id), self.line.place():
             forget_user(self.converger, user_id, time.time())
 
     def grant(self, user_id: str, plan: str, **given: Any) -> Access:
@@ -242,7 +269,8 @@ class Service:
         Errors  ValueError; UnknownPlan; Outdated; DatabaseUnavailable
         """
         check_user_id(user_id)
-        grant_plan(self.catalogue, user_id, plan, time.time(), **given)
+        with about(user=user_id):
+            grant_plan(self.catalogue, user_id, plan, time.time(), **given)
         return self.access(user_id)
 
     def revoke(self, user_id: str, plan: str) -> bool:
@@ -251,7 +279,8 @@ class Service:
         Errors  ValueError for an invalid user id; UnknownPlan; Outdated; DatabaseUnavailable
         """
         check_user_id(user_id)
-        return revoke_plan(self.catalogue, user_id, plan, time.time())
+        with about(user=user_id):
+            return revoke_plan(self.catalogue, user_id, plan, time.time())
 
     def preview(self, user_id: str, wish: dict[str, Any], subscription: str | None = None) -> "Preview":
         """Return what a change would cost; see Billing.preview.
@@ -271,7 +300,7 @@ class Service:
         """
         check_user_id(user_id)
         self.start()
-        with self.line.place():
+        with about(user=user_id), self.line.place():
             self.changes.make(user_id, kind, wish, subscription)
         return self.access(user_id)
 

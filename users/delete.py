@@ -1,6 +1,5 @@
 """Forget a user when the host deletes the account: nothing is charged any more, and nothing here names them."""
 
-import logging
 from typing import Any
 
 from peewee import JOIN, Case, fn
@@ -8,6 +7,7 @@ from peewee import JOIN, Case, fn
 from .. import storage
 from ..access import ENDED
 from ..errors import CheckoutInProgress, StripeRefused
+from ..logs.facts import logger
 from ..models import (
     AnswerRow,
     ChangeRow,
@@ -35,7 +35,7 @@ from ..sync.gateway import Gateway
 MOST_TURNS = 5
 _OF_USER = (CheckoutAttempt, Credit, Usage, UsageKey, MeterEvent, ChangeRow, Grant, GrantMirror)
 
-log = logging.getLogger("corkage.users")
+log = logger("corkage.users")
 
 
 def forget_user(converger: Converger, user_id: str, now: float) -> None:
