@@ -46,7 +46,9 @@ from .sync.account import Account
 from .sync.prices import Catalogue
 from .sync.threads import WorkerThread
 from .texts import check_user_id
+from .users.export import export_user
 from .users.grants import grant_plan, revoke_plan
+from .users.receipt import Receipt
 
 if TYPE_CHECKING:
     from .pages.page import Pages
@@ -252,16 +254,27 @@ class Service:
         with about(user=user_id), self.line.place():
             update_user(self.converger, user_id, email, name, time.time())
 
-    def forget(self, user_id: str) -> None:
+    def forget(self, user_id: str, receipt: Receipt | None = None) -> Receipt:
         """Cancel the user's subscriptions, delete their customer at Stripe, and delete their rows here.
 
+        Shape   receipt: where to note what is done, for who wants to know it also where this raises
         Errors  ValueError for an invalid user id; CheckoutInProgress, Busy; StripeError as the gateway's
         """
         from .users.delete import forget_user  # loads Stripe's library
 
         check_user_id(user_id)
+        receipt = receipt or Receipt(user_id, int(time.time()))
         with about(user=user_id), self.line.place():
-            forget_user(self.converger, user_id, time.time())
+            forget_user(self.converger, user_id, time.time(), receipt)
+        return receipt
+
+    def export(self, user_id: str) -> dict[str, Any]:
+        """Return all that is held here about a user; see Billing.export.
+
+        Errors  ValueError for an invalid user id; DatabaseUnavailable
+        """
+        check_user_id(user_id)
+        return export_user(user_id, time.time())
 
     def grant(self, user_id: str, plan: str, **given: Any) -> Access:
         """Give a user a plan without a payment, and return their access; see Billing.grant.
