@@ -10,7 +10,6 @@ if __name__ == "__main__":  # run directly, this file is no module of the packag
     raise SystemExit(main())
 
 import functools
-import logging
 import os
 import shlex
 import time
@@ -25,6 +24,7 @@ from .access import Access
 from .config import Config
 from .errors import ConfigError
 from .identity import Authenticate, Identity, authenticator
+from .logs.facts import logger
 from .notices.delivery import Receivers
 from .notices.notice import NoticeCallback
 from .plans import Requirement
@@ -33,6 +33,7 @@ from .service import Service
 from .settings import masked
 from .sync.prices import Catalogue
 from .texts import check_texts
+from .users.receipt import Receipt
 from .users.wishes import Charge, When, cancel_wish, change_wish, trial_wish
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 
 STRIPE_SLOTS = 4  # for a host's server with 8 threads: half of them stay free
 
-log = logging.getLogger("corkage")
+log = logger("corkage")
 
 AnyCallback = TypeVar("AnyCallback", bound=NoticeCallback)
 
@@ -430,16 +431,27 @@ class Billing:
         """
         return self.service.change(user_id, "extend_trial", trial_wish(until), subscription)
 
-    def forget(self, user_id: str) -> None:
+    def export(self, user_id: str) -> dict[str, Any]:
+        """Return all that is held here about a user, for json.dumps(), and the ids under which Stripe holds more.
+
+        For a person who asks for their data. A user who is unknown has no rows.
+
+        Shape   "held" has the rows by table, as they are stored
+        Errors  ValueError for an invalid user id; DatabaseUnavailable
+        """
+        return self.service.export(user_id)
+
+    def forget(self, user_id: str) -> Receipt:
         """Cancel the user's subscriptions at once, delete their customer at Stripe, and forget them here.
 
         For a host that deletes an account. Stripe keeps invoices and payments, as the law requires; nothing is
         refunded, and no notice is sent. When it raises, call it again: it continues where it was. A user who is
         unknown, or forgotten already, costs no call.
 
+        Shape   the Receipt says what was ended and deleted, what is true at Stripe now, and what stays and why
         Errors  ValueError for an invalid user id; CheckoutInProgress, Busy; StripeError as the gateway's
         """
-        self.service.forget(user_id)
+        return self.service.forget(user_id)
 
     def work(self) -> "Work":
         """Poll Stripe, apply all that is pending and deliver the notices before returning: for tests and scripts.

@@ -399,6 +399,16 @@ class Config:
             heading="The log",
         ),
     )
+    log_format: str = field(
+        default="text",
+        metadata=_setting(
+            "BILLING_LOG_FORMAT",
+            one_of("text", "json"),
+            "how `corkage serve` and the other commands [write their log](logs.md): `text` for people, or `json`, an "
+            "object a line",
+            "How the log is written: text for people, or json, an object a line (docs/logs.md).",
+        ),
+    )
     unknown_settings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

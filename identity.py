@@ -1,5 +1,6 @@
 """Which user makes a request: by the host's own callback, the product's token, or a proxy's header: one of them."""
 
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -260,6 +261,11 @@ def _identity_of(token: str, secrets: tuple[str, ...], audience: str, now: float
     return _identity(claims, payer_prefix)
 
 
+def _fingerprint(token: str) -> str:
+    """Return what keeps two tokens apart in memory, and is no token."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
 def _bearer(environ: dict[str, Any]) -> str | None:
     scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").strip(BLANKS).partition(" ")
     return token.strip(BLANKS) or None if scheme.lower() == "bearer" else None
@@ -297,11 +303,10 @@ def _claims(token: str, secrets: tuple[str, ...], audience: str) -> dict[str, An
         except jwt.InvalidSignatureError:
             continue
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
-            raise InvalidToken(
-                f"the token is refused: {REFUSALS.get(type(error).__name__, 'it cannot be read')}"
-            ) from None
+            reason = REFUSALS.get(type(error).__name__, "it cannot be read")
+            raise InvalidToken(f"the token is refused: {reason}", whose=_fingerprint(token)) from None
         return claims
-    raise InvalidToken(f"none of the {len(secrets)} secrets made this token's signature")
+    raise InvalidToken(f"none of the {len(secrets)} secrets made this token's signature", "secret", _fingerprint(token))
 
 
 def _check_times(claims: dict[str, Any], now: float) -> None:
@@ -309,12 +314,13 @@ def _check_times(claims: dict[str, Any], now: float) -> None:
     if not all(isinstance(each, int | float) and not isinstance(each, bool) for each in times):
         raise InvalidToken("the token's exp, nbf and iat must be numbers, in Unix seconds")
     expires, *begins = times
+    whose = str(claims["sub"])
     if not expires > now - LEEWAY_SECONDS:  # in this form, so that not-a-number is refused, too
-        raise InvalidToken("the token is expired")
+        raise InvalidToken("the token is expired", "expired", whose)
     if expires > now + LONGEST_TOKEN_SECONDS + LEEWAY_SECONDS:
-        raise InvalidToken(f"the token's exp is more than {LONGEST_TOKEN_SECONDS} s ahead")
+        raise InvalidToken(f"the token's exp is more than {LONGEST_TOKEN_SECONDS} s ahead", "too_long", whose)
     if not all(each <= now + LEEWAY_SECONDS for each in begins):
-        raise InvalidToken("the token is not valid yet: its nbf or iat lies ahead")
+        raise InvalidToken("the token is not valid yet: its nbf or iat lies ahead", "not_yet", whose)
 
 
 def _identity(claims: dict[str, Any], payer_prefix: str) -> Identity:

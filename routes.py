@@ -21,6 +21,7 @@ from .handlers.returning import come_back
 from .handlers.usage import count_use, show_usage
 from .handlers.webhook import receive_quickly, receive_webhook
 from .health.requests import OTHER
+from .logs.facts import begin_request, end_request
 from .service import Service
 
 Handler = Callable[[Service], bottle.HTTPResponse]
@@ -87,9 +88,13 @@ class _App(bottle.Bottle):  # type: ignore[misc]  # Bottle ships no types, so my
             method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
             kind = (method if method in COUNTED else OTHER, path if path in RULES else OTHER)
             start_response = self._current_service().requests.noting(*kind, start_response)
-        act = QUICK.get((environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")))
-        found = act and quick.answer(act, self._current_service(), environ, start_response)
-        return super().wsgi(environ, start_response) if found is None else found
+        token = begin_request(environ)
+        try:
+            act = QUICK.get((environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")))
+            found = act and quick.answer(act, self._current_service(), environ, start_response)
+            return super().wsgi(environ, start_response) if found is None else found
+        finally:
+            end_request(token)
 
 
 def _handle(current_service: Callable[[], Service], handler: Handler) -> bottle.HTTPResponse:

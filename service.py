@@ -5,13 +5,13 @@ costs 20 MB and 180 ms that a process which only reads access does without.
 """
 
 import functools
-import logging
 import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from . import access, storage
@@ -21,6 +21,7 @@ from .errors import (
     BillingError,
     CheckoutInProgress,
     DatabaseUnavailable,
+    InvalidToken,
     MayNotBuy,
     NotConfigured,
     NotSignedIn,
@@ -32,9 +33,12 @@ from .health.kept import Kept
 from .health.programs import Presence
 from .health.refusals import Refusals
 from .health.requests import Requests
+from .health.tokens import Tokens
 from .health.writable import Writable
-from .identity import Authenticate, Identity
+from .identity import Authenticate, Identity, identity_from_server
 from .line import Line
+from .logs.facts import USER, about, logger
+from .logs.repeats import Repeats
 from .models import CheckoutAttempt
 from .notices.delivery import Receivers
 from .plans import Requirement
@@ -46,7 +50,9 @@ from .sync.prices import Catalogue
 from .sync.threads import WorkerThread
 from .sync.watched import Watched
 from .texts import check_user_id
+from .users.export import export_user
 from .users.grants import grant_plan, revoke_plan
+from .users.receipt import Receipt
 
 if TYPE_CHECKING:
     from .pages.page import Pages
@@ -62,7 +68,9 @@ INLINE_NOTICES_SECONDS = 5.0  # Checkout waits up to 10 s for the answer to its 
 HURRIED_SECONDS = (1.0, 1.5)  # for the calls of a returning visitor, who is waiting
 LEARN_PRICES_SECONDS = 60
 
-log = logging.getLogger("corkage")
+log = logger("corkage")
+
+Found = TypeVar("Found", bound=Identity | None)
 
 
 class Service:
@@ -83,6 +91,7 @@ class Service:
         self.refusals, self.writable = Refusals(time.time()), Writable()
         self.kept_health = Kept()
         self.requests = Requests()
+        self.tokens, self.repeats = Tokens(), Repeats()
         self.sign_in_limit = RateLimit()  # of the operator
         self.is_closed = False
         self.watched = Watched()
@@ -144,6 +153,7 @@ class Service:
                 self.__dict__[name].close()
         self.receivers.stop()
         self.presence.take_back()
+        self.repeats.close()
         storage.close_database()
 
     def worker_state(self) -> str:
@@ -178,10 +188,29 @@ class Service:
 
         Errors  NotSignedIn when nobody is signed in; InvalidToken; NotConfigured when users cannot be identified
         """
-        identity = self._identify(environ)
+        identity = self._counted(environ, lambda: self._identify(environ))
         if identity is None:
             raise NotSignedIn("the request names no user")
         return identity
+
+    def named_by_server(self, environ: dict[str, Any]) -> Identity:
+        """Return for whom the product's server makes the request.
+
+        Errors  as identity_from_server()
+        """
+        return self._counted(environ, lambda: identity_from_server(environ, self.config, time.time()))
+
+    def _counted(self, environ: dict[str, Any], identify: Callable[[], Found]) -> Found:
+        """Identify the user of a request, for its log lines, too, and count refused tokens."""
+        try:
+            found = identify()
+        except InvalidToken as error:
+            self.tokens.refuse(error)
+            raise
+        if found is not None:
+            self.tokens.accept()
+            environ[USER] = found.user_id
+        return found
 
     def visitor(self, environ: dict[str, Any]) -> Identity | None:
         """Return the signed-in user, or None. An expired token counts as signed out."""
@@ -224,7 +253,7 @@ class Service:
         Errors  ValueError for an invalid user id; Busy; StripeError as the gateway's
         """
         check_user_id(user_id)
-        with self.line.place():
+        with about(user=user_id), self.line.place():
             self.converger.converge_user(user_id, time.time())
         return self.access(user_id)
 
@@ -236,19 +265,30 @@ class Service:
         from .users.update import update_user  # loads Stripe's library
 
         check_user_id(user_id)
-        with self.line.place():
+        with about(user=user_id), self.line.place():
             update_user(self.converger, user_id, email, name, time.time())
 
-    def forget(self, user_id: str) -> None:
+    def forget(self, user_id: str, receipt: Receipt | None = None) -> Receipt:
         """Cancel the user's subscriptions, delete their customer at Stripe, and delete their rows here.
 
+        Shape   receipt: where to note what is done, for who wants to know it also where this raises
         Errors  ValueError for an invalid user id; CheckoutInProgress, Busy; StripeError as the gateway's
         """
         from .users.delete import forget_user  # loads Stripe's library
 
         check_user_id(user_id)
-        with self.line.place():
-            forget_user(self.converger, user_id, time.time())
+        receipt = receipt or Receipt(user_id, int(time.time()))
+        with about(user=user_id), self.line.place():
+            forget_user(self.converger, user_id, time.time(), receipt)
+        return receipt
+
+    def export(self, user_id: str) -> dict[str, Any]:
+        """Return all that is held here about a user; see Billing.export.
+
+        Errors  ValueError for an invalid user id; DatabaseUnavailable
+        """
+        check_user_id(user_id)
+        return export_user(user_id, time.time())
 
     def grant(self, user_id: str, plan: str, **given: Any) -> Access:
         """Give a user a plan without a payment, and return their access; see Billing.grant.
@@ -256,7 +296,8 @@ class Service:
         Errors  ValueError; UnknownPlan; Outdated; DatabaseUnavailable
         """
         check_user_id(user_id)
-        grant_plan(self.catalogue, user_id, plan, time.time(), **given)
+        with about(user=user_id):
+            grant_plan(self.catalogue, user_id, plan, time.time(), **given)
         return self.access(user_id)
 
     def revoke(self, user_id: str, plan: str) -> bool:
@@ -265,7 +306,8 @@ class Service:
         Errors  ValueError for an invalid user id; UnknownPlan; Outdated; DatabaseUnavailable
         """
         check_user_id(user_id)
-        return revoke_plan(self.catalogue, user_id, plan, time.time())
+        with about(user=user_id):
+            return revoke_plan(self.catalogue, user_id, plan, time.time())
 
     def preview(self, user_id: str, wish: dict[str, Any], subscription: str | None = None) -> "Preview":
         """Return what a change would cost; see Billing.preview.
@@ -285,7 +327,7 @@ class Service:
         """
         check_user_id(user_id)
         self.start()
-        with self.line.place():
+        with about(user=user_id), self.line.place():
             self.changes.make(user_id, kind, wish, subscription)
         return self.access(user_id)
 

@@ -1,8 +1,12 @@
-"""Log a lasting problem once when it begins and once when it is over, however often it is met in between."""
+"""Log a lasting problem once when it begins, now and then while it lasts, and once when it is over."""
 
 import logging
 import threading
 import time
+
+from .logs.pace import Pace
+
+MOST_REASONS = 10
 
 
 class Trouble:
@@ -15,19 +19,30 @@ class Trouble:
     def __init__(self, log: logging.Logger, level: int, began: str, over: str) -> None:
         self._log, self._level, self._began, self._over = log, level, began, over
         self._lock = threading.Lock()
+        self._pace = Pace(0)
+        self._reasons: set[str] = set()
         self.since = 0.0
         self.reason = ""
         self.last: tuple[float, str] | None = None
 
     def begin(self, reason: str) -> None:
-        """Note that the problem was met. Log it as a warning only if the reason is new."""
+        """Note that the problem was met. Log it if the reason is new, and else after a minute and every ten minutes."""
         with self._lock:
-            is_news = reason != self.reason
-            self.last = (time.time(), reason)
+            now = time.time()
+            self.last = (now, reason)
             if not self.reason:
-                self.since = self.last[0]
+                self.since, self._pace, self._reasons = now, Pace(now), set()
+            else:
+                self._pace.meet(now)
             self.reason = reason
-        self._log.log(self._level if is_news else logging.DEBUG, self._began, reason)
+            is_news = reason not in self._reasons and len(self._reasons) < MOST_REASONS
+            if is_news:
+                self._reasons.add(reason)
+            again = None if is_news else self._pace.summary(now)
+        if again:
+            self._log.log(self._level, self._began + "; %d times more in %.0f s", reason, *again)
+        else:
+            self._log.log(self._level if is_news else logging.DEBUG, self._began, reason)
 
     def end(self) -> None:
         """Note that all is well. Log it if it was not."""

@@ -2,7 +2,6 @@
 replay an event, send a notice again.
 """
 
-import logging
 import re
 import time
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 
 from ..access import Access
 from ..errors import BillingError
+from ..logs.facts import logger
 from ..models import NoticeRow
 from ..notices import outbox
 from ..pages import N_
@@ -27,7 +27,7 @@ MOST_DAYS = 36_500
 WISH_CHARGE = CHARGES[0]
 _DIGITS = re.compile(r"[0-9]{1,5}")
 
-log = logging.getLogger("corkage.admin")
+log = logger("corkage.admin")
 
 
 class Outcome(NamedTuple):

@@ -14,6 +14,7 @@ from ..errors import BillingError, NotFound
 from ..handlers.health import health_of
 from ..handlers.origins import refuse_all_but_own_page
 from ..handlers.responses import read_form
+from ..logs.facts import logger
 from ..models import Customer, Price, SubscriptionItem, User
 from ..notices import outbox
 from ..service import Service
@@ -41,7 +42,7 @@ TYPED = (
 QUERY_NAMES = ("user", "reason", "after", "show", "state", "do", *TYPED)  # a user's id may begin or end with a blank
 STATES = ("applied", "delivered")  # shown on request; what waits or fails is always shown
 
-log = logging.getLogger("corkage.admin")
+log = logger("corkage.admin")
 
 
 class AdminRequest:
@@ -110,7 +111,8 @@ def _sign_in(request: AdminRequest, token: str) -> bottle.HTTPResponse:
     config, address = request.service.config, str(request.environ.get("REMOTE_ADDR", ""))
     request.service.sign_in_limit.note(address, time.monotonic())
     if not is_token(config, token):
-        log.warning("%s sent another token than the operator's", address or "no address")
+        said = "%s sent another token than the operator's", address or "no address"
+        request.service.repeats.log(log, logging.WARNING, "operator's token", "", *said, first=5)
         return request.sign_in(request.words.gettext("That is not the token."))
     log.info("the operator signed in from %s", address or "no address")
     request.service.sign_in_limit.forget(address)

@@ -2,7 +2,7 @@
 
 from click import Argument, Choice, Option
 
-from .command import YES, command, group
+from .command import JSON, YES, command, group
 from .values import CHARGES, COUNT, END, FEEDBACKS, TEXT, USER
 
 _USER = Argument(["user"], type=USER)
@@ -15,14 +15,23 @@ SHOW = command(
     "user.show",
     "Print whether this user may in, why, and what that rests on.",
     _USER,
-    examples=("corkage user show ann",),
+    examples=("corkage user show ann", "corkage user show ann@example.org"),
+)
+EXPORT = command(
+    "export",
+    "personal.export",
+    "Print all that is held here about a user, as JSON.",
+    _USER,
+    examples=("corkage user export ann > ann.json",),
 )
 FORGET = command(
     "forget",
-    "user.forget",
-    "Cancel what a user pays for, and forget them, at Stripe and here.",
+    "personal.forget",
+    "Cancel what a user pays for, forget them at Stripe and here, and prove it.",
     _USER,
-    examples=("corkage user forget ann",),
+    JSON,
+    YES,
+    examples=("corkage user forget ann", "corkage user forget ann --yes --json > receipt.json"),
 )
 GRANTS = command(
     "grants",
@@ -102,7 +111,7 @@ EXTEND_TRIAL = command(
 COMMANDS = (
     group(
         "user",
-        "Look at a user; grant, change, link or forget.",
-        *(SHOW, GRANTS, GRANT, REVOKE, LINK, CHANGE, CANCEL, RESUME, EXTEND_TRIAL, FORGET),
+        "Look at a user; grant, change, link, export or forget.",
+        *(SHOW, GRANTS, GRANT, REVOKE, LINK, CHANGE, CANCEL, RESUME, EXTEND_TRIAL, EXPORT, FORGET),
     ),
 )

@@ -1,7 +1,6 @@
 """The commands, a file for each, and what they share: set-up, exit statuses, how times and lists are printed."""
 
 import datetime
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -9,6 +8,7 @@ from dataclasses import replace
 from ..access import Access
 from ..billing_app import Billing
 from ..config import Config
+from ..logs.lines import set_up
 from ..service import Service
 
 OK, FAILED, MISCONFIGURED = 0, 1, 2
@@ -17,8 +17,7 @@ OK, FAILED, MISCONFIGURED = 0, 1, 2
 def configured() -> Config:
     """Return the configuration, and set up logging by it."""
     config = Config.from_env()
-    logging.basicConfig(level=config.log.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("stripe").setLevel(logging.WARNING)  # it logs every request, with e-mails in it
+    set_up(config.log, config.log_format)
     return config
 
 

@@ -8,6 +8,7 @@ from ..health.spans import DAY
 from ..service import Service
 from ..users.wishes import cancel_wish, change_wish, trial_wish
 from . import FAILED, MISCONFIGURED, OK, moment, opened, written
+from .finding import found
 from .output import is_wanted
 from .user import show_user
 
@@ -28,6 +29,7 @@ def change(
     when = "period_end" if at_period_end else "now"
     wish = change_wish(plan, quantity, when, charge, None)
     with opened() as service:
+        user = found(user)
         preview = service.preview(user, wish, subscription)
         now, later = (written(each, preview.currency) for each in (preview.charged_now, preview.next_amount))
         print(f"charged now: {now}\nnext payment: {later}{f', {moment(preview.next_at)}' if preview.next_at else ''}")
@@ -39,12 +41,14 @@ def cancel(user: str, now: bool, feedback: str | None, comment: str | None, subs
     """Ask, and cancel a subscription, for the end of its period or now."""
     wish = cancel_wish("now" if now else "period_end", feedback, comment)
     with opened() as service:
+        user = found(user)
         return _make(service, user, "cancel", wish, subscription, yes=yes)
 
 
 def resume(user: str, subscription: str | None, yes: bool) -> int:
     """Ask, and have a subscription go on that is canceled for later or paused."""
     with opened() as service:
+        user = found(user)
         return _make(service, user, "resume", {}, subscription, yes=yes)
 
 
@@ -52,6 +56,7 @@ def extend_trial(user: str, until: int | None, days: int | None, subscription: s
     """Ask, and have a trial last longer: until a time, or for some days from now on."""
     end = int(time.time()) + days * DAY if days else until or 0
     with opened() as service:
+        user = found(user)
         return _make(service, user, "extend_trial", trial_wish(end), subscription, yes=yes)
 
 

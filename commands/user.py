@@ -1,4 +1,4 @@
-"""corkage user: look at a user, grant or revoke a plan, link a customer, forget a user."""
+"""corkage user: look at a user, grant or revoke a plan, link a customer."""
 
 import time
 
@@ -11,6 +11,7 @@ from ..service import Service
 from ..sync import granted
 from ..sync.standing import standings_of
 from . import FAILED, OK, moment, opened, written
+from .finding import found, found_or_new
 
 OPERATOR = "operator"
 COPIES = {
@@ -24,7 +25,7 @@ COPIES = {
 def show(user: str) -> int:
     """Print what a user holds, each thing with what it gives and why, and then the answer."""
     with opened() as service:
-        show_user(service, user)
+        show_user(service, found(user))
     return OK
 
 
@@ -32,6 +33,7 @@ def grant(user: str, plan: str, until: int | None, days: int | None, quantity: i
     """Give a user a plan, and print the result."""
     until = int(time.time()) + days * DAY if days else until
     with opened() as service:
+        user = found_or_new(user)
         service.grant(user, plan, until=until, quantity=quantity, reason=reason, given_by=OPERATOR)
         show_user(service, user)
     return OK
@@ -54,6 +56,7 @@ def grants(only_here: bool) -> int:
 def revoke(user: str, plan: str) -> int:
     """End a grant, and print the result; return 1 when there was none."""
     with opened() as service:
+        user = found(user)
         was_there = service.revoke(user, plan)
         if was_there:
             show_user(service, user)
@@ -65,16 +68,9 @@ def revoke(user: str, plan: str) -> int:
 def link(user: str, customer: str) -> int:
     """Link a Stripe customer to a user, and print the result."""
     with opened() as service:
+        user = found_or_new(user)
         service.worker.converger.link(user, customer, time.time())
         show_user(service, user)
-    return OK
-
-
-def forget(user: str) -> int:
-    """Cancel what the user pays for, and forget them, at Stripe and here."""
-    with opened() as service:
-        service.forget(user)
-    print(f"{user} is forgotten")
     return OK
 
 

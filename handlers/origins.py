@@ -9,13 +9,17 @@ import bottle
 
 from ..config import Config, origin_of
 from ..errors import CrossSite
+from ..logs.facts import logger
+from ..logs.repeats import Repeats
 
 ADMIN = "/admin"
 LONGEST_PAGE = 1000
+LONGEST_ORIGIN = 200
+FOR_ANYBODY = ("/health", "/metrics", "/style.css", "/webhook")  # no page reads them in a user's name
 PAGES = ("pricing", "account")
 THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 
-log = logging.getLogger("corkage.http")
+log = logger("corkage.http")
 
 
 def refuse_cross_site(environ: dict[str, Any], config: Config) -> None:
@@ -63,23 +67,37 @@ def _known_origins(config: Config) -> frozenset[str]:
     return config.frontend_origins | ({origin_of(config.billing_url)} if config.billing_url else set())
 
 
-def warn_of_near_origin(environ: dict[str, Any], config: Config, rule: str) -> None:
-    """Log a warning for a page that differs from the settings in scheme, port or name of this machine only.
+def warn_of_unknown_origin(environ: dict[str, Any], config: Config, rule: str, repeats: Repeats) -> None:
+    """Log a warning for a page that the settings do not name, and what to do about it.
 
-    Mostly a setting is wrong. Our own page at another port is served, without a warning. Our own page under another
-    name of this machine is served, too, but the visitor comes back to the name in the settings, for which the browser
-    has no sign-in cookie.
+    Mostly a setting is wrong, the more so where the page differs in scheme, port or name of this machine only. Our own
+    page at another port is served, without a warning. Our own page under another name of this machine is served, too,
+    but the visitor comes back to the name in the settings, for which the browser has no sign-in cookie.
     """
     origin = environ.get("HTTP_ORIGIN")
-    if origin is None or is_known_origin(origin, config) or rule.endswith(ADMIN):
+    if origin is None or is_known_origin(origin, config) or rule.endswith((ADMIN, *FOR_ANYBODY)):
         return
+    if advice := _advice(origin, environ, config):
+        origin = origin[:LONGEST_ORIGIN]
+        repeats.log(log, logging.WARNING, "origin", origin, "%s: the page is on %s, and %s", rule, origin, advice)
+
+
+def _advice(origin: str, environ: dict[str, Any], config: Config) -> str | None:
+    """Return how the page's origin is not as the settings say, and what to do; None for a page of ours."""
     page, is_own_page = _parsed(origin), environ.get("HTTP_SEC_FETCH_SITE") == "same-origin"
     for known in sorted(_known_origins(config)):
         near = _parsed(known)
         if page and near and (page == near or (page[0] == near[0] and not is_own_page)):
-            advice = f"open the product at {known}, or set FRONTEND_URL to {origin} (several are separated by commas)"
-            log.warning("%s: the page is on %s, and the settings say %s: %s", rule, origin, known, advice)
-            return
+            return (
+                f"the settings say {known}: open the product at {known}, or set FRONTEND_URL to "
+                f"{origin[:LONGEST_ORIGIN]} (several are separated by commas)"
+            )
+    if is_own_page:
+        return None
+    return (
+        "FRONTEND_URL does not name it: if it is a page of your product, add it there, after a comma; if not, another "
+        "site makes requests in your visitors' names, and gets nothing"
+    )
 
 
 def _parsed(origin: str) -> tuple[str, str, int | None] | None:

@@ -1,6 +1,5 @@
 """GET /pricing, /account, /cancel and /style.css: our pages, whole or as fragments for the host's own pages."""
 
-import logging
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +8,7 @@ import bottle
 from ..access import for_member
 from ..cookies import BLANKS
 from ..errors import BillingError, NotConfigured, NotFound, error_with
+from ..logs.facts import logger
 from ..pages.notes import NOTES
 from ..selling import CODE_UNKNOWN, LONGEST_CODE
 from ..service import Service
@@ -17,7 +17,7 @@ from .origins import own_url, sign_in_url
 if TYPE_CHECKING:
     from ..pages.page import Visit
 
-log = logging.getLogger("corkage.pages")
+log = logger("corkage.pages")
 
 
 def show_pricing(service: Service) -> bottle.HTTPResponse:

@@ -16,16 +16,26 @@ from ..cookies import BLANKS
 from ..errors import (
     BillingError,
     BodyTooLarge,
+    Busy,
+    CrossSite,
     DatabaseUnavailable,
     InvalidBody,
+    InvalidSignature,
+    MethodNotAllowed,
+    NotConfigured,
+    NotFound,
+    NotSignedIn,
     RequestRefused,
     ReturnAddressNamed,
+    StripeUnavailable,
+    TooManyGuesses,
     UntrustedProxy,
 )
+from ..logs.facts import about, logger
 from ..pages.notes import NOTES
 from ..service import Service
 from ..texts import is_text
-from .origins import ADMIN, cors_headers, sign_in_url, warn_of_near_origin
+from .origins import ADMIN, cors_headers, sign_in_url, warn_of_unknown_origin
 from .quick import check_length
 from .senders import Sender, sender_of, stream_that_leads_to
 
@@ -47,7 +57,24 @@ JSON_HEADERS = {
 }
 OUR_PAGES = "pages"  # in the field `from` of our own pages' forms: the visitor returns to them
 
-log = logging.getLogger("corkage.http")
+ANYBODYS = (
+    BodyTooLarge,
+    Busy,
+    CrossSite,
+    InvalidBody,
+    InvalidSignature,
+    MethodNotAllowed,
+    NotConfigured,
+    NotFound,
+    NotSignedIn,
+    StripeUnavailable,
+    TooManyGuesses,
+    UntrustedProxy,
+)
+"""What anybody can cause by the hundred, or everybody meets at once."""
+FIRST_LINES = 5
+
+log = logger("corkage.http")
 
 
 class ErrorsToResponses:
@@ -65,9 +92,9 @@ class ErrorsToResponses:
     def apply(self, callback: Callable[..., Any], route: bottle.Route) -> Callable[..., Any]:
         def guarded(*args: Any, **kwargs: Any) -> Any:
             response = self._answer(functools.partial(callback, *args, **kwargs), route.rule)
-            asked = bottle.request.environ, self._current_service().config, route.rule
-            warn_of_near_origin(*asked)
-            for name, value in cors_headers(*asked).items():
+            environ, service = bottle.request.environ, self._current_service()
+            warn_of_unknown_origin(environ, service.config, route.rule, service.repeats)
+            for name, value in cors_headers(environ, service.config, route.rule).items():
                 response.set_header(name, value)
             vary = response.get_header("Vary")
             response.set_header("Vary", f"{vary}, Origin" if vary else "Origin")
@@ -95,8 +122,17 @@ def refusal(error: BillingError, rule: str, service: Service, base: str | None =
         level = logging.DEBUG
     if isinstance(error, UntrustedProxy):  # a forgery, or a proxy that is missing in the settings
         level = logging.WARNING
-    log.log(level, "%s answered %d %s: %s", rule, error.http_status, error.code, error)
+    _log_refusal(error, rule, service, level)
     return error_response(error, service, base)
+
+
+def _log_refusal(error: BillingError, rule: str, service: Service, level: int) -> None:
+    message, said = "%s answered %d %s: %s", (rule, error.http_status, error.code, error)
+    with about(status=str(error.http_status)):
+        if isinstance(error, ANYBODYS):
+            service.repeats.log(log, level, f"{rule} {error.code}", "", message, *said, first=FIRST_LINES)
+        else:
+            log.log(level, message, *said)
 
 
 def error_response(error: BillingError, service: Service, base: str | None = None) -> bottle.HTTPResponse:

@@ -8,13 +8,14 @@ import bottle
 
 from ..access import Access
 from ..errors import BillingError, CheckoutInProgress
+from ..logs.facts import logger
 from ..service import Service
 from .responses import wants_page
 
 WAITS_SECONDS = (3, 3, 5, 5, 10, 10, 20, 30, 60, 60)  # then the page stops: a bank may take days
 LEAD_ON_SECONDS = 8
 
-log = logging.getLogger("corkage.return")
+log = logger("corkage.return")
 
 
 class _Return(NamedTuple):

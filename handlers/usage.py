@@ -1,12 +1,10 @@
 """POST /use and GET /usage: limits that are counted, for a product beside Corkage."""
 
 import re
-import time
 
 import bottle
 
 from ..errors import InvalidBody, LimitReached
-from ..identity import identity_from_server
 from ..service import Service
 from .access import of_user, unless_known
 from .origins import refuse_browsers
@@ -23,7 +21,7 @@ def count_use(service: Service) -> bottle.HTTPResponse:
     """
     environ = bottle.request.environ
     refuse_browsers(environ)
-    identity = identity_from_server(environ, service.config, time.time())
+    identity = service.named_by_server(environ)
     form = read_form()
     name, amount = form.get("name", ""), form.get("amount", "1")
     if not name or not re.fullmatch("[0-9]{1,10}", amount):

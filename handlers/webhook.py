@@ -1,12 +1,12 @@
 """POST /webhook: store an event of Stripe's, and answer 200 once it is on disk."""
 
-import logging
 import time
 from typing import Any
 
 import bottle
 
 from ..errors import InvalidSignature, NotConfigured
+from ..logs.facts import about, logger
 from ..models import setting
 from ..service import Service
 from ..sync import events, inbox
@@ -17,7 +17,7 @@ from .responses import JSON_HEADERS, LARGEST_BODIES, json_response, read_body
 RECEIVED = '{"received": true}'
 _RECEIVED = quick.Answer(JSON_HEADERS | {"Vary": "Origin"}, RECEIVED)
 
-log = logging.getLogger("corkage.webhook")
+log = logger("corkage.webhook")
 
 
 def receive_webhook(service: Service) -> bottle.HTTPResponse:
@@ -75,8 +75,10 @@ def _store(service: Service, event: events.EventRef, now: float) -> None:
     reason = _reason_to_ignore(service, event)
     if reason:
         service.count_ignored(reason)
-        log.info("%s %s: ignored: %s", event.id, event.type, reason)
+        with about(event=event.id, customer=event.customer_id):
+            log.info("%s %s: ignored: %s", event.id, event.type, reason)
         return
     inbox.record(event, "webhook", now, due_at=now + service.debounce_seconds)
-    log.debug("%s %s: stored", event.id, event.type)
+    with about(event=event.id, customer=event.customer_id):
+        log.debug("%s %s: stored", event.id, event.type)
     service.apply_soon(event, now)

@@ -22,6 +22,7 @@ from peewee import fn
 
 from .. import storage
 from ..errors import DatabaseUnavailable
+from ..logs.facts import logger
 from ..models import StripeEvent, setting
 from ..trouble import Trouble
 
@@ -32,6 +33,11 @@ REMEMBERED_IDS = 20
 STORED = "refused_webhooks"
 LONGEST_REASON = 120
 REPAIR = "set STRIPE_WEBHOOK_SECRET to the signing secret that Stripe shows for this endpoint, and restart"
+OF_THE_CLOCK = "compare `date -u` with another machine's, and have NTP set the clock"
+OF_A_BODY = (
+    "the body is not written as Stripe writes it: have the proxy in between pass bodies on as they are; or " + REPAIR
+)
+STRIPES_BODY = b"{\n"  # Stripe sends indented JSON; what parses a body and writes it anew mostly does not
 
 _SIGNATURE = re.compile(r"t=\d{1,15}(?:,v\d=[0-9a-f]{64})+")
 _EVENT_ID = re.compile(rb'"id"\s*:\s*"(evt_\w{1,250})"')
@@ -40,7 +46,7 @@ INSERT INTO corkage_setting (name, value) VALUES (?, ?) ON CONFLICT (name) DO UP
 """
 _CLEAR = "DELETE FROM corkage_setting WHERE name = ?"
 
-log = logging.getLogger("corkage.webhook")
+log = logger("corkage.webhook")
 
 
 class Refusals:
@@ -60,9 +66,10 @@ class Refusals:
         self._trouble = Trouble(
             log,
             logging.WARNING,
-            f"webhooks are refused, {MOST_IN_A_ROW} in a row by now: %s. If Stripe sends them, {REPAIR}",
+            f"webhooks are refused, {MOST_IN_A_ROW} in a row by now: %s",
             "a webhook is accepted again, after %.0f s",
         )
+        self._repair = REPAIR
         self.last: tuple[float, str] | None = None
         self.accepted = 0
         self.refused: Counter[str] = Counter()
@@ -76,12 +83,13 @@ class Refusals:
                 return
             self.last = (now, reason[:LONGEST_REASON])
             self._in_a_row += 1
+            self._repair = _repair(reason, body)
             if found := _EVENT_ID.search(body):
                 self._event_ids = [*self._event_ids, found[1].decode()][-REMEMBERED_IDS:]
             stores = self._in_a_row >= MOST_IN_A_ROW and now >= self._stored_at + STORE_EVERY_SECONDS
             self._stored_at = now if stores else self._stored_at
-        if self._in_a_row >= MOST_IN_A_ROW and not self._trouble.reason:
-            self._trouble.begin(reason)
+        if self._in_a_row >= MOST_IN_A_ROW:  # one that goes on is not another one with each new reason
+            self._trouble.begin(self._trouble.reason or f"{reason}. If Stripe sends them, {self._repair}")
         if stores:
             self._store(now, reason)
 
@@ -111,7 +119,7 @@ class Refusals:
         is_unproved = accepted_at < max(self._started_at, now - A_DAY)
         if not is_unproved and not _were_polled(self._event_ids):
             return None
-        return f"every webhook is refused, the last {self._in_a_row} in a row: {self.last[1]}; {REPAIR}"
+        return f"every webhook is refused, the last {self._in_a_row} in a row: {self.last[1]}; {self._repair}"
 
     def _store(self, now: float, reason: str) -> None:
         row = {"at": int(now), "reason": reason[:LONGEST_REASON]}
@@ -127,6 +135,13 @@ def _kind(reason: str) -> str:
     if reason.startswith("none of the"):
         return "secret"
     return "age" if reason.startswith("the signature is") else "header"
+
+
+def _repair(reason: str, body: bytes) -> str:
+    """Return what to do about a webhook of Stripe's own that was refused."""
+    if "of our clock" in reason or reason.endswith(" s old"):
+        return OF_THE_CLOCK
+    return REPAIR if body.startswith(STRIPES_BODY) else OF_A_BODY
 
 
 def stored_problem(now: float) -> str | None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import logging
 import queue
 import threading
 import time
@@ -10,6 +9,7 @@ from collections.abc import Callable
 
 from .. import storage
 from ..errors import DatabaseUnavailable
+from ..logs.facts import about, logger
 from ..pauses import backoff, is_due
 from . import outbox
 from .notice import QUIET_SECONDS, AccessSummary, Callbacks, NotDelivered, Notice, NoticeCallback, Receiver
@@ -24,7 +24,7 @@ LOOK_EVERY_SECONDS = 1.0  # other processes store notices, too
 AFTER_A_BUG_SECONDS = 10.0
 STOP_SECONDS = 5.0
 
-log = logging.getLogger("corkage.notices")
+log = logger("corkage.notices")
 
 
 def value_of(held: Held) -> Notice:
@@ -69,6 +69,10 @@ class Deliverer:
 
     def deliver(self, held: Held) -> str | NotDelivered:
         """Try to deliver a notice; return the outcome, or the error."""
+        with about(user=held.notice.user_id):
+            return self._tried(held)
+
+    def _tried(self, held: Held) -> str | NotDelivered:
         try:
             return self.receiver.notify(value_of(held))
         except NotDelivered as error:
@@ -81,6 +85,10 @@ class Deliverer:
 
     def store_outcome(self, held: Held, outcome: str | NotDelivered) -> bool:
         """Store the outcome; return whether the notice was delivered."""
+        with about(user=held.notice.user_id):
+            return self._stored(held, outcome)
+
+    def _stored(self, held: Held, outcome: str | NotDelivered) -> bool:
         now, notice = self.clock(), held.notice
         if isinstance(outcome, str):
             outbox.mark_delivered(held, outcome, now)

@@ -226,12 +226,6 @@ def present_receivers(now: float) -> list[str]:
     return [name for (name,) in storage.rows(query, (now - AWAY_SECONDS,))]
 
 
-def withdraw(user_id: str) -> None:
-    """Delete all notices about a user. To be called inside a writing transaction."""
-    Delivery.delete().where(Delivery.user_id == user_id).execute()
-    NoticeRow.delete().where(NoticeRow.user == user_id).execute()
-
-
 def older_than(moment: float, limit: int) -> list[int]:
     """Return the ids of notices that are older, delivered or not."""
     return storage.column(NoticeRow.select(NoticeRow.id).where(NoticeRow.created_at < moment).limit(limit))

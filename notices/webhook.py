@@ -2,13 +2,13 @@
 
 import datetime
 import json
-import logging
 import re
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from ..cookies import BLANKS
+from ..logs.facts import logger
 from .delivery import LONGEST_RETRY_AFTER_SECONDS
 from .notice import NotDelivered, Notice
 
@@ -17,7 +17,7 @@ DOWN = (429, 502, 503, 504)
 GONE = 410
 GONE_SECONDS = LONGEST_RETRY_AFTER_SECONDS
 
-log = logging.getLogger("corkage.notices")
+log = logger("corkage.notices")
 
 
 class Endpoint:

@@ -1,7 +1,6 @@
 """A page: a template in the layout, in the visitor's language, with the headers that keep it safe."""
 
 import hashlib
-import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import bottle
 
 from ..config import Config, origin_of
 from ..errors import BillingError, PaymentRequired
+from ..logs.facts import logger
 from . import N_
 from .catalogues import read_translations
 from .colors import color_rules
@@ -37,7 +37,7 @@ ERROR_TITLES = {
 }
 OTHER_ERROR = N_("That did not work")
 
-log = logging.getLogger("corkage.pages")
+log = logger("corkage.pages")
 
 
 @dataclass(frozen=True)

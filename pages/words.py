@@ -2,7 +2,6 @@
 
 import copy
 import gettext
-import logging
 import re
 import unicodedata
 from datetime import UTC, datetime, timedelta
@@ -14,6 +13,7 @@ from babel.dates import format_date, format_datetime, format_skeleton, format_ti
 from babel.numbers import format_decimal, format_percent, get_currency_symbol
 
 from ..cookies import BLANKS
+from ..logs.facts import logger
 from . import N_
 from .catalogues import SOURCE, is_served, locale_of, translations_of
 from .currencies import decimals, in_major_units
@@ -34,7 +34,7 @@ EVERY = {
     "year": lambda words, count: words.ngettext("every %(count)d year", "every %(count)d years", count),
 }
 
-log = logging.getLogger("corkage.pages")
+log = logger("corkage.pages")
 
 
 def isolated(text: str) -> str:

@@ -6,7 +6,6 @@ anew what is still to be sent. The replica is never written from a wish: what St
 """
 
 import json
-import logging
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -27,6 +26,7 @@ from ..errors import (
     UnknownSubscription,
     error_with,
 )
+from ..logs.facts import logger
 from ..models import ChangeRow, Subscription
 from ..sync import owed
 from ..sync.addons import is_lonely
@@ -40,7 +40,7 @@ from .held import held_subscriptions, own_subscriptions
 
 MOST_TURNS = 12
 
-log = logging.getLogger("corkage.changes")
+log = logger("corkage.changes")
 
 
 class Preview(NamedTuple):

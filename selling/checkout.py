@@ -3,7 +3,6 @@
 import enum
 import functools
 import json
-import logging
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ from ..errors import (
     StripeUnavailable,
     UnknownCustomer,
 )
+from ..logs.facts import logger
 from ..models import CheckoutAttempt, Customer, Price, Purchase, Subscription, User
 from ..plans import Plan
 from ..storage import column, rows, writing
@@ -56,7 +56,7 @@ WHERE a.session_id IS NOT NULL
     )
 """  # noqa: S608 -- the inserted texts are constants of this program; all input is bound
 
-log = logging.getLogger("corkage.checkout")
+log = logger("corkage.checkout")
 
 
 class _Page(enum.Enum):

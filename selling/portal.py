@@ -1,12 +1,12 @@
 """The customer portal: Stripe's pages where a user changes plan, card or subscription, and sees invoices."""
 
 import functools
-import logging
 import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..errors import NoBillingAccount, StripeRefused, UnknownFlow, UnknownSubscription
+from ..logs.facts import logger
 from ..models import Customer, Subscription, User, setting
 from ..plans import Plan
 from ..storage import column, writing
@@ -17,7 +17,7 @@ from .held import held_subscription, own_subscriptions
 CONFIGURATION = "portal_configuration"  # the setting with the id of the one that `corkage push` made
 FLOWS = ("payment_method_update", "subscription_update", "subscription_cancel")
 
-log = logging.getLogger("corkage.portal")
+log = logger("corkage.portal")
 
 
 def portal_url(

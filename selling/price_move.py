@@ -5,12 +5,12 @@ or by whoever runs the command again. Nothing is prorated: the next invoice has 
 """
 
 import json
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from .. import storage
 from ..access import ENDED, LIVE, Holding, Plans, read_access
+from ..logs.facts import logger
 from ..models import ChangeRow, Customer, Price, Subscription, SubscriptionItem
 from ..notices import changes as notices
 from ..plans import Plan
@@ -26,7 +26,7 @@ KIND = "move_price"
 CHUNK = 100  # takes some milliseconds, for which webhooks wait to store their events
 UNDONE = "undone"
 
-log = logging.getLogger("corkage.changes")
+log = logger("corkage.changes")
 
 
 class NothingMoved(Exception):

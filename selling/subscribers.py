@@ -1,10 +1,10 @@
 """Where a subscriber is led who clicks on a plan: never to another Checkout."""
 
-import logging
 from collections.abc import Iterable
 
 from ..access import CURRENT, OWING
 from ..errors import CardRefused, CurrencyRefused, StripeRefused
+from ..logs.facts import logger
 from ..models import Price, Subscription
 from ..storage import column, writing
 from ..sync.gateway import Gateway
@@ -17,7 +17,7 @@ PAYABLE = ("open", "uncollectible")  # Stripe's page takes a payment for what wa
 CARD = {"type": "payment_method_update"}
 ASKED_FOR_SECONDS = 86_400  # who went to give a card and came back later than that is asked again
 
-log = logging.getLogger("corkage.checkout")
+log = logger("corkage.checkout")
 
 
 def lead_subscriber(

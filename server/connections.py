@@ -5,7 +5,6 @@ off. A connection whose request is being answered is never closed for others.
 """
 
 import errno
-import logging
 import resource
 import socket
 import time
@@ -18,6 +17,7 @@ from typing import Any
 from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer
 
+from ..logs.facts import logger
 from ..settings import Network
 from .request_limits import LARGEST_HEADERS, Parser
 
@@ -31,7 +31,7 @@ NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOME
 
 Address = IPv4Address | IPv6Address
 
-log = logging.getLogger("corkage.connections")
+log = logger("corkage.connections")
 
 
 def limit_of_open_files() -> int:

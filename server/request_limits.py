@@ -2,7 +2,6 @@
 
 import http
 import json
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from waitress.parser import HTTPRequestParser
 from waitress.utilities import Error
 
 from ..errors import BillingError, BodyTooLarge, HeadersTooLarge, RequestRefused
+from ..logs.facts import logger
 
 LARGEST_HEADERS = 32 * 1024  # the request line and all headers together
 CHUNK_OVERHEAD = 32 * 1024  # for the sizes of chunks, beside as much again as the body: those are not part of it
@@ -17,7 +17,7 @@ CHUNK_OVERHEAD = 32 * 1024  # for the sizes of chunks, beside as much again as t
 ERRORS: Mapping[int, type[BillingError]] = {400: RequestRefused, 413: BodyTooLarge, 431: HeadersTooLarge}
 HEADERS = [("Content-Type", "application/json"), ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
 
-log = logging.getLogger("corkage.http")
+log = logger("corkage.http")
 
 
 class Parser(HTTPRequestParser):

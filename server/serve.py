@@ -16,12 +16,13 @@ from .. import storage
 from ..billing_app import Billing
 from ..handlers.responses import largest_body
 from ..line import THREADS
+from ..logs.facts import logger
 from . import connections
 
 DRAIN_SECONDS = 10.0
 SWITCH_SECONDS = 0.001  # Python's 5 ms would be what a quick answer waits for each time that the worker is at work
 
-log = logging.getLogger("corkage")
+log = logger("corkage")
 
 
 def serve(billing: Billing, host: str, port: int, threads: int = THREADS) -> None:

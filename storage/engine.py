@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import peewee
 
 from ..errors import BillingError, DatabaseUnavailable
+from ..logs.facts import logger
 from ..trouble import Trouble
 from .group_commit import Execute
 
@@ -21,7 +22,7 @@ BUSY_SECONDS = 5.0  # how long a write waits for other writers
 MOVED = "corkage_moved"  # the table of a database that was moved away: the only one that is left to be found
 _WHERE_TO = "SELECT target, token, moved_at FROM corkage_moved"
 
-log = logging.getLogger("corkage.database")
+log = logger("corkage.database")
 
 
 class Moved(NamedTuple):

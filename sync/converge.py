@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 from .. import storage
 from ..access import ENDED
 from ..errors import Overtaken, UnknownCustomer
+from ..logs.facts import about, logger
 from ..models import MADE_AT, Customer, Price, Subscription, User, setting
 from ..notices import changes
 from ..texts import is_user_id
@@ -24,7 +24,7 @@ from .states import CustomerState, PaymentState, PriceState, PurchaseState, Subs
 MOST_OVERTAKINGS = 20
 CLOCKS_DIFFER_SECONDS = 300
 
-log = logging.getLogger("corkage.converge")
+log = logger("corkage.converge")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,8 @@ class Converger:
             fetched = self._fetch(held, pending, self._wanted(held, pending, wanted, also))
             outcome = self._store(held, fetched, [event.id for event in pending], now)
             if outcome:
-                log.info("%s %s (%d events)", customer_id, outcome, len(pending))
+                with about(customer=customer_id, user=held.customer.user_id):
+                    log.info("%s %s (%d events)", customer_id, outcome, len(pending))
                 return Converged(outcome, fetched.subscriptions)
             log.info("another worker stored %s during the fetch; fetching again", customer_id)
         raise Overtaken(f"{customer_id} was overtaken {MOST_OVERTAKINGS} times in a row")

@@ -1,6 +1,5 @@
 """Doubles: several subscriptions of one user in one group, of which one would do."""
 
-import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -8,12 +7,13 @@ from peewee import fn
 
 from .. import storage
 from ..access import LIVE, Answer, Holding, answer_at, timeline
+from ..logs.facts import logger
 from ..models import Customer, Subscription
 from ..plans import MAIN_GROUP
 from .prices import Catalogue
 from .timelines import holdings_of
 
-log = logging.getLogger("corkage.doubles")
+log = logger("corkage.doubles")
 
 
 class Double(NamedTuple):

@@ -3,7 +3,6 @@
 import copy
 import functools
 import itertools
-import logging
 from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 from urllib.parse import quote_plus
@@ -11,6 +10,7 @@ from urllib.parse import quote_plus
 import stripe
 
 from ..errors import StripeRefused
+from ..logs.facts import logger
 from .client import TIMEOUT_SECONDS, Client, Object, Page, translated, unless_missing
 from .events import EventRef, read_event
 from .mirrored import to_metadata
@@ -65,7 +65,7 @@ MOST_TYPES = 20  # that Stripe takes in a call for events
 
 _Read = TypeVar("_Read")
 
-log = logging.getLogger("corkage.stripe")
+log = logger("corkage.stripe")
 
 
 class Gateway:

@@ -4,12 +4,12 @@ A grant that is in a customer's metadata and was never here is restored when the
 is not: it may have been revoked since.
 """
 
-import logging
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from .. import storage
+from ..logs.facts import logger
 from ..models import Grant
 from .mirrored import Mirrored, read
 
@@ -31,7 +31,7 @@ LIMIT :limit
 """  # noqa: S608 -- our own column names; the values are bound
 AT_A_TIME = 1000
 
-log = logging.getLogger("corkage.granted")
+log = logger("corkage.granted")
 
 
 class InUse(NamedTuple):

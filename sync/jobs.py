@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import storage
+from ..logs.facts import logger
 from ..models import Cursor, StripeEvent
 from ..notices import outbox
 from ..pauses import is_due
@@ -14,7 +15,7 @@ KEYS_KEPT_DAYS = 31
 KEPT_WINDOWS_DAYS = 400  # for a comparison with the same month a year ago
 BATCH = 500  # takes some milliseconds, for which webhooks wait to store their events
 
-log = logging.getLogger("corkage.jobs")
+log = logger("corkage.jobs")
 
 
 def claim(name: str, now: float, every_seconds: float) -> bool:

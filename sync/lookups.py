@@ -1,15 +1,14 @@
 """Lookups at Stripe of what an event leaves out: its customer, or the time of its test clock."""
 
-import logging
-
 from .. import storage
+from ..logs.facts import logger
 from ..models import Customer, Subscription
 from . import inbox
 from .events import LEADS_TO_PAYMENT
 from .gateway import Gateway
 from .timelines import Timelines, users_of
 
-log = logging.getLogger("corkage.lookups")
+log = logger("corkage.lookups")
 
 
 def find_customer(gateway: Gateway, subject: inbox.Subject, now: float) -> None:

@@ -1,16 +1,16 @@
 """Customers of no user that are marked at Stripe for another app, which may be an earlier name of this product."""
 
-import logging
 import shlex
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from ..access import LIVE
+from ..logs.facts import logger
 from ..models import Customer, Price, Subscription, SubscriptionItem
 
 NAMED = 10
 
-log = logging.getLogger("corkage.marks")
+log = logger("corkage.marks")
 
 
 class Marked(NamedTuple):

@@ -4,12 +4,12 @@ Stripe takes one event a call. So what a user uses of a limit is one row, until 
 use. Each row has an identifier, which Stripe counts once for at least a day; after that it is asked first what it has.
 """
 
-import logging
 from functools import partial
 from typing import NamedTuple
 
 from .. import storage
 from ..errors import BillingError, StripeError, StripeRefused
+from ..logs.facts import logger
 from ..pauses import LONGEST_WITH_JITTER_SECONDS, backoff, with_jitter
 from ..texts import storable
 from .client import SLOWEST_CALL_SECONDS
@@ -49,7 +49,7 @@ SELECT coalesce(sum(amount), 0) FROM corkage_meter_event
 WHERE customer_id = ? AND event_name = ? AND used_at >= ? AND used_at < ? AND sent_at IS NOT NULL
 """
 
-log = logging.getLogger("corkage.meters")
+log = logger("corkage.meters")
 
 
 class Owed(NamedTuple):

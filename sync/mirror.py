@@ -2,12 +2,12 @@
 lost database. granted.py restores them.
 """
 
-import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
 from .. import storage
 from ..errors import BillingError, DatabaseUnavailable, StripeRefused, StripeUnavailable, UnknownCustomer
+from ..logs.facts import logger
 from ..models import User
 from .client import SLOWEST_CALL_SECONDS
 from .gateway import Gateway
@@ -37,7 +37,7 @@ WHERE user_id = ?
 """
 _POSTPONE = "UPDATE corkage_grant_mirror SET due_at = ?, attempts = attempts + 1, error = ? WHERE user_id = ?"
 
-log = logging.getLogger("corkage.mirror")
+log = logger("corkage.mirror")
 
 
 class _Due(NamedTuple):

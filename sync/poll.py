@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 
+from ..logs.facts import logger
 from . import events, inbox, jobs
 from .converge import Converger
 from .resync import resync
@@ -17,7 +18,7 @@ TYPES = (
     *(f"{what}.{how}" for what in ("price", "product") for how in ("created", "deleted", "updated")),
 )
 
-log = logging.getLogger("corkage.poll")
+log = logger("corkage.poll")
 
 
 def poll(

@@ -1,12 +1,12 @@
 """The catalogue: which plan a Stripe price belongs to, by plans.toml and by what Stripe says."""
 
 import json
-import logging
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from .. import storage
 from ..errors import ConfigError, PriceRefused, UnknownPlan
+from ..logs.facts import logger
 from ..models import Price
 from ..plans import Plan
 from .timelines import Timelines
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .gateway import Gateway
     from .states import PriceState
 
-log = logging.getLogger("corkage.prices")
+log = logger("corkage.prices")
 
 
 class Catalogue:

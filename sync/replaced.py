@@ -1,16 +1,16 @@
 """Subscriptions that a purchase for good has taken the place of: their end is owed as soon as the purchase is paid."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ..access import ENDED, Holding, Plans, Terms, given_back
+from ..logs.facts import logger
 from ..models import Subscription
 from ..plans import Plan
 from . import owed
 from .prices import Catalogue
 
-log = logging.getLogger("corkage.replaced")
+log = logger("corkage.replaced")
 
 
 class Lifetime(NamedTuple):

@@ -1,6 +1,5 @@
 """Resync: fetch every subscription from Stripe and store it, for instance to rebuild a lost database."""
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from typing import Any
 from .. import storage
 from ..access import ENDED, Access, read_access
 from ..errors import BillingError, DatabaseUnavailable, StripeFailed, StripeNotSetUp, StripeUnavailable
+from ..logs.facts import logger
 from ..models import SYNCED, Customer, Subscription, SubscriptionItem, User, remember_once, setting
 from ..notices import changes
 from . import jobs, replica
@@ -24,7 +24,7 @@ RESUME_SECONDS = 3600
 Progress = Callable[[str, int, int | None], None]
 """Called with what is being done, how much is done, and of how much, or None where that is unknown."""
 
-log = logging.getLogger("corkage.resync")
+log = logger("corkage.resync")
 
 
 def _no_progress(_doing: str, _done: int, _of: int | None) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from .. import storage
 from ..errors import ConfigError, DatabaseUnavailable, Outdated
+from ..logs.facts import logger
 from ..trouble import Trouble
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ AFTER_A_BUG_SECONDS = 10.0
 SHORTEST_SLEEP_SECONDS = 0.2  # another process may have claimed what is due
 AT_EXIT_SECONDS = 2.0  # an interrupted customer is safe, but stays leased for minutes
 
-log = logging.getLogger("corkage.worker")
+log = logger("corkage.worker")
 
 
 class WorkerThread:
@@ -96,7 +97,7 @@ class WorkerThread:
             self._outdated.begin(str(error))
             return LONGEST_SLEEP_SECONDS
         except ConfigError as error:
-            log.error("the worker cannot work with this configuration: %s", error)
+            log.error("the worker cannot work with this configuration: %s", "; ".join(error.problems))
             return LONGEST_SLEEP_SECONDS
         except Exception:  # a dead thread would apply nothing any more, and only /health would show it
             log.exception("a bug in the worker, going on")

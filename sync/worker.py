@@ -1,13 +1,13 @@
 """The worker: each call does all work that is due."""
 
 import functools
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from .. import storage
 from ..errors import BillingError, DatabaseUnavailable, Outdated, StripeError
+from ..logs.facts import about, logger
 from ..models import CheckoutAttempt
 from . import inbox, jobs, lookups, meters, revenue, stale, timelines
 from .account import Account
@@ -32,7 +32,7 @@ PRICES_AGAIN_SECONDS = 30.0
 MIRROR_SECONDS = 120.0
 CUSTOMER = "customer "  # the prefix of a customer's job key
 
-log = logging.getLogger("corkage.worker")
+log = logger("corkage.worker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +202,8 @@ class Worker:
         """Apply the leased events of a subject. On failure store the error on them, and return it."""
         name = subject.customer_id or subject.object_id or "the catalogue"
         try:
-            self._fetch(subject, now)
+            with about(customer=subject.customer_id):
+                self._fetch(subject, now)
         except DatabaseUnavailable:
             raise
         except BillingError as error:

@@ -61,7 +61,7 @@ def test_extend_trial(corkage, shop, simulator):
         (("change", "ann"), "Name a plan, --quantity or both."),
         (("change", "ann", "nothing", "--yes"), "(unknown_plan: 'nothing' is not on offer)"),
         (("change", "ann", "team", "--charge", "never"), "'never' is not one of 'next_invoice', 'now', 'nothing'."),
-        (("change", "bob", "team", "--yes"), "(unknown_subscription:"),
+        (("change", "bob", "team", "--yes"), "no such user: bob"),
         (("cancel", "ann", "--feedback", "dull"), "'dull' is not one of "),
         (("extend-trial", "ann"), "Give one of --until, --days."),
         (("extend-trial", "ann", "--days", "5", "--yes"), "(cannot_change:"),

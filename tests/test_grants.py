@@ -283,7 +283,7 @@ def test_the_command_refuses_a_grant_that_does_not_fit(corkage, arguments, wante
     assert refused.returncode in (1, 2)
     assert wanted in refused.stderr
     assert "Traceback" not in refused.stderr
-    assert corkage("user", "show", "ann").stdout == "ann: no, no_subscription (never subscribed)\n"
+    assert corkage("user", "show", "ann").stderr == "Error: no such user: ann\n"
 
 
 def test_a_date_given_by_command_ends_as_that_day_begins(corkage):

@@ -1,57 +1,42 @@
 """Forget a user when the host deletes the account: nothing is charged any more, and nothing here names them."""
 
-import logging
 from typing import Any
 
 from peewee import JOIN, Case, fn
 
 from .. import storage
 from ..access import ENDED
-from ..errors import CheckoutInProgress, StripeRefused
-from ..models import (
-    AnswerRow,
-    ChangeRow,
-    CheckoutAttempt,
-    Credit,
-    Customer,
-    Grant,
-    GrantMirror,
-    MeterEvent,
-    Move,
-    Price,
-    Purchase,
-    Refund,
-    Subscription,
-    SubscriptionItem,
-    Usage,
-    UsageKey,
-    User,
-)
-from ..notices import outbox
+from ..errors import BillingError, CheckoutInProgress, StripeRefused, UnknownCustomer
+from ..logs.facts import logger
+from ..models import CheckoutAttempt, Customer, NoticeDelivery, Price, StripeEvent, Subscription, SubscriptionItem, User
 from ..selling.attempts import is_claimed
 from ..sync.converge import Converger
 from ..sync.gateway import Gateway
+from . import receipt as receipts
+from .held import ERASED, conditions_of, count_rows
+from .receipt import Receipt
 
 MOST_TURNS = 5
-_OF_USER = (CheckoutAttempt, Credit, Usage, UsageKey, MeterEvent, ChangeRow, Grant, GrantMirror)
 
-log = logging.getLogger("corkage.users")
+log = logger("corkage.users")
 
 
-def forget_user(converger: Converger, user_id: str, now: float) -> None:
+def forget_user(converger: Converger, user_id: str, now: float, receipt: Receipt) -> None:
     """End everything at Stripe first, then delete the rows here, so that a second call continues after a failure.
 
-    The bare id of each customer stays, without a user, for events that come late.
+    The bare id of each customer stays, without a user, for events that come late. What is done is read again at Stripe,
+    and counted here, and noted in the receipt, also where this raises.
 
     Errors  CheckoutInProgress while a click of the user's is carried out; StripeError as the gateway's
     """
     ended: set[str] = set()
     for _ in range(MOST_TURNS):
-        _close_checkout(converger.gateway, user_id, now)
+        _close_checkout(converger.gateway, user_id, now, receipt)
         for customer_id in _customers(user_id) - ended:
-            _end(converger, customer_id, now)
+            _end(converger, customer_id, now, receipt)
             ended.add(customer_id)
-        if _erase(user_id, ended, now):
+        if _erase(user_id, ended, now, receipt):
+            receipt.is_done = True
             log.info("user %s is forgotten, %d customers ended", user_id, len(ended))
             return
     raise CheckoutInProgress(f"user {user_id}: new customers came {MOST_TURNS} times in a row")
@@ -62,11 +47,12 @@ def _customers(user_id: str) -> set[str]:
     return set(storage.column(query))
 
 
-def _close_checkout(gateway: Gateway, user_id: str, now: float) -> None:
+def _close_checkout(gateway: Gateway, user_id: str, now: float, receipt: Receipt) -> None:
     for attempt in _attempts(user_id, now):
         try:
             if attempt.session_id is not None:
                 gateway.expire_checkout_session(attempt.session_id)
+                receipt.sessions.append(attempt.session_id)
         except StripeRefused as error:
             log.info("%s is no longer open: %s", attempt.session_id, error)
 
@@ -78,20 +64,42 @@ def _attempts(user_id: str, now: float) -> list[CheckoutAttempt]:
     return found
 
 
-def _end(converger: Converger, customer_id: str, now: float) -> None:
+def _end(converger: Converger, customer_id: str, now: float, receipt: Receipt) -> None:
     """Delete the customer. Where another product has subscriptions of it, cancel only ours."""
     converger.converge(customer_id, now, reads_customer=True)
     row = Customer.get_by_id(customer_id)
     if row.deleted_at is not None or row.missing_at is not None:
+        receipt.customers[customer_id] = receipts.DELETED_BEFORE if row.deleted_at is not None else receipts.UNKNOWN
         return
     going_on = _going_on(customer_id)
-    if all(is_ours for is_ours in going_on.values()):
+    ours = [id_ for id_, is_ours in going_on.items() if is_ours]
+    if len(ours) == len(going_on):
         converger.gateway.delete_customer(customer_id)
-        return
-    log.warning("%s has subscriptions of another product, too: only ours are canceled", customer_id)
-    for subscription_id in (id_ for id_, is_ours in going_on.items() if is_ours):
-        converger.gateway.cancel_subscription(subscription_id)
-    converger.gateway.disown_customer(customer_id)
+    else:
+        log.warning("%s has subscriptions of another product, too: only ours are canceled", customer_id)
+        for subscription_id in ours:
+            converger.gateway.cancel_subscription(subscription_id)
+        converger.gateway.disown_customer(customer_id)
+    receipt.subscriptions += ours
+    receipt.customers[customer_id] = _read_again(converger.gateway, customer_id, ours)
+
+
+def _read_again(gateway: Gateway, customer_id: str, ended: list[str]) -> str:
+    """Return what is true of a customer at Stripe now.
+
+    Errors  StripeRefused when something goes on that was to end
+    """
+    for subscription_id in ended:
+        found = gateway.subscription(subscription_id)
+        if found is not None and found.status not in ENDED:
+            raise StripeRefused(f"{subscription_id} was ended, and is {found.status} at Stripe all the same")
+    try:
+        customer = gateway.customer(customer_id)
+    except UnknownCustomer:
+        return receipts.UNKNOWN
+    if customer.user_id is not None:
+        raise StripeRefused(f"{customer_id} was deleted, and is at Stripe all the same")
+    return receipts.DELETED if customer.deleted else receipts.SHARED
 
 
 def _going_on(customer_id: str) -> dict[str, bool]:
@@ -108,26 +116,27 @@ def _going_on(customer_id: str) -> dict[str, bool]:
         return dict(query.tuples())
 
 
-def _erase(user_id: str, ended: set[str], now: float) -> bool:
+def _erase(user_id: str, ended: set[str], now: float, receipt: Receipt) -> bool:
     """Delete the user's rows; return False while there is a customer that was not ended."""
+    conditions = conditions_of(user_id)
+    with storage.reading():
+        receipt.events = StripeEvent.select().where(conditions[StripeEvent]).count()
+        for customer_id in storage.column(Customer.select(Customer.id).where(conditions[Customer])):
+            receipt.customers.setdefault(customer_id, receipts.DELETED_BEFORE)
     with storage.writing():
         storage.exclude_acts(user_id)  # no use of theirs may be counted in the midst of this
         if not _customers(user_id) <= ended:
             return False
         _attempts(user_id, now)
-        theirs = Customer.select(Customer.id).where(Customer.user == user_id)
-        subscriptions = Subscription.select(Subscription.id).where(Subscription.customer.in_(theirs))
-        SubscriptionItem.delete().where(SubscriptionItem.subscription.in_(subscriptions)).execute()
-        Move.delete().where(Move.subscription_id.in_(subscriptions)).execute()
-        Subscription.delete().where(Subscription.customer.in_(theirs)).execute()
-        for of_customer in (Purchase, Refund):
-            of_customer.delete().where(of_customer.customer.in_(theirs)).execute()
-        for of_user in _OF_USER:
-            of_user.delete().where(of_user.user == user_id).execute()
-        AnswerRow.delete().where(AnswerRow.user_id == user_id).execute()
-        outbox.withdraw(user_id)
+        got = (conditions[NoticeDelivery], NoticeDelivery.delivered_at.is_null(False))
+        receipt.delivered = NoticeDelivery.select().where(*got).count()
+        receipt.rows = count_rows(conditions)
+        for table in ERASED[:-1]:
+            table.delete().where(conditions[table]).execute()
         # Discard fetches in flight: they know the user.
         bare = {"user": None, "revision": Customer.revision + 1}
         Customer.update(bare).where(Customer.user == user_id).execute()
-        User.delete().where(User.id == user_id).execute()
+        User.delete().where(conditions[User]).execute()
+        if left := count_rows(conditions):
+            raise BillingError(f"rows of user {user_id} are left: {left}")
     return True

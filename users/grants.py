@@ -1,11 +1,11 @@
 """Grants: a plan that the host or the operator gives to a user, without a payment. Stripe only keeps a copy."""
 
-import logging
 from typing import Any
 
 from .. import storage
 from ..access import FOREVER
 from ..errors import UnknownPlan
+from ..logs.facts import logger
 from ..models import Grant, User, new_uid
 from ..sync import granted
 from ..sync.prices import Catalogue
@@ -14,7 +14,7 @@ from ..texts import is_text
 LONGEST_TEXT = 500
 MOST_QUANTITY = 1_000_000
 
-log = logging.getLogger("corkage.users")
+log = logger("corkage.users")
 
 
 def grant_plan(
