@@ -17,6 +17,7 @@ from requests.structures import CaseInsensitiveDict
 
 from ..errors import StripeError, StripeFailed, StripeRefused, StripeUnavailable, UnknownCustomer
 from .explained import refusal_of
+from .outage import Outage
 
 TIMEOUT_SECONDS = (3, 10)
 RETRIES = 2
@@ -47,11 +48,16 @@ class Page(NamedTuple):
 class Client:
     """Calls Stripe. What is fetched stays plain JSON: to make the library's objects of it costs more than all else.
 
-    Shape   library: with its own services, for what changes something
+    Shape   library: with its own services, for what changes something; outage: learns of each answer
     """
 
     def __init__(
-        self, secret_key: str, api_base: str | None, timeout_seconds: tuple[float, float], retries: int | None
+        self,
+        secret_key: str,
+        api_base: str | None,
+        timeout_seconds: tuple[float, float],
+        retries: int | None,
+        outage: Outage,
     ) -> None:
         stripe.enable_telemetry = False
         self._make_client = functools.partial(
@@ -60,7 +66,7 @@ class Client:
             base_addresses={"api": api_base} if api_base else {},
             max_network_retries=RETRIES if retries is None else retries,
         )
-        self._transport = Transport(api_base or stripe.DEFAULT_API_BASE, timeout_seconds)
+        self._transport = Transport(api_base or stripe.DEFAULT_API_BASE, timeout_seconds, outage)
         self.library = self._make_client(http_client=self._transport)
 
     def paced(self, calls_per_second: float) -> "Client":
@@ -119,9 +125,10 @@ class Transport(stripe.HTTPClient):
 
     name = "requests"
 
-    def __init__(self, base: str, timeout_seconds: tuple[float, float]) -> None:
+    def __init__(self, base: str, timeout_seconds: tuple[float, float], outage: Outage) -> None:
         super().__init__()
         self._timeout_seconds = timeout_seconds
+        self._outage = outage
         self._proxies = requests.utils.get_environ_proxies(base)
         self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=KEPT_OPEN)
 
@@ -139,6 +146,8 @@ class Transport(stripe.HTTPClient):
                 verify=stripe.ca_bundle_path,
                 proxies=self._proxies,
             )
+            if answer.status_code < 500 and answer.status_code != 429:
+                self._outage.note_answer()
             return _cleaned(answer.content), answer.status_code, answer.headers
         except requests.RequestException as error:
             may_pass = isinstance(error, (requests.Timeout, requests.ConnectionError))

@@ -13,6 +13,7 @@ from ..errors import StripeRefused
 from .client import TIMEOUT_SECONDS, Client, Object, Page, translated, unless_missing
 from .events import EventRef, read_event
 from .mirrored import to_metadata
+from .outage import Outage
 from .reading import (
     Payments,
     customer_of,
@@ -68,6 +69,7 @@ log = logging.getLogger("corkage.stripe")
 class Gateway:
     """Stripe's API, as far as Corkage uses it.
 
+    Shape   outage: whether Stripe is down
     Errors  every call raises StripeUnavailable when Stripe does not answer within the retries, or says 429 or 5xx;
             StripeRefused when Stripe rejects the key or the request; StripeError when the response makes no sense
     """
@@ -81,7 +83,8 @@ class Gateway:
     ) -> None:
         # The same call fetches the time of a subscription's test clock. Live mode has no test clocks.
         self._expanded = ["latest_invoice"] if "_live_" in secret_key else ["latest_invoice", "test_clock"]
-        self._client = Client(secret_key, api_base, timeout_seconds, retries)
+        self.outage = Outage()
+        self._client = Client(secret_key, api_base, timeout_seconds, retries, self.outage)
         self._threads = Threads()
 
     def side_by_side(self, *calls: Callable[[], Any]) -> list[Any]:
