@@ -210,7 +210,7 @@ class Service:
         Errors  ValueError for an invalid user id; Busy; StripeError as the gateway's
         """
         check_user_id(user_id)
-        with self.line.place():
+        with self.line.place(user_id):
             self.converger.converge_user(user_id, time.time())
         return self.access(user_id)
 
@@ -222,7 +222,7 @@ class Service:
         from .users.update import update_user  # loads Stripe's library
 
         check_user_id(user_id)
-        with self.line.place():
+        with self.line.place(user_id):
             update_user(self.converger, user_id, email, name, time.time())
 
     def forget(self, user_id: str) -> None:
@@ -233,7 +233,7 @@ class Service:
         from .users.delete import forget_user  # loads Stripe's library
 
         check_user_id(user_id)
-        with self.line.place():
+        with self.line.place(user_id):
             forget_user(self.converger, user_id, time.time())
 
     def grant(self, user_id: str, plan: str, **given: Any) -> Access:
@@ -259,7 +259,7 @@ class Service:
         Errors  as change()
         """
         check_user_id(user_id)
-        with self.line.place():
+        with self.line.place(user_id):
             return self.changes.preview(user_id, wish, subscription)
 
     def change(self, user_id: str, kind: str, wish: dict[str, Any], subscription: str | None = None) -> Access:
@@ -271,7 +271,7 @@ class Service:
         """
         check_user_id(user_id)
         self.start()
-        with self.line.place():
+        with self.line.place(user_id):
             self.changes.make(user_id, kind, wish, subscription)
         return self.access(user_id)
 
@@ -359,7 +359,7 @@ class Service:
                 StripeError as the gateway's
         """
         self.start()
-        with self.line.place():
+        with self.line.place(buyer.buyer_id or buyer.user_id):
             return self.checkout.subscribe(buyer, plan, quantity, code)
 
     def portal_url(
@@ -377,7 +377,7 @@ class Service:
 
         _refuse_members(identity)
         self.start()
-        with self.line.place():
+        with self.line.place(identity.user_id):
             back = return_url or self.config.frontend_url
             return portal.portal_url(self.gateway, self.catalogue.plans, identity.payer_id, back, flow, subscription)
 
@@ -387,9 +387,10 @@ class Service:
         Shape   None unless the session is complete, for one that is not ours without asking Stripe
         Errors  CheckoutInProgress when the session was fetched a moment ago; Busy; StripeError as the gateway's
         """
-        if self.user_of(session_id) is None:
+        user_id = self.user_of(session_id)
+        if user_id is None:
             return None
-        with self.line.place():
+        with self.line.place(user_id):
             return self.checkout.come_back(session_id, self._hurried, time.time())
 
     def look_at_attempts(self, identity: Identity | None) -> None:
@@ -423,7 +424,7 @@ class Service:
             return ()
         fetch = functools.partial(portal.invoices_of, self._hurried, user_id)
         look = functools.partial(self.checkout.look_again, user_id, self._hurried)
-        with self.line.place():
+        with self.line.place(user_id):
             found: tuple[InvoiceState, ...] = self._hurried.side_by_side(fetch, *([look] if after_portal else []))[0]
             return found
 
