@@ -65,7 +65,7 @@ class Outage:
             return True
 
     def end_pause(self) -> None:
-        """Let Stripe be asked at once: somebody wants to know."""
+        """Let Stripe be asked at once: somebody wants to know, or nobody has asked after the last pause."""
         self.next_try_at = 0.0
 
     def take_end(self) -> bool:

@@ -237,13 +237,19 @@ class Worker:
             yield Job(TIMELINES, functools.partial(self._renew, now, is_stopping))
         yield from self._due_recurring(pool, now, is_stopping, asks_stripe=False)
         asking = self._asking_jobs(pool, now, is_stopping)
-        while self.gateway.outage.admits(now) and (job := next(asking, None)) is not None:
+        while self.gateway.outage.admits(now):
+            job = next(asking, None)
+            if job is None:
+                self.gateway.outage.end_pause()
+                return
             yield Job(job.key, functools.partial(self._noting_outage, job.act, now))
 
     def _noting_outage(self, act: Callable[[], BillingError | None], now: float) -> BillingError | None:
         error = act()
         if isinstance(error, StripeUnavailable):
             self.gateway.outage.note_failure(now)
+        else:  # if Stripe was not asked at all, it may be asked by the next
+            self.gateway.outage.end_pause()
         return error
 
     def _due_recurring(
