@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 INLINE_NOTICES_SECONDS = 5.0  # Checkout waits up to 10 s for the answer to its webhook
 HURRIED_SECONDS = (1.0, 1.5)  # for the calls of a returning visitor, who is waiting
 LEARN_PRICES_SECONDS = 60
+STOP_SECONDS = 5.0  # of `corkage work`, for Stripe's answers
 
 log = logging.getLogger("corkage")
 
@@ -121,18 +122,29 @@ class Service:
         elif self.config.worker == "off":  # another process does the rest, and cannot call functions of this one
             self.receivers.start("callbacks")
 
-    def close(self) -> None:
-        """Stop the threads after the customers at hand, and close the database. What is pending stays pending."""
+    def begin_to_stop(self) -> None:
+        """Let the threads begin nothing new. What is pending stays pending."""
+        with self._start_lock:
+            self._is_to_start = False
+            if self._thread is not None:
+                self._thread.end()
+        self.receivers.end()
+
+    def close(self, longest_seconds: float | None = None) -> None:
+        """Stop the threads after the customers at hand, and close the database. What is pending stays pending.
+
+        Shape   longest_seconds: for how long to wait for Stripe's answers, about; the threads that wait for them go on
+        """
         with self._start_lock:
             self._is_to_start, self.is_closed = False, True
             thread, self._thread = self._thread, None
         if thread is not None:
-            thread.stop()
+            thread.stop(longest_seconds)
         if "worker" in self.__dict__:
-            self.worker.close()
+            self.worker.close(0 if thread is not None and thread.is_alive() else longest_seconds)
         for name in ("gateway", "_hurried"):
             if name in self.__dict__:
-                self.__dict__[name].close()
+                self.__dict__[name].close(longest_seconds if longest_seconds is None else 0)
         self.receivers.stop()
         storage.close_database()
 
@@ -154,7 +166,8 @@ class Service:
             signal.signal(number, lambda *_: threading.Thread(target=looping.stop, daemon=True).start())
         log.info("applying what is due, database %s", storage.current().label)
         self.receivers.start("url")
-        looping.run()
+        looping.run(STOP_SECONDS)
+        self.close(STOP_SECONDS)
         log.info("stopped")
 
     # Users

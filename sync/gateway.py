@@ -100,9 +100,11 @@ class Gateway:
         other._client = self._client.paced(calls_per_second)
         return other
 
-    def close(self) -> None:
-        """Close the connections, and end the threads that side_by_side() started. The next call opens new ones."""
-        self._threads.close()
+    def close(self, longest_seconds: float | None = None) -> None:
+        """Close the connections, and end the threads that side_by_side() started, after so long at most. The next call
+        opens new ones.
+        """
+        self._threads.close(longest_seconds)
         self._client.close()
 
     def account_id(self) -> str | None:

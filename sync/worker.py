@@ -165,9 +165,9 @@ class Worker:
             _make_due_after_outage(now)
         return pool.run(self._jobs(pool, now, is_stopping), is_stopping, on_end)
 
-    def close(self) -> None:
-        """Wait for what begin_due() began, and end its threads."""
-        self._pool.close()
+    def close(self, longest_seconds: float | None = None) -> None:
+        """Wait for what begin_due() began, for so long at most, and end its threads."""
+        self._pool.close(longest_seconds)
 
     def work_at_once(self, now: float) -> Work:
         """Poll, if polling is on, apply all pending events and send all usage, without debounce or backoff.
