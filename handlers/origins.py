@@ -9,9 +9,11 @@ import bottle
 
 from ..config import Config, origin_of
 from ..errors import CrossSite
+from ..texts import cut
 
 ADMIN = "/admin"
 LONGEST_PAGE = 1000
+LONGEST_ORIGIN = 200  # that a log shows
 PAGES = ("pricing", "account")
 THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -77,8 +79,9 @@ def warn_of_near_origin(environ: dict[str, Any], config: Config, rule: str) -> N
     for known in sorted(_known_origins(config)):
         near = _parsed(known)
         if page and near and (page == near or (page[0] == near[0] and not is_own_page)):
-            advice = f"open the product at {known}, or set FRONTEND_URL to {origin} (several are separated by commas)"
-            log.warning("%s: the page is on %s, and the settings say %s: %s", rule, origin, known, advice)
+            shown = cut(origin, LONGEST_ORIGIN)
+            advice = f"open the product at {known}, or set FRONTEND_URL to {shown} (several are separated by commas)"
+            log.warning("%s: the page is on %s, and the settings say %s: %s", rule, shown, known, advice)
             return
 
 

@@ -24,7 +24,7 @@ from ..errors import (
 )
 from ..pages.notes import NOTES
 from ..service import Service
-from ..texts import is_text
+from ..texts import cut, is_text
 from .origins import ADMIN, cors_headers, sign_in_url, warn_of_near_origin
 from .quick import check_length
 from .senders import Sender, sender_of, stream_that_leads_to
@@ -77,7 +77,7 @@ class ErrorsToResponses:
 
     def _answer(self, handle: Callable[[], bottle.HTTPResponse], rule: str) -> bottle.HTTPResponse:
         try:
-            return handle()
+            return _called(handle)
         except BillingError as error:
             service = self._current_service()
             return led_to_its_page(refusal(error, rule, service), error, service)
@@ -85,6 +85,15 @@ class ErrorsToResponses:
             log.exception("%s failed", rule)
             bug, service = BillingError("unexpected"), self._current_service()
             return led_to_its_page(error_response(bug, service), bug, service)
+
+
+def _called(handle: Callable[[], bottle.HTTPResponse]) -> bottle.HTTPResponse:
+    """Return the handler's response. What Bottle raises while it reads a request is the sender's fault, and no bug."""
+    try:
+        return handle()
+    except bottle.HTTPError as error:
+        kind = BodyTooLarge if error.status_code == 413 else RequestRefused
+        raise kind(f"Bottle refuses the request: {error.status_code} {error.body}") from error
 
 
 def refusal(error: BillingError, rule: str, service: Service, base: str | None = None) -> bottle.HTTPResponse:
@@ -95,7 +104,7 @@ def refusal(error: BillingError, rule: str, service: Service, base: str | None =
         level = logging.DEBUG
     if isinstance(error, UntrustedProxy):  # a forgery, or a proxy that is missing in the settings
         level = logging.WARNING
-    log.log(level, "%s answered %d %s: %s", rule, error.http_status, error.code, error)
+    log.log(level, "%s answered %d %s: %s", rule, error.http_status, error.code, cut(str(error)))
     return error_response(error, service, base)
 
 
