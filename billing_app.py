@@ -463,9 +463,12 @@ class Billing:
         """
         return self.service.work_at_once()
 
-    def close(self) -> None:
-        """Stop the worker after the customers at hand, and close the database. What is pending stays pending."""
-        self.service.close()
+    def close(self, longest_seconds: float | None = None) -> None:
+        """Stop the worker after the customers at hand, and close the database. What is pending stays pending.
+
+        Shape   longest_seconds: for how long to wait for Stripe's answers, about
+        """
+        self.service.close(longest_seconds)
 
     def _current_service(self) -> Service:
         return self.service

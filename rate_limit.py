@@ -1,4 +1,4 @@
-"""How often somebody at one address may try."""
+"""How often somebody at one address may show a wrong token."""
 
 import threading
 from collections import deque
@@ -10,14 +10,18 @@ MOST_ADDRESSES = 10_000
 
 
 class RateLimit:
-    """Counts tries by address, until one succeeds."""
+    """Counts wrong tokens by address, until the right one is shown.
+
+    The right one is never refused: behind a proxy all come from one address, and a stranger could lock the operator
+    out. So the limit does not make a token safe that can be guessed, and config.py refuses those.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._tried: dict[str, deque[float]] = {}
 
     def note(self, address: str, now: float) -> None:
-        """Count a try before it is judged, so that many at once are counted like many in turn.
+        """Count a wrong token.
 
         Units   now: seconds of a clock that nobody sets back, or nobody could sign in until it catches up
         Errors  TooManyGuesses for the sixth within a minute

@@ -67,6 +67,7 @@ if TYPE_CHECKING:
 INLINE_NOTICES_SECONDS = 5.0  # Checkout waits up to 10 s for the answer to its webhook
 HURRIED_SECONDS = (1.0, 1.5)  # for the calls of a returning visitor, who is waiting
 LEARN_PRICES_SECONDS = 60
+STOP_SECONDS = 5.0  # of `corkage work`, for Stripe's answers
 
 log = logger("corkage")
 
@@ -139,18 +140,29 @@ class Service:
         elif self.config.worker == "off":  # another process does the rest, and cannot call functions of this one
             self.receivers.start("callbacks")
 
-    def close(self) -> None:
-        """Stop the threads after the customers at hand, and close the database. What is pending stays pending."""
+    def begin_to_stop(self) -> None:
+        """Let the threads begin nothing new. What is pending stays pending."""
+        with self._start_lock:
+            self._is_to_start = False
+            if self._thread is not None:
+                self._thread.end()
+        self.receivers.end()
+
+    def close(self, longest_seconds: float | None = None) -> None:
+        """Stop the threads after the customers at hand, and close the database. What is pending stays pending.
+
+        Shape   longest_seconds: for how long to wait for Stripe's answers, about; the threads that wait for them go on
+        """
         with self._start_lock:
             self._is_to_start, self.is_closed = False, True
             thread, self._thread = self._thread, None
         if thread is not None:
-            thread.stop()
+            thread.stop(longest_seconds)
         if "worker" in self.__dict__:
-            self.worker.close()
+            self.worker.close(0 if thread is not None and thread.is_alive() else longest_seconds)
         for name in ("gateway", "_hurried"):
             if name in self.__dict__:
-                self.__dict__[name].close()
+                self.__dict__[name].close(longest_seconds if longest_seconds is None else 0)
         self.receivers.stop()
         self.presence.take_back()
         self.repeats.close()
@@ -178,7 +190,8 @@ class Service:
             signal.signal(number, lambda *_: threading.Thread(target=looping.stop, daemon=True).start())
         log.info("applying what is due, database %s", storage.current().label)
         self.receivers.start("url")
-        looping.run()
+        looping.run(STOP_SECONDS)
+        self.close(STOP_SECONDS)
         log.info("stopped")
 
     # Users
@@ -253,7 +266,7 @@ class Service:
         Errors  ValueError for an invalid user id; Busy; StripeError as the gateway's
         """
         check_user_id(user_id)
-        with about(user=user_id), self.line.place():
+        with about(user=user_id), self.line.place(user_id):
             self.converger.converge_user(user_id, time.time())
         return self.access(user_id)
 
@@ -265,7 +278,7 @@ class Service:
         from .users.update import update_user  # loads Stripe's library
 
         check_user_id(user_id)
-        with about(user=user_id), self.line.place():
+        with about(user=user_id), self.line.place(user_id):
             update_user(self.converger, user_id, email, name, time.time())
 
     def forget(self, user_id: str, receipt: Receipt | None = None) -> Receipt:
@@ -278,7 +291,7 @@ class Service:
 
         check_user_id(user_id)
         receipt = receipt or Receipt(user_id, int(time.time()))
-        with about(user=user_id), self.line.place():
+        with about(user=user_id), self.line.place(user_id):
             forget_user(self.converger, user_id, time.time(), receipt)
         return receipt
 
@@ -315,7 +328,7 @@ class Service:
         Errors  as change()
         """
         check_user_id(user_id)
-        with self.line.place():
+        with self.line.place(user_id):
             return self.changes.preview(user_id, wish, subscription)
 
     def change(self, user_id: str, kind: str, wish: dict[str, Any], subscription: str | None = None) -> Access:
@@ -327,7 +340,7 @@ class Service:
         """
         check_user_id(user_id)
         self.start()
-        with about(user=user_id), self.line.place():
+        with about(user=user_id), self.line.place(user_id):
             self.changes.make(user_id, kind, wish, subscription)
         return self.access(user_id)
 
@@ -415,7 +428,7 @@ class Service:
                 StripeError as the gateway's
         """
         self.start()
-        with self.line.place():
+        with self.line.place(buyer.buyer_id or buyer.user_id):
             return self.checkout.subscribe(buyer, plan, quantity, code)
 
     def portal_url(
@@ -433,7 +446,7 @@ class Service:
 
         _refuse_members(identity)
         self.start()
-        with self.line.place():
+        with self.line.place(identity.user_id):
             back = return_url or self.config.frontend_url
             return portal.portal_url(self.gateway, self.catalogue.plans, identity.payer_id, back, flow, subscription)
 
@@ -443,9 +456,10 @@ class Service:
         Shape   None unless the session is complete, for one that is not ours without asking Stripe
         Errors  CheckoutInProgress when the session was fetched a moment ago; Busy; StripeError as the gateway's
         """
-        if self.user_of(session_id) is None:
+        user_id = self.user_of(session_id)
+        if user_id is None:
             return None
-        with self.line.place():
+        with self.line.place(user_id):
             return self.checkout.come_back(session_id, self._hurried, time.time())
 
     def look_at_attempts(self, identity: Identity | None) -> None:
@@ -479,7 +493,7 @@ class Service:
             return ()
         fetch = functools.partial(portal.invoices_of, self._hurried, user_id)
         look = functools.partial(self.checkout.look_again, user_id, self._hurried)
-        with self.line.place():
+        with self.line.place(user_id):
             found: tuple[InvoiceState, ...] = self._hurried.side_by_side(fetch, *([look] if after_portal else []))[0]
             return found
 

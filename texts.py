@@ -8,6 +8,7 @@ import re
 from typing import Any, TypeGuard
 
 USER_ID_LENGTH = 200
+LONGEST_LOGGED = 500
 
 _NEVER_STORED = re.compile("[\0\ud800-\udfff]")
 
@@ -20,6 +21,11 @@ def is_text(value: object) -> TypeGuard[str]:
 def storable(text: str) -> str:
     """Return the text with a U+FFFD for each character that no database can store."""
     return _NEVER_STORED.sub("\ufffd", text)
+
+
+def cut(text: str, most: int = LONGEST_LOGGED) -> str:
+    """Return the text as a log may show it: what anybody sends may be long."""
+    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
 
 
 def check_texts(**named: object) -> None:

@@ -78,7 +78,7 @@ def _sync(service: Service, target: Target, _: Translate) -> Outcome:
 def _link(service: Service, target: Target, _: Translate) -> Outcome:
     user_id = target["user"]
     before = service.access(user_id)
-    with service.line.place():
+    with service.line.place(user_id):
         service.converger.link(user_id, target["customer"], time.time())
     return _compared(before, service.access(user_id), _)
 

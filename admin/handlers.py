@@ -23,7 +23,17 @@ from ..texts import is_user_id
 from . import queries
 from .actions import ACTIONS, FIELDS, perform
 from .figures import figures
-from .session import check_form, cookie_header, form_token, is_token, new_session, session_of, shows_session
+from .session import (
+    check_form,
+    cookie_header,
+    end_session,
+    form_token,
+    is_ended,
+    is_token,
+    new_session,
+    session_of,
+    shows_session,
+)
 
 LIMIT = 50
 AN_ID = re.compile("[0-9]{1,15}")
@@ -55,7 +65,7 @@ class AdminRequest:
         self.visit = service.pages.visit(self.environ)
         self.words = self.visit.words
         self.describe = Describer(self.visit, service.config.livemode, self.now)
-        self.session = session_of(service.config, self.environ, self.now)
+        self.session = session_of(service.config, self.environ, self.now, is_ended)
         asked = parse_qs(self.environ.get("QUERY_STRING", "")[:LONGEST_QUERY])
         self.query = {name: asked[name][0] for name in QUERY_NAMES if name in asked}
         self.query |= {name: self.query[name].strip() for name in TYPED if name in self.query}
@@ -109,8 +119,8 @@ def act_as_admin(service: Service) -> bottle.HTTPResponse:
 
 def _sign_in(request: AdminRequest, token: str) -> bottle.HTTPResponse:
     config, address = request.service.config, str(request.environ.get("REMOTE_ADDR", ""))
-    request.service.sign_in_limit.note(address, time.monotonic())
     if not is_token(config, token):
+        request.service.sign_in_limit.note(address, time.monotonic())
         said = "%s sent another token than the operator's", address or "no address"
         request.service.repeats.log(log, logging.WARNING, "operator's token", "", *said, first=5)
         return request.sign_in(request.words.gettext("That is not the token."))
@@ -120,6 +130,8 @@ def _sign_in(request: AdminRequest, token: str) -> bottle.HTTPResponse:
 
 
 def _sign_out(request: AdminRequest, _form: dict[str, str]) -> bottle.HTTPResponse:
+    if request.session is not None:
+        end_session(request.session, request.now)
     return request.redirect(request.visit.link("admin"), "")
 
 

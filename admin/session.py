@@ -1,18 +1,27 @@
-"""The operator's session: a sign-in with BILLING_ADMIN_TOKEN, and a cookie that is signed with it."""
+"""The operator's session: a sign-in with BILLING_ADMIN_TOKEN, and a cookie that is signed with it.
+
+No session is stored, only which were ended by signing out, until they would have ended by themselves.
+"""
 
 import hmac
+import json
 import re
 import secrets
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+from .. import storage
 from ..config import Config
 from ..cookies import values_of
 from ..errors import CrossSite
+from ..models import setting, store_setting
 
 COOKIE = "__Host-corkage-admin"
 COOKIE_ON_PLAIN_HTTP = "corkage-admin"
 LASTS_SECONDS = 8 * 3600
-SESSION = re.compile(r"([0-9]{1,12})\.[0-9a-f]{32}\.[0-9a-f]{64}")  # what new_session() makes
+ENDED = "admin_sessions_ended"  # the name of the setting
+MOST_ENDED = 50
+SESSION = re.compile(r"([0-9]{1,12})\.([0-9a-f]{32})\.[0-9a-f]{64}")  # what new_session() makes
 
 
 def is_token(config: Config, shown: str) -> bool:
@@ -26,13 +35,58 @@ def new_session(config: Config, now: float) -> str:
     return f"{unsigned}.{_signature(config, 'session', unsigned)}"
 
 
-def session_of(config: Config, environ: dict[str, Any], now: float) -> str | None:
+def session_of(
+    config: Config, environ: dict[str, Any], now: float, is_ended: Callable[[str], bool] = lambda _: False
+) -> str | None:
     """Return the request's session; None when it has ended or its signature is wrong.
 
     Of several cookies of this name any may be the session: one planted by another site must not lock the operator out.
+
+    Shape   is_ended: returns whether a session that is signed was ended by signing out
     """
     shown = values_of(_cookie_name(config, environ), environ)
-    return next((each for each in shown if _is_session(config, each, now)), None)
+    return next((each for each in shown if _is_session(config, each, now) and not is_ended(each)), None)
+
+
+class _Ended(NamedTuple):
+    """The sessions that were ended. all_before: those that began earlier, too; ends_at: of others, by random number."""
+
+    all_before: float
+    ends_at: dict[str, int]
+
+
+def is_ended(session: str) -> bool:
+    """Return whether the session was ended by signing out, here or in another process.
+
+    Errors  DatabaseUnavailable
+    """
+    ends_at, nonce = _parts(session)
+    ended = _ended()
+    return nonce in ended.ends_at or ends_at - LASTS_SECONDS < ended.all_before
+
+
+def end_session(session: str, now: float) -> None:
+    """End a session, with every copy of its cookie. Where very many were ended, end all that have begun.
+
+    Errors  DatabaseUnavailable
+    """
+    ends_at, nonce = _parts(session)
+    with storage.writing():
+        before = _ended()
+        others = {name: at for name, at in before.ends_at.items() if at > now}
+        is_full = len(others) >= MOST_ENDED
+        ended = _Ended(now, {}) if is_full else _Ended(before.all_before, others)
+        store_setting(ENDED, json.dumps(ended._replace(ends_at=ended.ends_at | {nonce: ends_at})))
+
+
+def _parts(session: str) -> tuple[int, str]:
+    ends_at, nonce, _ = session.split(".")
+    return int(ends_at), nonce
+
+
+def _ended() -> _Ended:
+    stored = setting(ENDED)
+    return _Ended(*json.loads(stored)) if stored else _Ended(0.0, {})
 
 
 def shows_session(config: Config, environ: dict[str, Any]) -> bool:

@@ -11,10 +11,11 @@ from ..config import Config, origin_of
 from ..errors import CrossSite
 from ..logs.facts import logger
 from ..logs.repeats import Repeats
+from ..texts import cut
 
 ADMIN = "/admin"
 LONGEST_PAGE = 1000
-LONGEST_ORIGIN = 200
+LONGEST_ORIGIN = 200  # that a log shows
 FOR_ANYBODY = ("/health", "/metrics", "/style.css", "/webhook")  # no page reads them in a user's name
 PAGES = ("pricing", "account")
 THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -78,7 +79,7 @@ def warn_of_unknown_origin(environ: dict[str, Any], config: Config, rule: str, r
     if origin is None or is_known_origin(origin, config) or rule.endswith((ADMIN, *FOR_ANYBODY)):
         return
     if advice := _advice(origin, environ, config):
-        origin = origin[:LONGEST_ORIGIN]
+        origin = cut(origin, LONGEST_ORIGIN)
         repeats.log(log, logging.WARNING, "origin", origin, "%s: the page is on %s, and %s", rule, origin, advice)
 
 
@@ -88,9 +89,10 @@ def _advice(origin: str, environ: dict[str, Any], config: Config) -> str | None:
     for known in sorted(_known_origins(config)):
         near = _parsed(known)
         if page and near and (page == near or (page[0] == near[0] and not is_own_page)):
+            shown = cut(origin, LONGEST_ORIGIN)
             return (
-                f"the settings say {known}: open the product at {known}, or set FRONTEND_URL to "
-                f"{origin[:LONGEST_ORIGIN]} (several are separated by commas)"
+                f"the settings say {known}: open the product at {known}, or set FRONTEND_URL to {shown} (several are "
+                "separated by commas)"
             )
     if is_own_page:
         return None

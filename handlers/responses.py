@@ -34,7 +34,7 @@ from ..errors import (
 from ..logs.facts import about, logger
 from ..pages.notes import NOTES
 from ..service import Service
-from ..texts import is_text
+from ..texts import cut, is_text
 from .origins import ADMIN, cors_headers, sign_in_url, warn_of_unknown_origin
 from .quick import check_length
 from .senders import Sender, sender_of, stream_that_leads_to
@@ -104,7 +104,7 @@ class ErrorsToResponses:
 
     def _answer(self, handle: Callable[[], bottle.HTTPResponse], rule: str) -> bottle.HTTPResponse:
         try:
-            return handle()
+            return _called(handle)
         except BillingError as error:
             service = self._current_service()
             return led_to_its_page(refusal(error, rule, service), error, service)
@@ -112,6 +112,15 @@ class ErrorsToResponses:
             log.exception("%s failed", rule)
             bug, service = BillingError("unexpected"), self._current_service()
             return led_to_its_page(error_response(bug, service), bug, service)
+
+
+def _called(handle: Callable[[], bottle.HTTPResponse]) -> bottle.HTTPResponse:
+    """Return the handler's response. What Bottle raises while it reads a request is the sender's fault, and no bug."""
+    try:
+        return handle()
+    except bottle.HTTPError as error:
+        kind = BodyTooLarge if error.status_code == 413 else RequestRefused
+        raise kind(f"Bottle refuses the request: {error.status_code} {error.body}") from error
 
 
 def refusal(error: BillingError, rule: str, service: Service, base: str | None = None) -> bottle.HTTPResponse:
@@ -127,7 +136,7 @@ def refusal(error: BillingError, rule: str, service: Service, base: str | None =
 
 
 def _log_refusal(error: BillingError, rule: str, service: Service, level: int) -> None:
-    message, said = "%s answered %d %s: %s", (rule, error.http_status, error.code, error)
+    message, said = "%s answered %d %s: %s", (rule, error.http_status, error.code, cut(str(error)))
     with about(status=str(error.http_status)):
         if isinstance(error, ANYBODYS):
             service.repeats.log(log, level, f"{rule} {error.code}", "", message, *said, first=FIRST_LINES)

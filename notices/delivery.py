@@ -255,6 +255,12 @@ class Receivers:
         """Forget the parent's threads, in a forked child."""
         self._threads, self._started, self._lock = {}, (), threading.RLock()
 
+    def end(self) -> None:
+        """Let the threads begin no more deliveries."""
+        with self._lock:
+            for thread in self._threads.values():
+                thread.end()
+
     def stop(self) -> None:
         """Stop the threads. Notices that are not delivered stay pending."""
         with self._lock:

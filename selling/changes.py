@@ -225,7 +225,7 @@ class Changes:
         now, text = self.clock(), f"{error.code}: {error}"
         if isinstance(error, StripeError) and not isinstance(error, (StripeRefused, UnknownCustomer)):
             was_answered = isinstance(error, StripeFailed) or not isinstance(error, StripeUnavailable)
-            owed.postpone(row, text, now, forgets=was_answered)
+            owed.postpone(row, text, now, forgets=was_answered, longest_pause=self.gateway.outage.longest_pause)
         elif not isinstance(error, DatabaseUnavailable):
             owed.end(row, error.code, now, text)
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
+from waitress import wasyncore
 from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer
 
@@ -27,6 +28,7 @@ ACCEPTED_AT_ONCE = 16  # by so many the limit is exceeded, until the next turn o
 LARGE_BODY = 64 * 1024  # from here on each piece that comes is counted against most_bytes_held
 SENT_BY_THREAD = 64 * 1024  # a smaller answer is sent by the loop: a thread that sends loses its turn with Python
 LINGER_SECONDS = 5.0
+END_SECONDS = 1  # for threads to end that answer nothing
 NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 Address = IPv4Address | IPv6Address
@@ -120,6 +122,9 @@ class Channel(HTTPChannel):
     def service(self) -> None:
         """Answer one request."""
         self._is_refused = self.requests[0].error is not None
+        if self.server.is_stopping:
+            headers: dict[str, str] = self.requests[0].headers  # type: ignore[assignment]  # a dict, whatever the stubs say
+            headers["CONNECTION"] = "close"  # as if the client had asked for it
         self.waits_since = time.monotonic()  # now, too: the loop may see the answer sent before this thread goes on
         super().service()
         self.waits_since = self.began_at = time.monotonic()
@@ -177,6 +182,7 @@ class Server(TcpWSGIServer):
     idle_seconds = 120.0
     newcomer_seconds = 0.05
     pause_seconds = 1.0  # after an accept that failed
+    is_stopping = False
     quiet_seconds = 60.0  # for which the log does not repeat itself
     most_bytes_held = 64 * 1024 * 1024
 
@@ -219,6 +225,25 @@ class Server(TcpWSGIServer):
             self._log_rarely("%d connections are open: closing those that wait the longest", len(self.active_channels))
             _close_longest_waiting((each for each in self._channels() if each.can_be_closed(now)), excess)
         return is_open and now >= self._accepts_at and len(self.active_channels) <= limit
+
+    def stop_listening(self) -> None:
+        """Have the loop take those who have connected already, and refuse all others. Each connection ends with the
+        answer to its next request.
+        """
+        self.is_stopping = True
+        trigger: Any = self.trigger
+        trigger.pull_trigger(self._stop_listening)
+
+    def _stop_listening(self) -> None:
+        self.handle_accept()
+        wasyncore.dispatcher.close(self)  # not its trigger, which wakes the loop for what is answered
+
+    def run(self) -> None:
+        """Run until the process is interrupted. The threads that still wait for Stripe then are not waited for."""
+        try:
+            self.asyncore.loop(timeout=self.adj.asyncore_loop_timeout, map=self._map, use_poll=True)
+        except (SystemExit, KeyboardInterrupt):
+            self.task_dispatcher.shutdown(timeout=END_SECONDS)
 
     def handle_accept(self) -> None:
         """Accept some of those that wait."""

@@ -5,16 +5,22 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from waitress.parser import HTTPRequestParser
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.utilities import Error
 
 from ..errors import BillingError, BodyTooLarge, HeadersTooLarge, RequestRefused
 from ..logs.facts import logger
+from ..texts import cut
 
-LARGEST_HEADERS = 32 * 1024  # the request line and all headers together
+LARGEST_HEADERS = 16 * 1024  # the request line and all headers together
 CHUNK_OVERHEAD = 32 * 1024  # for the sizes of chunks, beside as much again as the body: those are not part of it
 
-ERRORS: Mapping[int, type[BillingError]] = {400: RequestRefused, 413: BodyTooLarge, 431: HeadersTooLarge}
+ERRORS: Mapping[int, type[BillingError]] = {
+    400: RequestRefused,
+    413: BodyTooLarge,
+    431: HeadersTooLarge,
+    501: RequestRefused,  # a transfer coding that is not known; the fault is the client's
+}
 HEADERS = [("Content-Type", "application/json"), ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
 
 log = logger("corkage.http")
@@ -39,6 +45,17 @@ class Parser(HTTPRequestParser):
             self._refuse(ERRORS[self.error.code](self.error.body))
         return consumed
 
+    def parse_header(self, header_plus: bytes) -> None:
+        """Read the request line and the headers.
+
+        Errors  ParsingError for HTTP/1.0 with Transfer-Encoding, which that version does not have: a proxy may take
+                another part of it for the body
+        Source  RFC 9112, section 6.1
+        """
+        super().parse_header(header_plus)
+        if "TRANSFER_ENCODING" in self.headers:
+            raise ParsingError("Transfer-Encoding in HTTP/1.0")
+
     def _has_large_body(self) -> bool:
         if self.body_rcv is None:
             return False
@@ -51,7 +68,7 @@ class Parser(HTTPRequestParser):
         return "/" + str(getattr(self, "path", "")).lstrip("/")
 
     def _refuse(self, error: BillingError) -> None:
-        log.info("%.80r answered %d %s: %s", self._path(), error.http_status, error.code, error)
+        log.info("%s answered %d %s: %s", cut(repr(self._path()), 80), error.http_status, error.code, cut(str(error)))
         self.error = _JSONError(error)
         self.completed = True
         self.expect_continue = False  # or waitress would ask for the rest

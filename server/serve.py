@@ -19,14 +19,16 @@ from ..line import THREADS
 from ..logs.facts import logger
 from . import connections
 
-DRAIN_SECONDS = 10.0
+DRAIN_SECONDS = 5.0  # for requests at hand, which may wait for Stripe
+CLOSE_SECONDS = 3.0  # then, for what the worker has begun: in all less than the 10 s after which Docker kills
 SWITCH_SECONDS = 0.001  # Python's 5 ms would be what a quick answer waits for each time that the worker is at work
 
 log = logger("corkage")
 
 
 def serve(billing: Billing, host: str, port: int, threads: int = THREADS) -> None:
-    """Answer requests until SIGTERM or Ctrl-C, then finish those at hand, and close the Billing.
+    """Answer requests until SIGTERM or Ctrl-C, then finish those at hand, and close the Billing. New connections are
+    refused meanwhile, so that a load balancer takes another server.
 
     Errors  ConfigError when the key belongs to another Stripe account than the database mirrors;
             OSError when the port cannot be had
@@ -36,13 +38,13 @@ def serve(billing: Billing, host: str, port: int, threads: int = THREADS) -> Non
     billing.service.check_account()
     server = make_server(billing, host, port, threads)
     billing.start()
-    signal.signal(signal.SIGTERM, lambda *_: _stop(server))
+    signal.signal(signal.SIGTERM, lambda *_: _stop(server, billing))
     # The stop ends by it, and a shell script starts what is in the background with it ignored.
     signal.signal(signal.SIGINT, _end)
     with contextlib.suppress(KeyboardInterrupt):  # run() takes it, unless it comes before
         log.info("serving on http://%s:%s, database %s", host, server.effective_port, storage.current().label)
         server.run()
-    billing.close()
+    billing.close(CLOSE_SECONDS)
     log.info("stopped")
 
 
@@ -76,15 +78,16 @@ def _end(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _stop(server: Any) -> None:
+def _stop(server: Any, billing: Billing) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     log.info("stopping: finishing the requests at hand")
-    threading.Thread(target=_drain, args=(server,), daemon=True).start()
+    threading.Thread(target=_drain, args=(server, billing), daemon=True).start()
 
 
-def _drain(server: Any) -> None:
+def _drain(server: Any, billing: Billing) -> None:
     """Take no new connections, let the open requests end, then end waitress's loop as Ctrl-C does."""
-    server.accepting = False
+    server.stop_listening()
+    billing.service.begin_to_stop()
     deadline = time.monotonic() + DRAIN_SECONDS
     while _is_busy(server) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -14,11 +14,11 @@ import peewee
 from ..errors import BillingError, DatabaseUnavailable
 from ..logs.facts import logger
 from ..trouble import Trouble
+from .deadline import Deadline
 from .group_commit import Execute
 
 NESTED = "a writing transaction is open in this thread already; they must not nest"
 ROWS = "{rows}"  # in a statement, the place of the rows of all who write at once
-BUSY_SECONDS = 5.0  # how long a write waits for other writers
 MOVED = "corkage_moved"  # the table of a database that was moved away: the only one that is left to be found
 _WHERE_TO = "SELECT target, token, moved_at FROM corkage_moved"
 
@@ -45,13 +45,15 @@ class Engine(peewee.Database, metaclass=ABCMeta):
 
     Shape   label: what logs and errors call it, without a password;
             PRESENT: the present second, LEAST and GREATEST: the functions of several values, in its SQL;
-            ERRORS: what it raises, of Peewee's classes and of the driver's
+            ERRORS: what it raises, of Peewee's classes and of the driver's;
+            LOCKED: the reason when another writer keeps its lock
     """
 
     PRESENT: ClassVar[str]
     LEAST: ClassVar[str]
     GREATEST: ClassVar[str]
     ERRORS: ClassVar[tuple[type[Exception], ...]]
+    LOCKED: ClassVar[str]
 
     def __init__(self, label: str, database: str, **options: Any) -> None:
         self.label = label
@@ -140,15 +142,26 @@ class Engine(peewee.Database, metaclass=ABCMeta):
     def writing(self) -> Iterator[None]:
         """Write in one transaction, the only one at this time; commit at the end, roll back on any error.
 
-        The threads of a process queue at its lock, which is fair, before they wait for other processes.
+        The threads of a process queue at its lock, which is fair, before they wait for other processes; one deadline
+        is over both, or each would wait for as long as all before it.
 
         Errors  DatabaseUnavailable when the database cannot be written
                 RuntimeError when already in a transaction: they must not nest
         """
         with self._noting():
             self._refuse_nesting()
-            with self._write_lock, self.reading(), self._transaction():
+            deadline = Deadline()
+            with self._held_lock(deadline), self.reading(), self._transaction(deadline):
                 yield
+
+    @contextmanager
+    def _held_lock(self, deadline: Deadline) -> Iterator[None]:
+        if not self._write_lock.acquire(timeout=deadline.left()):
+            raise DatabaseUnavailable(self.LOCKED)
+        try:
+            yield
+        finally:
+            self._write_lock.release()
 
     def write(self, sql: str, values: tuple[object, ...]) -> None:
         """Execute one statement, durably. Those that come at once share an fsync; see storage.write().
@@ -207,8 +220,10 @@ class Engine(peewee.Database, metaclass=ABCMeta):
                 raise RuntimeError(NESTED)
 
     @abstractmethod
-    def _transaction(self) -> AbstractContextManager[None]:
-        """Begin a transaction on this thread's connection; commit it at the end, roll back on any error."""
+    def _transaction(self, deadline: Deadline) -> AbstractContextManager[None]:
+        """Begin a transaction on this thread's connection, and wait for other processes no longer than the deadline;
+        commit it at the end, roll back on any error.
+        """
 
     @abstractmethod
     def test_write(self, seconds: float) -> bool:

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from ..errors import DatabaseUnavailable
+from .deadline import Deadline
 
 GATHER_SECONDS = 0.0005  # a good deal less than what the commits cost that it saves
 LARGEST_GROUP = 64  # some milliseconds of work, which whoever else wants the write lock waits for
@@ -26,6 +27,7 @@ class Waiting:
     """What waits for its commit and, once it is done, the error that came of it, if any."""
 
     def __init__(self) -> None:
+        self.deadline = Deadline()
         self.error: Exception | None = None
         self.is_done = self.leads = False
         self._woken: threading.Lock | None = None
@@ -35,10 +37,9 @@ class Waiting:
         self._woken = threading.Lock()
         self._woken.acquire()
 
-    def wait(self) -> None:
-        """Wait until it is done, or is to lead."""
-        if self._woken is not None:
-            self._woken.acquire()
+    def wait(self, seconds: float = -1) -> bool:
+        """Wait until it is done, or is to lead, for so many seconds at most; return whether it is."""
+        return self._woken is None or self._woken.acquire(timeout=seconds)
 
     def wake(self) -> None:
         """End the wait, if it waits."""
@@ -69,12 +70,18 @@ class Deed(Waiting):
 class GroupCommit:
     """Commits what threads write.
 
-    Shape   write_lock: held by whoever writes; commit: executes what waits in one transaction, and sets the error
-            of those that fail by themselves; when it raises, nothing was written
+    Shape   held_lock: holds what is held by whoever writes, or raises DatabaseUnavailable at the deadline;
+            commit: executes what waits in one transaction, and sets the error of those that fail by themselves;
+            when it raises, nothing was written; locked: the reason when another commit takes too long
     """
 
-    def __init__(self, write_lock: AbstractContextManager[Any], commit: Callable[[Sequence[Any]], None]) -> None:
-        self._write_lock, self._commit = write_lock, commit
+    def __init__(
+        self,
+        held_lock: Callable[[Deadline], AbstractContextManager[Any]],
+        commit: Callable[[Sequence[Any], Deadline], None],
+        locked: str,
+    ) -> None:
+        self._held_lock, self._commit, self._locked = held_lock, commit, locked
         self._waiting: deque[Waiting] = deque()
         self._changing = threading.Lock()
         self._has_leader = False
@@ -104,7 +111,7 @@ class GroupCommit:
                 self._waiting.append(own)
                 own.leads, self._has_leader = not self._has_leader, True
             if not own.leads:
-                own.wait()
+                self._wait(own)
             while not own.is_done:
                 self._commit_group(own)
         finally:
@@ -112,6 +119,22 @@ class GroupCommit:
                 self._leave(own)
         if own.error is not None:
             raise own.error
+
+    def _wait(self, own: Waiting) -> None:
+        """Wait until it is done, or is to lead. Past the deadline only a commit that is under way is waited for.
+
+        Errors  DatabaseUnavailable
+        """
+        if own.wait(own.deadline.left()):
+            return
+        with self._changing:
+            if own.leads:
+                return
+            if is_waiting := own in self._waiting:
+                self._waiting.remove(own)
+        if is_waiting:
+            raise DatabaseUnavailable(self._locked)
+        own.wait()
 
     def _leave(self, own: Waiting) -> None:
         """Let the next that waits lead, if this one did."""
@@ -132,19 +155,27 @@ class GroupCommit:
         while len(self._waiting) < self._latest and time.monotonic() < until:
             time.sleep(0)
 
+    def _take(self, most: int) -> list[Waiting]:
+        with self._changing:
+            return [self._waiting.popleft() for _ in range(min(len(self._waiting), most))]
+
     def _commit_group(self, own: Waiting) -> None:
-        """Commit those that wait. If a bug or a signal ends this thread, the others are refused, and may retry."""
+        """Commit those that wait. If a bug or a signal ends this thread, the others are refused, and may retry.
+
+        This thread came before the others, so none of them waits longer than its deadline allows.
+        """
         group: list[Waiting] = []
         failure: DatabaseUnavailable | None = DatabaseUnavailable("the commit was interrupted")
         try:
             self._gather()
-            with self._write_lock:
-                group += [self._waiting.popleft() for _ in range(min(len(self._waiting), LARGEST_GROUP))]
+            with self._held_lock(own.deadline):
+                group += self._take(LARGEST_GROUP)
                 self._latest = len(group)
-                self._commit(group)
+                self._commit(group, own.deadline)
             failure = None
         except DatabaseUnavailable as error:
             failure = error
+            group = group or self._take(1)  # this one: without the lock none was taken
         finally:
             for each in group:
                 if not each.is_done:

@@ -23,12 +23,14 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import TransactionStatus
 
 from ..errors import BillingError, ConfigError, DatabaseUnavailable
+from . import deadline as waits
 from . import postgresql_errors as errors
-from .engine import BUSY_SECONDS, Engine, with_rows
+from .deadline import Deadline
+from .engine import Engine, with_rows
 from .group_commit import Execute
 from .url import WANTED, is_server, without_password
 
-ANSWER_SECONDS = 10.0  # for a statement; a commit, and what comes before a transaction, has BUSY_SECONDS
+ANSWER_SECONDS = 10.0  # for a statement; a commit, and what comes before a transaction, has the time of a Deadline
 END_SECONDS = 2.0  # for a statement that was canceled to end
 GENERIC_AFTER = 2  # executions, after which a statement is prepared
 OLDEST = 12  # before it there is no plan_cache_mode
@@ -120,6 +122,7 @@ class Database(Engine, peewee.PostgresqlDatabase):
     PRESENT = "CAST(floor(extract(epoch FROM statement_timestamp())) AS bigint)"
     LEAST, GREATEST = "least", "greatest"
     ERRORS = (peewee.DatabaseError, peewee.InterfaceError, psycopg.Error)
+    LOCKED = errors.WORDS["55P03"]
 
     # Peewee's FLOAT is a REAL, which has 24 bits: two minutes of a Unix time. Its INTEGER ends in 2038.
     field_types = peewee.PostgresqlDatabase.field_types | {
@@ -198,12 +201,12 @@ class Database(Engine, peewee.PostgresqlDatabase):
     # Writing
 
     @contextmanager
-    def _transaction(self, lock: str = _LOCK_ALL) -> Iterator[None]:
-        connection = self._again_if_lost(functools.partial(_begin, lock=lock))
+    def _transaction(self, deadline: Deadline, lock: str = _LOCK_ALL) -> Iterator[None]:
+        connection = self._again_if_lost(functools.partial(_begin, deadline=deadline, lock=lock))
         self._of_thread.is_writing = True
         try:
             yield
-            with connection.limited(BUSY_SECONDS):
+            with connection.limited(waits.BUSY_SECONDS):
                 if connection.execute("COMMIT").statusmessage == "ROLLBACK":
                     raise RuntimeError("nothing was written: a statement has failed, and its error was ignored")
         finally:
@@ -231,11 +234,11 @@ class Database(Engine, peewee.PostgresqlDatabase):
 
         Errors  as `writing`; what was committed before the error may be written again
         """
-        self._written(with_rows(sql, 1, len(values)), values, BUSY_SECONDS)
+        self._written(with_rows(sql, 1, len(values)), values, waits.BUSY_SECONDS)
 
     def _act(self, deed: Callable[[Execute], Any], of: str) -> Any:
         """Call a function in a transaction of its own. It waits only for those of the same, and for no other writer."""
-        with self._noting(), self.reading(), self._transaction(_lock_one(of)):
+        with self._noting(), self.reading(), self._transaction(Deadline(), _lock_one(of)):
             return deed(self._execute)
 
     def exclude_acts(self, of: str) -> None:
@@ -277,7 +280,7 @@ class Database(Engine, peewee.PostgresqlDatabase):
             raise ConfigError([f"BILLING_DATABASE: {self.label}: wanted PostgreSQL {OLDEST} or newer"])
         keep = weakref.WeakMethod(connection.keep_warning)  # no circle: a thread that ends takes its connection along
         connection.add_notice_handler(lambda notice: (found := keep()) and found(notice))
-        with connection.limited(BUSY_SECONDS):  # a pooler takes connections while its server is away
+        with connection.limited(waits.BUSY_SECONDS):  # a pooler takes connections while its server is away
             (pid,) = connection.execute("SELECT pg_backend_pid()").fetchone() or (0,)
         connection.is_direct = pid == connection.info.backend_pid  # a pooler tells another
         if connection.is_direct:  # behind a pooler the next statement may get another session
@@ -314,15 +317,22 @@ def _lock_one(of: str) -> str:
     return _LOCK_ONE.format(number=zlib.crc32(of.encode()) - 2**31)
 
 
-def _begin(connection: _Connection, lock: str) -> _Connection:
-    milliseconds = int(BUSY_SECONDS * 1000)
-    begin = _BEGIN.format(milliseconds=milliseconds, idle_milliseconds=2 * milliseconds, lock=lock)
+def _begin(connection: _Connection, deadline: Deadline, lock: str) -> _Connection:
+    idle_milliseconds = int(2000 * waits.BUSY_SECONDS)
+    begin = _BEGIN.format(milliseconds=_left(deadline), idle_milliseconds=idle_milliseconds, lock=lock)
     with ExitStack() as undo:
         undo.callback(_roll_back, connection)
-        with connection.limited(2 * BUSY_SECONDS):  # the lock itself has BUSY_SECONDS
+        with connection.limited(2 * waits.BUSY_SECONDS):  # the lock itself has the deadline
             connection.execute(begin, prepare=False)
+            if deadline.is_near():  # what is left for the locks of tables
+                connection.execute(f"SET LOCAL lock_timeout = {_left(deadline)}", prepare=False)
         undo.pop_all()
     return connection
+
+
+def _left(deadline: Deadline) -> int:
+    """Return what is left, in milliseconds; never 0, which would mean no limit to PostgreSQL."""
+    return max(int(deadline.left() * 1000), 1)
 
 
 def _roll_back(connection: _Connection) -> None:

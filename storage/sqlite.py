@@ -10,7 +10,9 @@ from typing import Any
 import peewee
 
 from ..errors import ConfigError, DatabaseUnavailable
-from .engine import BUSY_SECONDS, ROWS, Engine, causes, with_rows
+from . import deadline as waits
+from .deadline import Deadline
+from .engine import ROWS, Engine, causes, with_rows
 from .file import OpenedFile
 from .group_commit import Deed, Execute, GroupCommit, Statement, Waiting
 from .lock import FileLock
@@ -49,6 +51,7 @@ class Database(Engine, peewee.SqliteDatabase):
     PRESENT = "CAST(strftime('%s', 'now') AS INTEGER)"
     LEAST, GREATEST = "min", "max"
     ERRORS = FILE_ERRORS
+    LOCKED = "database is locked"
 
     def __init__(self, file: OpenedFile) -> None:
         self.file = file
@@ -59,11 +62,11 @@ class Database(Engine, peewee.SqliteDatabase):
             file.uri,
             uri=True,
             pragmas=(("synchronous", "full"), ("foreign_keys", 1)),
-            timeout=BUSY_SECONDS,
+            timeout=waits.BUSY_SECONDS,
             factory=_Connection,
             check_same_thread=False,  # only so that close_all() may close what other threads opened
         )
-        self._group_commit = GroupCommit(self._write_lock, self._commit)
+        self._group_commit = GroupCommit(self._held_lock, self._commit, self.LOCKED)
 
     @classmethod
     def open(cls, path: str) -> "Database":
@@ -161,8 +164,8 @@ class Database(Engine, peewee.SqliteDatabase):
         super().close_all()
         self.file.let_companions_go()
 
-    def _transaction(self) -> AbstractContextManager[None]:
-        return self._immediate(self.of_thread())
+    def _transaction(self, deadline: Deadline) -> AbstractContextManager[None]:
+        return self._immediate(self.of_thread(), deadline)
 
     def _write(self, sql: str, values: tuple[object, ...]) -> None:
         self._group_commit.write(sql, values)
@@ -170,33 +173,33 @@ class Database(Engine, peewee.SqliteDatabase):
     def _act(self, deed: Callable[[Execute], Any], _of: str) -> Any:
         return self._group_commit.act(deed)
 
-    def _commit(self, group: Sequence[Waiting]) -> None:
+    def _commit(self, group: Sequence[Waiting], deadline: Deadline) -> None:
         """Execute what waits in one transaction. One that fails for its own reasons undoes only itself.
 
         Errors  as `writing`
         """
         try:
-            self._execute_group(self._writing_connection or self._writer(), group)
+            self._execute_group(self._writing_connection or self._writer(), group, deadline)
         except (*FILE_ERRORS, DatabaseUnavailable):
             with self._noting(), self.reading():  # translates and notes the error; entered for each, they cost a third
                 raise
         self.trouble.end()
 
-    def _execute_group(self, writer: sqlite3.Connection, group: Sequence[Waiting]) -> None:
+    def _execute_group(self, writer: sqlite3.Connection, group: Sequence[Waiting], deadline: Deadline) -> None:
         """Execute the group in one transaction; one by one, each in its own, where a deed fails."""
-        if self._execute_as_one(writer, group):
+        if self._execute_as_one(writer, group, deadline):
             return
         try:
-            with self._immediate(writer):
+            with self._immediate(writer, deadline):
                 for each in group:
                     _execute_in_group(writer, each, is_alone=len(group) == 1)
         except _DeedFailed:
             for each in group if len(group) > 1 else ():
-                with suppress(_DeedFailed), self._immediate(writer):
+                with suppress(_DeedFailed), self._immediate(writer, deadline):
                     _execute_in_group(writer, each, is_alone=True)
                 each.is_done = True
 
-    def _execute_as_one(self, writer: sqlite3.Connection, group: Sequence[Waiting]) -> bool:
+    def _execute_as_one(self, writer: sqlite3.Connection, group: Sequence[Waiting], deadline: Deadline) -> bool:
         """Execute the group by one statement if that can be, which is a transaction by itself; return whether it could.
 
         Python's lock is free while SQLite works, and this thread waits for it again: that takes longer than to insert.
@@ -209,7 +212,8 @@ class Database(Engine, peewee.SqliteDatabase):
         self.file.check()
         values = [value for each in group if isinstance(each, Statement) for value in each.values]
         try:
-            writer.execute(_with_rows(first, len(group)), values)
+            with _waiting_until(deadline, writer):
+                writer.execute(_with_rows(first, len(group)), values)
         except STATEMENT_ERRORS as error:
             if len(group) == 1 or _is_of_file(error):
                 raise
@@ -222,26 +226,23 @@ class Database(Engine, peewee.SqliteDatabase):
 
         Errors  as `writing`
         """
+        deadline = Deadline(seconds)
         if not self._write_lock.acquire(timeout=seconds):
             return False
         try:
             with self._noting(), self.reading():
                 self._refuse_nesting()
-                self._test_write(seconds)
+                self._test_write(deadline)
         finally:
             self._write_lock.release()
         return True
 
-    def _test_write(self, seconds: float) -> None:
+    def _test_write(self, deadline: Deadline) -> None:
         writer = self._writer()
-        writer.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
-        try:
-            with self._immediate(writer):
-                # Some pages, more than a webhook takes: else it might fit where that does not.
-                writer.execute("INSERT INTO corkage_setting (name, value) VALUES ('test_write', zeroblob(16384))")
-                writer.execute("DELETE FROM corkage_setting WHERE name = 'test_write'")
-        finally:
-            writer.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
+        with self._immediate(writer, deadline):
+            # Some pages, more than a webhook takes: else it might fit where that does not.
+            writer.execute("INSERT INTO corkage_setting (name, value) VALUES ('test_write', zeroblob(16384))")
+            writer.execute("DELETE FROM corkage_setting WHERE name = 'test_write'")
 
     @contextmanager
     def _noting(self) -> Iterator[None]:
@@ -262,8 +263,9 @@ class Database(Engine, peewee.SqliteDatabase):
             error = cause
         super().note(error)
 
-    def _empty_wal(self, seconds: float = BUSY_SECONDS) -> None:
-        """Bring every commit into the file itself, wherever that is now; wait so long for those who read.
+    def _empty_wal(self, seconds: float | None = None) -> None:
+        """Bring every commit into the file itself, wherever that is now; wait so long for those who read, else as long
+        as a write.
 
         Where the file was taken away, its -wal stays behind, and at the next start would be taken for that of the file
         which came into its place: SQLite would mix the two. Where the -wal was deleted, what it held would be gone with
@@ -272,16 +274,18 @@ class Database(Engine, peewee.SqliteDatabase):
         """
         with self._write_lock, suppress(*FILE_ERRORS):
             if self._writing_connection is not None:
-                self._writing_connection.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
+                wait = waits.BUSY_SECONDS if seconds is None else seconds
+                self._writing_connection.execute(f"PRAGMA busy_timeout = {wait * 1000:.0f}")
                 self._writing_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     @contextmanager
-    def _immediate(self, connection: sqlite3.Connection) -> Iterator[None]:
+    def _immediate(self, connection: sqlite3.Connection, deadline: Deadline) -> Iterator[None]:
         """Not Peewee's atomic(): SQLite itself rolls back when the disk is full, and atomic() then fails to, for ever.
 
         The file is checked last: what was deleted meanwhile takes a commit, and keeps nothing of it.
         """
-        connection.execute("BEGIN IMMEDIATE")
+        with _waiting_until(deadline, connection):
+            connection.execute("BEGIN IMMEDIATE")
         try:
             yield
             self.file.check()
@@ -296,6 +300,23 @@ class Database(Engine, peewee.SqliteDatabase):
             if self._writing_connection is None:
                 self._writing_connection = self._open_writer()
             return self._writing_connection
+
+
+@contextmanager
+def _waiting_until(deadline: Deadline, connection: sqlite3.Connection) -> Iterator[None]:
+    """Have SQLite wait for other processes no longer than the deadline."""
+    is_near = deadline.is_near()  # seldom: usually nobody waited, and what the connection has by itself is right
+    if is_near:
+        _set_busy_timeout(connection, deadline.left())
+    try:
+        yield
+    finally:
+        if is_near:
+            _set_busy_timeout(connection, waits.BUSY_SECONDS)
+
+
+def _set_busy_timeout(connection: sqlite3.Connection, seconds: float) -> None:
+    connection.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
 
 
 def repair(reason: str, path: str) -> str:
@@ -346,7 +367,7 @@ def _use_wal(file: OpenedFile) -> None:
     """Have the file written in WAL mode from now on, before a connection stays open."""
     with (
         closing(FileLock(file.path)) as lock,
-        closing(sqlite3.connect(file.uri, timeout=BUSY_SECONDS, uri=True)) as connection,
+        closing(sqlite3.connect(file.uri, timeout=waits.BUSY_SECONDS, uri=True)) as connection,
     ):
         try:
             connection.execute("PRAGMA journal_mode = wal")

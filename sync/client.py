@@ -17,6 +17,7 @@ from requests.structures import CaseInsensitiveDict
 
 from ..errors import StripeError, StripeFailed, StripeRefused, StripeUnavailable, UnknownCustomer
 from .explained import refusal_of
+from .outage import Outage
 from .watched import Watched
 
 TIMEOUT_SECONDS = (3, 10)
@@ -48,7 +49,7 @@ class Page(NamedTuple):
 class Client:
     """Calls Stripe. What is fetched stays plain JSON: to make the library's objects of it costs more than all else.
 
-    Shape   library: with its own services, for what changes something
+    Shape   library: with its own services, for what changes something; outage: learns of each answer
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Client:
         timeout_seconds: tuple[float, float],
         retries: int | None,
         watched: Watched,
+        outage: Outage,
     ) -> None:
         stripe.enable_telemetry = False
         self._make_client = functools.partial(
@@ -66,7 +68,8 @@ class Client:
             base_addresses={"api": api_base} if api_base else {},
             max_network_retries=RETRIES if retries is None else retries,
         )
-        self._transport = Transport(api_base or stripe.DEFAULT_API_BASE, timeout_seconds, watched)
+        address = api_base or stripe.DEFAULT_API_BASE
+        self._transport = Transport(address, timeout_seconds, watched, outage)
         self.library = self._make_client(http_client=self._transport)
 
     def paced(self, calls_per_second: float) -> "Client":
@@ -125,10 +128,10 @@ class Transport(stripe.HTTPClient):
 
     name = "requests"
 
-    def __init__(self, base: str, timeout_seconds: tuple[float, float], watched: Watched) -> None:
+    def __init__(self, base: str, timeout_seconds: tuple[float, float], watched: Watched, outage: Outage) -> None:
         super().__init__()
         self._timeout_seconds = timeout_seconds
-        self._watched = watched
+        self._watched, self._outage = watched, outage
         self._proxies = requests.utils.get_environ_proxies(base)
         self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=KEPT_OPEN)
 
@@ -148,6 +151,8 @@ class Transport(stripe.HTTPClient):
                 proxies=self._proxies,
             )
             self._watched.note(answer.status_code, answer.headers, began, time.time())
+            if answer.status_code < 500 and answer.status_code != 429:
+                self._outage.note_answer()
             return _cleaned(answer.content), answer.status_code, answer.headers
         except requests.RequestException as error:
             self._watched.note_failure(began, time.time())

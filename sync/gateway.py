@@ -14,6 +14,7 @@ from ..logs.facts import logger
 from .client import TIMEOUT_SECONDS, Client, Object, Page, translated, unless_missing
 from .events import EventRef, read_event
 from .mirrored import to_metadata
+from .outage import Outage
 from .reading import (
     Payments,
     customer_of,
@@ -71,6 +72,7 @@ log = logger("corkage.stripe")
 class Gateway:
     """Stripe's API, as far as Corkage uses it.
 
+    Shape   outage: whether Stripe is down
     Errors  every call raises StripeUnavailable when Stripe does not answer within the retries, or says 429 or 5xx;
             StripeRefused when Stripe rejects the key or the request; StripeError when the response makes no sense
     """
@@ -85,7 +87,9 @@ class Gateway:
     ) -> None:
         # The same call fetches the time of a subscription's test clock. Live mode has no test clocks.
         self._expanded = ["latest_invoice"] if "_live_" in secret_key else ["latest_invoice", "test_clock"]
-        self._client = Client(secret_key, api_base, timeout_seconds, retries, watched or Watched())
+        self.outage = Outage()
+        watched = watched or Watched()
+        self._client = Client(secret_key, api_base, timeout_seconds, retries, watched, self.outage)
         self._threads = Threads()
 
     def side_by_side(self, *calls: Callable[[], Any]) -> list[Any]:
@@ -101,9 +105,11 @@ class Gateway:
         other._client = self._client.paced(calls_per_second)
         return other
 
-    def close(self) -> None:
-        """Close the connections, and end the threads that side_by_side() started. The next call opens new ones."""
-        self._threads.close()
+    def close(self, longest_seconds: float | None = None) -> None:
+        """Close the connections, and end the threads that side_by_side() started, after so long at most. The next call
+        opens new ones.
+        """
+        self._threads.close(longest_seconds)
         self._client.close()
 
     def account_id(self) -> str | None:

@@ -7,9 +7,10 @@ from peewee import Case, fn
 
 from .. import storage
 from ..models import IS_PURCHASE, StripeEvent
-from ..pauses import DOUBLINGS, LONGEST_WITH_JITTER_SECONDS, backoff, with_jitter
+from ..pauses import DOUBLINGS, LONGEST_PAUSE_SECONDS, LONGEST_WITH_JITTER_SECONDS, backoff, with_jitter
 from ..texts import storable
 from .events import CATALOGUE_PREFIXES, CLOCK_EVENT, EventRef
+from .outage import WAS_DOWN
 
 CERTAIN_SECONDS = 2  # the times of events and of Stripe's responses are rounded down to whole seconds
 LONGEST_ERROR = 500
@@ -137,6 +138,9 @@ UPDATE corkage_stripe_event SET attempts = attempts + 1, error = ?,
     next_attempt_at = CASE attempts {" ".join(f"WHEN {attempts} THEN ?" for attempts in range(DOUBLINGS))} ELSE ? END
 WHERE applied_at IS NULL AND {{which}} AND next_attempt_at = ?
 """  # noqa: S608 -- texts of this module; all input is bound
+_MAKE_DUE_AFTER_OUTAGE = f"""
+UPDATE corkage_stripe_event SET next_attempt_at = ? WHERE applied_at IS NULL AND next_attempt_at > ? AND {WAS_DOWN}
+"""  # noqa: S608 -- texts of this module and of outage.py; all input is bound
 
 
 class Subject(NamedTuple):
@@ -279,12 +283,19 @@ def mark_applied(event_ids: Sequence[str], outcome: str, now: float) -> None:
         storage.change(_MARK_APPLIED.format(marks=", ".join("?" * len(piece))), (now, outcome, *piece))
 
 
-def postpone(subject: Subject, leased_until: float, error: str, now: float) -> None:
+def make_due_after_outage(now: float) -> None:
+    """Make all events due that failed because Stripe was down. To be called inside a writing transaction."""
+    storage.change(_MAKE_DUE_AFTER_OUTAGE, (now, now))
+
+
+def postpone(
+    subject: Subject, leased_until: float, error: str, now: float, longest_pause: float = LONGEST_PAUSE_SECONDS
+) -> None:
     """Store a failed attempt on the leased events, and when to retry, with backoff.
 
     Retries never end: no stored event is given up. One statement for any number of events.
     """
-    due = [now + with_jitter(backoff(attempts)) for attempts in range(DOUBLINGS + 1)]
+    due = [now + with_jitter(backoff(attempts, longest=longest_pause)) for attempts in range(DOUBLINGS + 1)]
     values = (storable(error[:LONGEST_ERROR]), *due, *subject.values, leased_until)
     with storage.writing():
         storage.change(_POSTPONE.format(which=subject.condition), values)

@@ -15,6 +15,7 @@ from ..texts import storable
 from .client import SLOWEST_CALL_SECONDS
 from .gateway import Gateway
 from .jobs import DAY_SECONDS
+from .outage import WAS_DOWN
 
 HOUR_SECONDS = 3600
 MINUTE = 60
@@ -31,6 +32,7 @@ WHERE {_OWED} AND (next_attempt_at <= ? OR next_attempt_at > ?) ORDER BY next_at
 """  # noqa: S608 -- texts of this module; all input is bound
 _NEXT = f"SELECT min(next_attempt_at) FROM corkage_meter_event WHERE {_OWED}"  # noqa: S608 -- a text of this module
 _MAKE_DUE = f"UPDATE corkage_meter_event SET next_attempt_at = ? WHERE {_OWED} AND next_attempt_at > ?"  # noqa: S608 -- a text of this module
+_MAKE_DUE_AFTER_OUTAGE = f"{_MAKE_DUE} AND {WAS_DOWN}"
 _GIVE_UP = f"""
 UPDATE corkage_meter_event SET lost_at = ? WHERE {_OWED} AND created_at < ? AND next_attempt_at <= ?
 """  # noqa: S608 -- texts of this module; all input is bound
@@ -82,6 +84,11 @@ def make_due(now: float) -> None:
             storage.change(_MAKE_DUE, (now, now))
 
 
+def make_due_after_outage(now: float) -> None:
+    """Make all due now that failed because Stripe was down. To be called inside a writing transaction."""
+    storage.change(_MAKE_DUE_AFTER_OUTAGE, (now, now))
+
+
 def send_some(gateway: Gateway, now: float) -> list[BillingError]:
     """Send some of what is due; return the errors of what failed, which is retried later with backoff.
 
@@ -93,7 +100,7 @@ def send_some(gateway: Gateway, now: float) -> list[BillingError]:
     failed = [(each, error) for each, error in zip(owed, outcomes, strict=True) if error is not None]
     with storage.writing():
         storage.execute_many(_SENT, sent)
-        storage.execute_many(_FAILED, [_failed(*each, now) for each in failed])
+        storage.execute_many(_FAILED, [_failed(*each, now, gateway.outage.longest_pause) for each in failed])
     for each, error in failed:
         log.warning("usage %s of %s was not sent, will retry: %s: %s", each.id, each.customer_id, error.code, error)
     return [error for _, error in failed]
@@ -137,8 +144,8 @@ def _is_there(gateway: Gateway, owed: Owed) -> bool:
     return bool(there >= others + owed.amount)
 
 
-def _failed(owed: Owed, error: BillingError, now: float) -> tuple[object, ...]:
+def _failed(owed: Owed, error: BillingError, now: float, longest_pause: float) -> tuple[object, ...]:
     """Return the values of a failed attempt. What Stripe has refused it does not have."""
     asked_at = owed.asked_at if isinstance(error, StripeRefused) else owed.asked_at or int(now)
     text = storable(f"{error.code}: {error}"[:LONGEST_ERROR])
-    return text, now + with_jitter(backoff(owed.attempts - 1)), asked_at, owed.id
+    return text, now + with_jitter(backoff(owed.attempts - 1, longest=longest_pause)), asked_at, owed.id

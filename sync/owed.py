@@ -11,8 +11,9 @@ from .. import storage
 from ..access import LIVE
 from ..errors import ChangeInProgress
 from ..models import ChangeRow, Subscription, User
-from ..pauses import backoff, is_due, with_jitter
+from ..pauses import LONGEST_PAUSE_SECONDS, backoff, is_due, with_jitter
 from ..texts import storable
+from .outage import WAS_DOWN
 
 CLAIM_SECONDS = 300.0  # more than six of the slowest calls, one after the other; Stripe's library is not loaded here
 KEYS_LAST_SECONDS = 23 * 3600  # Stripe keeps idempotency keys for at least 24 hours
@@ -28,6 +29,9 @@ table: Any = ChangeRow  # or the checker takes a nullable column for its value
 _DUE = """
 SELECT nonce FROM corkage_change WHERE done_at IS NULL AND not_before <= ? ORDER BY not_before, nonce LIMIT ?
 """
+_MAKE_DUE_AFTER_OUTAGE = f"""
+UPDATE corkage_change SET not_before = ? WHERE done_at IS NULL AND not_before > ? AND {WAS_DOWN}
+"""  # noqa: S608 -- texts of this module and of outage.py; all input is bound
 _NEXT = """
 SELECT MIN(CASE WHEN claimed_until > not_before THEN claimed_until ELSE not_before END)
 FROM corkage_change WHERE done_at IS NULL
@@ -144,12 +148,19 @@ def end(row: ChangeRow, outcome: str, now: float, error: str = "") -> None:
         _end(row.nonce, outcome, now, error)
 
 
-def postpone(row: ChangeRow, error: str, now: float, *, forgets: bool = False) -> None:
+def make_due_after_outage(now: float) -> None:
+    """Make all due now that failed because Stripe was down. To be called inside a writing transaction."""
+    storage.change(_MAKE_DUE_AFTER_OUTAGE, (int(now), int(now)))
+
+
+def postpone(
+    row: ChangeRow, error: str, now: float, *, forgets: bool = False, longest_pause: float = LONGEST_PAUSE_SECONDS
+) -> None:
     """Store a failure. The change stays owed, and is sent again after a pause.
 
     Shape   forgets: decide anew what to send, on what Stripe says then
     """
-    rests = with_jitter(backoff(row.attempts))
+    rests = with_jitter(backoff(row.attempts, longest=longest_pause))
     later = {"claimed_until": None, "not_before": int(now + rests), "attempts": row.attempts + 1}
     decided = {"params": None, "decided_at": None} if forgets else {}
     change(row.nonce, error=storable(error[:LONGEST_ERROR]), **later, **decided)

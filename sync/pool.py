@@ -56,9 +56,9 @@ class Pool:
             begun[job.key] = self._begin(job, on_end)
         return begun
 
-    def close(self) -> None:
-        """Wait for the jobs that are running, then end the threads. The next job starts new ones."""
-        self._threads.close()
+    def close(self, longest_seconds: float | None = None) -> None:
+        """Wait for the jobs that are running, for so long at most, then end the threads; the next starts new ones."""
+        self._threads.close(longest_seconds)
 
     def _take_place(self, is_stopping: Callable[[], bool]) -> bool:
         while not is_stopping():

@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -48,15 +49,16 @@ class Threads:
             raise failures[0]
         return [each.result() for each in ended]
 
-    def close(self) -> None:
-        """Wait for what is running, then end the threads. The next call starts new ones."""
+    def close(self, longest_seconds: float | None = None) -> None:
+        """Wait for what is running, for so long at most, then end the threads. The next call starts new ones."""
         with self._lock:  # what is submitted from now on has threads of its own, which are not told to end
             threads, self._threads = self._threads, []
             waiting, self._waiting = self._waiting, _Waiting()
         for _ in threads:
             waiting.put(None)
+        ends = None if longest_seconds is None else time.monotonic() + longest_seconds
         for thread in threads:
-            thread.join()
+            thread.join(None if ends is None else max(ends - time.monotonic(), 0.0))
 
     def _work(self, waiting: _Waiting) -> None:
         while (taken := waiting.get()) is not None:

@@ -58,11 +58,15 @@ class WorkerThread:
                 self._looks_at = looks_at
                 self._woken.set()
 
+    def end(self) -> None:
+        """Begin no more jobs."""
+        self._stopping = True
+        self._woken.set()
+
     def stop(self, longest_seconds: float | None = None) -> None:
         """Finish the running jobs, for so long at most, then end. Nothing is lost: the rest stays pending."""
         atexit.unregister(self.stop)
-        self._stopping = True
-        self._woken.set()
+        self.end()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(longest_seconds)
 
@@ -74,8 +78,8 @@ class WorkerThread:
         """Return for how long the thread has not looked for work: more than its longest sleep means that it hangs."""
         return time.monotonic() - self._looked_at
 
-    def run(self) -> None:
-        """Run until stopped, in the calling thread."""
+    def run(self, longest_seconds: float | None = None) -> None:
+        """Run until stopped, in the calling thread; wait at the end for running jobs, for so long at most."""
         while not self._stopping:
             self._looks_at = float("inf")
             self.wake(self._pause())
@@ -83,7 +87,7 @@ class WorkerThread:
                 self._woken.wait(seconds)
                 self._woken.clear()
         if self._worker is not None:
-            self._worker.close()
+            self._worker.close(longest_seconds)
 
     def _pause(self) -> float:
         """Begin what is due, and return for how many seconds nothing else is."""

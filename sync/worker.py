@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from .. import storage
-from ..errors import BillingError, DatabaseUnavailable, Outdated, StripeError
+from ..errors import BillingError, DatabaseUnavailable, Outdated, StripeError, StripeUnavailable
 from ..logs.facts import about, logger
 from ..models import CheckoutAttempt
 from . import inbox, jobs, lookups, meters, revenue, stale, timelines
+from . import owed as changes
 from .account import Account
 from .client import SLOWEST_CALL_SECONDS
 from .converge import Converger
@@ -59,6 +60,7 @@ class _Recurring(NamedTuple):
     name: str
     every_seconds: float
     act: Callable[[float, Callable[[], bool]], BillingError | None]
+    asks_stripe: bool
 
 
 class Sales(Protocol):
@@ -161,17 +163,20 @@ class Worker:
         self.timelines.refuse_if_outdated()
         self._try_to_check_account()
         self.timelines.follow_time(now)
+        if self.gateway.outage.take_end():
+            _make_due_after_outage(now)
         return pool.run(self._jobs(pool, now, is_stopping), is_stopping, on_end)
 
-    def close(self) -> None:
-        """Wait for what begin_due() began, and end its threads."""
-        self._pool.close()
+    def close(self, longest_seconds: float | None = None) -> None:
+        """Wait for what begin_due() began, for so long at most, and end its threads."""
+        self._pool.close(longest_seconds)
 
     def work_at_once(self, now: float) -> Work:
         """Poll, if polling is on, apply all pending events and send all usage, without debounce or backoff.
 
         Errors  as work_once()
         """
+        self.gateway.outage.end_pause()
         jobs.make_due("poll", now)
         polled = self.work_once(now)
         inbox.make_due(now)
@@ -208,7 +213,8 @@ class Worker:
             raise
         except BillingError as error:
             log.warning("%s could not be fetched, will retry: %s: %s", name, error.code, error)
-            inbox.postpone(subject, now + LEASE_SECONDS, f"{error.code}: {error}", now)
+            longest_pause = self.gateway.outage.longest_pause
+            inbox.postpone(subject, now + LEASE_SECONDS, f"{error.code}: {error}", now, longest_pause)
             return error
         except Exception as error:  # a bug that one customer reveals must not stop the others
             log.exception("%s could not be applied, will retry", name)
@@ -229,13 +235,38 @@ class Worker:
             lookups.find_customer(self.gateway, subject, now)
 
     def _jobs(self, pool: Pool, now: float, is_stopping: Callable[[], bool]) -> Iterator[Job]:
-        """Claim what is due: timelines, recurring jobs, usage, events, then stale subscriptions."""
+        """Claim what is due: timelines and other work of our own, then what asks Stripe, as far as that is up."""
         if timelines.are_waiting() and not pool.is_running(TIMELINES):
             yield Job(TIMELINES, functools.partial(self._renew, now, is_stopping))
+        yield from self._due_recurring(pool, now, is_stopping, asks_stripe=False)
+        asking = self._asking_jobs(pool, now, is_stopping)
+        while self.gateway.outage.admits(now):
+            job = next(asking, None)
+            if job is None:
+                self.gateway.outage.end_pause()
+                return
+            yield Job(job.key, functools.partial(self._noting_outage, job.act, now))
+
+    def _noting_outage(self, act: Callable[[], BillingError | None], now: float) -> BillingError | None:
+        error = act()
+        if isinstance(error, StripeUnavailable):
+            self.gateway.outage.note_failure(now)
+        else:  # if Stripe was not asked at all, it may be asked by the next
+            self.gateway.outage.end_pause()
+        return error
+
+    def _due_recurring(
+        self, pool: Pool, now: float, is_stopping: Callable[[], bool], *, asks_stripe: bool
+    ) -> Iterator[Job]:
         next_runs = self._next_runs(now)
-        for name, every_seconds, act in self._recurring():
-            if next_runs[name] <= now and not pool.is_running(name) and jobs.claim(name, now, every_seconds):
+        for name, every_seconds, act, asks in self._recurring():
+            is_due = asks == asks_stripe and next_runs[name] <= now and not pool.is_running(name)
+            if is_due and jobs.claim(name, now, every_seconds):
                 yield Job(name, functools.partial(act, now, is_stopping))
+
+    def _asking_jobs(self, pool: Pool, now: float, is_stopping: Callable[[], bool]) -> Iterator[Job]:
+        """Claim what asks Stripe: recurring jobs, usage, events, then stale subscriptions."""
+        yield from self._due_recurring(pool, now, is_stopping, asks_stripe=True)
         if meters.are_due(now) and not pool.is_running(METERS):
             yield Job(METERS, functools.partial(self._send_usage, now, is_stopping))
         for subject in self._due_subjects(now):
@@ -271,13 +302,13 @@ class Worker:
 
     def _recurring(self) -> list[_Recurring]:
         found = [
-            _Recurring("prune", DAY_SECONDS, self._prune),
-            _Recurring("asks", HOUR_SECONDS, self._shorten_waits),
-            _Recurring("prices", HOUR_SECONDS, self._refresh_prices_hourly),
-            _Recurring("grants", MIRROR_SECONDS, self.mirror.write_due),
-            _Recurring("figures", DAY_SECONDS, self._keep_figures),
-            _Recurring("poll", self.polling.every_seconds, self._poll),
-            _Recurring("endpoint", HOUR_SECONDS if self._looks else 0, self._look_at_endpoint),
+            _Recurring("prune", DAY_SECONDS, self._prune, asks_stripe=False),
+            _Recurring("asks", HOUR_SECONDS, self._shorten_waits, asks_stripe=False),
+            _Recurring("prices", HOUR_SECONDS, self._refresh_prices_hourly, asks_stripe=True),
+            _Recurring("grants", MIRROR_SECONDS, self.mirror.write_due, asks_stripe=True),
+            _Recurring("figures", DAY_SECONDS, self._keep_figures, asks_stripe=False),
+            _Recurring("poll", self.polling.every_seconds, self._poll, asks_stripe=True),
+            _Recurring("endpoint", HOUR_SECONDS if self._looks else 0, self._look_at_endpoint, asks_stripe=True),
         ]
         return [each for each in found if each.every_seconds]
 
@@ -350,15 +381,24 @@ class Worker:
 
     def next_due_at(self, now: float) -> float:
         """Return when the next work is due, in Unix seconds."""
-        moments = list(self._next_runs(now).values())
-        others = (
-            inbox.next_due_at(now),
-            stale.next_ask_at(),
-            timelines.next_due_at(now),
-            meters.next_due_at(),
-            self.owed.next_due_at(now),
-        )
-        return min(moments + [each for each in others if each is not None])
+        next_runs = self._next_runs(now)
+        own = [next_runs[each.name] for each in self._recurring() if not each.asks_stripe]
+        asking = [next_runs[each.name] for each in self._recurring() if each.asks_stripe]
+        others = (inbox.next_due_at(now), stale.next_ask_at(), meters.next_due_at(), self.owed.next_due_at(now))
+        asks_at = min(asking + [each for each in others if each is not None])
+        if self.gateway.outage.is_down:
+            asks_at = max(asks_at, self.gateway.outage.next_try_at)
+        moment = timelines.next_due_at(now)
+        return min([*own, asks_at] if moment is None else [*own, asks_at, moment])
+
+
+def _make_due_after_outage(now: float) -> None:
+    log.info("Stripe answers again: all that failed meanwhile is due")
+    with storage.writing():
+        inbox.make_due_after_outage(now)
+        meters.make_due_after_outage(now)
+        changes.make_due_after_outage(now)
+    jobs.make_due("poll", now)
 
 
 def _lease(subject: inbox.Subject, now: float) -> bool:

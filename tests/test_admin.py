@@ -15,10 +15,10 @@ from rows import fail, record_event
 
 from corkage import Billing, Identity, storage
 from corkage.admin import queries
-from corkage.admin.session import form_token, new_session, session_of
+from corkage.admin.session import ENDED, MOST_ENDED, end_session, form_token, is_ended, new_session, session_of
 from corkage.config import Config
 from corkage.errors import ConfigError, StripeUnavailable, TooManyGuesses
-from corkage.models import Customer, Grant, NoticeDelivery, NoticeRow, StripeEvent, Subscription, User
+from corkage.models import Customer, Grant, NoticeDelivery, NoticeRow, StripeEvent, Subscription, User, setting
 from corkage.notices import outbox
 from corkage.plans import Plan
 from corkage.rate_limit import RateLimit
@@ -182,14 +182,24 @@ def test_five_wrong_tokens_block_only_that_address_for_a_minute(app):
     guesser = Operator(app.url)
 
     answers = [guesser.sign_in(f"guess {number}").status_code for number in range(6)]
-    shut = guesser.sign_in()
+    shut = guesser.sign_in("another guess")
 
     assert answers == [401] * 5 + [429]
     assert (shut.status_code, shut.headers["Retry-After"]) == (429, "60")
     assert "Please wait a minute" in shut.text
     app.billing.service.sign_in_limit.note("192.0.2.1", time.monotonic())
     app.billing.service.sign_in_limit._tried["127.0.0.1"].clear()
-    assert guesser.sign_in().status_code == 303
+    assert guesser.sign_in("guess").status_code == 401
+
+
+def test_wrong_tokens_from_its_address_lock_the_right_one_out_at_no_time(app):
+    guesser, operator_ = Operator(app.url), Operator(app.url)
+    assert [guesser.sign_in(f"guess {number}").status_code for number in range(7)] == [401] * 5 + [429] * 2
+
+    assert operator_.sign_in().status_code == 303
+
+    assert operator_.get().status_code == 200
+    assert guesser.get().status_code == 401
 
 
 def test_a_minute_or_the_right_token_clears_wrong_attempts():
@@ -293,6 +303,47 @@ def test_signing_out_deletes_the_cookie(signed_in):
     assert answer.status_code == 303
     assert answer.headers["Set-Cookie"].startswith("__Host-corkage-admin=; Max-Age=0;")
     assert signed_in.get().status_code == 401
+
+
+def test_signing_out_ends_every_copy_of_the_cookie_and_no_other_session(app, signed_in, corkage):
+    copy, other = Operator(app.url), Operator(app.url)
+    copy.cookie = signed_in.cookie
+    other.sign_in()
+    form = fields_of(copy.get("?do=sync&user=ann"))
+
+    signed_in.post(fields_of(signed_in.get("?do=sync&user=ann")) | {"do": "sign_out"})
+
+    page, posted = copy.get(), copy.post(form | {"do": "sync"})
+    assert (page.status_code, posted.status_code) == (401, 401)
+    assert "Your sign-in has ended." in page.text
+    assert "Nothing was done." in posted.text
+    assert other.get().status_code == 200
+    assert copy.sign_in().status_code == 303
+    assert copy.get().status_code == 200
+
+
+def test_sessions_that_were_ended_are_forgotten_when_they_would_end(app, settings):
+    sessions = [new_session(settings, 1000.0 + number) for number in range(3)]
+    for session in sessions[:2]:
+        end_session(session, 2000.0)
+    assert [is_ended(each) for each in sessions] == [True, True, False]
+
+    end_session(sessions[2], 1000.0 + 8 * 3600)
+
+    assert [is_ended(each) for each in sessions] == [False, True, True]  # the first ends by itself
+
+
+def test_where_very_many_were_ended_all_that_have_begun_are_and_the_list_stays_short(app, settings):
+    earlier, sessions = new_session(settings, 999.0), [new_session(settings, 1000.0) for _ in range(MOST_ENDED + 1)]
+    for session in sessions[:-1]:
+        end_session(session, 2000.0)
+    assert not is_ended(earlier)
+
+    end_session(sessions[-1], 2000.0)
+
+    assert all(is_ended(each) for each in [earlier, *sessions])
+    assert not is_ended(new_session(settings, 2000.0))
+    assert len(setting(ENDED)) < 100
 
 
 def test_every_page_is_uncached_unindexed_and_has_a_strict_policy(app, shop, signed_in):

@@ -578,7 +578,7 @@ def test_many_customers_who_belong_to_nobody_are_folded(live, shop):
 
 
 def test_a_user_who_pays_twice(live, shop, simulator):
-    customer, old = live.subscriber()
+    customer, _ = live.subscriber()
     shop.subscribe(customer)
     live.arrive()
 

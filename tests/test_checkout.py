@@ -13,6 +13,7 @@ from harness import APP, AUTH_SECRET, PRO, is_error, running
 
 from corkage.errors import StripeFailed, StripeRefused, StripeUnavailable, UnknownSubscription
 from corkage.identity import mint_token
+from corkage.line import PLACES_OF_ONE
 from corkage.models import CheckoutAttempt, Customer, StripeEvent, User
 from corkage.plans import Plan
 from corkage.selling import attempts
@@ -910,6 +911,27 @@ def test_a_slow_stripe_leaves_the_fast_routes_fast(app, shop):
 
     assert {each.result().json()["error"]["code"] for each in refused} == {"busy"}
     assert {each.result().json()["error"]["code"] for each in set(clicks) - set(refused)} == {"stripe_unavailable"}
+
+
+def test_the_clicks_of_one_user_leave_places_at_stripe_to_others(app, shop):
+    app.converge(shop.customer("bob"))
+    stripe_answers = threading.Event()
+
+    def slow(*_):
+        assert stripe_answers.wait(60)
+        raise StripeUnavailable("slow")
+
+    app.billing.service.gateway.create_customer = slow
+    with ThreadPoolExecutor(12) as pool:
+        clicks = [pool.submit(click, app) for _ in range(12)]
+        refused = list(itertools.islice(as_completed(clicks), 12 - PLACES_OF_ONE))
+        assert all(is_error(each.result(), 503, "busy") for each in refused)
+        assert click(app, user="bob").status_code == 200
+        assert sum(each.done() for each in clicks) == len(refused)
+        stripe_answers.set()
+
+    assert not app.billing.service.line._held
+    assert click(app).status_code == 409
 
 
 @pytest.mark.parametrize("email", ["github-77", "ann@localhost", "ann@example.com."])

@@ -1,5 +1,6 @@
 """The command line, run as a user runs it."""
 
+import errno
 import http.client
 import re
 import signal
@@ -15,10 +16,13 @@ from elsewhere import elsewhere, hold
 from harness import AUTH_SECRET, WEBHOOK_SECRET, started, until
 
 from corkage.cli import main
+from corkage.identity import mint_token
 from corkage.models import remember_once
+from corkage.server.serve import DRAIN_SECONDS
 from corkage.simulator import ApiFaults
 
 pytestmark = pytest.mark.slow
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 def port_in(said):
@@ -71,6 +75,58 @@ def test_a_webhook_in_flight_is_answered_and_stored_before_stopping(environ, tmp
         sent.close()
         stored = file.execute("SELECT count(*) FROM corkage_stripe_event").fetchone()
     assert (process.returncode, stored) == (0, (1,))
+
+
+def is_refused(port):
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
+
+
+def test_stopping_refuses_newcomers_at_once_and_ends_soon_while_stripe_hangs(environ, tmp_path, shop, simulator):
+    shop.subscribe(shop.customer())
+    body = str(shop.event("customer.subscription.created"))
+    signature = stripe.WebhookSignature.generate_signature_header(body, WEBHOOK_SECRET, int(time.time()))
+    environ |= {"BILLING_POLL_SECONDS": "0", "BILLING_URL": "https://billing.example.com"}
+    token = mint_token(AUTH_SECRET, "bob", now=time.time())
+    with started(["serve", "--port", "0"], environ, tmp_path, "serving on") as (process, said):
+        simulator.api_faults = ApiFaults("hang")
+        port = port_in(said)
+        kept, click = (http.client.HTTPConnection("127.0.0.1", port, timeout=30) for _ in range(2))
+        kept.request("GET", "/style.css")
+        assert kept.getresponse().read()
+        url = f"http://127.0.0.1:{port}"
+        assert requests.post(f"{url}/webhook", body, headers={"Stripe-Signature": signature}, timeout=30).ok
+        click.request("POST", "/checkout", "plan=pro", FORM | {"Authorization": f"Bearer {token}"})
+        until(lambda: {"POST", "GET"} <= {each.method for each in simulator.requests})  # the click and the worker
+        process.send_signal(signal.SIGTERM)
+        begun = time.monotonic()
+
+        until(lambda: is_refused(port))
+        assert process.poll() is None
+        kept.request("GET", "/style.css")
+        answer = kept.getresponse()
+        assert (answer.status, answer.headers["Connection"]) == (200, "close")
+        assert process.wait(30) == 0
+        seconds = time.monotonic() - begun
+        kept.close()
+        click.close()
+        simulator.api_faults = ApiFaults()
+    with elsewhere(environ["BILLING_DATABASE"]) as file:
+        assert file.execute("SELECT count(*) FROM corkage_stripe_event").fetchone() == (1,)
+    assert DRAIN_SECONDS <= seconds < 12 + 3  # generous: the machine may be slow
+    assert "Traceback" not in said[-1]
+
+
+def test_the_worker_beside_ends_soon_while_stripe_hangs(environ, tmp_path, simulator):
+    with started(["work"], environ, tmp_path, "applying what is due") as (process, said):
+        simulator.api_faults = ApiFaults("hang")
+        until(lambda: any(each.path == "/v1/prices" for each in simulator.requests))
+        process.send_signal(signal.SIGTERM)
+        begun = time.monotonic()
+        assert process.wait(30) == 0
+        assert time.monotonic() - begun < 12
+        simulator.api_faults = ApiFaults()
+    assert "Traceback" not in said[-1]
 
 
 def test_repeated_signals_do_not_cut_off_requests_in_flight(environ, tmp_path, shop, simulator):

@@ -348,7 +348,7 @@ def headers_of(size):
     return start + b"x" * (size - len(start) - 4) + b"\r\n\r\n"
 
 
-def test_headers_of_32_kilobytes_pass_and_one_byte_more_is_refused(connect):
+def test_headers_of_16_kilobytes_pass_and_one_byte_more_is_refused(connect):
     assert read(connect(headers_of(LARGEST_HEADERS)))[0] == 200
 
     status, body = read(connect(headers_of(LARGEST_HEADERS + 1)))

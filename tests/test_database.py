@@ -8,13 +8,12 @@ from dataclasses import replace
 
 import pytest
 import requests
-from elsewhere import elsewhere
+from elsewhere import be_impatient, elsewhere
 
 from corkage import models, storage
 from corkage.billing_app import Billing
 from corkage.errors import ConfigError, DatabaseUnavailable
 from corkage.models import Setting, User
-from corkage.storage import sqlite
 
 
 def add_user(user_id):
@@ -215,7 +214,7 @@ def test_a_read_that_the_file_refuses_is_a_503_wherever_it_is_made(app):
 
 @pytest.mark.one_engine("sqlite", "it locks the file")
 def test_the_write_lock_is_free_after_a_locked_file(config, monkeypatch):
-    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.05)
+    be_impatient(monkeypatch, 0.05)
     billing = Billing(config)
     other = sqlite3.connect(config.database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

@@ -75,6 +75,9 @@ GROUPS = pytest.mark.one_engine("sqlite", "PostgreSQL itself lets commits share 
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE usename = current_user AND wait_event_type = 'Lock'"
 
 
+LOCKED = "locked"
+
+
 def has_groups():
     return isinstance(storage.current(), sqlite.Database)
 
@@ -82,7 +85,7 @@ def has_groups():
 def held():
     """Have everybody who writes wait, as while another writes."""
     opened = storage.current()
-    return opened._group_commit._write_lock if has_groups() else locked(opened.database)
+    return opened._write_lock if has_groups() else locked(opened.database)
 
 
 def wait_for(count):
@@ -408,12 +411,12 @@ def test_a_child_forked_while_others_wait_writes_its_own_and_not_theirs(app):
 def test_an_interrupt_ends_the_thread_that_commits_and_refuses_the_others():
     lock, is_first = threading.RLock(), threading.Event()
 
-    def commit(_):
+    def commit(*_):
         if not is_first.is_set():
             is_first.set()
             raise KeyboardInterrupt
 
-    group_commit = GroupCommit(lock, commit)
+    group_commit = GroupCommit(lambda _: lock, commit, LOCKED)
     with ThreadPoolExecutor(3) as pool:
         with lock:
             written = [pool.submit(group_commit.write, "", ()) for _ in range(3)]
@@ -429,12 +432,12 @@ def test_a_refused_statement_is_not_committed_later(monkeypatch):
     monkeypatch.setattr("corkage.storage.group_commit.LARGEST_GROUP", 1)
     lock, failures, committed = threading.RLock(), [ZeroDivisionError] * 2, []
 
-    def commit(group):
+    def commit(group, _):
         if failures:
             raise failures.pop()
         committed.extend(each.sql for each in group)
 
-    group_commit = GroupCommit(lock, commit)
+    group_commit = GroupCommit(lambda _: lock, commit, LOCKED)
     with ThreadPoolExecutor(5) as pool:
         with lock:
             written = {str(number): pool.submit(group_commit.write, str(number), ()) for number in range(5)}
@@ -449,10 +452,10 @@ def test_a_refused_statement_is_not_committed_later(monkeypatch):
 def test_who_is_committed_does_not_wait_for_those_who_write_next():
     lock, written = threading.RLock(), []
 
-    def commit(_):
+    def commit(*_):
         lock.acquire()  # never released: another writes from now on
 
-    group_commit = GroupCommit(lock, commit)
+    group_commit = GroupCommit(lambda _: lock, commit, LOCKED)
     threads = [threading.Thread(target=lambda: written.append(group_commit.write("", ())), daemon=True) for _ in "abc"]
     with lock:
         for thread in threads:
@@ -531,11 +534,11 @@ def test_when_the_file_is_gone_functions_are_refused_and_do_nothing(app, tmp_pat
 def test_an_interrupt_of_a_thread_that_waits_leaves_the_others_a_leader(monkeypatch):
     """A signal may end a thread in its wait, in the moment that it is chosen to lead."""
     lock, committed = threading.RLock(), []
-    group_commit = GroupCommit(lock, lambda group: committed.extend(each.sql for each in group))
+    group_commit = GroupCommit(lambda _: lock, lambda group, _: committed.extend(each.sql for each in group), LOCKED)
     waiting = Waiting.wait
 
-    def interrupted(self):
-        waiting(self)
+    def interrupted(self, *seconds):
+        waiting(self, *seconds)
         if self.sql == "interrupted" and not self.is_done:
             raise KeyboardInterrupt
 

@@ -238,7 +238,7 @@ def test_four_workers_of_which_one_is_killed_apply_everything_once(app, config, 
 @pytest.fixture
 def stopped(app, config, tmp_path):
     """A process that stands still in the middle of a transaction that writes."""
-    with racing(config, 1, {"corkage.storage.postgresql.BUSY_SECONDS": 0.5}) as race:
+    with racing(config, 1, {"corkage.storage.deadline.BUSY_SECONDS": 0.5}) as race:
         (racer,) = race.racers
         racer.begin(write_in_halves, tmp_path)
         until((tmp_path / "inside").exists, seconds=90)

@@ -86,5 +86,4 @@ def without_fsync() -> None:
 
 def be_impatient(monkeypatch: pytest.MonkeyPatch, seconds: float = 0.1) -> None:
     """Wait so long for other writers."""
-    for engine in ("sqlite", "postgresql"):
-        monkeypatch.setattr(f"corkage.storage.{engine}.BUSY_SECONDS", seconds)
+    monkeypatch.setattr("corkage.storage.deadline.BUSY_SECONDS", seconds)

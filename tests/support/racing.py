@@ -26,8 +26,7 @@ from corkage.sync import inbox
 LONGEST_SECONDS = 90.0  # generous: a race that hangs fails
 USUAL = {
     "corkage.sync.worker.CALLS_PER_SECOND": 10_000,
-    "corkage.storage.sqlite.BUSY_SECONDS": LONGEST_SECONDS,  # however slow the machine is, nobody gives up
-    "corkage.storage.postgresql.BUSY_SECONDS": LONGEST_SECONDS,
+    "corkage.storage.deadline.BUSY_SECONDS": LONGEST_SECONDS,  # however slow the machine is, nobody gives up
 }
 
 Call = tuple[Any, ...]  # what to do, and with what
