@@ -108,7 +108,7 @@ def _print_steps(config: Config, account: str | None, steps: list[Step], keeping
         click.echo("Stripe is as plans.toml and the settings want it.")
         return
     rows = [(each.stage, each.name, _said(each, keeping)) for each in steps]
-    click.echo("\n".join(table(("what", "name", ""), rows)))
+    click.echo("\n".join(table(("what", "name", "difference"), rows)))
     for step in steps:
         if step.refused:
             click.echo(f"\nNot done: {step.stage} {step.name}: {step.refused}.")

@@ -12,8 +12,9 @@ from ..models import Setting, store_setting
 from ..selling.portal import CONFIGURATION
 from ..sync.gateway import Gateway
 from . import wanted
-from .difference import STAGES, difference, portal_of
-from .found import find
+from .difference import STAGES, difference
+from .found import find, find_portals
+from .portal import portal_of
 from .step import SECRET, Step
 
 KeepSecret = Callable[[str], None]
@@ -66,7 +67,7 @@ def remember_portal(gateway: Gateway, config: Config) -> None:
 
     Errors  StripeError as the gateway's; DatabaseUnavailable
     """
-    found = portal_of(config, find(gateway, config).portals)
+    found = portal_of(config.app, find_portals(gateway))
     with storage.writing():
         if found and found["active"]:
             store_setting(CONFIGURATION, found["id"])
