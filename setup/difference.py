@@ -6,11 +6,12 @@ from typing import Any
 from ..config import Config
 from ..pages.currencies import in_major_units
 from ..plans import WantedPrice
+from ..sync.endpoint import APP, SECRET, endpoint_events, endpoint_url, fingerprint
 from ..sync.gateway import API_VERSION
 from ..sync.states import PriceState
 from . import wanted
 from .found import Found
-from .step import APP, PLAN, SECRET, STATE, Call, Step, is_changed_by_hand, normal, picked, state_of
+from .step import PLAN, STATE, Call, Step, is_changed_by_hand, normal, picked, state_of
 
 BY_HAND = "it was changed at Stripe since the last push; --overwrite sets it back"
 STAGES = ("meter", "product", "price", "portal", "endpoint", "old")
@@ -116,7 +117,7 @@ def _make(
         params["recurring"] |= {"usage_type": "metered", "meter": meter.id if meter else "new"}
     if price.also:
         params["currency_options"] = {name: {"unit_amount": amount} for name, amount in price.also.items()}
-    of = wanted.fingerprint([params, replaced.id if replaced else ""])
+    of = fingerprint([params, replaced.id if replaced else ""])
     return Call("post", "/v1/prices", params, f"corkage-push-{of}")
 
 
@@ -166,7 +167,7 @@ def _portal(config: Config, found: Found, *, overwrite: bool) -> Iterator[Step]:
     params = {"features": features, "metadata": marks, "name": config.app[:200]}
     present = portal_of(config, found.portals)
     if present is None:
-        call = Call("post", "/v1/billing_portal/configurations", params, f"corkage-push-{wanted.fingerprint(params)}")
+        call = Call("post", "/v1/billing_portal/configurations", params, f"corkage-push-{fingerprint(params)}")
         yield Step("portal", "", f"make: {_offers(config, offered)}", (call,))
         return
     now = picked(present["features"], features)
@@ -217,12 +218,12 @@ def _offers(config: Config, offered: list[wanted.Offered]) -> str:
 
 def endpoint_steps(config: Config, endpoints: tuple[dict[str, Any], ...], *, overwrite: bool) -> Iterator[Step]:
     """Return what is to be done about the webhook endpoint."""
-    url = wanted.endpoint_url(config)
+    url = endpoint_url(config)
     if url is None:
         return
     ours = [each for each in endpoints if (each["metadata"] or {}).get(APP) == config.app]
     others = [each["id"] for each in endpoints if each["url"] == url and each not in ours]
-    secrets = {wanted.fingerprint(each) for each in config.webhook_secrets}
+    secrets = {fingerprint(each) for each in config.webhook_secrets}
     usable = [each for each in ours if _is_usable(each, secrets)]
     removed = tuple(Call("delete", f"/v1/webhook_endpoints/{each['id']}") for each in ours if each not in usable[:1])
     if usable:
@@ -235,7 +236,7 @@ def endpoint_steps(config: Config, endpoints: tuple[dict[str, Any], ...], *, ove
             yield Step("endpoint", url, "make", refused=f"{why}; set its secret, or --overwrite makes one beside it")
     else:
         why_anew = "make anew, since its secret is not set here" if ours else "make"
-        what = f"{why_anew}: {len(wanted.endpoint_events(config))} events in {API_VERSION}"
+        what = f"{why_anew}: {len(endpoint_events(config))} events in {API_VERSION}"
         yield Step("endpoint", url, what, (_make_endpoint(config, url), *removed), has_secret=True)
 
 
@@ -244,7 +245,7 @@ def _is_usable(endpoint: dict[str, Any], secrets: set[str]) -> bool:
 
 
 def _make_endpoint(config: Config, url: str) -> Call:
-    events = wanted.endpoint_events(config)
+    events = endpoint_events(config)
     params = {
         "url": url,
         "enabled_events": events,
@@ -256,7 +257,7 @@ def _make_endpoint(config: Config, url: str) -> Call:
 
 
 def _mended_endpoint(config: Config, present: dict[str, Any], url: str, *, overwrite: bool) -> Iterator[Step]:
-    events = wanted.endpoint_events(config)
+    events = endpoint_events(config)
     lacking = set(events) - set(present["enabled_events"])
     is_off = present["status"] != "enabled"
     if not lacking and present["url"] == url and not is_off:

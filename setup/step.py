@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from . import wanted
+from ..sync.endpoint import fingerprint
 
-STATE, SECRET, APP, PLAN = "corkage_state", "corkage_secret", "corkage_app", "corkage_plan"
-"""Keys of Stripe's metadata: what the last push left, by a digest; a digest of the secret; who made it, for what."""
+STATE, PLAN = "corkage_state", "corkage_plan"
+"""Keys of Stripe's metadata: what the last push left, by a digest; which plan it is for."""
 SHAPE = "1"
 """The version of what digests are made of. With another one nothing can be said about changes by hand."""
 
@@ -41,7 +41,7 @@ class Step(NamedTuple):
 
 def state_of(value: Any) -> str:
     """Return what is kept in the metadata of an object that was left with this value."""
-    return f"{SHAPE}:{wanted.fingerprint(normal(value))}"
+    return f"{SHAPE}:{fingerprint(normal(value))}"
 
 
 def is_changed_by_hand(metadata: Mapping[str, str] | None, present: Any) -> bool:

@@ -1,16 +1,11 @@
 """What is wanted at Stripe, from the settings and plans.toml alone: no call is made."""
 
 import hashlib
-import ipaddress
-import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from ..config import Config
 from ..plans import Plan, WantedPrice
-from ..sync import poll
-from ..sync.events import CLOCK_EVENT
 
 MOST_PRODUCTS = 10  # in a portal's configuration
 LATER = ("decreasing_item_amount", "shortening_interval")
@@ -24,7 +19,6 @@ REASONS = (
     "too_expensive",
     "unused",
 )
-LOCAL = ("localhost", "localhost.localdomain")
 
 
 class WantedProduct(NamedTuple):
@@ -124,30 +118,3 @@ def _offered_product(id_: str, offered: list[Offered]) -> dict[str, Any]:
     if seats:
         found["adjustable_quantity"] = {"enabled": True, "minimum": seats[0], "maximum": seats[1]}
     return found
-
-
-def endpoint_url(config: Config) -> str | None:
-    """Return where Stripe shall post events; None where Stripe cannot reach us, and we poll."""
-    if not config.billing_url:
-        return None
-    is_reachable = config.stripe_api_base is not None or _is_public(config.billing_url)
-    return f"{config.billing_url}/webhook" if is_reachable else None
-
-
-def _is_public(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_global
-    except ValueError:
-        return host not in LOCAL and "." in host
-
-
-def endpoint_events(config: Config) -> list[str]:
-    """Return the events that the endpoint shall send. Test clocks exist in a sandbox only."""
-    return sorted(each for each in poll.TYPES if each != CLOCK_EVENT or not config.livemode)
-
-
-def fingerprint(value: Any) -> str:
-    """Return a short digest, to be kept in the metadata of what was stored at Stripe, or of a secret."""
-    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
