@@ -18,8 +18,10 @@ import requests
 from harness import APP, WEBHOOK_SECRET, App, Shop, running
 
 from corkage.config import Config
+from corkage.setup.env_file import store_settings
 from corkage.simulator import Simulator
 
+SETTINGS = ("BILLING_", "FRONTEND_", "STRIPE_")
 INSTALL = "install the official Stripe CLI with `npm install @stripe/cli` and name it in STRIPE_CLI"
 
 
@@ -61,7 +63,8 @@ class Live:
 
     def is_well(self, **changes: str) -> None:
         """Assert that the doctor finds nothing, and neither does /health."""
-        assert self.doctor(**changes) == (0, [])
+        code, found = self.doctor(**changes)
+        assert (code, found) == (0, []), found
         facts = self.health()
         assert (facts["status"], facts["problems"]) == ("ok", [])
 
@@ -79,10 +82,15 @@ class Live:
         return facts
 
     def mend(self, command: str) -> None:
-        """Run the command that the doctor printed."""
+        """Run the command that the doctor printed, and answer its question with yes."""
+        for each in command.split(" && "):
+            self._mend(each)
+
+    def _mend(self, command: str) -> None:
         program, *rest = shlex.split(command)
         if program == "corkage":
-            done = self.run(*rest)
+            asks = rest[0] == "push" or rest[:2] == ["user", "cancel"]
+            done = self.run(*rest, *(["--yes"] if asks else []))
         elif program == "stripe":
             done = self._run_stripe(rest)
         else:
@@ -112,12 +120,15 @@ class Live:
 
 @contextmanager
 def going_live(
-    config: Config, environ: dict[str, str], shop: Shop, simulator: Simulator, folder: Path, **settings: Any
+    config: Config, environ: dict[str, str], shop: Shop, simulator: Simulator, folder: Path, **changes: Any
 ) -> Iterator[Live]:
     """Serve at a port that is known before, with an endpoint at Stripe that posts there."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    environ = environ | {"BILLING_URL": url, "BILLING_APP": APP, "BILLING_WORKER": "off", "BILLING_POLL_SECONDS": "0"}
+    own = {"BILLING_URL": url, "BILLING_APP": APP, "BILLING_WORKER": "off", "BILLING_POLL_SECONDS": "0"}
+    settings = {name: value for name, value in environ.items() if name.startswith(SETTINGS)} | own
+    environ = {name: value for name, value in environ.items() if name not in settings}
+    store_settings(folder / ".env", settings)
     endpoint = simulator.add_webhook_endpoint(f"{url}/webhook", secret=WEBHOOK_SECRET)
-    with running(replace(config, billing_url=url, **settings), port=port) as app:
+    with running(replace(config, billing_url=url, **changes), port=port) as app:
         yield Live(app, shop, simulator, environ, folder, endpoint)
