@@ -49,7 +49,8 @@ def backup(file: str, force: bool, as_json: bool) -> int:
     if as_json:
         print_json({"file": path, "at": at, "bytes": size, "users": content.users, "schema_version": content.version})
     else:
-        print(f"{path}: {counted(content)}, {size / 1e6:.1f} MB, as of {moment(at)}, read back and found whole")
+        print(path)
+        print(f"{counted(content)}, {size / 1e6:.1f} MB, as of {moment(at)}; read back and found whole")
     return OK
 
 

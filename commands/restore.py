@@ -71,9 +71,9 @@ def _restore(config: Config, backup: str, path: str, *, yes: bool) -> int:
                 backups.replace(part, path, kept)
             else:
                 backups.write_into(part, path)
-    print(f"{path} is now as {backup}.")
+    print(f"The database is as in the backup:\n  {path}")
     if os.path.exists(kept):
-        print(f"What was there before is {kept}.")
+        print(f"What was there before is kept:\n  {kept}")
     print(WHAT_TO_DO)
     return OK
 
@@ -133,7 +133,8 @@ def _described(backup: str, wanted: Content, path: str, present: Content | None)
     there = counted(present) if present else "no sound database"
     return (
         f"{backup}: {counted(wanted)}{made}\n{path}: {there} now\n"
-        "What is in this database only, and came after the backup, will be gone from it: grants, usage, links by hand."
+        "What came after the backup, and is in this database only, will be gone from it:\n"
+        "grants, usage, links that were made by hand."
     )
 
 

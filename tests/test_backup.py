@@ -90,7 +90,7 @@ def test_a_backup_is_one_private_file_that_equals_the_database(filled, corkage, 
 
     copy = tmp_path / "made.db"
     assert (said.returncode, said.stderr) == (0, "")
-    assert re.fullmatch(rf"{copy}: 2 users, 0\.\d MB, as of .* UTC, read back and found whole\n", said.stdout)
+    assert re.fullmatch(rf"{copy}\n2 users, 0\.\d MB, as of .* UTC; read back and found whole\n", said.stdout)
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     assert whole(copy) == whole(filled)
     assert copy.read_bytes()[18:20] == b"\x01\x01"  # it needs no file beside it to be read
