@@ -4,6 +4,7 @@ import os
 import sqlite3
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from corkage import Billing
 OPERATIONS = Path(__file__).parent.parent / "docs/operations"
 ASK = "SELECT allowed, reason, plan, plans, features, limits, until FROM corkage_access WHERE user_id = ?"
 CUT_SECONDS = 10.0
+PATH = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))  # pip puts Litestream beside Python
 
 
 def measure(quick: bool) -> Result:
@@ -76,7 +78,8 @@ def _started(folder: Path, stack: ExitStack) -> Path:
 
 @contextmanager
 def _running(*command: str) -> Iterator[None]:
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, env=os.environ | {"PATH": PATH}, **quiet)
     try:
         yield
     finally:

@@ -49,7 +49,8 @@ def backup(file: str, force: bool, as_json: bool) -> int:
     if as_json:
         print_json({"file": path, "at": at, "bytes": size, "users": content.users, "schema_version": content.version})
     else:
-        print(f"{path}: {counted(content)}, {size / 1e6:.1f} MB, as of {moment(at)}, read back and found whole")
+        print(path)
+        print(f"{counted(content)}, {size / 1e6:.1f} MB, as of {moment(at)}; read back and found whole")
     return OK
 
 
@@ -77,10 +78,12 @@ def _make(database: str, path: str, at: int, *, force: bool) -> Content:
 
 def _refuse_in_use(database: str, path: str) -> None:
     """Refuse to write over a database that is used, --force or not."""
-    if os.path.isdir(path):
-        raise NoBackup(f"{path} is a folder: name a file")
+    if path in [f"{os.path.realpath(database)}{each}" for each in backups.COMPANIONS]:
+        raise NoBackup(f"{path} is a part of the database")
     if not os.path.exists(path):
         return
+    if not os.path.isfile(path):
+        raise NoBackup(f"{path} is no file")
     with closing(FileLock(path)) as lock:
         is_free = not os.path.samefile(path, database) and lock.exclude()
     if not is_free:

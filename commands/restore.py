@@ -27,6 +27,12 @@ Now:
 2. Run `corkage sync`: it fetches what has changed at Stripe since then.
 3. Run `corkage doctor`."""
 
+# Stripe is asked first whether it has it, as where an answer was lost (sync/meters.py), and no row grows any more.
+OWED_USAGE = """
+UPDATE corkage_meter_event SET asked_at = coalesce(asked_at, 1), attempts = max(attempts, 1)
+WHERE sent_at IS NULL AND lost_at IS NULL
+"""
+
 
 class NothingRestored(Exception):
     """The backup does not fit, or the database is in use."""
@@ -49,6 +55,8 @@ def restore(file: str, yes: bool) -> int:
 
 
 def _restore(config: Config, backup: str, path: str, *, yes: bool) -> int:
+    if os.path.exists(path) and os.path.exists(backup) and os.path.samefile(backup, path):
+        raise NothingRestored(f"{backup} is the database itself")
     wanted = _usable(backup, config)
     with ExitStack() as undo:
         present = _present(path, undo)
@@ -58,15 +66,21 @@ def _restore(config: Config, backup: str, path: str, *, yes: bool) -> int:
         if not is_wanted("Restore it?", yes=yes):
             return FAILED
         kept = _kept(path, present)
-        if present is None:
-            backups.replace(backup, path, kept)
-        else:
-            backups.write_into(backup, path)
-    print(f"{path} is now as {backup}.")
+        with backups.staged(backup, path, _edits(wanted)) as part:
+            if present is None:
+                backups.replace(part, path, kept)
+            else:
+                backups.write_into(part, path)
+    print(f"The database is as in the backup:\n  {path}")
     if os.path.exists(kept):
-        print(f"What was there before is {kept}.")
+        print(f"What was there before is kept:\n  {kept}")
     print(WHAT_TO_DO)
     return OK
+
+
+def _edits(wanted: Content) -> tuple[str, ...]:
+    """Return what is to be changed in the backup: usage that it has as owed may have been sent since."""
+    return (OWED_USAGE,) if "corkage_meter_event" in wanted.rows else ()
 
 
 def _usable(backup: str, config: Config) -> Content:
@@ -119,7 +133,8 @@ def _described(backup: str, wanted: Content, path: str, present: Content | None)
     there = counted(present) if present else "no sound database"
     return (
         f"{backup}: {counted(wanted)}{made}\n{path}: {there} now\n"
-        "What is in this database only, and came after the backup, will be gone from it: grants, usage, links by hand."
+        "What came after the backup, and is in this database only, will be gone from it:\n"
+        "grants, usage, links that were made by hand."
     )
 
 

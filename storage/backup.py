@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -93,37 +93,43 @@ def copy(source: sqlite3.Connection, path: str, at: int, progress: Progress) -> 
     return found
 
 
-def write_into(backup: str, path: str) -> None:
-    """Make the database at the path equal to the backup, in one transaction: who reads goes on reading.
+@contextmanager
+def staged(backup: str, path: str, edits: Sequence[str]) -> Iterator[str]:
+    """Name a copy of a backup, beside the path, that is changed to be the database there; in the end it is gone.
+
+    Shape   edits: statements
+    Errors  sqlite3.Error; OSError
+    """
+    with _beside(path) as part:
+        with closing(_reading(backup)) as source:
+            _copy_pages(source, part, lambda *_: None)
+        with closing(sqlite3.connect(part)) as target, target:
+            for statement in (f"DELETE FROM corkage_setting WHERE name = '{COPIED}'", *edits):  # noqa: S608 -- a text of this module
+                target.execute(statement)
+        yield part
+
+
+def write_into(part: str, path: str) -> None:
+    """Make the database at the path equal to a file, in one transaction: who reads goes on reading.
 
     Errors  sqlite3.Error, where what is there is no sound database of the same page size
     """
-    with closing(_reading(backup)) as source, closing(_writing(path)) as target:
+    with closing(_reading(part)) as source, closing(_writing(path)) as target:
         source.backup(target)
-        _forget_copied(target)
         target.execute("PRAGMA busy_timeout = 0")
         target.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # as far as readers let it
 
 
-def replace(backup: str, path: str, aside: str) -> None:
-    """Put a copy of the backup at the path, and what is there aside, with its companions. It is there at each moment.
+def replace(part: str, path: str, aside: str) -> None:
+    """Put a staged file at the path, and what is there aside, with its companions. It is there at each moment.
 
-    Errors  sqlite3.Error; OSError
+    Errors  OSError
     """
-    with _beside(path) as part:
-        _copy_pages_of(backup, part)
-        _give_away(part, path)
-        for each in ("", *COMPANIONS):
-            with suppress(FileNotFoundError):
-                os.link(f"{path}{each}", f"{aside}{each}")
-        _put(part, path)
-
-
-def _copy_pages_of(backup: str, part: str) -> None:
-    with closing(_reading(backup)) as source:
-        _copy_pages(source, part, lambda *_: None)
-    with closing(sqlite3.connect(part)) as target:
-        _forget_copied(target)
+    _give_away(part, path)
+    for each in ("", *COMPANIONS):
+        with suppress(FileNotFoundError):
+            os.link(f"{path}{each}", f"{aside}{each}")
+    _put(part, path)
 
 
 def _give_away(part: str, path: str) -> None:
@@ -133,11 +139,6 @@ def _give_away(part: str, path: str) -> None:
     os.chmod(part, found.st_mode & 0o777 if is_there else 0o640)
     with suppress(PermissionError):  # who is not root owns it, or may not read it, which the next start says
         os.chown(part, found.st_uid, found.st_gid)
-
-
-def _forget_copied(target: sqlite3.Connection) -> None:
-    target.execute("DELETE FROM corkage_setting WHERE name = ?", (COPIED,))
-    target.commit()
 
 
 def _copy_pages(source: sqlite3.Connection, part: str, progress: Progress) -> None:

@@ -90,7 +90,7 @@ def test_a_backup_is_one_private_file_that_equals_the_database(filled, corkage, 
 
     copy = tmp_path / "made.db"
     assert (said.returncode, said.stderr) == (0, "")
-    assert re.fullmatch(rf"{copy}: 2 users, 0\.\d MB, as of .* UTC, read back and found whole\n", said.stdout)
+    assert re.fullmatch(rf"{copy}\n2 users, 0\.\d MB, as of .* UTC; read back and found whole\n", said.stdout)
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     assert whole(copy) == whole(filled)
     assert copy.read_bytes()[18:20] == b"\x01\x01"  # it needs no file beside it to be read
@@ -224,6 +224,27 @@ def test_a_database_that_no_backup_made_is_not_overwritten(filled, corkage, tmp_
     shutil.copy(filled, tmp_path / "twin.db")
 
     refuses(corkage, "backup", "twin.db", reason="is a database that no `corkage backup` made")
+
+
+@pytest.mark.parametrize("name", ["corkage.db-wal", "corkage.db-shm"])
+def test_a_part_of_the_database_is_never_overwritten(config, corkage, path, name):
+    with closing(Billing(config)):
+        add("ann")
+        inode = path.with_name(name).stat().st_ino
+        refuses(corkage, "backup", name, "--force", reason="is a part of the database")
+        assert path.with_name(name).stat().st_ino == inode
+
+
+def test_what_is_no_file_is_never_overwritten(filled, corkage, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+
+    refuses(corkage, "backup", "pipe", "--force", reason="is no file")
+
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+def test_the_database_is_not_restored_from_itself(filled, corkage):
+    refuses(corkage, "restore", "corkage.db", "--yes", reason="is the database itself")
 
 
 @pytest.mark.parametrize("name", ["corkage.db", "link.db", "hard.db"])

@@ -10,10 +10,12 @@ from harness import DAY, running
 from spending import PLANS, open_meter, use_at
 
 from corkage import storage
+from corkage.commands import restore as restoring
 from corkage.errors import DatabaseUnavailable
 from corkage.health import metering
 from corkage.models import MeterEvent, Subscription
 from corkage.simulator.http.faults import ApiFaults
+from corkage.storage import backup as backups
 from corkage.sync import meters
 
 EVENTS = "/v1/billing/meter_events"
@@ -40,6 +42,10 @@ def meter(shop):
 
 @pytest.fixture
 def customer(app, shop, meter, now):
+    return subscribed(app, shop, now)
+
+
+def subscribed(app, shop, now):
     """A customer of ann's, who subscribed to the metered price."""
     app.billing.service.catalogue.refresh(app.billing.service.worker.gateway)
     made = shop.customer()
@@ -206,6 +212,28 @@ def test_after_a_day_stripe_is_asked_first_whether_it_has_it(
     assert len(tried(simulator)) - tries == again
     assert MeterEvent.select().where(MeterEvent.sent_at.is_null()).count() == 0
     assert counted(shop, meter, customer, now) == 6
+
+
+@pytest.mark.one_engine("sqlite", "backups of a file")
+def test_what_a_backup_has_as_owed_and_was_sent_since_is_billed_once(config, shop, meter, simulator, now, tmp_path):
+    settings, made = replace(config, plans=PLANS), str(tmp_path / "made.db")
+    with running(settings) as app:
+        customer = subscribed(app, shop, now)
+        use_at(app.billing, now, "ann", "calls", 5)
+        backups.copy(storage.current().of_thread(), made, int(now), lambda *_: None)
+        app.work(now + 300)
+        assert len(sent(simulator)) == 1
+    simulator.advance(2 * DAY)  # Stripe has forgotten the identifier
+
+    assert restoring._restore(settings, made, config.database, yes=True) == 0
+
+    with running(settings) as app:
+        assert [(row.amount, row.sent_at) for row in MeterEvent.select()] == [(5, None)]
+        use_at(app.billing, now + 60, "ann", "calls", 2)  # within the hour, and no part of the row before
+        app.work(now + 2 * DAY)
+        assert MeterEvent.select().where(MeterEvent.sent_at.is_null()).count() == 0
+        assert [amount for amount, _ in sent(simulator)] == [5, 2]
+        assert counted(shop, meter, customer, now) == 7
 
 
 def test_uses_of_two_hours_are_two_events(app, customer, simulator, now):

@@ -271,20 +271,9 @@ def test_the_image_s_steps_install_and_serve_as_a_user_without_rights(environ, t
     with stranger() as (folder, as_user):
         clone = copy_of_the_tree(folder / "clone")
         command = install.split(" && ")[0].replace("/clone", str(clone)).replace("/opt/", f"{folder}/opt/")
-        python = {"PATH": os.environ["PATH"], "HOME": str(folder)}
-        pip = {
-            name: value
-            for name, value in os.environ.items()
-            if name.startswith(("PIP_", "SSL_", "HTTPS_", "REQUESTS_"))
-        }
+        plain = {"PATH": os.environ["PATH"], "HOME": str(folder)} | settings_of_pip()
         done = subprocess.run(
-            ["sh", "-c", command],
-            cwd=folder,
-            env=python | settings_of_pip(),
-            capture_output=True,
-            text=True,
-            timeout=500,
-            **as_user,
+            ["sh", "-c", command], cwd=folder, env=plain, capture_output=True, text=True, timeout=500, **as_user
         )
         assert done.returncode == 0, done.stderr
         assert not (clone / "build").exists()
@@ -306,14 +295,12 @@ def test_the_image_s_steps_install_and_serve_as_a_user_without_rights(environ, t
 
 
 def settings_of_pip():
-    """What says from where packages come: the configuration of whoever runs the tests, which another user may not read."""
+    """What says from where packages come, for a user who may not read the configuration of whoever runs the tests."""
     said = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True).stdout
-    listed = dict(line.split("=", 1) for line in said.splitlines() if line.startswith(("global.", "install.")))
-    configured = {
-        each.split(".")[1].upper().replace("-", "_"): ast.literal_eval(value) for each, value in listed.items()
-    }
+    listed = [re.fullmatch(r"(?:global|install)\.([a-z-]+)=(.+)", line) for line in said.splitlines()]
+    found = {f"PIP_{each[1].upper().replace('-', '_')}": ast.literal_eval(each[2]) for each in listed if each}
     own = {name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_", "HTTPS_"))}
-    return {f"PIP_{name}": " ".join(value.split()) for name, value in configured.items()} | own
+    return {name: " ".join(value.split()) for name, value in found.items()} | own
 
 
 def copy_of_the_tree(folder):

