@@ -15,7 +15,7 @@ from .handlers.clicks import open_portal, start_checkout
 from .handlers.health import show_health
 from .handlers.metrics import METRICS, show_metrics
 from .handlers.origins import ADMIN, PREFLIGHT
-from .handlers.pages import show_account, show_cancel, show_pricing, show_refusal, show_style
+from .handlers.pages import show_account, show_cancel, show_home, show_pricing, show_refusal, show_style
 from .handlers.responses import ErrorsToResponses, check_query
 from .handlers.returning import come_back
 from .handlers.usage import count_use, show_usage
@@ -36,6 +36,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/portal", open_portal),
     ("POST", "/webhook", receive_webhook),
     ("GET", "/return", come_back),
+    ("GET", "/", show_home),
     ("GET", "/pricing", show_pricing),
     ("GET", "/account", show_account),
     ("GET", "/cancel", show_cancel),
@@ -70,8 +71,7 @@ def create_app(config: Config, current_service: Callable[[], Service]) -> bottle
         app.route(rule, method, functools.partial(_handle, current_service, handler), name=f"{method} {rule}")
     for rule in {rule for _, rule, _ in routes}:
         app.route(rule, "ANY", _refuse_method)
-    for rule in ("/", r"/<path:re:[\s\S]+>"):  # a line break in an address is none of Bottle's business either
-        app.route(rule, "ANY", _refuse_path)
+    app.route(r"/<path:re:[\s\S]+>", "ANY", _refuse_path)  # a line break in an address is none of Bottle's business
     return app
 
 

@@ -1,4 +1,4 @@
-"""GET /pricing, /account, /cancel and /style.css: our pages, whole or as fragments for the host's own pages."""
+"""GET /, /pricing, /account, /cancel and /style.css: our pages, whole or as fragments for the host's own pages."""
 
 import time
 from typing import TYPE_CHECKING, Any
@@ -13,11 +13,30 @@ from ..pages.notes import NOTES
 from ..selling import CODE_UNKNOWN, LONGEST_CODE
 from ..service import Service
 from .origins import own_url, sign_in_url
+from .responses import json_response, wants_page
 
 if TYPE_CHECKING:
     from ..pages.page import Visit
 
 log = logger("corkage.pages")
+
+
+def show_home(service: Service) -> bottle.HTTPResponse:
+    """Say what this server is: a page with the ways to the plans and the account, for programs their addresses."""
+    environ, config = bottle.request.environ, service.config
+    if wants_page():
+        visit = service.pages.visit(environ)
+        return service.pages.page("home", visit, {"pricing_url": service.pages.pricing_url(visit)})
+    base = own_url(environ, config) or environ.get("SCRIPT_NAME", "")
+    return json_response(
+        {
+            "about": f"Billing for {config.name}. It runs Corkage.",
+            "product": config.frontend_url,
+            "pricing": config.pricing_url or f"{base}/pricing",
+            "account": f"{base}/account",
+            "access": f"{base}/access",
+        }
+    )
 
 
 def show_pricing(service: Service) -> bottle.HTTPResponse:

@@ -58,18 +58,9 @@ JSON_HEADERS = {
 OUR_PAGES = "pages"  # in the field `from` of our own pages' forms: the visitor returns to them
 
 ANYBODYS = (
-    BodyTooLarge,
-    Busy,
-    CrossSite,
-    InvalidBody,
-    InvalidSignature,
-    MethodNotAllowed,
-    NotConfigured,
-    NotFound,
-    NotSignedIn,
-    StripeUnavailable,
-    TooManyGuesses,
-    UntrustedProxy,
+    *(NotFound, MethodNotAllowed, BodyTooLarge, InvalidBody, InvalidSignature, CrossSite),
+    *(NotSignedIn, UntrustedProxy, TooManyGuesses),
+    *(NotConfigured, Busy, StripeUnavailable),
 )
 """What anybody can cause by the hundred, or everybody meets at once."""
 FIRST_LINES = 5

@@ -29,6 +29,7 @@ TITLES = {
     "account": N_("Your plan"),
     "return": N_("Thank you"),
     "leading": N_("One moment"),
+    "home": N_("Billing"),
 }
 ERROR_TITLES = {
     401: N_("You are not signed in"),

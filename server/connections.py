@@ -5,6 +5,7 @@ off. A connection whose request is being answered is never closed for others.
 """
 
 import errno
+import logging
 import resource
 import socket
 import time
@@ -19,6 +20,7 @@ from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer
 
 from ..logs.facts import logger
+from ..logs.repeats import Repeats
 from ..settings import Network
 from .request_limits import LARGEST_HEADERS, Parser
 
@@ -75,7 +77,7 @@ class Channel(HTTPChannel):
         self._receiving: Any = None
 
     def parser_class(self, adj: Any) -> Parser:  # type: ignore[override]  # a class in waitress, which only calls it: a method does as well
-        return Parser(adj, self.server.largest_body)
+        return Parser(adj, self.server.largest_body, self.server.repeats)
 
     @property
     def is_being_answered(self) -> bool:
@@ -169,7 +171,8 @@ class Server(TcpWSGIServer):
     """Waitress's server for one address, with limits.
 
     Shape   limit: how many connections may be open; is_proxy: returns whether many visitors may come from an address;
-            largest_body: returns how many bytes the route at a path takes; adjustments: waitress's own
+            largest_body: returns how many bytes the route at a path takes; repeats: counts what is logged by the
+            hundred; adjustments: waitress's own
     """
 
     channel_class: type[HTTPChannel] = Channel
@@ -183,7 +186,7 @@ class Server(TcpWSGIServer):
     newcomer_seconds = 0.05
     pause_seconds = 1.0  # after an accept that failed
     is_stopping = False
-    quiet_seconds = 60.0  # for which the log does not repeat itself
+    quiet_seconds = 60.0  # for which fewer are accepted then
     most_bytes_held = 64 * 1024 * 1024
 
     def __init__(
@@ -192,14 +195,14 @@ class Server(TcpWSGIServer):
         limit: int,
         is_proxy: Callable[[Address], bool],
         largest_body: Callable[[str], int],
+        repeats: Repeats,
         **adjustments: Any,
     ) -> None:
-        self.limit, self.is_proxy, self.largest_body = limit, is_proxy, largest_body
+        self.limit, self.is_proxy, self.largest_body, self.repeats = limit, is_proxy, largest_body, repeats
         self.limit_of_address = max(limit // 8, 1)
         self._crowded: set[str] = set()
         self._accepts_at = self._lowered_until = 0.0
         self._lowered_limit = limit
-        self._quiet_until: dict[str, float] = {}
         own = {
             "asyncore_use_poll": True,  # select() ends the process at file 1,024
             "connection_limit": 10**9,  # ours counts: at waitress's nobody would be let in
@@ -323,10 +326,7 @@ class Server(TcpWSGIServer):
             self._lowered_limit = max(len(self.active_channels) - ACCEPTED_AT_ONCE, 1)
 
     def _log_rarely(self, message: str, *values: object) -> None:
-        now = time.monotonic()
-        if now >= self._quiet_until.get(message, 0.0):
-            self._quiet_until[message] = now + self.quiet_seconds
-            log.warning(message, *values)
+        self.repeats.log(log, logging.WARNING, message, "", message, *values)
 
 
 def _is_idle(channel: Channel) -> bool:

@@ -2,6 +2,7 @@
 
 import http
 import json
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,9 +11,11 @@ from waitress.utilities import Error
 
 from ..errors import BillingError, BodyTooLarge, HeadersTooLarge, RequestRefused
 from ..logs.facts import logger
+from ..logs.repeats import Repeats
 from ..texts import cut
 
 LARGEST_HEADERS = 16 * 1024  # the request line and all headers together
+FIRST_LINES = 5  # of a kind of refusal that are logged as they are
 CHUNK_OVERHEAD = 32 * 1024  # for the sizes of chunks, beside as much again as the body: those are not part of it
 
 ERRORS: Mapping[int, type[BillingError]] = {
@@ -29,12 +32,12 @@ log = logger("corkage.http")
 class Parser(HTTPRequestParser):
     """Reads one request, and refuses it by its Content-Length, or as soon as a chunked body exceeds its route's limit.
 
-    Shape   largest_body: returns how many bytes the route at a path takes
+    Shape   largest_body: returns how many bytes the route at a path takes; repeats: counts refusals, for the log
     """
 
-    def __init__(self, adj: Any, largest_body: Callable[[str], int]) -> None:
+    def __init__(self, adj: Any, largest_body: Callable[[str], int], repeats: Repeats) -> None:
         super().__init__(adj)
-        self._largest_body = largest_body
+        self._largest_body, self._repeats = largest_body, repeats
 
     def received(self, data: bytes) -> int:
         """Take what came, and return how many bytes of it belong to this request."""
@@ -68,7 +71,8 @@ class Parser(HTTPRequestParser):
         return "/" + str(getattr(self, "path", "")).lstrip("/")
 
     def _refuse(self, error: BillingError) -> None:
-        log.info("%s answered %d %s: %s", cut(repr(self._path()), 80), error.http_status, error.code, cut(str(error)))
+        said = (cut(repr(self._path()), 80), error.http_status, error.code, cut(str(error)))
+        self._repeats.log(log, logging.INFO, error.code, "", "%s answered %d %s: %s", *said, first=FIRST_LINES)
         self.error = _JSONError(error)
         self.completed = True
         self.expect_continue = False  # or waitress would ask for the rest

@@ -55,6 +55,7 @@ def make_server(billing: Billing, host: str, port: int, threads: int = THREADS) 
         limit=connections.connections_within(connections.limit_of_open_files()),
         is_proxy=functools.partial(connections.is_near, proxies=billing.config.trusted_proxies),
         largest_body=largest_body,
+        repeats=billing.service.repeats,
         host=_address_of(host, port),
         port=port,
         threads=threads,

@@ -4,6 +4,7 @@ import json
 import logging
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -20,21 +21,15 @@ log = logger("corkage.of_the_test")
 WRONG = "whsec_of_another_endpoint"
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    """A clock that stands still at .now."""
+    return SimpleNamespace(now=1000.0)
 
 
 @pytest.fixture
 def repeats(clock):
-    made = Repeats(clock)
+    made = Repeats(lambda: clock.now)
     yield made
     made.close()
 
@@ -121,7 +116,7 @@ def test_one_kind_does_not_take_the_room_of_another(repeats, caplog):
 
 
 def test_at_the_end_of_the_process_what_was_counted_is_logged(clock, caplog):
-    repeats = Repeats(clock)
+    repeats = Repeats(lambda: clock.now)
     meet(repeats, 4)
     repeats.close()
 
@@ -130,7 +125,7 @@ def test_at_the_end_of_the_process_what_was_counted_is_logged(clock, caplog):
 
 def test_the_thread_that_sums_up_ends_with_what_it_sums_up(clock, caplog, monkeypatch):
     monkeypatch.setattr("corkage.logs.repeats.LOOK_SECONDS", 0.01)
-    repeats = Repeats(clock)
+    repeats = Repeats(lambda: clock.now)
     meet(repeats, 2)
     thread = repeats._thread
     clock.now += 600
@@ -336,3 +331,12 @@ def test_a_closed_billing_leaves_no_thread_behind(config):
     thread.join(30)
 
     assert not thread.is_alive()
+
+
+def test_requests_that_the_server_itself_refuses_are_counted_too(app, caplog):
+    for _ in range(30):
+        requests.post(f"{app.url}/portal", b"x" * 20_000, timeout=30)
+
+    assert len(of(caplog, "corkage.http", "INFO")) == 5
+    app.billing.service.repeats.sum_up(time.monotonic() + 60)
+    assert of(caplog, "corkage.http", "INFO")[5].startswith("25 times more in ")

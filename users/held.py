@@ -7,12 +7,7 @@ from ..models import Customer, Subscription, Table, User
 
 Conditions = dict[type[Table], Any]
 
-ERASED: tuple[type[Table], ...] = (
-    models.SubscriptionItem,
-    models.Move,
-    models.Subscription,
-    models.Purchase,
-    models.Refund,
+_OF_USER: tuple[Any, ...] = (
     models.CheckoutAttempt,
     models.Credit,
     models.Usage,
@@ -21,6 +16,14 @@ ERASED: tuple[type[Table], ...] = (
     models.ChangeRow,
     models.Grant,
     models.GrantMirror,
+)
+ERASED: tuple[type[Table], ...] = (
+    models.SubscriptionItem,
+    models.Move,
+    models.Subscription,
+    models.Purchase,
+    models.Refund,
+    *_OF_USER,
     models.AnswerRow,
     models.NoticeDelivery,
     models.NoticeRow,
@@ -62,18 +65,6 @@ def conditions_of(user_id: str) -> Conditions:
         models.Refund: models.Refund.customer.in_(customers),
         models.StripeEvent: models.StripeEvent.customer_id.in_(customers),
     }
-
-
-_OF_USER: tuple[Any, ...] = (
-    models.CheckoutAttempt,
-    models.Credit,
-    models.Usage,
-    models.UsageKey,
-    models.MeterEvent,
-    models.ChangeRow,
-    models.Grant,
-    models.GrantMirror,
-)
 
 
 def count_rows(conditions: Conditions, tables: tuple[type[Table], ...] = ERASED) -> dict[str, int]:

@@ -3,12 +3,18 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..models import Customer
+from .held import KEPT
+
 DELETED = "deleted, and read again: it is gone"
 DELETED_BEFORE = "deleted already"
 UNKNOWN = "Stripe does not know it"
 SHARED = "kept, because another product uses it, too; read again: it names nobody of ours, and nothing of ours goes on"
 
-STAYS_AT_STRIPE = "at Stripe: invoices and payments, which the law has you keep"
+STAYS_AT_STRIPE = (
+    "at Stripe: invoices and payments, which the law has you keep",
+    "at Stripe: your id of the user, in the metadata of ended subscriptions and pages",
+)
 STAYS_ELSEWHERE = (
     "in backups of the database that were made before, until you delete them",
     "in the log: lines with the user's id and Stripe's ids, as long as you keep the log",
@@ -38,10 +44,10 @@ class Receipt:
     def stays(self) -> list[str]:
         """Return what is still somewhere, and why."""
         received = f"with your product: what it made of {self.delivered} delivered notices" if self.delivered else ""
-        bare = f"here: the bare ids of {len(self.customers)} customers, without a user, for events that come late"
+        bare = f"here: {KEPT[Customer]}"
         events = f"here: {self.events} events, ids and kinds without content, for BILLING_KEEP_EVENTS_DAYS"
         named = [bare if self.customers else "", events if self.events else "", received]
-        return [*filter(None, named), *([STAYS_AT_STRIPE] if self.customers else []), *STAYS_ELSEWHERE]
+        return [*filter(None, named), *(STAYS_AT_STRIPE if self.customers else ()), *STAYS_ELSEWHERE]
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as what json.dumps() takes."""
