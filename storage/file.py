@@ -28,6 +28,8 @@ class OpenedFile:
 
     def __init__(self, path: str) -> None:
         self.path = os.path.abspath(path)  # a host may change its folder later
+        if os.path.islink(self.path) and not os.path.exists(self.path):
+            raise FileNotFoundError(f"it is a link to {os.path.realpath(self.path)}, where there is no file")
         found = os.stat(self.path)
         self._opened = (self.path, (found.st_dev, found.st_ino))
         self._held: tuple[tuple[str, _Identity], ...] = (self._opened,)
