@@ -15,7 +15,7 @@ class Trouble:
     def __init__(self, log: logging.Logger, level: int, began: str, over: str) -> None:
         self._log, self._level, self._began, self._over = log, level, began, over
         self._lock = threading.Lock()
-        self.since = 0.0
+        self.since = self._held_until = 0.0
         self.reason = ""
         self.last: tuple[float, str] | None = None
 
@@ -29,9 +29,13 @@ class Trouble:
             self.reason = reason
         self._log.log(self._level if is_news else logging.DEBUG, self._began, reason)
 
+    def hold(self, seconds: float) -> None:
+        """Let it end no earlier than so many seconds after now: what goes well does not show that it is over."""
+        self._held_until = time.monotonic() + seconds
+
     def end(self) -> None:
         """Note that all is well. Log it if it was not."""
-        if not self.reason:
+        if not self.reason or time.monotonic() < self._held_until:
             return
         with self._lock:
             was, self.reason = self.reason, ""

@@ -29,13 +29,16 @@ OF_STATEMENT = (
 STATEMENT_ERRORS = (sqlite3.Error, OverflowError, TypeError, ValueError)  # the last three for values SQLite cannot hold
 PEEWEES_OF_STATEMENT = (peewee.IntegrityError, peewee.ProgrammingError)
 
+DAMAGED = "malformed"
+DAMAGE_SECONDS = 300.0  # for which it is reported after it was met
+
 # SQLite's error, and the command that shows more.
 REPAIRS = {
     "is locked": "fuser -v {path}, which lists the processes that have it open: end the one that holds the lock",
     "is full": "df -h {folder}, and make room",
     "disk I/O error": "df -h {folder} and dmesg, which show a full or failing disk",
     "readonly": "ls -l {path}: the user that runs this may not write to it",
-    "malformed": 'sqlite3 {path} "PRAGMA integrity_check", and restore a backup',
+    DAMAGED: 'sqlite3 {path} "PRAGMA integrity_check", and restore a backup',
 }
 OTHERWISE = "ls -l {path}, and the log of the server"
 
@@ -246,12 +249,16 @@ class Database(Engine, peewee.SqliteDatabase):
             raise
 
     def note(self, error: DatabaseUnavailable) -> None:
-        """Note why the database is unavailable. Where the file is gone, that is why, whatever SQLite says of it."""
+        """Note why the database is unavailable. Where the file is gone, that is why, whatever SQLite says of it. Damage
+        concerns some pages only, so it is not over when something else can be written.
+        """
         try:
             self.file.check()
         except DatabaseUnavailable as cause:
             error = cause
         super().note(error)
+        if DAMAGED in str(error):
+            self.trouble.hold(DAMAGE_SECONDS)
 
     def _empty_wal(self) -> None:
         """Bring every commit into the file itself, wherever that is now.
