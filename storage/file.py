@@ -6,6 +6,8 @@ companion -wal was deleted, another process begins a new one, and the two write 
 
 import copy
 import os
+import stat
+from contextlib import suppress
 from urllib.parse import quote
 
 from ..errors import DatabaseUnavailable
@@ -18,6 +20,18 @@ COMPANION = (
 )
 
 _Identity = tuple[int, int] | None
+
+
+def let_companions_be_written(path: str) -> None:
+    """Give -wal and -shm the permissions of the file, where they are read-only and it is not. SQLite made them so while
+    the file was read-only, left them behind, and would take it for read-only because of them.
+    """
+    real = os.path.realpath(path)
+    for companion in (f"{real}-wal", f"{real}-shm"):
+        with suppress(OSError):  # not there, or not ours
+            mode = os.stat(real).st_mode & 0o777
+            if mode & stat.S_IWUSR and not os.stat(companion).st_mode & stat.S_IWUSR:
+                os.chmod(companion, mode)
 
 
 class OpenedFile:

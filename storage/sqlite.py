@@ -13,7 +13,7 @@ from ..errors import ConfigError, DatabaseUnavailable
 from . import deadline as waits
 from .deadline import Deadline
 from .engine import ROWS, Engine, causes, with_rows
-from .file import OpenedFile
+from .file import OpenedFile, let_companions_be_written
 from .group_commit import Deed, Execute, GroupCommit, Statement, Waiting
 
 PASSING = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)  # no fault of the configuration
@@ -76,8 +76,9 @@ class Database(Engine, peewee.SqliteDatabase):
 
         Errors  ConfigError when it cannot be opened; DatabaseUnavailable when it is locked, or the disk is full
         """
-        _make_private(path)
         try:
+            _make_private(path)
+            let_companions_be_written(path)
             opened = cls(OpenedFile(path))
             _use_wal(opened.file)
             opened.connect()
@@ -372,5 +373,5 @@ def _make_private(path: str) -> None:
     """Make a file that is not there yet before SQLite does, which would let all users of the machine read it: it holds
     e-mails. The owner's group may read. SQLite gives its companions -wal and -shm the same permissions.
     """
-    with suppress(OSError):  # there already; or it cannot be made, and who opens it says why
+    with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640))

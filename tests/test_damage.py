@@ -1,7 +1,10 @@
 """The database cannot be used for a while: a 503 in words, /health says it, and it goes on without hands afterwards."""
 
 import os
+import shutil
 import sqlite3
+import subprocess
+import sys
 import time
 from contextlib import closing, contextmanager
 
@@ -95,3 +98,47 @@ def test_a_long_reader_holds_up_nobody_and_the_wal_is_emptied_after_it(app, conf
         storage.write(FILL, (f"more{number}", "x" * 8000))
     assert os.stat(wal).st_size <= grown + 1_000_000  # it is used anew, and grows no more
     assert events_in(config.database) == {event.id}
+
+
+READ_ONLY = "attempt to write a readonly database"
+AS_OTHERS = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search")
+needs_setpriv = pytest.mark.skipif(not shutil.which("setpriv"), reason="root may write everywhere, without setpriv")
+
+
+def said_by(environ, folder, *arguments):
+    """Run a command for which the permissions of files count, as they do for everybody but root."""
+    command = [*(AS_OTHERS if os.geteuid() == 0 else ()), sys.executable, "-m", "corkage.cli", *arguments]
+    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=60)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout + done.stderr
+
+
+@needs_setpriv
+@pytest.mark.parametrize(("name", "mode"), [("data/corkage.db", 0o444), ("data", 0o555)])
+def test_a_file_or_folder_that_is_read_only_is_said_until_it_is_not(environ, tmp_path, name, mode):
+    (tmp_path / "data").mkdir()
+    environ |= {"BILLING_DATABASE": "data/corkage.db"}
+    assert said_by(environ, tmp_path, "stats")[0] == 0
+    before = (tmp_path / name).stat().st_mode
+    (tmp_path / name).chmod(mode)
+
+    shown, examined = said_by(environ, tmp_path, "stats"), said_by(environ, tmp_path, "doctor")
+
+    assert shown[0] != 0
+    assert READ_ONLY in shown[1]
+    assert examined[0] != 0
+    assert READ_ONLY in examined[1]
+    (tmp_path / name).chmod(before)
+    assert said_by(environ, tmp_path, "stats")[0] == 0
+
+
+@needs_setpriv
+def test_a_folder_in_which_no_file_can_be_made_stops_the_start_and_says_why(environ, tmp_path):
+    (tmp_path / "data").mkdir(0o555)
+    environ |= {"BILLING_DATABASE": "data/corkage.db"}
+
+    code, said = said_by(environ, tmp_path, "serve")
+
+    assert code == 2
+    assert "BILLING_DATABASE: data/corkage.db cannot be opened as an SQLite file: [Errno 13] Permission denied" in said
+    assert list((tmp_path / "data").iterdir()) == []
