@@ -23,6 +23,7 @@ from . import models, storage
 from .access import Access
 from .config import Config
 from .errors import ConfigError
+from .health.files import warn_of_exposed
 from .identity import Authenticate, Identity, authenticator
 from .logs.facts import logger
 from .notices.delivery import Receivers
@@ -96,6 +97,8 @@ class Billing:
             undo.pop_all()
         slots = stripe_slots or config.stripe_slots or STRIPE_SLOTS
         self.service = Service(config, identify, catalogue, receivers, slots)
+        if claims:  # once, when it begins to serve, and not for each command
+            warn_of_exposed(config.database)
         for name in config.unknown_settings:
             log.warning("%s is set, and Corkage has no setting of this name", name)
         os.register_at_fork(after_in_child=functools.partial(_renew_service, weakref.ref(self)))

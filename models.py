@@ -1,6 +1,7 @@
 """The tables of the replica, and the steps that upgrade an older database."""
 
 import json
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -921,13 +922,27 @@ def _refuse_moved() -> None:
 
 def _schema_version() -> int:
     tables = storage.current().get_tables()
-    return int(setting("schema_version") or 0) if Setting._meta.table_name in tables else 0
+    return number("schema_version") if Setting._meta.table_name in tables else 0
 
 
 def setting(name: str) -> str | None:
     """Return the value that is remembered under this name, or None."""
     found = storage.row("SELECT value FROM corkage_setting WHERE name = ?", (name,))
     return None if found is None else str(found[0])
+
+
+def number(name: str) -> int:
+    """Return the number that is remembered under this name; 0 where there is none.
+
+    Errors  ConfigError where it is no number: somebody has written to the database
+    """
+    text = setting(name)
+    if text is None:
+        return 0
+    if not re.fullmatch("[0-9]{1,15}", text):
+        label, wanted = storage.current().label, "wanted a whole number. Restore a backup, or correct the row"
+        raise ConfigError([f"BILLING_DATABASE: {label} has {text[:50]!r} as {name} in corkage_setting; {wanted}"])
+    return int(text)
 
 
 def remember(name: str, value: str) -> None:

@@ -21,7 +21,7 @@ class Trouble:
         self._lock = threading.Lock()
         self._pace = Pace(0)
         self._reasons: set[str] = set()
-        self.since = 0.0
+        self.since = self._held_until = 0.0
         self.reason = ""
         self.last: tuple[float, str] | None = None
 
@@ -44,9 +44,13 @@ class Trouble:
         else:
             self._log.log(self._level if is_news else logging.DEBUG, self._began, reason)
 
+    def hold(self, seconds: float) -> None:
+        """Let it end no earlier than so many seconds after now: what goes well does not show that it is over."""
+        self._held_until = time.monotonic() + seconds
+
     def end(self) -> None:
         """Note that all is well. Log it if it was not."""
-        if not self.reason:
+        if not self.reason or time.monotonic() < self._held_until:
             return
         with self._lock:
             was, self.reason = self.reason, ""

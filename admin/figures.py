@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from .. import storage
 from ..access import FOREVER, NOBODY, read_access
-from ..models import MADE_AT, MOVES_SINCE, SYNCED, RevenueRow, setting
+from ..models import MADE_AT, MOVES_SINCE, SYNCED, RevenueRow, number, setting
 from ..sync import revenue
 from ..sync.revenue import COUNTED, Recurring, month_of
 
@@ -251,7 +251,7 @@ def _unknown(recurring: Sequence[Recurring], since: int) -> Iterator[str]:
     counted = [each for each in recurring if each.state == COUNTED]
     if setting(SYNCED) is None:
         yield "`corkage sync` has not run: subscriptions from before this database may be missing."
-    known_since = int(setting(MOVES_SINCE) or setting(MADE_AT) or 0)
+    known_since = number(MOVES_SINCE) or number(MADE_AT)
     if known_since > since:
         yield (
             f"Upgrades, downgrades and the revenue of past months are known since {_day(known_since)}; two changes "

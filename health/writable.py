@@ -28,10 +28,10 @@ def try_to_write() -> str | None:
     """Write to the open database; return why that failed, or None."""
     known = storage.current().trouble
     try:
-        is_tried = storage.current().test_write(WAIT_SECONDS)
+        storage.current().test_write(WAIT_SECONDS)
     except DatabaseUnavailable as error:
         return str(error)
-    return None if is_tried else known.reason or None
+    return known.reason or None  # also where this went well: a damaged page is elsewhere
 
 
 def _reason_unasked() -> str | None:

@@ -6,6 +6,8 @@ companion -wal was deleted, another process begins a new one, and the two write 
 
 import copy
 import os
+import stat
+from contextlib import suppress
 from urllib.parse import quote
 
 from ..errors import DatabaseUnavailable
@@ -23,6 +25,18 @@ EXCLUDED = "`corkage restore` is writing a backup into it. Try again in a moment
 _Identity = tuple[int, int] | None
 
 
+def let_companions_be_written(path: str) -> None:
+    """Give -wal and -shm the permissions of the file, where they are read-only and it is not. SQLite made them so while
+    the file was read-only, left them behind, and would take it for read-only because of them.
+    """
+    real = os.path.realpath(path)
+    for companion in (f"{real}-wal", f"{real}-shm"):
+        with suppress(OSError):  # not there, or not ours
+            mode = os.stat(real).st_mode & 0o777
+            if mode & stat.S_IWUSR and not os.stat(companion).st_mode & stat.S_IWUSR:
+                os.chmod(companion, mode)
+
+
 class OpenedFile:
     """A file that is there, and is remembered: by this process and by those forked from it.
 
@@ -31,6 +45,8 @@ class OpenedFile:
 
     def __init__(self, path: str) -> None:
         self.path = os.path.abspath(path)  # a host may change its folder later
+        if os.path.islink(self.path) and not os.path.exists(self.path):
+            raise FileNotFoundError(f"it is a link to {os.path.realpath(self.path)}, where there is no file")
         found = os.stat(self.path)
         self._opened = (self.path, (found.st_dev, found.st_ino))
         self._held: tuple[tuple[str, _Identity], ...] = (self._opened,)

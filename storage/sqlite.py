@@ -13,7 +13,7 @@ from ..errors import ConfigError, DatabaseUnavailable
 from . import deadline as waits
 from .deadline import Deadline
 from .engine import ROWS, Engine, causes, with_rows
-from .file import OpenedFile
+from .file import OpenedFile, let_companions_be_written
 from .group_commit import Deed, Execute, GroupCommit, Statement, Waiting
 from .lock import FileLock
 
@@ -30,13 +30,16 @@ OF_STATEMENT = (
 STATEMENT_ERRORS = (sqlite3.Error, OverflowError, TypeError, ValueError)  # the last three for values SQLite cannot hold
 PEEWEES_OF_STATEMENT = (peewee.IntegrityError, peewee.ProgrammingError)
 
+DAMAGED = "malformed"
+DAMAGE_SECONDS = 300.0  # for which it is reported after it was met
+
 # SQLite's error, and the command that shows more.
 REPAIRS = {
     "is locked": "fuser -v {path}, which lists the processes that have it open: end the one that holds the lock",
     "is full": "df -h {folder}, and make room",
     "disk I/O error": "df -h {folder} and dmesg, which show a full or failing disk",
     "readonly": "ls -l {path}: the user that runs this may not write to it",
-    "malformed": 'sqlite3 {path} "PRAGMA integrity_check", and restore a backup',
+    DAMAGED: 'sqlite3 {path} "PRAGMA integrity_check", and restore a backup',
 }
 OTHERWISE = "ls -l {path}, and the log of the server"
 
@@ -74,8 +77,9 @@ class Database(Engine, peewee.SqliteDatabase):
 
         Errors  ConfigError when it cannot be opened; DatabaseUnavailable when it is locked, or the disk is full
         """
-        _make_private(path)
         try:
+            _make_private(path)
+            let_companions_be_written(path)
             opened = cls(OpenedFile(path))
             _use_wal(opened.file)
             opened.connect()
@@ -256,12 +260,16 @@ class Database(Engine, peewee.SqliteDatabase):
             raise
 
     def note(self, error: DatabaseUnavailable) -> None:
-        """Note why the database is unavailable. Where the file is gone, that is why, whatever SQLite says of it."""
+        """Note why the database is unavailable. Where the file is gone, that is why, whatever SQLite says of it. Damage
+        concerns some pages only, so it is not over when something else can be written.
+        """
         try:
             self.file.check()
         except DatabaseUnavailable as cause:
             error = cause
         super().note(error)
+        if DAMAGED in str(error):
+            self.trouble.hold(DAMAGE_SECONDS)
 
     def _empty_wal(self, seconds: float | None = None) -> None:
         """Bring every commit into the file itself, wherever that is now; wait so long for those who read, else as long
@@ -382,5 +390,5 @@ def _make_private(path: str) -> None:
     """Make a file that is not there yet before SQLite does, which would let all users of the machine read it: it holds
     e-mails. The owner's group may read. SQLite gives its companions -wal and -shm the same permissions.
     """
-    with suppress(OSError):  # there already; or it cannot be made, and who opens it says why
+    with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640))

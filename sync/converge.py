@@ -10,7 +10,7 @@ from .. import storage
 from ..access import ENDED
 from ..errors import Overtaken, UnknownCustomer
 from ..logs.facts import about, logger
-from ..models import MADE_AT, Customer, Price, Subscription, User, setting
+from ..models import MADE_AT, Customer, Price, Subscription, User, number
 from ..notices import changes
 from ..texts import is_user_id
 from . import events, granted, inbox, purchases, replaced, replica, returns, revenue, stale
@@ -341,7 +341,7 @@ class Converger:
 
     def _is_old(self, fetched: Fetched) -> bool:
         """Return whether all subscriptions and purchases are older than this file."""
-        made_at = int(setting(MADE_AT) or 0)
+        made_at = number(MADE_AT)
         begun = [each.created for each in fetched.subscriptions] + [each.created for each in fetched.purchases or ()]
         return all(each < made_at - CLOCKS_DIFFER_SECONDS for each in begun)
 
