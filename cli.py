@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import click
 
-from .command_line import mending, serving, users
+from .command_line import mending, serving, setup, users
 from .command_line.command import group
 from .command_line.completion import COMPLETION
 from .errors import BillingError, ConfigError
@@ -22,6 +22,7 @@ NO_COLOR = click.Option(["--no-color"], envvar="NO_COLOR", default="", hidden=Tr
 CORKAGE = group(
     "corkage",
     "Stripe billing for small products.",
+    *setup.COMMANDS,
     *serving.COMMANDS,
     *users.COMMANDS,
     *mending.COMMANDS,

@@ -195,6 +195,19 @@ class Config:
             advice=settings.HOW_TO_MAKE_ONE,
         ),
     )
+    metrics_token: str = field(
+        default="",
+        repr=False,
+        metadata=_setting(
+            "BILLING_METRICS_TOKEN",
+            settings.parse_admin_token,
+            "the token with which Prometheus reads [`/metrics`](monitoring.md#metrics), 32 to 200 characters; without "
+            "it there is no such route",
+            "The token with which Prometheus reads /metrics, 32 to 200 characters. Not set: there is no such route.",
+            is_secret=True,
+            advice=settings.HOW_TO_MAKE_ONE,
+        ),
+    )
     notify_url: str | None = field(
         default=None,
         repr=False,
@@ -448,6 +461,19 @@ DEFAULTS: dict[str, Any] = {each.name: each.default for each in fields(Config) i
 def real_test_key() -> str | None:
     """Return Stripe's key from the environment, for the demo, which takes no other setting."""
     return os.environ.get("STRIPE_SECRET_KEY") or None
+
+
+def is_set_outside(name: str) -> bool:
+    """Return whether the environment sets this setting, which then wins over the .env file."""
+    return bool((os.environ.get(name) or "").strip())
+
+
+def stored_settings(path: str | Path) -> dict[str, str]:
+    """Return what a .env file sets; nothing where there is none.
+
+    Errors  ConfigError
+    """
+    return _set_in(_read_dotenv(path))
 
 
 def origin_of(url: str) -> str:

@@ -11,11 +11,15 @@ from typing import Any, NamedTuple
 from .access import UNLIMITED, Access, Terms
 from .errors import ConfigError
 
+LARGEST_AMOUNT = 99_999_999  # of Stripe's prices, in minor units
+INTERVALS = {"day": 1095, "week": 156, "month": 36, "year": 3}
+"""The intervals of recurring prices, and how many of them Stripe's price may span: three years."""
 PLAN_KEY = re.compile(r"[a-z0-9_-]{1,64}")
 MAIN_GROUP = "main"
 DAY_SECONDS = 86_400
 MOST_SEATS = 999_999  # of adjustable quantities in Checkout
 LARGEST_LIMIT = 2**53  # what JSON can carry to any language
+LONGEST_LOOKUP_KEY = 200
 LONGEST_METER = 100  # characters of a meter's event name at Stripe
 NEVER = "never"
 EVERY = ("day", "month", NEVER)
@@ -23,13 +27,31 @@ EVERY = ("day", "month", NEVER)
 Lines = Mapping[tuple[str, ...], int]
 
 
+class WantedPrice(NamedTuple):
+    """A price as plans.toml wants it at Stripe, for `corkage push`.
+
+    Shape   currency: in small letters; interval: "day", "week", "month" or "year", empty for what is bought once;
+            also: its amounts in other currencies; meter: the event name of the meter that it is billed by
+    Units   unit_amount: minor units of the currency
+    """
+
+    lookup_key: str
+    unit_amount: int
+    currency: str
+    interval: str = ""
+    interval_count: int = 1
+    also: Mapping[str, int] = {}
+    meter: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A plan: something that is sold, given or free; its prices at Stripe, what it gives, its texts on the pages.
 
     Shape   key: the table's name in plans.toml; prices: lookup keys or price ids, the first is the default;
-            retired: prices that are no longer sold and still honoured; pending: "allow" or "deny" access while the
-            first payment is on its way; description and points: texts for the pages;
+            wanted_prices: those of them that plans.toml gives an amount; retired: prices that are no longer sold and
+            still honoured; pending: "allow" or "deny" access while the first payment is on its way;
+            description and points: texts for the pages;
             limits: numbers or "unlimited"; free: everybody has it; granted_only: never sold; adds_to: the plans that an
             add-on adds to; group: of one group a user has one subscription, empty for the usual one;
             seats: the least and the most that can be bought of it, None where it is bought one by one;
@@ -44,6 +66,7 @@ class Plan:
     key: str
     name: str
     prices: tuple[str, ...] = ()
+    wanted_prices: tuple[WantedPrice, ...] = ()
     features: tuple[str, ...] = ()
     trial_days: int = 0
     grace_days: int = 0
@@ -114,6 +137,66 @@ def _texts(least: int) -> _Key:
     )
 
 
+_KEYS_OF_PRICE = {"lookup_key", "unit_amount", "currency", "interval", "interval_count", "currency_options", "meter"}
+_NEEDED_OF_PRICE = {"lookup_key", "unit_amount", "currency"}
+
+
+def _are_prices(value: object) -> bool:
+    """Return whether this is a list of at least one price, each a name or a table, and no name twice."""
+    if not isinstance(value, list) or not value or not all(_is_text(each) or _is_wanted_price(each) for each in value):
+        return False
+    names = list(map(name_of_price, value))
+    return len(set(names)) == len(names)
+
+
+def _is_wanted_price(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and _NEEDED_OF_PRICE <= value.keys() <= _KEYS_OF_PRICE
+        and _is_text(value["lookup_key"])
+        and len(value["lookup_key"]) <= LONGEST_LOOKUP_KEY
+        and _is_number(value["unit_amount"], 0, LARGEST_AMOUNT)
+        and _is_currency(value["currency"])
+        and _is_interval(value)
+        and _are_other_currencies(value)
+        and ("meter" not in value or ("interval" in value and _is_text(value["meter"])))
+    )
+
+
+def _is_interval(price: dict[str, Any]) -> bool:
+    if "interval" not in price:
+        return "interval_count" not in price
+    interval = price["interval"]
+    return isinstance(interval, str) and _is_number(price.get("interval_count", 1), 1, INTERVALS.get(interval, 0))
+
+
+def _are_other_currencies(price: dict[str, Any]) -> bool:
+    listed = price.get("currency_options", {})
+    return isinstance(listed, dict) and all(
+        _is_currency(name) and name != price["currency"] and _is_number(amount, 0, LARGEST_AMOUNT)
+        for name, amount in listed.items()
+    )
+
+
+def _is_currency(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch("[a-z]{3}", value) is not None
+
+
+def name_of_price(listed: str | Mapping[str, Any]) -> str:
+    """Return the lookup key or id of a price as plans.toml lists it."""
+    return listed if isinstance(listed, str) else str(listed["lookup_key"])
+
+
+def _wanted_prices(listed: list[Any]) -> tuple[WantedPrice, ...]:
+    """Return the prices that have an amount."""
+    return tuple(
+        WantedPrice(**{name: value for name, value in each.items() if name != "currency_options"}, also=also)
+        for each in listed
+        if isinstance(each, dict)
+        for also in [dict(each.get("currency_options", {}))]
+    )
+
+
 def _days(most: int, least: int = 0) -> _Key:
     fits = functools.partial(_is_number, least=least, most=most)
     return _Key(f"a whole number from {least} to {most}", fits, int)
@@ -160,7 +243,14 @@ _TRUE = _Key("true", lambda value: value is True, bool)
 
 WANTED = {
     "name": _Key("a text", _is_text, str),
-    "prices": _texts(least=1),
+    "prices": _Key(
+        "a list of at least one price, without doubles: lookup keys, ids, or tables such as "
+        '{ lookup_key = "pro_monthly", unit_amount = 900, currency = "usd", interval = "month" }, with a whole number '
+        "of minor units, and an interval of up to three years unless it is bought once; also interval_count, "
+        "currency_options = { eur = 800 }, meter",
+        _are_prices,
+        lambda value: tuple(map(name_of_price, value)),
+    ),
     "features": _texts(least=0),
     "trial_days": _days(730),
     "grace_days": _days(365),
@@ -220,7 +310,8 @@ def read_plans(path: Path) -> tuple[Plan, ...]:
 def _plan(key: str, table: dict[str, Any]) -> Plan:
     name = key.replace("_", " ").replace("-", " ").capitalize()
     values = {name: WANTED[name].read(value) for name, value in table.items()}
-    return Plan(key=key, **{"name": name} | values | _limits(values.get("limits", {})))
+    wanted = _wanted_prices(table.get("prices", []))
+    return Plan(key=key, wanted_prices=wanted, **{"name": name} | values | _limits(values.get("limits", {})))
 
 
 def _limits(listed: Mapping[str, Any]) -> dict[str, Any]:
@@ -247,6 +338,7 @@ def _problems(lines: Lines, tables: dict[str, Any]) -> Iterator[tuple[int, str]]
     yield from _prices_used_twice(lines, tables)
     yield from _addons_of_nothing(lines, tables)
     yield from _kinds_that_differ(lines, tables)
+    yield from _meters_of_nothing(lines, tables)
 
 
 def _problems_of_plan(lines: Lines, key: str, table: dict[str, Any]) -> Iterator[tuple[int, str]]:
@@ -276,8 +368,9 @@ def _prices_used_twice(lines: Lines, tables: dict[str, Any]) -> Iterator[tuple[i
     for key, table in tables.items():
         for name in ("prices", "retired"):
             listed, here = table.get(name) if isinstance(table, dict) else None, f"[{key}] {name}"
-            for price in listed if isinstance(listed, list) else ():
-                if isinstance(price, str) and (there := first_use.setdefault(price, here)) != here:
+            for each in listed if isinstance(listed, list) else ():
+                price = name_of_price(each) if isinstance(each, str) or _is_wanted_price(each) else None
+                if price is not None and (there := first_use.setdefault(price, here)) != here:
                     yield lines[key, name], f"{here}: {price!r} stands in {there} already; wanted each price once"
 
 
@@ -306,6 +399,19 @@ def _kinds_that_differ(lines: Lines, tables: dict[str, Any]) -> Iterator[tuple[i
                     if kind != known:
                         wanted = f"wanted the same as in {there}, which has {known}"
                         yield lines[key, name], f"[{key}] {name}: {limit!r} has {kind}; {wanted}"
+
+
+def _meters_of_nothing(lines: Lines, tables: dict[str, Any]) -> Iterator[tuple[int, str]]:
+    for key, table in tables.items():
+        prices, limits = (table.get(name) if isinstance(table, dict) else None for name in ("prices", "limits"))
+        listed = limits.values() if isinstance(limits, dict) else ()
+        known = [each["meter"] for each in listed if isinstance(each, dict) and "meter" in each]
+        for each in prices if isinstance(prices, list) and _are_prices(prices) else ():
+            if isinstance(each, dict) and "meter" in each and each["meter"] not in known:
+                yield (
+                    lines[key, "prices"],
+                    f"[{key}] no limit has the meter {each['meter']!r}; wanted one",
+                )
 
 
 def _kinds(name: str, value: object) -> Iterator[tuple[str, str]]:

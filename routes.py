@@ -13,12 +13,14 @@ from .handlers import quick
 from .handlers.access import show_access, show_quickly
 from .handlers.clicks import open_portal, start_checkout
 from .handlers.health import show_health
+from .handlers.metrics import METRICS, show_metrics
 from .handlers.origins import ADMIN, PREFLIGHT
 from .handlers.pages import show_account, show_cancel, show_pricing, show_refusal, show_style
 from .handlers.responses import ErrorsToResponses, check_query
 from .handlers.returning import come_back
 from .handlers.usage import count_use, show_usage
 from .handlers.webhook import receive_quickly, receive_webhook
+from .health.requests import OTHER
 from .service import Service
 
 Handler = Callable[[Service], bottle.HTTPResponse]
@@ -44,19 +46,25 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", ADMIN, show_admin),
     ("POST", ADMIN, act_as_admin),
     ("GET", "/health", show_health),
+    ("GET", METRICS, show_metrics),
 )
+
+
+RULES = frozenset(rule for _, rule, _ in ROUTES)
+COUNTED = frozenset({"GET", "HEAD", "OPTIONS", "POST"})
 
 
 def create_app(config: Config, current_service: Callable[[], Service]) -> bottle.Bottle:
     """Return the WSGI app: every route, and an answer in our own shape for any other address.
 
-    There is no operator's page without a token to open it.
+    There is no operator's page and there are no metrics without a token that opens them.
 
     Shape   current_service: returns the Service of this process, which is another one after a fork
     """
-    app = _App(current_service)
+    app = _App(current_service, counts=bool(config.metrics_token))
     app.install(ErrorsToResponses(current_service))
-    routes = [each for each in ROUTES if config.admin_token or each[1] != ADMIN]
+    closed = {rule for rule, token in ((ADMIN, config.admin_token), (METRICS, config.metrics_token)) if not token}
+    routes = [each for each in ROUTES if each[1] not in closed]
     for method, rule, handler in routes:
         app.route(rule, method, functools.partial(_handle, current_service, handler), name=f"{method} {rule}")
     for rule in {rule for _, rule, _ in routes}:
@@ -69,11 +77,16 @@ def create_app(config: Config, current_service: Callable[[], Service]) -> bottle
 class _App(bottle.Bottle):  # type: ignore[misc]  # Bottle ships no types, so mypy takes its class for Any
     """A Bottle app that answers some requests itself; see handlers/quick.py."""
 
-    def __init__(self, current_service: Callable[[], Service]) -> None:
+    def __init__(self, current_service: Callable[[], Service], *, counts: bool) -> None:
         super().__init__()
         self._current_service = current_service
+        self._counts = counts
 
     def wsgi(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        if self._counts:
+            method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
+            kind = (method if method in COUNTED else OTHER, path if path in RULES else OTHER)
+            start_response = self._current_service().requests.noting(*kind, start_response)
         act = QUICK.get((environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")))
         found = act and quick.answer(act, self._current_service(), environ, start_response)
         return super().wsgi(environ, start_response) if found is None else found
@@ -82,6 +95,8 @@ class _App(bottle.Bottle):  # type: ignore[misc]  # Bottle ships no types, so my
 def _handle(current_service: Callable[[], Service], handler: Handler) -> bottle.HTTPResponse:
     service = current_service()
     service.start()
+    if handler is not show_health:  # which must not wait for a database that is locked
+        service.presence.say()
     check_query()
     quick.raise_failure(bottle.request.environ)
     return handler(service)

@@ -28,7 +28,10 @@ from .errors import (
     StripeError,
     StripeUnavailable,
 )
+from .health.kept import Kept
+from .health.programs import Presence
 from .health.refusals import Refusals
+from .health.requests import Requests
 from .health.writable import Writable
 from .identity import Authenticate, Identity
 from .line import Line
@@ -41,6 +44,7 @@ from .selling.buyer import Buyer, Lead, Selling
 from .sync.account import Account
 from .sync.prices import Catalogue
 from .sync.threads import WorkerThread
+from .sync.watched import Watched
 from .texts import check_user_id
 from .users.grants import grant_plan, revoke_plan
 
@@ -77,8 +81,12 @@ class Service:
         self.mounted_at: str | None = None
         self.line = Line(stripe_slots)
         self.refusals, self.writable = Refusals(time.time()), Writable()
+        self.kept_health = Kept()
+        self.requests = Requests()
         self.sign_in_limit = RateLimit()  # of the operator
         self.is_closed = False
+        self.watched = Watched()
+        self.presence = Presence(config)
         self._identify = identify
         self._account = Account(config.stripe_secret_key)
         self._is_to_start = True
@@ -111,11 +119,12 @@ class Service:
         with self._start_lock:
             if self._is_to_start:
                 self._is_to_start = False
+                self.presence.say()
                 self._start_threads()
 
     def _start_threads(self) -> None:
         if self.config.worker == "thread":
-            self._thread = WorkerThread(lambda: self.worker)
+            self._thread = WorkerThread(lambda: self.worker, self.presence.say)
             self._thread.start()
             self.receivers.start("url", "callbacks")
         elif self.config.worker == "off":  # another process does the rest, and cannot call functions of this one
@@ -134,6 +143,7 @@ class Service:
             if name in self.__dict__:
                 self.__dict__[name].close()
         self.receivers.stop()
+        self.presence.take_back()
         storage.close_database()
 
     def worker_state(self) -> str:
@@ -143,13 +153,17 @@ class Service:
         is_well = self._is_to_start or (self._thread is not None and self._thread.is_alive())
         return "thread" if is_well else "stopped"
 
+    def worker_idle_seconds(self) -> float | None:
+        """Return for how long the worker's thread has not looked for work; None without one."""
+        return None if self._thread is None else self._thread.idle_seconds()
+
     def run_worker(self) -> None:
         """Apply what is due in this thread, again and again, until SIGTERM or Ctrl-C.
 
         Errors  ConfigError when the key belongs to another Stripe account than the database mirrors
         """
         self.check_account()
-        looping = WorkerThread(lambda: self.worker)
+        looping = WorkerThread(lambda: self.worker, self.presence.say)
         for number in (signal.SIGTERM, signal.SIGINT):  # in a thread: this one may hold the lock that stopping needs
             signal.signal(number, lambda *_: threading.Thread(target=looping.stop, daemon=True).start())
         log.info("applying what is due, database %s", storage.current().label)
@@ -522,14 +536,15 @@ class Service:
         """Stripe, with the usual timeouts and retries."""
         from .sync.gateway import Gateway  # loads Stripe's library
 
-        return Gateway(self.config.stripe_secret_key, self.config.stripe_api_base)
+        return Gateway(self.config.stripe_secret_key, self.config.stripe_api_base, watched=self.watched)
 
     @functools.cached_property
     def _hurried(self) -> "Gateway":
         """Stripe for a visitor who is waiting: short timeouts, no retries."""
         from .sync.gateway import Gateway  # loads Stripe's library
 
-        return Gateway(self.config.stripe_secret_key, self.config.stripe_api_base, HURRIED_SECONDS, retries=0)
+        key, base = self.config.stripe_secret_key, self.config.stripe_api_base
+        return Gateway(key, base, HURRIED_SECONDS, retries=0, watched=self.watched)
 
     @functools.cached_property
     def converger(self) -> "Converger":
@@ -560,6 +575,7 @@ class Service:
     @functools.cached_property
     def worker(self) -> "Worker":
         """What applies events, with its own pace of calls, so that requests find room below Stripe's limit."""
+        from .health.checks import endpoint  # loads Stripe's library
         from .selling import changes, checkout  # loads Stripe's library
         from .sync import worker  # loads Stripe's library
 
@@ -569,7 +585,8 @@ class Service:
         sales = checkout.Checkout(gateway, self.catalogue, converger, self._selling)
         owed = changes.Changes(gateway, self.catalogue, converger)
         keep_days = self.config.keep_events_days
-        return worker.Worker(gateway, self.catalogue, converger, polling, self._account, sales, owed, keep_days)
+        look = functools.partial(endpoint.look, gateway, self.config) if endpoint.is_ours_known(self.config) else None
+        return worker.Worker(gateway, self.catalogue, converger, polling, self._account, sales, owed, keep_days, look)
 
 
 def _address(url: str, query: dict[str, str]) -> str:

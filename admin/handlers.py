@@ -249,12 +249,23 @@ def _show_health(request: AdminRequest) -> bottle.HTTPResponse:
 def _examine(request: AdminRequest, _form: dict[str, str]) -> bottle.HTTPResponse:
     """Run the doctor, which calls Stripe. Its findings are in English, as `corkage doctor` prints them."""
     from ..health import doctor  # loads Stripe's SDK
+    from ..health.checks.check import UNSEEN  # as above
 
     try:
         with request.service.line.place():
-            return _health(request, doctor.examine(request.service.worker, request.now))
+            return _health(request, _found(request))
     except BillingError as error:
-        return _health(request, [doctor.Finding(f"{error.code}: {error}", "corkage doctor")])
+        return _health(request, [doctor.Line("", UNSEEN, f"{error.code}: {error}", "corkage doctor")])
+
+
+def _found(request: AdminRequest) -> list[Any]:
+    """Return what is not as it should be."""
+    from ..health import doctor  # loads Stripe's SDK
+    from ..health.checks.check import OK  # as above
+
+    service = request.service
+    lines = doctor.examine(service.worker, service.config, service.watched, request.now)
+    return [each for each in lines if each.mark != OK]
 
 
 def _health(request: AdminRequest, findings: list[Any] | None) -> bottle.HTTPResponse:

@@ -83,8 +83,10 @@ MOVE_PRICE = command(
 DOCTOR = command(
     "doctor",
     "doctor.examine",
-    "Find what is wrong, and print what mends it.",
-    examples=("corkage doctor",),
+    "Look at everything, and print what mends what is wrong.",
+    JSON,
+    Option(["--all", "shows_all"], is_flag=True, help="Of each check all that it found, not the first ten."),
+    examples=("corkage doctor", "corkage doctor --json"),
 )
 MOVE_DATABASE = command(
     "move-database",

@@ -12,7 +12,6 @@ from ..config import Config
 from ..service import Service
 
 OK, FAILED, MISCONFIGURED = 0, 1, 2
-MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 
 def configured() -> Config:
@@ -40,14 +39,6 @@ def written(amount: int | None, currency: str) -> str:
 def moment(at: float | None) -> str:
     """Return a time in UTC, for people."""
     return datetime.datetime.fromtimestamp(at, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC") if at else "never"
-
-
-def span(seconds: float) -> str:
-    """Return a length of time, roughly: 12 s, 5 min, 3 h, 40 d."""
-    for unit, name in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
-        if seconds >= 2 * unit:
-            return f"{seconds // unit:.0f} {name}"
-    return f"{max(0, seconds):.0f} s"
 
 
 def answer(access: Access) -> str:

@@ -4,9 +4,10 @@ import sys
 import time
 from typing import Any
 
+from ..health.spans import DAY
 from ..service import Service
 from ..users.wishes import cancel_wish, change_wish, trial_wish
-from . import DAY, FAILED, MISCONFIGURED, OK, moment, opened, written
+from . import FAILED, MISCONFIGURED, OK, moment, opened, written
 from .output import is_wanted
 from .user import show_user
 

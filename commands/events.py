@@ -5,9 +5,10 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..health.spans import span
 from ..models import StripeEvent
 from ..sync import inbox
-from . import FAILED, OK, opened, print_state, span
+from . import FAILED, OK, opened, print_state
 
 if TYPE_CHECKING:
     from ..sync.events import EventRef

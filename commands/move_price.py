@@ -4,8 +4,9 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..health.spans import DAY
 from ..notices import outbox
-from . import DAY, FAILED, OK, moment, opened, written
+from . import FAILED, OK, moment, opened, written
 from .output import Progress, print_json, table
 
 if TYPE_CHECKING:

@@ -5,9 +5,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from ..health.spans import span
 from ..models import NoticeRow
 from ..notices import outbox
-from . import FAILED, OK, opened, print_state, span
+from . import FAILED, OK, opened, print_state
 
 
 def show(state: Sequence[str], limit: int) -> int:

@@ -4,12 +4,13 @@ import time
 
 from ..access import REASONS, Access, Answer, Holding
 from ..admin.queries import customers_of, grants_of, purchases_of
+from ..health.spans import DAY
 from ..models import Credit, Customer, Grant, Price, Purchase, Subscription
 from ..selling.usage import Usage
 from ..service import Service
 from ..sync import granted
 from ..sync.standing import standings_of
-from . import DAY, FAILED, OK, moment, opened, written
+from . import FAILED, OK, moment, opened, written
 
 OPERATOR = "operator"
 COPIES = {

@@ -45,7 +45,12 @@ def examine(gateway: Gateway, plans: Iterable[Plan], now: float) -> Findings:
 
     Errors  DatabaseUnavailable
     """
-    yield from _owed(now)
+    yield from owed(now)
+    yield from compared(gateway, plans, now)
+
+
+def compared(gateway: Gateway, plans: Iterable[Plan], now: float) -> Findings:
+    """Return what Stripe's meters lack or have counted otherwise. Without meters in the plans Stripe is not asked."""
     names = {event: name for plan in plans for name, event in plan.meters.items()}
     if not names:
         return
@@ -58,7 +63,8 @@ def examine(gateway: Gateway, plans: Iterable[Plan], now: float) -> Findings:
         yield f"usage cannot be compared with Stripe: {error.code}: {error}", "corkage doctor, again"
 
 
-def _owed(now: float) -> Findings:
+def owed(now: float) -> Findings:
+    """Return what waits or fails to reach Stripe's meters, and what was given up."""
     ((failing, error, due_at, owed),) = storage.rows(_OWED)
     if failing:
         yield f"{failing} rows of usage fail to reach Stripe, and are tried again: {error}", "corkage work --once"

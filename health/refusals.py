@@ -16,6 +16,7 @@ import json
 import logging
 import re
 import threading
+from collections import Counter
 
 from peewee import fn
 
@@ -43,7 +44,10 @@ log = logging.getLogger("corkage.webhook")
 
 
 class Refusals:
-    """The webhooks that this process refused since it last accepted one."""
+    """The webhooks that this process refused since it last accepted one.
+
+    Shape   accepted: how many since the start; refused: the same by reason, "secret", "age" or "header"
+    """
 
     def __init__(self, started_at: float) -> None:
         self._started_at = started_at
@@ -60,12 +64,16 @@ class Refusals:
             "a webhook is accepted again, after %.0f s",
         )
         self.last: tuple[float, str] | None = None
+        self.accepted = 0
+        self.refused: Counter[str] = Counter()
 
     def refuse(self, header: str | None, body: bytes, reason: str, now: float) -> None:
         """Note a webhook with a wrong signature. Ignore it if the header does not look like Stripe's."""
-        if not header or not _SIGNATURE.fullmatch(header) or ",v1=" not in header:
-            return
+        is_like_stripes = bool(header and _SIGNATURE.fullmatch(header) and ",v1=" in header)
         with self._lock:
+            self.refused[_kind(reason)] += 1
+            if not is_like_stripes:
+                return
             self.last = (now, reason[:LONGEST_REASON])
             self._in_a_row += 1
             if found := _EVENT_ID.search(body):
@@ -84,6 +92,7 @@ class Refusals:
         """
         with self._lock:
             self._accepted_at, self._in_a_row, self._event_ids = now, 0, []
+            self.accepted += 1
             is_clear, self._is_clear = self._is_clear, True
         self._trouble.end()
         if not is_clear and setting(STORED) is not None:
@@ -96,7 +105,7 @@ class Refusals:
         """
         if self.last is None or self._in_a_row < MOST_IN_A_ROW or now - self.last[0] > LATELY_SECONDS:
             return None
-        accepted_at = max(self._accepted_at, _accepted_at())
+        accepted_at = max(self._accepted_at, last_accepted_at())
         if accepted_at > self.last[0]:  # by another process
             return None
         is_unproved = accepted_at < max(self._started_at, now - A_DAY)
@@ -113,6 +122,13 @@ class Refusals:
             log.debug("the refused webhook could not be stored for the doctor: %s", error)
 
 
+def _kind(reason: str) -> str:
+    """Return the reason in one word, of which there are few: the metrics count by it."""
+    if reason.startswith("none of the"):
+        return "secret"
+    return "age" if reason.startswith("the signature is") else "header"
+
+
 def stored_problem(now: float) -> str | None:
     """Return the problem that any process stored within a day, unless a webhook was accepted since.
 
@@ -120,12 +136,12 @@ def stored_problem(now: float) -> str | None:
     """
     row = setting(STORED)
     stored = json.loads(row) if row else None
-    if stored is None or stored["at"] < now - A_DAY or _accepted_at() > stored["at"]:
+    if stored is None or stored["at"] < now - A_DAY or last_accepted_at() > stored["at"]:
         return None
     return f"webhooks are refused, the last {max(0.0, now - stored['at']):.0f} s ago or later: {stored['reason']}"
 
 
-def _accepted_at() -> float:
+def last_accepted_at() -> float:
     """Return when any process last accepted a webhook that is stored; 0 when none is."""
     query = StripeEvent.select(fn.MAX(StripeEvent.received_at)).where(StripeEvent.source == "webhook")
     return next(iter(storage.column(query)), None) or 0.0

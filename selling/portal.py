@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..errors import NoBillingAccount, StripeRefused, UnknownFlow, UnknownSubscription
-from ..models import Customer, Subscription, User
+from ..models import PORTAL, Customer, Subscription, User, setting
 from ..plans import Plan
 from ..storage import column, writing
 from ..sync.gateway import Gateway
@@ -71,7 +71,9 @@ def open_portal(
     Shape   flow: Stripe's flow_data, without after_completion
     Errors  StripeError as the gateway's
     """
+    configuration = setting(PORTAL)
     plain: dict[str, object] = {"return_url": return_url}
+    plain |= {"configuration": configuration} if configuration else {}
     open_home = functools.partial(gateway.create_portal_session, customer_id, plain)
     if flow is None:
         return Opened(open_home(), is_at_flow=False)

@@ -7,6 +7,7 @@ import json
 import logging
 import re
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Any, NoReturn
@@ -129,11 +130,12 @@ class Api:
         raise ClientDisconnected  # makes waitress close the connection without a response
 
     def _authorize(self, request: Any, failure: Failure) -> None:
-        key = _check_key(request.get_header("Authorization", ""))
+        faults = self.fault_injector.faults
+        key = _check_key(request.get_header("Authorization", ""), faults.revoked_keys or ())
         _check_account(key, request.get_header("Stripe-Account", ACCOUNT_ID))
         if failure == "rate_limit":
             raise rate_limited()
-        check_permission(key, self.fault_injector.faults.restricted_key_may, request.method, request.path)
+        check_permission(key, faults.restricted_key_may, request.method, request.path)
 
     def _execute_once(self, call: _Call) -> Response:
         """Execute the request. A repeated idempotency key replays the first response, in the first one's version."""
@@ -181,13 +183,15 @@ class Api:
         self, response: Response, request_id: str, key: str | None, failure: Failure, version: str
     ) -> bottle.HTTPResponse:
         body = json.dumps(response.body, indent=2)
+        ahead = self.fault_injector.faults.date_ahead_seconds
         headers = {
             "Content-Length": str(len(body)),
             "Content-Type": "application/json",
-            "Date": formatdate(self.world.world_time, usegmt=True),
+            "Date": formatdate(self.world.world_time + ahead, usegmt=True),
             "Request-Id": request_id,
             "Stripe-Version": version,
             **({"Idempotency-Key": key} if key else {}),
+            **({"Server": "nginx"} if ahead else {}),  # Stripe's: a client need not mind a simulator's clock
             **response.headers,
         }
         if failure == "cut_after":
@@ -217,8 +221,10 @@ def _unknown_route(method: str, path: str) -> ApiError:
     )
 
 
-def _check_key(authorization: str) -> str:
-    """Return the key. Every test key is accepted. A live key is refused: sending one here is a mistake."""
+def _check_key(authorization: str, revoked: Collection[str]) -> str:
+    """Return the key. Every test key is accepted that was not revoked. A live key is refused: sending one here is a
+    mistake.
+    """
     scheme, _, credentials = authorization.partition(" ")
     key = _basic_auth_user(credentials) if scheme.lower() == "basic" else credentials
     if not key:
@@ -227,6 +233,8 @@ def _check_key(authorization: str) -> str:
         raise ApiError(
             401, f"Invalid API Key provided: {key[:7]}***. The simulator accepts test keys only.", is_replayed=False
         )
+    if key in revoked:
+        raise ApiError(401, f"Expired API Key provided: {key[:7]}***", code="api_key_expired", is_replayed=False)
     return key
 
 

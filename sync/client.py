@@ -17,6 +17,7 @@ from requests.structures import CaseInsensitiveDict
 
 from ..errors import StripeError, StripeFailed, StripeRefused, StripeUnavailable, UnknownCustomer
 from .explained import refusal_of
+from .watched import Watched
 
 TIMEOUT_SECONDS = (3, 10)
 RETRIES = 2
@@ -51,7 +52,12 @@ class Client:
     """
 
     def __init__(
-        self, secret_key: str, api_base: str | None, timeout_seconds: tuple[float, float], retries: int | None
+        self,
+        secret_key: str,
+        api_base: str | None,
+        timeout_seconds: tuple[float, float],
+        retries: int | None,
+        watched: Watched,
     ) -> None:
         stripe.enable_telemetry = False
         self._make_client = functools.partial(
@@ -60,7 +66,7 @@ class Client:
             base_addresses={"api": api_base} if api_base else {},
             max_network_retries=RETRIES if retries is None else retries,
         )
-        self._transport = Transport(api_base or stripe.DEFAULT_API_BASE, timeout_seconds)
+        self._transport = Transport(api_base or stripe.DEFAULT_API_BASE, timeout_seconds, watched)
         self.library = self._make_client(http_client=self._transport)
 
     def paced(self, calls_per_second: float) -> "Client":
@@ -119,9 +125,10 @@ class Transport(stripe.HTTPClient):
 
     name = "requests"
 
-    def __init__(self, base: str, timeout_seconds: tuple[float, float]) -> None:
+    def __init__(self, base: str, timeout_seconds: tuple[float, float], watched: Watched) -> None:
         super().__init__()
         self._timeout_seconds = timeout_seconds
+        self._watched = watched
         self._proxies = requests.utils.get_environ_proxies(base)
         self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=KEPT_OPEN)
 
@@ -132,6 +139,7 @@ class Transport(stripe.HTTPClient):
 
         Errors  stripe.APIConnectionError where there is no whole answer
         """
+        began = time.time()
         try:
             answer = self._adapter.send(
                 _prepared(method, url, headers or {}, post_data),
@@ -139,8 +147,10 @@ class Transport(stripe.HTTPClient):
                 verify=stripe.ca_bundle_path,
                 proxies=self._proxies,
             )
+            self._watched.note(answer.status_code, answer.headers, began, time.time())
             return _cleaned(answer.content), answer.status_code, answer.headers
         except requests.RequestException as error:
+            self._watched.note_failure(began, time.time())
             may_pass = isinstance(error, (requests.Timeout, requests.ConnectionError))
             is_refused = isinstance(error, requests.exceptions.SSLError)
             raise stripe.APIConnectionError(  # type: ignore[no-untyped-call]  # stripe-python gives its constructor no types

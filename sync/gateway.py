@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import itertools
 import logging
 from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
@@ -54,8 +55,10 @@ from .states import (
     SessionState,
     SubscriptionState,
 )
+from .watched import Watched
 
 PAGE = 100
+API_VERSION: str = stripe.api_version  # of stripe-python, in which its calls are made and webhooks are wanted
 METER_ERRORS = ("v1.billing.meter.error_report_triggered", "v1.billing.meter.no_meter_found")
 TWICE = "duplicate_meter_event"
 MOST_TYPES = 20  # that Stripe takes in a call for events
@@ -78,10 +81,11 @@ class Gateway:
         api_base: str | None = None,
         timeout_seconds: tuple[float, float] = TIMEOUT_SECONDS,
         retries: int | None = None,
+        watched: Watched | None = None,
     ) -> None:
         # The same call fetches the time of a subscription's test clock. Live mode has no test clocks.
         self._expanded = ["latest_invoice"] if "_live_" in secret_key else ["latest_invoice", "test_clock"]
-        self._client = Client(secret_key, api_base, timeout_seconds, retries)
+        self._client = Client(secret_key, api_base, timeout_seconds, retries, watched or Watched())
         self._threads = Threads()
 
     def side_by_side(self, *calls: Callable[[], Any]) -> list[Any]:
@@ -108,9 +112,44 @@ class Gateway:
             with translated():
                 return str(self._client.get("/v1/account")[0]["id"])
         except StripeRefused as error:
-            if _is_forbidden(error):
+            if is_forbidden(error):
                 return None
             raise
+
+    def first(self, path: str, most: int = PAGE, **params: Any) -> list[Object]:
+        """Fetch the first objects of a list, as Stripe's JSON has them: for what only the doctor looks at.
+
+        Shape   path: such as "/v1/webhook_endpoints"; most: how many, over as many pages
+        """
+        with translated():
+            found = self._client.every(path, limit=min(most, PAGE), **params)
+            return list(itertools.islice(found, most))
+
+    def event_destinations(self) -> list[Object]:
+        """Fetch the destinations of events that are made in the v2 API, as Stripe's JSON has them, the first hundred.
+
+        Source  docs.stripe.com/api/v2/core/event_destinations/list
+        """
+        with translated():
+            found, _ = self._client.get("/v2/core/event_destinations", limit=PAGE, include=["webhook_endpoint.url"])
+            return list(found["data"])
+
+    def is_permitted(self, method: str, path: str) -> bool:
+        """Return whether the key has the permission for a call.
+
+        Stripe looks at the permission first. So a call that changes nothing, because it names what does not exist, is
+        refused for another reason where the permission is there.
+
+        Shape   method: "get" or "post"
+        """
+        try:
+            with translated():
+                self._client.library.raw_request(method, path)
+        except StripeRefused as error:
+            if is_unknown_key(error):
+                raise
+            return not is_forbidden(error)
+        return True
 
     def customer(self, customer_id: str) -> CustomerState:
         """Fetch a customer.
@@ -257,7 +296,7 @@ class Gateway:
         try:
             return self._payment(payment_intent)
         except StripeRefused as error:
-            if not _is_forbidden(error):
+            if not is_forbidden(error):
                 raise
             log.error("%s: what was paid back is not known: %s. Then run corkage sync", payment_intent, error)
             return None
@@ -357,6 +396,15 @@ class Gateway:
         """Fetch one price by its id, with what its product says; None when this account has none of this id."""
         wanted = ["product", "currency_options"]
         return unless_missing(lambda: price_of(self._client.get(_path("prices", price_id), expand=wanted)[0]))
+
+    def set_up(self, method: str, path: str, params: dict[str, Any], key: str | None = None) -> Object:
+        """Make a call that changes what is sold or how, for `corkage push`; return the object, as Stripe's JSON has it.
+
+        Shape   method: "post" or "delete"; key: the idempotency key
+        """
+        options = {"idempotency_key": key} if key else {}
+        with translated():
+            return dict(self._client.library.raw_request(method, path, **params, **options).data)
 
     def create_price(self, lookup_key: str, product: str, unit_amount: int, currency: str, interval: str) -> PriceState:
         """Create a product with a recurring price that has this lookup key. The amount is in minor units.
@@ -681,8 +729,15 @@ class Gateway:
         Source  docs.stripe.com/api/customer_portal/sessions/create
         """
         everything = cast("stripe.params.billing_portal.SessionCreateParams", {"customer": customer_id, **params})
-        with translated(customer_id):
-            return self._client.library.v1.billing_portal.sessions.create(params=everything).url
+        try:
+            with translated(customer_id):
+                return self._client.library.v1.billing_portal.sessions.create(params=everything).url
+        except StripeRefused as error:
+            if getattr(error.__cause__, "param", None) != "configuration":
+                raise
+            log.warning("the portal opens with the account's own settings: %s. `corkage push` mends it", error)
+            others = {name: value for name, value in params.items() if name != "configuration"}
+            return self.create_portal_session(customer_id, others)
 
     def invoices_of(self, customer_id: str, most: int = 12) -> tuple[InvoiceState, ...]:
         """Fetch the customer's latest invoices, newest first, without drafts. One call.
@@ -785,9 +840,14 @@ class _Invoices:
         return found if self._is_whole else None
 
 
-def _is_forbidden(error: StripeRefused) -> bool:
+def is_forbidden(error: BaseException) -> bool:
     """Return whether the key, a restricted one, lacks a permission."""
     return isinstance(error.__cause__, stripe.PermissionError)
+
+
+def is_unknown_key(error: BaseException) -> bool:
+    """Return whether Stripe does not know the key."""
+    return isinstance(error.__cause__, stripe.AuthenticationError)
 
 
 _KINDS_OF_RETURNS = {

@@ -47,7 +47,7 @@ class Catalogue:
 
         Errors  ConfigError when one price belongs to two plans; Outdated; StripeError as the gateway's
         """
-        found = self._resolve(gateway)
+        found = self.fetch_named(gateway)
         self._is_fetched = True
         self._sells_once = None
         with storage.writing():
@@ -163,20 +163,21 @@ class Catalogue:
         names = [name for plan in self.plans.values() for name in plan.prices]
         return {name for name in names if (by_name[name].trouble if name in by_name else self._is_fetched)}
 
-    def fetch_troubles(self, gateway: "Gateway") -> list[tuple[str, str, str]]:
-        """Fetch the prices that plans.toml sells, and return those that cannot be sold: the plan, the name, and why.
+    def troubles(self, found: "Mapping[str, PriceState]") -> list[tuple[str, str, str]]:
+        """Return the prices that plans.toml sells and that cannot be sold: the plan, the name, and why.
 
-        Nothing is stored.
-
-        Errors  as refresh()
+        Shape   found: what fetch_named() returned
         """
-        found = self._resolve(gateway)
         named = [(plan.key, name) for plan in self.plans.values() for name in plan.prices]
         troubles = [(key, name, _trouble(found.get(name), self.plans[key])) for key, name in named]
         return [(key, name, trouble) for key, name, trouble in troubles if trouble]
 
-    def _resolve(self, gateway: "Gateway") -> "dict[str, PriceState]":
-        """Fetch the prices by their lookup keys, and what no key finds by id: both may look like anything."""
+    def fetch_named(self, gateway: "Gateway") -> "dict[str, PriceState]":
+        """Fetch the prices that plans.toml names, by their lookup keys, and what no key finds by id: both may look like
+        anything. Nothing is stored.
+
+        Errors  as refresh()
+        """
         found = {
             price.lookup_key: price for price in gateway.prices_by_lookup_key(list(self.named)) if price.lookup_key
         }

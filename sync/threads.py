@@ -27,11 +27,14 @@ log = logging.getLogger("corkage.worker")
 class WorkerThread:
     """Begins what is due, whenever something is or the thread is woken, until it is stopped.
 
+    Shape   on_look: called each time that the thread looks for work
     Units   sleeps by the monotonic clock, so that a clock that is set back does not prolong a sleep
     """
 
-    def __init__(self, worker: "Callable[[], Worker]") -> None:
+    def __init__(self, worker: "Callable[[], Worker]", on_look: Callable[[], None] = lambda: None) -> None:
         self._make_worker = worker
+        self._on_look = on_look
+        self._looked_at = time.monotonic()
         self._worker: Worker | None = None
         self._woken = threading.Event()
         self._looks_at = 0.0
@@ -66,6 +69,10 @@ class WorkerThread:
         """Return whether the thread runs."""
         return self._thread.is_alive()
 
+    def idle_seconds(self) -> float:
+        """Return for how long the thread has not looked for work: more than its longest sleep means that it hangs."""
+        return time.monotonic() - self._looked_at
+
     def run(self) -> None:
         """Run until stopped, in the calling thread."""
         while not self._stopping:
@@ -79,6 +86,7 @@ class WorkerThread:
 
     def _pause(self) -> float:
         """Begin what is due, and return for how many seconds nothing else is."""
+        self._looked_at = time.monotonic()
         try:
             return self._begin_due()
         except DatabaseUnavailable as error:
@@ -96,6 +104,7 @@ class WorkerThread:
 
     def _begin_due(self) -> float:
         self._raise_failure()
+        self._on_look()
         self._worker = self._make_worker()
         self._worker.begin_due(time.time(), lambda: self._stopping, self._note_end)
         self._outdated.end()

@@ -100,6 +100,7 @@ class Worker:
         sales: Sales,
         owed: Owed,
         keep_events_days: int = 90,
+        look_at_endpoint: Callable[[float], None] | None = None,
     ) -> None:
         self.gateway = gateway
         self.catalogue = catalogue
@@ -111,6 +112,7 @@ class Worker:
         self.mirror = Mirror(gateway, self.timelines, converger.app)
         self.owed = owed
         self.keep_events_days = keep_events_days
+        self._looks = look_at_endpoint
         self._pool = Pool(JOBS_AT_ONCE)
 
     def check_account(self) -> None:
@@ -274,6 +276,7 @@ class Worker:
             _Recurring("grants", MIRROR_SECONDS, self.mirror.write_due),
             _Recurring("figures", DAY_SECONDS, self._keep_figures),
             _Recurring("poll", self.polling.every_seconds, self._poll),
+            _Recurring("endpoint", HOUR_SECONDS if self._looks else 0, self._look_at_endpoint),
         ]
         return [each for each in found if each.every_seconds]
 
@@ -329,6 +332,14 @@ class Worker:
             log.warning("Stripe's events could not be polled, will retry: %s: %s", error.code, error)
             return error
         return None
+
+    def _look_at_endpoint(self, now: float, _is_stopping: Callable[[], bool]) -> None:
+        """Look whether Stripe's webhook endpoint is as it should be. Where that fails, the next look is in an hour."""
+        try:
+            if self._looks:
+                self._looks(now)
+        except StripeError as error:
+            log.debug("Stripe's webhook endpoint could not be looked at: %s: %s", error.code, error)
 
     def _try_to_check_account(self) -> None:
         try:

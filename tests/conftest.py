@@ -234,6 +234,13 @@ def _calls_are_not_spaced(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _health_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test sees at once what it has changed."""
+    monkeypatch.setattr("corkage.health.kept.KEPT_SECONDS", 0.0)
+    monkeypatch.setattr("corkage.health.kept.USABLE_SECONDS", 0.0)
+
+
+@pytest.fixture(autouse=True)
 def asked_inside_a_transaction(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Fail every test in which Stripe is asked while a transaction is open: a slow Stripe would hold the file."""
     send, seen = HTTPAdapter.send, []

@@ -7,9 +7,9 @@ import pytest
 import requests
 import stripe
 from buying import bearer, token
+from examined import examine
 from harness import DAY, PRO, running
 
-from corkage.health import doctor
 from corkage.models import MADE_AT, ChangeRow, NoticeRow, remember
 from corkage.plans import Plan
 from corkage.simulator import ApiFaults
@@ -247,7 +247,7 @@ def test_what_stripe_fails_to_do_is_done_later(app, shop, simulator, held):
     work(app)
     assert rows() == [("end_addon", None)]
     simulator.api_faults = ApiFaults()
-    (finding,) = [each for each in doctor.examine(app.billing.service.worker, time.time()) if "end_addon" in each.what]
+    (finding,) = [each for each in examine(app) if "end_addon" in each.what]
     assert f"end_addon of {addon}, user ann, is not made at Stripe after 1 tries: stripe_failed" in finding.what
 
     work(app, 60)
@@ -266,13 +266,13 @@ def test_the_doctor_names_an_addon_that_could_not_be_canceled(app, shop, simulat
     work(app)
     assert rows() == [("end_addon", "cannot_change")]
 
-    (finding,) = [each for each in doctor.examine(app.billing.service.worker, time.time()) if "add-on" in each.what]
+    (finding,) = [each for each in examine(app) if "add-on" in each.what]
 
     assert "more to do than one change of its items" in finding.what
     assert finding.repair == f"corkage user cancel ann --subscription {addon}"
     shop.subscribe(customer)
     app.converge(customer)
-    assert not [each for each in doctor.examine(app.billing.service.worker, time.time()) if "add-on" in each.what]
+    assert not [each for each in examine(app) if "add-on" in each.what]
 
 
 def test_an_addon_that_another_product_sold_is_not_canceled(app, shop, simulator, held):

@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 import requests
 from buying import bearer, click, token, url_of
+from examined import examine
 from harness import ADMIN_TOKEN, DAY, PRO, is_error, running
 from once import DAYS, LIFETIME, PACK, PLANS, VISA, buy, hear, session_of, stock
 from rows import renew_timelines
 
 from corkage.access import access_at
 from corkage.errors import CannotChange, StripeRefused, StripeUnavailable
-from corkage.health.doctor import examine
 from corkage.models import ChangeRow, CheckoutAttempt, Credit, Customer, NoticeRow, Purchase, Refund, Subscription, User
 from corkage.plans import Plan
 from corkage.selling.credits import credits_of
@@ -321,13 +321,13 @@ def test_the_doctor_names_a_replaced_subscription_that_stripe_refuses_to_end(app
     subscription = replaced_while_no_cancellation_succeeds(app, shop, monkeypatch, refused)
     app.work(time.time() + 3600)
 
-    named = [each for each in examine(app.billing.service.worker, time.time()) if subscription in each.what]
+    named = [each for each in examine(app) if subscription in each.what]
     assert "which is replaced by what they bought for good; it could not be canceled: " in named[0].what
     assert named[0].repair == f"corkage user cancel ann --subscription {subscription} --now"
     monkeypatch.undo()
     shop.client.v1.subscriptions.cancel(subscription)
     app.billing.sync("ann")
-    assert not [each for each in examine(app.billing.service.worker, time.time()) if "for good" in each.what]
+    assert not [each for each in examine(app) if "for good" in each.what]
 
 
 def test_a_change_that_is_owed_does_not_outlive_the_subscription_that_a_lifetime_replaces(app, shop):
@@ -479,9 +479,7 @@ def test_a_purchase_of_a_plan_that_has_left_the_file_is_kept(app, shop, config):
 def test_what_does_not_fit_its_plan_is_not_sold_and_the_doctor_says_why(config, prices, plan, why):
     with running(replace(config, billing_url=BILLING, plans=(plan,))) as app:
         assert is_error(click(app, body={"plan": plan.key}), 409, "price_refused")
-        found = [
-            each.what for each in examine(app.billing.service.worker, time.time()) if f"plan {plan.key}" in each.what
-        ]
+        found = [each.what for each in examine(app) if f"plan {plan.key}" in each.what]
     assert len(found) == 1
     assert why in found[0]
 

@@ -1,12 +1,11 @@
 """Doubles, through doctor: what a user pays for twice, and the end that costs the user nothing."""
 
-import time
 from dataclasses import replace
 
 import pytest
+from examined import examine
 from harness import running
 
-from corkage.health import doctor
 from corkage.plans import Plan
 
 pytestmark = pytest.mark.slow
@@ -50,7 +49,7 @@ def holds(app, shop, simulator):
 
 def advice(app):
     """The repairs of doubles, None where doctor has no command."""
-    found = doctor.examine(app.billing.service.worker, time.time())
+    found = examine(app)
     return [each.repair for each in found if "several subscriptions" in each.what]
 
 

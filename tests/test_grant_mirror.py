@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 from buying import click
+from examined import examine
 from harness import DAY, PRO, running
 
 from corkage import storage
-from corkage.health import doctor
 from corkage.models import SYNCED, Cursor, Grant, GrantMirror, NoticeRow, User, setting
 from corkage.plans import Plan
 from corkage.simulator import ApiFaults
@@ -179,7 +179,7 @@ def test_what_does_not_fit_into_the_metadata_is_reported(app, shop, customer, co
     assert "plan9," in listed
     assert "plan8," not in listed
     assert listed.count("4 of 13 grants do not fit into the customer's metadata") == 4
-    findings = doctor.examine(app.billing.service.worker, time.time())
+    findings = examine(app)
     assert [each.what for each in findings if "mirrored" in each.what] == [
         "4 grants could not be mirrored at Stripe, `corkage user grants --only-here` says why"
     ]
@@ -461,7 +461,7 @@ def test_doctor_says_how_many_grants_only_this_database_has(app, shop, customer)
     app.billing.grant("bob", "gift")
     work(app)
 
-    found = [each for each in doctor.examine(app.billing.service.worker, time.time()) if "grants" in each.what]
+    found = [each for each in examine(app) if "grants" in each.what]
 
     assert [(each.what, each.repair) for each in found] == [
         (

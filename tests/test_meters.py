@@ -5,12 +5,13 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
+from examined import examine
 from harness import DAY, running
 from spending import PLANS, open_meter, use_at
 
 from corkage import storage
 from corkage.errors import DatabaseUnavailable
-from corkage.health import doctor, metering
+from corkage.health import metering
 from corkage.models import MeterEvent, Subscription
 from corkage.simulator.http.faults import ApiFaults
 from corkage.sync import meters
@@ -361,6 +362,6 @@ def test_doctor_goes_on_where_the_key_may_not_read_meters(app, customer, simulat
 
 
 def test_the_doctor_has_these_findings_among_its_own(app, shop, now):
-    found = [each.what for each in doctor.examine(app.billing.service.worker, now)]
+    found = [each.what for each in examine(app, now)]
 
     assert "Stripe has no active meter 'api_calls': what is used of calls is not billed" in found

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 from buying import click, url_of
+from examined import examine
 from harness import DAY, PRO, running
 from once import LIFETIME, PACK, PLANS, buy, hear, stock
 
-from corkage.health.doctor import examine
 from corkage.models import Credit, Customer, NoticeRow, Purchase, Refund, StripeEvent, Subscription
 from corkage.selling.credits import credits_of
 from corkage.simulator import ApiFaults
@@ -86,7 +86,7 @@ def test_a_full_refund_of_the_last_payment_ends_access_and_is_a_notice(app, shop
     assert NoticeRow.get(NoticeRow.kind == "refunded").subscription_id == subscription
     assert f"what was last paid for {subscription} is refunded; it goes on at Stripe" in caplog.text
     assert shop.client.v1.subscriptions.retrieve(subscription).status == "active"
-    found = [each for each in examine(app.billing.service.worker, time.time()) if subscription in each.what]
+    found = [each for each in examine(app) if subscription in each.what]
     assert [each.repair for each in found] == [f"stripe subscriptions cancel {subscription}"]
 
 
@@ -185,7 +185,7 @@ def test_a_plan_may_keep_access_when_it_is_refunded(app, shop, plans):
 
     assert (app.billing.access("ann").allowed, Subscription.get().returned) == (True, "refunded")
     assert kinds() == ["access_granted", "refunded"]
-    assert not [each for each in examine(app.billing.service.worker, time.time()) if "paid for sub" in each.what]
+    assert not [each for each in examine(app) if "paid for sub" in each.what]
 
 
 @pytest.mark.parametrize("plans", [(*PLANS[:1], replace(PRO, disputed="keep"), LIFETIME)])

@@ -4,10 +4,10 @@ import time
 
 import pytest
 import requests
+from examined import Finding, examine
 from harness import DAY
 from rows import pending_notices, write_notice
 
-from corkage.health import doctor
 from corkage.models import NoticeDelivery, NoticeReceiver
 from corkage.notices import outbox
 
@@ -129,16 +129,16 @@ def test_doctor_reports_failing_notices_and_absent_receivers(app, shop, receiver
 
     timelines = app.billing.service.catalogue.timelines
     timelines.renew(now)
-    (finding,) = doctor.examine(app.billing.service.worker, now)
-    assert finding == doctor.Finding(
+    (finding,) = examine(app, now)
+    assert finding == Finding(
         "1 notices are not delivered, `corkage notices` says why", "corkage notices resend --failing"
     )
 
     write_notice("bob", at=now - 302)
     timelines.renew(now)
-    findings = [each.what for each in doctor.examine(app.billing.service.worker, now)[1:]]
+    findings = [each.what for each in examine(app, now)[1:]]
     assert findings == [
         "notices to callbacks wait, the first has been due for 302 s: does a process that has the callbacks run?",
         "notices to url wait, the first has been due for 302 s: does a worker run?",
     ]
-    assert len(doctor.examine(app.billing.service.worker, now - 3)) == 1
+    assert len(examine(app, now - 3)) == 1

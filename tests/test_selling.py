@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 import requests
 from buying import bearer, click, pay, submit, token, url_of
+from examined import examine
 from harness import APP, AUTH_SECRET, PRO, is_error, running, until
 
 from corkage.errors import InvalidToken
-from corkage.health.doctor import examine
 from corkage.identity import Identity, identity_from_token, mint_token
 from corkage.line import THREADS
 from corkage.models import CheckoutAttempt, Price, User
@@ -362,7 +362,7 @@ def test_what_cannot_be_sold_has_no_button_and_the_doctor_says_why(serve, shop, 
     app = serve(plans=(replace(PRO, trial_days=14), TEAM))
 
     page = pricing(app)
-    found = [each for each in examine(app.billing.service.worker, time.time()) if "plan pro" in each.what]
+    found = [each for each in examine(app) if "plan pro" in each.what]
 
     assert 'value="pro' not in page
     assert "This plan cannot be bought at the moment." in page

@@ -121,7 +121,7 @@ def test_doctor_reports_a_foreign_lock_and_its_holder(app, config, corkage):
         result = corkage("doctor", BILLING_DATABASE=config.database)
 
     assert result.returncode == 1
-    assert "- nothing can be written to the database: database is locked\n    fuser -v " in result.stdout
+    assert "nothing can be written to the database: database is locked\n             > fuser -v " in result.stdout
     assert "all is well" not in result.stdout
     assert "Traceback" not in result.stderr
 
@@ -137,7 +137,7 @@ def test_doctor_reports_a_full_disk_and_how_to_check_it(app, environ, tmp_path):
     result = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60)
 
     assert result.returncode == 1
-    assert f"- nothing can be written to the database: disk I/O error\n    df -h {tmp_path}" in result.stdout
+    assert f"nothing can be written to the database: disk I/O error\n             > df -h {tmp_path}" in result.stdout
     assert "Traceback" not in result.stderr
 
 
@@ -219,17 +219,19 @@ def test_health_explains_a_wrong_clock(app, event):
 
 def test_doctor_reports_refused_webhooks_until_one_is_accepted(app, event, config, corkage):
     refused(app, event, 2)
-    assert corkage("doctor").stdout == "all is well\n"
+    assert corkage("doctor").stdout.endswith("all is well\n")
     refused(app, event, 1)
 
     result = corkage("doctor")
 
     assert result.returncode == 1
-    assert "- webhooks are refused, " in result.stdout
-    assert "none of the 1 webhook secrets made this signature\n    set STRIPE_WEBHOOK_SECRET" in result.stdout
+    assert "webhooks: webhooks are refused, " in result.stdout
+    assert (
+        "none of the 1 webhook secrets made this signature\n             > set STRIPE_WEBHOOK_SECRET" in result.stdout
+    )
     assert app.deliver(event).status_code == 200
     app.work()
-    assert corkage("doctor").stdout == "all is well\n"
+    assert corkage("doctor").stdout.endswith("all is well\n")
 
 
 def test_strangers_cause_one_write_a_minute(app, event, config):

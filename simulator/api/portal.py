@@ -9,6 +9,7 @@ from ..http.form import boolean, choice, integer, list_of, metadata, nested, opt
 from ..http.route import Route, retrieve_route
 from ..world import Object, World
 from .customers import get_customer
+from .reading.included import portal_products
 
 SESSIONS = "/v1/billing_portal/sessions"
 CONFIGURATIONS = "/v1/billing_portal/configurations"
@@ -41,7 +42,7 @@ def create_portal_session(world: World, params: dict[str, Any]) -> Object:
 
 def create_configuration(world: World, params: dict[str, Any]) -> Object:
     configuration = _blank_configuration(world, is_default=False)
-    _set_features(configuration, params.get("features", {}))
+    _set_features(world, configuration, params.get("features", {}))
     _apply(configuration, params)
     world.add("billing_portal.configuration", configuration)
     world.emit("billing_portal.configuration.created", configuration)
@@ -51,7 +52,7 @@ def create_configuration(world: World, params: dict[str, Any]) -> Object:
 def update_configuration(world: World, params: dict[str, Any], configuration_id: str) -> Object:
     configuration = world.get("billing_portal.configuration", configuration_id)
     with world.changing(configuration, "billing_portal.configuration.updated"):
-        _set_features(configuration, params.get("features", {}))
+        _set_features(world, configuration, params.get("features", {}))
         _apply(configuration, params)
         configuration["updated"] = world.now
     return configuration
@@ -77,14 +78,17 @@ def allowed_prices(world: World, configuration: Object) -> list[str]:
     feature = configuration["features"]["subscription_update"]
     if not feature["enabled"]:
         return []
-    if feature["products"]:
-        return [price for product in feature["products"] for price in product["prices"]]
+    if products := portal_products(world, configuration):
+        return [price for product in products for price in product["prices"]]
     return [price["id"] for price in reversed(world.where("price", active=True)) if price["recurring"]]
 
 
 def _configuration(world: World, configuration_id: str | None) -> Object:
     if configuration_id:
-        return world.get("billing_portal.configuration", configuration_id, "configuration")
+        found = world.get("billing_portal.configuration", configuration_id, "configuration")
+        if not found["active"]:
+            raise invalid(f"The configuration {configuration_id} is not active.", "configuration")
+        return found
     if not world.rules.portal_is_saved:
         raise ApiError(400, NOT_SAVED, is_replayed=False)
     return _default_configuration(world)
@@ -171,11 +175,30 @@ def _after_completion(given: dict[str, Any]) -> Object:
     return {"hosted_confirmation": None, "redirect": None, "type": "portal_homepage"} | given
 
 
-def _set_features(configuration: Object, given: dict[str, Any]) -> None:
+def _set_features(world: World, configuration: Object, given: dict[str, Any]) -> None:
     for name, settings in given.items():
         if settings == "":
             raise ApiError(400, f"Invalid object for features[{name}]", param=f"features[{name}]")
+        if products := settings.pop("products", None):
+            _check_products(world, products)
+            world.hidden[configuration["id"]] = {"products": products}
         configuration["features"][name] |= settings
+    update = configuration["features"]["subscription_update"]
+    if update["enabled"] and not configuration["is_default"] and not portal_products(world, configuration):
+        raise missing_parameter("features[subscription_update][products]")
+
+
+def _check_products(world: World, products: list[dict[str, Any]]) -> None:
+    """Refuse what no customer could be offered."""
+    param = "features[subscription_update][products]"
+    if len(products) > MOST_PRODUCTS:
+        raise invalid(f"You can give at most {MOST_PRODUCTS} products.", param)
+    for each in products:
+        world.get("product", each.get("product", ""), param)
+        for price_id in each.get("prices", ()):
+            price = world.get("price", price_id, param)
+            if price["product"] != each["product"] or not price["recurring"] or not price["active"]:
+                raise invalid(f"The price {price_id} is not an active recurring price of {each['product']}.", param)
 
 
 def _blank_configuration(world: World, is_default: bool) -> Object:
@@ -203,7 +226,6 @@ def _blank_configuration(world: World, is_default: bool) -> Object:
                 "billing_cycle_anchor": None,
                 "default_allowed_updates": ["price"],
                 "enabled": True,
-                "products": [],
                 # The Dashboard's default for an account's own portal; configurations made over the API prorate nothing.
                 "proration_behavior": "create_prorations" if is_default else "none",
                 "schedule_at_period_end": {"conditions": []},
@@ -219,6 +241,17 @@ def _blank_configuration(world: World, is_default: bool) -> Object:
     }
 
 
+MOST_PRODUCTS = 10
+REASONS = (
+    "customer_service",
+    "low_quality",
+    "missing_features",
+    "other",
+    "switched_service",
+    "too_complex",
+    "too_expensive",
+    "unused",
+)
 CUSTOMER_UPDATES = ("address", "email", "name", "phone", "shipping", "tax_id")
 PRORATION = choice("always_invoice", "create_prorations", "none")
 FEATURES = {
@@ -226,14 +259,32 @@ FEATURES = {
     "invoice_history": nested({"enabled": boolean}),
     "payment_method_update": nested({"enabled": boolean}),
     "subscription_cancel": nested(
-        {"enabled": boolean, "mode": choice("at_period_end", "immediately"), "proration_behavior": PRORATION}
+        {
+            "cancellation_reason": nested({"enabled": boolean, "options": list_of(choice(*REASONS))}),
+            "enabled": boolean,
+            "mode": choice("at_period_end", "immediately"),
+            "proration_behavior": PRORATION,
+        }
     ),
     "subscription_update": nested(
         {
             "default_allowed_updates": list_of(choice("price", "promotion_code", "quantity")),
             "enabled": boolean,
-            "products": list_of(nested({"product": text, "prices": list_of(text)})),
+            "billing_cycle_anchor": choice("now", "unchanged"),
+            "products": list_of(
+                nested(
+                    {
+                        "adjustable_quantity": nested({"enabled": boolean, "maximum": integer, "minimum": integer}),
+                        "prices": list_of(text),
+                        "product": text,
+                    }
+                )
+            ),
             "proration_behavior": PRORATION,
+            "schedule_at_period_end": nested(
+                {"conditions": list_of(nested({"type": choice("decreasing_item_amount", "shortening_interval")}))}
+            ),
+            "trial_update_behavior": choice("continue_trial", "end_trial"),
         }
     ),
 }

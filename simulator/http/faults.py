@@ -44,6 +44,10 @@ class ApiFaults:
         tuple[str, ...] | None,
         "the permissions of `rk_test_` keys, such as `customer_read`; other requests are refused with 403",
     ] = None
+    revoked_keys: Annotated[tuple[str, ...] | None, "keys that are refused with 401, as those that were rolled"] = None
+    date_ahead_seconds: Annotated[
+        int, "the `Date` of each response is ahead by so much, as seen by a program whose own clock is behind"
+    ] = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:

@@ -6,6 +6,7 @@ import bottle
 
 from ..api.customers import get_customer
 from ..api.portal import allowed_prices
+from ..api.subscription_schedules import create_schedule, update_schedule
 from ..api.subscriptions import cancel_subscription, pay_with, update_subscription
 from ..billing import payments, periods
 from ..errors import ApiError
@@ -93,13 +94,46 @@ def _change(world: World, session: Object, subscription_id: str) -> None:
         raise ApiError(400, "Please choose a plan.")
     changed = subscription["items"]["data"][0]
     item = {"id": changed["id"], "price": wanted} | {name: changed[name] for name in ("quantity",) if name in changed}
-    behaviour = _enabled_feature(world, session, "subscription_update")["proration_behavior"]
+    feature = _enabled_feature(world, session, "subscription_update")
+    wanted_item = item | _quantity_to_confirm(session)
+    if _waits_for_the_end(world, feature, changed, wanted_item):
+        _schedule(world, subscription, wanted_item)
+        return
     update_subscription(
         world,
-        {"items": [item | _quantity_to_confirm(session)], "proration_behavior": behaviour}
-        | _discounts_to_confirm(session),
+        {"items": [wanted_item], "proration_behavior": feature["proration_behavior"]} | _discounts_to_confirm(session),
         subscription_id,
     )
+
+
+def _waits_for_the_end(world: World, feature: Object, now: Object, wanted: Object) -> bool:
+    """Return whether the portal's settings have a change wait for the end of the period."""
+    price = world.get("price", wanted["price"])
+    conditions = {each["type"] for each in feature["schedule_at_period_end"]["conditions"]}
+    amounts = [_amount(each, quantity) for each, quantity in ((now["price"], now), (price, wanted))]
+    lengths = [_days(each["recurring"]) for each in (now["price"], price)]
+    is_less = lengths[0] == lengths[1] and amounts[1] < amounts[0]
+    is_shorter = lengths[1] < lengths[0]
+    return ("decreasing_item_amount" in conditions and is_less) or ("shortening_interval" in conditions and is_shorter)
+
+
+def _amount(price: Object, item: Object) -> int:
+    return int(price["unit_amount"] or 0) * int(item.get("quantity", 1))
+
+
+def _days(recurring: Object) -> int:
+    return int({"day": 1, "week": 7, "month": 30, "year": 365}[recurring["interval"]] * recurring["interval_count"])
+
+
+def _schedule(world: World, subscription: Object, item: Object) -> None:
+    """Have the change made by a schedule at the end of the period, as Stripe's portal does."""
+    schedule = create_schedule(world, {"from_subscription": subscription["id"]})
+    (phase,) = schedule["phases"]
+    begins = {"start_date": phase["start_date"], "end_date": phase["end_date"]}
+    present = [{"price": each["price"], "quantity": each["quantity"]} for each in phase["items"]]
+    later = {name: value for name, value in item.items() if name != "id"}
+    phases = [begins | {"items": present}, {"items": [later]}]
+    update_schedule(world, {"phases": phases, "proration_behavior": "none"}, schedule["id"])
 
 
 def _discounts_to_confirm(session: Object) -> Object:

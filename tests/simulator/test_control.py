@@ -283,15 +283,16 @@ def test_the_faults_form_sets_and_clears_faults(simulator):
 
 
 def test_submitting_a_form_unchanged_changes_nothing(simulator):
-    simulator.api_faults = ApiFaults("cut", "/v1/prices", 3, 0.5, 1.5, 25, 60, ("plan_read",))
+    faults = ApiFaults("cut", "/v1/prices", 3, 0.5, 1.5, 25, 60, ("plan_read",), ("sk_test_old",), 3600)
+    simulator.api_faults = faults
     text = page(simulator).text
     form = text.split('action="/control/faults/api"')[1].split("</form>")[0]
     shown = dict(re.findall(r'name="(\w+)" value="([^"]*)" place', form))
     shown["failure"] = re.search(r"<option selected>(\w+)", form)[1]
 
-    assert len(shown) == 8
+    assert len(shown) == 10
     submit(simulator, "faults/api", shown)
-    assert simulator.api_faults == ApiFaults("cut", "/v1/prices", 3, 0.5, 1.5, 25, 60, ("plan_read",))
+    assert simulator.api_faults == faults
 
 
 def test_a_program_sets_faults_with_json(simulator):

@@ -1,6 +1,8 @@
 """Faults of the API on demand: what stripe-python raises, and which requests were executed."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import parsedate_to_datetime
 
 import pytest
 import requests
@@ -215,6 +217,28 @@ def test_a_lagging_list_omits_new_objects_that_their_id_finds(simulator, client)
     assert new not in str(client.v1.events.list())
     simulator.advance(61)
     assert [each.id for each in client.v1.customers.list().data] == [new, old]
+
+
+def test_a_revoked_key_is_refused_and_others_are_not(simulator, client):
+    simulator.api_faults.revoked_keys = ("sk_test_old",)
+    old = stripe.StripeClient("sk_test_old", base_addresses={"api": simulator.url})
+
+    with pytest.raises(stripe.AuthenticationError) as refused:
+        old.v1.customers.list()
+
+    assert (refused.value.http_status, refused.value.code) == (401, "api_key_expired")
+    assert client.v1.customers.list().data == []
+
+
+def test_the_date_of_responses_is_ahead_and_the_world_is_not(simulator, client):
+    simulator.api_faults.date_ahead_seconds = 3600
+
+    made = client.v1.customers.create(params={})
+
+    date = parsedate_to_datetime(made.last_response.headers["Date"]).timestamp()
+    assert 3590 < date - time.time() < 3610
+    assert made.last_response.headers["Server"] == "nginx"
+    assert abs(made.created - time.time()) < 10
 
 
 def test_a_restricted_key_may_only_what_is_permitted(simulator, client):

@@ -4,6 +4,7 @@ from ...http.expand import Include
 from . import included, invoice_lines, session_items, tax_ids
 
 INCLUDED: dict[tuple[str, str], Include] = {
+    ("billing_portal.configuration", "products"): included.portal_products,
     ("charge", "refunds"): included.refunds,
     ("checkout.session", "breakdown"): session_items.breakdown,
     ("checkout.session", "line_items"): session_items.line_items,

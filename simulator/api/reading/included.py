@@ -47,6 +47,12 @@ def currency_options(world: World, price: Object) -> Object:
     return {price["currency"]: own | ({"tiers": found} if found else {})} | options_of(world, price)
 
 
+def portal_products(world: World, configuration: Object) -> list[Object]:
+    """Return the products between which a portal's customers may change."""
+    found: list[Object] = world.hidden.get(configuration["id"], {}).get("products", [])
+    return found
+
+
 def tiers(world: World, price: Object) -> list[Object] | None:
     """Return a price's or a plan's tiers; without tiers, None."""
     found: list[Object] | None = world.hidden.get(price["id"], {}).get("tiers")
