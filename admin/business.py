@@ -128,8 +128,11 @@ class Business:
         series = [
             Series("first", _("Bought once"), [each.bought for each in listed]),
             Series("bad", _("Refunded"), [each.refunded for each in listed]),
+            Series("second", _("Disputes lost"), [each.disputed for each in listed]),
         ]
-        rows = [[(each.bought, each.bought_count), (each.refunded, each.refunded_count)] for each in listed]
+        amounts = [(each.bought, each.refunded, each.disputed) for each in listed]
+        counts = [(each.bought_count, each.refunded_count, each.disputed_count) for each in listed]
+        rows = [list(zip(*both, strict=True)) for both in zip(amounts, counts, strict=True)]
         heading = _("Bought once and refunded, %(currency)s", currency=currency.upper())
         return self._of_money(Section(f"bought-{currency}", heading, "", [], None, None), currency, series, rows)
 

@@ -81,13 +81,16 @@ LEFT JOIN corkage_price AS p ON p.id = b.price_id
 WHERE c.user_id IS NOT NULL AND (b.ours OR p.plan IS NOT NULL) AND b.created >= :since AND b.created <= :now
 GROUP BY day, b.currency
 """  # noqa: S608 -- as above
+# Of what we sold: a customer may pay for another product of the same Stripe account, too.
 _REFUNDED = f"""
-SELECT 'refunded', r.created / {DAY} AS day, r.currency, COUNT(*), SUM(r.amount)
+SELECT CASE WHEN r.kind = 'refund' THEN 'refunded' ELSE 'disputed' END AS its_kind,
+    r.created / {DAY} AS day, r.currency, COUNT(*), SUM(r.amount)
 FROM corkage_refund AS r
 JOIN corkage_customer AS c ON c.id = r.customer_id
-WHERE c.user_id IS NOT NULL AND r.kind = 'refund' AND r.status = 'succeeded'
-    AND r.created >= :since AND r.created <= :now
-GROUP BY day, r.currency
+WHERE c.user_id IS NOT NULL AND r.created >= :since AND r.created <= :now
+    AND ((r.kind = 'refund' AND r.status = 'succeeded') OR (r.kind = 'dispute' AND r.status = 'lost'))
+    AND (r.purchase_id IS NOT NULL OR r.subscription_id IN (SELECT s.id {_OURS}))
+GROUP BY its_kind, day, r.currency
 """  # noqa: S608 -- as above
 
 
@@ -121,7 +124,8 @@ class Movement(NamedTuple):
 class Money(NamedTuple):
     """Amounts of a month in one currency, in its minor units.
 
-    Shape   bought, refunded: what was bought once, and what was refunded of anything;
+    Shape   bought, refunded, disputed: what was bought once, and what was refunded, and lost in disputes, of anything
+            that is sold here;
             upgraded, downgraded: what changes added to the monthly revenue, and took from it, below zero;
             each with how many there were
     """
@@ -132,6 +136,8 @@ class Money(NamedTuple):
     bought_count: int
     refunded: int
     refunded_count: int
+    disputed: int
+    disputed_count: int
     upgraded: int
     upgraded_count: int
     downgraded: int

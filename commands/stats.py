@@ -35,8 +35,11 @@ def _print_tables(found: Figures) -> None:
     movements = [tuple(each) for each in found.movements]
     names = "month new back lost upgraded downgraded trials-paid trials-left trials-open"
     _print_table("Payers and trials", names.split(), movements)
-    money = [_line(each, each.bought, each.refunded, each.upgraded, each.downgraded) for each in found.money]
-    _print_table("Money", ("month", "currency", "bought-once", "refunded", "upgrades", "downgrades"), money)
+    money = [
+        _line(each, each.bought, each.refunded, each.disputed, each.upgraded, each.downgraded) for each in found.money
+    ]
+    names = "month currency bought-once refunded disputed upgrades downgrades"
+    _print_table("Money", names.split(), money)
     print("\nWhat these figures cannot know")
     for sentence in found.unknown:
         print(f"- {sentence}")

@@ -230,7 +230,7 @@ def check_query() -> None:
 
 
 def read_form() -> dict[str, str]:
-    """Return the fields of a small form, in either encoding, or of a JSON body; each value is a text.
+    """Return the fields of a small form, in either encoding, or of a JSON body; each value is a text, and null absent.
 
     Errors  BodyTooLarge, InvalidBody; ReturnAddressNamed instead of ignoring it: its sender expects it to count
     """
@@ -239,7 +239,7 @@ def read_form() -> dict[str, str]:
     kind = kind.strip(BLANKS).lower()
     try:
         if kind == "application/json":
-            fields = json.loads(body.decode("utf-8"))
+            fields = _without_null(json.loads(body.decode("utf-8")))
         elif kind == "multipart/form-data":
             fields = _read_multipart(body, options)
         else:
@@ -254,6 +254,11 @@ def read_form() -> dict[str, str]:
     if named := RETURN_ADDRESSES & fields.keys():
         raise ReturnAddressNamed(f"the body has {', '.join(sorted(named))}")
     return fields
+
+
+def _without_null(fields: Any) -> Any:
+    """Return JSON's fields without those that are null: many languages write so what is absent."""
+    return {name: each for name, each in fields.items() if each is not None} if isinstance(fields, dict) else fields
 
 
 def _read_multipart(body: bytes, options: str) -> dict[str, str]:

@@ -34,7 +34,7 @@ from ..sync.converge import Converger
 from ..sync.gateway import Gateway
 from ..sync.prices import Catalogue
 from ..sync.states import SubscriptionState
-from . import decisions
+from . import decisions, price_notices
 from .decisions import CHARGES, NOW, PERIOD_END, Decision, Situation
 from .held import held_subscriptions, own_subscriptions
 
@@ -234,6 +234,8 @@ class Changes:
         now = self.clock()
         owed.end(row, outcome, now)
         with storage.writing():
+            if outcome.startswith(decisions.LEFT_OUT):
+                price_notices.withdraw(row, self.catalogue.timelines.plans, now)
             Subscription.update(ask_at=0).where(Subscription.id == row.subscription_id).execute()
         log.info("user %s: %s of %s: %s", row.user_id, row.kind, row.subscription_id, outcome)
 

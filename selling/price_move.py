@@ -5,22 +5,22 @@ or by whoever runs the command again. Nothing is prorated: the next invoice has 
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from .. import storage
-from ..access import ENDED, LIVE, Holding, Plans, read_access
+from ..access import ENDED, LIVE, Plans
 from ..logs.facts import logger
 from ..models import ChangeRow, Customer, Price, Subscription, SubscriptionItem
-from ..notices import changes as notices
 from ..plans import Plan
 from ..sync import owed
 from ..sync.gateway import Gateway
 from ..sync.prices import Catalogue
 from ..sync.states import PriceState, SubscriptionState
-from ..sync.timelines import holdings_of
+from . import price_notices
 from .changes import Changes
 from .decisions import why_left_out
+from .price_notices import Costs, ToCome
 
 KIND = "move_price"
 CHUNK = 100  # takes some milliseconds, for which webhooks wait to store their events
@@ -51,6 +51,10 @@ class Move(NamedTuple):
     def wish(self) -> str:
         return json.dumps({"old": self.old.id, "new": self.new.id}, sort_keys=True)
 
+    def warning(self, user_id: str, subscription_id: str, at: int, costs: Costs) -> ToCome:
+        """Return what a payer is to hear of it."""
+        return ToCome(user_id, subscription_id, self.old.id, self.new.id, at, costs)
+
 
 class Payer(NamedTuple):
     """A subscription at the old price.
@@ -77,11 +81,17 @@ class PriceMove:
     def __init__(self, gateway: Gateway, catalogue: Catalogue, changes: Changes) -> None:
         self.gateway, self.catalogue, self.changes = gateway, catalogue, changes
 
+    @property
+    def plans(self) -> Plans:
+        """The terms of the plans, as the notices have them."""
+        return self.catalogue.timelines.plans
+
     def find(self, old: str, new: str, *, is_undone: bool = False) -> Move:
         """Fetch the two prices, named by lookup key or id.
 
         Shape   is_undone: the move is to be undone, so the old price may be on sale again
-        Errors  NothingMoved when they do not fit together or plans.toml is not ready; StripeError as the gateway's
+        Errors  NothingMoved when they do not fit together, plans.toml is not ready, or a move to another price is still
+                to be made; StripeError as the gateway's
         """
         states = [self._price(name) for name in (old, new)]
         _refuse_misfits(*states, is_undone=is_undone)
@@ -90,7 +100,10 @@ class PriceMove:
             self.catalogue.timelines.refuse_if_outdated()
             for state in states:
                 self.catalogue.store_price(state)
-        return Move(*(Price.get_by_id(state.id) for state in states))
+        move = Move(*(Price.get_by_id(state.id) for state in states))
+        if not is_undone:
+            _refuse_second(move)
+        return move
 
     def payers(self, move: Move) -> list[Payer]:
         """Fetch who has the old price, those who are left out too. Nothing is stored.
@@ -142,7 +155,8 @@ class PriceMove:
             with storage.writing():
                 for row in rows:
                     is_made = row.done_at is not None
-                    moved, withdrawn = moved + is_made, withdrawn + (not is_made)
+                    moved += is_made and _can_go_back(move, row.subscription_id)
+                    withdrawn += not is_made
                     self._undo(move, row, now)
         return withdrawn, moved
 
@@ -177,46 +191,23 @@ class PriceMove:
         if payer.user_id is None:
             return
         owed.add(payer.user_id, payer.held.id, KIND, move.wish, now, move.batch, at)
-        details = _details(move, at, payer.amount, payer.new_amount, payer.held.currency)
-        self._announce(payer.user_id, "price_will_change", payer.held.id, details, now)
+        costs = Costs(payer.amount, payer.new_amount, payer.held.currency)
+        price_notices.warn(move.warning(payer.user_id, payer.held.id, at, costs), self.plans, now)
 
     def _undo(self, move: Move, row: ChangeRow, now: float) -> None:
         """Withdraw a move or, when it was made, store the way back. Inside a writing transaction."""
         user_id, id_ = row.user_id, row.subscription_id
-        amounts = _amounts(move, id_)
         if row.done_at is None:
             ended = {"done_at": int(now), "outcome": UNDONE}
             ChangeRow.update(ended).where(ChangeRow.nonce == row.nonce).execute()
-            self._announce(user_id, "price_change_withdrawn", id_, _details(move, row.not_before, *amounts), now)
+            price_notices.withdraw(row, self.plans, now)
             return
         ChangeRow.update(outcome=UNDONE).where(ChangeRow.nonce == row.nonce).execute()
+        if not _can_go_back(move, id_):
+            return
         owed.add(user_id, id_, KIND, move.back.wish, now, move.back.batch)
-        was, will, currency = amounts
-        self._announce(user_id, "price_will_change", id_, _details(move.back, int(now), will, was, currency), now)
-
-    def _announce(self, user_id: str, kind: str, id_: str, details: Mapping[str, Any], now: float) -> None:
-        plans: Plans = self.catalogue.timelines.plans
-        stored = (each for each in holdings_of([user_id])[user_id].holdings if each.id == id_)
-        holding = next(stored, Holding("subscription", id_, int(now)))
-        notices.announce(read_access(user_id), kind, holding, details, plans, now)
-
-
-def _details(move: Move, at: int, amount: int | None, new_amount: int | None, currency: str) -> dict[str, Any]:
-    """Return what a notice says of a price that will change."""
-    prices = {"price_id": move.old.id, "new_price_id": move.new.id}
-    return {"at": at, "amount": amount, "new_amount": new_amount, "currency": currency} | prices
-
-
-def _amounts(move: Move, subscription_id: str) -> tuple[int | None, int | None, str]:
-    """Return what a subscription costs at both prices, and its currency, as stored."""
-    row = Subscription.get_or_none(Subscription.id == subscription_id)
-    currency = (row.currency if row else None) or move.old.currency or ""
-    items = SubscriptionItem.select().where(
-        SubscriptionItem.subscription == subscription_id, SubscriptionItem.price_id.in_([each.id for each in move])
-    )
-    count = next((each.quantity for each in items), 1) or 1
-    was, will = (each.amount_in(currency)[0] for each in move)
-    return None if was is None else was * count, None if will is None else will * count, currency
+        costs = price_notices.costs_of(id_, move.new.id, move.old.id)
+        price_notices.warn(move.back.warning(user_id, id_, int(now), costs), self.plans, now)
 
 
 def _owed(move: Move) -> list[ChangeRow]:
@@ -229,6 +220,14 @@ def _to_undo(move: Move, now: float) -> list[ChangeRow]:
     mine = (ChangeRow.batch == move.batch, ChangeRow.done_at.is_null() | (ChangeRow.outcome == "done"))
     found = ChangeRow.select().where(*mine).order_by(ChangeRow.nonce)
     return [row for row in found if row.done_at is not None or not owed.is_claimed(row, now)][:CHUNK]
+
+
+def _can_go_back(move: Move, subscription_id: str) -> bool:
+    """Return whether a subscription that was moved still has the new price and goes on, as far as is stored."""
+    of_it = (SubscriptionItem.subscription == subscription_id, SubscriptionItem.price_id == move.new.id)
+    goes_on = (Subscription.status.in_(LIVE), Subscription.cancel_at.is_null())
+    found: bool = SubscriptionItem.select().join(Subscription).where(*of_it, *goes_on).exists()
+    return found
 
 
 def _stored_at(price_id: str) -> set[str]:
@@ -254,6 +253,22 @@ def _refuse_misfits(old: PriceState, new: PriceState, *, is_undone: bool) -> Non
     problems = list(_misfits(old, new, is_undone=is_undone))
     if problems:
         raise NothingMoved("; ".join(problems))
+
+
+def _refuse_second(move: Move) -> None:
+    """Refuse while others, or the same, are to be moved from this price to another one: they were promised that."""
+    waiting = ChangeRow.select().where(
+        ChangeRow.kind == KIND, ChangeRow.done_at.is_null(), ChangeRow.batch != move.batch
+    )
+    targets = [json.loads(row.wish) for row in waiting]
+    others = [each["new"] for each in targets if each["old"] == move.old.id]
+    if not others:
+        return
+    old, new = (each.lookup_key or each.id for each in (move.old, Price.get_by_id(others[0])))
+    raise NothingMoved(
+        f"{len(others)} subscriptions are still to be moved to {new}: withdraw that first, with "
+        f"`corkage move-price {old} {new} --undo --yes`"
+    )
 
 
 def _misfits(old: PriceState, new: PriceState, *, is_undone: bool) -> Iterator[str]:

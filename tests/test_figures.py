@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from harness import DAY, PRO, running
+from once import hear
 
 from corkage import storage
 from corkage.admin.figures import Money, Movement, Past, UserCount, figures
@@ -201,7 +202,7 @@ def test_changes_of_what_is_paid_a_month_are_upgrades_and_downgrades(sales):
 
     assert [(row.before, row.after) for row in Move.select().order_by(Move.id)] == [(900, 2700), (2700, 1500)]
     assert (found.movements[-1].upgraded, found.movements[-1].downgraded) == (1, 1)
-    assert found.money[-1][6:] == (1800, 1, -1200, 1)
+    assert found.money[-1][8:] == (1800, 1, -1200, 1)
     assert agreed_and_charged(found) == {("usd", "active"): (1, 1500, 1350)}
 
 
@@ -336,8 +337,9 @@ def bought(number, created, amount, currency="usd", user="ann", ours=True):
     Purchase.create(id=f"cs_{number}", price_id="price_x", customer=f"cus_{user}", quantity=1, **facts)
 
 
-def refunded(number, created, amount, kind="refund", status="succeeded"):
+def refunded(number, created, amount, kind="refund", status="succeeded", foreign=False):
     facts = {"created": created, "amount": amount, "currency": "usd", "kind": kind, "status": status}
+    facts["purchase_id"] = None if foreign else f"cs_{number}"
     Refund.create(id=f"re_{number}", customer="cus_ann", payment_intent=f"pi_{number}", **facts)
 
 
@@ -351,17 +353,33 @@ def test_what_was_bought_once_and_refunded_counts_in_its_month_and_currency(app)
     refunded(1, MIDNIGHT, 200)
     refunded(2, MIDNIGHT, 50)
     refunded(3, MIDNIGHT, 9999, status="failed")
-    refunded(4, MIDNIGHT, 9999, kind="dispute", status="lost")
+    refunded(4, MIDNIGHT, 40, kind="dispute", status="lost")
+    refunded(5, MIDNIGHT, 9999, kind="dispute", status="won")
+    refunded(6, MIDNIGHT, 9999, kind="dispute", status="under_review")
+    refunded(7, MIDNIGHT, 9999, foreign=True)
+    refunded(8, MIDNIGHT, 9999, kind="dispute", status="lost", foreign=True)
 
     found = figures(MIDNIGHT + 20 * DAY, 2)
 
     assert found.months == ("2026-04", "2026-05")
     assert found.money == [
-        Money("2026-04", "jpy", 0, 0, 0, 0, 0, 0, 0, 0),
-        Money("2026-05", "jpy", 1000, 1, 0, 0, 0, 0, 0, 0),
-        Money("2026-04", "usd", 500, 1, 0, 0, 0, 0, 0, 0),
-        Money("2026-05", "usd", 1000, 2, 250, 2, 0, 0, 0, 0),
+        Money("2026-04", "jpy", 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+        Money("2026-05", "jpy", 1000, 1, 0, 0, 0, 0, 0, 0, 0, 0),
+        Money("2026-04", "usd", 500, 1, 0, 0, 0, 0, 0, 0, 0, 0),
+        Money("2026-05", "usd", 1000, 2, 250, 2, 40, 1, 0, 0, 0, 0),
     ]
+
+
+def test_what_was_refunded_of_another_products_subscription_does_not_count(app, shop):
+    customer = shop.customer()
+    for price, user in ((shop.price, "ann"), (shop.other_price, None)):
+        held = shop.client.v1.subscriptions.retrieve(shop.subscribe(customer, price, user))
+        paid = shop.client.v1.invoices.retrieve(held.latest_invoice, params={"expand": ["payments"]}).payments.data[0]
+        shop.client.v1.refunds.create(params={"payment_intent": paid.payment.payment_intent, "amount": 100})
+    app.converge(customer)
+    hear(app, shop)
+
+    assert [(each.refunded, each.refunded_count) for each in figures(time.time() + DAY, 1).money] == [(100, 1)]
 
 
 def test_what_lies_ahead_of_now_does_not_count_yet(app):

@@ -62,6 +62,18 @@ def notices():
     return [(row.user_id, row.kind) for row in NoticeRow.select().order_by(NoticeRow.id) if "price" in row.kind]
 
 
+def leave(app, shop, simulator, id_, happens):
+    if happens == "canceled":
+        app.billing.cancel("ann")
+    elif happens == "scheduled":
+        shop.client.v1.subscription_schedules.create(params={"from_subscription": id_})
+    elif happens == "ended":
+        app.billing.cancel("ann", when="now")
+    else:
+        item = simulator.world.get("subscription", id_)["items"]["data"][0]["id"]
+        shop.client.v1.subscriptions.update(id_, params={"items": [{"id": item, "price": shop.other_price}]})
+
+
 def work(app, at):
     worker = app.billing.service.worker
     worker.owed.clock = lambda: at
@@ -145,15 +157,7 @@ def test_the_command_again_moves_nobody_twice_and_takes_in_who_came_since(app, s
 def test_who_must_be_left_out_when_the_day_has_come_is(app, shop, simulator, move, happens):
     id_ = subscribed(app, shop)
     move("--yes")
-    if happens == "canceled":
-        app.billing.cancel("ann")
-    elif happens == "scheduled":
-        shop.client.v1.subscription_schedules.create(params={"from_subscription": id_})
-    elif happens == "ended":
-        app.billing.cancel("ann", when="now")
-    else:
-        item = simulator.world.get("subscription", id_)["items"]["data"][0]["id"]
-        shop.client.v1.subscriptions.update(id_, params={"items": [{"id": item, "price": shop.other_price}]})
+    leave(app, shop, simulator, id_, happens)
     before = price_of(simulator, id_)
 
     work(app, time.time() + 31 * DAY)
@@ -342,3 +346,67 @@ def test_a_receiver_gets_the_date_and_the_amounts(app, shop, move):
     assert (notice.details["amount"], notice.details["new_amount"]) == (900, 1_200)
     assert notice.before == notice.after
     assert json.loads(body_of(notice))["data"]["details"] == notice.details
+
+
+def test_who_is_to_get_one_new_price_is_not_promised_a_second(config, shop, simulator, new, corkage, tmp_path):
+    low = simulator.add_price("pro_2027_low", 1_100)["id"]
+    retired = (shop.price, new)
+    (tmp_path / "plans.toml").write_text(
+        BEFORE.replace('"pro_monthly"', f'"pro_2027_low"]\nretired = ["{shop.price}", "{new}"')
+    )
+    with running(replace(config, plans=(replace(PRO, prices=("pro_2027_low",), retired=retired),))) as app:
+        app.billing.service.catalogue.refresh(app.billing.service.gateway)
+        id_ = subscribed(app, shop)
+        assert corkage("move-price", "pro_monthly", "pro_2027", "--yes").returncode == 0
+
+        refused = corkage("move-price", "pro_monthly", "pro_2027_low", "--yes")
+
+        assert refused.returncode == 1
+        assert "1 subscriptions are still to be moved to pro_2027: withdraw that first" in refused.stderr
+        assert notices() == [("ann", "price_will_change")]
+        (undo,) = re.findall("`corkage (.*)`", refused.stderr)
+        assert corkage(*undo.split()).returncode == 0
+        assert "1 moves were stored" in corkage("move-price", "pro_monthly", "pro_2027_low", "--yes").stdout
+        work(app, time.time() + 31 * DAY)
+
+    assert [each["price"]["id"] for each in simulator.world.get("subscription", id_)["items"]["data"]] == [low]
+
+
+@pytest.mark.parametrize("happens", ["canceled", "ended", "changed"])
+def test_undo_promises_no_price_to_who_would_not_be_moved_back(app, shop, simulator, move, happens):
+    id_ = subscribed(app, shop)
+    move("--days", "0", "--yes")
+    leave(app, shop, simulator, id_, happens)
+    app.converge(simulator.world.get("subscription", id_)["customer"])
+    before = notices()
+
+    undone = move("--undo", "--yes")
+
+    assert undone.returncode == 0, undone.stderr
+    assert notices() == before
+    assert "0 subscriptions are to be moved back" in undone.stdout
+
+
+@pytest.mark.parametrize("happens", ["canceled", "changed"])
+def test_who_was_warned_and_is_left_out_when_the_day_has_come_hears_that_it_was_withdrawn(
+    app, shop, simulator, move, happens
+):
+    id_ = subscribed(app, shop)
+    move("--yes")
+    leave(app, shop, simulator, id_, happens)
+
+    work(app, time.time() + 31 * DAY)
+    work(app, time.time() + 32 * DAY)
+
+    assert notices() == [("ann", "price_will_change"), ("ann", "price_change_withdrawn")]
+
+
+def test_whose_subscription_has_ended_hears_nothing_of_a_price(app, shop, simulator, move):
+    leave(app, shop, simulator, subscribed(app, shop), "ended")
+    subscribed(app, shop, "bob")
+    move("--yes")
+    app.billing.cancel("bob", when="now")
+
+    work(app, time.time() + 31 * DAY)
+
+    assert notices() == [("bob", "price_will_change")]

@@ -1,5 +1,6 @@
 """Forget a user when the host deletes the account: nothing is charged any more, and nothing here names them."""
 
+import time
 from typing import Any
 
 from peewee import JOIN, Case, fn
@@ -9,7 +10,7 @@ from ..access import ENDED
 from ..errors import BillingError, CheckoutInProgress, StripeRefused, UnknownCustomer
 from ..logs.facts import logger
 from ..models import CheckoutAttempt, Customer, NoticeDelivery, Price, StripeEvent, Subscription, SubscriptionItem, User
-from ..selling.attempts import is_claimed
+from ..selling.attempts import PAUSE_SECONDS, WAIT_SECONDS, is_claimed
 from ..sync.converge import Converger
 from ..sync.gateway import Gateway
 from . import receipt as receipts
@@ -30,6 +31,7 @@ def forget_user(converger: Converger, user_id: str, now: float, receipt: Receipt
     Errors  CheckoutInProgress while a click of the user's is carried out; StripeError as the gateway's
     """
     ended: set[str] = set()
+    _wait_for_clicks(user_id, now)
     for _ in range(MOST_TURNS):
         _close_checkout(converger.gateway, user_id, now, receipt)
         for customer_id in _customers(user_id) - ended:
@@ -40,6 +42,19 @@ def forget_user(converger: Converger, user_id: str, now: float, receipt: Receipt
             log.info("user %s is forgotten, %d customers ended", user_id, len(ended))
             return
     raise CheckoutInProgress(f"user {user_id}: new customers came {MOST_TURNS} times in a row")
+
+
+def _wait_for_clicks(user_id: str, now: float) -> None:
+    """Wait a little for what holds the user's attempts: a click, or the worker, which closes the page of what was just
+    bought.
+    """
+    begun_at = time.monotonic()
+    while (passed := time.monotonic() - begun_at) < WAIT_SECONDS and _is_any_claimed(user_id, now + passed):
+        time.sleep(PAUSE_SECONDS)
+
+
+def _is_any_claimed(user_id: str, now: float) -> bool:
+    return any(is_claimed(each, now) for each in CheckoutAttempt.select().where(CheckoutAttempt.user == user_id))
 
 
 def _customers(user_id: str) -> set[str]:
