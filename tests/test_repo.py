@@ -22,8 +22,8 @@ from corkage.sync import poll
 README = (ROOT / "README.md").read_text()
 REFERENCE = (ROOT / "docs/reference.md").read_text()
 LAYERS = """
-cli command_line commands demo server billing_app routes admin handlers service pages identity users selling health sync
-notices config settings plans models access storage line rate_limit cookies pauses trouble texts errors
+cli command_line commands demo server billing_app routes admin handlers service pages identity moving users selling
+health sync notices config settings plans models access storage line rate_limit cookies pauses trouble texts errors
 """.split()
 
 
