@@ -175,7 +175,7 @@ def test_with_force_customers_are_taken_and_who_loses_one_is_notified(app, shop)
     assert move.taken == {taken: "joe"}
     assert owners() == {taken: "ann", marked: "bob", foreign: "eve"}
     assert [app.billing.access(user).allowed for user in ("ann", "bob", "eve", "joe")] == [True, True, True, False]
-    assert notices()[len(told) :] == [("joe", "access_revoked"), ("joe", "plan_changed")]
+    assert notices()[len(told) :] == [("joe", "access_revoked")]
     assert shop.client.v1.customers.retrieve(foreign).metadata["corkage_user"] == "eve"
 
 
