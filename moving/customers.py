@@ -4,9 +4,9 @@ A move is a sync that knows whose the customers are. It lists what the whole acc
 customer that lacks our mark. What it has done stays done: a move that was cut off at any point is run again.
 """
 
-import logging
 import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -46,8 +46,6 @@ COLUMNS = (
 # Stripe's own ids begin with cus_; those of before 2013, and those that an account chose itself, may be anything.
 CUSTOMER_ID = re.compile(r"[A-Za-z0-9_.@+:-]{1,255}")
 OTHER_IDS = re.compile(r"(acct|ch|evt|in|pi|pm|price|prod|re|seti|si|sub|txn)_[A-Za-z0-9]+")
-
-log = logging.getLogger("corkage.moving")
 
 
 class Entry(NamedTuple):
@@ -167,10 +165,8 @@ def look(
     states = {id_: found.customer for id_, found in listing.fetched.items() if found.customer is not None}
     lacking = [id_ for id_ in by_customer if id_ not in states]
     for count, customer_id in enumerate(lacking, 1):
-        try:
+        with suppress(UnknownCustomer):
             states[customer_id] = importer.gateway.customer(customer_id)
-        except UnknownCustomer:
-            log.info("Stripe knows no customer %s", customer_id)
         progress("looked for", count, len(lacking))
     move.singly.update(id_ for id_ in lacking if id_ in states)
     for entry in by_customer.values():

@@ -1,7 +1,6 @@
 """Access that another provider gives, until it ends: grants, as a file says, again and again."""
 
 import datetime
-import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -26,8 +25,6 @@ COLUMNS = (
     Column(("quantity", "seats"), is_needed=False),
 )
 BATCH = 100
-
-log = logging.getLogger("corkage.moving")
 
 Key = tuple[str, str]
 """The user and the plan of a grant: a provider gives each user a plan once."""
