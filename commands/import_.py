@@ -96,6 +96,7 @@ def _print_move(read: "Map", move: "Move", *, dry_run: bool, as_json: bool) -> N
         "customers": len(move.entries),
         "users": len({each.user_id for each in move.entries.values()}),
         "without_customer": read.empty,
+        "deleted": len(move.deleted),
         "linked": len(move.to_link) if dry_run else move.linked,
         "were_linked": move.were_linked,
         "taken": len(move.taken),
@@ -114,6 +115,8 @@ def _print_move(read: "Map", move: "Move", *, dry_run: bool, as_json: bool) -> N
     )
     if read.empty:
         print(f"{read.empty} lines have no customer, and were left out")
+    if move.deleted:
+        print(f"{len(move.deleted)} customers were deleted at Stripe, and were left out")
     print(f"Stripe lists {facts['subscriptions']} subscriptions; {facts['unowned']} of the customers belong to no user")
     if dry_run:
         for user_id, (before, after) in sorted(move.report.access.items())[:SHOWN]:

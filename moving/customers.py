@@ -102,7 +102,8 @@ class Move:
 
     Shape   to_link: customers that get their user; were_linked: how many have theirs already; taken: from which other
             user a customer is taken; to_mark: customers that lack our mark at Stripe; singly: those that only a call of
-            their own finds; problems: with these nothing is moved; linked, marked: how many were;
+            their own finds; deleted: those that were deleted at Stripe, and are left out;
+            problems: with these nothing is moved; linked, marked: how many were;
             failed: the reasons, by customer; report: of the sync that it is
     """
 
@@ -114,6 +115,7 @@ class Move:
     taken: dict[str, str] = field(default_factory=dict)
     to_mark: list[str] = field(default_factory=list)
     singly: set[str] = field(default_factory=set)
+    deleted: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     linked: int = 0
     marked: int = 0
@@ -168,8 +170,10 @@ def look(
         with suppress(UnknownCustomer):
             states[customer_id] = importer.gateway.customer(customer_id)
         progress("looked for", count, len(lacking))
-    move.singly.update(id_ for id_ in lacking if id_ in states)
-    for entry in by_customer.values():
+    move.deleted = [id_ for id_ in by_customer if id_ in states and states[id_].deleted]
+    move.entries = {id_: each for id_, each in by_customer.items() if id_ not in move.deleted}
+    move.singly.update(id_ for id_ in lacking if id_ in states and id_ in move.entries)
+    for entry in move.entries.values():
         _look_at(move, entry, states.get(entry.customer_id), force=force)
     is_unfinished = jobs.position("sync") != 0  # of a run that was cut off, all that it moved is no news
     importer.silent = frozenset(by_customer if is_unfinished else move.to_link)
@@ -198,8 +202,6 @@ def _obstacle(entry: Entry, state: CustomerState | None, owner: str | None, app:
     id_ = entry.customer_id
     if state is None:
         return f"Stripe knows no customer {id_} in this account and mode"
-    if state.deleted:
-        return f"{id_} was deleted at Stripe"
     if force:
         return None
     if owner not in (None, entry.user_id):

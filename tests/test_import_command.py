@@ -69,8 +69,8 @@ def test_json_has_every_figure(app, shop, corkage, file):
     said = corkage("import", file(f"ann,{stranger(shop)}\n"), "--json")
 
     assert json.loads(said.stdout) == {
-        "dry_run": False, "customers": 1, "users": 1, "without_customer": 0, "linked": 1, "were_linked": 0, "taken": 0,
-        "marked": 1, "subscriptions": 1, "unowned": 0, "failed": {}, "problems": [],
+        "dry_run": False, "customers": 1, "users": 1, "without_customer": 0, "deleted": 0, "linked": 1,
+        "were_linked": 0, "taken": 0, "marked": 1, "subscriptions": 1, "unowned": 0, "failed": {}, "problems": [],
     }  # fmt: skip
 
 
