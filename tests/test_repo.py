@@ -197,6 +197,7 @@ TYPED = (
     "config.py",
     "settings.py",
     "plans.py",
+    "moving",
 )  # what people type, not what a request holds
 
 

@@ -61,8 +61,8 @@ CREATE TABLE djstripe_customer (djstripe_id integer NOT NULL PRIMARY KEY AUTOINC
     id varchar(255) NOT NULL UNIQUE, livemode bool NULL, created datetime NULL, metadata text NULL,
     description text NULL, djstripe_created datetime NOT NULL, djstripe_updated datetime NOT NULL,
     currency varchar(3) NOT NULL, delinquent bool NULL, email text NOT NULL, name text NOT NULL,
-    date_purged datetime NULL, default_source_id varchar(255) NULL, subscriber_id bigint NULL, djstripe_owner_account_id varchar(255) NULL,
-    deleted bool NULL, balance bigint NULL);
+    date_purged datetime NULL, default_source_id varchar(255) NULL, subscriber_id bigint NULL,
+    djstripe_owner_account_id varchar(255) NULL, deleted bool NULL, balance bigint NULL);
 CREATE TABLE djstripe_price (djstripe_id integer NOT NULL PRIMARY KEY AUTOINCREMENT, id varchar(255) NOT NULL UNIQUE,
     livemode bool NULL, djstripe_created datetime NOT NULL, djstripe_updated datetime NOT NULL, active bool NOT NULL,
     currency varchar(3) NOT NULL, nickname varchar(250) NOT NULL, lookup_key varchar(250) NULL);
