@@ -86,7 +86,7 @@ def _refuse(problems: "Sequence[Problem]", *, as_json: bool) -> int:
         print_json({"problems": [each._asdict() for each in problems]})
     for each in problems:
         print(f"line {each.line}: {each.reason}", file=sys.stderr)
-    print(f"{len(problems)} lines cannot be taken; nothing was changed", file=sys.stderr)
+    print(f"lines that cannot be taken: {len(problems)}; nothing was changed", file=sys.stderr)
     return FAILED
 
 
@@ -110,14 +110,14 @@ def _print_move(read: "Map", move: "Move", *, dry_run: bool, as_json: bool) -> N
         return
     would = "would be " if dry_run else ""
     print(
-        f"{facts['customers']} customers of {facts['users']} users: {facts['linked']} {would}linked, "
-        f"{facts['were_linked']} were linked already, {facts['marked']} {would}marked at Stripe"
+        f"customers: {facts['customers']}, users: {facts['users']}; {would}linked: {facts['linked']}, linked before: "
+        f"{facts['were_linked']}, {would}marked at Stripe: {facts['marked']}"
     )
     if read.empty:
-        print(f"{read.empty} lines have no customer, and were left out")
+        print(f"lines without a customer, which were left out: {read.empty}")
     if move.deleted:
-        print(f"{len(move.deleted)} customers were deleted at Stripe, and were left out")
-    print(f"Stripe lists {facts['subscriptions']} subscriptions; {facts['unowned']} of the customers belong to no user")
+        print(f"customers that were deleted at Stripe, and were left out: {len(move.deleted)}")
+    print(f"subscriptions that Stripe lists: {facts['subscriptions']}; customers without a user: {facts['unowned']}")
     if dry_run:
         for user_id, (before, after) in sorted(move.report.access.items())[:SHOWN]:
             print(f"  {user_id}: {answer(before)} -> {answer(after)}")
@@ -144,8 +144,8 @@ def _propose(data: bytes, as_json: bool) -> int:
     fitting, sure = {each.email for each in found}, sum(not each.note for each in found)
     strangers = sum((each.customer.email or "") not in fitting for each in payers)
     print(
-        f"{len(payers)} customers pay and belong to no user: {sure} have the e-mail of one user, {strangers} of none. "
-        "Nothing was linked: an e-mail proves nothing. Look at each line, then run corkage import with the file.",
+        f"customers who pay and belong to no user: {len(payers)}; with the e-mail of one user: {sure}, of none: "
+        f"{strangers}. Nothing was linked, since an e-mail proves nothing: look at each line, then import the file.",
         file=sys.stderr,
     )
     return OK
@@ -192,9 +192,9 @@ def _print_outcome(outcome: "Outcome", provider: str, *, dry_run: bool, as_json:
         f"{outcome.ended} {would}ended, {outcome.same} as they were"
     )
     if outcome.over:
-        print(f"{outcome.over} lines are about what has ended, and were left out")
+        print(f"lines about what has ended, which were left out: {outcome.over}")
     if outcome.revoked:
-        print(f"{outcome.revoked} {would}revoked, which the file does not have")
+        print(f"{would}revoked, since the file does not have them: {outcome.revoked}")
     for each in missing[:SHOWN]:
         print(f"  {each['user']} keeps {each['plan']}, which the file does not have; --revoke-missing ends it")
     if len(missing) > SHOWN:

@@ -34,15 +34,15 @@ def test_import_says_what_it_did_and_a_second_time_that_nothing_is_left(app, sho
 
     assert (dry.returncode, wet.returncode, again.returncode) == (0, 0, 0), wet.stderr
     assert dry.stdout.splitlines()[0] == (
-        "2 customers of 2 users: 2 would be linked, 0 were linked already, 2 would be marked at Stripe"
+        "customers: 2, users: 2; would be linked: 2, linked before: 0, would be marked at Stripe: 2"
     )
     assert "  ann: no, no_subscription -> yes, active, pro, until" in dry.stdout
     assert wet.stdout.splitlines() == [
-        "2 customers of 2 users: 2 linked, 0 were linked already, 2 marked at Stripe",
-        "1 lines have no customer, and were left out",
-        "Stripe lists 1 subscriptions; 0 of the customers belong to no user",
+        "customers: 2, users: 2; linked: 2, linked before: 0, marked at Stripe: 2",
+        "lines without a customer, which were left out: 1",
+        "subscriptions that Stripe lists: 1; customers without a user: 0",
     ]
-    assert "0 linked, 2 were linked already, 0 marked at Stripe" in again.stdout
+    assert "linked: 0, linked before: 2, marked at Stripe: 0" in again.stdout
     assert app.billing.access("ann").allowed
     assert notices() == []
 
@@ -58,7 +58,7 @@ def test_every_bad_line_is_on_stderr_with_exit_code_1_and_nothing_is_changed(app
     assert said.stderr.splitlines() == [
         "line 2: Stripe knows no customer cus_nobody in this account and mode",
         "line 3: 'sub_1' is no id of a customer: Stripe's begin with cus_",
-        "2 lines cannot be taken; nothing was changed",
+        "lines that cannot be taken: 2; nothing was changed",
     ]
     assert [each["line"] for each in json.loads(as_json.stdout)["problems"]] == [2, 3]
     assert owners() == {}
@@ -132,11 +132,11 @@ def test_proposals_by_email_are_a_map_to_look_at_and_link_nothing(app, shop, cor
         f"eve,,us@x.com,pro,{shared} is of 2 users with this e-mail",
         f"joe,,us@x.com,pro,{shared} is of 2 users with this e-mail",
     ]
-    assert "5 customers pay and belong to no user: 1 have the e-mail of one user, 1 of none" in said.stderr
+    assert "who pay and belong to no user: 5; with the e-mail of one user: 1, of none: 1. Nothing" in said.stderr
     assert (said.returncode, owners()) == (0, {})
     moved = corkage("import", file(said.stdout))
-    assert "1 customers of 1 users: 1 linked" in moved.stdout
-    assert "4 lines have no customer, and were left out" in moved.stdout
+    assert "customers: 1, users: 1; linked: 1" in moved.stdout
+    assert "lines without a customer, which were left out: 4" in moved.stdout
 
 
 def test_500_customers_move_in_by_one_command_killed_in_the_midst_and_run_again_and_the_doctor_finds_nothing(
