@@ -198,6 +198,7 @@ class Billing:
         return_url: str | None = None,
         billing_url: str | None = None,
         to_our_pages: bool = False,
+        again: bool = False,
     ) -> str:
         """Return where to send a user who wants a plan: Stripe's Checkout or, for a subscriber, the portal.
 
@@ -205,9 +206,10 @@ class Billing:
                 code: a promotion code; locale: the language of Stripe's page, as Stripe names it;
                 return_url: the page of the product to return to without buying, or from the portal;
                 billing_url: where these routes are reached from outside, unless BILLING_URL says so;
-                to_our_pages: return to our /cancel, or to /account from the portal, instead
-        Errors  UnknownPlan, InvalidQuantity, NeedsPlan, AlreadyBought, MayNotBuy, CheckoutInProgress, Busy,
-                NotConfigured;
+                to_our_pages: return to our /cancel, or to /account from the portal, instead;
+                again: they were asked whether they pay already, after MaybeSubscribed, and want to buy
+        Errors  UnknownPlan, InvalidQuantity, NeedsPlan, AlreadyBought, MaybeSubscribed, MayNotBuy,
+                CheckoutInProgress, Busy, NotConfigured;
                 ValueError for a payer that BILLING_PAYER_PREFIX does not allow, or a text with NUL; StripeError as
                 the gateway's
         """
@@ -216,7 +218,7 @@ class Billing:
         buyer = self.service.buyer(
             identity, billing_url, product_url, back=return_url, to_our_pages=to_our_pages, locale=locale
         )
-        return self.service.subscribe(buyer, plan, quantity, code).url
+        return self.service.subscribe(buyer, plan, quantity, code, again=again).url
 
     def portal_url(
         self,

@@ -13,6 +13,7 @@ BillingError                      500 internal_error
 │   ├── KeyReused                 409 key_reused
 │   ├── NeedsPlan                 409 needs_plan
 │   ├── AlreadyBought             409 already_bought
+│   ├── MaybeSubscribed           409 maybe_subscribed
 │   ├── UnknownFlow               400 unknown_flow
 │   ├── UnknownSubscription       404 unknown_subscription
 │   ├── CrossSite                 403 cross_site
@@ -161,6 +162,25 @@ class AlreadyBought(RequestRefused):
     sentence = (
         "You have bought this already, or something that includes it. It is yours, and there is nothing more to pay."
     )
+
+
+class MaybeSubscribed(RequestRefused):
+    """The user may pay already, by a customer at Stripe that belongs to no user here. The same request with
+    `again=yes` is not asked any more. It does not say that anybody pays: see selling/unlinked.py.
+
+    Shape   fields: what the request wanted, to repeat it
+    """
+
+    http_status = 409
+    code = "maybe_subscribed"
+    sentence = (
+        "If you subscribed before, perhaps with another account, please do not pay again: contact us, and we will look "
+        "for your subscription. If you did not, go on."
+    )
+
+    def __init__(self, message: str, fields: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.fields = fields or {}
 
 
 class UnknownFlow(RequestRefused):

@@ -35,7 +35,8 @@ class Identity:
 
     Shape   user_id: the host's own id, a text of 1 to 200 printable characters; e-mail and name are for Stripe, without
             the blanks around them, None where nothing is left; payer: the id of whoever pays for the user, such as an
-            organisation; may_buy: whether the user may buy and manage billing; None: only who pays for themselves may
+            organisation; may_buy: whether the user may buy and manage billing; None: only who pays for themselves may;
+            email_verified: the host has made sure that the e-mail is the user's
     Errors  ValueError for any other user_id or payer, and for an e-mail or name that no database can store
     """
 
@@ -44,6 +45,7 @@ class Identity:
     name: str | None = None
     payer: str | None = None
     may_buy: bool | None = None
+    email_verified: bool = False
 
     def __post_init__(self) -> None:
         check_user_id(self.user_id)
@@ -51,6 +53,8 @@ class Identity:
         check_texts(email=self.email, name=self.name)
         if self.may_buy not in (None, True, False):
             raise ValueError("may_buy is True, False or None")
+        if self.email_verified not in (True, False):
+            raise ValueError("email_verified is True or False")
         for field in ("email", "name"):
             value = getattr(self, field)
             object.__setattr__(self, field, value.strip(BLANKS) or None if value else None)
@@ -194,6 +198,7 @@ def mint_token(
     name: str | None = None,
     payer: str | None = None,
     may_buy: bool | None = None,
+    email_verified: bool = False,
     now: float,
     lifetime_seconds: int = 3600,
     audience: str = AUDIENCE,
@@ -203,7 +208,7 @@ def mint_token(
     Shape   audience: AUDIENCE for the user's own requests, SERVER_AUDIENCE for those of the product's server
     Errors  as Identity's
     """
-    Identity(user_id, email, name, payer, may_buy)
+    Identity(user_id, email, name, payer, may_buy, email_verified)
     claims = {
         "sub": user_id,
         "aud": audience,
@@ -212,6 +217,7 @@ def mint_token(
         "name": name,
         "payer": payer,
         "may_buy": may_buy,
+        "email_verified": email_verified or None,
     }
     import jwt
 
@@ -329,8 +335,15 @@ def _identity(claims: dict[str, Any], payer_prefix: str) -> Identity:
         if value not in (None, "") and not _is_text(value):
             raise InvalidToken(f"the token's {key} must be a text of up to {LONGEST_TEXT} printable characters")
     try:
-        named = tuple(None if claims.get(name) == "" else claims.get(name) for name in ("payer", "may_buy"))
-        found = Identity(claims["sub"], claims.get("email"), claims.get("name"), *named)
+        payer, may_buy = (None if claims.get(name) == "" else claims.get(name) for name in ("payer", "may_buy"))
+        found = Identity(
+            claims["sub"],
+            claims.get("email"),
+            claims.get("name"),
+            payer,
+            may_buy,
+            email_verified=claims.get("email_verified") is True,  # what providers write in its place is no proof
+        )
         found.check_payer(payer_prefix)
         return found
     except ValueError as error:

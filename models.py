@@ -102,7 +102,9 @@ class Customer(Table):
             purchases_at: when what it bought once was last fetched, by our clock; None while its user's is not fetched;
             missing_at: since when Stripe does not know it, though it was not deleted, as after "delete test data"
     Shape   marked_app, marked_user: its `corkage_app` and `corkage_user` as last fetched, where that is not our app and
-            the customer has no user here
+            the customer has no user here;
+            unowned_email: what stands for its e-mail (texts.email_key), while it has no user here and a subscription
+            that goes on
     """
 
     id = TextField(primary_key=True)
@@ -115,6 +117,7 @@ class Customer(Table):
     missing_at = IntegerField(null=True)
     marked_app = TextField(null=True)
     marked_user = TextField(null=True)
+    unowned_email = TextField(null=True)
 
     class Meta:
         table_name = "corkage_customer"
@@ -654,6 +657,7 @@ def _create_everything() -> None:
     )
     _index_clocks()
     _index_marks()
+    _index_unowned()
     _index_meter_events()
     _index_changes()
     for name, columns in (("due", "receiver, next_attempt_at"), ("owed", "receiver, user_id, notice_id")):
@@ -671,6 +675,12 @@ def _index_clocks() -> None:
 def _index_marks() -> None:
     storage.execute(
         "CREATE INDEX corkage_customer_marked ON corkage_customer (marked_user) WHERE marked_app IS NOT NULL"
+    )
+
+
+def _index_unowned() -> None:
+    storage.execute(
+        "CREATE INDEX corkage_customer_unowned ON corkage_customer (unowned_email) WHERE unowned_email IS NOT NULL"
     )
 
 
@@ -861,7 +871,18 @@ def new_uid() -> str:
     return secrets.token_hex(8)
 
 
-UPGRADES: dict[int, Callable[[], None]] = {1: _keep_holdings, 2: _sell_more, 3: _sell_once_and_count}
+def _know_more() -> None:
+    """From 4 to 5: what stands for the e-mail of a payer who has no user here; the next `corkage sync` fills it in."""
+    storage.execute("ALTER TABLE corkage_customer ADD COLUMN unowned_email TEXT")
+    _index_unowned()
+
+
+UPGRADES: dict[int, Callable[[], None]] = {
+    1: _keep_holdings,
+    2: _sell_more,
+    3: _sell_once_and_count,
+    4: _know_more,
+}
 """What makes version n + 1 of a database of version n. A released step is never edited. A new one skips them all."""
 SCHEMA_VERSION = max(UPGRADES) + 1
 

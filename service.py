@@ -419,17 +419,20 @@ class Service:
             portal_return_url=_address(f"{base}/account", {"from": "portal"} | (kept or {})) if to_our_pages else "",
             buyer_id=identity.user_id if identity.payer_id != identity.user_id else "",
             locale=locale,
+            has_verified_email=identity.email_verified,
         )
 
-    def subscribe(self, buyer: Buyer, plan: str, quantity: int | None = None, code: str = "") -> Lead:
+    def subscribe(
+        self, buyer: Buyer, plan: str, quantity: int | None = None, code: str = "", *, again: bool = False
+    ) -> Lead:
         """Return where to lead a user who wants a plan; see Billing.checkout_url.
 
-        Errors  UnknownPlan, InvalidQuantity, NeedsPlan, AlreadyBought, CheckoutInProgress, Busy;
+        Errors  UnknownPlan, InvalidQuantity, NeedsPlan, AlreadyBought, MaybeSubscribed, CheckoutInProgress, Busy;
                 StripeError as the gateway's
         """
         self.start()
         with self.line.place(buyer.buyer_id or buyer.user_id):
-            return self.checkout.subscribe(buyer, plan, quantity, code)
+            return self.checkout.subscribe(buyer, plan, quantity, code, again=again)
 
     def portal_url(
         self,

@@ -4,7 +4,9 @@ PostgreSQL has no NUL in a text, and no engine has half of a surrogate pair, whi
 bring. They are refused where they come in; what Stripe says is cleaned.
 """
 
+import hashlib
 import re
+import unicodedata
 from typing import Any, TypeGuard
 
 USER_ID_LENGTH = 200
@@ -45,3 +47,11 @@ def check_user_id(value: Any) -> None:
     if not is_user_id(value):
         number = f", so write str({value})" if isinstance(value, int) else ""
         raise ValueError(f"a user id is a text of 1 to {USER_ID_LENGTH} printable characters{number}")
+
+
+def email_key(email: str) -> str:
+    """Return what stands for an e-mail in comparisons, whatever its case. Nobody reads the e-mail from it by eye, and
+    whoever can guess one can check it.
+    """
+    folded = unicodedata.normalize("NFC", email.strip(" \t")).casefold()
+    return hashlib.sha256(folded.encode()).hexdigest()[:32] if folded else ""

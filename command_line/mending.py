@@ -3,7 +3,7 @@
 from click import Argument, Choice, Option
 
 from .command import JSON, YES, command, listing
-from .values import COUNT, DAYS, EVENT_STATES, FILE, MONTHS, NOTICE_STATES, TEXT, TIME
+from .values import COUNT, DAYS, EVENT_STATES, FILE, MONTHS, NAME, NOTICE_STATES, TEXT, TIME
 
 
 def _state(states: tuple[str, ...]) -> Option:
@@ -80,6 +80,26 @@ MOVE_PRICE = command(
     JSON,
     examples=("corkage move-price pro_monthly pro_monthly_2027 --days 60",),
 )
+IMPORT = command(
+    "import",
+    "import_.import_",
+    "Move users in: give Stripe's customers to them, silently.",
+    Argument(["file"], metavar="[MAP.CSV]", type=FILE, required=False),
+    Option(["--dry-run"], is_flag=True, help="Look at all of it, and change nothing."),
+    Option(["--force"], is_flag=True, help="Also take customers from other users and apps."),
+    Option(["--propose"], metavar="EMAILS.CSV", type=FILE, help="Print a map by e-mail, to look at; link nothing."),
+    Option(["--granted"], metavar="GRANTS.CSV", type=FILE, help="Give what another provider gives, until it ends."),
+    Option(["--provider"], metavar="NAME", type=NAME, default="import", show_default=True, help="Who gives that."),
+    Option(["--revoke-missing"], is_flag=True, help="End grants of that provider that the file does not have."),
+    YES,
+    JSON,
+    exactly_one=("file", "propose", "granted"),
+    examples=(
+        "corkage import map.csv --dry-run",
+        "corkage import --propose emails.csv > map.csv",
+        "corkage import --granted paddle.csv --provider paddle",
+    ),
+)
 DOCTOR = command(
     "doctor",
     "doctor.examine",
@@ -112,4 +132,4 @@ RESTORE = command(
     YES,
     examples=("corkage restore /var/backups/corkage.db",),
 )
-COMMANDS = (DOCTOR, SYNC, BACKUP, RESTORE, EVENTS, NOTICES, STATS, MOVE_PRICE, MOVE_DATABASE)
+COMMANDS = (DOCTOR, SYNC, IMPORT, BACKUP, RESTORE, EVENTS, NOTICES, STATS, MOVE_PRICE, MOVE_DATABASE)

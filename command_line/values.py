@@ -95,6 +95,12 @@ def _text(text: str) -> str:
     return text
 
 
+def _name(text: str) -> str:
+    if not re.fullmatch("[A-Za-z0-9_.-]{1,50}", text):
+        raise ValueError("wanted up to 50 letters, digits, and _ . -")
+    return text
+
+
 def _user_id(text: str) -> str:
     check_user_id(text)
     return text
@@ -110,4 +116,5 @@ END = Parsed("when", an_end)
 TIME = Parsed("when", a_time)
 TEXT = Parsed("text", _text)
 USER = Parsed("user", _user_id)
+NAME = Parsed("name", _name)
 FILE = click.Path(dir_okay=False)

@@ -6,7 +6,8 @@ from urllib.parse import urlencode
 import bottle
 
 from ..cookies import BLANKS
-from ..errors import InvalidQuantity, UnknownPlan
+from ..errors import InvalidQuantity, MaybeSubscribed, UnknownPlan
+from ..pages.refusal import AGAIN
 from ..service import Service
 from .origins import own_url, product_page, product_url, refuse_cross_site
 from .responses import OUR_PAGES, lead_to, read_form
@@ -22,11 +23,12 @@ ALIASES = {"no": "nb", "nn": "nb", "zh-hant": "zh-TW", "tl": "fil"}
 def start_checkout(service: Service) -> bottle.HTTPResponse:
     """Redirect to Stripe's Checkout or, for a subscriber, to the portal.
 
-    The body names a plan, a quantity within its seats and a promotion code; our own pages add that the way back leads
-    to them. Other fields are ignored.
+    The body names a plan, a quantity within its seats and a promotion code, and whether they buy after they were asked
+    if they pay already; our own pages add that the way back leads to them. Other fields are ignored.
 
     Errors  CrossSite, NotSignedIn, MayNotBuy, InvalidBody, BodyTooLarge, ReturnAddressNamed,
-            UnknownPlan, InvalidQuantity, NeedsPlan, AlreadyBought, CheckoutInProgress, Busy; StripeError
+            UnknownPlan, InvalidQuantity, NeedsPlan, AlreadyBought, MaybeSubscribed, CheckoutInProgress, Busy;
+            StripeError
     """
     environ = bottle.request.environ
     identity = service.signed_in(environ)
@@ -45,9 +47,13 @@ def start_checkout(service: Service) -> bottle.HTTPResponse:
         locale=_stripe_locale(bottle.request.query.get("lang", "")),
         kept=_kept() | ({"code": code} if code else {}),
     )
-    lead = service.subscribe(buyer, plan, _quantity(form), code)
-    again = {name: form[name] for name in ("plan", "quantity") if form.get(name)}
-    return lead_to(lead.url, service, lead.note, lead.values | again)
+    wanted = {name: form[name] for name in ("plan", "quantity") if form.get(name)}
+    try:
+        lead = service.subscribe(buyer, plan, _quantity(form), code, again=form.get("again") == AGAIN)
+    except MaybeSubscribed as error:
+        error.fields = wanted | ({"typed": code} if code else {})
+        raise
+    return lead_to(lead.url, service, lead.note, lead.values | wanted)
 
 
 def open_portal(service: Service) -> bottle.HTTPResponse:

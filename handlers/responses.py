@@ -21,6 +21,7 @@ from ..errors import (
     DatabaseUnavailable,
     InvalidBody,
     InvalidSignature,
+    MaybeSubscribed,
     MethodNotAllowed,
     NotConfigured,
     NotFound,
@@ -159,7 +160,8 @@ def led_to_its_page(response: bottle.HTTPResponse, error: BillingError, service:
     address, because its fetch follows redirects within this origin only. htmx gets one from the root, or below
     BILLING_URL where that is set, because it resolves a relative one against the page that it is on.
     """
-    return _led_to_page({"code": error.code}, response, service)
+    fields = error.fields if isinstance(error, MaybeSubscribed) else {}
+    return _led_to_page({"code": error.code} | fields, response, service)
 
 
 def _led_to_page(query: dict[str, str], response: bottle.HTTPResponse, service: Service) -> bottle.HTTPResponse:

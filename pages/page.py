@@ -10,12 +10,12 @@ from urllib.parse import parse_qs, urlencode
 import bottle
 
 from ..config import Config, origin_of
-from ..errors import BillingError, PaymentRequired
+from ..errors import BillingError, MaybeSubscribed, PaymentRequired
 from ..logs.facts import logger
 from . import N_
 from .catalogues import read_translations
 from .colors import color_rules
-from .refusal import NEEDS_PLAN, describe_refusal
+from .refusal import BEFORE_YOU_PAY, NEEDS_PLAN, ask_again, describe_refusal
 from .words import Words, choose
 
 STRIPE_PAGES = ("https://checkout.stripe.com", "https://billing.stripe.com", "https://invoice.stripe.com")
@@ -173,6 +173,9 @@ class Pages:
         may_buy = getattr(error, "is_buyer", True)
         if isinstance(error, PaymentRequired):
             title, sentence, action = describe_refusal(error.access, error.sentence, self.config.plans, visit.words)
+        if error.code == MaybeSubscribed.code:
+            title, knows_routes = visit.words.gettext(BEFORE_YOU_PAY), True  # the error is of a route of ours
+            action = ask_again(getattr(error, "fields", {}) or visit.wanted, visit.words)
         values = {
             "error": error,
             "sentence": sentence,

@@ -43,15 +43,20 @@ def begin(buyer: Buyer, wish: Wish, group: str, texts: dict[str, str], now: floa
     with storage.writing():
         if in_the_way(buyer.user_id) is not None:
             return None
-        rows = [{"id": each, "created_at": int(now)} for each in buyer.people]  # a trial is noted for each of them
-        User.insert_many(rows).on_conflict_ignore().execute()
-        is_new = (User.id == buyer.user_id) & User.stripe_customer_id.is_null()
-        known = {name: fn.COALESCE(getattr(buyer, name), getattr(User, name)) for name in ("email", "name")}
-        User.update(known | {"said_email": known["email"]}).where(is_new).execute()
+        know(buyer, now)
         row = {"user": buyer.user_id, "group": group, "nonce": nonce, "plan": wish.plan.key, **texts}
         times = {"claimed_until": now + CLAIM_SECONDS, "created_at": int(now)}
         won = table.insert(row | times).on_conflict_ignore().as_rowcount().execute()
     return _by_nonce(nonce) if won else None
+
+
+def know(buyer: Buyer, now: float) -> None:
+    """Store who buys, as the host says. To be called inside a writing transaction."""
+    rows = [{"id": each, "created_at": int(now)} for each in buyer.people]  # a trial is noted for each of them
+    User.insert_many(rows).on_conflict_ignore().execute()
+    is_new = (User.id == buyer.user_id) & User.stripe_customer_id.is_null()
+    known = {name: fn.COALESCE(getattr(buyer, name), getattr(User, name)) for name in ("email", "name")}
+    User.update(known | {"said_email": known["email"]}).where(is_new).execute()
 
 
 def in_the_way(user_id: str) -> CheckoutAttempt | None:

@@ -13,7 +13,8 @@ class Buyer:
 
     Shape   user_id: who will have the subscription; buyer_id: who clicks, if not the same;
             portal_return_url: where the portal leads back to; empty for cancel_url;
-            locale: the language of Stripe's page, as Stripe names it; empty for the browser's
+            locale: the language of Stripe's page, as Stripe names it; empty for the browser's;
+            has_verified_email: the host says that the e-mail is that of who clicks
     """
 
     user_id: str
@@ -24,6 +25,7 @@ class Buyer:
     portal_return_url: str = ""
     buyer_id: str = ""
     locale: str = ""
+    has_verified_email: bool = False
 
     @property
     def after_portal(self) -> str:
@@ -41,7 +43,8 @@ class Wish:
 
     Shape   quantity: None for as many as the user has or, at a first purchase, the least;
             names_price: a price was named; else a subscriber at any price of the plan has what is wanted;
-            plans_with_seats: the keys of all plans that have seats
+            plans_with_seats: the keys of all plans that have seats;
+            again: they were asked whether they pay already, and want to buy
     """
 
     plan: Plan
@@ -50,6 +53,7 @@ class Wish:
     code: str = ""
     names_price: bool = True
     plans_with_seats: frozenset[str] = frozenset()
+    again: bool = False
 
     @property
     def is_once(self) -> bool:

@@ -33,6 +33,7 @@ from . import CODE_UNKNOWN, LONGEST_CODE, attempts
 from .buyer import Buyer, Lead, Selling, Wish, had_trial, wish_text
 from .held import held_for_good, held_subscriptions, is_covered, own_subscriptions
 from .subscribers import PAYABLE, is_of, lead_subscriber, resume_asked
+from .unlinked import refuse_maybe_subscribed
 
 MOST_TURNS = 12
 TRIAL = "trial_period_days"
@@ -85,17 +86,21 @@ class Checkout:
         self.selling = selling
         self.clock: Callable[[], float] = time.time
 
-    def subscribe(self, buyer: Buyer, offer: str, quantity: int | None = None, code: str = "") -> Lead:
+    def subscribe(
+        self, buyer: Buyer, offer: str, quantity: int | None = None, code: str = "", *, again: bool = False
+    ) -> Lead:
         """Return where to lead a visitor who wants this plan: Checkout, the portal, or an open invoice.
 
-        Shape   offer: "plan" or "plan:price"; code: a promotion code, as the visitor typed it
-        Errors  UnknownPlan; InvalidQuantity; NeedsPlan; AlreadyBought; CheckoutInProgress; StripeError as the gateway's
+        Shape   offer: "plan" or "plan:price"; code: a promotion code, as the visitor typed it;
+                again: they were asked whether they pay already, and want to buy
+        Errors  UnknownPlan; InvalidQuantity; NeedsPlan; AlreadyBought; MaybeSubscribed; CheckoutInProgress;
+                StripeError as the gateway's
         """
         price = self.catalogue.sold_price(offer, self.gateway)
         plans = self.catalogue.plans
         plan = plans[price.plan or ""]
         with_seats = frozenset(each.key for each in plans.values() if each.seats)
-        wish = Wish(plan, price, quantity, code, ":" in offer or len(plan.prices) == 1, with_seats)
+        wish = Wish(plan, price, quantity, code, ":" in offer or len(plan.prices) == 1, with_seats, again)
         least, most = wish.plan.seats or (1, 1)
         if quantity is not None and not least <= quantity <= most:
             raise InvalidQuantity(f"{quantity} of plan {wish.plan.key}, which is sold from {least} to {most}")
@@ -385,6 +390,7 @@ class Checkout:
 
     def _begin(self, buyer: Buyer, wish: Wish, params: str) -> Lead | None:
         """Store a claimed attempt with all its parameters before Stripe is asked; None when another click was first."""
+        refuse_maybe_subscribed(buyer, wish, self.catalogue.plans, self.clock())
         texts = {"wish": self._wish_text(buyer, wish), "params": params}
         attempt = attempts.begin(buyer, wish, wish.plan.in_group, texts, self.clock())
         if attempt is None:

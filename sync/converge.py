@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from .. import storage
-from ..access import ENDED
+from ..access import ENDED, LIVE
 from ..errors import Overtaken, UnknownCustomer
 from ..logs.facts import about, logger
 from ..models import MADE_AT, Customer, Price, Subscription, User, number
 from ..notices import changes
-from ..texts import is_user_id
+from ..texts import email_key, is_user_id
 from . import events, granted, inbox, purchases, replaced, replica, returns, revenue, stale
 from .account import Account
 from .doubles import warn_of_doubles
@@ -164,16 +164,25 @@ class Converger:
         Errors  UnknownCustomer when Stripe has none of this id; StripeError as the gateway's
         """
         self.gateway.customer(customer_id)
+        self.give(user_id, customer_id, now, changes.OF_USER)
+        quiet = copy.copy(self)
+        quiet.kinds = self.kinds & changes.OF_USER  # what became of its subscriptions before is no news
+        return quiet.converge(customer_id, now, reads_customer=True).outcome
+
+    def give(self, user_id: str, customer_id: str, now: float, kinds: frozenset[str]) -> None:
+        """Give a customer to a user, with what is stored of it. Who had it before gets the notices of what they lose.
+
+        Shape   kinds: the notices that its new user gets
+        """
         with storage.writing():
             before = replica.read(customer_id).customer.user_id
             _assign(customer_id, user_id, now)
             _overtake(customer_id)
             Customer.update(purchases_at=None).where(Customer.id == customer_id).execute()  # the credit moves, too
-            self.timelines.store([each for each in (before, user_id) if each is not None], now, changes.OF_USER)
+            if before not in (None, user_id):
+                self.timelines.store([before], now, changes.OF_USER)
+            self.timelines.store([user_id], now, kinds)
         log.info("%s linked by hand to user %s (before: %s)", customer_id, user_id, before or "nobody")
-        quiet = copy.copy(self)
-        quiet.kinds = self.kinds & changes.OF_USER  # what became of its subscriptions before is no news
-        return quiet.converge(customer_id, now, reads_customer=True).outcome
 
     def adopt(self, user_id: str, customer_id: str, now: float) -> None:
         """Store a customer that was just created for this user. There is nothing to fetch yet."""
@@ -360,7 +369,7 @@ class Converger:
             return self._let_go(row)
         user_id = self.owner_of(row, customer)
         if user_id is None:
-            self._store_mark(row, customer)
+            self._store_unowned(row, customer, fetched.subscriptions)
         else:
             if row.user_id is None:
                 _assign(row.id, user_id, now)
@@ -370,11 +379,17 @@ class Converger:
                 granted.restore(user_id, customer.grants, now)
         return user_id
 
-    def _store_mark(self, row: Customer, customer: CustomerState) -> None:
+    def _store_unowned(
+        self, row: Customer, customer: CustomerState, subscriptions: Sequence[SubscriptionState]
+    ) -> None:
+        """Store whose a customer may be: for whom it is marked, and what stands for the e-mail of one who pays."""
         is_marked = customer.app not in (None, self.app)
         mark = (customer.app, customer.user_id) if is_marked else (None, None)
-        if mark != (row.marked_app, row.marked_user):
-            Customer.update(marked_app=mark[0], marked_user=mark[1]).where(Customer.id == row.id).execute()
+        is_paying = any(each.status in LIVE for each in subscriptions)
+        email = email_key(customer.email or "") or None if is_paying else None
+        if (*mark, email) != (row.marked_app, row.marked_user, row.unowned_email):
+            facts = {"marked_app": mark[0], "marked_user": mark[1], "unowned_email": email}
+            Customer.update(facts).where(Customer.id == row.id).execute()
 
     def _let_go(self, row: Customer) -> str | None:
         """Have the user buy with another customer: Stripe has this one no more. Return the user."""
@@ -467,7 +482,7 @@ def _assign(customer_id: str, user_id: str, now: float) -> None:
     """Assign the customer to the user. Checkout and portal use it unless the user has another already."""
     User.insert(id=user_id, created_at=int(now)).on_conflict_ignore().execute()
     Customer.insert(id=customer_id, user=user_id).on_conflict(
-        conflict_target=[Customer.id], update={"user": user_id}
+        conflict_target=[Customer.id], update={"user": user_id, "unowned_email": None}
     ).execute()
     User.update(stripe_customer_id=None).where(User.id != user_id, User.stripe_customer_id == customer_id).execute()
     User.update(stripe_customer_id=customer_id).where(User.id == user_id, User.stripe_customer_id.is_null()).execute()

@@ -13,7 +13,9 @@ from ..access import ENDED
 from ..models import Customer
 from .returns import Return, of_customer
 
-_CUSTOMER = "id user_id revision fetched_at purchases_at deleted_at missing_at marked_app marked_user".split()
+_CUSTOMER = (
+    "id user_id revision fetched_at purchases_at deleted_at missing_at marked_app marked_user unowned_email"
+).split()
 _SUBSCRIPTION = (
     "id customer_id status currency created current_period_end cancel_at trial_start trial_end ended_at unpaid_since "
     "has_paid payment_pending pause_behavior resumes_at paid_until returned billed charged ours test_clock clock_ahead "

@@ -1,6 +1,7 @@
 """Resync: fetch every subscription from Stripe and store it, for instance to rebuild a lost database."""
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,7 +28,7 @@ Progress = Callable[[str, int, int | None], None]
 log = logger("corkage.resync")
 
 
-def _no_progress(_doing: str, _done: int, _of: int | None) -> None:
+def no_progress(_doing: str, _done: int, _of: int | None) -> None:
     pass
 
 
@@ -54,6 +55,21 @@ class Report:
     failed: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Listing:
+    """All that Stripe lists.
+
+    Shape   rows: the customers' rows, as they were before the first page; held: the subscriptions in the replica that
+            have not ended, with their customers; fetched: what was listed, by customer
+    Units   as_of in Unix seconds by Stripe's clock: the time of the first page
+    """
+
+    rows: dict[str, Customer]
+    held: dict[str, str]
+    fetched: dict[str, Fetched]
+    as_of: int
+
+
 def resync(converger: Converger, now: float, *, writes: bool = True, progress: Progress | None = None) -> Report:
     """Fetch everything from Stripe and store it, while other processes write; return what was different.
 
@@ -76,19 +92,45 @@ def resync(converger: Converger, now: float, *, writes: bool = True, progress: P
     Shape   writes: False rolls every change back
     Errors  StripeError when the list fails, or Stripe does not answer any more; DatabaseUnavailable
     """
-    if writes and converger.catalogue.lacks_prices():
-        converger.catalogue.refresh(converger.gateway)
-    reporting = ReportingConverger(converger, writes=writes)
-    report, progress = reporting.report, progress or _no_progress
+    reporting, progress = ReportingConverger(converger, writes=writes), progress or no_progress
+    listing = list_everything(reporting, progress)
+    return store_everything(reporting, listing, now, progress)
+
+
+def list_everything(
+    reporting: "ReportingConverger", progress: Progress, wanted: Collection[str] = frozenset()
+) -> Listing:
+    """Fetch all lists, after the prices of plans.toml. Nothing else is stored.
+
+    Shape   wanted: customers to look for in Stripe's list of customers, where they have no subscription to come with.
+            No more pages are read for them than there would be calls for them one by one
+    """
+    if reporting.writes and reporting.catalogue.lacks_prices():
+        reporting.catalogue.refresh(reporting.gateway)
     rows = {row.id: row for row in Customer.select()}
     held = _not_ended()
-    listed, as_of = _list(reporting.gateway, progress, sells_once=converger.catalogue.sells_once())
-    if setting(SYNCED) is None:
-        listed |= _list_granted(reporting.gateway, listed, as_of)
-    began = _began(as_of) if writes else as_of
+    fetched, as_of = _list(reporting.gateway, progress, sells_once=reporting.catalogue.sells_once())
+    lacking = set(wanted) - fetched.keys()
+    most_pages = None if setting(SYNCED) is None else len(lacking)
+    if most_pages != 0:
+        fetched |= _list_customers(reporting.gateway, fetched, as_of, lacking, most_pages)
+    return Listing(rows, held, fetched, as_of)
+
+
+def store_everything(
+    reporting: "ReportingConverger", listing: Listing, now: float, progress: Progress, singly: Collection[str] = ()
+) -> Report:
+    """Store what was listed, and fetch one by one what the lists do not say; return what was different.
+
+    Shape   singly: more customers to fetch one by one
+    Errors  as resync()
+    """
+    report, rows, listed = reporting.report, listing.rows, listing.fetched
+    began = _began(listing.as_of) if reporting.writes else listing.as_of
     ids = {state.id for fetched in listed.values() for state in fetched.subscriptions}
-    done = {row.id for row in rows.values() if began < as_of and (row.fetched_at or 0) >= began}
-    lacking = {customer_id for subscription_id, customer_id in held.items() if subscription_id not in ids}
+    done = {row.id for row in rows.values() if began < listing.as_of and reporting.is_done(row, began)}
+    lacking = {customer_id for subscription_id, customer_id in listing.held.items() if subscription_id not in ids}
+    lacking |= set(singly)
     report.subscriptions, report.customers = len(ids), len(listed.keys() | lacking)
     report.done_before = len(done & (listed.keys() | lacking))
     report.marked += [marked for id_ in done if (marked := of_another_app(rows[id_]))]
@@ -96,7 +138,7 @@ def resync(converger: Converger, now: float, *, writes: bool = True, progress: P
     overtaken = reporting.set_all(whole, rows, now, progress)
     reporting.converge_all([*sorted(lacking - done), *overtaken], now, progress)
     reporting.look_at_returns(now)
-    if writes:
+    if reporting.writes:
         jobs.save_position("sync", 0)
         remember_once(SYNCED, str(int(now)))
     return report
@@ -109,12 +151,12 @@ class ReportingConverger(Converger):
         gateway = converger.gateway.paced(CALLS_PER_SECOND)
         super().__init__(gateway, converger.catalogue, converger.app, converger.account)
         self.report = Report()
-        self._writes = writes
+        self.writes = writes
         self._is_first = setting(SYNCED) is None
         self._newcomers: set[str | None] = set()
 
     def set_all(
-        self, listed: dict[str, Fetched], rows: dict[str, Customer], now: float, progress: Progress = _no_progress
+        self, listed: dict[str, Fetched], rows: dict[str, Customer], now: float, progress: Progress = no_progress
     ) -> list[str]:
         """Store the listed state of each customer, by the revision read before; return those that were overtaken."""
         overtaken = []
@@ -126,7 +168,7 @@ class ReportingConverger(Converger):
             progress("compared", count, len(listed))
         return overtaken
 
-    def converge_all(self, customer_ids: Sequence[str], now: float, progress: Progress = _no_progress) -> None:
+    def converge_all(self, customer_ids: Sequence[str], now: float, progress: Progress = no_progress) -> None:
         """Fetch and store these customers one by one.
 
         Errors  StripeUnavailable when Stripe does not answer any more; another error goes into the report
@@ -173,10 +215,10 @@ class ReportingConverger(Converger):
     def _store(self, held: Replica, fetched: Fetched, event_ids: Sequence[str], now: float) -> str | None:
         row = held.customer
         user_id = self.owner_of(row, fetched.customer) if fetched.customer else row.user_id
-        with storage.writing() if self._writes else storage.trying():
+        with storage.writing() if self.writes else storage.trying():
             before = _held(row.id)
             access = read_access(user_id) if user_id else None
-            self.kinds = changes.NONE if self._is_newcomer(user_id) else changes.ALL
+            self.kinds = self.kinds_for(row.id, user_id)
             outcome = self.compare_and_set(held, fetched, event_ids, now)
             if outcome:
                 self._note(before, _held(row.id))
@@ -185,7 +227,15 @@ class ReportingConverger(Converger):
                 self.report.marked += filter(None, [of_another_app(Customer.get_by_id(row.id))])
             if outcome and access:
                 self._note_access(access, read_access(access.user_id))
-        return outcome if self._writes or outcome is None else f"{outcome} for a moment: this is a dry run"
+        return outcome if self.writes or outcome is None else f"{outcome} for a moment: this is a dry run"
+
+    def is_done(self, row: Customer, began: int) -> bool:
+        """Return whether a run that was interrupted has stored the customer already."""
+        return (row.fetched_at or 0) >= began
+
+    def kinds_for(self, _customer_id: str, user_id: str | None) -> frozenset[str]:
+        """Return the kinds of notices to store, inside the transaction that stores the customer."""
+        return changes.NONE if self._is_newcomer(user_id) else changes.ALL
 
     def _is_newcomer(self, user_id: str | None) -> bool:
         if self._is_first and not User.select().where(User.id == user_id).exists():
@@ -256,13 +306,20 @@ def _list(gateway: Gateway, progress: Progress, *, sells_once: bool) -> tuple[di
     }, as_of or 0
 
 
-def _list_granted(gateway: Gateway, listed: dict[str, Fetched], as_of: int) -> dict[str, Fetched]:
-    """Return the customers without a subscription whose metadata mirrors grants."""
-    return {
-        each.id: Fetched(each, (), as_of or each.as_of)
-        for each in gateway.customers_with_grants()
-        if each.id not in listed
-    }
+def _list_customers(
+    gateway: Gateway, listed: dict[str, Fetched], as_of: int, wanted: set[str], most_pages: int | None
+) -> dict[str, Fetched]:
+    """Return customers without a subscription: those whose metadata mirrors grants, and those that are wanted."""
+    found: dict[str, Fetched] = {}
+    for page in itertools.islice(gateway.every_customer(), most_pages):
+        found |= {
+            each.id: Fetched(each, (), as_of or each.as_of)
+            for each in page.items
+            if each.id not in listed and (each.grants or each.id in wanted)
+        }
+        if most_pages is not None and wanted <= found.keys():
+            break
+    return found
 
 
 def _held(customer_id: str) -> dict[str, dict[str, Any]]:

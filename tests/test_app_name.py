@@ -206,7 +206,7 @@ def test_a_checkout_of_one_who_pays_under_another_name_is_in_the_log(moved, conf
         app.work()
         caplog.clear()
         calls = len(simulator.requests)
-        url_of(click(app, user="bob"))
+        url_of(click(app, user="bob", body={"plan": "pro", "again": "yes"}))
         made = [(each.method, each.path) for each in simulator.requests[calls:]]
 
     assert f"user bob buys, and {moved['bob']} pays for a plan of this product already" in caplog.text
