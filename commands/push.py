@@ -1,12 +1,14 @@
 """corkage push: make Stripe as plans.toml and the settings want it, after a table of what differs and a question."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 
 from ..config import Config, is_set_outside, stored_settings
+from ..errors import Outdated
 from ..service import Service
 from ..setup import push as pushing
 from ..setup.difference import STAGES, difference
@@ -63,7 +65,8 @@ def _push(service: Service, asked: Asked) -> int:
         archive=asked.archive,
     )
     pushing.remember_portal(gateway, config)
-    service.catalogue.refresh(gateway)
+    with suppress(Outdated):  # the program that serves has other plans until it is restarted, and looks then
+        service.catalogue.refresh(gateway)
     if to_do:
         click.echo(f"Done: {len(to_do)} of {len(steps)}. Restart Corkage where it runs.", err=asked.as_json)
     return FAILED if len(to_do) < len(steps) else OK
