@@ -384,7 +384,7 @@ def test_the_command_says_what_is_wrong(corkage, tmp_path, database, target):
     assert said["text"][0] == said["missing"][0] == said["password"][0] == 1
     assert said["text"][1].startswith(f"Nothing was moved: {tmp_path}/text cannot be opened as an SQLite file")
     assert said["missing"][1].endswith("missing.db, and there is no such file.")
-    assert said["memory"] == (2, "corkage move-database: error: argument URL: wanted the path of a file")
+    assert said["memory"] == (2, "Error: Invalid value for URL: wanted the path of a file")
     assert said["password"][1].startswith("Nothing was moved: postgresql://127.0.0.1:9/name cannot be opened:")
     assert "a-secret" not in str(said)
     assert not (tmp_path / "missing.db").exists()

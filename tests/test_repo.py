@@ -281,7 +281,7 @@ def test_the_chapter_on_plans_names_every_key():
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(WANTED)
 
 
-@pytest.mark.parametrize("example", re.findall(r"```toml\n(.*?)```", PLANS_PAGE, re.DOTALL), ids=range(6))
+@pytest.mark.parametrize("example", re.findall(r"```toml\n(.*?)```", PLANS_PAGE, re.DOTALL), ids=range(7))
 def test_each_plans_toml_of_the_chapter_is_valid(example, tmp_path):
     (tmp_path / "plans.toml").write_text(example)
 
