@@ -23,6 +23,7 @@ from peewee import fn
 from .. import storage
 from ..errors import DatabaseUnavailable
 from ..logs.facts import logger
+from ..logs.pace import EACH_SECONDS
 from ..models import StripeEvent, setting
 from ..trouble import Trouble
 
@@ -68,6 +69,7 @@ class Refusals:
             logging.WARNING,
             f"webhooks are refused, {MOST_IN_A_ROW} in a row by now: %s",
             "a webhook is accepted again, after %.0f s",
+            EACH_SECONDS,
         )
         self._repair = REPAIR
         self.last: tuple[float, str] | None = None

@@ -8,6 +8,7 @@ import threading
 
 from ..errors import InvalidToken
 from ..logs.facts import logger
+from ..logs.pace import EACH_SECONDS
 from ..trouble import Trouble
 
 MOST_IN_A_ROW = 10
@@ -39,6 +40,7 @@ class Tokens:
             logging.WARNING,
             f"all tokens are refused, {MOST_IN_A_ROW} in a row by now, of several users: %s",
             "a token is accepted again, after %.0f s",
+            EACH_SECONDS,
         )
 
     def refuse(self, error: InvalidToken) -> None:

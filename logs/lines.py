@@ -6,6 +6,7 @@ An embedding host sets up logging by itself, and may use these formatters.
 import datetime
 import json
 import logging
+import threading
 from typing import Any
 
 from .clean import one_line, without_addresses
@@ -63,6 +64,15 @@ def set_up(level: str, style: str) -> None:
     root.setLevel(max(wanted, logging.WARNING))
     logging.getLogger("corkage").setLevel(wanted)
     logging.captureWarnings(True)
+    threading.excepthook = _log_end_of_thread
+
+
+def _log_end_of_thread(end: threading.ExceptHookArgs) -> None:
+    """Log what ended a thread. Python would print it, in lines that are no JSON."""
+    if end.exc_value is not None and end.exc_type is not SystemExit:
+        name = end.thread.name if end.thread else "unknown"
+        found = (end.exc_type, end.exc_value, end.exc_traceback)
+        logging.getLogger("corkage").error("the thread %s ended by a bug", name, exc_info=found)
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -84,7 +84,7 @@ class Repeats:
         which = " and others like it" if key[1] == OTHERS else ""
         found = case.pace.rest(now) if at_end and case.pace.unsaid else case.pace.summary(now)
         if found:
-            return [(case.log, case.level, "%d times more in %.0f s%s, the last: %s", (*found, which, case.text))]
+            return [(case.log, case.level, "%d more in %.0f s%s, the last: %s", (*found, which, case.text))]
         if not case.pace.is_over(now):
             return []
         del self._cases[key]

@@ -4,6 +4,8 @@ import io
 import json
 import logging
 import re
+import subprocess
+import sys
 import time
 
 import pytest
@@ -15,7 +17,7 @@ from corkage.health.tokens import CAUSES
 from corkage.identity import mint_token
 from corkage.logs.clean import LONGEST_MESSAGE, LONGEST_VALUE
 from corkage.logs.facts import FIELDS, about, begin_request, end_request, logger
-from corkage.logs.lines import FORMATS
+from corkage.logs.lines import FORMATS, set_up
 
 FORGED = "evil\n2026-11-27T01:00:00.000Z INFO corkage.admin: the operator signed in from 127.0.0.1"
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (DEBUG|INFO|WARNING|ERROR) [\w.]+: ")
@@ -268,3 +270,27 @@ def test_a_whole_story_at_debug_shows_no_secret_no_token_and_no_e_mail(environ, 
         environ["STRIPE_SECRET_KEY"], old, good, good.split(".")[2], *EMAILS, "Ann Bonny", "SECRETCODE",
     ):  # fmt: skip
         assert secret not in log, secret
+
+
+def test_a_program_of_ours_logs_a_thread_that_ended_and_no_librarys_details():
+    program = (
+        "import logging, threading; from corkage.logs.lines import set_up; set_up('debug', 'json');"
+        "logging.getLogger('peewee').debug('SELECT secret'); logging.getLogger('urllib3').info('secret');"
+        "logging.getLogger('corkage.x').debug('ours'); import warnings; warnings.warn('two\\nlines');"
+        "it = threading.Thread(target=lambda: 1 / 0, name='of the test'); it.start(); it.join()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+
+    ours, warned, ended = map(json.loads, done.stderr.splitlines())
+    assert (ours["message"], ours["level"]) == ("ours", "debug")
+    assert "two\\nlines" in warned["message"]
+    assert ended["message"] == "the thread of the test ended by a bug"
+    assert "ZeroDivisionError" in ended["exception"]
+
+
+def test_logging_that_is_set_up_already_stays_as_it_is():
+    before = (logging.getLogger().handlers[:], logging.getLogger().level, logging.getLogger("corkage").level)
+
+    set_up("debug", "json")
+
+    assert (logging.getLogger().handlers, logging.getLogger().level, logging.getLogger("corkage").level) == before
