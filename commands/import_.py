@@ -103,6 +103,7 @@ def _print_move(read: "Map", move: "Move", *, dry_run: bool, as_json: bool) -> N
         "marked": len(move.to_mark) if dry_run else move.marked,
         "subscriptions": move.report.subscriptions,
         "unowned": move.report.unowned,
+        "access": {user_id: list(map(answer, both)) for user_id, both in move.report.access.items()},
         "failed": move.failed,
     }
     if as_json:

@@ -47,7 +47,7 @@ def start_checkout(service: Service) -> bottle.HTTPResponse:
         locale=_stripe_locale(bottle.request.query.get("lang", "")),
         kept=_kept() | ({"code": code} if code else {}),
     )
-    wanted = {name: form[name] for name in ("plan", "quantity") if form.get(name)}
+    wanted = {name: form[name] for name in ("plan", "quantity", "again") if form.get(name)}
     try:
         lead = service.subscribe(buyer, plan, _quantity(form), code, again=form.get("again") == AGAIN)
     except MaybeSubscribed as error:

@@ -84,7 +84,7 @@ def _show_note(service: Service, note: str) -> bottle.HTTPResponse:
 
     visit = service.pages.visit(bottle.request.environ)
     sentence = visit.words.gettext(NOTES[note], code=visit.wanted.get("typed", ""))
-    fields = [(name, visit.wanted[name]) for name in ("plan", "quantity") if name in visit.wanted]
+    fields = [(name, visit.wanted[name]) for name in ("plan", "quantity", "again") if name in visit.wanted]
     route, sent = ("checkout", fields) if note == CODE_UNKNOWN else ("portal", [("flow", "")])
     action = Action(visit.words.gettext("Continue"), route, tuple(sent), is_main=True)
     return service.pages.page("leading", visit, {"url": "", "note": sentence, "action": action})

@@ -4,7 +4,9 @@ A move is a sync that knows whose the customers are. It lists what the whole acc
 customer that lacks our mark. What it has done stays done: a move that was cut off at any point is run again.
 """
 
+import logging
 import re
+import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -43,9 +45,13 @@ COLUMNS = (
         )
     ),
 )
+PAUSES_SECONDS = (2, 5, 15)
 # Stripe's own ids begin with cus_; those of before 2013, and those that an account chose itself, may be anything.
 CUSTOMER_ID = re.compile(r"[A-Za-z0-9_.@+:-]{1,255}")
 OTHER_IDS = re.compile(r"(acct|ch|evt|in|pi|pm|price|prod|re|seti|si|sub|txn)_[A-Za-z0-9]+")
+
+
+log = logging.getLogger("corkage.moving")
 
 
 class Entry(NamedTuple):
@@ -246,13 +252,25 @@ def _owners_of(customer_ids: Collection[str]) -> dict[str, str | None]:
 
 
 def _mark(move: Move, progress: Progress) -> None:
-    importer, wanted = move.importer, [each for each in move.to_mark if each not in move.failed]
+    wanted = [each for each in move.to_mark if each not in move.failed]
     for count, customer_id in enumerate(wanted, 1):
         try:
-            importer.gateway.mark_customer(customer_id, importer.app, move.entries[customer_id].user_id)
+            _mark_one(move, customer_id)
             move.marked += 1
         except (StripeUnavailable, StripeNotSetUp):
             raise
         except StripeError as error:  # its metadata is full, or it was deleted in this moment
             move.failed[customer_id] = f"{error.code}: {error}"
         progress("marked at Stripe", count, len(wanted))
+
+
+def _mark_one(move: Move, customer_id: str) -> None:
+    """Mark a customer. A worker beside this fetches each that is marked; both together may be too fast for Stripe."""
+    for pause in PAUSES_SECONDS:
+        try:
+            move.importer.gateway.mark_customer(customer_id, move.importer.app, move.entries[customer_id].user_id)
+            return
+        except StripeUnavailable as error:
+            log.info("%s is marked again in %d s: %s", customer_id, pause, error)
+            time.sleep(pause)
+    move.importer.gateway.mark_customer(customer_id, move.importer.app, move.entries[customer_id].user_id)

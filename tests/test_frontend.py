@@ -12,13 +12,16 @@ from pathlib import Path
 import bottle
 import pytest
 from harness import AUTH_SECRET, stop
+from moving_in import stranger
 from playwright.sync_api import expect
 from waitress.server import create_server
 
 import corkage
 from corkage import Billing
+from corkage.errors import MaybeSubscribed
 from corkage.identity import mint_token
 from corkage.models import CheckoutAttempt, User
+from corkage.sync.resync import resync
 
 pytestmark = pytest.mark.slow
 
@@ -70,6 +73,7 @@ class Product:
 
     def __init__(self):
         self.app, self.user, self.script, self.form = bottle.Bottle(), "ann", "", ""
+        self.email = None
         self.app.route("/", "GET", lambda: PAGE)
         self.app.route("/win", "GET", lambda: self.form)
         self.app.route("/bundle.js", "GET", lambda: bottle.HTTPResponse(self.script, Content_Type="text/javascript"))
@@ -77,7 +81,7 @@ class Product:
         self.app.route("/sign-in", "GET", self.sign_in)
 
     def token(self):
-        return mint_token(AUTH_SECRET, self.user, now=time.time(), lifetime_seconds=300)
+        return mint_token(AUTH_SECRET, self.user, email=self.email, now=time.time(), lifetime_seconds=300)
 
     def give_token(self):
         return {"token": self.token()} if self.user else bottle.HTTPResponse({"error": {}}, 401)
@@ -158,6 +162,25 @@ def test_an_error_is_shown_and_the_click_can_be_repeated(product, page, tools, t
 
     assert page.get_by_role("alert").inner_text() == "There is no such plan. Please choose one of those on offer."
     expect(page.get_by_role("button", name="$99 a month")).to_be_enabled(timeout=30_000)
+
+
+def test_who_may_pay_already_is_asked_by_the_page_and_goes_on_or_does_not(product, page, tools, tmp_path, shop):
+    stranger(shop, "payer@example.com")
+    resync(product.billing.service.worker.converger, time.time())
+    product.script = bundle(tools, tmp_path, {"billingUrl": product.billing_url, "plans": PLANS})
+    product.email = "ann@example.com"
+    page.goto(f"http://127.0.0.1:{product.port}/sign-in")
+    page.once("dialog", lambda dialog: dialog.dismiss())
+    page.get_by_role("button", name="$9 a month").click()
+    assert page.get_by_role("alert").inner_text() == MaybeSubscribed.sentence
+
+    asked = []
+    page.once("dialog", lambda dialog: (asked.append(dialog.message), dialog.accept()))
+    buy(page)
+    page.wait_for_url(f"http://127.0.0.1:{product.port}/")
+
+    assert asked == [MaybeSubscribed.sentence]
+    assert product.billing.access("ann").allowed
 
 
 def test_a_page_can_read_retry_after(product, page):

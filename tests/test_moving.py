@@ -8,7 +8,7 @@ from harness import APP
 from moving_in import fill, map_of, move_in, notices, owners, stranger
 from sabotage import Killed, at_step, kill
 
-from corkage.errors import StripeNotSetUp
+from corkage.errors import StripeNotSetUp, StripeUnavailable
 from corkage.models import SYNCED, User, setting
 from corkage.moving.customers import carry_out, look, read_map
 from corkage.sync.resync import resync
@@ -262,7 +262,28 @@ class _Forbidden:
         raise StripeNotSetUp("the key may not write customers")
 
 
-def test_an_event_that_is_applied_in_the_midst_of_it_is_no_news_either(app, shop, monkeypatch):
+@pytest.mark.parametrize(("failures", "is_marked"), [(3, True), (4, False)])
+def test_a_stripe_that_is_busy_is_asked_again_a_few_times(app, shop, monkeypatch, failures, is_marked):
+    monkeypatch.setattr("corkage.moving.customers.PAUSES_SECONDS", (0, 0, 0))
+    ann = stranger(shop)
+    move = look(app.billing.service.worker.converger, read_map(map_of({"ann": ann})).entries, writes=True)
+    mark, asked = move.importer.gateway.mark_customer, []
+
+    def mark_or_fail(*arguments):
+        asked.append(arguments)
+        if len(asked) <= failures:
+            raise StripeUnavailable("too many requests")
+        mark(*arguments)
+
+    move.importer.gateway.mark_customer = mark_or_fail
+    with suppress(StripeUnavailable):
+        carry_out(move, time.time())
+
+    assert (move.marked, len(asked)) == (int(is_marked), 4)
+    assert bool(shop.client.v1.customers.retrieve(ann).metadata.to_dict()) is is_marked
+
+
+def test_an_event_that_is_applied_in_the_midst_of_it_is_no_news_either(app, shop):
     """As when `corkage serve` runs beside it: the mark is an event, too."""
     ann = stranger(shop)
     move_in(app, {"ann": ann}, time.time())

@@ -20,7 +20,13 @@ export function createBilling(url, tokenUrl) {
 
   return {
     access: () => call("/access"), // { allowed, reason, plan, features, until, ... }
-    checkout: async (plan) => location.assign((await call("/checkout", { plan })).url),
+    async checkout(plan) {
+      const go = async (more) => location.assign((await call("/checkout", { plan, ...more })).url);
+      await go().catch((error) => { // who may pay already is asked before they pay again
+        if (error.code !== "maybe_subscribed" || !confirm(error.message)) throw error;
+        return go({ again: "yes" });
+      });
+    },
     portal: async (flow) => location.assign((await call("/portal", flow ? { flow } : {})).url),
   };
 }
