@@ -8,6 +8,7 @@ import click
 from .command_line import mending, serving, setup, users
 from .command_line.command import group
 from .command_line.completion import COMPLETION
+from .command_line.fitting import fitted
 from .errors import BillingError, ConfigError
 
 OK, FAILED, MISCONFIGURED = 0, 1, 2
@@ -36,6 +37,11 @@ click.version_option(package_name="corkage", message="corkage %(version)s")(CORK
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 1 failed, 2 not configured or not understood."""
+    with fitted():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         return CORKAGE.main(arguments, "corkage", standalone_mode=False) or OK
     except click.ClickException as error:

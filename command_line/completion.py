@@ -4,6 +4,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from .command import command
+from .fitting import whole_stdout
 
 SHELLS = ("bash", "zsh", "fish")
 VARIABLE = "_CORKAGE_COMPLETE"  # where click looks for what the shell asks
@@ -13,7 +14,7 @@ def _print_script(shell: str) -> int:
     script = get_completion_class(shell)
     root = click.get_current_context().find_root()
     if script is not None:
-        click.echo(script(root.command, {}, "corkage", VARIABLE).source())
+        click.echo(script(root.command, {}, "corkage", VARIABLE).source(), whole_stdout())
     return 0
 
 

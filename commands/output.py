@@ -7,10 +7,13 @@ from typing import Any, TextIO
 
 import click
 
+from ..command_line.fitting import columns as columns_of_terminal
+from ..command_line.fitting import whole_stdout
+
 
 def print_json(value: Any) -> None:
     """Print JSON, indented, in UTF-8."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False), whole_stdout())
 
 
 def colored(text: str, color: str) -> str:
@@ -22,13 +25,23 @@ def colored(text: str, color: str) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], indent: str = "  ") -> list[str]:
-    """Return the lines of a table: texts to the left, numbers and amounts to the right; "none" without rows."""
+    """Return the lines of a table: texts to the left, numbers and amounts to the right; "none" without rows.
+
+    On a terminal that is too narrow for it, each row is a list of its cells, each with its column's name.
+    """
     lines = [tuple(map(str, row)) for row in rows]
     if not lines:
         return [f"{indent}none"]
     widths = [max(len(line[column]) for line in [tuple(columns), *lines]) for column in range(len(columns))]
     is_right = [_is_number(cell) for cell in lines[0]]
+    if len(indent) + sum(widths) + 2 * len(widths[1:]) > (columns_of_terminal() or sys.maxsize):
+        return [text for line in lines for text in _listed(columns, line, indent)]
     return [(indent + "  ".join(map(_aligned, line, widths, is_right))).rstrip() for line in [tuple(columns), *lines]]
+
+
+def _listed(columns: Sequence[str], line: Sequence[str], indent: str) -> list[str]:
+    first, *others = (f"{column}: {cell}" for column, cell in zip(columns, line, strict=True))
+    return [indent + first, *(f"{indent}  {each}" for each in others)]
 
 
 def _aligned(text: str, width: int, is_right: bool) -> str:

@@ -33,7 +33,7 @@ def _print_tables(found: Figures) -> None:
     past = [_line(each, each.agreed, each.charged) for each in found.history]
     _print_table("Monthly recurring revenue, month by month", ("month", "currency", "agreed", "charged"), past)
     movements = [tuple(each) for each in found.movements]
-    names = "month new back lost upgraded downgraded trials-paid trials-left trials-open"
+    names = "month new back lost up down trials-paid trials-left trials-open"
     _print_table("Payers and trials", names.split(), movements)
     money = [
         _line(each, each.bought, each.refunded, each.disputed, each.upgraded, each.downgraded) for each in found.money

@@ -84,6 +84,8 @@ def wanted_item(held: SubscriptionState, asked: Asked, catalogue: Catalogue, gat
     offer = asked["plan"]
     item = _item(held, offer.partition(":")[0] if offer else None, catalogue.plans)
     price = _price(held, item, offer, catalogue, gateway)
+    if price.interval is None:
+        raise CannotChange(f"{price.id} is paid once, in Checkout; it takes no subscription's place")
     if not price.is_sold_in(held.currency):
         raise CurrencyRefused(f"{held.id} is paid in {held.currency}, and {price.id} is not sold in it")
     if price.metered:

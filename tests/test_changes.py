@@ -11,6 +11,7 @@ import pytest
 from harness import DAY, PRO, running
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from once import LIFETIME, stock
 from sabotage import Killed, at_step, kill
 
 from corkage.errors import (
@@ -444,6 +445,18 @@ def test_a_schedule_that_somebody_made_with_more_to_do_stays(app, shop, simulato
 
 
 # Refusals
+
+
+def test_what_is_paid_once_takes_no_subscriptions_place_and_stripe_is_not_asked_to(configured, shop, simulator, prices):
+    stock(shop)
+    with running(replace(configured, plans=(*PLANS, LIFETIME))) as app:
+        app.billing.service.catalogue.refresh(app.billing.service.gateway)
+        subscribed(app, shop)
+        for call in (app.billing.change, app.billing.preview):
+            with pytest.raises(CannotChange, match="is paid once, in Checkout"):
+                call("ann", "lifetime")
+
+    assert writes(simulator) == []
 
 
 def test_a_payment_that_fails_changes_nothing_and_a_later_call_may_succeed(app, shop, simulator):

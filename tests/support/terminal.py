@@ -1,0 +1,33 @@
+"""A terminal of a given width, in which a command runs."""
+
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import termios
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+
+def run_in_terminal(
+    command: Sequence[str], folder: Path, environ: Mapping[str, str], columns: int = 80
+) -> tuple[int, str]:
+    """Run a command on a terminal; return its exit status and what it printed, without colours."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    environ = {name: value for name, value in environ.items() if name not in ("COLUMNS", "LINES")} | {"NO_COLOR": "1"}
+    with subprocess.Popen(
+        command, cwd=folder, env=environ, stdin=subprocess.DEVNULL, stdout=slave, stderr=slave, close_fds=True
+    ) as process:
+        os.close(slave)
+        printed = b"".join(iter(lambda: _read(master), b""))
+    os.close(master)
+    return process.returncode, printed.decode().replace("\r\n", "\n")
+
+
+def _read(master: int) -> bytes:
+    try:
+        return os.read(master, 65_536)
+    except OSError:  # Linux says so that the other end is closed
+        return b""
