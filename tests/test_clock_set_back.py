@@ -187,7 +187,7 @@ def test_the_worker_sleeps_by_the_monotonic_clock(monkeypatch):
         def next_due_at(self, now):
             return now + 0.3
 
-        def close(self):
+        def close(self, _longest_seconds):
             pass
 
     looking = threads.WorkerThread(Worker)

@@ -561,7 +561,7 @@ def test_only_a_wake_before_the_next_look_changes_the_wait():
         def next_due_at(self, now):
             return now + 3600
 
-        def close(self):
+        def close(self, _longest_seconds):
             pass
 
     looking = WorkerThread(Idle)
