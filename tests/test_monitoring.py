@@ -426,7 +426,7 @@ def test_a_program_says_its_settings_once_a_minute_and_takes_them_back(app, conf
 
 def test_programs_on_other_machines_are_gone_after_a_quarter_of_an_hour(app, config):
     presence = programs.Presence(config)
-    presence._host = "another"
+    presence._host, presence._name = "another", "program:another:1"
     presence.say()
 
     def names(at):
@@ -434,6 +434,14 @@ def test_programs_on_other_machines_are_gone_after_a_quarter_of_an_hour(app, con
 
     assert "another" in names(time.time() + 890)
     assert "another" not in names(time.time() + 910)
+
+
+def test_a_program_in_the_place_of_one_that_was_killed_takes_it_over(app, config):
+    programs.Presence(replace(config, payer_prefix="org_")).say()
+    programs.Presence(config).say()
+
+    assert [each.settings for each in programs.programs(time.time())] == [programs.settings_of(config)]
+    assert programs.differences(time.time()) == {}
 
 
 def test_settings_are_stored_as_digests(app, config):

@@ -93,8 +93,8 @@ def _drift(examination: Examination) -> Iterator[Seen]:
     worker = examination.worker
     chosen = _sample(_customers_without_pending_events(), examination.sample)
     reporting = ReportingConverger(worker.converger, writes=False)
+    _ = examination.at_stripe["account"]  # where that failed, Stripe is not asked again
     try:
-        _ = examination.at_stripe["account"]  # where that failed, Stripe is not asked again
         worker.check_account()
         reporting.converge_all(chosen, examination.now)
     except StripeError as error:
