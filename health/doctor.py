@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..config import Config
 from ..errors import BillingError, ConfigError, StripeError
-from ..sync.gateway import is_forbidden, is_unknown_key
+from ..sync.gateway import is_forbidden
 from ..sync.watched import Watched
 from ..sync.worker import Worker
 from .checks import (
@@ -38,6 +38,7 @@ CHECKS: tuple[Check, ...] = (
     *users.CHECKS,
     *waiting.CHECKS,
 )
+FIRST = key.CHECKS[0]  # which says whether Stripe answers at all
 WELL, ILL, UNKNOWN = 0, 1, 2
 
 log = logging.getLogger("corkage.doctor")
@@ -75,7 +76,7 @@ def _lines(check: Check, examination: Examination) -> Iterator[Line]:
             yield Line(check.name, seen.mark, seen.what, _in_mode(seen.repair, livemode=examination.config.livemode))
     except StripeError as error:
         is_silent = False
-        yield Line(check.name, *_unanswered(error))
+        yield Line(check.name, *_unanswered(error, is_first=check == FIRST, failure=examination.at_stripe.failure))
     except (BillingError, OSError) as error:
         is_silent = False
         yield Line(check.name, UNSEEN, f"could not be looked at: {_reason(error)}", "corkage doctor, again")
@@ -92,11 +93,12 @@ def _in_mode(repair: str | None, *, livemode: bool) -> str | None:
     return re.sub(r"^(stripe \S+ \S+)", r"\1 --live", repair) if repair and livemode else repair
 
 
-def _unanswered(error: StripeError) -> Seen:
+def _unanswered(error: StripeError, *, is_first: bool, failure: StripeError | None) -> Seen:
+    """Return what is said where Stripe did not answer. The first check says why, and the others do not repeat it."""
     if is_forbidden(error):
         return Seen(NOTE, "not looked at: the restricted key has no permission to read it")
-    if is_unknown_key(error):
-        return Seen(UNSEEN, "could not be looked at: Stripe does not know the key")
+    if error is failure and not is_first:
+        return Seen(UNSEEN, f"could not be looked at: {error.code}, see {FIRST.name}")
     return Seen(UNSEEN, f"could not be looked at: {_reason(error)}", "corkage doctor, again")
 
 

@@ -95,7 +95,7 @@ class Presence:
     def __init__(self, config: Config) -> None:
         self._settings = settings_of(config)
         self._host, self._pid = socket.gethostname(), os.getpid()
-        self._name = f"{PREFIX}{self._host}:{self._pid}:{id(self):x}"
+        self._name = f"{PREFIX}{self._host}:{self._pid}"  # so that who has the same place takes it over
         self._next_at = 0.0
         self._lock = threading.Lock()
 

@@ -472,8 +472,7 @@ def test_a_backup_is_a_line_and_an_old_one_a_note(app, hours, mark):
 
 
 def test_two_programs_with_other_settings_on_one_database(live):
-    other = Presence(replace(live.app.billing.config, webhook_secrets=("whsec_of_another",), plans=()))
-    other.say()
+    other = another_program(live, plans=(), webhook_secrets=("whsec_of_another",))
 
     code, found = live.doctor()
 
@@ -484,14 +483,12 @@ def test_two_programs_with_other_settings_on_one_database(live):
     assert live.health()["warnings"] == [
         "programs on this database differ in BILLING_PLANS, STRIPE_WEBHOOK_SECRET: corkage doctor names them"
     ]
-    other.take_back()
+    storage.write("DELETE FROM corkage_setting WHERE name = ?", (other._name,))
     live.is_well()
 
 
 def test_a_program_that_was_killed_is_not_counted(live, monkeypatch):
-    other = Presence(replace(live.app.billing.config, webhook_secrets=("whsec_of_another",)))
-    other._pid = 2**22 + 1  # no process has it
-    other.say()
+    another_program(live, pid=2**22 + 1, webhook_secrets=("whsec_of_another",))  # no process has this number
 
     live.is_well()
 
@@ -709,6 +706,15 @@ def test_no_secret_is_printed(live):
 ])  # fmt: skip
 def test_stripes_own_commands_name_live_mode(repair, live, printed):
     assert doctor._in_mode(repair, livemode=live) == printed
+
+
+def another_program(live, pid=0, **settings):
+    """Have a process that lives say with which settings it runs on the same database."""
+    other = Presence(replace(live.app.billing.config, **settings))
+    other._pid = pid or os.getppid()
+    other._name += f":{other._pid}"
+    other.say()
+    return other
 
 
 def age(simulator, subscription):

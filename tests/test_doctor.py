@@ -264,7 +264,8 @@ def test_doctor_reports_what_the_database_knows_without_stripe(app, shop, corkag
 
     assert result.returncode == 1
     assert "pays for several subscriptions" in result.stdout
-    assert "the comparison with Stripe failed: stripe_unavailable" in result.stdout
+    assert "drift: could not be looked at: stripe_unavailable, see key" in result.stdout
+    assert result.stdout.count("HTTP none") == 1
     assert "Traceback" not in result.stderr
 
 
@@ -319,7 +320,7 @@ def test_doctor_reports_an_unreachable_stripe_beside_other_findings(app, shop, s
 
     found = examine(app)
 
-    assert [each.repair for each in found if "link" in each.repair] == [f"corkage user link USER {customer}"]
-    (unasked,) = [each for each in found if each.what.startswith("the comparison with Stripe failed")]
-    assert {each.repair for each in found if "stripe_unavailable" in each.what} == {"corkage doctor, again"}
-    assert "stripe_unavailable" in unasked.what
+    assert [each.repair for each in found if "link" in (each.repair or "")] == [f"corkage user link USER {customer}"]
+    unasked = [each for each in found if "stripe_unavailable" in each.what]
+    assert [each.repair for each in unasked if each.repair] == ["corkage doctor, again"]
+    assert len(unasked) > 5

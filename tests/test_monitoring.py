@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 import requests
 import yaml
-from harness import running
+from harness import running, until
 from prometheus_client.parser import text_string_to_metric_families
 from repository import ROOT
 from rows import record_event, write_notice
@@ -24,6 +24,7 @@ from corkage.health.kept import Kept
 from corkage.health.spans import size, span
 from corkage.models import remember
 from corkage.notices.outbox import Undelivered
+from corkage.sync import jobs
 from corkage.sync.inbox import Backlog
 from corkage.sync.watched import BOUNDS, Watched
 
@@ -197,6 +198,49 @@ def test_health_says_what_was_seen_without_asking_stripe(app, simulator):
     assert facts["database"]["database"] > 0
     assert facts["stripe"] == {"answered_at": None, "clock_ahead_seconds": None}
     assert len(simulator.requests) == before
+
+
+def test_a_worker_that_hangs_is_a_problem_until_it_goes_on(config, monkeypatch):
+    monkeypatch.setattr("corkage.health.standing.HANGING_SECONDS", 1.5)
+    monkeypatch.setattr("corkage.sync.threads.LONGEST_SLEEP_SECONDS", 0.2)
+    go_on, hangs = threading.Event(), threading.Event()
+    with running(replace(config, worker="thread")) as app:
+        begin = app.billing.service.worker.begin_due
+
+        def hang(*arguments):
+            if hangs.is_set():
+                go_on.wait(30)
+            return begin(*arguments)
+
+        def problems():
+            return requests.get(f"{app.url}/health", timeout=30).json()["problems"]
+
+        monkeypatch.setattr(app.billing.service.worker, "begin_due", hang)
+        until(lambda: problems() == [])
+        hangs.set()
+        until(lambda: [each.partition(" since")[0] for each in problems()] == ["the worker's thread hangs"])
+        go_on.set()
+        until(lambda: problems() == [])
+
+
+def test_a_wrong_endpoint_is_looked_at_again_in_minutes_and_a_right_one_in_an_hour(config, simulator):
+    address = "https://pay.example.com"
+    made = simulator.add_webhook_endpoint(f"{address}/webhook")
+
+    def next_look():
+        storage.execute("DELETE FROM corkage_cursor WHERE name = 'endpoint'")
+        now = time.time()
+        app.work(now)
+        return round(jobs.next_runs(now, {"endpoint": 3600.0})["endpoint"] - now)
+
+    with running(replace(config, billing_url=address)) as app:
+        assert next_look() == 3600
+        with simulator.world.lock:
+            made["status"] = "disabled"
+        assert next_look() == 300
+        simulator.stop()
+        assert next_look() == 3600
+        assert "is disabled" in requests.get(f"{app.url}/health", timeout=30).json()["warnings"][-1]
 
 
 # The second for which it is kept
@@ -382,7 +426,7 @@ def test_a_program_says_its_settings_once_a_minute_and_takes_them_back(app, conf
 
 def test_programs_on_other_machines_are_gone_after_a_quarter_of_an_hour(app, config):
     presence = programs.Presence(config)
-    presence._host = "another"
+    presence._host, presence._name = "another", "program:another:1"
     presence.say()
 
     def names(at):
@@ -390,6 +434,14 @@ def test_programs_on_other_machines_are_gone_after_a_quarter_of_an_hour(app, con
 
     assert "another" in names(time.time() + 890)
     assert "another" not in names(time.time() + 910)
+
+
+def test_a_program_in_the_place_of_one_that_was_killed_takes_it_over(app, config):
+    programs.Presence(replace(config, payer_prefix="org_")).say()
+    programs.Presence(config).say()
+
+    assert [each.settings for each in programs.programs(time.time())] == [programs.settings_of(config)]
+    assert programs.differences(time.time()) == {}
 
 
 def test_settings_are_stored_as_digests(app, config):

@@ -71,17 +71,21 @@ class Check(NamedTuple):
 
 
 class AtStripe:
-    """What the checks want from Stripe: all of it fetched side by side, each piece with an error of its own."""
+    """What the checks want from Stripe: all of it fetched side by side, each piece with an error of its own.
+
+    Shape   failure: why Stripe is asked nothing more; None where it answers
+    """
 
     def __init__(self, gateway: Gateway, wanted: dict[str, Callable[[], Any]]) -> None:
-        """Fetch the account first: where Stripe does not answer that, nothing else is asked."""
+        """Fetch the first by itself: where Stripe does not answer that, nothing else is asked."""
         self._found: dict[str, Any] = {}
+        self.failure: StripeError | None = None
         names = list(wanted)
         first, rest = names[:1], names[1:]
         self._found |= {name: _kept(wanted[name]) for name in first}
-        failed = next((each for each in self._found.values() if _stops(each)), None)
-        if failed is not None:
-            self._found |= dict.fromkeys(rest, failed)
+        self.failure = next((each for each in self._found.values() if _stops(each)), None)
+        if self.failure is not None:
+            self._found |= dict.fromkeys(rest, self.failure)
         elif rest:
             found = gateway.side_by_side(*(functools.partial(_kept, wanted[name]) for name in rest))
             self._found |= dict(zip(rest, found, strict=True))

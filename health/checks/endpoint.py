@@ -101,14 +101,15 @@ def is_ours_known(config: Config) -> bool:
     return bool(config.webhook_secrets and endpoint_url(config))
 
 
-def look(gateway: Gateway, config: Config, now: float) -> None:
-    """Look at the endpoint, and store what is wrong with it, for /health.
+def look(gateway: Gateway, config: Config, now: float) -> bool:
+    """Look at the endpoint, and store what is wrong with it, for /health; return whether it is as it should be.
 
     Errors  StripeError as the gateway's; DatabaseUnavailable
     """
     found = endpoints(gateway.first("/v1/webhook_endpoints"), gateway.event_destinations())
     problem = next((each.what for each in problems(config, found) if each.mark == WRONG), None)
     remember(LOOKED, json.dumps({"at": int(now), "problem": problem}))
+    return problem is None
 
 
 def _enable(endpoint: Endpoint) -> str:

@@ -52,6 +52,9 @@ def _look(examination: Examination) -> Iterator[Seen]:
     if not _sells_subscriptions(catalogue, prices):
         return
     found = configuration(examination.at_stripe["portals"])
+    if found is None and setting(PORTAL):
+        yield wrong("the portal's configuration that `corkage push` made is not active: nobody can open it", SET_BACK)
+        return
     if found is None:
         yield wrong("the customer portal is not set up: Stripe refuses to open it for anybody", MAKE_ONE)
         return

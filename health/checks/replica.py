@@ -55,8 +55,10 @@ def _payers(examination: Examination) -> Iterator[Seen]:
 
 
 def _is_ours(subscription: dict[str, Any], catalogue: Catalogue, app: str) -> bool:
-    if subscription["metadata"].get("corkage_app") == app or subscription["customer"].get("deleted"):
-        return not subscription["customer"].get("deleted")
+    if subscription["customer"].get("deleted"):
+        return False
+    if subscription["metadata"].get("corkage_app") == app:
+        return True
     prices = [each["price"] for each in subscription["items"]["data"]]
     return any(name in catalogue.named for price in prices for name in (price["id"], price["lookup_key"]))
 
@@ -91,8 +93,8 @@ def _drift(examination: Examination) -> Iterator[Seen]:
     worker = examination.worker
     chosen = _sample(_customers_without_pending_events(), examination.sample)
     reporting = ReportingConverger(worker.converger, writes=False)
+    _ = examination.at_stripe["account"]  # where that failed, Stripe is not asked again
     try:
-        _ = examination.at_stripe["account"]  # where that failed, Stripe is not asked again
         worker.check_account()
         reporting.converge_all(chosen, examination.now)
     except StripeError as error:

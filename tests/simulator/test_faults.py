@@ -226,7 +226,7 @@ def test_a_revoked_key_is_refused_and_others_are_not(simulator, client):
     with pytest.raises(stripe.AuthenticationError) as refused:
         old.v1.customers.list()
 
-    assert (refused.value.http_status, refused.value.code) == (401, "api_key_expired")
+    assert (refused.value.http_status, refused.value.error.code) == (401, "api_key_expired")
     assert client.v1.customers.list().data == []
 
 
