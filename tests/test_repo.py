@@ -22,7 +22,7 @@ from corkage.sync import poll
 README = (ROOT / "README.md").read_text()
 REFERENCE = (ROOT / "docs/reference.md").read_text()
 LAYERS = """
-cli command_line commands setup demo server billing_app routes admin handlers service pages identity moving users
+cli commands command_line setup demo server billing_app routes admin handlers service pages identity moving users
 selling health sync notices config settings plans amounts models access storage line rate_limit cookies pauses trouble
 texts logs errors
 """.split()
@@ -198,6 +198,7 @@ TYPED = (
     "config.py",
     "settings.py",
     "plans.py",
+    "amounts.py",
     "moving",
 )  # what people type, not what a request holds
 
