@@ -26,6 +26,7 @@ MADE_AT = "made_at"  # the setting that says when this database was made
 SYNCED = "first_synced_at"  # the setting that says when `corkage sync` was first complete
 MOVES_SINCE = "moves_since"  # the setting that says since when moves are noted, where that is later than MADE_AT
 APP = "app"  # the setting that says under which name the product is at Stripe
+PORTAL = "portal_configuration"  # the setting with the id of the one that `corkage push` made
 UNFINISHED = "unfinished_copy"  # the setting of a copy that must not be used yet: by `corkage move-database`
 
 FALSE = SQL("DEFAULT '0'")  # which both engines take for a boolean

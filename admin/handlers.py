@@ -274,8 +274,8 @@ def _health(request: AdminRequest, findings: list[Any] | None) -> bottle.HTTPRes
         "health",
         request.words.gettext("Health"),
         part="health",
-        is_well=facts["status"] == "ok" and not facts["failing"] and not facts["notices"]["failing"],
-        problems=facts["problems"],
+        is_well=facts["status"] == "ok" and not facts["warnings"],
+        problems=facts["problems"] + facts["warnings"],
         facts=request.describe.health(facts),
         findings=findings,
     )

@@ -12,9 +12,9 @@ from ..config import SETTINGS, Config, is_set_outside, stored_settings
 from ..health.checks.permissions import TO_SET_UP, link_to_key, needed
 from ..settings import InvalidValue
 from ..setup import push as pushing
-from ..setup import wanted
 from ..setup.endpoint import endpoint_steps
 from ..setup.env_file import store_settings
+from ..sync.endpoint import endpoint_url
 from ..sync.gateway import Gateway
 from . import FAILED, OK
 from .output import is_wanted, table
@@ -161,7 +161,7 @@ def _write_plans(amount: int, currency: str) -> None:
 
 def _make_endpoint(gateway: Gateway, config: Config, *, yes: bool) -> bool:
     """Make the webhook endpoint, or bring it to what it should be; return whether nothing is left to do."""
-    url = wanted.endpoint_url(config)
+    url = endpoint_url(config)
     if url is None:
         click.echo("Stripe cannot reach this address, so there is no webhook endpoint: Corkage asks Stripe every 10 s.")
         return True

@@ -46,6 +46,6 @@ def show_metrics(service: Service) -> bottle.HTTPResponse:
 def _check_token(header: str, token: str) -> None:
     if not header.lower().startswith(BEARER):
         raise NotSignedIn("no Bearer token")
-    shown = header[len(BEARER) :].strip().encode("utf-8", "surrogateescape")
+    shown = header[len(BEARER) :].encode("utf-8", "surrogateescape")
     if not hmac.compare_digest(shown, token.encode()):
         raise InvalidToken("another token than BILLING_METRICS_TOKEN")

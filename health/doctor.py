@@ -1,6 +1,7 @@
 """The doctor: runs every check, and names what is wrong with the command that mends it."""
 
 import logging
+import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -71,7 +72,7 @@ def _lines(check: Check, examination: Examination) -> Iterator[Line]:
     try:
         for seen in check.look(examination):
             is_silent = False
-            yield Line(check.name, *seen)
+            yield Line(check.name, seen.mark, seen.what, _in_mode(seen.repair, livemode=examination.config.livemode))
     except StripeError as error:
         is_silent = False
         yield Line(check.name, *_unanswered(error))
@@ -84,6 +85,11 @@ def _lines(check: Check, examination: Examination) -> Iterator[Line]:
         yield Line(check.name, UNSEEN, f"could not be looked at: bug: {type(error).__name__}", "corkage doctor, again")
     if is_silent and check.well:
         yield Line(check.name, OK, check.well)
+
+
+def _in_mode(repair: str | None, *, livemode: bool) -> str | None:
+    """Return a command; one of Stripe's own command line says that it is for live mode, which it is not otherwise."""
+    return re.sub(r"^(stripe \S+ \S+)", r"\1 --live", repair) if repair and livemode else repair
 
 
 def _unanswered(error: StripeError) -> Seen:

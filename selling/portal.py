@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..errors import NoBillingAccount, StripeRefused, UnknownFlow, UnknownSubscription
-from ..models import Customer, Subscription, User, setting
+from ..models import PORTAL, Customer, Subscription, User, setting
 from ..plans import Plan
 from ..storage import column, writing
 from ..sync.gateway import Gateway
 from ..sync.states import InvoiceState
 from .held import held_subscription, own_subscriptions
 
-CONFIGURATION = "portal_configuration"  # the setting with the id of the one that `corkage push` made
 FLOWS = ("payment_method_update", "subscription_update", "subscription_cancel")
 
 log = logging.getLogger("corkage.portal")
@@ -72,7 +71,7 @@ def open_portal(
     Shape   flow: Stripe's flow_data, without after_completion
     Errors  StripeError as the gateway's
     """
-    configuration = setting(CONFIGURATION)
+    configuration = setting(PORTAL)
     plain: dict[str, object] = {"return_url": return_url}
     plain |= {"configuration": configuration} if configuration else {}
     open_home = functools.partial(gateway.create_portal_session, customer_id, plain)

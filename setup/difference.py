@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..config import Config
+from ..sync.endpoint import APP
 from . import wanted
 from .endpoint import endpoint_steps
 from .found import Found
 from .portal import portal_steps
 from .prices import old_steps, price_steps
-from .step import APP, BY_HAND, PLAN, STATE, Call, Step, is_changed_by_hand, normal, picked, state_of
+from .step import BY_HAND, PLAN, STATE, Call, Step, is_changed_by_hand, normal, picked, state_of
 
 STAGES = ("meter", "product", "price", "portal", "endpoint", "old")
 """In the order in which they are done: the later need the earlier."""

@@ -5,9 +5,10 @@ from typing import Any
 
 from ..config import Config
 from ..health.checks.endpoint import OLDEST_READ
+from ..sync.endpoint import APP, SECRET, endpoint_events, endpoint_url, fingerprint
 from ..sync.gateway import API_VERSION
 from . import wanted
-from .step import APP, BY_HAND, SECRET, STATE, Call, Step, is_changed_by_hand, state_of
+from .step import BY_HAND, STATE, Call, Step, is_changed_by_hand, state_of
 
 PATH = "/v1/webhook_endpoints"
 Endpoint = dict[str, Any]
@@ -17,7 +18,7 @@ def endpoint_steps(config: Config, endpoints: tuple[Endpoint, ...], *, overwrite
     """Return what is to be done about the webhook endpoint. Stripe shows its secret once, so it is known here by the
     digest that push left with it.
     """
-    url = wanted.endpoint_url(config)
+    url = endpoint_url(config)
     if url is None:
         return
     ours = [each for each in endpoints if (each["metadata"] or {}).get(APP) == config.app]
@@ -31,7 +32,7 @@ def endpoint_steps(config: Config, endpoints: tuple[Endpoint, ...], *, overwrite
     elif why := _why_not_made(config, ours_here, others) if not overwrite else "":
         yield Step("endpoint", url, "make", refused=why)
     elif not others or not config.webhook_secrets or overwrite:
-        events, again = wanted.endpoint_events(config), " anew" if ours_here else ""
+        events, again = endpoint_events(config), " anew" if ours_here else ""
         what = f"make{again}: {len(events)} events in {API_VERSION}"
         removed = (_delete(each) for each in ours_here)
         yield Step("endpoint", url, what, (_make(config, url, events), *removed), has_secret=True)
@@ -39,7 +40,7 @@ def endpoint_steps(config: Config, endpoints: tuple[Endpoint, ...], *, overwrite
 
 def is_known(config: Config, endpoint: Endpoint) -> bool:
     """Return whether one of the configured secrets is that of an endpoint which push made."""
-    return endpoint["metadata"].get(SECRET) in {wanted.fingerprint(each) for each in config.webhook_secrets}
+    return endpoint["metadata"].get(SECRET) in {fingerprint(each) for each in config.webhook_secrets}
 
 
 def _is_read(endpoint: Endpoint) -> bool:
@@ -92,7 +93,7 @@ def _others(config: Config, url: str, others: list[Endpoint], *, overwrite: bool
 
 
 def _mended(config: Config, present: Endpoint, url: str, *, overwrite: bool) -> Iterator[Step]:
-    events, there = wanted.endpoint_events(config), present["enabled_events"]
+    events, there = endpoint_events(config), present["enabled_events"]
     lacking = [] if "*" in there else sorted(set(events) - set(there))
     is_elsewhere, is_off = present["url"] != url, present["status"] != "enabled"
     said = [

@@ -5,10 +5,11 @@ from typing import Any
 
 from ..amounts import WantedPrice
 from ..config import Config
+from ..sync.endpoint import APP, fingerprint
 from . import wanted
 from .found import PORTALS, Found
 from .prices import id_after
-from .step import APP, BY_HAND, STATE, Call, Step, is_changed_by_hand, normal, picked, state_of
+from .step import BY_HAND, STATE, Call, Step, is_changed_by_hand, normal, picked, state_of
 
 
 def portal_steps(config: Config, found: Found, *, overwrite: bool) -> Iterator[Step]:
@@ -25,7 +26,7 @@ def portal_steps(config: Config, found: Found, *, overwrite: bool) -> Iterator[S
     present = portal_of(config.app, found.portals)
     what = _offers(config, offered)
     if present is None:
-        call = Call("post", PORTALS, params, f"corkage-push-{wanted.fingerprint(params)}")
+        call = Call("post", PORTALS, params, f"corkage-push-{fingerprint(params)}")
         yield Step("portal", "", f"make: {what}", (call,))
         return
     now = _present(present["features"], features)

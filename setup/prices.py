@@ -6,10 +6,11 @@ from typing import Any
 from ..amounts import WantedPrice
 from ..config import Config
 from ..pages.currencies import in_major_units
+from ..sync.endpoint import APP, fingerprint
 from ..sync.prices import trouble_of
 from . import wanted
 from .found import Found
-from .step import APP, ARCHIVED, BY_HAND, KEY, PLAN, STATE, Call, Step
+from .step import ARCHIVED, BY_HAND, KEY, PLAN, STATE, Call, Step
 from .wanted import WantedProduct
 
 PATH = "/v1/prices"
@@ -165,7 +166,7 @@ def _make(config: Config, found: Found, product: WantedProduct, price: WantedPri
     # Stripe answers a key that it has seen with what it answered then. What is there now is part of the key, so that
     # two pushes at a time make one price, and a later one makes another.
     there = sorted(each["id"] for each in found.made.get(product.id, ()))
-    return Call("post", PATH, params, f"corkage-push-{wanted.fingerprint([params, there])}")
+    return Call("post", PATH, params, f"corkage-push-{fingerprint([params, there])}")
 
 
 def _options(amounts: Any) -> dict[str, dict[str, int]]:

@@ -8,14 +8,13 @@ from dataclasses import replace
 
 from .. import storage
 from ..config import Config, Secret
-from ..models import Setting, store_setting
-from ..selling.portal import CONFIGURATION
+from ..models import PORTAL, Setting, store_setting
+from ..sync.endpoint import SECRET, fingerprint
 from ..sync.gateway import Gateway
-from . import wanted
 from .difference import STAGES, difference
 from .found import find, find_portals
 from .portal import portal_of
-from .step import SECRET, Step
+from .step import Step
 
 KeepSecret = Callable[[str], None]
 
@@ -54,7 +53,7 @@ def make_step(gateway: Gateway, config: Config, step: Step, keep_secret: KeepSec
     if step.has_secret:
         keep_secret(made["secret"])
         config = replace(config, webhook_secrets=(Secret(made["secret"]), *config.webhook_secrets))
-        known = {"metadata": {SECRET: wanted.fingerprint(made["secret"])}}
+        known = {"metadata": {SECRET: fingerprint(made["secret"])}}
         gateway.set_up("post", f"/v1/webhook_endpoints/{made['id']}", known)
     for call in rest:
         gateway.set_up(call.method, call.path, dict(call.params), call.key)
@@ -70,6 +69,6 @@ def remember_portal(gateway: Gateway, config: Config) -> None:
     found = portal_of(config.app, find_portals(gateway))
     with storage.writing():
         if found and found["active"]:
-            store_setting(CONFIGURATION, found["id"])
+            store_setting(PORTAL, found["id"])
         else:
-            Setting.delete().where(Setting.name == CONFIGURATION).execute()
+            Setting.delete().where(Setting.name == PORTAL).execute()

@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from . import wanted
+from ..sync.endpoint import fingerprint
 
-STATE, SECRET, KEY = "corkage_state", "corkage_secret", "corkage_key"
-"""Keys of Stripe's metadata: what the last push left, by a digest; a digest of the secret; the price's lookup key."""
-APP, PLAN = "corkage_app", "corkage_plan"
-"""And for which app it was made, and for which plan."""
+STATE, PLAN, KEY = "corkage_state", "corkage_plan", "corkage_key"
+"""Keys of Stripe's metadata: what the last push left, by a digest; which plan it is for; the price's lookup key."""
 ARCHIVED = "archived"  # the state of what push archived itself
 BY_HAND = "it was changed at Stripe since the last push; --overwrite sets it back"
 SHAPE = "1"
@@ -45,7 +43,7 @@ class Step(NamedTuple):
 
 def state_of(value: Any) -> str:
     """Return what is kept in the metadata of an object that was left with this value."""
-    return f"{SHAPE}:{wanted.fingerprint(normal(value))}"
+    return f"{SHAPE}:{fingerprint(normal(value))}"
 
 
 def is_changed_by_hand(metadata: Mapping[str, str] | None, present: Any) -> bool:

@@ -1,17 +1,12 @@
 """What is wanted at Stripe, from the settings and plans.toml alone: no call is made."""
 
 import hashlib
-import ipaddress
-import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from ..amounts import WantedPrice
 from ..config import Config
 from ..plans import Plan
-from ..sync import poll
-from ..sync.events import CLOCK_EVENT
 
 MOST_PRODUCTS = 10  # in a portal's configuration
 LATER = ("decreasing_item_amount", "shortening_interval")
@@ -26,7 +21,6 @@ REASONS = (
     "unused",
 )
 LONGEST_NAME = 200  # of what we name at Stripe
-LOCAL = ("localhost", "localhost.localdomain")
 
 
 class WantedProduct(NamedTuple):
@@ -125,30 +119,3 @@ def _offered_product(id_: str, offered: list[Offered]) -> dict[str, Any]:
     seats = next((each.seats for each in of_product if each.seats), None)
     adjustable = {"enabled": True, "minimum": seats[0], "maximum": seats[1]} if seats else {"enabled": False}
     return {"product": id_, "prices": [each.id for each in of_product], "adjustable_quantity": adjustable}
-
-
-def endpoint_url(config: Config) -> str | None:
-    """Return where Stripe shall post events; None where Stripe cannot reach us, and we poll."""
-    if not config.billing_url:
-        return None
-    is_reachable = config.stripe_api_base is not None or _is_public(config.billing_url)
-    return f"{config.billing_url}/webhook" if is_reachable else None
-
-
-def _is_public(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_global
-    except ValueError:
-        return host not in LOCAL and "." in host
-
-
-def endpoint_events(config: Config) -> list[str]:
-    """Return the events that the endpoint shall send. Test clocks exist in a sandbox only."""
-    return sorted(each for each in poll.TYPES if each != CLOCK_EVENT or not config.livemode)
-
-
-def fingerprint(value: Any) -> str:
-    """Return a short digest, to be kept in the metadata of what was stored at Stripe, or of a secret."""
-    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

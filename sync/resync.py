@@ -266,10 +266,14 @@ def _list_granted(gateway: Gateway, listed: dict[str, Fetched], as_of: int) -> d
 
 
 def _held(customer_id: str) -> dict[str, dict[str, Any]]:
-    """Return the customer's subscriptions for a comparison, without the columns that change every second."""
+    """Return the customer's subscriptions for a comparison, without the columns that change every second, and without
+    whether an ended one was ever paid: that is fetched only while it matters.
+    """
     query: Any = Subscription.select().where(Subscription.customer == customer_id)
     unequal = {"clock_ahead": 0, "ask_at": None, "noted": None}
     held: dict[str, dict[str, Any]] = {row["id"]: row | unequal | {"items": {}} for row in query.dicts()}
+    for row in held.values():
+        row["has_paid"] = row["has_paid"] and row["status"] not in ENDED
     for item in SubscriptionItem.select().join(Subscription).where(Subscription.customer == customer_id):
         held[item.subscription_id]["items"][item.price_id] = item.quantity
     return held

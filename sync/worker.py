@@ -29,6 +29,7 @@ CALLS_PER_SECOND = 22  # Stripe allows 25 (in a sandbox, for all endpoints toget
 LEASE_SECONDS = 4 * SLOWEST_CALL_SECONDS
 HOUR_SECONDS = 3600.0
 PRICES_AGAIN_SECONDS = 30.0
+ENDPOINT_AGAIN_SECONDS = 300.0
 MIRROR_SECONDS = 120.0
 CUSTOMER = "customer "  # the prefix of a customer's job key
 
@@ -100,7 +101,7 @@ class Worker:
         sales: Sales,
         owed: Owed,
         keep_events_days: int = 90,
-        look_at_endpoint: Callable[[float], None] | None = None,
+        look_at_endpoint: Callable[[float], bool] | None = None,
     ) -> None:
         self.gateway = gateway
         self.catalogue = catalogue
@@ -334,10 +335,10 @@ class Worker:
         return None
 
     def _look_at_endpoint(self, now: float, _is_stopping: Callable[[], bool]) -> None:
-        """Look whether Stripe's webhook endpoint is as it should be. Where that fails, the next look is in an hour."""
+        """Look whether Stripe's webhook endpoint is as it should be; if not, look again soon, as it may be mended."""
         try:
-            if self._looks:
-                self._looks(now)
+            if self._looks and not self._looks(now):
+                jobs.make_due("endpoint", now + ENDPOINT_AGAIN_SECONDS)
         except StripeError as error:
             log.debug("Stripe's webhook endpoint could not be looked at: %s: %s", error.code, error)
 

@@ -198,6 +198,7 @@ TYPED = (
     "config.py",
     "settings.py",
     "plans.py",
+    "amounts.py",
 )  # what people type, not what a request holds
 
 

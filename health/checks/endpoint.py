@@ -1,23 +1,23 @@
 """Webhooks: Stripe's endpoint, what it delivers, and what was accepted and refused here."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ... import storage
 from ...config import Config
 from ...models import StripeEvent, remember
-from ...sync import poll
-from ...sync.events import CLOCK_EVENT, read_event
+from ...sync.endpoint import APP, SECRET, endpoint_events, endpoint_url, fingerprint
+from ...sync.events import read_event
 from ...sync.gateway import Gateway
 from .. import refusals
 from ..spans import span
 from ..standing import LOOKED
 from .check import NAMED, WRONG, Check, Examination, Seen, note, ok, wrong
 
-MAKE_ONE = "corkage init"
-RENEW = "corkage push"
+PUSH = "corkage push"
+SET_BACK = "corkage push --overwrite"
 OLDEST_READ = "2024-09-30"  # the day of the oldest API version whose events are read
 THIN = "v1."
 
@@ -25,7 +25,8 @@ THIN = "v1."
 class Endpoint(NamedTuple):
     """A webhook endpoint, or a destination of the v2 API, as far as it is looked at.
 
-    Shape   version: the API version of its events; None for the account's, or for thin events
+    Shape   version: the API version of its events; None for the account's, or for thin events;
+            marks: its metadata, where it is ours: `corkage push` made it
     """
 
     id: str
@@ -33,9 +34,14 @@ class Endpoint(NamedTuple):
     is_enabled: bool
     events: frozenset[str]
     version: str | None
+    marks: Mapping[str, str]
     is_thin: bool = False
 
-    def lacking(self, wanted: tuple[str, ...]) -> list[str]:
+    def is_made_by(self, app: str) -> bool:
+        """Return whether `corkage push` made it for this product."""
+        return self.marks.get(APP) == app
+
+    def lacking(self, wanted: list[str]) -> list[str]:
         """Return those of these events that do not come."""
         if "*" in self.events:
             return []
@@ -54,6 +60,7 @@ def endpoints(found: list[dict[str, Any]], destinations: list[dict[str, Any]]) -
                 each["status"] == "enabled",
                 frozenset(each["enabled_events"]),
                 each["api_version"],
+                each["metadata"] or {},
             )
             for each in found
         ),
@@ -64,6 +71,7 @@ def endpoints(found: list[dict[str, Any]], destinations: list[dict[str, Any]]) -
                 each["status"] == "enabled",
                 frozenset(each["enabled_events"]),
                 None,
+                {},
                 is_thin=True,
             )
             for each in thin
@@ -71,19 +79,9 @@ def endpoints(found: list[dict[str, Any]], destinations: list[dict[str, Any]]) -
     ]
 
 
-def wanted_events() -> tuple[str, ...]:
-    """Return the events that an endpoint must send. Those of test clocks exist in a sandbox only."""
-    return tuple(each for each in poll.TYPES if each != CLOCK_EVENT)
-
-
-def address_of(config: Config) -> str | None:
-    """Return where Stripe must post to; None where that is not known."""
-    return f"{config.billing_url}/webhook" if config.billing_url else None
-
-
 def problems(config: Config, found: list[Endpoint]) -> Iterator[Seen]:
     """Return what is wrong with the endpoint at our address, or that it is missing."""
-    address = address_of(config)
+    address = endpoint_url(config)
     at_address = [each for each in found if each.url == address]
     enabled = [each for each in at_address if each.is_enabled]
     if not at_address:
@@ -95,22 +93,23 @@ def problems(config: Config, found: list[Endpoint]) -> Iterator[Seen]:
         ids = " and ".join(each.id for each in enabled)
         yield note(f"{ids} post to the same address, and each signs with a secret of its own: delete the one too many")
     for each in enabled:
-        yield from _of_enabled(each)
+        yield from _of_enabled(config, each)
 
 
 def is_ours_known(config: Config) -> bool:
     """Return whether it is known which endpoint is this program's, and whether it shall have one."""
-    return bool(config.webhook_secrets and config.billing_url)
+    return bool(config.webhook_secrets and endpoint_url(config))
 
 
-def look(gateway: Gateway, config: Config, now: float) -> None:
-    """Look at the endpoint, and store what is wrong with it, for /health.
+def look(gateway: Gateway, config: Config, now: float) -> bool:
+    """Look at the endpoint, and store what is wrong with it, for /health; return whether it is as it should be.
 
     Errors  StripeError as the gateway's; DatabaseUnavailable
     """
     found = endpoints(gateway.first("/v1/webhook_endpoints"), gateway.event_destinations())
     problem = next((each.what for each in problems(config, found) if each.mark == WRONG), None)
     remember(LOOKED, json.dumps({"at": int(now), "problem": problem}))
+    return problem is None
 
 
 def _enable(endpoint: Endpoint) -> str:
@@ -120,7 +119,7 @@ def _enable(endpoint: Endpoint) -> str:
 
 
 def _elsewhere(config: Config, found: list[Endpoint]) -> Iterator[Seen]:
-    address = address_of(config) or ""
+    address = endpoint_url(config) or ""
     host = urlsplit(address).hostname
     near = [each for each in found if each.is_enabled and urlsplit(each.url).hostname == host]
     others = [each for each in near if urlsplit(each.url).path.endswith("/webhook")] or near
@@ -130,38 +129,52 @@ def _elsewhere(config: Config, found: list[Endpoint]) -> Iterator[Seen]:
             f"stripe webhook_endpoints update {others[0].id} --url {address}",
         )
     else:
-        yield wrong(f"Stripe has no webhook endpoint at {address}: changes come by polling, and late", MAKE_ONE)
+        yield wrong(f"Stripe has no webhook endpoint at {address}: changes come by polling, and late", PUSH)
 
 
-def _of_enabled(endpoint: Endpoint) -> Iterator[Seen]:
-    lacking = endpoint.lacking(wanted_events())
-    if lacking and not endpoint.is_thin:
+def _of_enabled(config: Config, endpoint: Endpoint) -> Iterator[Seen]:
+    is_ours, id_ = endpoint.is_made_by(config.app), endpoint.id
+    lacking = [] if endpoint.is_thin else endpoint.lacking(endpoint_events(config))
+    if lacking:
         names = ", ".join(lacking[:NAMED]) + (f" and {len(lacking) - NAMED} others" if len(lacking) > NAMED else "")
-        yield wrong(f"the endpoint {endpoint.id} does not send {names}: these changes come late", RENEW)
+        what = f"the endpoint {id_} does not send {names}: these changes come late"
+        yield wrong(what, SET_BACK if is_ours else _send(endpoint, lacking))
     if endpoint.version is not None and endpoint.version < OLDEST_READ:
         yield wrong(
-            f"the endpoint {endpoint.id} sends events of the API version {endpoint.version}, which Corkage does not "
-            f"read; an endpoint keeps its version",
-            f"stripe webhook_endpoints delete {endpoint.id} --confirm && {MAKE_ONE}",
+            f"the endpoint {id_} sends events of the API version {endpoint.version}, which Corkage does not read; an "
+            "endpoint keeps its version",
+            PUSH if is_ours else f"stripe webhook_endpoints delete {id_} --confirm && {PUSH}",
         )
+    known = endpoint.marks.get(SECRET) if is_ours else None
+    if known and known not in map(fingerprint, config.webhook_secrets):
+        yield wrong(f"STRIPE_WEBHOOK_SECRET is not that of the endpoint {id_}: its webhooks are refused", PUSH)
+
+
+def _send(endpoint: Endpoint, lacking: list[str]) -> str:
+    events = " ".join(f'-d "enabled_events[]={each}"' for each in sorted({*endpoint.events, *lacking}))
+    return f"stripe webhook_endpoints update {endpoint.id} {events}"
 
 
 def _look(examination: Examination) -> Iterator[Seen]:
     config = examination.config
     if not config.webhook_secrets:
-        yield from _without_secret(config)
+        yield from _without_secret(config, examination.at_stripe["endpoints"])
     elif config.billing_url is None:
         yield note("BILLING_URL is not set, so it is not known which of Stripe's endpoints is this one's")
+    elif endpoint_url(config) is None:
+        yield note(f"Stripe cannot reach {config.billing_url}: changes come by polling, or by `stripe listen`")
     else:
         found = endpoints(examination.at_stripe["endpoints"], examination.at_stripe["destinations"])
         yield from problems(config, found)
 
 
-def _without_secret(config: Config) -> Iterator[Seen]:
+def _without_secret(config: Config, found: list[dict[str, Any]]) -> Iterator[Seen]:
     if config.poll_seconds:
         yield note(f"no STRIPE_WEBHOOK_SECRET: Stripe is polled every {config.poll_seconds} s in place of webhooks")
     else:
-        yield wrong("no webhook is accepted without STRIPE_WEBHOOK_SECRET, and polling is off", MAKE_ONE)
+        is_there = any(each["url"] == endpoint_url(config) for each in found)  # and nobody can read its secret any more
+        repair = SET_BACK if is_there else PUSH
+        yield wrong("no webhook is accepted without STRIPE_WEBHOOK_SECRET, and polling is off", repair)
 
 
 def _deliveries(examination: Examination) -> Iterator[Seen]:
@@ -199,7 +212,7 @@ def _failed(examination: Examination) -> list[dict[str, Any]]:
 
 
 def _resend(examination: Examination, event_id: str) -> str:
-    address = address_of(examination.config)
+    address = endpoint_url(examination.config)
     found = endpoints(examination.at_stripe["endpoints"], [])
     ours = next((each.id for each in found if each.url == address and each.is_enabled), None)
     if ours is None:

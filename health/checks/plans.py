@@ -6,17 +6,25 @@ from peewee import fn
 
 from ... import storage
 from ...models import Customer, Price, Subscription, SubscriptionItem
+from ...sync.states import PriceState
 from .check import Check, Examination, Seen, note, wrong
 from .paying import paying, rows
 
 
 def _unsold(examination: Examination) -> Iterator[Seen]:
     """Prices without a button on the pricing page."""
-    for plan, name, trouble in examination.worker.catalogue.troubles(examination.at_stripe["prices"]):
-        yield wrong(
-            f"plan {plan} cannot be sold at {name}, and shows no button for it: {trouble}",
-            f"put it right in Stripe's Dashboard, or take it out of plans.toml, [{plan}] prices, and restart",
-        )
+    found = examination.at_stripe["prices"]
+    for plan, name, trouble in examination.worker.catalogue.troubles(found):
+        what = f"plan {plan} cannot be sold at {name}, and shows no button for it: {trouble}"
+        yield wrong(what, _repair(plan, found.get(name)))
+
+
+def _repair(plan: str, price: PriceState | None) -> str:
+    if price is not None and not price.is_active:
+        return f"stripe prices update {price.id} -d active=true"
+    if price is not None and not price.has_active_product:
+        return f"stripe products update {price.product_id} -d active=true"
+    return f"put it right in Stripe's Dashboard, or take it out of plans.toml, [{plan}] prices, and restart"
 
 
 def _unnamed(_: Examination) -> Iterator[Seen]:

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ...models import PORTAL, setting
 from ...plans import Plan
 from ...sync.prices import Catalogue
 from ...sync.states import PriceState
 from .check import Check, Examination, Seen, note, wrong
 
-REPAIR = "corkage push"
+MAKE_ONE, SET_BACK = "corkage push", "corkage push --overwrite"
 NEEDED = {
     "payment_method_update": "change their card",
     "subscription_cancel": "cancel",
@@ -17,11 +18,10 @@ NEEDED = {
 """What a portal must offer, and what users cannot do without it."""
 
 
-def configuration(found: list[dict[str, Any]], app: str) -> dict[str, Any] | None:
+def configuration(found: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Return the configuration that our sessions have: the one that `corkage push` made, else the account's default."""
-    ours = [each for each in found if each["metadata"].get("corkage_app") == app]
-    defaults = [each for each in found if each["is_default"]]
-    return next(iter([*ours, *defaults]), None)
+    ours = setting(PORTAL)
+    return next((each for each in found if (each["id"] == ours if ours else each["is_default"])), None)
 
 
 def changeable(catalogue: Catalogue, found: Mapping[str, PriceState]) -> dict[str, str]:
@@ -51,29 +51,32 @@ def _look(examination: Examination) -> Iterator[Seen]:
     prices = examination.at_stripe["prices"]
     if not _sells_subscriptions(catalogue, prices):
         return
-    found = configuration(examination.at_stripe["portals"], examination.config.app)
-    if found is None:
-        yield wrong("the customer portal is not set up: Stripe refuses to open it for anybody", REPAIR)
+    found = configuration(examination.at_stripe["portals"])
+    if found is None and setting(PORTAL):
+        yield wrong("the portal's configuration that `corkage push` made is not active: nobody can open it", SET_BACK)
         return
-    features = found["features"]
+    if found is None:
+        yield wrong("the customer portal is not set up: Stripe refuses to open it for anybody", MAKE_ONE)
+        return
+    features, repair = found["features"], MAKE_ONE if found["is_default"] else SET_BACK
     lacking = [text for name, text in NEEDED.items() if not features[name]["enabled"]]
     if lacking:
-        yield wrong(f"in the customer portal users cannot {', nor '.join(lacking)}", REPAIR)
+        yield wrong(f"in the customer portal users cannot {', nor '.join(lacking)}", repair)
     if not features["customer_update"]["enabled"]:
         yield note("in the customer portal users cannot change their e-mail or address")
-    yield from _changes(features["subscription_update"], changeable(catalogue, prices))
+    if why := _why_no_changes(features["subscription_update"], changeable(catalogue, prices)):
+        yield wrong(why, repair)
 
 
-def _changes(feature: dict[str, Any], wanted: Mapping[str, str]) -> Iterator[Seen]:
+def _why_no_changes(feature: dict[str, Any], wanted: Mapping[str, str]) -> str:
+    """Return why subscribers cannot change between what is sold; empty where they can, or nothing else is sold."""
     if not wanted:
-        return
+        return ""
     if not feature["enabled"] or "price" not in feature["default_allowed_updates"]:
-        yield wrong("in the customer portal subscribers cannot change to another plan or price", REPAIR)
-        return
+        return "in the customer portal subscribers cannot change to another plan or price"
     offered = {price for product in feature.get("products") or () for price in product["prices"]}
     lacking = [name for id_, name in wanted.items() if id_ not in offered]
-    if lacking:
-        yield wrong(f"the customer portal does not offer what is sold: {', '.join(lacking)}", REPAIR)
+    return f"the customer portal does not offer what is sold: {', '.join(lacking)}" if lacking else ""
 
 
 CHECKS = (

@@ -55,8 +55,10 @@ def _payers(examination: Examination) -> Iterator[Seen]:
 
 
 def _is_ours(subscription: dict[str, Any], catalogue: Catalogue, app: str) -> bool:
-    if subscription["metadata"].get("corkage_app") == app or subscription["customer"].get("deleted"):
-        return not subscription["customer"].get("deleted")
+    if subscription["customer"].get("deleted"):
+        return False
+    if subscription["metadata"].get("corkage_app") == app:
+        return True
     prices = [each["price"] for each in subscription["items"]["data"]]
     return any(name in catalogue.named for price in prices for name in (price["id"], price["lookup_key"]))
 

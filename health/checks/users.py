@@ -59,7 +59,7 @@ def _email(examination: Examination, customer_id: str) -> str:
     except StripeError:
         return ""
     customers = (each["customer"] for each in payers)
-    return next((each["email"] or "" for each in customers if each["id"] == customer_id), "")
+    return next((each.get("email") or "" for each in customers if each["id"] == customer_id), "")
 
 
 def _marked(ours: Container[str]) -> list[Marked]:

@@ -204,11 +204,11 @@ def serving(app: Any) -> Iterator[str]:
 
 
 @contextmanager
-def running(config: Config, **options: Any) -> Iterator[App]:
-    """Serve a Billing over HTTP on a free port."""
+def running(config: Config, port: int = 0, **options: Any) -> Iterator[App]:
+    """Serve a Billing over HTTP, on a free port where none is given."""
     billing = Billing(config, **options)
     billing.start()
-    server = make_server(billing, "127.0.0.1", 0)
+    server = make_server(billing, "127.0.0.1", port)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
