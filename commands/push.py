@@ -1,6 +1,7 @@
 """corkage push: make Stripe as plans.toml and the settings want it, after a table of what differs and a question."""
 
 import os
+import textwrap
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ from . import FAILED, MISCONFIGURED, OK, opened
 from .output import is_wanted, print_json, table
 
 ENV_FILE = Path(".env")
+WIDTH, FIRST_COLUMN, SHORTEST = 80, 14, 30  # of the table: a terminal's, with the blanks beside it, of the last column
 WEBHOOK_SECRET = "STRIPE_WEBHOOK_SECRET"  # noqa: S105  # a setting's name
 
 
@@ -110,17 +112,25 @@ def _print_steps(config: Config, account: str | None, steps: list[Step], keeping
     if not steps:
         click.echo("Stripe is as plans.toml and the settings want it.")
         return
-    rows = [(each.stage, each.name, _said(each, keeping)) for each in steps]
+    rows = [row for step in steps for row in _rows(step, keeping)]
     click.echo("\n".join(table(("what", "name", "difference"), rows)))
     for step in steps:
         if step.refused:
-            click.echo(f"\nNot done: {step.stage} {step.name}: {step.refused}.")
+            why = f"Not done: {step.stage} {step.name}: {step.refused}."
+            click.echo("\n" + textwrap.fill(why, WIDTH, break_long_words=False, break_on_hyphens=False))
 
 
-def _said(step: Step, keeping: dict[str, int]) -> str:
-    count = keeping.get(step.subscribed, 0)
-    kept = f"; {count} subscribers keep what they pay" if step.subscribed else ""
-    return f"{step.what}{kept}" + (" (not done)" if step.refused else "")
+def _rows(step: Step, keeping: dict[str, int]) -> list[tuple[str, str, str]]:
+    """Return a step's rows of the table, which fit a narrow terminal. An address stands with what is said of it."""
+    is_address = step.stage == "endpoint"
+    name = "" if is_address else step.name
+    said = f"{step.what}, at {step.name}" if is_address else step.what
+    said += " (not done)" if step.refused else ""
+    width = max(SHORTEST, WIDTH - FIRST_COLUMN - max(len(name), len("name")))
+    lines = textwrap.wrap(said, width, break_long_words=False, break_on_hyphens=False)
+    if step.subscribed:
+        lines.append(f"{keeping[step.subscribed]} subscribers keep what they pay")
+    return [(step.stage, name, lines[0]), *(("", "", line) for line in lines[1:])]
 
 
 def _as_json(config: Config, account: str | None, steps: list[Step], keeping: dict[str, int]) -> dict[str, Any]:

@@ -86,7 +86,10 @@ def test_a_change_of_an_amount_says_how_many_subscribers_keep_theirs(plans, cork
     done = corkage("push", "--yes")
 
     assert done.returncode == 0
-    assert "change: 9.00 USD -> 11.00 USD a month; 2 subscribers keep what they pay" in done.stdout
+    said = [line.split("  ")[-1] for line in done.stdout.splitlines()]
+    assert "change: 9.00 USD -> 11.00 USD a month" in said
+    assert "2 subscribers keep what they pay" in said
+    assert max(map(len, done.stdout.splitlines())) <= 80
     held = simulator.world.all("subscription")
     assert {item["price"]["id"] for each in held for item in each["items"]["data"]} == {price["id"]}
 
