@@ -16,6 +16,8 @@ from ..texts import cut
 ADMIN = "/admin"
 LONGEST_PAGE = 1000
 LONGEST_ORIGIN = 200  # that a log shows
+LONGEST_ORIGIN = 200
+HIDDEN = "null"
 FOR_ANYBODY = ("/health", "/metrics", "/style.css", "/webhook")  # no page reads them in a user's name
 PAGES = ("pricing", "account")
 THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -94,7 +96,12 @@ def _advice(origin: str, environ: dict[str, Any], config: Config) -> str | None:
                 f"the settings say {known}: open the product at {known}, or set FRONTEND_URL to {shown} (several are "
                 "separated by commas)"
             )
-    if is_own_page:
+    if origin == HIDDEN:
+        return (
+            "the browser hides the page's address, as in a sandboxed frame or with Referrer-Policy: no-referrer: have "
+            "your product's pages send it"
+        )
+    if is_own_page or page is None:
         return None
     return (
         "FRONTEND_URL does not name it: if it is a page of your product, add it there, after a comma; if not, another "

@@ -41,7 +41,7 @@ def test_the_routes_are_below_the_prefix_and_the_hosts_own_stay(host):
     assert requests.get(f"{url}/pay/billing/health", timeout=30).json()["status"] == "ok"
     assert requests.post(f"{url}/pay/billing/webhook", timeout=30).json()["error"]["code"] == "invalid_signature"
     assert requests.get(f"{url}/pay/billing/nothing", timeout=30).json()["error"]["code"] == "not_found"
-    assert requests.get(f"{url}/pay/billing/", timeout=30).json()["error"]["code"] == "not_found"
+    assert requests.get(f"{url}/pay/billing/", timeout=30).json()["about"].startswith("Billing for ")
     assert requests.get(f"{url}/pay/billing/checkout", timeout=30).json()["error"]["code"] == "method_not_allowed"
     assert requests.get(f"{url}/pay/billing/access", timeout=30).json()["error"]["code"] == "not_signed_in"
 

@@ -252,7 +252,7 @@ def test_a_refused_origin_of_the_same_host_is_said_with_both_names(config, caplo
     warned = warnings(caplog)
 
     assert "Access-Control-Allow-Origin" not in asked.headers
-    assert len(warned) == 2  # the click, and the preflight after which a browser sends none
+    assert len(warned) == 2  # the click and, counted, the preflight after which a browser sends none
     assert all(known in each and origin in each and "FRONTEND_URL" in each for each in warned)
 
 
@@ -266,9 +266,22 @@ def test_a_page_at_another_name_of_this_machine_is_served_and_warned_about(confi
 
 
 @pytest.mark.parametrize(
-    "origin", ["https://evil.example", "null", "", "http://[", "https://x:y", "https://app.example.com:99999"]
+    ("origin", "advice"),
+    [
+        ("https://evil.example", "if it is a page of your product, add it there"),
+        ("null", "with Referrer-Policy: no-referrer: have your product's pages send it"),
+    ],
 )
-def test_a_foreign_or_broken_origin_is_no_warning(app, caplog, origin):
+def test_a_foreign_or_hidden_origin_is_one_warning_with_what_to_do(app, caplog, origin, advice):
+    for _ in range(10):
+        assert is_error(click(app, Origin=origin), 403, "cross_site")
+
+    (warned,) = warnings(caplog)
+    assert advice in warned
+
+
+@pytest.mark.parametrize("origin", ["", "http://[", "https://x:y", "https://app.example.com:99999"])
+def test_a_broken_origin_is_no_warning(app, caplog, origin):
     assert is_error(click(app, Origin=origin), 403, "cross_site")
 
     assert AUTH_SECRET not in caplog.text
