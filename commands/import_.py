@@ -120,10 +120,8 @@ def _print_move(read: "Map", move: "Move", *, dry_run: bool, as_json: bool) -> N
         print(f"customers that were deleted at Stripe, and were left out: {len(move.deleted)}")
     print(f"subscriptions that Stripe lists: {facts['subscriptions']}; customers without a user: {facts['unowned']}")
     if dry_run:
-        for user_id, (before, after) in sorted(move.report.access.items())[:SHOWN]:
-            print(f"  {user_id}: {answer(before)} -> {answer(after)}")
-        if len(move.report.access) > SHOWN:
-            print(f"  and {len(move.report.access) - SHOWN} more users; --json has them all")
+        both = sorted(move.report.access.items())
+        _print_some([f"  {user_id}: {answer(before)} -> {answer(after)}" for user_id, (before, after) in both])
     for customer_id, reason in sorted(move.failed.items()):
         print(f"  {customer_id} failed: {reason}", file=sys.stderr)
 
@@ -196,7 +194,12 @@ def _print_outcome(outcome: "Outcome", provider: str, *, dry_run: bool, as_json:
         print(f"lines about what has ended, which were left out: {outcome.over}")
     if outcome.revoked:
         print(f"{would}revoked, since the file does not have them: {outcome.revoked}")
-    for each in missing[:SHOWN]:
-        print(f"  {each['user']} keeps {each['plan']}, which the file does not have; --revoke-missing ends it")
-    if len(missing) > SHOWN:
-        print(f"  and {len(missing) - SHOWN} more")
+    kept = "which the file does not have; --revoke-missing ends it"
+    _print_some([f"  {user_id} keeps {plan}, {kept}" for user_id, plan in outcome.missing])
+
+
+def _print_some(lines: Sequence[str]) -> None:
+    for line in lines[:SHOWN]:
+        print(line)
+    if len(lines) > SHOWN:
+        print(f"  and {len(lines) - SHOWN} more; --json has them all")
