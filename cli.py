@@ -8,8 +8,8 @@ import click
 from .command_line import mending, serving, setup, users
 from .command_line.command import group
 from .command_line.completion import COMPLETION
-from .command_line.fitting import fitted
 from .errors import BillingError, ConfigError
+from .terminal import fitted
 
 OK, FAILED, MISCONFIGURED = 0, 1, 2
 

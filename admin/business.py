@@ -60,6 +60,9 @@ class Business:
         revenue = [self._revenue(currency) for currency in currencies]
         taken = sorted({each.currency for each in found.money})
         money = [part(currency) for currency in taken for part in (self._changes, self._bought)]
+        money += [
+            self._disputed(currency) for currency in taken if any(each.disputed for each in self._money_in(currency))
+        ]
         return [*revenue, self._payers(), self._trials(), *money, self._users()]
 
     def _revenue(self, currency: str) -> Section:
@@ -128,13 +131,17 @@ class Business:
         series = [
             Series("first", _("Bought once"), [each.bought for each in listed]),
             Series("bad", _("Refunded"), [each.refunded for each in listed]),
-            Series("second", _("Disputes lost"), [each.disputed for each in listed]),
         ]
-        amounts = [(each.bought, each.refunded, each.disputed) for each in listed]
-        counts = [(each.bought_count, each.refunded_count, each.disputed_count) for each in listed]
-        rows = [list(zip(*both, strict=True)) for both in zip(amounts, counts, strict=True)]
+        rows = [[(each.bought, each.bought_count), (each.refunded, each.refunded_count)] for each in listed]
         heading = _("Bought once and refunded, %(currency)s", currency=currency.upper())
         return self._of_money(Section(f"bought-{currency}", heading, "", [], None, None), currency, series, rows)
+
+    def _disputed(self, currency: str) -> Section:
+        _, listed = self._words.gettext, self._money_in(currency)
+        series = [Series("bad", _("Disputes lost"), [each.disputed for each in listed])]
+        rows = [[(each.disputed, each.disputed_count)] for each in listed]
+        heading = _("Disputes lost, %(currency)s", currency=currency.upper())
+        return self._of_money(Section(f"disputed-{currency}", heading, "", [], None, None), currency, series, rows)
 
     def _of_money(
         self, section: Section, currency: str, series: Sequence[Series], rows: Sequence[Sequence[tuple[int, int]]]

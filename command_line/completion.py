@@ -3,8 +3,8 @@
 import click
 from click.shell_completion import get_completion_class
 
+from ..terminal import whole_stdout
 from .command import command
-from .fitting import whole_stdout
 
 SHELLS = ("bash", "zsh", "fish")
 VARIABLE = "_CORKAGE_COMPLETE"  # where click looks for what the shell asks

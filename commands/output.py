@@ -7,8 +7,8 @@ from typing import Any, TextIO
 
 import click
 
-from ..command_line.fitting import columns as columns_of_terminal
-from ..command_line.fitting import whole_stdout
+from ..terminal import columns as columns_of_terminal
+from ..terminal import whole_stdout
 
 
 def print_json(value: Any) -> None:

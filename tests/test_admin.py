@@ -18,7 +18,17 @@ from corkage.admin import queries
 from corkage.admin.session import ENDED, MOST_ENDED, end_session, form_token, is_ended, new_session, session_of
 from corkage.config import Config
 from corkage.errors import ConfigError, StripeUnavailable, TooManyGuesses
-from corkage.models import Customer, Grant, NoticeDelivery, NoticeRow, StripeEvent, Subscription, User, setting
+from corkage.models import (
+    Customer,
+    Grant,
+    NoticeDelivery,
+    NoticeRow,
+    Refund,
+    StripeEvent,
+    Subscription,
+    User,
+    setting,
+)
 from corkage.notices import outbox
 from corkage.plans import Plan
 from corkage.rate_limit import RateLimit
@@ -832,6 +842,19 @@ def test_the_page_of_figures_shows_those_of_the_command(app, shop, signed_in):
     assert "`corkage sync` has not run" in said
     assert page.text.count("<svg") == 2
     assert re.search(r"<title>\w+ 20\d\d, Agreed: \$18</title>", page.text)
+    assert "Disputes lost" not in said
+
+
+def test_the_page_of_figures_has_a_section_of_lost_disputes_where_there_are_any(app, shop, signed_in):
+    subscribe(app, shop)
+    lost = {"kind": "dispute", "status": "lost", "amount": 900, "currency": "usd", "created": int(time.time())}
+    Refund.create(
+        id="du_1", payment_intent="pi_1", customer=Customer.get(), subscription_id=Subscription.get().id, **lost
+    )
+
+    assert re.search(
+        r"Disputes lost, USD Month Disputes lost \w+ 20\d\d \$9 \(1\)", text_of(signed_in.get("?show=figures"))
+    )
 
 
 @pytest.fixture

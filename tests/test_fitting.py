@@ -6,8 +6,8 @@ import sys
 import click
 import pytest
 
-from corkage.command_line.fitting import Fitted, columns, fitted, fold
 from corkage.commands.output import print_json, table
+from corkage.terminal import Fitted, columns, fitted, fold
 
 LONG = "a sentence of some words that is longer than a narrow terminal has columns"
 

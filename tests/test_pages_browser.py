@@ -11,6 +11,7 @@ from programs import launched, missing
 from rows import fail
 
 from corkage import storage
+from corkage.admin.actions import ACTIONS
 from corkage.models import Customer, Move, NoticeRow, Purchase, Refund, RevenueRow, User
 from corkage.notices import outbox
 from corkage.sync import events, inbox
@@ -313,6 +314,39 @@ def test_the_admin_pages_are_accessible(looker):
         assert [url.split("?")[0].rpartition("/")[2] for url in looker.requests] == ["admin", "style.css"]
         assert len(answer.body()) < LARGEST_PAGE
         assert [each for each in looker.complaints if "404" not in each] == []
+
+
+BROKEN = r"""
+(() => {
+  const broken = [], texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode())
+    for (const word of texts.currentNode.data.matchAll(/\S+/g)) {
+      const range = document.createRange();
+      range.setStart(texts.currentNode, word.index);
+      range.setEnd(texts.currentNode, word.index + word[0].length);
+      const lines = new Set(Array.from(range.getClientRects(), each => Math.round(each.top)));
+      if (lines.size > 1 && word[0].length < 24) broken.push(word[0]);
+    }
+  return broken;
+})()
+"""  # longer than that are ids, such as a checkout session's
+COVERED = """
+Array.from(document.querySelectorAll("main a, main button, .corkage a, .corkage button")).filter(each => {
+  each.scrollIntoView({block: "center", behavior: "instant"});
+  const [box] = each.getClientRects();
+  return box && !each.contains(document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2));
+}).map(each => each.textContent)
+"""
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_on_a_phone_no_word_of_the_operators_pages_is_broken_and_no_button_is_below_another(looker, language):
+    looker.sign_in_as_operator()
+    asks = {f"ask-{name}": f"?do={name}&user=grace" for name in ACTIONS}
+    for name, query in (OPERATORS | asks).items():
+        looker.open(f"admin{query or '?'}&lang={language}", with_axe=False)
+        looker.look(390, "light", f"{language}-phone-{name}")
+        assert (name, looker.evaluate(BROKEN), looker.evaluate(COVERED)) == (name, [], [])
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -24,7 +24,7 @@ REFERENCE = (ROOT / "docs/reference.md").read_text()
 LAYERS = """
 cli commands command_line setup demo server billing_app routes admin handlers service pages identity moving users
 selling health sync notices config settings plans amounts models access storage line rate_limit cookies pauses trouble
-texts logs errors
+texts terminal logs errors
 """.split()
 
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 from harness import ADMIN_TOKEN, DAY, running
+from in_terminal import run_in_terminal
 from once import buy, hear, stock
 from rows import record_event
-from terminal import run_in_terminal
 
-from corkage.command_line import fitting
+from corkage import terminal
 from corkage.models import StripeEvent
 from corkage.plans import read_plans
 
@@ -117,4 +117,4 @@ def broken(corkage, environ, folder, arguments):
 
 def may_be_long(line):
     """Return whether a line is one word, or a command to be copied."""
-    return len(line.split()) <= 2 or fitting._WHOLE.match(line)
+    return len(line.split()) <= 2 or terminal._WHOLE.match(line)
