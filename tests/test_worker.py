@@ -404,7 +404,7 @@ def locked_from(config, gateway, call):
 
 @pytest.mark.parametrize("call", ["subscriptions_of", "prices_by_lookup_key", "events_since"])
 def test_a_database_locked_during_a_fetch_fails_no_event(config, shop, call, monkeypatch):
-    be_impatient(monkeypatch)
+    be_impatient(monkeypatch, 1.0)  # the jobs at once wait for each other, too
     with running(replace(config, poll_seconds=10)) as app:
         shop.subscribe(shop.customer())
         app.deliver(shop.event("customer.subscription.created"))
