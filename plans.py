@@ -1,4 +1,4 @@
-"""plans.toml: the plans on sale. The amounts are at Stripe; the file maps prices to plans and their features."""
+"""plans.toml: the plans on sale, with their prices, features and limits."""
 
 import functools
 import re
@@ -9,39 +9,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .access import UNLIMITED, Access, Terms
+from .amounts import EXAMPLE, LONGEST_METER, WantedPrice, name_of, problems_of, wanted_prices
 from .errors import ConfigError
 
-LARGEST_AMOUNT = 99_999_999  # of Stripe's prices, in minor units
-INTERVALS = {"day": 1095, "week": 156, "month": 36, "year": 3}
-"""The intervals of recurring prices, and how many of them Stripe's price may span: three years."""
 PLAN_KEY = re.compile(r"[a-z0-9_-]{1,64}")
 MAIN_GROUP = "main"
 DAY_SECONDS = 86_400
 MOST_SEATS = 999_999  # of adjustable quantities in Checkout
 LARGEST_LIMIT = 2**53  # what JSON can carry to any language
-LONGEST_LOOKUP_KEY = 200
-LONGEST_METER = 100  # characters of a meter's event name at Stripe
 NEVER = "never"
 EVERY = ("day", "month", NEVER)
 
 Lines = Mapping[tuple[str, ...], int]
-
-
-class WantedPrice(NamedTuple):
-    """A price as plans.toml wants it at Stripe, for `corkage push`.
-
-    Shape   currency: in small letters; interval: "day", "week", "month" or "year", empty for what is bought once;
-            also: its amounts in other currencies; meter: the event name of the meter that it is billed by
-    Units   unit_amount: minor units of the currency
-    """
-
-    lookup_key: str
-    unit_amount: int
-    currency: str
-    interval: str = ""
-    interval_count: int = 1
-    also: Mapping[str, int] = {}
-    meter: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,64 +116,12 @@ def _texts(least: int) -> _Key:
     )
 
 
-_KEYS_OF_PRICE = {"lookup_key", "unit_amount", "currency", "interval", "interval_count", "currency_options", "meter"}
-_NEEDED_OF_PRICE = {"lookup_key", "unit_amount", "currency"}
-
-
 def _are_prices(value: object) -> bool:
-    """Return whether this is a list of at least one price, each a name or a table, and no name twice."""
-    if not isinstance(value, list) or not value or not all(_is_text(each) or _is_wanted_price(each) for each in value):
+    """Return whether this is a list of names and tables. What is wrong within a table is said beside it."""
+    if not isinstance(value, list) or not value:
         return False
-    names = list(map(name_of_price, value))
-    return len(set(names)) == len(names)
-
-
-def _is_wanted_price(value: object) -> bool:
-    return (
-        isinstance(value, dict)
-        and _NEEDED_OF_PRICE <= value.keys() <= _KEYS_OF_PRICE
-        and _is_text(value["lookup_key"])
-        and len(value["lookup_key"]) <= LONGEST_LOOKUP_KEY
-        and _is_number(value["unit_amount"], 0, LARGEST_AMOUNT)
-        and _is_currency(value["currency"])
-        and _is_interval(value)
-        and _are_other_currencies(value)
-        and ("meter" not in value or ("interval" in value and _is_text(value["meter"])))
-    )
-
-
-def _is_interval(price: dict[str, Any]) -> bool:
-    if "interval" not in price:
-        return "interval_count" not in price
-    interval = price["interval"]
-    return isinstance(interval, str) and _is_number(price.get("interval_count", 1), 1, INTERVALS.get(interval, 0))
-
-
-def _are_other_currencies(price: dict[str, Any]) -> bool:
-    listed = price.get("currency_options", {})
-    return isinstance(listed, dict) and all(
-        _is_currency(name) and name != price["currency"] and _is_number(amount, 0, LARGEST_AMOUNT)
-        for name, amount in listed.items()
-    )
-
-
-def _is_currency(value: object) -> bool:
-    return isinstance(value, str) and re.fullmatch("[a-z]{3}", value) is not None
-
-
-def name_of_price(listed: str | Mapping[str, Any]) -> str:
-    """Return the lookup key or id of a price as plans.toml lists it."""
-    return listed if isinstance(listed, str) else str(listed["lookup_key"])
-
-
-def _wanted_prices(listed: list[Any]) -> tuple[WantedPrice, ...]:
-    """Return the prices that have an amount."""
-    return tuple(
-        WantedPrice(**{name: value for name, value in each.items() if name != "currency_options"}, also=also)
-        for each in listed
-        if isinstance(each, dict)
-        for also in [dict(each.get("currency_options", {}))]
-    )
+    names = [name_of(price) for price in value if not isinstance(price, dict) or "lookup_key" in price]
+    return all(map(_is_text, names)) and len(set(names)) == len(names)
 
 
 def _days(most: int, least: int = 0) -> _Key:
@@ -244,12 +171,10 @@ _TRUE = _Key("true", lambda value: value is True, bool)
 WANTED = {
     "name": _Key("a text", _is_text, str),
     "prices": _Key(
-        "a list of at least one price, without doubles: lookup keys, ids, or tables such as "
-        '{ lookup_key = "pro_monthly", unit_amount = 900, currency = "usd", interval = "month" }, with a whole number '
-        "of minor units, and an interval of up to three years unless it is bought once; also interval_count, "
-        "currency_options = { eur = 800 }, meter",
+        "a list of at least one price, without doubles: lookup keys or ids of prices at Stripe, or tables such as "
+        f"{EXAMPLE}",
         _are_prices,
-        lambda value: tuple(map(name_of_price, value)),
+        lambda value: tuple(map(name_of, value)),
     ),
     "features": _texts(least=0),
     "trial_days": _days(730),
@@ -310,7 +235,7 @@ def read_plans(path: Path) -> tuple[Plan, ...]:
 def _plan(key: str, table: dict[str, Any]) -> Plan:
     name = key.replace("_", " ").replace("-", " ").capitalize()
     values = {name: WANTED[name].read(value) for name, value in table.items()}
-    wanted = _wanted_prices(table.get("prices", []))
+    wanted = wanted_prices(table.get("prices", ()))
     return Plan(key=key, wanted_prices=wanted, **{"name": name} | values | _limits(values.get("limits", {})))
 
 
@@ -335,10 +260,10 @@ def _problems(lines: Lines, tables: dict[str, Any]) -> Iterator[tuple[int, str]]
             yield lines[key,], f"[{key}]: wanted a name of 1 to 64 small letters, digits, - and _"
         else:
             yield from _problems_of_plan(lines, key, table)
+            yield from _problems_of_prices(lines, key, table)
     yield from _prices_used_twice(lines, tables)
     yield from _addons_of_nothing(lines, tables)
     yield from _kinds_that_differ(lines, tables)
-    yield from _meters_of_nothing(lines, tables)
 
 
 def _problems_of_plan(lines: Lines, key: str, table: dict[str, Any]) -> Iterator[tuple[int, str]]:
@@ -363,13 +288,30 @@ def _problems_of_plan(lines: Lines, key: str, table: dict[str, Any]) -> Iterator
             yield lines[key, name], f"[{key}] {name} = {value!r}; wanted {WANTED[name].words}"
 
 
+def _problems_of_prices(lines: Lines, key: str, table: dict[str, Any]) -> Iterator[tuple[int, str]]:
+    listed, limits = table.get("prices"), table.get("limits")
+    known = limits.values() if isinstance(limits, dict) else ()
+    meters = [each["meter"] for each in known if isinstance(each, dict) and "meter" in each]
+    for price in listed if isinstance(listed, list) else ():
+        if not isinstance(price, dict):
+            continue
+        here, meter = f"[{key}] prices: {name_of(price) or 'a table'}", price.get("meter")
+        for problem in problems_of(price):
+            yield lines[key, "prices"], f"{here} {problem}"
+        if "adds" in table and "interval" in price:
+            yield lines[key, "prices"], f"{here} has an interval; wanted none: a pack is bought once"
+        if isinstance(meter, str) and meter not in meters:
+            wanted = f'wanted a limit that counts by it, such as calls = {{ meter = "{meter}" }}'
+            yield lines[key, "prices"], f"{here} has the meter {meter!r}; {wanted}"
+
+
 def _prices_used_twice(lines: Lines, tables: dict[str, Any]) -> Iterator[tuple[int, str]]:
     first_use: dict[str, str] = {}
     for key, table in tables.items():
         for name in ("prices", "retired"):
             listed, here = table.get(name) if isinstance(table, dict) else None, f"[{key}] {name}"
             for each in listed if isinstance(listed, list) else ():
-                price = name_of_price(each) if isinstance(each, str) or _is_wanted_price(each) else None
+                price = name_of(each)
                 if price is not None and (there := first_use.setdefault(price, here)) != here:
                     yield lines[key, name], f"{here}: {price!r} stands in {there} already; wanted each price once"
 
@@ -399,19 +341,6 @@ def _kinds_that_differ(lines: Lines, tables: dict[str, Any]) -> Iterator[tuple[i
                     if kind != known:
                         wanted = f"wanted the same as in {there}, which has {known}"
                         yield lines[key, name], f"[{key}] {name}: {limit!r} has {kind}; {wanted}"
-
-
-def _meters_of_nothing(lines: Lines, tables: dict[str, Any]) -> Iterator[tuple[int, str]]:
-    for key, table in tables.items():
-        prices, limits = (table.get(name) if isinstance(table, dict) else None for name in ("prices", "limits"))
-        listed = limits.values() if isinstance(limits, dict) else ()
-        known = [each["meter"] for each in listed if isinstance(each, dict) and "meter" in each]
-        for each in prices if isinstance(prices, list) and _are_prices(prices) else ():
-            if isinstance(each, dict) and "meter" in each and each["meter"] not in known:
-                yield (
-                    lines[key, "prices"],
-                    f"[{key}] no limit has the meter {each['meter']!r}; wanted one",
-                )
 
 
 def _kinds(name: str, value: object) -> Iterator[tuple[str, str]]:

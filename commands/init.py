@@ -2,28 +2,28 @@
 
 import secrets
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 import click
 
 from ..config import SETTINGS, Config, is_set_outside, stored_settings
-from ..errors import StripeError
-from ..health.checks.permissions import needed
+from ..health.checks.permissions import TO_SET_UP, link_to_key, needed
 from ..settings import InvalidValue
 from ..setup import push as pushing
-from ..setup.difference import endpoint_steps
+from ..setup.endpoint import endpoint_steps
 from ..setup.env_file import store_settings
 from ..sync.endpoint import endpoint_url
 from ..sync.gateway import Gateway
 from . import FAILED, OK
-from .output import is_wanted
+from .output import is_wanted, table
 from .push import ENV_FILE, keep_secret, why_not_kept
 
 PLANS_FILE = Path("plans.toml")
 PARSERS = {each.name: each.parse for each in SETTINGS.values()}
+BASE = "STRIPE_API_BASE"
 SECRET_NAMES = ("BILLING_AUTH_SECRET", "BILLING_ADMIN_TOKEN")
-OF_PUSH = ("Products: Write", "Prices: Write", "Webhook Endpoints: Write", "Billing Meters: Write")
 PLANS = """\
 # What you sell, cheapest first. `corkage push` makes Stripe match it. docs/plans.md has the other keys.
 
@@ -71,29 +71,25 @@ def init(
         "STRIPE_SECRET_KEY": key,
         "FRONTEND_URL": frontend_url,
         "BILLING_URL": billing_url,
-        "STRIPE_API_BASE": api_base,
+        BASE: api_base,
     }
-    _write_settings({name: value for name, value in given.items() if value is not None})
+    new = _new_settings({name: value for name, value in given.items() if value is not None})
+    _check_key(new)
+    _write_settings(new)
     _write_plans(amount, currency)
     config = Config.from_env()
-    gateway = Gateway(config.stripe_secret_key, config.stripe_api_base)
-    try:
+    with closing(Gateway(config.stripe_secret_key, config.stripe_api_base)) as gateway:
         account = gateway.account_id()
         mode = "live" if config.livemode else "sandbox"
         click.echo(f"The key is of {account or 'an account that it may not name'}, {mode}.")
         is_done = _make_endpoint(gateway, config, yes=yes)
-    except StripeError as error:
-        click.echo(f"{error.sentence}\n({error.code}: {error})", err=True)
-        return FAILED
-    finally:
-        gateway.close()
     _print_permissions(config)
     click.echo("\nNext: corkage push, corkage serve, corkage doctor.")
     return OK if is_done else FAILED
 
 
-def _write_settings(given: dict[str, str]) -> None:
-    """Ask for what is missing, make the secrets, and store what is new."""
+def _new_settings(given: dict[str, str]) -> dict[str, str]:
+    """Return the settings that .env lacks or that are given anew: ask for what is missing, and make the secrets."""
     present = stored_settings(ENV_FILE)
     new = {name: _checked(name, value) for name, value in given.items() if present.get(name) != value}
     known = present | new
@@ -104,6 +100,21 @@ def _write_settings(given: dict[str, str]) -> None:
     for name in SECRET_NAMES:
         if name not in known and not is_set_outside(name):
             new[name] = secrets.token_urlsafe(32)
+    return new
+
+
+def _check_key(new: dict[str, str]) -> None:
+    """Have Stripe look at a new key before anything is written.
+
+    Errors  StripeError
+    """
+    if KEY.name in new:
+        base = new.get(BASE) or stored_settings(ENV_FILE).get(BASE)
+        with closing(Gateway(new[KEY.name], base)) as gateway:
+            gateway.account_id()
+
+
+def _write_settings(new: dict[str, str]) -> None:
     if new:
         store_settings(ENV_FILE, new)
         click.echo(f"{ENV_FILE} has {', '.join(sorted(new))}.")
@@ -156,27 +167,35 @@ def _make_endpoint(gateway: Gateway, config: Config, *, yes: bool) -> bool:
         return True
     endpoints = tuple(gateway.first("/v1/webhook_endpoints"))
     steps = list(endpoint_steps(config, endpoints, overwrite=False))
+    for why in [step.refused for step in steps if step.refused]:
+        click.echo(f"The endpoint {url}: {why}.", err=True)
+        if sys.stdin.isatty() and click.confirm(
+            "Do as --overwrite of corkage push does?", err=True
+        ):  # --yes is no answer
+            steps = list(endpoint_steps(config, endpoints, overwrite=True))
+            break
     for step in steps:
         if step.refused:
-            click.echo(f"The endpoint {url}: {step.refused}.", err=True)
-        elif not is_wanted(f"The endpoint {url}: {step.what}?", yes=yes):
+            continue
+        if not is_wanted(f"The endpoint {url}: {step.what}?", yes=yes):
             click.echo("The endpoint was left as it is.", err=True)
             return False
-        elif step.has_secret and (why := why_not_kept()):
+        if step.has_secret and (why := why_not_kept()):
             click.echo(why, err=True)
             return False
-        else:
-            config = pushing.make_step(gateway, config, step, keep_secret)
-            click.echo(f"The endpoint {url}: done.")
+        config = pushing.make_step(gateway, config, step, keep_secret)
+        click.echo(f"The endpoint {url}: done.")
     if not steps:
         click.echo(f"The endpoint {url} is as it should be.")
     return not any(step.refused for step in steps)
 
 
 def _print_permissions(config: Config) -> None:
-    click.echo("\nA restricted key needs these permissions to serve:")
-    for permission in needed(config):
-        click.echo(f"  {permission}")
-    click.echo("and for init and push also:")
-    for name in OF_PUSH:
-        click.echo(f"  {name}")
+    """Print what a restricted key needs, and where one is made that has it all."""
+    serving = [(permission.name, permission.level) for permission in needed(config)]
+    has_meters = any(plan.meters for plan in config.plans)
+    both = serving + [each for each in TO_SET_UP if each[0] != "Billing Meters" or has_meters]
+    rows = [(name, level, "serve" if (name, level) in serving else "init, push") for name, level in both]
+    click.echo("\nPermissions that a restricted key (rk_...) needs, and a link that ticks them:")
+    click.echo("\n".join(table(("permission", "level", "for"), rows)))
+    click.echo(f"  {link_to_key(config.livemode, both)}")

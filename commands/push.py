@@ -65,7 +65,7 @@ def _push(service: Service, asked: Asked) -> int:
         archive=asked.archive,
     )
     pushing.remember_portal(gateway, config)
-    with suppress(Outdated):  # a server that runs with the plans of before: it learns the prices when it is restarted
+    with suppress(Outdated):  # the program that serves has other plans until it is restarted, and looks then
         service.catalogue.refresh(gateway)
     if to_do:
         click.echo(f"Done: {len(to_do)} of {len(steps)}. Restart Corkage where it runs.", err=asked.as_json)
@@ -111,7 +111,7 @@ def _print_steps(config: Config, account: str | None, steps: list[Step], keeping
         click.echo("Stripe is as plans.toml and the settings want it.")
         return
     rows = [(each.stage, each.name, _said(each, keeping)) for each in steps]
-    click.echo("\n".join(table(("what", "name", ""), rows)))
+    click.echo("\n".join(table(("what", "name", "difference"), rows)))
     for step in steps:
         if step.refused:
             click.echo(f"\nNot done: {step.stage} {step.name}: {step.refused}.")

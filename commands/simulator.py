@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..amounts import WantedPrice
 from ..plans import Plan, read_plans
 from ..simulator import Offer, UnusableFile, serve
 from ..simulator.errors import ApiError
@@ -46,10 +47,19 @@ def run(
 
 
 def _products(plans: tuple[Plan, ...]) -> Iterator[tuple[str, tuple[Offer, ...]]]:
-    """Yield each plan's name and prices. The file has no amounts: the first plan costs 9 a month, each next 10 more."""
+    """Yield each plan's name and prices. Where the file has no amounts, the first plan costs 9 a month, each next 10
+    more. A price that is billed by a meter is left to `corkage push`, which makes the meter.
+    """
     for position, plan in enumerate(plans):
         amount = CHEAPEST + STEP * position
-        yield plan.name, tuple(_offer(name, amount) for name in plan.prices)
+        wanted = {price.lookup_key: price for price in plan.wanted_prices}
+        names = [name for name in plan.prices if name not in wanted or not wanted[name].meter]
+        yield plan.name, tuple(_wanted(wanted[name]) if name in wanted else _offer(name, amount) for name in names)
+
+
+def _wanted(price: WantedPrice) -> Offer:
+    interval = price.interval or None
+    return Offer(price.lookup_key, price.unit_amount, interval, price.interval_count, price.currency)
 
 
 def _offer(name: str, amount: int) -> Offer:

@@ -9,23 +9,25 @@ from ..sync.gateway import Gateway
 from ..sync.states import MeterState, PriceState
 from . import wanted
 
+PORTALS = "/v1/billing_portal/configurations"
 PRODUCTS_OF_PORTAL = "data.features.subscription_update.products"  # which Stripe leaves out otherwise
 MOST_PRODUCTS = 1000  # of the account, among which those that are sold no more are looked for
+MOST_PRICES = 1000  # of a product
 
 
 class Found(NamedTuple):
     """What Stripe says, as its JSON has it where no other type is named.
 
     Shape   products: by id, those that are wanted; old: active ones of ours that plans.toml has no more;
-            prices: by the names that plans.toml has for them; old_prices: active ones of our products, by their
-            products' ids; portals and endpoints: those of the account
+            prices: by the names that plans.toml has for them; made: all prices of our products, archived ones too, by
+            the products' ids; portals and endpoints: those of the account
     """
 
     account: str | None
     products: Mapping[str, dict[str, Any]]
     old: tuple[dict[str, Any], ...]
     prices: Mapping[str, PriceState]
-    old_prices: Mapping[str, tuple[str, ...]]
+    made: Mapping[str, tuple[dict[str, Any], ...]]
     meters: Mapping[str, MeterState]
     portals: tuple[dict[str, Any], ...]
     endpoints: tuple[dict[str, Any], ...]
@@ -36,16 +38,20 @@ def find(gateway: Gateway, config: Config) -> Found:
 
     Errors  StripeError as the gateway's
     """
-    products = wanted.products(config)
-    ids = [each.id for each in products]
-    account, listed, active, prices, meters, portals, endpoints = gateway.side_by_side(
+    ids = [each.id for each in wanted.products(config)]
+    of_products = [
+        functools.partial(gateway.first, "/v1/prices", MOST_PRICES, product=id_, expand=["data.currency_options"])
+        for id_ in ids
+    ]
+    account, listed, active, prices, meters, portals, endpoints, *made = gateway.side_by_side(
         gateway.account_id,
         lambda: gateway.first("/v1/products", ids=ids) if ids else [],
         lambda: gateway.first("/v1/products", MOST_PRODUCTS, active=True),
         lambda: _prices(gateway, config),
         lambda: gateway.meters() if wanted.meters(config) else (),
-        lambda: gateway.first("/v1/billing_portal/configurations", expand=[PRODUCTS_OF_PORTAL]),
+        lambda: find_portals(gateway),
         lambda: gateway.first("/v1/webhook_endpoints"),
+        *of_products,
     )
     ours = [each for each in active if (each["metadata"] or {}).get("corkage_app") == config.app]
     return Found(
@@ -53,11 +59,19 @@ def find(gateway: Gateway, config: Config) -> Found:
         {each["id"]: each for each in listed},
         tuple(each for each in ours if each["id"] not in ids),
         prices,
-        _old_prices(gateway, ids, prices),
+        {id_: tuple(found) for id_, found in zip(ids, made, strict=True)},
         {each.event_name: each for each in meters},
-        tuple(portals),
+        portals,
         tuple(endpoints),
     )
+
+
+def find_portals(gateway: Gateway) -> tuple[dict[str, Any], ...]:
+    """Fetch the account's portal configurations, with the products between which each lets customers change.
+
+    Errors  StripeError as the gateway's
+    """
+    return tuple(gateway.first(PORTALS, expand=[PRODUCTS_OF_PORTAL]))
 
 
 def _prices(gateway: Gateway, config: Config) -> dict[str, PriceState]:
@@ -69,12 +83,3 @@ def _prices(gateway: Gateway, config: Config) -> dict[str, PriceState]:
         if name not in found and name not in keys and (price := gateway.price(name)):
             found[name] = price
     return found
-
-
-def _old_prices(gateway: Gateway, ids: list[str], prices: Mapping[str, PriceState]) -> dict[str, tuple[str, ...]]:
-    """Fetch the active prices of our products that plans.toml names no more."""
-    present = {each.id for each in prices.values()}
-    calls = [functools.partial(gateway.first, "/v1/prices", product=id_, active=True) for id_ in ids]
-    lists = gateway.side_by_side(*calls) if calls else []
-    old = (tuple(each["id"] for each in listed if each["id"] not in present) for listed in lists)
-    return {id_: ids_ for id_, ids_ in zip(ids, old, strict=True) if ids_}

@@ -11,8 +11,9 @@ from ..config import Config, Secret
 from ..models import PORTAL, Setting, store_setting
 from ..sync.endpoint import SECRET, fingerprint
 from ..sync.gateway import Gateway
-from .difference import STAGES, difference, portal_of
-from .found import find
+from .difference import STAGES, difference
+from .found import find, find_portals
+from .portal import portal_of
 from .step import Step
 
 KeepSecret = Callable[[str], None]
@@ -65,7 +66,7 @@ def remember_portal(gateway: Gateway, config: Config) -> None:
 
     Errors  StripeError as the gateway's; DatabaseUnavailable
     """
-    found = portal_of(config, find(gateway, config).portals)
+    found = portal_of(config.app, find_portals(gateway))
     with storage.writing():
         if found and found["active"]:
             store_setting(PORTAL, found["id"])

@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 
 from ..sync.endpoint import fingerprint
 
-STATE, PLAN = "corkage_state", "corkage_plan"
-"""Keys of Stripe's metadata: what the last push left, by a digest; which plan it is for."""
+STATE, KEY, PLAN = "corkage_state", "corkage_key", "corkage_plan"
+"""Keys of Stripe's metadata: what the last push left, by a digest; the price's lookup key; the plan."""
+ARCHIVED = "archived"  # the state of what push archived itself
+BY_HAND = "it was changed at Stripe since the last push; --overwrite sets it back"
 SHAPE = "1"
 """The version of what digests are made of. With another one nothing can be said about changes by hand."""
 
@@ -57,8 +59,6 @@ def picked(found: Any, shape: Any) -> Any:
     """Return of what Stripe says that which stands in the shape, too: Stripe says more than it was asked to store."""
     if isinstance(shape, dict) and isinstance(found, dict):
         return {name: picked(found.get(name), each) for name, each in shape.items()}
-    if isinstance(shape, list) and isinstance(found, list) and shape and isinstance(shape[0], dict):
-        return [picked(each, shape[0] | _keys_of(shape)) for each in found]
     return found
 
 
@@ -69,7 +69,3 @@ def normal(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return sorted((normal(each) for each in value), key=repr)
     return value
-
-
-def _keys_of(listed: list[dict[str, Any]]) -> dict[str, Any]:
-    return {name: value for each in listed for name, value in each.items()}

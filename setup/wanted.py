@@ -4,8 +4,9 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from ..amounts import WantedPrice
 from ..config import Config
-from ..plans import Plan, WantedPrice
+from ..plans import Plan
 
 MOST_PRODUCTS = 10  # in a portal's configuration
 LATER = ("decreasing_item_amount", "shortening_interval")
@@ -19,6 +20,8 @@ REASONS = (
     "too_expensive",
     "unused",
 )
+LONGEST_NAME = 200  # of what we name at Stripe
+LOCAL = ("localhost", "localhost.localdomain")
 
 
 class WantedProduct(NamedTuple):
@@ -80,7 +83,6 @@ def portal_features(offered: list[Offered], *, codes: bool) -> dict[str, Any]:
 
     Shape   codes: whether promotion codes are taken
     """
-    off: dict[str, Any] = {"enabled": False}
     return {
         "customer_update": {"enabled": True, "allowed_updates": ["address", "email", "name", "phone", "tax_id"]},
         "invoice_history": {"enabled": True},
@@ -91,19 +93,20 @@ def portal_features(offered: list[Offered], *, codes: bool) -> dict[str, Any]:
             "proration_behavior": "none",
             "cancellation_reason": {"enabled": True, "options": list(REASONS)},
         },
-        "subscription_update": _update(offered, codes=codes) if offered else off,
+        "subscription_update": _update(offered, codes=codes),
     }
 
 
 def _update(offered: list[Offered], *, codes: bool) -> dict[str, Any]:
+    """Return the settings of changes, all of them even where there are none: so that what is found is comparable."""
     updates = ["price", *(["quantity"] if any(each.seats for each in offered) else [])]
     return {
-        "enabled": True,
-        "default_allowed_updates": [*updates, *(["promotion_code"] if codes else [])],
+        "enabled": bool(offered),
+        "default_allowed_updates": [*updates, *(["promotion_code"] if codes else [])] if offered else "",
         "proration_behavior": "always_invoice",
         "schedule_at_period_end": {"conditions": [{"type": each} for each in LATER]},
         "trial_update_behavior": "continue_trial",
-        "products": [_offered_product(each, offered) for each in _product_ids(offered)],
+        "products": [_offered_product(each, offered) for each in _product_ids(offered)] or "",
     }
 
 
@@ -112,9 +115,8 @@ def _product_ids(offered: list[Offered]) -> list[str]:
 
 
 def _offered_product(id_: str, offered: list[Offered]) -> dict[str, Any]:
+    """Return a product of the portal. Stripe lets a quantity be adjusted unless it is said that it may not."""
     of_product = [each for each in offered if each.product_id == id_]
     seats = next((each.seats for each in of_product if each.seats), None)
-    found: dict[str, Any] = {"product": id_, "prices": [each.id for each in of_product]}
-    if seats:
-        found["adjustable_quantity"] = {"enabled": True, "minimum": seats[0], "maximum": seats[1]}
-    return found
+    adjustable = {"enabled": True, "minimum": seats[0], "maximum": seats[1]} if seats else {"enabled": False}
+    return {"product": id_, "prices": [each.id for each in of_product], "adjustable_quantity": adjustable}

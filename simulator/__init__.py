@@ -36,15 +36,18 @@ __all__ = ["ApiFaults", "Object", "Offer", "Request", "Rules", "Simulator", "Unu
 
 
 class Offer(NamedTuple):
-    """A recurring price for `Simulator.sell`.
+    """A price for `Simulator.sell`.
 
-    Shape   price: its lookup key, or its id if it begins with "price_"; interval: "day", "week", "month" or "year"
+    Shape   price: its lookup key, or its id if it begins with "price_"; interval: "day", "week", "month" or "year",
+            None for what is bought once; currency: the default is that of the call
     Units   unit_amount in the currency's minor unit
     """
 
     price: str
     unit_amount: int
-    interval: str = "month"
+    interval: str | None = "month"
+    interval_count: int = 1
+    currency: str = ""
 
 
 class Simulator:
@@ -221,7 +224,7 @@ class Simulator:
         return price
 
     def sell(self, name: str, offers: Sequence[Offer], currency: str = "usd") -> list[Object]:
-        """Create a product with these recurring prices, and return them. Prices that exist already stay as they are."""
+        """Create a product with these prices, and return them. Prices that exist already stay as they are."""
         with self.world.lock:
             there = {offer.price: self._price_named(offer.price) for offer in offers}
             kept = next(filter(None, there.values()), None)
@@ -233,8 +236,10 @@ class Simulator:
 
     def _create_price(self, offer: Offer, product: str, currency: str) -> Object:
         name = {"id": offer.price} if offer.price.startswith(PREFIXES["price"]) else {"lookup_key": offer.price}
-        params = {"currency": currency, "unit_amount": offer.unit_amount, "product": product}
-        return create_price(self.world, params | {"recurring": {"interval": offer.interval}} | name)
+        params: Object = {"currency": offer.currency or currency, "unit_amount": offer.unit_amount, "product": product}
+        if offer.interval:
+            params["recurring"] = {"interval": offer.interval, "interval_count": offer.interval_count}
+        return create_price(self.world, params | name)
 
     def buy(self, url: str, card: str = "pm_card_visa", details: Mapping[str, str] | None = None) -> Object:
         """Pay on a hosted Checkout page over HTTP, as a visitor would, and return the Checkout Session, with its

@@ -56,7 +56,7 @@ class Catalogue:
             for name, price in found.items():
                 self.store_price(price)
                 if name in self.named[name].prices:
-                    trouble = _trouble(price, self.named[name])
+                    trouble = trouble_of(price, self.named[name])
                     Price.update(sold=trouble is None, trouble=trouble).where(Price.id == price.id).execute()
             self._store_plans()
 
@@ -169,7 +169,7 @@ class Catalogue:
         Shape   found: what fetch_named() returned
         """
         named = [(plan.key, name) for plan in self.plans.values() for name in plan.prices]
-        troubles = [(key, name, _trouble(found.get(name), self.plans[key])) for key, name in named]
+        troubles = [(key, name, trouble_of(found.get(name), self.plans[key])) for key, name in named]
         return [(key, name, trouble) for key, name, trouble in troubles if trouble]
 
     def fetch_named(self, gateway: "Gateway") -> "dict[str, PriceState]":
@@ -188,7 +188,7 @@ class Catalogue:
 
     def _report(self, found: "dict[str, PriceState]") -> None:
         for name, plan in self.named.items():
-            trouble = _trouble(found.get(name), plan)
+            trouble = trouble_of(found.get(name), plan)
             if trouble and name in plan.prices:
                 log.warning("plan %s cannot be sold at %s: %s", plan.key, name, trouble)
         plans_of: dict[str, set[str]] = {}
@@ -233,7 +233,7 @@ class Catalogue:
         return plans[0] if len(plans) == 1 else None
 
 
-def _trouble(price: "PriceState | None", plan: Plan) -> str | None:
+def trouble_of(price: "PriceState | None", plan: Plan) -> str | None:
     """Return why a price cannot be sold as the plan; None when it can."""
     if price is None:
         return "Stripe has no price of that key or id"

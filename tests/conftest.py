@@ -18,6 +18,7 @@ import stripe
 from contract import problems
 from harness import APP, AUTH_SECRET, PRO, WEBHOOK_SECRET, App, Receiver, Shop, open_shop, receiving, running, sdk
 from programs import launched
+from pushing import Pushed
 from requests.adapters import HTTPAdapter
 from tables import make_tables, remembered
 
@@ -74,6 +75,12 @@ def client(simulator: Simulator) -> stripe.StripeClient:
 @pytest.fixture
 def shop(simulator: Simulator, client: stripe.StripeClient) -> Shop:
     return open_shop(simulator, client)
+
+
+@pytest.fixture
+def pushed(simulator: Simulator, tmp_path: Path) -> Any:
+    """A product whose plans are pushed to Stripe; it has no database."""
+    return Pushed(simulator, tmp_path)
 
 
 @pytest.fixture

@@ -23,7 +23,8 @@ README = (ROOT / "README.md").read_text()
 REFERENCE = (ROOT / "docs/reference.md").read_text()
 LAYERS = """
 cli command_line commands setup demo server billing_app routes admin handlers service pages identity users selling
-health sync notices config settings plans models access storage line rate_limit cookies pauses trouble texts errors
+health sync notices config settings plans amounts models access storage line rate_limit cookies pauses trouble texts
+errors
 """.split()
 
 
@@ -279,7 +280,7 @@ def test_the_chapter_on_plans_names_every_key():
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == set(WANTED)
 
 
-@pytest.mark.parametrize("example", re.findall(r"```toml\n(.*?)```", PLANS_PAGE, re.DOTALL), ids=range(6))
+@pytest.mark.parametrize("example", re.findall(r"```toml\n(.*?)```", PLANS_PAGE, re.DOTALL), ids=range(7))
 def test_each_plans_toml_of_the_chapter_is_valid(example, tmp_path):
     (tmp_path / "plans.toml").write_text(example)
 

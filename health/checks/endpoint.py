@@ -147,7 +147,7 @@ def _of_enabled(config: Config, endpoint: Endpoint) -> Iterator[Seen]:
         )
     known = endpoint.marks.get(SECRET) if is_ours else None
     if known and known not in map(fingerprint, config.webhook_secrets):
-        yield wrong(f"STRIPE_WEBHOOK_SECRET is not that of the endpoint {id_}: its webhooks are refused", PUSH)
+        yield wrong(f"STRIPE_WEBHOOK_SECRET is not that of the endpoint {id_}: its webhooks are refused", SET_BACK)
 
 
 def _send(endpoint: Endpoint, lacking: list[str]) -> str:

@@ -1,8 +1,9 @@
 """The permissions of a restricted key: each that our calls need, tried by a call that changes nothing."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
+from urllib.parse import urlencode
 
 from ...config import Config
 from ...sync.gateway import Gateway
@@ -43,8 +44,38 @@ ALWAYS = (
     _reads("Charges and Refunds", "refunds"),
     _reads("Disputes", "disputes"),
 )
+TO_SET_UP = (("Products", "Write"), ("Prices", "Write"), ("Webhook Endpoints", "Write"), ("Billing Meters", "Write"))
+"""What `corkage init` and `corkage push` need beside that: the names and levels of permissions."""
 CODES = (_reads("Promotion Codes", "promotion_codes"),)
 METERS = (_reads("Billing Meters", "billing/meters"),)
+
+
+IDS = {
+    "Billing Meters": "billing_meter",
+    "Charges and Refunds": "charge",
+    "Checkout Sessions": "checkout_session",
+    "Customer portal": "customer_portal",
+    "Customers": "customer",
+    "Disputes": "dispute",
+    "Events": "event",
+    "Invoices": "invoice",
+    "Prices": "plan",  # their older name
+    "Products": "product",
+    "Promotion Codes": "promotion_code",
+    "Subscriptions": "subscription",
+    "Webhook Endpoints": "webhook",
+}
+"""What Stripe calls the permissions in its errors and in links, between "rak_" and the level."""
+
+
+def link_to_key(livemode: bool, permissions: Iterable[tuple[str, str]]) -> str:
+    """Return the address of the Dashboard's form for a restricted key, which has these permissions ticked.
+
+    The form is Stripe's, and documented nowhere: compare it with the list.
+    """
+    ids = [f"rak_{IDS[name]}_{level.lower()}" for name, level in permissions]
+    query = urlencode([("name", "Corkage"), *(("permissions[]", each) for each in ids)], safe="[]")
+    return f"https://dashboard.stripe.com/{'' if livemode else 'test/'}apikeys/create?{query}"
 
 
 def missing(gateway: Gateway, config: Config) -> list[Permission]:

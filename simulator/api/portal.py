@@ -169,6 +169,16 @@ def _check_wanted(world: World, asked: dict[str, Any], subscription: Object, con
     for name, now in (("price", item["price"]["id"]), ("quantity", item.get("quantity"))):
         if wanted.get(name, now) != now and name not in allowed:
             raise invalid(f"The portal configuration does not allow updates of the {name}.", param)
+    if wanted.get("quantity", item.get("quantity")) != item.get("quantity"):
+        _check_quantity(world, configuration, wanted, param)
+
+
+def _check_quantity(world: World, configuration: Object, wanted: dict[str, Any], param: str) -> None:
+    for product in portal_products(world, configuration):
+        limits, quantity = product["adjustable_quantity"], wanted["quantity"]
+        is_within = limits["minimum"] <= quantity <= (limits["maximum"] or quantity)
+        if wanted["price"] in product["prices"] and not (limits["enabled"] and is_within):
+            raise invalid(f"The quantity {quantity} is not within the portal configuration's limits.", param)
 
 
 def _after_completion(given: dict[str, Any]) -> Object:
@@ -179,13 +189,27 @@ def _set_features(world: World, configuration: Object, given: dict[str, Any]) ->
     for name, settings in given.items():
         if settings == "":
             raise ApiError(400, f"Invalid object for features[{name}]", param=f"features[{name}]")
-        if products := settings.pop("products", None):
+        if "products" in settings:
+            products = settings.pop("products") or []
             _check_products(world, products)
-            world.hidden[configuration["id"]] = {"products": products}
-        configuration["features"][name] |= settings
+            world.hidden[configuration["id"]] = {"products": list(map(_with_quantity, products))}
+        configuration["features"][name] |= {key: [] if value is None else value for key, value in settings.items()}
     update = configuration["features"]["subscription_update"]
-    if update["enabled"] and not configuration["is_default"] and not portal_products(world, configuration):
+    if update["enabled"] and not configuration["is_default"]:
+        _check_update(world, configuration, update)
+
+
+def _check_update(world: World, configuration: Object, update: Object) -> None:
+    if not portal_products(world, configuration):
         raise missing_parameter("features[subscription_update][products]")
+    if not update["default_allowed_updates"]:
+        raise missing_parameter("features[subscription_update][default_allowed_updates]")
+
+
+def _with_quantity(product: dict[str, Any]) -> Object:
+    """Return a product as it is shown. Its quantity may be adjusted unless it is said that it may not."""
+    given = {"enabled": True, "maximum": None, "minimum": 1} | product.get("adjustable_quantity", {})
+    return product | {"adjustable_quantity": given}
 
 
 def _check_products(world: World, products: list[dict[str, Any]]) -> None:
@@ -195,10 +219,17 @@ def _check_products(world: World, products: list[dict[str, Any]]) -> None:
         raise invalid(f"You can give at most {MOST_PRODUCTS} products.", param)
     for each in products:
         world.get("product", each.get("product", ""), param)
-        for price_id in each.get("prices", ()):
-            price = world.get("price", price_id, param)
+        prices = [world.get("price", price_id, param) for price_id in each.get("prices", ())]
+        for price in prices:
             if price["product"] != each["product"] or not price["recurring"] or not price["active"]:
-                raise invalid(f"The price {price_id} is not an active recurring price of {each['product']}.", param)
+                raise invalid(f"The price {price['id']} is not an active recurring price of {each['product']}.", param)
+            if price["recurring"]["usage_type"] == "metered":
+                raise invalid(f"The price {price['id']} is metered, and cannot be changed to in the portal.", param)
+        every = [
+            (each["recurring"]["interval"], each["recurring"]["interval_count"], each["currency"]) for each in prices
+        ]
+        if len(set(every)) < len(every):
+            raise invalid(f"Prices of {each['product']} have the same interval: it must be unique in a product.", param)
 
 
 def _blank_configuration(world: World, is_default: bool) -> Object:
@@ -254,6 +285,11 @@ REASONS = (
 )
 CUSTOMER_UPDATES = ("address", "email", "name", "phone", "shipping", "tax_id")
 PRORATION = choice("always_invoice", "create_prorations", "none")
+PRODUCT = {
+    "adjustable_quantity": nested({"enabled": boolean, "maximum": integer, "minimum": integer}),
+    "prices": list_of(text),
+    "product": text,
+}
 FEATURES = {
     "customer_update": nested({"allowed_updates": list_of(choice(*CUSTOMER_UPDATES)), "enabled": boolean}),
     "invoice_history": nested({"enabled": boolean}),
@@ -268,18 +304,10 @@ FEATURES = {
     ),
     "subscription_update": nested(
         {
-            "default_allowed_updates": list_of(choice("price", "promotion_code", "quantity")),
+            "default_allowed_updates": optional(list_of(choice("price", "promotion_code", "quantity"))),
             "enabled": boolean,
             "billing_cycle_anchor": choice("now", "unchanged"),
-            "products": list_of(
-                nested(
-                    {
-                        "adjustable_quantity": nested({"enabled": boolean, "maximum": integer, "minimum": integer}),
-                        "prices": list_of(text),
-                        "product": text,
-                    }
-                )
-            ),
+            "products": optional(list_of(nested(PRODUCT))),
             "proration_behavior": PRORATION,
             "schedule_at_period_end": nested(
                 {"conditions": list_of(nested({"type": choice("decreasing_item_amount", "shortening_interval")}))}
