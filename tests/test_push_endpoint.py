@@ -3,7 +3,7 @@
 import pytest
 from pushing import URL
 
-from corkage.setup.wanted import endpoint_url
+from corkage.sync.endpoint import endpoint_url
 from corkage.sync.gateway import API_VERSION
 
 
