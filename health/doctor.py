@@ -1,12 +1,12 @@
 """The doctor: runs every check, and names what is wrong with the command that mends it."""
 
-import logging
 import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ..config import Config
 from ..errors import BillingError, ConfigError, StripeError
+from ..logs.facts import logger
 from ..sync.gateway import is_forbidden
 from ..sync.watched import Watched
 from ..sync.worker import Worker
@@ -41,7 +41,7 @@ CHECKS: tuple[Check, ...] = (
 FIRST = key.CHECKS[0]  # which says whether Stripe answers at all
 WELL, ILL, UNKNOWN = 0, 1, 2
 
-log = logging.getLogger("corkage.doctor")
+log = logger("corkage.doctor")
 
 
 class Line(NamedTuple):

@@ -1,6 +1,5 @@
 """Files with secrets or e-mails that other users of the machine may read or change."""
 
-import logging
 import os
 import shlex
 import stat
@@ -8,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from ..logs.facts import logger
 from ..storage.url import is_url
 
 OTHERS_READ, OTHERS_WRITE = stat.S_IROTH, stat.S_IWOTH
 SETTINGS = ".env"
 
-log = logging.getLogger("corkage")
+log = logger("corkage")
 
 
 class Exposed(NamedTuple):

@@ -6,7 +6,6 @@ quarter of an hour on or, on the same machine, at once.
 
 import hashlib
 import json
-import logging
 import os
 import socket
 import threading
@@ -17,6 +16,7 @@ from typing import NamedTuple
 from .. import storage
 from ..config import Config
 from ..errors import DatabaseUnavailable
+from ..logs.facts import logger
 from ..models import Setting
 
 PREFIX = "program:"
@@ -29,7 +29,7 @@ INSERT INTO corkage_setting (name, value) VALUES (?, ?) ON CONFLICT (name) DO UP
 """
 _DELETE = "DELETE FROM corkage_setting WHERE name = ?"
 
-log = logging.getLogger("corkage.programs")
+log = logger("corkage.programs")
 
 
 class Program(NamedTuple):

@@ -4,7 +4,6 @@ A move is a sync that knows whose the customers are. It lists what the whole acc
 customer that lacks our mark. What it has done stays done: a move that was cut off at any point is run again.
 """
 
-import logging
 import re
 import time
 from collections.abc import Collection, Mapping
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 
 from .. import storage
 from ..errors import StripeError, StripeNotSetUp, StripeUnavailable, UnknownCustomer
+from ..logs.facts import logger
 from ..models import Customer
 from ..notices import changes
 from ..sync import jobs
@@ -51,7 +51,7 @@ CUSTOMER_ID = re.compile(r"[A-Za-z0-9_.@+:-]{1,255}")
 OTHER_IDS = re.compile(r"(acct|ch|evt|in|pi|pm|price|prod|re|seti|si|sub|txn)_[A-Za-z0-9]+")
 
 
-log = logging.getLogger("corkage.moving")
+log = logger("corkage.moving")
 
 
 class Entry(NamedTuple):

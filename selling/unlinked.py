@@ -5,13 +5,13 @@ from being asked. So only a buyer whose e-mail the product has verified is asked
 e-mail is asked while there is any such payer at all, and what is done for one is done for all.
 """
 
-import logging
 import shlex
 from collections.abc import Mapping
 
 from .. import storage
 from ..access import LIVE
 from ..errors import MaybeSubscribed
+from ..logs.facts import logger
 from ..plans import Plan
 from ..storage import writing
 from ..texts import email_key
@@ -30,7 +30,7 @@ ORDER BY 2 DESC, 1
 LIMIT 1
 """
 
-log = logging.getLogger("corkage.checkout")
+log = logger("corkage.checkout")
 
 
 def refuse_maybe_subscribed(buyer: Buyer, wish: Wish, plans: Mapping[str, Plan], now: float) -> None:
