@@ -197,7 +197,7 @@ def test_a_url_in_place_of_a_plan_or_a_flow_is_refused(app):
 
 @pytest.mark.parametrize("address", NOWHERE)
 def test_return_redirects_only_to_the_product(app, address):
-    names = ("session_id", "next", "return_to", "url")
+    names = ("session_id", "next", "return_to", "to", "url")
     answer = requests.get(f"{app.url}/return", params=dict.fromkeys(names, address), allow_redirects=False, timeout=30)
 
     assert (answer.status_code, answer.headers["Location"]) == (303, FRONTEND)

@@ -60,6 +60,18 @@ def test_webhook_delivered_fifty_times_at_once_is_applied_once(app, shop, event)
     assert shop.calls() - before == 1
 
 
+def test_an_event_delivered_again_after_it_was_applied_stays_applied(app, shop, event):
+    app.deliver(event)
+    app.work()
+    before = shop.calls()
+
+    assert app.deliver(event).status_code == 200
+    app.work()
+
+    assert StripeEvent.select().where(StripeEvent.applied_at.is_null()).count() == 0
+    assert shop.calls() == before
+
+
 def test_the_response_comes_after_the_event_is_on_disk(app, event, config):
     app.deliver(event)
 
