@@ -4,7 +4,6 @@ import json
 import os
 import shlex
 import sqlite3
-import stat
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,6 +12,7 @@ from pathlib import Path
 from ... import storage
 from ...models import setting
 from .. import disk, server, writable
+from ..files import exposed
 from ..spans import DAY, size, span
 from .check import Check, Examination, Seen, note, ok, wrong
 
@@ -20,7 +20,6 @@ LONGEST_LOOK_SECONDS = 10.0  # at the file's integrity
 STEPS = 100_000  # of SQLite's, between two looks at the clock: some milliseconds
 OLD_BACKUP_SECONDS = 2 * DAY
 BACKUP = "backup"  # the setting that says when the last copy was made, and which
-DOTENV = Path(".env")
 
 
 def unwritable(reason: str, label: str) -> Seen:
@@ -87,23 +86,10 @@ def _look_by_hand(path: Path) -> str:
     return f'sqlite3 {_quoted(path)} "PRAGMA quick_check"'
 
 
-def _private(_: Examination) -> Iterator[Seen]:
+def _private(examination: Examination) -> Iterator[Seen]:
     """Look who may read what holds e-mails and secrets. The owner's group may."""
-    path = disk.file_of_database()
-    files = [path, *(Path(f"{path}{end}") for end in ("-wal", "-shm"))] if path else []
-    if bare := [each for each in files if _is_for_others(each)]:
-        names = " ".join(map(_quoted, bare))
-        yield wrong(f"every user of this machine can read {names}, with the e-mails of your users", f"chmod o= {names}")
-    if _is_for_others(DOTENV):
-        secrets = _quoted(DOTENV.absolute())
-        yield wrong(f"every user of this machine can read {secrets}, with your secrets", f"chmod 600 {secrets}")
-
-
-def _is_for_others(path: Path) -> bool:
-    try:
-        return bool(path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH))
-    except FileNotFoundError:
-        return False
+    for what, repair in exposed(examination.config.database, os.getcwd()):
+        yield wrong(what, repair)
 
 
 def _server(_: Examination) -> Iterator[Seen]:

@@ -12,6 +12,7 @@ from ...sync import granted, marks, owed
 from ...sync.addons import is_lonely
 from ...sync.doubles import doubles
 from ...sync.marks import Marked
+from ...texts import email_key
 from .check import NAMED, Check, Examination, Seen, note, wrong
 from .paying import paying, rows
 
@@ -36,7 +37,8 @@ def _unowned(examination: Examination) -> Iterator[Seen]:
     for customer_id, plan in ours.items():
         if customer_id not in elsewhere:
             email = _email(examination, customer_id)
-            known = f", the e-mail of user {users[email]}" if email in users else ""
+            user = users.get(email_key(email))
+            known = f", the e-mail of user {user}" if user else ""
             name = f"{customer_id} ({email}{known})" if email else customer_id
             yield wrong(f"{name} pays for {plan} and belongs to no user", f"corkage user link USER {customer_id}")
     others = {customer_id for customer_id, _ in found} - ours.keys()
@@ -45,11 +47,11 @@ def _unowned(examination: Examination) -> Iterator[Seen]:
 
 
 def _users_by_email() -> dict[str, str]:
-    """Return the user of each e-mail that only one has."""
+    """Return the user of each e-mail that only one has, by what stands for it in comparisons."""
     found: dict[str, list[str]] = {}
     for user_id, email in rows(User.select(User.id, User.email).where(User.email.is_null(False))):
-        found.setdefault(email, []).append(user_id)
-    return {email: users[0] for email, users in found.items() if len(users) == 1}
+        found.setdefault(email_key(email), []).append(user_id)
+    return {key: users[0] for key, users in found.items() if len(users) == 1}
 
 
 def _email(examination: Examination, customer_id: str) -> str:
