@@ -218,6 +218,7 @@ def typed(arguments, answers, folder, environ):
         pass
     finally:
         process.kill()
+        process.wait()
         os.close(ours)
     assert left == [], printed
     return printed.decode()
