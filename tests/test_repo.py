@@ -23,7 +23,8 @@ README = (ROOT / "README.md").read_text()
 REFERENCE = (ROOT / "docs/reference.md").read_text()
 LAYERS = """
 cli command_line commands setup demo server billing_app routes admin handlers service pages identity users selling
-health sync notices config settings plans models access storage line rate_limit cookies pauses trouble texts terminal errors
+health sync notices config settings plans models access storage line rate_limit cookies pauses trouble texts
+terminal errors
 """.split()
 
 
