@@ -48,7 +48,7 @@ def fold(line: str, columns: int) -> list[str]:
     """Return the lines that a line is folded into. A word is never broken, nor is a command."""
     if len(click.unstyle(line)) <= columns or "\r" in line or _WHOLE.match(line):
         return [line]
-    hanging = " " * (len(line) - len(line.lstrip()) + 2)
+    hanging = " " * (len(line) - len(line.lstrip(" ")) + 2)
     folding = textwrap.TextWrapper(
         columns, subsequent_indent=hanging, break_long_words=False, break_on_hyphens=False, replace_whitespace=False
     )
