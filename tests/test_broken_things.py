@@ -395,9 +395,8 @@ def test_a_dotenv_that_everybody_can_read(live):
 
 
 @ON_A_FILE
-@pytest.mark.parametrize("end", ["", "-wal"])
-def test_a_database_that_everybody_can_read(live, end):
-    path = f"{live.app.billing.config.database}{end}"
+def test_a_database_that_everybody_can_read(live):
+    path = live.app.billing.config.database
     os.chmod(path, 0o644)
 
     found = live.names("file modes")
@@ -406,6 +405,16 @@ def test_a_database_that_everybody_can_read(live, end):
     live.mend(found["repair"])
     assert os.stat(path).st_mode & 0o007 == 0
     live.is_well()
+
+
+@ON_A_FILE
+def test_a_log_that_everybody_can_read_is_made_as_private_as_its_database_by_whatever_opens_it(live):
+    path = f"{live.app.billing.config.database}-wal"
+    os.chmod(path, 0o644)
+
+    live.is_well()
+
+    assert os.stat(path).st_mode & 0o007 == 0
 
 
 @ON_A_FILE
