@@ -931,7 +931,7 @@ def test_the_clicks_of_one_user_leave_places_at_stripe_to_others(app, shop):
         stripe_answers.set()
 
     assert not app.billing.service.line._held
-    assert click(app).status_code == 409
+    assert not is_error(click(app), 503, "busy")
 
 
 @pytest.mark.parametrize("email", ["github-77", "ann@localhost", "ann@example.com."])

@@ -24,8 +24,8 @@ HOUR = 3600
 
 @pytest.fixture
 def now(simulator):
-    """The present, at which Stripe's clock stands still."""
-    simulator.world.clock._stands_at = int(time.time())
+    """The beginning of this hour, at which Stripe's clock stands still: what is used is sent hour by hour."""
+    simulator.world.clock._stands_at = int(time.time()) // HOUR * HOUR
     return simulator.world.clock.now()
 
 
