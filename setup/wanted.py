@@ -7,19 +7,10 @@ from typing import Any, NamedTuple
 from ..amounts import WantedPrice
 from ..config import Config
 from ..plans import Plan
+from ..users.wishes import FEEDBACKS
 
 MOST_PRODUCTS = 10  # in a portal's configuration
 LATER = ("decreasing_item_amount", "shortening_interval")
-REASONS = (
-    "customer_service",
-    "low_quality",
-    "missing_features",
-    "other",
-    "switched_service",
-    "too_complex",
-    "too_expensive",
-    "unused",
-)
 LONGEST_NAME = 200  # of what we name at Stripe
 
 
@@ -90,7 +81,7 @@ def portal_features(offered: list[Offered], *, codes: bool) -> dict[str, Any]:
             "enabled": True,
             "mode": "at_period_end",
             "proration_behavior": "none",
-            "cancellation_reason": {"enabled": True, "options": list(REASONS)},
+            "cancellation_reason": {"enabled": True, "options": list(FEEDBACKS)},
         },
         "subscription_update": _update(offered, codes=codes),
     }

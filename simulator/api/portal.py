@@ -10,6 +10,7 @@ from ..http.route import Route, retrieve_route
 from ..world import Object, World
 from .customers import get_customer
 from .reading.included import portal_products
+from .subscriptions import FEEDBACKS
 
 SESSIONS = "/v1/billing_portal/sessions"
 CONFIGURATIONS = "/v1/billing_portal/configurations"
@@ -273,16 +274,6 @@ def _blank_configuration(world: World, is_default: bool) -> Object:
 
 
 MOST_PRODUCTS = 10
-REASONS = (
-    "customer_service",
-    "low_quality",
-    "missing_features",
-    "other",
-    "switched_service",
-    "too_complex",
-    "too_expensive",
-    "unused",
-)
 CUSTOMER_UPDATES = ("address", "email", "name", "phone", "shipping", "tax_id")
 PRORATION = choice("always_invoice", "create_prorations", "none")
 PRODUCT = {
@@ -296,7 +287,7 @@ FEATURES = {
     "payment_method_update": nested({"enabled": boolean}),
     "subscription_cancel": nested(
         {
-            "cancellation_reason": nested({"enabled": boolean, "options": list_of(choice(*REASONS))}),
+            "cancellation_reason": nested({"enabled": boolean, "options": list_of(choice(*FEEDBACKS))}),
             "enabled": boolean,
             "mode": choice("at_period_end", "immediately"),
             "proration_behavior": PRORATION,

@@ -24,6 +24,16 @@ from .customers import get_customer
 from .payment_methods import attach
 from .test_clocks import visible_objects
 
+FEEDBACKS = (
+    "customer_service",
+    "low_quality",
+    "missing_features",
+    "other",
+    "switched_service",
+    "too_complex",
+    "too_expensive",
+    "unused",
+)
 PATH = "/v1/subscriptions"
 STATUSES = ("active", "canceled", "incomplete", "incomplete_expired", "past_due", "paused", "trialing", "unpaid")
 
@@ -38,18 +48,7 @@ PAYMENT = {
 }
 COMMENT = {
     "comment": optional(text),
-    "feedback": optional(
-        choice(
-            "customer_service",
-            "low_quality",
-            "missing_features",
-            "other",
-            "switched_service",
-            "too_complex",
-            "too_expensive",
-            "unused",
-        )
-    ),
+    "feedback": optional(choice(*FEEDBACKS)),
 }
 FIELDS = {
     "add_invoice_items": list_of(nested({"price": text, "quantity": integer})),
