@@ -20,6 +20,7 @@ EVENTS = listing(
         "List events by state, or replay some.",
         _state(EVENT_STATES),
         _LIMIT,
+        JSON,
         examples=("corkage events --state failing", "corkage events replay --failed"),
     ),
     command(
@@ -40,6 +41,7 @@ NOTICES = listing(
         "List the notices of changes to your product, or resend some.",
         _state(NOTICE_STATES),
         _LIMIT,
+        JSON,
         examples=("corkage notices --state failing", "corkage notices resend --failing"),
     ),
     command(
@@ -66,6 +68,7 @@ SYNC = command(
     "sync.sync",
     "Make the replica equal to all that Stripe holds; safe while serving.",
     Option(["--dry-run"], is_flag=True, help="Only print what is different."),
+    JSON,
     examples=("corkage sync --dry-run",),
 )
 MOVE_PRICE = command(

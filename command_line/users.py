@@ -15,6 +15,7 @@ SHOW = command(
     "user.show",
     "Print whether this user may in, why, and what that rests on.",
     _USER,
+    JSON,
     examples=("corkage user show ann", "corkage user show ann@example.org"),
 )
 EXPORT = command(
@@ -38,6 +39,7 @@ GRANTS = command(
     "user.grants",
     "List the grants that run: to whom, by whom, why and until when.",
     Option(["--only-here"], is_flag=True, help="Only those of which Stripe has no copy."),
+    JSON,
     examples=("corkage user grants --only-here",),
 )
 GRANT = command(

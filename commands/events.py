@@ -9,20 +9,26 @@ from ..health.spans import span
 from ..models import StripeEvent
 from ..sync import inbox
 from . import FAILED, OK, opened, print_state
+from .output import print_json
 
 if TYPE_CHECKING:
     from ..sync.events import EventRef
     from ..sync.worker import Worker
 
 MOST = 10_000
+FIELDS = "id type customer_id source received_at attempts next_attempt_at error applied_at outcome".split()
 
 
-def show(state: Sequence[str], limit: int) -> int:
+def show(state: Sequence[str], limit: int, as_json: bool) -> int:
     """List events by state, the longest waiting first."""
-    now = time.time()
+    now, states = time.time(), state or ("failing", "pending")
     with opened():
+        if as_json:
+            found = [(each, row) for each in inbox.STATES if each in states for row in inbox.in_state(each, limit)]
+            print_json([{"state": each} | {name: getattr(row, name) for name in FIELDS} for each, row in found])
+            return OK
         for each in inbox.STATES:
-            if each in (state or ("failing", "pending")):
+            if each in states:
                 lines = [_line(row, now) for row in inbox.in_state(each, limit + 1)]
                 print_state(lines, f"{each} events", limit)
     return OK

@@ -9,14 +9,21 @@ from ..health.spans import span
 from ..models import NoticeRow
 from ..notices import outbox
 from . import FAILED, OK, opened, print_state
+from .output import print_json
+
+FIELDS = "receiver attempts next_attempt_at error delivered_at outcome".split()
 
 
-def show(state: Sequence[str], limit: int) -> int:
+def show(state: Sequence[str], limit: int, as_json: bool) -> int:
     """List notices by state, once for each receiver, the longest waiting first."""
-    now = time.time()
+    now, states = time.time(), state or ("failing", "pending")
     with opened():
+        if as_json:
+            found = [(each, row) for each in outbox.STATES if each in states for row in outbox.in_state(each, limit)]
+            print_json([_as_json(each, row) for each, row in found])
+            return OK
         for each in outbox.STATES:
-            if each in (state or ("failing", "pending")):
+            if each in states:
                 lines = [_line(row, now) for row in outbox.in_state(each, limit + 1)]
                 print_state(lines, f"{each} notices", limit)
         if not outbox.present_receivers(now):
@@ -41,6 +48,12 @@ def resend(notice_id: str | None, failing: bool, since: float | None) -> int:
         return FAILED
     print(f"{count} notices will be delivered again")
     return OK
+
+
+def _as_json(state: str, row: Any) -> dict[str, Any]:
+    notice = row.notice
+    of_notice = {"id": notice.message_id, "kind": notice.kind, "user_id": notice.user_id, "at": notice.created_at}
+    return {"state": state} | of_notice | {name: getattr(row, name) for name in FIELDS}
 
 
 def _line(row: Any, now: float) -> str:

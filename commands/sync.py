@@ -2,17 +2,17 @@
 
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..sync import marks
 from . import FAILED, OK, answer, opened
-from .output import Progress
+from .output import Progress, print_json
 
 if TYPE_CHECKING:
     from ..sync.resync import Report
 
 
-def sync(dry_run: bool) -> int:
+def sync(dry_run: bool, as_json: bool) -> int:
     """Resync, with a progress bar; return 1 when it broke off, or some customer could not be compared."""
     from ..sync.resync import resync  # loads Stripe's library
 
@@ -24,8 +24,24 @@ def sync(dry_run: bool) -> int:
             print("\nBroken off. What was done stays; run it again within the hour to go on.", file=sys.stderr)
             return FAILED
         app = service.config.app
-    _print_report(report, app, is_dry=dry_run)
+    if as_json:
+        print_json(_as_json(report))
+    else:
+        _print_report(report, app, is_dry=dry_run)
     return FAILED if report.failed else OK
+
+
+def _as_json(report: "Report") -> dict[str, Any]:
+    counts = "subscriptions customers done_before singly unowned new changed".split()
+    return {name: getattr(report, name) for name in counts} | {
+        "missing": report.missing,
+        "marked": [each._asdict() for each in report.marked],
+        "access": {
+            user: {"before": before._asdict(), "after": after._asdict()}
+            for user, (before, after) in sorted(report.access.items())
+        },
+        "failed": report.failed,
+    }
 
 
 def _print_report(report: "Report", app: str, *, is_dry: bool) -> None:

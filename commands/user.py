@@ -1,6 +1,7 @@
 """corkage user: look at a user, grant or revoke a plan, link a customer."""
 
 import time
+from typing import Any
 
 from ..access import REASONS, Access, Answer, Holding
 from ..admin.queries import customers_of, grants_of, purchases_of
@@ -12,6 +13,7 @@ from ..sync import granted
 from ..sync.standing import standings_of
 from . import FAILED, OK, moment, opened, written
 from .finding import found, found_or_new
+from .output import print_json
 
 OPERATOR = "operator"
 COPIES = {
@@ -22,11 +24,36 @@ COPIES = {
 }
 
 
-def show(user: str) -> int:
+def show(user: str, as_json: bool) -> int:
     """Print what a user holds, each thing with what it gives and why, and then the answer."""
     with opened() as service:
-        show_user(service, found(user))
+        user_id = found(user)
+        if as_json:
+            print_json(_as_json(service, user_id))
+        else:
+            show_user(service, user_id)
     return OK
+
+
+def _as_json(service: Service, user_id: str) -> dict[str, Any]:
+    standings = standings_of(user_id, service.catalogue.timelines.plans, time.time())
+    return {
+        "user": user_id,
+        "customers": [customer.id for customer, _ in customers_of(user_id)],
+        "holdings": [
+            {
+                "kind": each.kind,
+                "id": each.id,
+                "items": [
+                    {"plan": item.plan, "price": item.price_id, "quantity": item.quantity} for item in each.items
+                ],
+                "gives": each.answer._asdict(),
+            }
+            for each in standings
+        ],
+        "access": service.access(user_id)._asdict(),
+        "usage": [each._asdict() for each in service.usage(user_id).values()],
+    }
 
 
 def grant(user: str, plan: str, until: int | None, days: int | None, quantity: int, reason: str) -> int:
@@ -39,18 +66,25 @@ def grant(user: str, plan: str, until: int | None, days: int | None, quantity: i
     return OK
 
 
-def grants(only_here: bool) -> int:
+def grants(only_here: bool, as_json: bool) -> int:
     """Print every running grant, and whether Stripe has a copy of it."""
-    count = 0
     with opened():
-        for each in granted.in_use(time.time()):
-            if each.copy != granted.MIRRORED or not only_here:
-                grant, count = each.grant, count + 1
-                times = f" x {grant.quantity}" if (grant.quantity or 1) > 1 else ""
-                print(f"{grant.user_id}: {grant.plan}{times}, {_of_grant(grant)}\n  {COPIES[each.copy]}{each.error}")
-    if not count:
+        running = granted.in_use(time.time())
+        listed = [each for each in running if each.copy != granted.MIRRORED or not only_here]
+    if as_json:
+        print_json([_grant_as_json(each) for each in listed])
+        return OK
+    for each in listed:
+        grant, times = each.grant, f" x {each.grant.quantity}" if (each.grant.quantity or 1) > 1 else ""
+        print(f"{grant.user_id}: {grant.plan}{times}, {_of_grant(grant)}\n  {COPIES[each.copy]}{each.error}")
+    if not listed:
         print("no grants" + (" that are only here" if only_here else ""))
     return OK
+
+
+def _grant_as_json(each: granted.InUse) -> dict[str, Any]:
+    names = "user_id plan quantity reason given_by created_at ends_at".split()
+    return {name: getattr(each.grant, name) for name in names} | {"copy": each.copy, "error": each.error or None}
 
 
 def revoke(user: str, plan: str) -> int:
