@@ -24,6 +24,7 @@ from ..storage import move as moving
 from ..storage.engine import MOVED, Engine
 from ..storage.url import is_url
 from . import FAILED, OK, configured
+from .output import Progress
 
 OTHERWISE = "name a file that is not there yet, or an empty schema or database"
 NAMES = [moving.name_of(table) for table in TABLES]
@@ -92,13 +93,22 @@ def _copy(old: Engine) -> None:
             _make_room(old)
             print("Webhooks are answered 503, and Stripe delivers them again. Access is answered on.", flush=True)
             moving.hold(old, TABLES)
-            rows = sum(_copy_table(old, table) for table in TABLES)
+            rows = _copy_tables(old)
             _compare_answers(old)
             token = secrets.token_hex(16)
             models.store_setting(UNFINISHED, json.dumps([old.label, token]))
             moving.mark_moved(old, TABLES, VIEWS, new.label, token)
     seconds = time.monotonic() - started_at
     print(f"{rows} rows of {len(TABLES)} tables were copied from {old.label} to {new.label} in {seconds:.1f} s.")
+
+
+def _copy_tables(old: Engine) -> int:
+    rows = 0
+    with Progress() as bar:
+        for count, table in enumerate(TABLES, 1):
+            rows += _copy_table(old, table)
+            bar("tables copied", count, len(TABLES))
+    return rows
 
 
 def _copy_table(old: Engine, table: type[models.Table]) -> int:
