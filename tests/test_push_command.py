@@ -129,3 +129,20 @@ def test_the_amounts_do_not_make_timelines_anew(tmp_path):
         digests.add(Timelines(read_plans(tmp_path / "plans.toml"))._digest)
 
     assert len(digests) == 1
+
+
+def test_where_the_env_file_cannot_be_replaced_no_endpoint_is_made_whose_secret_would_be_lost(
+    plans, corkage, simulator, tmp_path
+):
+    (tmp_path / ".env").symlink_to(tmp_path / "no such folder/.env")
+
+    done = corkage("push", "--yes", STRIPE_WEBHOOK_SECRET="", BILLING_URL="http://127.0.0.1:9/billing")
+
+    assert (done.returncode, simulator.world.all("webhook_endpoint")) == (1, [])
+    assert "The endpoint's secret cannot be kept in .env: No such file or directory" in done.stderr
+
+
+def test_a_push_that_is_declined_makes_no_env_file(plans, corkage, simulator, tmp_path):
+    done = corkage("push", STRIPE_WEBHOOK_SECRET="", BILLING_URL="http://127.0.0.1:9/billing")
+
+    assert (done.returncode, (tmp_path / ".env").exists()) == (1, False)
