@@ -47,8 +47,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except click.Abort as error:  # by Ctrl-C; at a question also by the end of the input
-        return OK if isinstance(error.__cause__, KeyboardInterrupt) else FAILED
+    except click.Abort:  # by Ctrl-C, which ends well only what runs until then; at a question also by the input's end
+        return FAILED
     except ConfigError as error:
         print(f"Corkage cannot start:\n{error}", file=sys.stderr)
         return MISCONFIGURED

@@ -1,6 +1,5 @@
 """corkage push: make Stripe as plans.toml and the settings want it, after a table of what differs and a question."""
 
-import os
 import textwrap
 from contextlib import suppress
 from pathlib import Path
@@ -78,20 +77,26 @@ def _may(config: Config, asked: Asked, to_do: list[Step]) -> bool:
     if config.livemode and not asked.live:
         click.echo("This is a live key: real customers see the change. Add --live.", err=True)
         return False
+    if not is_wanted(f"Make {len(to_do)} changes at Stripe?", yes=asked.yes):
+        return False
     if any(step.has_secret for step in to_do) and (why := why_not_kept()):
         click.echo(why, err=True)
         return False
-    return is_wanted(f"Make {len(to_do)} changes at Stripe?", yes=asked.yes)
+    return True
 
 
 def why_not_kept() -> str:
-    """Return why the endpoint's secret could not be kept in the .env file; empty where it can."""
+    """Return why the endpoint's secret could not be kept in the .env file; empty where it can. The file is written as
+    it will be then: its folder, its owner or a mount may forbid that, and Stripe shows the secret once.
+    """
     if is_set_outside(WEBHOOK_SECRET):
         return (
             f"{WEBHOOK_SECRET} is set in the environment, which wins over .env: unset it, and a new one is kept there"
         )
-    if not os.access(ENV_FILE if ENV_FILE.exists() else ENV_FILE.parent, os.W_OK):
-        return "The endpoint's secret cannot be kept: .env cannot be written"
+    try:
+        store_settings(ENV_FILE, {})
+    except OSError as error:
+        return f"The endpoint's secret cannot be kept in {ENV_FILE}: {error.strerror}"
     return ""
 
 

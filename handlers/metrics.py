@@ -6,7 +6,7 @@ import time
 import bottle
 
 from .. import storage
-from ..errors import DatabaseUnavailable, InvalidToken, NotSignedIn
+from ..errors import ConfigError, DatabaseUnavailable, InvalidToken, NotSignedIn
 from ..service import Service
 from .health import health_of, standing_of
 
@@ -30,6 +30,8 @@ def show_metrics(service: Service) -> bottle.HTTPResponse:
     except DatabaseUnavailable as error:
         storage.note(error)
         standing, facts = None, {"problems": [str(error)], "warnings": []}
+    except ConfigError as error:  # a table is gone, or a right
+        standing, facts = None, {"problems": [*error.problems], "warnings": []}
     process = metrics.Process(
         service.watched.seen(),
         service.refusals.accepted,

@@ -18,7 +18,7 @@ MOST_PRICES = 1000  # of a product
 class Found(NamedTuple):
     """What Stripe says, as its JSON has it where no other type is named.
 
-    Shape   products: by id, those that are wanted; old: active ones of ours that plans.toml has no more;
+    Shape   products: by id, those that are wanted; old: active ones of ours of which plans.toml sells nothing;
             prices: by the names that plans.toml has for them; made: all prices of our products, archived ones too, by
             the products' ids; portals and endpoints: those of the account
     """
@@ -54,10 +54,11 @@ def find(gateway: Gateway, config: Config) -> Found:
         *of_products,
     )
     ours = [each for each in active if (each["metadata"] or {}).get("corkage_app") == config.app]
+    sold = {*ids, *(each.product_id for each in prices.values())}  # also by a key alone, without an amount
     return Found(
         account,
         {each["id"]: each for each in listed},
-        tuple(each for each in ours if each["id"] not in ids),
+        tuple(each for each in ours if each["id"] not in sold),
         prices,
         {id_: tuple(found) for id_, found in zip(ids, made, strict=True)},
         {each.event_name: each for each in meters},

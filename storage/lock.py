@@ -4,6 +4,7 @@ The kernel keeps them for an open file, not for a process (Linux, F_OFD_SETLK). 
 the same process, which is what keeps the companions, and they end with the process, however that ends.
 """
 
+import errno
 import fcntl
 import os
 import struct
@@ -19,7 +20,8 @@ _left_open: list[int] = []
 
 
 class FileLock:
-    """Locks of one open file. Elsewhere than on Linux they do nothing, and each is given.
+    """Locks of one open file. Elsewhere than on Linux, and on what passes for it and lacks them, such as WSL 1, they do
+    nothing, and each is given.
 
     Errors  OSError when the file cannot be opened for writing
     """
@@ -64,6 +66,9 @@ class FileLock:
             fcntl.fcntl(self._descriptor, _SET, struct.pack("hhqqi", kind, os.SEEK_SET, *place, 0))
         except BlockingIOError:
             return False
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
         return True
 
 

@@ -11,6 +11,7 @@ from ..pauses import with_jitter
 
 DOWN_AFTER = 3  # failures without an answer in between: one may be of that customer alone
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 2.0, 30.0
+ASKING_SECONDS = 60.0  # more than the slowest call takes: by then its outcome is known, or was lost
 WAS_DOWN = "(error LIKE 'stripe_unavailable%' OR error LIKE 'stripe_failed%')"
 """The condition, in SQL, that finds what failed because Stripe was down: by the codes of errors.py."""
 
@@ -55,13 +56,16 @@ class Outage:
             self._rest(now)
 
     def admits(self, now: float) -> bool:
-        """Return whether Stripe may be asked now: always while it is up, else once after each pause."""
+        """Return whether Stripe may be asked now: always while it is up, else once after each pause, which begins with
+        the outcome.
+        """
         if not self.is_down:
             return True
         with self._lock:
-            if self._failed_at <= now < self.next_try_at:
+            # Who asks may have looked at the clock before the last failure; earlier than that it was set back.
+            if self._failed_at - ASKING_SECONDS <= now < self.next_try_at:
                 return False
-            self._rest(now)
+            self.next_try_at = now + ASKING_SECONDS
             return True
 
     def end_pause(self) -> None:

@@ -1,6 +1,7 @@
 """The worker: each call does all work that is due."""
 
 import functools
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -249,9 +250,10 @@ class Worker:
             yield Job(job.key, functools.partial(self._noting_outage, job.act, now))
 
     def _noting_outage(self, act: Callable[[], BillingError | None], now: float) -> BillingError | None:
+        began = time.monotonic()
         error = act()
         if isinstance(error, StripeUnavailable):
-            self.gateway.outage.note_failure(now)
+            self.gateway.outage.note_failure(now + time.monotonic() - began)  # it may have hung for long
         else:  # if Stripe was not asked at all, it may be asked by the next
             self.gateway.outage.end_pause()
         return error

@@ -1,5 +1,7 @@
 """The file: its settings, its one writer, forks, upgrades, and what it refuses."""
 
+import errno
+import fcntl
 import os
 import sqlite3
 import threading
@@ -9,6 +11,7 @@ from dataclasses import replace
 import pytest
 import requests
 from elsewhere import be_impatient, elsewhere
+from harness import running
 
 from corkage import models, storage
 from corkage.billing_app import Billing
@@ -227,3 +230,26 @@ def test_the_write_lock_is_free_after_a_locked_file(config, monkeypatch):
     assert User.get().id == "ann"
     billing.close()
     assert time.time() > 0
+
+
+@pytest.mark.one_engine("sqlite", "locks of the file")
+def test_a_system_without_locks_of_open_files_serves_all_the_same(config, monkeypatch):
+    def without(_descriptor, command, _place):
+        assert command == fcntl.F_OFD_SETLK
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(fcntl, "fcntl", without)
+
+    with running(config) as app:
+        assert app.ask().status_code == 200
+
+
+@pytest.mark.one_engine("sqlite", "locks of the file")
+def test_a_lock_that_cannot_be_kept_stops_the_start(config, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "fcntl", full)
+
+    with pytest.raises(ConfigError, match="cannot be opened"):
+        Billing(config)

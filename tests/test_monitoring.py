@@ -18,6 +18,7 @@ from repository import ROOT
 from rows import record_event, write_notice
 
 from corkage import storage
+from corkage.errors import ConfigError, DatabaseUnavailable
 from corkage.health import doctor, metrics, programs, standing
 from corkage.health.disk import Room
 from corkage.health.kept import Kept
@@ -349,9 +350,10 @@ def test_metrics_have_the_calls_to_stripe(measured, shop):
     assert found["corkage_stripe_answered_timestamp_seconds",] <= time.time()
 
 
-def test_a_database_that_cannot_be_read_leaves_the_figures_of_the_process(measured, monkeypatch):
+@pytest.mark.parametrize("error", [DatabaseUnavailable("disk I/O error"), ConfigError(["a table is gone"])])
+def test_a_database_that_cannot_be_read_leaves_the_figures_of_the_process(measured, monkeypatch, error):
     def unreadable(*_):
-        raise storage.DatabaseUnavailable("disk I/O error")
+        raise error
 
     monkeypatch.setattr("corkage.handlers.metrics.standing_of", unreadable)
 

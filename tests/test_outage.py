@@ -2,13 +2,16 @@
 
 import time
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
 from corkage import storage
+from corkage.errors import StripeUnavailable
 from corkage.models import Customer, StripeEvent, User
 from corkage.simulator import ApiFaults
-from corkage.sync.outage import DOWN_AFTER, LONGEST_PAUSE_SECONDS, Outage
+from corkage.sync.client import SLOWEST_CALL_SECONDS
+from corkage.sync.outage import ASKING_SECONDS, DOWN_AFTER, LONGEST_PAUSE_SECONDS, Outage
 
 USERS = [f"user{number:02}" for number in range(20)]
 OUTAGE_SECONDS = 75
@@ -166,6 +169,41 @@ def test_one_call_is_made_after_each_pause_and_pauses_grow_and_end():
     assert max(pauses[:2]) < 15
     assert max(pauses) <= 1.25 * LONGEST_PAUSE_SECONDS + 1
     assert min(pauses[10:]) >= 0.75 * LONGEST_PAUSE_SECONDS
+
+
+def test_while_one_call_hangs_no_other_is_made_and_the_pause_begins_with_its_outcome():
+    outage = Outage()
+    for _ in range(DOWN_AFTER):
+        outage.note_failure(1000.0)
+
+    assert outage.admits(1010.0)
+    assert not any(outage.admits(1010.0 + second) for second in range(44))
+    outage.note_failure(1054.0)
+    assert not outage.admits(1055.0)
+    assert not outage.admits(1053.0)  # who looked at the clock before it failed
+    assert outage.admits(1054.0 + 1.25 * LONGEST_PAUSE_SECONDS)
+
+
+def test_a_call_whose_outcome_is_lost_holds_up_the_next_for_a_minute_only():
+    outage = Outage()
+    for _ in range(DOWN_AFTER):
+        outage.note_failure(1000.0)
+
+    assert outage.admits(1010.0)
+    assert outage.admits(1010.0 + ASKING_SECONDS)
+    assert ASKING_SECONDS > SLOWEST_CALL_SECONDS
+
+
+def test_a_job_that_hung_failed_when_it_ended(app, now, monkeypatch):
+    passed = iter([100.0, 139.0])
+    monkeypatch.setattr("corkage.sync.worker.time", SimpleNamespace(monotonic=lambda: next(passed)))
+    outage = app.billing.service.gateway.outage
+    for _ in range(DOWN_AFTER):
+        outage.note_failure(now)
+
+    app.billing.service.worker._noting_outage(lambda: StripeUnavailable("it hung"), now)
+
+    assert outage.next_try_at > now + 39
 
 
 def test_an_answer_ends_the_outage_once():

@@ -324,3 +324,11 @@ def test_a_plan_that_is_gone_from_the_file_is_archived_with_its_product_when_tol
 
     assert [each["active"] for each in pushed.all("product") if each["metadata"]["corkage_plan"] == "gold"] == [False]
     assert pushed.steps(archive=True) == []
+
+
+def test_the_product_of_a_plan_whose_prices_are_named_by_key_alone_now_is_not_archived(pushed):
+    pushed.push()
+    pushed.write('[pro]\nprices = ["pro_monthly", "pro_yearly"]\n').push(archive=True)
+
+    assert [each["active"] for each in pushed.all("product")] == [True]
+    assert pushed.says(archive=True) == []

@@ -1,12 +1,16 @@
 """`corkage push` as a command: what it prints, asks and returns, and what it remembers for portal sessions."""
 
 import json
+import signal
+import subprocess
+import sys
 
 import pytest
-from harness import running
+from harness import running, until
 
 from corkage import models
 from corkage.plans import read_plans
+from corkage.simulator import ApiFaults
 from corkage.sync.timelines import Timelines
 
 PLANS = '[pro]\nprices = [{ lookup_key = "pro_monthly", unit_amount = 900, currency = "usd", interval = "month" }]\n'
@@ -129,3 +133,31 @@ def test_the_amounts_do_not_make_timelines_anew(tmp_path):
         digests.add(Timelines(read_plans(tmp_path / "plans.toml"))._digest)
 
     assert len(digests) == 1
+
+
+def test_where_the_env_file_cannot_be_replaced_no_endpoint_is_made_whose_secret_would_be_lost(
+    plans, corkage, simulator, tmp_path
+):
+    (tmp_path / ".env").symlink_to(tmp_path / "no such folder/.env")
+
+    done = corkage("push", "--yes", STRIPE_WEBHOOK_SECRET="", BILLING_URL="http://127.0.0.1:9/billing")
+
+    assert (done.returncode, simulator.world.all("webhook_endpoint")) == (1, [])
+    assert "The endpoint's secret cannot be kept in .env: No such file or directory" in done.stderr
+
+
+def test_a_push_that_is_declined_makes_no_env_file(plans, corkage, simulator, tmp_path):
+    done = corkage("push", STRIPE_WEBHOOK_SECRET="", BILLING_URL="http://127.0.0.1:9/billing")
+
+    assert (done.returncode, (tmp_path / ".env").exists()) == (1, False)
+
+
+def test_a_push_that_is_broken_off_has_failed(plans, environ, tmp_path, simulator):
+    simulator.api_faults = ApiFaults(path="/v1/", latency_seconds=2)
+    command = [sys.executable, "-m", "corkage.cli", "push", "--yes"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environ, stderr=subprocess.PIPE) as process:
+        until(lambda: simulator.requests)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+    assert (process.returncode, simulator.world.all("price")) == (1, [])
