@@ -226,7 +226,7 @@ def read_plans(path: Path) -> tuple[Plan, ...]:
     except ValueError as error:  # invalid TOML or invalid UTF-8
         raise ConfigError([f"{path}: wanted TOML in UTF-8: {error}"]) from error
     problems = [f"{path}, line 1: wanted at least one plan, such as [pro]"] if not tables else []
-    problems += [f"{path}, line {line}: {problem}" for line, problem in sorted(_problems(_lines(text), tables))]
+    problems += [f"{path}, line {line}: {problem}" for line, problem in sorted(_problems(_Lines(text), tables))]
     if problems:
         raise ConfigError(problems)
     return tuple(_plan(key, table) for key, table in tables.items())
@@ -356,6 +356,21 @@ def _kinds(name: str, value: object) -> Iterator[tuple[str, str]]:
 
 def _every(counted: Mapping[str, Any]) -> str:
     return f'every = "{counted.get("every", NEVER)}"'
+
+
+class _Lines(dict[tuple[str, ...], int]):
+    """The line on which each table, and each key in it, begins: looked for once one is to be said, as that takes
+    quadratic time.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._text = text
+
+    def __missing__(self, path: tuple[str, ...]) -> int:
+        found = _lines(self._text)
+        self.update(found)
+        return found[path]
 
 
 def _lines(text: str) -> Lines:

@@ -125,7 +125,7 @@ def _present(path: str, undo: ExitStack) -> Content | None:
 def _refuse_other_account(backup: str, wanted: Content, present: Content) -> None:
     accounts = [each.settings.get("account") for each in (wanted, present)]
     if None not in accounts and accounts[0] != accounts[1]:
-        raise NothingRestored(f"{backup} mirrors the Stripe account {accounts[0]}, and the database {accounts[1]}")
+        raise NothingRestored(f"{backup} mirrors the Stripe account {accounts[0]!r}, and the database {accounts[1]!r}")
 
 
 def _described(backup: str, wanted: Content, path: str, present: Content | None) -> str:

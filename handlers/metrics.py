@@ -22,7 +22,7 @@ def show_metrics(service: Service) -> bottle.HTTPResponse:
     """
     from ..health import metrics  # loads prometheus-client
 
-    _check_token(bottle.request.get_header("Authorization", ""), service.config.metrics_token)
+    _check_token(bottle.request.environ.get("HTTP_AUTHORIZATION", ""), service.config.metrics_token)
     now = time.time()
     try:
         standing = standing_of(service, now)
@@ -48,6 +48,6 @@ def show_metrics(service: Service) -> bottle.HTTPResponse:
 def _check_token(header: str, token: str) -> None:
     if not header.lower().startswith(BEARER):
         raise NotSignedIn("no Bearer token")
-    shown = header[len(BEARER) :].encode("utf-8", "surrogateescape")
+    shown = header[len(BEARER) :].encode("latin-1", "replace")  # WSGI's texts are bytes, and these may be anything
     if not hmac.compare_digest(shown, token.encode()):
         raise InvalidToken("another token than BILLING_METRICS_TOKEN")

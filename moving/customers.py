@@ -92,7 +92,7 @@ def read_map(data: bytes) -> Map:
 
 def _fault_of(entry: Entry) -> str | None:
     if not entry.user_id:
-        return f"{entry.customer_id} has no user"
+        return f"{entry.customer_id!r} has no user"
     if not is_user_id(entry.user_id):
         return f"a user id is a text of 1 to {USER_ID_LENGTH} printable characters, not {entry.user_id!r}"
     if entry.user_id.startswith("cus_") and not entry.customer_id.startswith("cus_"):

@@ -1,12 +1,14 @@
 """The .env file: settings are added and replaced, what else it holds stays, and only its owner may read it."""
 
+import io
 import os
 import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-_LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=")
+from dotenv.parser import parse_stream
+
 _PLAIN = re.compile(r"[A-Za-z0-9_./:@+,%-]*")
 
 
@@ -15,19 +17,21 @@ def with_settings(text: str, settings: Mapping[str, str]) -> str:
 
     A setting that stands there is replaced wherever it stands, since the last counts; others are added at the end.
     """
-    lines, seen = [], set()
-    for line in text.splitlines():
-        found = _LINE.match(line)
-        name = found[1] if found else ""
+    parts, seen = [], set()
+    for each in parse_stream(io.StringIO(text)):  # as it is read: a value in quotes may have lines like settings
+        written, name = each.original.string, each.key
         seen.add(name)
-        lines.append(f"{name}={_quoted(settings[name])}" if name in settings else line)
-    lines += [f"{name}={_quoted(value)}" for name, value in settings.items() if name not in seen]
-    return "\n".join([*lines, ""])
+        before = written[: len(written) - len(written.lstrip())]
+        parts.append(f"{before}{name}={_quoted(settings[name])}\n" if name in settings else written)
+    if parts and not parts[-1].endswith("\n"):
+        parts.append("\n")
+    return "".join([*parts, *(f"{name}={_quoted(value)}\n" for name, value in settings.items() if name not in seen)])
 
 
 def store_settings(path: Path, settings: Mapping[str, str]) -> None:
     """Set these in a .env file, which is made where there is none. At any moment the whole old or the whole new file is
-    there; it is on disk when this returns. Its owner stays, and nobody else may read it.
+    there; it is on disk when this returns. Its owner stays, and nobody else may read it but a group that was allowed to
+    while others were not.
 
     Errors  OSError
     """
@@ -39,6 +43,8 @@ def store_settings(path: Path, settings: Mapping[str, str]) -> None:
         with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             if before and (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
                 os.fchown(file.fileno(), before.st_uid, before.st_gid)  # a service may read it as another user
+            if before:
+                os.fchmod(file.fileno(), 0o600 | before.st_mode & (0 if before.st_mode & 0o007 else 0o040))
             file.write(with_settings(text, settings))
             file.flush()
             os.fsync(file.fileno())

@@ -1,6 +1,7 @@
 """Backups of an SQLite file: a copy of one moment, made while others write, and put back in one transaction."""
 
 import os
+import re
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -36,13 +37,12 @@ class Content(NamedTuple):
     @property
     def version(self) -> int:
         """The version of the schema."""
-        return int(self.settings.get("schema_version", 0))
+        return _number(self.settings, "schema_version") or 0
 
     @property
     def copied_at(self) -> int | None:
         """When the backup was made, in Unix seconds; None for what is no backup."""
-        found = self.settings.get(COPIED)
-        return int(found) if found else None
+        return _number(self.settings, COPIED)
 
     @property
     def users(self) -> int:
@@ -55,6 +55,8 @@ def read(path: str) -> Content:
 
     Errors  NotUsable
     """
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise NotUsable(f"{path} is no file")  # SQLite would wait for ever for whoever writes into a pipe
     try:
         with closing(_reading(path)) as file:
             _check(file)
@@ -112,12 +114,18 @@ def staged(backup: str, path: str, edits: Sequence[str]) -> Iterator[str]:
 def write_into(part: str, path: str) -> None:
     """Make the database at the path equal to a file, in one transaction: who reads goes on reading.
 
-    Errors  sqlite3.Error, where what is there is no sound database of the same page size
+    Errors  sqlite3.Error, where what is there is no sound database of the same page size, or another program locks it
     """
     with closing(_reading(part)) as source, closing(_writing(path)) as target:
-        source.backup(target)
+        source.backup(target, progress=_refuse_lock)
         target.execute("PRAGMA busy_timeout = 0")
         target.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # as far as readers let it
+
+
+def _refuse_lock(status: int, *_: int) -> None:
+    """Stop Python's backup(), which tries again for ever, once SQLite has waited in vain."""
+    if status in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        raise sqlite3.OperationalError("the database is locked by another program")
 
 
 def replace(part: str, path: str, aside: str) -> None:
@@ -190,15 +198,44 @@ def _check(file: sqlite3.Connection) -> None:
 
 
 def _content(file: sqlite3.Connection) -> Content:
-    tables = [name for (name,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    tables = _tables(file)
     if MOVED in tables:
         raise NotUsable(f"{_name(file)} was moved to another database with `corkage move-database`")
     if not {"corkage_user", "corkage_setting"} <= {*tables}:
         raise NotUsable(f"{_name(file)} holds no tables of Corkage")
-    rows = {name: file.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0] for name in tables}  # noqa: S608 -- a name that the database itself gave
-    for _ in file.execute("SELECT user_id, allowed, reason, plan FROM corkage_access"):
-        pass  # each answer can be read
-    return Content(settings_of(file), rows)
+    rows = {name: file.execute(f"SELECT count(*) FROM {_quoted(name)}").fetchone()[0] for name in tables}  # noqa: S608 -- a name that the database itself gave
+    answers = file.execute("SELECT user_id, allowed, reason, plan FROM corkage_access")
+    for count, _ in enumerate(answers):  # each answer can be read
+        if count > sum(rows.values()):
+            raise NotUsable(f"{_name(file)} has more answers than rows")
+    found = Content(settings_of(file), rows)
+    _check_numbers(file, found.settings)
+    return found
+
+
+def _tables(file: sqlite3.Connection) -> list[str]:
+    """Return the names of the tables.
+
+    Errors  NotUsable where there is a trigger, which would go on changing what Corkage writes: it makes none
+    """
+    kinds = file.execute("SELECT type, name FROM sqlite_master").fetchall()
+    if triggers := [name for kind, name in kinds if kind == "trigger"]:
+        raise NotUsable(f"{_name(file)} has a trigger, and Corkage makes none: {triggers[0]!r}")
+    return [name for kind, name in kinds if kind == "table"]
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _check_numbers(file: sqlite3.Connection, settings: dict[str, str]) -> None:
+    for name in ("schema_version", COPIED):
+        if name in settings and not re.fullmatch("[0-9]{1,11}", str(settings[name])):
+            raise NotUsable(f"{_name(file)} has {settings[name]!r} as its {name}")
+
+
+def _number(settings: dict[str, str], name: str) -> int | None:
+    return int(settings[name]) if settings.get(name) else None
 
 
 def _name(file: sqlite3.Connection) -> str:

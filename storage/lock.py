@@ -13,6 +13,10 @@ from pathlib import Path
 
 OPEN_FILES = Path("/proc/self/fd")
 _SHARED = (0x40000002, 510)  # the bytes that SQLite locks to read, and alone to take the companions away
+_FORMAT, _WAL = (
+    18,
+    b"\2\2",
+)  # where a file says how it is written (sqlite.org/fileformat.html#file_format_version_numbers)
 _USERS = (0x40000800, 1)  # ours, beside SQLite's
 _SET = getattr(fcntl, "F_OFD_SETLK", None)  # Linux alone has it
 
@@ -39,9 +43,10 @@ class FileLock:
 
     def keep_companions(self) -> bool:
         """Have SQLite leave -wal and -shm there when the last connection is closed: a reader that may not make them
-        goes on reading.
+        goes on reading. Without WAL there are none, and the lock would keep every writer out.
         """
-        return self._lock(fcntl.F_RDLCK, _SHARED)
+        has_wal = self._descriptor is not None and os.pread(self._descriptor, 2, _FORMAT) == _WAL
+        return self._lock(fcntl.F_RDLCK, _SHARED) if has_wal else True
 
     def close(self) -> None:
         """Let the locks go.

@@ -482,9 +482,12 @@ def change(path, name, value):
     ("name", "value", "reason"),
     [
         ("schema_version", str(SCHEMA_VERSION + 1), "install the newer Corkage that wrote it"),
+        ("schema_version", "one", "has 'one' as its schema_version"),
+        ("backup_of", "9" * 20, f"has '{'9' * 20}' as its backup_of"),
+        ("account", "acct_\x1b[2J", r"mirrors the Stripe account 'acct_\x1b[2J'"),
         ("app", "other.example.com", "is of 'other.example.com', and BILLING_APP is 'app.example.com'"),
         ("mode", "live", "is of 'live', and STRIPE_SECRET_KEY's mode is 'test'"),
-        ("account", "acct_other", "mirrors the Stripe account acct_other, and the database acct_ours"),
+        ("account", "acct_other", "mirrors the Stripe account 'acct_other', and the database 'acct_ours'"),
     ],
 )
 def test_a_backup_that_does_not_fit_is_refused(made, later, corkage, name, value, reason):
@@ -513,6 +516,67 @@ def test_a_file_that_is_no_sound_backup_is_refused(made, later, corkage, what):
 
     assert (whole(later), kept(later.parent)) == (before, [])
     assert made.exists() == (what != "missing")
+
+
+@pytest.mark.parametrize(
+    ("statements", "reason"),
+    [
+        (
+            "CREATE TRIGGER later AFTER UPDATE ON corkage_user BEGIN DELETE FROM corkage_grant; END",
+            "has a trigger, and Corkage makes none: 'later'",
+        ),
+        (
+            "DROP VIEW corkage_access; CREATE VIEW corkage_access AS WITH RECURSIVE up (x) AS (SELECT 1 UNION ALL"
+            " SELECT x + 1 FROM up) SELECT x AS user_id, 1 AS allowed, '' AS reason, '' AS plan FROM up",
+            "has more answers than rows",
+        ),
+    ],
+)
+def test_a_file_that_somebody_has_prepared_is_refused(made, later, corkage, statements, reason):
+    before = whole(later)
+    with closing(sqlite3.connect(made)) as file:
+        file.executescript(statements)
+
+    refuses(corkage, "restore", "made.db", "--yes", reason=reason)
+
+    assert (whole(later), kept(later.parent)) == (before, [])
+
+
+def test_a_pipe_is_not_waited_for(later, corkage, tmp_path):
+    os.mkfifo(tmp_path / "pipe.db")
+
+    refuses(corkage, "restore", "pipe.db", "--yes", reason="pipe.db is no file")
+
+
+def test_a_database_that_was_put_back_by_hand_is_restored_too(made, later, corkage):
+    later.write_bytes(made.read_bytes())  # without WAL, as a backup is
+
+    assert corkage("restore", "made.db", "--yes").returncode == 0
+
+    assert whole(later) == whole(made)
+
+
+def test_a_lost_database_may_be_restored_twice(made, later, corkage):
+    later.unlink()
+
+    assert [corkage("restore", "made.db", "--yes").returncode for _ in range(2)] == [0, 0]
+
+    assert whole(later) == whole(made)
+
+
+def test_a_lock_of_another_program_is_not_waited_for_for_ever(made, later, monkeypatch):
+    monkeypatch.setattr(backups, "BUSY_SECONDS", 0.05)
+    with closing(sqlite3.connect(later)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sqlite3.OperationalError, match="locked by another program"):
+            backups.write_into(str(made), str(later))
+
+
+def test_a_table_of_any_name_is_counted(made):
+    with closing(sqlite3.connect(made)) as file:
+        file.execute("""CREATE TABLE "a"" b" (x)""")
+
+    assert backups.read(str(made)).rows['a" b'] == 0
 
 
 def test_a_backup_of_an_older_schema_is_upgraded_by_the_next_start(path, corkage, config):

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pprint
+import tomllib
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -585,6 +586,17 @@ def test_a_wrong_key_of_a_plan_is_named_with_its_line(environ, line, words):
     assert at == 9
     assert found.startswith("[pro] ")
     assert words in found
+
+
+def test_a_long_file_without_a_fault_is_read_once(tmp_path, monkeypatch):
+    prices = [f'{{ lookup_key = "k{n}", unit_amount = {n + 1}, currency = "usd" }},' for n in range(1000)]
+    (tmp_path / "plans.toml").write_text("\n".join(["[pro]", "prices = [", *prices, "]"]))
+    reads, loads = [], tomllib.loads
+    monkeypatch.setattr(tomllib, "loads", lambda text: reads.append(1) or loads(text))
+
+    (plan,) = read_plans(tmp_path / "plans.toml")
+
+    assert (len(plan.wanted_prices), len(reads)) == (1000, 1)
 
 
 def test_all_faults_of_the_plans_are_told_in_the_order_of_their_lines(environ):

@@ -55,6 +55,25 @@ def test_a_file_that_everybody_could_read_is_closed(tmp_path):
     assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o600
 
 
+def test_a_group_that_may_read_it_still_may(tmp_path):
+    (tmp_path / ".env").write_text("A=1\n")
+    (tmp_path / ".env").chmod(0o660)  # as of a service that runs with the group's rights
+
+    store_settings(tmp_path / ".env", {"A": "2"})
+
+    assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("value", ["'one\nA=two\n'", '"\x0cA=1"', "x\u2028A=1", "y\x85A=1"])
+def test_a_part_of_another_value_is_no_setting(tmp_path, value):
+    (tmp_path / ".env").write_text(f"B={value}\nA=1", "utf-8")
+    before = dotenv_values(tmp_path / ".env", interpolate=False)
+
+    store_settings(tmp_path / ".env", {"A": "new", "C": "3"})
+
+    assert dotenv_values(tmp_path / ".env", interpolate=False) == before | {"A": "new", "C": "3"}
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file to another user")
 def test_a_file_of_the_service_stays_the_services(tmp_path):
     (tmp_path / ".env").write_text("A=1\n")

@@ -304,7 +304,14 @@ def test_without_a_token_in_the_settings_there_are_no_metrics(app):
 
 
 @pytest.mark.parametrize(
-    "headers", [{}, {"Authorization": TOKEN}, {"Authorization": "Bearer "}, {"Authorization": f"Bearer {TOKEN}x"}]
+    "headers",
+    [
+        {},
+        {"Authorization": TOKEN},
+        {"Authorization": "Bearer "},
+        {"Authorization": f"Bearer {TOKEN}x"},
+        {"Authorization": b"Bearer \xff\xe2\x80"},
+    ],
 )
 def test_metrics_need_their_token(measured, headers):
     answer = requests.get(f"{measured.url}/metrics", headers=headers, timeout=30)

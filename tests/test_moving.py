@@ -56,7 +56,7 @@ def test_a_user_may_have_several_customers_and_lines_without_one_are_counted():
     ("text", "line", "reason"),
     [
         ("ann,cus_1\nbob,cus_1\n", 2, "cus_1 is of user ann on line 1, and of bob here"),
-        ("ann,cus_1\n\n,cus_2\n", 3, "cus_2 has no user"),
+        ("ann,cus_1\n\n,cus_2\x1b[2J\n", 3, r"'cus_2\x1b[2J' has no user"),
         ("ann,cus_1\nbob,sub_1\n", 2, "'sub_1' is no id of a customer: Stripe's begin with cus_"),
         ("ann,cus 1\n", 1, "'cus 1' is no id of a customer: Stripe's begin with cus_"),
         ("cus_1,ann\n", 1, "cus_1 is a customer, and stands where the user does: the columns are user, customer"),
