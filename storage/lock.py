@@ -27,11 +27,13 @@ class FileLock:
     """Locks of one open file. Elsewhere than on Linux, and on what passes for it and lacks them, such as WSL 1, they do
     nothing, and each is given.
 
-    Errors  OSError when the file cannot be opened for writing
+    A file that may only be read can be shared; what cannot be done to it, SQLite says in its own words.
+
+    Errors  OSError when the file cannot be opened
     """
 
     def __init__(self, path: str) -> None:
-        self._descriptor: int | None = os.open(path, os.O_RDWR | os.O_CLOEXEC) if _SET is not None else None
+        self._descriptor: int | None = _opened(path) if _SET is not None else None
 
     def share(self) -> bool:
         """Say that this process uses the file; return False where another one has excluded all users."""
@@ -75,6 +77,15 @@ class FileLock:
             if error.errno != errno.EINVAL:
                 raise
         return True
+
+
+def _opened(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _is_open_elsewhere(descriptor: int) -> bool:

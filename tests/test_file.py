@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 import stripe
-from harness import WEBHOOK_SECRET, started
+from harness import WEBHOOK_SECRET, started, until
 
 from corkage import storage
 from corkage.billing_app import Billing
@@ -115,7 +115,7 @@ def test_a_restored_database_is_used_and_holds_all_acknowledged_events(serving):
         (folder / "away.db").rename(folder / "corkage.db")
 
         assert served.deliver("evt_2").status_code == 200
-        assert requests.get(f"{served.url}/health", timeout=30).json()["problems"] == []
+        until(lambda: requests.get(f"{served.url}/health", timeout=30).json()["problems"] == [])
     assert events_in(folder / "corkage.db") == {"evt_1", "evt_2"}
     assert "the database is available again" in "".join(served.said)
 

@@ -256,8 +256,8 @@ def _blank_configuration(world: World, is_default: bool) -> Object:
             "subscription_pause": {"duration": {"interval_options": [], "type": "indefinite"}, "enabled": False},
             "subscription_update": {
                 "billing_cycle_anchor": None,
-                "default_allowed_updates": ["price"],
-                "enabled": True,
+                "default_allowed_updates": ["price"] if is_default else [],
+                "enabled": is_default,
                 # The Dashboard's default for an account's own portal; configurations made over the API prorate nothing.
                 "proration_behavior": "create_prorations" if is_default else "none",
                 "schedule_at_period_end": {"conditions": []},

@@ -234,7 +234,13 @@ def test_the_portal_confirms_the_quantity_and_prorates_as_configured(shop, v1, b
     customer = shop.customer()
     subscription = v1.subscriptions.retrieve(shop.subscribe(customer))
     asked = {"id": subscription["items"].data[0].id, "price": shop.price, "quantity": 3}
-    settings = {"enabled": True, "default_allowed_updates": ["quantity"], "proration_behavior": behaviour}
+    product = v1.prices.retrieve(shop.price).product
+    settings = {
+        "enabled": True,
+        "default_allowed_updates": ["quantity"],
+        "products": [{"product": product, "prices": [shop.price]}],
+        "proration_behavior": behaviour,
+    }
     features = {"subscription_update": settings}
     confirm = {"subscription": subscription.id, "items": [asked]}
     page = portal(v1, customer, features, type="subscription_update_confirm", subscription_update_confirm=confirm)
