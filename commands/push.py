@@ -90,7 +90,9 @@ def why_not_kept() -> str:
         return (
             f"{WEBHOOK_SECRET} is set in the environment, which wins over .env: unset it, and a new one is kept there"
         )
-    if not os.access(ENV_FILE if ENV_FILE.exists() else ENV_FILE.parent, os.W_OK):
+    path = ENV_FILE.resolve()
+    places = [path.parent, path] if path.exists() else [path.parent]  # a new file takes the place of the old one
+    if not all(os.access(each, os.W_OK) for each in places):
         return "The endpoint's secret cannot be kept: .env cannot be written"
     return ""
 
