@@ -75,8 +75,12 @@ def init(
     }
     new = _new_settings({name: value for name, value in given.items() if value is not None})
     _check_key(new)
-    _write_settings(new)
-    _write_plans(amount, currency)
+    try:
+        _write_settings(new)
+        _write_plans(amount, currency)
+    except OSError as error:
+        click.echo(f"{error.filename} cannot be written: {error.strerror}", err=True)
+        return FAILED
     config = Config.from_env()
     with closing(Gateway(config.stripe_secret_key, config.stripe_api_base)) as gateway:
         account = gateway.account_id()

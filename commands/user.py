@@ -100,9 +100,10 @@ def revoke(user: str, plan: str) -> int:
 
 
 def link(user: str, customer: str) -> int:
-    """Link a Stripe customer to a user, and print the result."""
+    """Link a Stripe customer to a user, and print the result. The user is named by the id alone: an e-mail may be
+    somebody else's word.
+    """
     with opened() as service:
-        user = found_or_new(user)
         service.worker.converger.link(user, customer, time.time())
         show_user(service, user)
     return OK

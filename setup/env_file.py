@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dotenv.parser import parse_stream
 
+_BLANK = re.compile(r"\s*")  # as python-dotenv skips it before a setting
 _PLAIN = re.compile(r"[A-Za-z0-9_./:@+,%-]*")
 
 
@@ -19,10 +20,11 @@ def with_settings(text: str, settings: Mapping[str, str]) -> str:
     """
     parts, seen = [], set()
     for each in parse_stream(io.StringIO(text)):  # as it is read: a value in quotes may have lines like settings
-        written, name = each.original.string, each.key
+        written, name = each.original.string, each.key or ""
         seen.add(name)
-        before = written[: len(written) - len(written.lstrip())]
-        parts.append(f"{before}{name}={_quoted(settings[name])}\n" if name in settings else written)
+        before = _BLANK.match(written)
+        indent, value = before[0] if before else "", settings.get(name)
+        parts.append(written if value is None else f"{indent}{name}={_quoted(value)}\n")
     if parts and not parts[-1].endswith("\n"):
         parts.append("\n")
     return "".join([*parts, *(f"{name}={_quoted(value)}\n" for name, value in settings.items() if name not in seen)])

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -88,6 +89,7 @@ class Converger:
         self.app = app
         self.account = account
         self.kinds = changes.ALL  # the notices that are stored
+        self.level = logging.INFO  # at which is logged what was stored
 
     def with_gateway(self, gateway: Gateway) -> "Converger":
         """Return a Converger like this one that calls Stripe by another gateway."""
@@ -119,7 +121,7 @@ class Converger:
             outcome = self._store(held, fetched, [event.id for event in pending], now)
             if outcome:
                 with about(customer=customer_id, user=held.customer.user_id):
-                    log.info("%s %s (%d events)", customer_id, outcome, len(pending))
+                    log.log(self.level, "%s %s (%d events)", customer_id, outcome, len(pending))
                 return Converged(outcome, fetched.subscriptions)
             log.info("another worker stored %s during the fetch; fetching again", customer_id)
         raise Overtaken(f"{customer_id} was overtaken {MOST_OVERTAKINGS} times in a row")

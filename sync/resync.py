@@ -1,6 +1,7 @@
 """Resync: fetch every subscription from Stripe and store it, for instance to rebuild a lost database."""
 
 import itertools
+import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -152,6 +153,7 @@ class ReportingConverger(Converger):
         super().__init__(gateway, converger.catalogue, converger.app, converger.account)
         self.report = Report()
         self.writes = writes
+        self.level = self.level if writes else logging.DEBUG  # nothing has happened
         self._is_first = setting(SYNCED) is None
         self._newcomers: set[str | None] = set()
 

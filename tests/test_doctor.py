@@ -1,5 +1,6 @@
 """corkage doctor: it reports each problem with its repair, and nothing that is in order."""
 
+import logging
 import time
 
 import pytest
@@ -34,6 +35,18 @@ def test_doctor_reports_a_server_whose_clock_is_apart(app, monkeypatch):
 
     assert finding.what.startswith("the clock of PostgreSQL's machine is ")
     assert finding.repair.startswith("timedatectl")
+
+
+def test_doctor_logs_nothing_of_what_it_only_compares(app, shop, caplog):
+    customer = shop.customer()
+    shop.subscribe(customer)
+    app.converge(customer)
+    caplog.set_level(logging.INFO, "corkage")
+    caplog.clear()
+
+    assert examine(app) == []
+
+    assert [each.message for each in caplog.records if customer in each.message] == []
 
 
 def test_doctor_reports_a_user_paying_twice_and_what_to_cancel(app, shop, simulator, caplog):

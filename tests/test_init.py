@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import select
 import stat
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import pytest
 from dotenv import dotenv_values
 
+from corkage.commands.push import why_not_kept
 from corkage.config import Config
 from corkage.simulator import ApiFaults
 
@@ -49,6 +51,23 @@ def test_an_empty_folder_has_settings_plans_and_an_endpoint_afterwards(corkage, 
     config = Config.from_env(environ, None)
     assert (config.frontend_url, config.billing_url) == (PRODUCT, ADDRESS)
     assert [price.unit_amount for price in config.plans[0].wanted_prices] == [900, 9000]
+
+
+def test_a_place_where_nothing_can_be_written_is_named(corkage, flags, tmp_path):
+    (tmp_path / ".env").symlink_to("nowhere/file")
+
+    done = corkage("init", *flags, "--yes")
+
+    assert done.returncode == 1
+    assert re.search(r"nowhere/file\S* cannot be written: No such file or directory$", done.stderr.strip())
+
+
+def test_a_folder_without_room_for_a_new_file_keeps_no_secret(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("")
+    monkeypatch.setattr(os, "access", lambda path, _: path != tmp_path)
+
+    assert why_not_kept() == "The endpoint's secret cannot be kept: .env cannot be written"
 
 
 def test_no_secret_is_printed(corkage, flags, simulator, tmp_path):
