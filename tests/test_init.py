@@ -11,7 +11,6 @@ import sys
 import pytest
 from dotenv import dotenv_values
 
-from corkage.commands.push import why_not_kept
 from corkage.config import Config
 from corkage.simulator import ApiFaults
 
@@ -60,14 +59,6 @@ def test_a_place_where_nothing_can_be_written_is_named(corkage, flags, tmp_path)
 
     assert done.returncode == 1
     assert re.search(r"nowhere/file\S* cannot be written: No such file or directory$", done.stderr.strip())
-
-
-def test_a_folder_without_room_for_a_new_file_keeps_no_secret(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / ".env").write_text("")
-    monkeypatch.setattr(os, "access", lambda path, _: path != tmp_path)
-
-    assert why_not_kept() == "The endpoint's secret cannot be kept: .env cannot be written"
 
 
 def test_no_secret_is_printed(corkage, flags, simulator, tmp_path):
