@@ -90,7 +90,8 @@ def recurring() -> list[Recurring]:
             sums[state, currency] = agreed + more[0], charged + more[1], unpriced
     found = []
     for state, currency, subscriptions, unread in storage.rows(_COUNTS):
-        agreed, charged, unpriced = sums[state, currency]
+        # A subscription may have come between the two statements: its amounts are in the next look.
+        agreed, charged, unpriced = sums.get((state, currency), (Fraction(0), 0.0, 0))
         found.append(Recurring(state, currency, subscriptions, round(agreed), round(charged), unread, unpriced))
     return sorted(found, key=lambda each: (each.currency, each.state))
 

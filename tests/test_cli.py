@@ -103,9 +103,12 @@ def test_stopping_refuses_newcomers_at_once_and_ends_soon_while_stripe_hangs(env
 
         until(lambda: is_refused(port))
         assert process.poll() is None
-        kept.request("GET", "/style.css")
-        answer = kept.getresponse()
-        assert (answer.status, answer.headers["Connection"]) == (200, "close")
+        try:
+            kept.request("GET", "/style.css")
+            answer = kept.getresponse()
+            assert (answer.status, answer.headers["Connection"]) == (200, "close")
+        except OSError:  # on a machine so slow that the time for what is at hand is over
+            assert time.monotonic() - begun > DRAIN_SECONDS
         assert process.wait(30) == 0
         seconds = time.monotonic() - begun
         kept.close()

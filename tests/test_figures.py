@@ -435,6 +435,20 @@ def test_the_worker_keeps_each_months_last_revenue(sales):
     assert {row.month for row in RevenueRow.select()} == {"2026-05", revenue.month_of(time.time())}
 
 
+def test_a_subscription_that_comes_between_two_statements_breaks_no_figure(sales, monkeypatch):
+    sales.subscribe("ann")
+    rows, looks = storage.rows, []
+
+    def rows_as_of_then(query, *values):
+        looks.append(query)
+        return [] if len(looks) == 1 else rows(query, *values)
+
+    monkeypatch.setattr(storage, "rows", rows_as_of_then)
+    (found,) = revenue.recurring()
+
+    assert (found.state, found.subscriptions, found.agreed) == ("active", 1, 0)
+
+
 def test_an_empty_database_has_empty_figures(app):
     found = figures(MIDNIGHT, 1)
 
