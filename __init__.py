@@ -5,7 +5,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # at run time they are loaded when they are asked for: Bottle and Peewee are slow to load
     from corkage.access import Access
     from corkage.billing_app import Billing
     from corkage.config import Config

@@ -466,7 +466,7 @@ SELECT
     coalesce(stale_at <= {{now}}, 1 = 0) AS stale, plans, limits
 FROM corkage_answer
 WHERE {_PRESENT} AND user_id
-"""  # noqa: S608 -- a text of this module
+"""  # noqa: S608 -- made of constants of this module; there is no input
 IN_FORCE_AT = _PRESENT.format(now="?")
 """Which answer of a user is in force, in SQL, for a query that joins it to other tables; it takes the moment twice."""
 ACCESS_VERSION = 2  # for readers of the views in other languages: raised by every change but a new column

@@ -1,4 +1,4 @@
-"""corkage import: move users and their customers in, propose whose customers are, give what another provider gives."""
+"""corkage import: move customers in by a map, propose one by e-mail, give what another provider gives."""
 
 import sys
 import time

@@ -20,7 +20,7 @@ from .output import is_wanted, print_json, table
 
 ENV_FILE = Path(".env")
 WIDTH, FIRST_COLUMN, SHORTEST = 80, 14, 30  # of the table: a terminal's, with the blanks beside it, of the last column
-WEBHOOK_SECRET = "STRIPE_WEBHOOK_SECRET"  # noqa: S105  # a setting's name
+WEBHOOK_SECRET = "STRIPE_WEBHOOK_SECRET"  # noqa: S105 -- the name of a setting, not its value
 
 
 class Asked(NamedTuple):

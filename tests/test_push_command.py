@@ -154,7 +154,9 @@ def test_a_push_that_is_declined_makes_no_env_file(plans, corkage, simulator, tm
 
 def test_a_push_that_is_broken_off_has_failed(plans, environ, tmp_path, simulator):
     simulator.api_faults = ApiFaults(path="/v1/", latency_seconds=2)
-    command = [sys.executable, "-m", "corkage.cli", "push", "--yes"]
+    heard = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # which a shell's "&" has ignored
+    program = f"import signal, sys; {heard}; from corkage.cli import main; sys.exit(main(['push', '--yes']))"
+    command = [sys.executable, "-c", program]
     with subprocess.Popen(command, cwd=tmp_path, env=environ, stderr=subprocess.PIPE) as process:
         until(lambda: simulator.requests)
         process.send_signal(signal.SIGINT)

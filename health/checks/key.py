@@ -72,7 +72,7 @@ def _effect(ahead: float) -> str:
 
 
 CHECKS = (
-    Check("key", "whether Stripe knows the key, and whose it is", "Stripe knows the key", _key),
+    Check("key", "whether Stripe knows the key, and which account it belongs to", "Stripe knows the key", _key),
     Check("mode", "test or live, and https where it is live", "", _mode),
     Check(
         "clock",
