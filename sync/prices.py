@@ -30,7 +30,6 @@ class Catalogue:
         self.timelines = Timelines(tuple(self.plans.values()))
         self._app = app
         self._is_fetched = False
-        self._sells_once: bool | None = None  # None while the stored prices were not looked at
         self.named = {name: plan for plan in self.plans.values() for name in (*plan.prices, *plan.retired)}
 
     def apply_plans(self, *, claims: bool) -> None:
@@ -49,7 +48,6 @@ class Catalogue:
         """
         found = self.fetch_named(gateway)
         self._is_fetched = True
-        self._sells_once = None
         with storage.writing():
             self.timelines.refuse_if_outdated()
             Price.update(sold=False, trouble=None).execute()
@@ -84,7 +82,6 @@ class Catalogue:
         row.plan = self._plan_of(row, sold)
         if row.__data__ != before:
             row.save(force_insert=found is None)
-            self._sells_once = None
 
     def _facts(self, price: "PriceState") -> dict[str, object]:
         """Return the columns in which Stripe's word counts."""
@@ -121,11 +118,10 @@ class Catalogue:
 
     def sells_once(self) -> bool:
         """Return whether a plan has, or had, a price that is paid once; True while it is not known of a price."""
-        if self._sells_once is None:
-            once = Price.select().where(Price.plan.is_null(False), Price.interval.is_null())
-            is_meant = any(plan.adds or plan.lasts_days for plan in self.plans.values())
-            self._sells_once = is_meant or once.exists() or self.lacks_prices()
-        return self._sells_once
+        if any(plan.adds or plan.lasts_days for plan in self.plans.values()):
+            return True
+        once = Price.select().where(Price.plan.is_null(False), Price.interval.is_null())
+        return bool(once.exists() or self.lacks_prices())
 
     def lacks_prices(self) -> bool:
         """Return whether plans.toml sells a price of which it is not stored whether it can be sold."""

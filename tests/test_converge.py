@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import threading
 import time
 
 import pytest
@@ -618,6 +619,24 @@ def test_an_outage_of_stripe_delays_events_and_loses_none(app, shop):
     assert app.billing.access("ann").allowed
     event = StripeEvent.get()
     assert (event.applied_at is not None, event.error) == (True, None)
+
+
+def test_who_asks_while_prices_are_fetched_does_not_ask_for_purchases_ever_after(app, shop, monkeypatch):
+    """An answer about purchases, which nobody sells here, once hid that Stripe was down for subscriptions."""
+    catalogue = app.billing.service.catalogue
+    store_plans, asked = catalogue._store_plans, []
+
+    def ask_before_the_commit():
+        store_plans()
+        thread = threading.Thread(target=lambda: asked.append(catalogue.sells_once()))
+        thread.start()
+        thread.join()
+
+    monkeypatch.setattr(catalogue, "_store_plans", ask_before_the_commit)
+    catalogue.refresh(app.billing.service.gateway)
+
+    assert asked == [True]
+    assert not catalogue.sells_once()
 
 
 def next_try(app, now):
