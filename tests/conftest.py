@@ -21,6 +21,7 @@ from programs import launched
 from pushing import Pushed
 from requests.adapters import HTTPAdapter
 from tables import make_tables, remembered
+from torture import Figures
 
 from corkage import models, storage
 from corkage.config import Config
@@ -231,6 +232,23 @@ def browser() -> Iterator[Any]:
     """A Chromium, started once for the tests of a file."""
     with launched() as started:
         yield started
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """Write the figures of a test, with how it ended."""
+    report = yield
+    figures = item.funcargs.get("figures") if isinstance(item, pytest.Function) else None
+    if isinstance(figures, Figures) and report.when == "call":
+        figures.write(report.outcome)
+    return report
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Figures:
+    """What a test of reliability counts and measures; see tests/support/torture.py."""
+    (part,) = request.node.get_closest_marker("torture").args
+    return Figures(part, request.node.nodeid.removeprefix("tests/"))
 
 
 @pytest.fixture(autouse=True)
