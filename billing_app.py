@@ -29,10 +29,10 @@ from .logs.facts import logger
 from .notices.delivery import Receivers
 from .notices.notice import NoticeCallback
 from .plans import Requirement
+from .replica.prices import Catalogue
 from .selling.usage import Usage, Use
 from .service import Service
 from .settings import masked
-from .sync.prices import Catalogue
 from .texts import check_texts
 from .users.receipt import Receipt
 from .users.wishes import Charge, When, cancel_wish, change_wish, trial_wish

@@ -44,7 +44,7 @@ class User(Table):
 
     Shape   usage_anchor: from when on the months of usage are counted, by Stripe's clock, set once; None for calendar
             months (selling/usage.py);
-            rule: the number of the mark that made the timeline, 0 when it is to be made anew (sync/timelines.py);
+            rule: the number of the mark that made the timeline, 0 when it is to be made anew (replica/timelines.py);
             notified: the AccessSummary of the last notice, packed (notices/changes.py);
             next_change_at: when time alone will next change the access;
             email: as Stripe has it; said_email: as the host last said, which Stripe gets once when it changes

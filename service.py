@@ -29,6 +29,8 @@ from .errors import (
     StripeError,
     StripeUnavailable,
 )
+from .gateway.account import Account
+from .gateway.watched import Watched
 from .health.kept import Kept
 from .health.programs import Presence
 from .health.refusals import Refusals
@@ -36,32 +38,30 @@ from .health.requests import Requests
 from .health.tokens import Tokens
 from .health.writable import Writable
 from .identity import Authenticate, Identity, identity_from_server
-from .line import Line
 from .logs.facts import USER, about, logger
 from .logs.repeats import Repeats
 from .models import CheckoutAttempt
 from .notices.delivery import Receivers
+from .pacing.line import Line
+from .pacing.rate_limit import RateLimit
 from .plans import Requirement
-from .rate_limit import RateLimit
+from .replica.prices import Catalogue
 from .selling import counting, usage
 from .selling.buyer import Buyer, Lead, Selling
-from .sync.account import Account
-from .sync.prices import Catalogue
 from .sync.threads import WorkerThread
-from .sync.watched import Watched
 from .texts import check_user_id
 from .users.export import export_user
 from .users.grants import grant_plan, revoke_plan
 from .users.receipt import Receipt
 
 if TYPE_CHECKING:
+    from .gateway.events import EventRef
+    from .gateway.gateway import Gateway
+    from .gateway.states import InvoiceState
     from .pages.page import Pages
     from .selling.changes import Changes, Preview
     from .selling.checkout import Bought, Checkout
     from .sync.converge import Converger
-    from .sync.events import EventRef
-    from .sync.gateway import Gateway
-    from .sync.states import InvoiceState
     from .sync.worker import Work, Worker
 
 INLINE_NOTICES_SECONDS = 5.0  # Checkout waits up to 10 s for the answer to its webhook
@@ -593,14 +593,14 @@ class Service:
     @functools.cached_property
     def gateway(self) -> "Gateway":
         """Stripe, with the usual timeouts and retries."""
-        from .sync.gateway import Gateway  # loads Stripe's library
+        from .gateway.gateway import Gateway  # loads Stripe's library
 
         return Gateway(self.config.stripe_secret_key, self.config.stripe_api_base, watched=self.watched)
 
     @functools.cached_property
     def _hurried(self) -> "Gateway":
         """Stripe for a visitor who is waiting: short timeouts, no retries."""
-        from .sync.gateway import Gateway  # loads Stripe's library
+        from .gateway.gateway import Gateway  # loads Stripe's library
 
         key, base = self.config.stripe_secret_key, self.config.stripe_api_base
         return Gateway(key, base, HURRIED_SECONDS, retries=0, watched=self.watched)

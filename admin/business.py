@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ..pages import N_
 from ..pages.page import Visit
 from ..pages.words import money
-from ..sync.revenue import COUNTED, Recurring
+from ..replica.revenue import COUNTED, Recurring
 from . import charts
 from .charts import Chart, Series
 from .figures import Figures, Money, Past

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from .. import storage
 from ..access import FOREVER, NOBODY, read_access
 from ..models import MADE_AT, MOVES_SINCE, SYNCED, RevenueRow, number, setting
-from ..sync import revenue
-from ..sync.revenue import COUNTED, Recurring, month_of
+from ..replica import revenue
+from ..replica.revenue import COUNTED, Recurring, month_of
 
 DAY = 86_400
 MONTHS, MOST_MONTHS = 12, 120

@@ -17,8 +17,9 @@ from ..handlers.responses import read_form
 from ..logs.facts import logger
 from ..models import Customer, Price, SubscriptionItem, User
 from ..notices import outbox
+from ..replica import granted
 from ..service import Service
-from ..sync import granted, inbox
+from ..sync import inbox
 from ..texts import is_user_id
 from . import queries
 from .actions import ACTIONS, FIELDS, perform

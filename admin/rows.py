@@ -9,7 +9,7 @@ from ..pages import N_
 from ..pages.page import Visit
 from ..pages.state import STATES
 from ..pages.words import money, period
-from ..sync import granted
+from ..replica import granted
 from .actions import ACTIONS
 
 DASHBOARD = "https://dashboard.stripe.com/"

@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from replica import billing_of, fill, user_id
 from results import Bars, Line, Result, alternating, at_most, ratio
+
+from replica import billing_of, fill, user_id
 
 LOOKUPS = 5_000
 

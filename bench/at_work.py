@@ -25,10 +25,10 @@ from events import distinct, of_changes
 from load import Outcome, beside, post_all
 from peers import EXPRESS, NAIVE, WEBHOOK_SECRET
 from peers.check import NONE, running
-from replica import connected
 from results import PAIRS, Bars, Line, Result, at_least, at_most
 
 from corkage.simulator import Object, Simulator
+from replica import connected
 
 CONNECTIONS = {1: 0.3, 8: 0.45, 64: 0.45}
 P99_BOUND = 3.0

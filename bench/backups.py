@@ -12,8 +12,9 @@ from pathlib import Path
 import servers
 from events import distinct
 from load import Outcome, beside, percentile, post_all
-from replica import billing_of, fill
 from results import Line, Result, at_least, at_most
+
+from replica import billing_of, fill
 
 ROUNDS = 3
 CONNECTIONS = 8

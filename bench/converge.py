@@ -6,14 +6,14 @@ import time
 from pathlib import Path
 
 from load import beside
-from replica import billing_of
 from results import Line, Result, at_most
 from subscribers import subscribe
 
 from corkage import storage
+from corkage.gateway.events import EventRef
 from corkage.simulator import Simulator
 from corkage.sync import inbox, worker
-from corkage.sync.events import EventRef
+from replica import billing_of
 
 DAY_SECONDS = 86_400
 MONTH_SECONDS = 32 * DAY_SECONDS

@@ -14,10 +14,10 @@ from pathlib import Path
 import servers
 from events import distinct
 from load import beside, percentile, post_all
-from replica import billing_of, fill, user_id
 from results import Line, Result, at_most
 
 from corkage import Billing
+from replica import billing_of, fill, user_id
 
 OPERATIONS = Path(__file__).parent.parent / "docs/operations"
 ASK = "SELECT allowed, reason, plan, plans, features, limits, until FROM corkage_access WHERE user_id = ?"

@@ -16,11 +16,11 @@ import servers
 from databases import Postgresql, Sqlite, durable_postgres
 from events import ask_access, distinct, repeated
 from load import beside, percentile, post_all
-from replica import billing_of, fill, user_id
 from results import Bars, Line, Result, alternating, at_least, ratio
 
 from access import microseconds
 from corkage.access import read_access
+from replica import billing_of, fill, user_id
 
 USERS = (1_000, 100_000)
 CONNECTIONS = (1, 8, 64)

@@ -5,11 +5,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from replica import billing_of, fill, stripe_id
 from results import Line, Result, at_most
 
-from corkage.sync import events, inbox
+from corkage.gateway import events
+from corkage.sync import inbox
 from corkage.sync.jobs import prune
+from replica import billing_of, fill, stripe_id
 
 DAY = 86_400
 KEEP_DAYS = 90

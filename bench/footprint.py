@@ -11,8 +11,9 @@ from pathlib import Path
 import servers
 from events import distinct
 from load import beside, post_all
-from replica import billing_of, fill
 from results import PAIRS, Line, Result, at_most
+
+from replica import billing_of, fill
 
 READ = """
 import json, sys, time

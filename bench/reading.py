@@ -7,8 +7,9 @@ from pathlib import Path
 import servers
 from events import ask_access, repeated
 from load import beside, post_all
-from replica import billing_of, fill, user_id
 from results import PAIRS, Bars, Result, at_least
+
+from replica import billing_of, fill, user_id
 
 BOUND = 0.6
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import servers
 from events import ask_access
 from load import ask_until, beside, percentile
-from replica import billing_of, fill, user_id
 from results import Line, Result, at_most
+
+from replica import billing_of, fill, user_id
 
 IDLE_SECONDS = 10.0
 PAUSE_SECONDS = 0.002

@@ -13,8 +13,8 @@ import psycopg
 
 from corkage import Billing, Config, Plan
 from corkage.access import Answer, Holding, Terms, timeline
+from corkage.replica import timelines
 from corkage.storage.url import is_server
-from corkage.sync import timelines
 
 LETTERS = string.ascii_letters + string.digits
 MONTH = 30 * 86_400

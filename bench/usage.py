@@ -9,10 +9,10 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from replica import fill, user_id
 from results import PAIRS, Line, Result, alternating, at_least, ratio
 
 from corkage import Billing, Config, Plan
+from replica import fill, user_id
 
 USERS, THREADS = 1_000, 8
 ALONE_BOUND, TOGETHER_BOUND = 0.5, 10_000.0

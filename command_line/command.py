@@ -89,7 +89,7 @@ def function_of(does: str | Callable[..., int]) -> Callable[..., int]:
     """Return the function that a command runs; load its file."""
     if not isinstance(does, str):
         return does
-    file, _, name = does.partition(".")
+    file, _, name = does.rpartition(".")
     function: Callable[..., int] = getattr(importlib.import_module(f"..commands.{file}", __package__), name)
     return function
 

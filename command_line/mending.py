@@ -113,14 +113,14 @@ DOCTOR = command(
 )
 MOVE_DATABASE = command(
     "move-database",
-    "move_database.move",
+    "database.move_database.move",
     "Move all of it to PostgreSQL, or back to a file; while serving.",
     Argument(["target"], type=TEXT, metavar="URL"),
     examples=("corkage move-database postgresql://corkage:secret@db.internal/corkage",),
 )
 BACKUP = command(
     "backup",
-    "backup.backup",
+    "database.backup.backup",
     "Copy the database into a file, while it is in use, and read the copy back.",
     Argument(["file"], type=FILE),
     Option(["--force"], is_flag=True, help="Overwrite what is no older backup of this database, too."),
@@ -129,7 +129,7 @@ BACKUP = command(
 )
 RESTORE = command(
     "restore",
-    "restore.restore",
+    "database.restore.restore",
     "Put a backup in the database's place; what was there is kept beside it.",
     Argument(["file"], type=FILE),
     YES,

@@ -10,7 +10,7 @@ LOCAL = "127.0.0.1"
 
 SERVE = command(
     "serve",
-    "serve.serve",
+    "serving.serve.serve",
     "Answer Stripe's webhooks and your product's questions.",
     Option(["--host"], default=LOCAL, show_default=True, help="Address to listen on."),
     Option(["--port"], type=PORT, default=STANDARD_PORT, show_default=True, help="Port to listen on."),
@@ -19,14 +19,14 @@ SERVE = command(
 )
 WORK = command(
     "work",
-    "serve.work",
+    "serving.serve.work",
     "Apply pending events, where BILLING_WORKER is off or inline.",
     Option(["--once"], is_flag=True, help="Do what is due and end, for cron."),
     examples=("corkage work --once",),
 )
 DEMO = command(
     "demo",
-    "demo.demo",
+    "serving.demo.demo",
     "Try it: a sample product with billing, in your browser.",
     Option(["--port"], type=PORT, default=DEMO_PORT, show_default=True, help="Port to listen on."),
     Option(["--keep"], metavar="FILE", type=FILE, help="Keep the database in this file; else nothing is left behind."),
@@ -34,7 +34,7 @@ DEMO = command(
 )
 SIMULATOR = command(
     "simulator",
-    "simulator.run",
+    "serving.simulator.run",
     "Run an offline Stripe to try things against.",
     Option(["--host"], default=LOCAL, show_default=True, help="Address to listen on."),
     Option(["--port"], type=PORT, default=SIMULATOR_PORT, show_default=True, help="Port to listen on."),
@@ -50,7 +50,7 @@ SIMULATOR = command(
 )
 TOKEN = command(
     "token",
-    "token.mint",
+    "serving.token.mint",
     "Mint a token for a user, to try the routes with.",
     Argument(["user"], type=USER),
     Option(["--email"], type=TEXT, help="The user's e-mail, for Stripe."),

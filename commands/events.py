@@ -12,7 +12,7 @@ from . import FAILED, OK, opened, print_state
 from .output import print_json
 
 if TYPE_CHECKING:
-    from ..sync.events import EventRef
+    from ..gateway.events import EventRef
     from ..sync.worker import Worker
 
 MOST = 10_000

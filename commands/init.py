@@ -9,13 +9,13 @@ from typing import NamedTuple
 import click
 
 from ..config import SETTINGS, Config, is_set_outside, stored_settings
+from ..gateway.gateway import Gateway
 from ..health.checks.permissions import TO_SET_UP, link_to_key, needed
 from ..settings import InvalidValue
 from ..setup import push as pushing
 from ..setup.endpoint import endpoint_steps
 from ..setup.env_file import store_settings
 from ..sync.endpoint import endpoint_url
-from ..sync.gateway import Gateway
 from . import FAILED, OK
 from .output import is_wanted, table
 from .push import ENV_FILE, keep_secret, why_not_kept

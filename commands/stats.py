@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from ..admin.figures import Figures, Money, Past, figures
 from ..pages.currencies import in_major_units
-from ..sync.revenue import COUNTED, Recurring
+from ..replica.revenue import COUNTED, Recurring
 from . import OK, moment, opened
 from .output import print_json, table
 

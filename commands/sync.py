@@ -4,7 +4,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from ..sync import marks
+from ..replica import marks
 from . import FAILED, OK, answer, opened
 from .output import Progress, print_json
 

@@ -7,10 +7,10 @@ from ..access import REASONS, Access, Answer, Holding
 from ..admin.queries import customers_of, grants_of, purchases_of
 from ..health.spans import DAY
 from ..models import Credit, Customer, Grant, Price, Purchase, Subscription
+from ..replica import granted
+from ..replica.standing import standings_of
 from ..selling.usage import Usage
 from ..service import Service
-from ..sync import granted
-from ..sync.standing import standings_of
 from . import FAILED, OK, moment, opened, written
 from .finding import found, found_or_new
 from .output import print_json

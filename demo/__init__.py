@@ -12,9 +12,9 @@ from waitress.server import create_server
 from .. import models, storage
 from ..config import Config
 from ..errors import ConfigError
+from ..gateway.gateway import Gateway
 from ..plans import Plan
 from ..simulator import Simulator
-from ..sync.gateway import Gateway
 from .notes import make_app
 
 PLANS = (

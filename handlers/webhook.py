@@ -6,11 +6,12 @@ from typing import Any
 import bottle
 
 from ..errors import InvalidSignature, NotConfigured
+from ..gateway import events
+from ..gateway.signature import verify_signature
 from ..logs.facts import about, logger
 from ..models import setting
 from ..service import Service
-from ..sync import events, inbox
-from ..sync.signature import verify_signature
+from ..sync import inbox
 from . import quick
 from .responses import JSON_HEADERS, LARGEST_BODIES, json_response, read_body
 

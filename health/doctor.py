@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from ..config import Config
 from ..errors import BillingError, ConfigError, StripeError
+from ..gateway.gateway import is_forbidden
+from ..gateway.watched import Watched
 from ..logs.facts import logger
-from ..sync.gateway import is_forbidden
-from ..sync.watched import Watched
 from ..sync.worker import Worker
 from .checks import (
     at_stripe,

@@ -5,11 +5,11 @@ from collections.abc import Collection, Iterable, Iterator
 
 from .. import storage
 from ..errors import StripeError, UnknownCustomer
+from ..gateway.gateway import Gateway
+from ..gateway.states import MeterErrors, MeterState
 from ..plans import Plan
-from ..sync.gateway import Gateway
 from ..sync.jobs import DAY_SECONDS
 from ..sync.meters import GIVE_UP_SECONDS, HOUR_SECONDS, MINUTE
-from ..sync.states import MeterErrors, MeterState
 
 SAMPLE = 20
 PATIENCE_SECONDS = 300

@@ -15,7 +15,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from ..sync.watched import BOUNDS, Seen
+from ..gateway.watched import BOUNDS, Seen
 from .requests import Answered
 from .standing import Standing
 

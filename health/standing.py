@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 from .. import storage
 from ..config import Config
+from ..gateway.watched import Seen
 from ..models import SYNCED
 from ..notices.outbox import Undelivered
 from ..sync import jobs
 from ..sync.inbox import Backlog
-from ..sync.watched import Seen
 from . import programs
 from .disk import Room
 from .spans import size, span

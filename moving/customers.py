@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from .. import storage
 from ..errors import StripeError, StripeNotSetUp, StripeUnavailable, UnknownCustomer
+from ..gateway.states import CustomerState
 from ..logs.facts import logger
 from ..models import Customer
 from ..notices import changes
@@ -27,7 +28,6 @@ from ..sync.resync import (
     no_progress,
     store_everything,
 )
-from ..sync.states import CustomerState
 from ..texts import USER_ID_LENGTH, is_user_id
 from .sheet import Column, Problem, read_sheet
 

@@ -9,8 +9,8 @@ from .. import storage
 from ..access import FOREVER
 from ..models import Grant, User, new_uid
 from ..notices import changes
-from ..sync import granted
-from ..sync.prices import Catalogue
+from ..replica import granted
+from ..replica.prices import Catalogue
 from ..sync.resync import Progress, no_progress
 from ..texts import is_user_id
 from ..users.grants import LONGEST_TEXT, MOST_QUANTITY

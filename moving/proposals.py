@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from .. import storage
 from ..access import LIVE
+from ..gateway.states import CustomerState, SubscriptionState
 from ..models import Customer, Price
 from ..sync.converge import Converger
 from ..sync.resync import CALLS_PER_SECOND, Progress, no_progress
-from ..sync.states import CustomerState, SubscriptionState
 from ..texts import email_key, is_user_id
 from .customers import COLUMNS as MAP_COLUMNS
 from .sheet import Column, Problem, read_sheet

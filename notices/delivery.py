@@ -10,7 +10,7 @@ from collections.abc import Callable
 from .. import storage
 from ..errors import DatabaseUnavailable
 from ..logs.facts import about, logger
-from ..pauses import backoff, is_due
+from ..pacing.pauses import backoff, is_due
 from . import outbox
 from .notice import QUIET_SECONDS, AccessSummary, Callbacks, NotDelivered, Notice, NoticeCallback, Receiver
 from .outbox import Held

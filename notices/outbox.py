@@ -7,7 +7,7 @@ from peewee import Case, fn
 
 from .. import storage
 from ..models import NoticeDelivery, NoticeReceiver, NoticeRow
-from ..pauses import LONGEST_WITH_JITTER_SECONDS, backoff, is_due, with_jitter
+from ..pacing.pauses import LONGEST_WITH_JITTER_SECONDS, backoff, is_due, with_jitter
 from ..texts import storable
 
 AWAY_SECONDS = 7 * 86_400

@@ -5,10 +5,10 @@ from collections.abc import Container, Iterable, Mapping
 from typing import NamedTuple
 
 from ..access import ENDED, Access, Holding, Plans, Terms, access_of
+from ..gateway.states import InvoiceState
 from ..models import ChangeRow, Customer, Grant, Price, Subscription, User
 from ..plans import Plan
-from ..sync.standing import Standing, standings_of
-from ..sync.states import InvoiceState
+from ..replica.standing import Standing, standings_of
 from . import N_
 from .pricing import feature_labels, points_of
 from .purchases import Bought, describe_purchases

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ..access import Holding, Plans, Terms, given_back, in_sequence
 from ..models import Credit, Purchase
 from ..plans import Plan
-from ..sync.timelines import holdings_of
+from ..replica.timelines import holdings_of
 from . import N_
 from .words import Words, money
 

@@ -10,9 +10,9 @@ from peewee import fn
 
 from .. import storage
 from ..errors import CheckoutInProgress
+from ..gateway.client import SLOWEST_CALL_SECONDS
 from ..models import CheckoutAttempt, User
-from ..pauses import is_due
-from ..sync.client import SLOWEST_CALL_SECONDS
+from ..pacing.pauses import is_due
 from .buyer import Buyer, Wish
 
 CLAIM_SECONDS = 3 * SLOWEST_CALL_SECONDS

@@ -26,14 +26,14 @@ from ..errors import (
     UnknownSubscription,
     error_with,
 )
+from ..gateway.gateway import Gateway
+from ..gateway.states import SubscriptionState
 from ..logs.facts import logger
 from ..models import ChangeRow, Subscription
-from ..sync import owed
-from ..sync.addons import is_lonely
+from ..replica import owed
+from ..replica.addons import is_lonely
+from ..replica.prices import Catalogue
 from ..sync.converge import Converger
-from ..sync.gateway import Gateway
-from ..sync.prices import Catalogue
-from ..sync.states import SubscriptionState
 from . import decisions, price_notices
 from .decisions import CHARGES, NOW, PERIOD_END, Decision, Situation
 from .held import held_subscriptions, own_subscriptions

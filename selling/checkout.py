@@ -20,15 +20,15 @@ from ..errors import (
     StripeUnavailable,
     UnknownCustomer,
 )
+from ..gateway.gateway import Gateway
+from ..gateway.states import SessionState, SubscriptionState
 from ..logs.facts import logger
 from ..models import CheckoutAttempt, Customer, Price, Purchase, Subscription, User
 from ..plans import Plan
+from ..replica.marks import warn_of_marked
+from ..replica.prices import Catalogue
 from ..storage import column, rows, writing
 from ..sync.converge import Converger
-from ..sync.gateway import Gateway
-from ..sync.marks import warn_of_marked
-from ..sync.prices import Catalogue
-from ..sync.states import SessionState, SubscriptionState
 from . import CODE_UNKNOWN, LONGEST_CODE, attempts
 from .buyer import Buyer, Lead, Selling, Wish, had_trial, wish_text
 from .held import held_for_good, held_subscriptions, is_covered, own_subscriptions

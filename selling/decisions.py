@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 
 from ..access import CURRENT, ENDED, LIVE
 from ..errors import CannotChange, CurrencyRefused, InvalidQuantity, UnknownPlan
+from ..gateway.gateway import Gateway
+from ..gateway.states import ItemState, ScheduleState, SubscriptionState
 from ..models import Price
 from ..plans import Plan
-from ..sync import owed
-from ..sync.gateway import Gateway
-from ..sync.prices import Catalogue
-from ..sync.states import ItemState, ScheduleState, SubscriptionState
+from ..replica import owed
+from ..replica.prices import Catalogue
 from . import buyer
 from .held import group_of
 from .subscribers import plan_of, quantity_after

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from ..access import CURRENT, ENDED, LIVE, Holding
 from ..models import Subscription
 from ..plans import MAIN_GROUP, Plan
-from ..sync.replaced import lifetimes_of
-from ..sync.timelines import holdings_of
+from ..replica.replaced import lifetimes_of
+from ..replica.timelines import holdings_of
 
 
 def held_subscriptions(user_id: str, plans: Mapping[str, Plan], group: str | None = None) -> list[Holding]:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..errors import NoBillingAccount, StripeRefused, UnknownFlow, UnknownSubscription
+from ..gateway.gateway import Gateway
+from ..gateway.states import InvoiceState
 from ..logs.facts import logger
 from ..models import PORTAL, Customer, Subscription, User, setting
 from ..plans import Plan
 from ..storage import column, writing
-from ..sync.gateway import Gateway
-from ..sync.states import InvoiceState
 from .held import held_subscription, own_subscriptions
 
 FLOWS = ("payment_method_update", "subscription_update", "subscription_cancel")

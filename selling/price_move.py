@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 from .. import storage
 from ..access import ENDED, LIVE, Plans
+from ..gateway.gateway import Gateway
+from ..gateway.states import PriceState, SubscriptionState
 from ..logs.facts import logger
 from ..models import ChangeRow, Customer, Price, Subscription, SubscriptionItem
 from ..plans import Plan
-from ..sync import owed
-from ..sync.gateway import Gateway
-from ..sync.prices import Catalogue
-from ..sync.states import PriceState, SubscriptionState
+from ..replica import owed
+from ..replica.prices import Catalogue
 from . import price_notices
 from .changes import Changes
 from .decisions import why_left_out

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ..access import ENDED, Holding, Plans, read_access
 from ..models import ChangeRow, Price, Subscription, SubscriptionItem
 from ..notices import changes as notices
-from ..sync.timelines import holdings_of
+from ..replica.timelines import holdings_of
 
 
 class Costs(NamedTuple):

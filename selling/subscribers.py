@@ -4,11 +4,11 @@ from collections.abc import Iterable
 
 from ..access import CURRENT, OWING
 from ..errors import CardRefused, CurrencyRefused, StripeRefused
+from ..gateway.gateway import Gateway
+from ..gateway.states import ItemState, SubscriptionState
 from ..logs.facts import logger
 from ..models import Price, Subscription
 from ..storage import column, writing
-from ..sync.gateway import Gateway
-from ..sync.states import ItemState, SubscriptionState
 from . import CANCELING, CODE_UNKNOWN, NOT_OFFERED, SEVERAL_ITEMS
 from .buyer import Buyer, Lead, Wish
 from .portal import ask_to_resume, open_portal

@@ -15,8 +15,8 @@ from typing import Any
 from .. import storage
 from ..billing_app import Billing
 from ..handlers.responses import largest_body
-from ..line import THREADS
 from ..logs.facts import logger
+from ..pacing.line import THREADS
 from . import connections
 
 DRAIN_SECONDS = 5.0  # for requests at hand, which may wait for Stripe

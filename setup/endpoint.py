@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..config import Config
+from ..gateway.gateway import API_VERSION
 from ..health.checks.endpoint import OLDEST_READ
 from ..sync.endpoint import APP, SECRET, endpoint_events, endpoint_url, fingerprint
-from ..sync.gateway import API_VERSION
 from . import wanted
 from .step import BY_HAND, STATE, Call, Step, is_changed_by_hand, state_of
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ..config import Config
-from ..sync.gateway import Gateway
-from ..sync.states import MeterState, PriceState
+from ..gateway.gateway import Gateway
+from ..gateway.states import MeterState, PriceState
 from . import wanted
 
 PORTALS = "/v1/billing_portal/configurations"

@@ -6,8 +6,8 @@ from typing import Any
 from ..amounts import WantedPrice
 from ..config import Config
 from ..pages.currencies import in_major_units
+from ..replica.prices import trouble_of
 from ..sync.endpoint import APP, fingerprint
-from ..sync.prices import trouble_of
 from . import wanted
 from .found import Found
 from .step import ARCHIVED, BY_HAND, KEY, PLAN, STATE, Call, Step

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from .. import storage
 from ..config import Config, Secret
+from ..gateway.gateway import Gateway
 from ..models import PORTAL, Setting, store_setting
 from ..sync.endpoint import SECRET, fingerprint
-from ..sync.gateway import Gateway
 from .difference import STAGES, difference
 from .found import find, find_portals
 from .portal import portal_of

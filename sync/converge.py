@@ -10,17 +10,19 @@ from typing import Any, NamedTuple
 from .. import storage
 from ..access import ENDED, LIVE
 from ..errors import Overtaken, UnknownCustomer
+from ..gateway import events
+from ..gateway.account import Account
+from ..gateway.gateway import Gateway, Subscriptions
+from ..gateway.states import CustomerState, PaymentState, PriceState, PurchaseState, SubscriptionState
 from ..logs.facts import about, logger
 from ..models import MADE_AT, Customer, Price, Subscription, User, number
 from ..notices import changes
+from ..replica import granted, purchases, replaced, replica, returns, revenue, stale
+from ..replica.doubles import warn_of_doubles
+from ..replica.prices import Catalogue
+from ..replica.replica import Replica
 from ..texts import email_key, is_user_id
-from . import events, granted, inbox, purchases, replaced, replica, returns, revenue, stale
-from .account import Account
-from .doubles import warn_of_doubles
-from .gateway import Gateway, Subscriptions
-from .prices import Catalogue
-from .replica import Replica
-from .states import CustomerState, PaymentState, PriceState, PurchaseState, SubscriptionState
+from . import inbox
 
 MOST_OVERTAKINGS = 20
 CLOCKS_DIFFER_SECONDS = 300

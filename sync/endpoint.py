@@ -7,8 +7,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..config import Config
+from ..gateway.events import CLOCK_EVENT
 from . import poll
-from .events import CLOCK_EVENT
 
 APP, SECRET = "corkage_app", "corkage_secret"  # keys of its metadata: who made it, and a digest of its secret
 LOCAL = ("localhost", "localhost.localdomain")

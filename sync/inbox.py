@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 from peewee import Case, fn
 
 from .. import storage
+from ..gateway.events import CATALOGUE_PREFIXES, CLOCK_EVENT, EventRef
+from ..gateway.outage import WAS_DOWN
 from ..models import IS_PURCHASE, StripeEvent
-from ..pauses import DOUBLINGS, LONGEST_PAUSE_SECONDS, LONGEST_WITH_JITTER_SECONDS, backoff, with_jitter
+from ..pacing.pauses import DOUBLINGS, LONGEST_PAUSE_SECONDS, LONGEST_WITH_JITTER_SECONDS, backoff, with_jitter
 from ..texts import storable
-from .events import CATALOGUE_PREFIXES, CLOCK_EVENT, EventRef
-from .outage import WAS_DOWN
 
 CERTAIN_SECONDS = 2  # the times of events and of Stripe's responses are rounded down to whole seconds
 LONGEST_ERROR = 500

@@ -8,7 +8,7 @@ from .. import storage
 from ..logs.facts import logger
 from ..models import Cursor, StripeEvent
 from ..notices import outbox
-from ..pauses import is_due
+from ..pacing.pauses import is_due
 
 DAY_SECONDS = 86_400
 KEYS_KEPT_DAYS = 31

@@ -1,12 +1,12 @@
 """Lookups at Stripe of what an event leaves out: its customer, or the time of its test clock."""
 
 from .. import storage
+from ..gateway.events import LEADS_TO_PAYMENT
+from ..gateway.gateway import Gateway
 from ..logs.facts import logger
 from ..models import Customer, Subscription
+from ..replica.timelines import Timelines, users_of
 from . import inbox
-from .events import LEADS_TO_PAYMENT
-from .gateway import Gateway
-from .timelines import Timelines, users_of
 
 log = logger("corkage.lookups")
 

@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 from .. import storage
 from ..errors import BillingError, StripeError, StripeRefused
+from ..gateway.client import SLOWEST_CALL_SECONDS
+from ..gateway.gateway import Gateway
+from ..gateway.outage import WAS_DOWN
 from ..logs.facts import logger
-from ..pauses import LONGEST_WITH_JITTER_SECONDS, backoff, with_jitter
+from ..pacing.pauses import LONGEST_WITH_JITTER_SECONDS, backoff, with_jitter
 from ..texts import storable
-from .client import SLOWEST_CALL_SECONDS
-from .gateway import Gateway
 from .jobs import DAY_SECONDS
-from .outage import WAS_DOWN
 
 HOUR_SECONDS = 3600
 MINUTE = 60

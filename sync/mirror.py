@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 from .. import storage
 from ..errors import BillingError, DatabaseUnavailable, StripeRefused, StripeUnavailable, UnknownCustomer
+from ..gateway.client import SLOWEST_CALL_SECONDS
+from ..gateway.gateway import Gateway
+from ..gateway.mirrored import read, text_of, to_metadata
+from ..gateway.states import CustomerState
 from ..logs.facts import logger
 from ..models import User
-from .client import SLOWEST_CALL_SECONDS
-from .gateway import Gateway
-from .granted import restore, running
-from .mirrored import read, text_of, to_metadata
-from .states import CustomerState
-from .timelines import Timelines
+from ..replica.granted import restore, running
+from ..replica.timelines import Timelines
 
 BATCH = 50
 LEASE_SECONDS = 4 * SLOWEST_CALL_SECONDS

@@ -3,8 +3,9 @@
 import logging
 from collections.abc import Callable
 
+from ..gateway import events
 from ..logs.facts import logger
-from . import events, inbox, jobs
+from . import inbox, jobs
 from .converge import Converger
 from .resync import resync
 

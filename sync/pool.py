@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from typing import NamedTuple
 
 from ..errors import BillingError
-from .side_by_side import Threads
+from ..gateway.side_by_side import Threads
 
 LOOK_EVERY_SECONDS = 0.25  # a stop is noticed after so long while every place is taken
 

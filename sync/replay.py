@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
+from ..gateway.events import EventRef
+from ..gateway.gateway import Gateway
 from ..models import StripeEvent
 from . import inbox
-from .events import EventRef
-from .gateway import Gateway
 from .poll import TYPES
 from .worker import Worker
 

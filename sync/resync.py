@@ -10,15 +10,16 @@ from typing import Any
 from .. import storage
 from ..access import ENDED, Access, read_access
 from ..errors import BillingError, DatabaseUnavailable, StripeFailed, StripeNotSetUp, StripeUnavailable
+from ..gateway.gateway import Gateway
+from ..gateway.states import CustomerState, PurchaseState, SubscriptionState
 from ..logs.facts import logger
 from ..models import SYNCED, Customer, Subscription, SubscriptionItem, User, remember_once, setting
 from ..notices import changes
-from . import jobs, replica
+from ..replica import replica
+from ..replica.marks import Marked, of_another_app
+from ..replica.replica import Replica
+from . import jobs
 from .converge import Converger, Fetched
-from .gateway import Gateway
-from .marks import Marked, of_another_app
-from .replica import Replica
-from .states import CustomerState, PurchaseState, SubscriptionState
 
 CALLS_PER_SECOND = 20  # Stripe allows 25 (in a sandbox, for all endpoints together): the rest is for the servers
 RESUME_SECONDS = 3600

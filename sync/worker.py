@@ -8,20 +8,21 @@ from typing import NamedTuple, Protocol
 
 from .. import storage
 from ..errors import BillingError, DatabaseUnavailable, Outdated, StripeError, StripeUnavailable
+from ..gateway.account import Account
+from ..gateway.client import SLOWEST_CALL_SECONDS
+from ..gateway.gateway import Gateway
+from ..gateway.states import SubscriptionState
 from ..logs.facts import about, logger
 from ..models import CheckoutAttempt
-from . import inbox, jobs, lookups, meters, revenue, stale, timelines
-from . import owed as changes
-from .account import Account
-from .client import SLOWEST_CALL_SECONDS
+from ..replica import owed as changes
+from ..replica import revenue, stale, timelines
+from ..replica.prices import Catalogue
+from . import inbox, jobs, lookups, meters
 from .converge import Converger
-from .gateway import Gateway
 from .jobs import DAY_SECONDS, prune
 from .mirror import Mirror
 from .poll import poll
 from .pool import Ended, Job, Pool
-from .prices import Catalogue
-from .states import SubscriptionState
 
 BATCH = 50
 TIMELINES = "timelines"

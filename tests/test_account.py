@@ -24,7 +24,7 @@ from corkage.models import (
     Subscription,
     User,
 )
-from corkage.sync import replica
+from corkage.replica import replica
 from corkage.sync.converge import Wanted
 from corkage.sync.resync import resync
 

@@ -10,10 +10,10 @@ from buying import bearer, token
 from examined import examine
 from harness import DAY, PRO, running
 
+from corkage.gateway.client import Transport
 from corkage.models import MADE_AT, ChangeRow, NoticeRow, remember
 from corkage.plans import Plan
 from corkage.simulator import ApiFaults
-from corkage.sync.client import Transport
 
 STORAGE = Plan("storage", "Storage", ("storage_monthly",), limits={"gb": 100}, adds_to=("pro",))
 BASIC = Plan("basic", "Basic", ("basic_monthly",))

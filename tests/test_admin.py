@@ -30,8 +30,8 @@ from corkage.models import (
     setting,
 )
 from corkage.notices import outbox
+from corkage.pacing.rate_limit import RateLimit
 from corkage.plans import Plan
-from corkage.rate_limit import RateLimit
 from corkage.sync import inbox
 
 pytestmark = pytest.mark.slow

@@ -9,12 +9,12 @@ import stripe
 from harness import APP, running
 from sabotage import thin
 
+from corkage.gateway.events import read_event
 from corkage.models import StripeEvent, Subscription
 from corkage.simulator import Simulator
 from corkage.simulator.api.customers import create_customer
 from corkage.simulator.api.subscriptions import create_subscription
 from corkage.sync import inbox
-from corkage.sync.events import read_event
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,8 @@ from corkage.billing_app import Billing
 from corkage.demo import _config as demo_config
 from corkage.errors import ConfigError
 from corkage.models import Customer, setting
-from corkage.sync import jobs, marks
+from corkage.replica import marks
+from corkage.sync import jobs
 from corkage.sync.resync import resync
 
 OLD = "https://old.example.com"

@@ -20,7 +20,7 @@ from loading import THREADS, events_in, go_on, loaded
 
 from corkage import storage
 from corkage.billing_app import Billing
-from corkage.commands import restore as restoring
+from corkage.commands.database import restore as restoring
 from corkage.errors import DatabaseUnavailable
 from corkage.models import SCHEMA_VERSION, Setting, User
 from corkage.storage import backup as backups

@@ -15,12 +15,12 @@ from rows import renew_timelines
 
 from corkage.access import access_at
 from corkage.errors import CannotChange, StripeRefused, StripeUnavailable
+from corkage.gateway.gateway import Gateway
 from corkage.models import ChangeRow, CheckoutAttempt, Credit, Customer, NoticeRow, Purchase, Refund, Subscription, User
 from corkage.plans import Plan
+from corkage.replica import owed
 from corkage.selling.credits import credits_of
 from corkage.simulator import visitor
-from corkage.sync import owed
-from corkage.sync.gateway import Gateway
 from corkage.sync.resync import resync
 
 BILLING = "https://app.example.com/billing"

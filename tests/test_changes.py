@@ -26,11 +26,11 @@ from corkage.errors import (
     UnknownPlan,
     UnknownSubscription,
 )
+from corkage.gateway.client import SLOWEST_CALL_SECONDS, Transport
 from corkage.models import ChangeRow, NoticeRow, Subscription
 from corkage.plans import Plan
+from corkage.replica import owed
 from corkage.simulator import ApiFaults
-from corkage.sync import owed
-from corkage.sync.client import SLOWEST_CALL_SECONDS, Transport
 
 TEAM = Plan("team", "Team", ("team_monthly", "team_yearly"), features=("sharing",), seats=(2, 50))
 STORAGE = Plan("storage", "Storage", ("storage_monthly",), limits={"gb": 100}, adds_to=("pro", "team"), seats=(1, 9))
@@ -575,7 +575,7 @@ def test_a_price_that_is_not_sold_in_the_users_currency_is_refused(app, shop, si
 @pytest.fixture
 def without_retries(monkeypatch):
     """Each call of the gateway is one request, so that every failure reaches us."""
-    monkeypatch.setattr("corkage.sync.client.RETRIES", 0)
+    monkeypatch.setattr("corkage.gateway.client.RETRIES", 0)
 
 
 def in_a_while(app, hours=6):

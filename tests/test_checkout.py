@@ -12,13 +12,13 @@ from buying import CARD, click, pay, url_of
 from harness import APP, AUTH_SECRET, PRO, is_error, running
 
 from corkage.errors import StripeFailed, StripeRefused, StripeUnavailable, UnknownSubscription
+from corkage.gateway.gateway import Subscriptions
 from corkage.identity import mint_token
-from corkage.line import PLACES_OF_ONE
 from corkage.models import CheckoutAttempt, Customer, StripeEvent, User
+from corkage.pacing.line import PLACES_OF_ONE
 from corkage.plans import Plan
 from corkage.selling import attempts
 from corkage.simulator import ApiFaults
-from corkage.sync.gateway import Subscriptions
 
 FRONTEND = f"https://{APP}"
 TEAM = Plan("team", "Team", ("team_monthly",))
@@ -774,7 +774,7 @@ def test_a_subscription_that_is_not_ones_own_is_refused_like_an_unknown_one(app,
 
 @pytest.mark.parametrize("path", ["/portal", "/checkout"])
 def test_requests_beyond_the_stripe_slots_are_refused_until_one_is_free(app, shop, path, monkeypatch):
-    monkeypatch.setattr("corkage.line.WAIT_SECONDS", 0.01)
+    monkeypatch.setattr("corkage.pacing.line.WAIT_SECONDS", 0.01)
     customer = shop.customer()
     app.converge(customer)
     calls = len(shop.simulator.requests)

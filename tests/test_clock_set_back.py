@@ -15,7 +15,8 @@ from corkage.models import CheckoutAttempt, Cursor, NoticeDelivery, StripeEvent,
 from corkage.notices import outbox
 from corkage.notices.delivery import Deliverer
 from corkage.notices.notice import NotDelivered
-from corkage.sync import stale, threads
+from corkage.replica import stale
+from corkage.sync import threads
 
 pytestmark = pytest.mark.slow
 

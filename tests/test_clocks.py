@@ -7,7 +7,8 @@ import pytest
 from harness import DAY, WEBHOOK_SECRET, running
 
 from corkage.models import Customer, Subscription, User
-from corkage.sync import inbox, lookups, stale
+from corkage.replica import stale
+from corkage.sync import inbox, lookups
 
 pytestmark = pytest.mark.slow
 

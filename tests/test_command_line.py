@@ -11,8 +11,8 @@ from corkage import access, identity
 from corkage.admin import figures
 from corkage.cli import CORKAGE, main
 from corkage.command_line import command, values
-from corkage.line import THREADS
 from corkage.notices import outbox
+from corkage.pacing.line import THREADS
 from corkage.sync import inbox
 from corkage.users import grants, wishes
 

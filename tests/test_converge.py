@@ -13,11 +13,11 @@ from rows import deciding_subscription
 
 from corkage import storage
 from corkage.errors import StripeError, StripeRefused, StripeUnavailable, UnknownCustomer
+from corkage.gateway.account import Account
+from corkage.gateway.gateway import Subscriptions
 from corkage.models import Customer, StripeEvent, Subscription, User
 from corkage.sync import inbox
-from corkage.sync.account import Account
 from corkage.sync.converge import MOST_OVERTAKINGS, Converged
-from corkage.sync.gateway import Subscriptions
 
 
 def take(app, shop, *kinds):

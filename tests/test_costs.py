@@ -11,10 +11,11 @@ from sql import statements
 
 from corkage import storage
 from corkage.access import Access
+from corkage.gateway import events
 from corkage.models import Customer, Price, StripeEvent, Subscription, SubscriptionItem, User
 from corkage.notices import changes
 from corkage.plans import Plan
-from corkage.sync import events, inbox
+from corkage.sync import inbox
 
 EVENTS, USERS = 2_000, 2_000
 PRICE = "price_1NG8Du2eZvKYlo2CUI79vXWy"

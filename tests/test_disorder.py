@@ -34,10 +34,10 @@ from corkage import storage
 from corkage.access import access_at
 from corkage.billing_app import Billing
 from corkage.config import Config
+from corkage.gateway import client as client_module
 from corkage.models import Customer, Grant, NoticeRow, StripeEvent, Subscription, SubscriptionItem, User
 from corkage.plans import Plan
 from corkage.simulator import ApiFaults, Simulator
-from corkage.sync import client as client_module
 
 pytestmark = [pytest.mark.slow, pytest.mark.every_run]
 
@@ -446,7 +446,7 @@ class DisorderOfProcesses(Disorder):
 
     def open(self):
         super().open()
-        self.race = Race(self.config, PROCESSES, {"corkage.sync.client.RETRIES": 0})
+        self.race = Race(self.config, PROCESSES, {"corkage.gateway.client.RETRIES": 0})
 
     def close(self):
         self.race.end()

@@ -7,8 +7,8 @@ import pytest
 from examined import Finding, examine
 from rows import record_event
 
+from corkage.gateway.gateway import Gateway
 from corkage.models import Subscription, User
-from corkage.sync.gateway import Gateway
 
 pytestmark = pytest.mark.slow
 

@@ -10,10 +10,11 @@ from rows import event_row, fail, record_event
 
 from corkage import storage
 from corkage.errors import StripeRefused, StripeUnavailable
+from corkage.gateway import events
+from corkage.gateway.gateway import Gateway
 from corkage.models import Customer, StripeEvent, Subscription, User
 from corkage.simulator import ApiFaults
-from corkage.sync import events, inbox, jobs
-from corkage.sync.gateway import Gateway
+from corkage.sync import inbox, jobs
 from corkage.sync.replay import concerns_us, failing, find, replay, since
 
 pytestmark = pytest.mark.slow

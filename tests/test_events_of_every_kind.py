@@ -8,9 +8,10 @@ import pytest
 from harness import DAY, running
 
 from corkage.errors import InvalidBody
+from corkage.gateway import events
 from corkage.identity import Identity
 from corkage.models import Customer, StripeEvent, Subscription
-from corkage.sync import events, inbox
+from corkage.sync import inbox
 
 
 def thin(kind, related_type, related_id, event_id="evt_thin_1", **changes):

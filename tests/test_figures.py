@@ -10,9 +10,10 @@ from once import hear
 
 from corkage import storage
 from corkage.admin.figures import Money, Movement, Past, UserCount, figures
+from corkage.gateway import reading
 from corkage.models import Customer, Move, Purchase, Refund, RevenueRow, Subscription, User
 from corkage.plans import Plan
-from corkage.sync import reading, revenue
+from corkage.replica import revenue
 
 pytestmark = pytest.mark.slow
 

@@ -117,7 +117,7 @@ def test_the_page_of_an_unknown_refusal_says_nothing_of_what_was_asked(app, code
 
 @pytest.mark.parametrize("sent", [TURBO, HTMX, FETCH], ids=["turbo", "htmx", "fetch"])
 def test_a_bug_and_a_busy_stripe_are_said_to_scripts_too(app, monkeypatch, sent):
-    monkeypatch.setattr("corkage.line.WAIT_SECONDS", 0.01)
+    monkeypatch.setattr("corkage.pacing.line.WAIT_SECONDS", 0.01)
     line = app.billing.service.line
     for _ in range(line.places):
         line._at_stripe.acquire()

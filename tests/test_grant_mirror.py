@@ -10,11 +10,11 @@ from examined import examine
 from harness import DAY, PRO, running
 
 from corkage import storage
+from corkage.gateway import mirrored
+from corkage.gateway.mirrored import Mirrored
 from corkage.models import SYNCED, Cursor, Grant, GrantMirror, NoticeRow, User, setting
 from corkage.plans import Plan
 from corkage.simulator import ApiFaults
-from corkage.sync import mirrored
-from corkage.sync.mirrored import Mirrored
 from corkage.sync.resync import resync
 
 pytestmark = pytest.mark.slow

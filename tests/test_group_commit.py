@@ -25,11 +25,12 @@ from sql import statements
 
 from corkage import storage
 from corkage.errors import DatabaseUnavailable
+from corkage.gateway import events
 from corkage.models import StripeEvent, User
 from corkage.server.serve import THREADS
 from corkage.storage import sqlite
 from corkage.storage.group_commit import LARGEST_GROUP, GroupCommit, Waiting
-from corkage.sync import events, inbox
+from corkage.sync import inbox
 
 ADD = "INSERT INTO corkage_user (id, created_at) VALUES {rows} ON CONFLICT DO NOTHING"
 CAREFREE = "INSERT INTO corkage_user (id, created_at) VALUES {rows}"

@@ -16,13 +16,13 @@ from sabotage import Killed, at_step, kill
 
 from corkage.access import ENDED
 from corkage.errors import BillingError
+from corkage.gateway.client import Transport
+from corkage.gateway.side_by_side import Threads
 from corkage.identity import Identity, identity_from_token, mint_token
 from corkage.models import CheckoutAttempt, User
 from corkage.plans import Plan
 from corkage.selling.attempts import CLAIM_SECONDS
 from corkage.simulator import ApiFaults
-from corkage.sync.client import Transport
-from corkage.sync.side_by_side import Threads
 
 pytestmark = pytest.mark.slow
 

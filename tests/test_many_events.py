@@ -7,8 +7,10 @@ from sql import statements
 
 from corkage import storage
 from corkage.errors import StripeUnavailable
+from corkage.gateway import events
 from corkage.models import StripeEvent, Subscription
-from corkage.sync import events, inbox, stale
+from corkage.replica import stale
+from corkage.sync import inbox
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ from harness import DAY, running
 from spending import PLANS, open_meter, use_at
 
 from corkage import storage
-from corkage.commands import restore as restoring
+from corkage.commands.database import restore as restoring
 from corkage.errors import DatabaseUnavailable
 from corkage.health import metering
 from corkage.models import MeterEvent, Subscription

@@ -10,13 +10,13 @@ from examined import examine
 from harness import DAY, PRO, running
 from once import LIFETIME, PACK, PLANS, buy, hear, stock
 
+from corkage.gateway.gateway import Gateway
+from corkage.gateway.states import PaidInvoice
 from corkage.models import Credit, Customer, NoticeRow, Purchase, Refund, StripeEvent, Subscription
+from corkage.replica.returns import Return, of_subscription
 from corkage.selling.credits import credits_of
 from corkage.simulator import ApiFaults
-from corkage.sync.gateway import Gateway
 from corkage.sync.resync import resync
-from corkage.sync.returns import Return, of_subscription
-from corkage.sync.states import PaidInvoice
 
 BILLING = "https://app.example.com/billing"
 DISPUTED, INQUIRY = "4000000000000259", "4000000000001976"

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from once import PLANS, stock
 
 from corkage import storage
+from corkage.gateway.events import read_event
 from corkage.models import TABLES, AnswerRow, Credit, Purchase, Refund, StripeEvent, Subscription
 from corkage.simulator import visitor
 from corkage.sync import inbox
-from corkage.sync.events import read_event
 from corkage.sync.resync import resync
 
 pytestmark = [pytest.mark.slow, pytest.mark.every_run]

@@ -19,6 +19,7 @@ from rows import record_event, write_notice
 
 from corkage import storage
 from corkage.errors import ConfigError, DatabaseUnavailable
+from corkage.gateway.watched import BOUNDS, Watched
 from corkage.health import doctor, metrics, programs, standing
 from corkage.health.disk import Room
 from corkage.health.kept import Kept
@@ -27,7 +28,6 @@ from corkage.models import remember
 from corkage.notices.outbox import Undelivered
 from corkage.sync import jobs
 from corkage.sync.inbox import Backlog
-from corkage.sync.watched import BOUNDS, Watched
 
 DOCUMENT = (ROOT / "docs/monitoring.md").read_text()
 TOKEN = "a-token-of-prometheus-with-32-characters-or-more"

@@ -17,7 +17,7 @@ from repository import block
 
 from corkage import models, storage
 from corkage.access import access_at
-from corkage.commands.move_database import NothingMoved, move_all
+from corkage.commands.database.move_database import NothingMoved, move_all
 from corkage.errors import ConfigError
 from corkage.identity import mint_token
 from corkage.models import TABLES, AnswerRow, Grant, NoticeRow, Setting, StripeEvent, User

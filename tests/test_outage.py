@@ -8,10 +8,10 @@ import pytest
 
 from corkage import storage
 from corkage.errors import StripeUnavailable
+from corkage.gateway.client import SLOWEST_CALL_SECONDS
+from corkage.gateway.outage import ASKING_SECONDS, DOWN_AFTER, LONGEST_PAUSE_SECONDS, Outage
 from corkage.models import Customer, StripeEvent, User
 from corkage.simulator import ApiFaults
-from corkage.sync.client import SLOWEST_CALL_SECONDS
-from corkage.sync.outage import ASKING_SECONDS, DOWN_AFTER, LONGEST_PAUSE_SECONDS, Outage
 
 USERS = [f"user{number:02}" for number in range(20)]
 OUTAGE_SECONDS = 75
@@ -35,7 +35,7 @@ VALUES (?, 'user00', 'sub_1', 'cancel', '{}', 0, 9, 1, ?, ?)
 
 @pytest.fixture(autouse=True)
 def _calls_are_not_retried(monkeypatch):
-    monkeypatch.setattr("corkage.sync.client.RETRIES", 0)
+    monkeypatch.setattr("corkage.gateway.client.RETRIES", 0)
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def test_the_sdist_holds_the_package_its_texts_and_its_licence(wheel):
     with tarfile.open(next(wheel.parent.glob("*.tar.gz"))) as sdist:
         names = {name.split("/", 1)[-1] for name in sdist.getnames()}
 
-    assert {"pyproject.toml", "README.md", "LICENSE", "models.py", "pages/locale/de.po", "sync/gateway.py"} <= names
+    assert {"pyproject.toml", "README.md", "LICENSE", "models.py", "pages/locale/de.po", "gateway/gateway.py"} <= names
     assert not [name for name in names if name.endswith((".env", ".db")) or name.startswith((".venv", ".git/"))]
 
 
@@ -54,7 +54,7 @@ def test_the_wheel_holds_the_package_and_neither_tests_nor_bench(wheel):
     tops = {name.split("/")[0] for name in names}
 
     assert {name for name in tops if not name.endswith(".dist-info")} == {"corkage"}
-    wanted_files = "models.py handlers/webhook.py sync/gateway.py simulator/api/prices.py py.typed"
+    wanted_files = "models.py handlers/webhook.py gateway/gateway.py simulator/api/prices.py py.typed"
     wanted_pages = "pages/words.py pages/locale/de.po pages/templates/style.css pages/templates/pricing.html"
     for wanted in f"{wanted_files} {wanted_pages}".split():
         assert f"corkage/{wanted}" in names
@@ -75,7 +75,7 @@ HOST_PROGRAM = """
 import sys
 sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in repr(finder)]
 import models, config, handlers, errors
-import corkage.cli, corkage.handlers, corkage.models, corkage.simulator, corkage.sync.gateway
+import corkage.cli, corkage.handlers, corkage.models, corkage.simulator, corkage.gateway.gateway
 assert models.HOST and config.HOST and handlers.HOST and errors.HOST
 assert corkage.models.User
 from corkage.pages.catalogues import languages

@@ -12,10 +12,11 @@ from rows import fail
 
 from corkage import storage
 from corkage.admin.actions import ACTIONS
+from corkage.gateway import events
 from corkage.models import Customer, Move, NoticeRow, Purchase, Refund, RevenueRow, User
 from corkage.notices import outbox
-from corkage.sync import events, inbox
-from corkage.sync.revenue import month_of
+from corkage.replica.revenue import month_of
+from corkage.sync import inbox
 
 pytestmark = pytest.mark.slow
 

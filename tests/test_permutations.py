@@ -18,9 +18,9 @@ from peewee import fn
 
 from corkage import storage
 from corkage.access import FOREVER
+from corkage.gateway.events import read_event
 from corkage.models import TABLES, AnswerRow, NoticeRow, StripeEvent, Subscription, SubscriptionItem, User
 from corkage.sync import inbox
-from corkage.sync.events import read_event
 
 pytestmark = [pytest.mark.slow, pytest.mark.every_run]
 

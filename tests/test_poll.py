@@ -7,11 +7,11 @@ import pytest
 from harness import DAY, running
 
 from corkage.errors import StripeFailed, StripeUnavailable
+from corkage.gateway.events import EventRef
+from corkage.gateway.states import Listed
 from corkage.models import Cursor, StripeEvent, Subscription
 from corkage.sync import poll
 from corkage.sync.converge import Converger
-from corkage.sync.events import EventRef
-from corkage.sync.states import Listed
 
 pytestmark = pytest.mark.slow
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 from harness import running, until
 
+from corkage.gateway import events
 from corkage.simulator import ApiFaults
-from corkage.sync import events, inbox, worker
+from corkage.sync import inbox, worker
 from corkage.sync.pool import Job, Pool
 
 pytestmark = pytest.mark.slow

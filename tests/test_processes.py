@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from harness import until
 
+from corkage.gateway.events import read_event
 from corkage.models import AnswerRow, NoticeRow, StripeEvent, Subscription
 from corkage.sync import inbox
-from corkage.sync.events import read_event
 
 pytestmark = [pytest.mark.slow, pytest.mark.every_run]
 

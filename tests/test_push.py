@@ -4,9 +4,9 @@ import pytest
 from harness import APP
 from pushing import ONE, TWO, URL, Pushed
 
+from corkage.gateway.gateway import API_VERSION
+from corkage.gateway.reading import price_of
 from corkage.sync import poll
-from corkage.sync.gateway import API_VERSION
-from corkage.sync.reading import price_of
 
 DEARER = ONE.replace("900", "1200")
 CHEAP = '[pro]\nprices = ["cheap"]\n'

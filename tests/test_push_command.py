@@ -10,8 +10,8 @@ from harness import running, until
 
 from corkage import models
 from corkage.plans import read_plans
+from corkage.replica.timelines import Timelines
 from corkage.simulator import ApiFaults
-from corkage.sync.timelines import Timelines
 
 PLANS = '[pro]\nprices = [{ lookup_key = "pro_monthly", unit_amount = 900, currency = "usd", interval = "month" }]\n'
 pytestmark = pytest.mark.one_engine("sqlite", reason="it remembers one setting, as other commands do")

@@ -3,8 +3,8 @@
 import pytest
 from pushing import URL
 
+from corkage.gateway.gateway import API_VERSION
 from corkage.sync.endpoint import endpoint_url
-from corkage.sync.gateway import API_VERSION
 
 
 def names(steps):

@@ -20,8 +20,8 @@ from harness import APP, DAY, started, until
 from racing import converge, follow_time, link, racing, record, work, write_in_halves
 
 from corkage import storage
+from corkage.gateway.events import EventRef, read_event
 from corkage.models import AnswerRow, CheckoutAttempt, Customer, NoticeRow, Price, StripeEvent, Subscription, User
-from corkage.sync.events import EventRef, read_event
 
 pytestmark = [pytest.mark.slow, pytest.mark.every_run]
 

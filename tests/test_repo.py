@@ -23,7 +23,7 @@ README = (ROOT / "README.md").read_text()
 REFERENCE = (ROOT / "docs/reference.md").read_text()
 LAYERS = """
 cli commands command_line setup demo server billing_app routes admin handlers service pages identity moving users
-selling health sync notices config settings plans amounts models access storage line rate_limit cookies pauses trouble
+selling health sync replica gateway notices config settings plans amounts models access storage cookies pacing trouble
 texts terminal logs errors
 """.split()
 
@@ -32,9 +32,6 @@ SMALL = {
     "__init__",
     "cookies",
     "guessable",
-    "line",
-    "pauses",
-    "rate_limit",
     "trouble",
 }  # one question each: not in the picture
 SOURCES = [path for path in tracked() if path.parts[0] not in ("tests", "bench", "docs")]
@@ -122,7 +119,7 @@ def test_every_error_stands_in_the_tree_with_its_status_and_code(error):
 def test_only_the_gateway_and_its_client_import_stripe(path):
     uses = any(name.split(".")[0] == "stripe" for name in imports_of(path))
 
-    assert uses is (path in (Path("sync/client.py"), Path("sync/gateway.py")))
+    assert uses is (path in (Path("gateway/client.py"), Path("gateway/gateway.py")))
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=str)
@@ -151,7 +148,7 @@ def test_the_core_has_no_import_circle():
 
     assert len(order) > 80
     assert order.index(("errors",)) < order.index(("service",)) < order.index(("billing_app",))
-    assert order.index(("billing_app",)) < order.index(("commands", "serve"))  # cli loads commands by name
+    assert order.index(("billing_app",)) < order.index(("commands", "serving", "serve"))  # cli loads commands by name
 
 
 @pytest.mark.parametrize("path", [path for path in SOURCES if path.parts[0] == "simulator"], ids=str)
@@ -180,7 +177,7 @@ def test_the_simulator_has_no_import_circle(depth):
 
 @pytest.mark.parametrize("path", [path for path in SOURCES if path.parts[0] != "simulator"], ids=str)
 def test_nothing_but_the_command_line_and_its_demo_imports_the_simulator(path):
-    if path.parts[0] not in ("cli.py", "demo") and path != Path("commands/simulator.py"):
+    if path.parts[0] not in ("cli.py", "demo") and path != Path("commands/serving/simulator.py"):
         assert not [name for name in imports_of(path) if name.split(".")[0] == "simulator"]
 
 
@@ -230,7 +227,7 @@ def test_what_a_request_says_is_trimmed_and_counted_in_ascii(path):
 
 NO_HEADERS = {
     ("admin/handlers.py", "self.query[name]"),  # pasted into a field by the operator, whatever blanks came with it
-    ("sync/client.py", "text"),  # a sentence of Stripe's, for the log
+    ("gateway/client.py", "text"),  # a sentence of Stripe's, for the log
 }
 
 
@@ -308,7 +305,7 @@ def test_the_readme_is_short_and_has_each_page_of_the_docs():
 def test_the_architecture_page_draws_the_tree_as_it_is():
     drawn = (ROOT / "docs/architecture.md").read_text().split("<!-- tree -->")[1].split("\n\n")[0]
     names = {name.removesuffix(".py") for name in re.findall(r"[\w.]+(?=/)|\w+\.py", drawn)}
-    below = {"templates", "locale"}  # folders of pages/
+    below = {"templates", "locale", "serving", "database"}  # folders of pages/ and of commands/
 
     assert names - below == {path.parts[0].removesuffix(".py") for path in SOURCES} - SMALL
 

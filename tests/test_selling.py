@@ -13,8 +13,8 @@ from harness import APP, AUTH_SECRET, PRO, is_error, running, until
 
 from corkage.errors import InvalidToken
 from corkage.identity import Identity, identity_from_token, mint_token
-from corkage.line import THREADS
 from corkage.models import CheckoutAttempt, Price, User
+from corkage.pacing.line import THREADS
 from corkage.plans import Plan
 from corkage.simulator import ApiFaults
 

@@ -13,8 +13,8 @@ import requests
 from harness import WEBHOOK_SECRET, started, until
 from stripe import WebhookSignature
 
+from corkage.gateway.events import read_event
 from corkage.models import NoticeRow, StripeEvent, Subscription
-from corkage.sync.events import read_event
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 from harness import sdk
 
-from corkage.sync.gateway import Gateway
+from corkage.gateway.gateway import Gateway
 
 CUSTOMER = {"id": "cus_1", "object": "customer", "email": "ann@example.com", "name": "Ann", "metadata": {}}
 

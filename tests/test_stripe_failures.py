@@ -16,9 +16,9 @@ from corkage.errors import (
     StripeUnavailable,
     UnknownCustomer,
 )
+from corkage.gateway import client as client_module
+from corkage.gateway.gateway import Gateway
 from corkage.models import Customer, StripeEvent, Subscription
-from corkage.sync import client as client_module
-from corkage.sync.gateway import Gateway
 
 pytestmark = pytest.mark.slow
 
@@ -103,7 +103,7 @@ def test_a_wrong_key_is_an_error_when_reading_the_account(gateway, stripe_says):
 
 
 def test_every_page_of_a_list_is_fetched(shop, monkeypatch):
-    monkeypatch.setattr("corkage.sync.gateway.PAGE", 2)
+    monkeypatch.setattr("corkage.gateway.gateway.PAGE", 2)
     customer = shop.customer()
     bought = {shop.subscribe(customer) for _ in range(5)}
 

@@ -171,7 +171,7 @@ def test_a_link_made_by_hand_during_sync_is_kept(app, shop):
 
 
 def test_a_customers_subscriptions_on_two_pages_are_merged(app, shop, monkeypatch):
-    monkeypatch.setattr("corkage.sync.gateway.PAGE", 1)
+    monkeypatch.setattr("corkage.gateway.gateway.PAGE", 1)
     customer = shop.customer()
     old = shop.subscribe(customer)
     shop.subscribe(shop.customer("bob"), user="bob")
@@ -269,7 +269,7 @@ def fill(simulator, customer, subscription, count):
 
 def test_sync_spaces_its_calls(app, shop, monkeypatch):
     monkeypatch.setattr(resync_module, "CALLS_PER_SECOND", 10)
-    monkeypatch.setattr("corkage.sync.gateway.PAGE", 1)
+    monkeypatch.setattr("corkage.gateway.gateway.PAGE", 1)
     customer = shop.customer()
     for _ in range(4):
         shop.subscribe(customer)
@@ -281,7 +281,7 @@ def test_sync_spaces_its_calls(app, shop, monkeypatch):
 
 
 def test_a_sync_interrupted_between_pages_has_written_nothing(app, shop, monkeypatch):
-    monkeypatch.setattr("corkage.sync.gateway.PAGE", 1)
+    monkeypatch.setattr("corkage.gateway.gateway.PAGE", 1)
     customer = shop.customer()
     shop.subscribe(customer)
     shop.subscribe(customer)

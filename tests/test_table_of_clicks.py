@@ -20,11 +20,11 @@ from sabotage import Killed, at_step, kill
 
 from corkage.access import ENDED
 from corkage.errors import BillingError, CurrencyRefused
+from corkage.gateway.client import Transport
 from corkage.identity import Identity
 from corkage.models import Subscription
 from corkage.plans import Plan
 from corkage.selling.attempts import CLAIM_SECONDS
-from corkage.sync.client import Transport
 
 pytestmark = pytest.mark.slow
 

@@ -24,9 +24,9 @@ from hypothesis import strategies as st
 
 from corkage import Identity
 from corkage.errors import StripeError, UnknownFlow, UnknownPlan, UnknownSubscription
+from corkage.gateway.gateway import Gateway
 from corkage.identity import mint_token
 from corkage.models import TABLES, Customer, Grant, NoticeDelivery, StripeEvent, User
-from corkage.sync.gateway import Gateway
 from corkage.texts import is_text, storable
 
 pytestmark = pytest.mark.slow

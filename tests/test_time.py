@@ -13,8 +13,8 @@ from corkage import access, storage
 from corkage.models import Customer, NoticeRow, Subscription, User
 from corkage.notices import changes
 from corkage.notices.notice import AccessSummary
+from corkage.replica import stale
 from corkage.simulator import ApiFaults, Simulator
-from corkage.sync import stale
 
 
 @pytest.fixture

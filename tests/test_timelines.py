@@ -16,7 +16,7 @@ from sql import statements
 from corkage import storage
 from corkage.access import FOREVER, KEPT_SECONDS, Access, Holding, Terms, access_at
 from corkage.models import AnswerRow, Customer, Price, Subscription, User
-from corkage.sync.timelines import holdings_of
+from corkage.replica.timelines import holdings_of
 
 TIMES = st.integers(NOW - 12 * DAY, NOW + 20 * DAY)
 

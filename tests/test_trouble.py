@@ -15,8 +15,9 @@ from elsewhere import be_impatient
 from harness import running, started, until
 
 from corkage import storage
+from corkage.gateway import events
 from corkage.models import Setting, StripeEvent
-from corkage.sync import events, inbox
+from corkage.sync import inbox
 from corkage.sync.threads import WorkerThread
 
 pytestmark = [pytest.mark.slow, pytest.mark.one_engine("sqlite", "locks and space of the file")]

@@ -16,6 +16,7 @@ from harness import PRO, running
 from corkage import models, storage
 from corkage.access import ENDED
 from corkage.billing_app import Billing
+from corkage.gateway.states import ItemState, PriceState, SubscriptionState
 from corkage.models import (
     MADE_AT,
     MOVES_SINCE,
@@ -30,10 +31,9 @@ from corkage.models import (
     setting,
 )
 from corkage.plans import Plan
-from corkage.sync import replica
+from corkage.replica import replica
+from corkage.replica.timelines import waiting
 from corkage.sync.converge import Fetched
-from corkage.sync.states import ItemState, PriceState, SubscriptionState
-from corkage.sync.timelines import waiting
 
 pytestmark = pytest.mark.one_engine("sqlite", "files of earlier versions: there was no other engine")
 
@@ -179,7 +179,7 @@ def test_every_user_has_the_answer_of_the_old_view(old):
 
 def test_before_the_timelines_are_made_answers_stand_already(old, monkeypatch):
     before = answers(old.database)
-    monkeypatch.setattr("corkage.sync.timelines.Timelines.renew", lambda *_: None)
+    monkeypatch.setattr("corkage.replica.timelines.Timelines.renew", lambda *_: None)
     Billing(old).close()
 
     after = answers(old.database)

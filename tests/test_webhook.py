@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from corkage import storage
 from corkage.errors import InvalidSignature
+from corkage.gateway.signature import verify_signature
 from corkage.models import Customer, StripeEvent, Subscription, User
-from corkage.sync.signature import verify_signature
 
 GENTLE = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

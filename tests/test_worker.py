@@ -18,12 +18,12 @@ from sabotage import thin
 from corkage import storage
 from corkage.access import RULE_VERSION
 from corkage.errors import ConfigError, DatabaseUnavailable, StripeFailed
+from corkage.gateway.gateway import Gateway
 from corkage.models import Cursor, Price, StripeEvent, Subscription, remember_once, setting, store_setting
 from corkage.plans import Plan
+from corkage.replica.timelines import MARK
 from corkage.sync import inbox, jobs
-from corkage.sync.gateway import Gateway
 from corkage.sync.threads import WorkerThread
-from corkage.sync.timelines import MARK
 from corkage.sync.worker import LEASE_SECONDS, PRICES_AGAIN_SECONDS
 
 

@@ -8,11 +8,11 @@ from peewee import JOIN, Case, fn
 from .. import storage
 from ..access import ENDED
 from ..errors import BillingError, CheckoutInProgress, StripeRefused, UnknownCustomer
+from ..gateway.gateway import Gateway
 from ..logs.facts import logger
 from ..models import CheckoutAttempt, Customer, NoticeDelivery, Price, StripeEvent, Subscription, SubscriptionItem, User
 from ..selling.attempts import PAUSE_SECONDS, WAIT_SECONDS, is_claimed
 from ..sync.converge import Converger
-from ..sync.gateway import Gateway
 from . import receipt as receipts
 from .held import ERASED, conditions_of, count_rows
 from .receipt import Receipt

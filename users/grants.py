@@ -7,8 +7,8 @@ from ..access import FOREVER
 from ..errors import UnknownPlan
 from ..logs.facts import logger
 from ..models import Grant, User, new_uid
-from ..sync import granted
-from ..sync.prices import Catalogue
+from ..replica import granted
+from ..replica.prices import Catalogue
 from ..texts import is_text
 
 LONGEST_TEXT = 500

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ...config import Config
+from ...gateway.gateway import MOST_TYPES, Gateway
+from ...replica.prices import Catalogue
 from ...sync import poll
-from ...sync.gateway import MOST_TYPES, Gateway
-from ...sync.prices import Catalogue
 from .check import AtStripe
 from .permissions import missing
 

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from ...config import Config
 from ...errors import BillingError, StripeError
-from ...sync.gateway import Gateway, is_forbidden
-from ...sync.watched import Watched
+from ...gateway.gateway import Gateway, is_forbidden
+from ...gateway.watched import Watched
 from ...sync.worker import Worker
 
 OK, NOTE, WRONG, UNSEEN = "ok", "note", "wrong", "not checked"

@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 from ... import storage
 from ...config import Config
+from ...gateway.events import read_event
+from ...gateway.gateway import Gateway
 from ...models import StripeEvent, remember
 from ...sync.endpoint import APP, SECRET, endpoint_events, endpoint_url, fingerprint
-from ...sync.events import read_event
-from ...sync.gateway import Gateway
 from .. import refusals
 from ..spans import span
 from ..standing import LOOKED

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from ...errors import StripeError
+from ...gateway.gateway import is_unknown_key
 from ...models import setting
-from ...sync.gateway import is_unknown_key
 from .check import Check, Examination, Seen, note, ok, wrong
 
 FAR_APART_SECONDS = 60.0  # an answer's date is exact to a second, and the call takes some

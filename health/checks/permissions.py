@@ -6,7 +6,7 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 
 from ...config import Config
-from ...sync.gateway import Gateway
+from ...gateway.gateway import Gateway
 from .check import Check, Examination, Seen, ok, wrong
 
 NOWHERE = "corkage_doctor"  # the end of ids that exist nowhere: Stripe looks at the permission first

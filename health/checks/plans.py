@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from peewee import fn
 
 from ... import storage
+from ...gateway.states import PriceState
 from ...models import Customer, Price, Subscription, SubscriptionItem
-from ...sync.states import PriceState
 from .check import Check, Examination, Seen, note, wrong
 from .paying import paying, rows
 

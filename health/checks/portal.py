@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ...gateway.states import PriceState
 from ...models import PORTAL, setting
 from ...plans import Plan
-from ...sync.prices import Catalogue
-from ...sync.states import PriceState
+from ...replica.prices import Catalogue
 from .check import Check, Examination, Seen, note, wrong
 
 MAKE_ONE, SET_BACK = "corkage push", "corkage push --overwrite"

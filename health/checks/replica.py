@@ -7,8 +7,9 @@ from typing import Any
 from ... import storage
 from ...errors import StripeError
 from ...models import SYNCED, Customer, StripeEvent, Subscription, setting
-from ...sync import jobs, timelines
-from ...sync.prices import Catalogue
+from ...replica import timelines
+from ...replica.prices import Catalogue
+from ...sync import jobs
 from ...sync.resync import ReportingConverger
 from ..spans import span
 from .at_stripe import MOST_PAYERS

@@ -8,10 +8,10 @@ from ... import storage
 from ...access import Terms, given_back
 from ...errors import StripeError
 from ...models import Customer, Price, Subscription, User
-from ...sync import granted, marks, owed
-from ...sync.addons import is_lonely
-from ...sync.doubles import doubles
-from ...sync.marks import Marked
+from ...replica import granted, marks, owed
+from ...replica.addons import is_lonely
+from ...replica.doubles import doubles
+from ...replica.marks import Marked
 from ...texts import email_key
 from .check import NAMED, Check, Examination, Seen, note, wrong
 from .paying import paying, rows

@@ -9,10 +9,10 @@ import requests
 import stripe
 from harness import sdk, until
 
+from corkage.gateway import client as client_module
+from corkage.gateway.gateway import Gateway
 from corkage.simulator import ApiFaults, Simulator
 from corkage.simulator.http.faults import FaultInjector
-from corkage.sync import client as client_module
-from corkage.sync.gateway import Gateway
 
 pytestmark = pytest.mark.slow
 

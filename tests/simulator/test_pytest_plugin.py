@@ -12,12 +12,12 @@ from harness import DAY, running
 
 import corkage
 from corkage import Billing
+from corkage.gateway.events import EventRef
 from corkage.models import StripeEvent
 from corkage.simulator import Simulator
 from corkage.simulator.errors import ApiError
 from corkage.simulator.visitor import Refused
 from corkage.sync import inbox
-from corkage.sync.events import EventRef
 
 DOCUMENT = (Path(corkage.__file__).parent / "docs/testing.md").read_text()
 

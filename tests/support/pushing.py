@@ -5,11 +5,11 @@ from dataclasses import replace
 from harness import APP, sdk
 
 from corkage.config import Config
+from corkage.gateway.gateway import Gateway
 from corkage.plans import read_plans
 from corkage.setup import push
 from corkage.setup.difference import STAGES, difference
 from corkage.setup.found import find
-from corkage.sync.gateway import Gateway
 
 URL = "http://127.0.0.1:9/billing"  # nobody listens there
 ONE = '[pro]\nprices = [{ lookup_key = "pro_monthly", unit_amount = 900, currency = "usd", interval = "month" }]\n'

@@ -28,13 +28,13 @@ class Guard(NamedTuple):
 
 
 GUARDS = (
-    Guard("webhook: signature", "sync/signature.py",
+    Guard("webhook: signature", "gateway/signature.py",
           "if not any(_is_signed(signed, signatures, secret) for secret in secrets):", "if not signatures:",
           "test_webhook.py::test_wrong_secret_is_refused"),
-    Guard("webhook: age of the signature", "sync/signature.py",
+    Guard("webhook: age of the signature", "gateway/signature.py",
           "if abs(age) > SIGNATURE_AGE_SECONDS:", "if age < -SIGNATURE_AGE_SECONDS:",
           "test_webhook.py::test_a_signature_passes_up_to_300_seconds_old_or_ahead"),
-    Guard("webhook: signature from the future", "sync/signature.py",
+    Guard("webhook: signature from the future", "gateway/signature.py",
           "if abs(age) > SIGNATURE_AGE_SECONDS:", "if age > SIGNATURE_AGE_SECONDS:",
           "test_webhook.py::test_a_signature_passes_up_to_300_seconds_old_or_ahead"),
     Guard("webhook: an event of the other mode", "handlers/webhook.py",

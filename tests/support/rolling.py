@@ -5,7 +5,7 @@ from typing import Any
 
 from corkage import Billing, Config, Plan
 from corkage.errors import Outdated
-from corkage.sync import timelines
+from corkage.replica import timelines
 
 A_BATCH = 20
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from corkage.sync.client import Transport
-from corkage.sync.side_by_side import Threads
+from corkage.gateway.client import Transport
+from corkage.gateway.side_by_side import Threads
 
 
 class Rounds:

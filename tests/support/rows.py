@@ -7,11 +7,12 @@ from harness import PRO
 
 from corkage import storage
 from corkage.access import Access
+from corkage.gateway import events
 from corkage.models import NoticeDelivery, NoticeRow, StripeEvent, User
 from corkage.notices import changes, outbox
 from corkage.notices.notice import AccessSummary
 from corkage.selling.held import held_subscription
-from corkage.sync import events, inbox
+from corkage.sync import inbox
 
 
 def write_notice(user="ann", kind="access_granted", at=None):

@@ -11,7 +11,7 @@ from typing import Any
 import stripe
 
 from corkage import storage
-from corkage.sync.client import Transport
+from corkage.gateway.client import Transport
 
 
 class Killed(BaseException):

@@ -4,12 +4,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..amounts import WantedPrice
-from ..plans import Plan, read_plans
-from ..simulator import Offer, UnusableFile, serve
-from ..simulator.errors import ApiError
-from ..simulator.world import API_VERSION
-from . import MISCONFIGURED, OK
+from ...amounts import WantedPrice
+from ...plans import Plan, read_plans
+from ...simulator import Offer, UnusableFile, serve
+from ...simulator.errors import ApiError
+from ...simulator.world import API_VERSION
+from .. import MISCONFIGURED, OK
 from .listening import listening
 
 CHEAPEST, STEP = 900, 1000

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .errors import Busy
+from ..errors import Busy
 
 THREADS = 16  # of `corkage serve`; half of them may wait for Stripe
 WAIT_SECONDS = 5.0

@@ -6,8 +6,8 @@ longer than it is down. Its first answer makes all due that failed meanwhile.
 
 import threading
 
-from ..pauses import LONGEST_PAUSE_SECONDS as LONGEST_OTHERWISE
-from ..pauses import with_jitter
+from ..pacing.pauses import LONGEST_PAUSE_SECONDS as LONGEST_OTHERWISE
+from ..pacing.pauses import with_jitter
 
 DOWN_AFTER = 3  # failures without an answer in between: one may be of that customer alone
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 2.0, 30.0

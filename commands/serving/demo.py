@@ -3,9 +3,9 @@
 import logging
 import signal
 
-from ..config import real_test_key
-from ..demo import run_demo
-from . import OK
+from ...config import real_test_key
+from ...demo import run_demo
+from .. import OK
 from .listening import listening
 
 

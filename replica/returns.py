@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from .. import storage
+from ..gateway.states import PaidInvoice, PaymentState
 from ..models import Purchase
-from .states import PaidInvoice, PaymentState
 
 REFUNDED, DISPUTED = "refunded", "disputed"
 WITHOUT_EFFECT = ("failed", "canceled")  # of refunds: the money stays ours

@@ -7,16 +7,16 @@ import sys
 import time
 from contextlib import ExitStack, closing
 
-from .. import storage
-from ..errors import ConfigError, DatabaseUnavailable
-from ..models import APP, MADE_AT
-from ..storage import backup as backups
-from ..storage.backup import Content, NotUsable
-from ..storage.engine import Engine
-from ..storage.lock import FileLock
-from ..storage.url import is_url
-from . import FAILED, MISCONFIGURED, OK, configured, moment
-from .output import Progress, print_json
+from ... import storage
+from ...errors import ConfigError, DatabaseUnavailable
+from ...models import APP, MADE_AT
+from ...storage import backup as backups
+from ...storage.backup import Content, NotUsable
+from ...storage.engine import Engine
+from ...storage.lock import FileLock
+from ...storage.url import is_url
+from .. import FAILED, MISCONFIGURED, OK, configured, moment
+from ..output import Progress, print_json
 
 POSTGRESQL = (
     "BILLING_DATABASE is a PostgreSQL server, which has tools of its own for that:\n  {}\n"

@@ -10,15 +10,15 @@ import sys
 import time
 from contextlib import ExitStack, closing
 
-from ..config import Config
-from ..models import APP, SCHEMA_VERSION, UNFINISHED
-from ..storage import backup as backups
-from ..storage.backup import Content, NotUsable
-from ..storage.lock import FileLock
-from ..storage.url import is_url
-from . import FAILED, MISCONFIGURED, OK, configured, moment
+from ...config import Config
+from ...models import APP, SCHEMA_VERSION, UNFINISHED
+from ...storage import backup as backups
+from ...storage.backup import Content, NotUsable
+from ...storage.lock import FileLock
+from ...storage.url import is_url
+from .. import FAILED, MISCONFIGURED, OK, configured, moment
+from ..output import is_wanted
 from .backup import POSTGRESQL, counted
-from .output import is_wanted
 
 RESTORE = 'pg_restore --dbname="$BILLING_DATABASE" --schema=billing billing.dump'
 WHAT_TO_DO = """

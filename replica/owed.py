@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 from .. import storage
 from ..access import LIVE
 from ..errors import ChangeInProgress
+from ..gateway.outage import WAS_DOWN
 from ..models import ChangeRow, Subscription, User
-from ..pauses import LONGEST_PAUSE_SECONDS, backoff, is_due, with_jitter
+from ..pacing.pauses import LONGEST_PAUSE_SECONDS, backoff, is_due, with_jitter
 from ..texts import storable
-from .outage import WAS_DOWN
 
 CLAIM_SECONDS = 300.0  # more than six of the slowest calls, one after the other; Stripe's library is not loaded here
 KEYS_LAST_SECONDS = 23 * 3600  # Stripe keeps idempotency keys for at least 24 hours

@@ -4,8 +4,8 @@ from peewee import fn
 
 from .. import storage
 from ..access import LIVE, next_end
+from ..gateway.states import SubscriptionState
 from ..models import Subscription
-from .states import SubscriptionState
 
 FIRST_PAUSE_SECONDS = 60  # Stripe renews at the end of a period, and its events take a moment
 LONGEST_PAUSE_SECONDS = 86_400

@@ -9,9 +9,9 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from .. import storage
+from ..gateway.mirrored import Mirrored, read
 from ..logs.facts import logger
 from ..models import Grant
-from .mirrored import Mirrored, read
 
 MIRRORED, WAITING, NO_CUSTOMER, FAILED = "mirrored", "waiting", "no_customer", "failed"
 

@@ -2,9 +2,9 @@
 
 from contextlib import closing
 
-from ..billing_app import Billing
-from ..server.serve import serve as run_server
-from . import FAILED, OK, configured, opened
+from ...billing_app import Billing
+from ...server.serve import serve as run_server
+from .. import FAILED, OK, configured, opened
 from .listening import listening
 
 

@@ -15,16 +15,16 @@ from contextlib import ExitStack
 
 import click
 
-from .. import models, storage
-from ..access import VIEWS
-from ..errors import ConfigError, DatabaseUnavailable
-from ..models import MADE_AT, SCHEMA_VERSION, TABLES, UNFINISHED, Setting, User
-from ..settings import InvalidValue, parse_database
-from ..storage import move as moving
-from ..storage.engine import MOVED, Engine
-from ..storage.url import is_url
-from . import FAILED, OK, configured
-from .output import Progress
+from ... import models, storage
+from ...access import VIEWS
+from ...errors import ConfigError, DatabaseUnavailable
+from ...models import MADE_AT, SCHEMA_VERSION, TABLES, UNFINISHED, Setting, User
+from ...settings import InvalidValue, parse_database
+from ...storage import move as moving
+from ...storage.engine import MOVED, Engine
+from ...storage.url import is_url
+from .. import FAILED, OK, configured
+from ..output import Progress
 
 OTHERWISE = "name a file that is not there yet, or an empty schema or database"
 NAMES = [moving.name_of(table) for table in TABLES]

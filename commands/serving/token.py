@@ -2,9 +2,9 @@
 
 import time
 
-from ..errors import ConfigError
-from ..identity import AUDIENCE, SERVER_AUDIENCE, mint_token
-from . import OK, configured
+from ...errors import ConfigError
+from ...identity import AUDIENCE, SERVER_AUDIENCE, mint_token
+from .. import OK, configured
 
 
 def mint(user: str, email: str | None, seconds: int, server: bool) -> int:

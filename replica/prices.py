@@ -12,8 +12,8 @@ from ..plans import Plan
 from .timelines import Timelines
 
 if TYPE_CHECKING:
-    from .gateway import Gateway
-    from .states import PriceState
+    from ..gateway.gateway import Gateway
+    from ..gateway.states import PriceState
 
 log = logger("corkage.prices")
 

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .. import storage
+from ..gateway.states import PurchaseState
 from ..models import Credit, Customer, Price, Purchase
 from ..plans import Plan
 from .prices import Catalogue
-from .states import PurchaseState
 
 _COLUMNS = "id price_id customer_id quantity created ours amount currency payment_intent".split()
 _KEY = 2  # columns

@@ -3,7 +3,7 @@
 import threading
 from collections import deque
 
-from .errors import TooManyGuesses
+from ..errors import TooManyGuesses
 
 TRIES, WITHIN_SECONDS = 5, 60
 MOST_ADDRESSES = 10_000

@@ -1,0 +1,1 @@
+"""Commands that serve, and what they serve to try things out."""

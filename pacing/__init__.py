@@ -1,0 +1,1 @@
+"""How often, how many at once, and how long to wait."""
