@@ -30,6 +30,8 @@ class Catalogue:
         self.timelines = Timelines(tuple(self.plans.values()))
         self._app = app
         self._is_fetched = False
+        self._stored = 0  # how often a price was stored
+        self._sold_once: tuple[int, bool] | None = None  # what sells_once() read, after so many
         self.named = {name: plan for plan in self.plans.values() for name in (*plan.prices, *plan.retired)}
 
     def apply_plans(self, *, claims: bool) -> None:
@@ -57,6 +59,7 @@ class Catalogue:
                     trouble = trouble_of(price, self.named[name])
                     Price.update(sold=trouble is None, trouble=trouble).where(Price.id == price.id).execute()
             self._store_plans()
+        self._stored += 1  # after the commit: who reads before it sees the prices of before
 
     def store_price(
         self,
@@ -82,6 +85,7 @@ class Catalogue:
         row.plan = self._plan_of(row, sold)
         if row.__data__ != before:
             row.save(force_insert=found is None)
+            self._stored += 1
 
     def _facts(self, price: "PriceState") -> dict[str, object]:
         """Return the columns in which Stripe's word counts."""
@@ -116,12 +120,18 @@ class Catalogue:
         """Return the stored prices that are sold."""
         return tuple(Price.select().where(Price.sold).order_by(Price.id))
 
-    def sells_once(self) -> bool:
-        """Return whether a plan has, or had, a price that is paid once; True while it is not known of a price."""
+    def sells_once(self, *, afresh: bool = False) -> bool:
+        """Return whether a plan has, or had, a price that is paid once; True while it is not known of a price.
+
+        Shape   afresh: read it now; what is remembered may be older than what another process has stored
+        """
         if any(plan.adds or plan.lasts_days for plan in self.plans.values()):
             return True
-        once = Price.select().where(Price.plan.is_null(False), Price.interval.is_null())
-        return bool(once.exists() or self.lacks_prices())
+        stored = self._stored
+        if afresh or self._sold_once is None or self._sold_once[0] != stored:
+            once = Price.select().where(Price.plan.is_null(False), Price.interval.is_null())
+            self._sold_once = stored, bool(once.exists() or self.lacks_prices())
+        return self._sold_once[1]
 
     def lacks_prices(self) -> bool:
         """Return whether plans.toml sells a price of which it is not stored whether it can be sold."""

@@ -133,12 +133,12 @@ class Converger:
         named = [*also, *(each.object_id for each in pending if each.object_id)]
         sessions = frozenset(each for each in named if each.startswith(events.ONCE))
         payments = wanted.payments.union(each for each in named if each.startswith(events.PAYMENT))
-        is_asked = wanted.purchases or wanted.customer or payments or sessions
+        is_asked = bool(wanted.purchases or wanted.customer or payments or sessions)
         is_new = held.customer.purchases_at is None
         return wanted._replace(
             subscriptions=wanted.subscriptions.union(each for each in named if each.startswith("sub_")),
             sessions=sessions,
-            purchases=bool(is_asked or is_new) and self.catalogue.sells_once(),
+            purchases=(is_asked or is_new) and self.catalogue.sells_once(afresh=is_asked),
             payments=payments,
         )
 
