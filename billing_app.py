@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from . import models, storage
+from . import models, schema, storage
 from .access import Access
 from .config import Config
 from .errors import ConfigError
@@ -85,7 +85,7 @@ class Billing:
         storage.open_database(config.database)
         with ExitStack() as undo:
             undo.callback(storage.close_database)
-            models.bring_up_to_date(config.app)
+            schema.bring_up_to_date(config.app)
             _refuse_other_mode(config)
             _refuse_other_app(config)
             catalogue = Catalogue(config.plans, config.app)

@@ -9,7 +9,7 @@ from typing import Any
 
 from waitress.server import create_server
 
-from .. import models, storage
+from .. import models, schema, storage
 from ..config import Config
 from ..errors import ConfigError
 from ..gateway.gateway import Gateway
@@ -96,7 +96,7 @@ def _app(port: int, database: str) -> str:
     """Return the demo's name at Stripe: by its port, so that two demos stay apart, and a kept file keeps its own."""
     storage.open_database(database)
     try:
-        models.bring_up_to_date(f"corkage-demo-{port}")
+        schema.bring_up_to_date(f"corkage-demo-{port}")
         return models.remember_once(models.APP, f"corkage-demo-{port}")
     finally:
         storage.close_database()

@@ -23,7 +23,7 @@ from requests.adapters import HTTPAdapter
 from tables import make_tables, remembered
 from torture import Figures
 
-from corkage import models, storage
+from corkage import schema, storage
 from corkage.config import Config
 from corkage.simulator import Simulator
 from corkage.simulator.webhooks import thin
@@ -34,7 +34,7 @@ PLANS = '[pro]\nname = "Pro"\nprices = ["pro_monthly"]\nfeatures = ["exports", "
 # Nothing here goes through a developer's proxy.
 os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost"
 
-models._create_everything = remembered(models._create_everything)
+schema._create_everything = remembered(schema._create_everything)
 
 PLAIN = Path(__file__).parent / "support/plain"
 ENGINES = ("sqlite", "postgresql")

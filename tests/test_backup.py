@@ -22,7 +22,8 @@ from corkage import storage
 from corkage.billing_app import Billing
 from corkage.commands.database import restore as restoring
 from corkage.errors import DatabaseUnavailable
-from corkage.models import SCHEMA_VERSION, Setting, User
+from corkage.models import Setting, User
+from corkage.schema import SCHEMA_VERSION
 from corkage.storage import backup as backups
 from corkage.storage.backup import NotUsable
 from corkage.storage.lock import FileLock

@@ -13,7 +13,7 @@ import requests
 from elsewhere import be_impatient, elsewhere
 from harness import running
 
-from corkage import models, storage
+from corkage import models, schema, storage
 from corkage.billing_app import Billing
 from corkage.errors import ConfigError, DatabaseUnavailable
 from corkage.models import Setting, User
@@ -132,10 +132,10 @@ def test_an_upgrade_runs_once_in_a_transaction_and_renews_the_view(config, monke
     def add_column():
         storage.execute("ALTER TABLE corkage_user ADD COLUMN nickname TEXT")
 
-    newest = models.SCHEMA_VERSION
-    monkeypatch.setitem(models.UPGRADES, newest, add_column)
-    monkeypatch.setattr(models, "SCHEMA_VERSION", newest + 1)
-    monkeypatch.setitem(models.VIEWS, "corkage_access", models.VIEWS["corkage_access"] + " AND plan <> 'hidden'")
+    newest = schema.SCHEMA_VERSION
+    monkeypatch.setitem(schema.UPGRADES, newest, add_column)
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", newest + 1)
+    monkeypatch.setitem(schema.VIEWS, "corkage_access", schema.VIEWS["corkage_access"] + " AND plan <> 'hidden'")
     for _ in range(2):
         billing = Billing(config)
         assert Setting.get_by_id("schema_version").value == str(newest + 1)
@@ -151,8 +151,8 @@ def test_an_upgrade_that_fails_changes_nothing(config, monkeypatch):
         storage.execute("ALTER TABLE corkage_user ADD COLUMN nickname VARCHAR")
         raise ZeroDivisionError
 
-    monkeypatch.setitem(models.UPGRADES, models.SCHEMA_VERSION, fail)
-    monkeypatch.setattr(models, "SCHEMA_VERSION", models.SCHEMA_VERSION + 1)
+    monkeypatch.setitem(schema.UPGRADES, schema.SCHEMA_VERSION, fail)
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", schema.SCHEMA_VERSION + 1)
     with pytest.raises(ZeroDivisionError):
         Billing(config)
     monkeypatch.undo()

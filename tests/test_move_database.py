@@ -15,7 +15,7 @@ from elsewhere import elsewhere
 from harness import AUTH_SECRET, WEBHOOK_SECRET, started, until
 from repository import block
 
-from corkage import models, storage
+from corkage import models, schema, storage
 from corkage.access import access_at
 from corkage.commands.database.move_database import NothingMoved, move_all
 from corkage.errors import ConfigError
@@ -52,7 +52,7 @@ def third(database, postgresql, tmp_path):
 def opened(database, app="app.example.com"):
     storage.open_database(database)
     try:
-        models.bring_up_to_date(app)
+        schema.bring_up_to_date(app)
         yield
     finally:
         storage.close_database()

@@ -25,8 +25,9 @@ import corkage
 from corkage import storage
 from corkage.access import ACCESS_VERSION, Access
 from corkage.identity import AUDIENCE
-from corkage.models import SCHEMA_VERSION, AnswerRow
+from corkage.models import AnswerRow
 from corkage.plans import Plan
+from corkage.schema import SCHEMA_VERSION
 from corkage.storage import trying
 from corkage.storage.lock import FileLock
 

@@ -18,7 +18,7 @@ from harness import running, until
 from postgres import pgbouncer, postgres, url
 
 import corkage
-from corkage import models, storage
+from corkage import schema, storage
 from corkage.billing_app import Billing
 from corkage.errors import ConfigError, DatabaseUnavailable
 from corkage.health import server as health_server
@@ -434,9 +434,9 @@ def test_a_new_view_keeps_the_grants_and_the_hosts_own_views(config, monkeypatch
     with elsewhere(config.database) as other:
         other.execute("CREATE VIEW may_export AS SELECT user_id FROM corkage_access WHERE allowed")
         other.execute("GRANT SELECT ON corkage_access TO pg_read_all_data")
-    monkeypatch.setitem(models.UPGRADES, models.SCHEMA_VERSION, lambda: None)
-    monkeypatch.setattr(models, "SCHEMA_VERSION", models.SCHEMA_VERSION + 1)
-    monkeypatch.setitem(models.VIEWS, "corkage_access", models.VIEWS["corkage_access"] + " AND plan <> 'hidden'")
+    monkeypatch.setitem(schema.UPGRADES, schema.SCHEMA_VERSION, lambda: None)
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", schema.SCHEMA_VERSION + 1)
+    monkeypatch.setitem(schema.VIEWS, "corkage_access", schema.VIEWS["corkage_access"] + " AND plan <> 'hidden'")
 
     Billing(config).close()
 

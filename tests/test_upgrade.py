@@ -13,7 +13,7 @@ import pytest
 from buying import click, url_of
 from harness import PRO, running
 
-from corkage import models, storage
+from corkage import schema, storage
 from corkage.access import ENDED
 from corkage.billing_app import Billing
 from corkage.gateway.states import ItemState, PriceState, SubscriptionState
@@ -63,7 +63,7 @@ def contents(path):
         return list(file.iterdump())
 
 
-def schema(path):
+def made_in(path):
     """Return the columns of each table, in any order, its indices with what they hold, and the views.
 
     To SQLite, VARCHAR is but a name of TEXT, and DEFAULT '0' of an integer is 0.
@@ -89,13 +89,13 @@ def schema(path):
 
 def test_tables_that_tests_create_from_memory_are_those_that_the_program_creates(tmp_path):
     made = []
-    for number, create in enumerate((models._create_everything.__wrapped__, *[models._create_everything] * 2)):
+    for number, create in enumerate((schema._create_everything.__wrapped__, *[schema._create_everything] * 2)):
         path = str(tmp_path / f"{number}.db")
         storage.open_database(path)
         with storage.writing():
             create()
         storage.close_database()
-        made.append((schema(path), contents(path)))
+        made.append((made_in(path), contents(path)))
     assert made[0] == made[1] == made[2]
 
 
@@ -119,7 +119,7 @@ def test_the_schema_is_that_of_a_fresh_file(old, tmp_path):
     fresh = replace(old, database=str(tmp_path / "fresh.db"))
     Billing(fresh).close()
 
-    for upgraded, made in zip(schema(old.database), schema(fresh.database), strict=True):
+    for upgraded, made in zip(made_in(old.database), made_in(fresh.database), strict=True):
         assert upgraded == made
 
 
@@ -136,7 +136,7 @@ def test_the_schema_of_a_file_of_2_is_that_of_a_fresh_one(of_2, tmp_path):
     fresh = replace(of_2, database=str(tmp_path / "fresh.db"))
     Billing(fresh).close()
 
-    for upgraded, made in zip(schema(of_2.database), schema(fresh.database), strict=True):
+    for upgraded, made in zip(made_in(of_2.database), made_in(fresh.database), strict=True):
         assert upgraded == made
 
 

@@ -15,10 +15,11 @@ from contextlib import ExitStack
 
 import click
 
-from ... import models, storage
+from ... import models, schema, storage
 from ...access import VIEWS
 from ...errors import ConfigError, DatabaseUnavailable
-from ...models import MADE_AT, SCHEMA_VERSION, TABLES, UNFINISHED, Setting, User
+from ...models import MADE_AT, TABLES, UNFINISHED, Setting, User
+from ...schema import SCHEMA_VERSION
 from ...settings import InvalidValue, parse_database
 from ...storage import move as moving
 from ...storage.engine import MOVED, Engine
@@ -177,7 +178,7 @@ def _make_room(old: Engine) -> None:
     if MOVED in tables:
         raise NothingMoved(f"the tables of {label} were moved away themselves: {OTHERWISE}")
     if not tables & set(NAMES):
-        models.make_tables()
+        schema.make_tables()
         return
     if not tables >= set(NAMES) or models.setting("schema_version") != str(SCHEMA_VERSION):
         raise NothingMoved(f"{label} holds tables of another version of Corkage: {OTHERWISE}")

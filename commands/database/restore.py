@@ -11,7 +11,8 @@ import time
 from contextlib import ExitStack, closing
 
 from ...config import Config
-from ...models import APP, SCHEMA_VERSION, UNFINISHED
+from ...models import APP, UNFINISHED
+from ...schema import SCHEMA_VERSION
 from ...storage import backup as backups
 from ...storage.backup import Content, NotUsable
 from ...storage.lock import FileLock

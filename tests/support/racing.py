@@ -16,7 +16,7 @@ import stripe
 from sabotage import at_step, die
 from tables import remembered
 
-from corkage import models, storage
+from corkage import schema, storage
 from corkage.billing_app import Billing
 from corkage.config import Config
 from corkage.errors import DatabaseUnavailable, StripeError
@@ -123,7 +123,7 @@ def _run(config: Config, changes: dict[str, object], line: Any, pipe: Any) -> No
     for path, value in changes.items():
         module, _, name = path.rpartition(".")
         setattr(pkgutil.resolve_name(module), name, value)
-    models._create_everything = remembered(models._create_everything)
+    schema._create_everything = remembered(schema._create_everything)
     meets: list[str] = [""]
     storage.engine.Engine.writing = _met(storage.engine.Engine.writing, meets, line)  # type: ignore[method-assign]
     billing = Billing(config)

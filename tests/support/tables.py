@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from corkage import models, storage
+from corkage import schema, storage
 from corkage.models import TABLES
 
 
@@ -54,6 +54,6 @@ def make_tables(url: str) -> None:
     storage.open_database(url)
     try:
         with storage.writing():
-            models.make_tables()
+            schema.make_tables()
     finally:
         storage.close_database()
