@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ..config import Config
 from ..errors import BillingError, ConfigError, StripeError
-from ..gateway.gateway import is_forbidden
+from ..gateway.calls import is_forbidden
 from ..gateway.watched import Watched
 from ..logs.facts import logger
 from ..sync.worker import Worker

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..config import Config
-from ..gateway.gateway import API_VERSION
+from ..gateway.calls import API_VERSION
 from ..health.checks.endpoint import OLDEST_READ
 from ..sync.endpoint import APP, SECRET, endpoint_events, endpoint_url, fingerprint
 from . import wanted

@@ -4,7 +4,7 @@ import pytest
 from harness import APP
 from pushing import ONE, TWO, URL, Pushed
 
-from corkage.gateway.gateway import API_VERSION
+from corkage.gateway.calls import API_VERSION
 from corkage.gateway.reading import price_of
 from corkage.sync import poll
 

@@ -3,7 +3,7 @@
 import pytest
 from pushing import URL
 
-from corkage.gateway.gateway import API_VERSION
+from corkage.gateway.calls import API_VERSION
 from corkage.sync.endpoint import endpoint_url
 
 

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from ...config import Config
 from ...errors import BillingError, StripeError
-from ...gateway.gateway import Gateway, is_forbidden
+from ...gateway.calls import is_forbidden
+from ...gateway.gateway import Gateway
 from ...gateway.watched import Watched
 from ...sync.worker import Worker
 

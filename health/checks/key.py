@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from ...errors import StripeError
-from ...gateway.gateway import is_unknown_key
+from ...gateway.calls import is_unknown_key
 from ...models import setting
 from .check import Check, Examination, Seen, note, ok, wrong
 
