@@ -154,11 +154,13 @@ class Receiver:
 
     def __init__(self) -> None:
         self.got: list[tuple[bytes, str]] = []
+        self.ids: list[str] = []
         self.answers: list[str] = []
 
     def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
         body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
         self.got.append((body, environ.get("HTTP_STRIPE_SIGNATURE")))
+        self.ids.append(environ.get("HTTP_WEBHOOK_ID", ""))
         start_response(self.answers.pop(0) if self.answers else "200 OK", [("Location", "/elsewhere")])
         return [b""]
 
