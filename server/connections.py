@@ -4,6 +4,7 @@ Where a limit is reached, a newcomer is served and whoever waits the longest wit
 off. A connection whose request is being answered is never closed for others.
 """
 
+import contextlib
 import errno
 import logging
 import resource
@@ -241,12 +242,16 @@ class Server(TcpWSGIServer):
         self.handle_accept()
         wasyncore.dispatcher.close(self)  # not its trigger, which wakes the loop for what is answered
 
+    def end(self) -> None:
+        """Have run() return."""
+        trigger: Any = self.trigger
+        trigger.pull_trigger(self._map.clear)  # the loop goes on for as long as there is something in it
+
     def run(self) -> None:
-        """Run until the process is interrupted. The threads that still wait for Stripe then are not waited for."""
-        try:
+        """Run until end(), or until an interrupt. The threads that still wait for Stripe then are not waited for."""
+        with contextlib.suppress(SystemExit, KeyboardInterrupt):
             self.asyncore.loop(timeout=self.adj.asyncore_loop_timeout, map=self._map, use_poll=True)
-        except (SystemExit, KeyboardInterrupt):
-            self.task_dispatcher.shutdown(timeout=END_SECONDS)
+        self.task_dispatcher.shutdown(timeout=END_SECONDS)
 
     def handle_accept(self) -> None:
         """Accept some of those that wait."""

@@ -1,10 +1,8 @@
 """Corkage as a server of its own: waitress, and how it stops without cutting anybody off."""
 
-import contextlib
 import functools
 import importlib
 import logging
-import os
 import signal
 import socket
 import sys
@@ -21,6 +19,7 @@ from . import connections
 
 DRAIN_SECONDS = 5.0  # for requests at hand, which may wait for Stripe
 CLOSE_SECONDS = 3.0  # then, for what the worker has begun: in all less than the 10 s after which Docker kills
+STOPS = (signal.SIGINT, signal.SIGTERM)
 SWITCH_SECONDS = 0.001  # Python's 5 ms would be what a quick answer waits for each time that the worker is at work
 
 log = logger("corkage")
@@ -38,12 +37,10 @@ def serve(billing: Billing, host: str, port: int, threads: int = THREADS) -> Non
     billing.service.check_account()
     server = make_server(billing, host, port, threads)
     billing.start()
-    signal.signal(signal.SIGTERM, lambda *_: _stop(server, billing))
-    # The stop ends by it, and a shell script starts what is in the background with it ignored.
-    signal.signal(signal.SIGINT, _end)
-    with contextlib.suppress(KeyboardInterrupt):  # run() takes it, unless it comes before
-        log.info("serving on http://%s:%s, database %s", host, server.effective_port, storage.current().label)
-        server.run()
+    for number in STOPS:
+        signal.signal(number, lambda *_: _stop(server, billing))
+    log.info("serving on http://%s:%s, database %s", host, server.effective_port, storage.current().label)
+    server.run()
     billing.close(CLOSE_SECONDS)
     log.info("stopped")
 
@@ -72,27 +69,22 @@ def _address_of(host: str, port: int) -> str:
     return str(min(found, key=lambda each: each[0] != socket.AF_INET)[4][0])
 
 
-def _end(*_: object) -> None:
-    """End waitress's loop, once: a second interrupt would close the database in the midst of the worker's writing."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
 def _stop(server: Any, billing: Billing) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """Begin to stop, once, in a thread: an exception raised here could be lost in a part of waitress's loop."""
+    for number in STOPS:
+        signal.signal(number, signal.SIG_IGN)
     log.info("stopping: finishing the requests at hand")
     threading.Thread(target=_drain, args=(server, billing), daemon=True).start()
 
 
 def _drain(server: Any, billing: Billing) -> None:
-    """Take no new connections, let the open requests end, then end waitress's loop as Ctrl-C does."""
+    """Take no new connections, let the open requests end, then end waitress's loop."""
     server.stop_listening()
     billing.service.begin_to_stop()
     deadline = time.monotonic() + DRAIN_SECONDS
     while _is_busy(server) and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.kill(os.getpid(), signal.SIGINT)
+    server.end()
 
 
 def _is_busy(server: Any) -> bool:

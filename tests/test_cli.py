@@ -7,7 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from contextlib import closing
 
 import pytest
 import requests
@@ -15,10 +17,11 @@ import stripe
 from elsewhere import elsewhere, hold
 from harness import AUTH_SECRET, WEBHOOK_SECRET, started, until
 
+from corkage.billing_app import Billing
 from corkage.cli import main
 from corkage.identity import mint_token
 from corkage.models import remember_once
-from corkage.server.serve import DRAIN_SECONDS
+from corkage.server.serve import DRAIN_SECONDS, _drain, make_server
 from corkage.simulator import ApiFaults
 
 pytestmark = pytest.mark.slow
@@ -160,6 +163,29 @@ def test_serve_stops_at_sigterm_when_a_script_runs_it_in_the_background(environ,
 
     assert process.returncode == 0
     assert "".join(said).rstrip().endswith("stopped")
+
+
+def test_a_stop_in_the_moment_in_which_the_loop_accepts_is_not_lost(config, monkeypatch):
+    """What is raised in that moment waitress logs, and goes on: a stop by an exception once hung for ever."""
+    accepts, may_go_on = threading.Event(), threading.Event()
+
+    def accept_slowly():
+        accepts.set()
+        may_go_on.wait(30)
+
+    with closing(Billing(config)) as billing:
+        server = make_server(billing, "127.0.0.1", 0)
+        monkeypatch.setattr(server, "handle_accept", accept_slowly)
+        loop = threading.Thread(target=server.run)
+        stopping = threading.Thread(target=_drain, args=(server, billing))
+        loop.start()
+        stopping.start()
+        assert accepts.wait(30)
+        may_go_on.set()
+        stopping.join(30)
+        loop.join(30)
+        assert not loop.is_alive()
+        server.trigger.close()
 
 
 def test_a_taken_port_is_a_clear_error(corkage):
