@@ -38,7 +38,7 @@ schema._create_everything = remembered(schema._create_everything)
 
 PLAIN = Path(__file__).parent / "support/plain"
 ENGINES = ("sqlite", "postgresql")
-TENTHS = 10
+TWIN_DAYS, SLOW_TWIN_DAYS = 3, 10
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -116,16 +116,21 @@ def postgresql(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With CI=true, of the slow tests that both engines play, play a tenth on PostgreSQL, the next day another tenth.
+    """With CI=true, of the tests that both engines play, play some on PostgreSQL, and the next day others: a tenth of
+    the slow ones, a third of the others.
 
     Those of `every_run` are played in full each time. ALL_ORDERS=true plays all.
     """
     if os.environ.get("CI") != "true" or os.environ.get("ALL_ORDERS") == "true":
         return
-    today = int(time.time() // 86_400) % TENTHS
-    left_out = [item for item in items if _is_twin(item) and zlib.crc32(item.nodeid.encode()) % TENTHS != today]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in set(left_out)]
+    today = int(time.time() // 86_400)
+    left_out = {
+        item
+        for item in items
+        if _is_twin(item) and zlib.crc32(item.nodeid.encode()) % _days(item) != today % _days(item)
+    }
+    config.hook.pytest_deselected(items=list(left_out))
+    items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_collection_finish() -> None:
@@ -135,9 +140,14 @@ def pytest_collection_finish() -> None:
 
 
 def _is_twin(item: pytest.Item) -> bool:
-    """Return whether this is a slow test on PostgreSQL that is played on SQLite, too."""
+    """Return whether this is a test on PostgreSQL that is played on SQLite, too."""
     marks = {mark.name for mark in item.iter_markers()}
-    return marks >= {"postgresql", "slow"} and not marks & {"one_engine", "every_run"}
+    return "postgresql" in marks and not marks & {"one_engine", "every_run"}
+
+
+def _days(item: pytest.Item) -> int:
+    """Return in how many days the twins of this kind are played once."""
+    return SLOW_TWIN_DAYS if item.get_closest_marker("slow") else TWIN_DAYS
 
 
 @pytest.fixture
