@@ -55,6 +55,8 @@ message of an instance is for the log. It may name ids and causes, and never hol
 
 from typing import Any, ClassVar
 
+LONGEST_PROBLEM = 1_500  # characters; the longest sentence of ours has some hundreds
+
 
 class BillingError(Exception):
     """The base of every error that Corkage raises. Itself it stands for a bug: a 500 without an explanation."""
@@ -70,13 +72,18 @@ class BillingError(Exception):
 
 
 class ConfigError(BillingError):
-    """The configuration is wrong. `problems` has a sentence for each fault."""
+    """The configuration is wrong. `problems` has a sentence for each fault, without the middle of what is very long."""
 
     code = "config_error"
 
     def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(f"- {problem}" for problem in problems))
-        self.problems = tuple(problems)
+        self.problems = tuple(map(_shortened, problems))
+        super().__init__("\n".join(f"- {problem}" for problem in self.problems))
+
+
+def _shortened(problem: str) -> str:
+    """Leave out the middle of a sentence that quotes what nobody can read: a file may hold anything."""
+    return problem if len(problem) <= LONGEST_PROBLEM else f"{problem[:1_000]} ... {problem[-400:]}"
 
 
 class RequestRefused(BillingError):
