@@ -14,7 +14,7 @@ from ..sync.converge import Converger
 from ..sync.resync import CALLS_PER_SECOND, Progress, no_progress
 from ..texts import email_key, is_user_id
 from .customers import COLUMNS as MAP_COLUMNS
-from .sheet import Column, Problem, read_sheet
+from .sheet import Column, Problem, as_text, read_sheet
 
 COLUMNS = (MAP_COLUMNS[0], Column(("email", "e-mail", "email_address", "mail")))
 HEADER = ("user", "customer", "email", "plans", "note")
@@ -120,5 +120,5 @@ def as_csv(proposals: Iterable[Proposal]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
-    writer.writerows(proposals)
+    writer.writerows(map(as_text, each) for each in proposals)
     return text.getvalue()

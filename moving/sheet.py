@@ -8,6 +8,7 @@ from typing import NamedTuple
 BLANKS = " \t\r\n\v\f\ufeff\xa0"
 NOTHING = ("", "NULL", "null", r"\N", "None")  # as databases and programs write that there is no value
 DELIMITERS = ",;\t|"
+FORMULAS = ("=", "+", "-", "@")  # with which a cell begins that a spreadsheet computes
 
 
 class Column(NamedTuple):
@@ -86,13 +87,22 @@ def _cells_of(text: str) -> tuple[list[tuple[int, list[str]]], list[Problem]]:
     began = 1
     try:
         for cells in reader:
-            trimmed = [each.strip(BLANKS) for each in cells]
+            trimmed = [_without_quote(each.strip(BLANKS)) for each in cells]
             if any(trimmed):
                 found.append((began, trimmed))
             began = reader.line_num + 1
     except csv.Error as error:
         return found, [Problem(began, f"cannot be read as CSV: {error}")]
     return found, []
+
+
+def as_text(cell: str) -> str:
+    """Return a cell that no spreadsheet takes for a formula, whoever has chosen it. It is read back as it was."""
+    return f"'{cell}" if cell.startswith((*FORMULAS, "'")) else cell
+
+
+def _without_quote(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith((*FORMULAS, "'")) else cell
 
 
 def _places_in(cells: Sequence[str], columns: Sequence[Column]) -> dict[str, int] | None:

@@ -9,7 +9,7 @@ from ipaddress import ip_network
 import jwt
 import pytest
 import requests
-from buying import bearer
+from buying import bearer, click
 from harness import APP, AUTH_SECRET, running
 
 from corkage.models import TABLES
@@ -210,3 +210,13 @@ def test_a_url_in_the_path_is_not_found(app, path):
     answer = send(app, "POST", path, {"plan": "pro"}, **bearer(token()))
 
     is_refused(answer, 404, "not_found")
+
+
+def test_no_address_is_built_from_a_forged_host(config, shop):
+    with running(replace(config, billing_url="https://billing.example.com/b")) as app:
+        answer = click(app, Host="evil.example")
+
+    assert answer.status_code in (200, 303)
+    (session,) = shop.client.v1.checkout.sessions.list().data
+    assert "evil.example" not in f"{session.success_url} {session.cancel_url} {answer.headers}"
+    assert session.success_url.startswith("https://billing.example.com/b/return")

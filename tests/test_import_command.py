@@ -142,6 +142,20 @@ def test_proposals_by_email_are_a_map_to_look_at_and_link_nothing(app, shop, cor
     assert "lines without a customer, which were left out: 4" in moved.stdout
 
 
+def test_a_proposal_holds_no_formula(app, shop, corkage, file):
+    """A payer may have any e-mail address, and a user of the product any name."""
+    address = '=hyperlink("//evil.example","x")@x.com'
+    customer = stranger(shop, address)
+    emails = file('id,email\n-ann,"' + address.replace('"', '""') + '"\n', "emails.csv")
+
+    said = corkage("import", "--propose", emails)
+
+    assert "\n'-ann," in said.stdout
+    assert "\"'=hyperlink(" in said.stdout
+    assert corkage("import", file(said.stdout)).returncode == 0
+    assert owners() == {customer: "-ann"}
+
+
 def test_500_customers_move_in_by_one_command_killed_in_the_midst_and_run_again_and_the_doctor_finds_nothing(
     app, shop, simulator, corkage, environ, tmp_path, file
 ):

@@ -310,6 +310,17 @@ def test_the_architecture_page_draws_the_tree_as_it_is():
     assert names - below == {path.parts[0].removesuffix(".py") for path in SOURCES} - SMALL
 
 
+def test_the_security_page_has_every_route_and_names_tests_that_are_there():
+    page = (ROOT / "docs/security.md").read_text()
+    named = re.findall(r"\[`(\w+)`\]\(\.\./([\w/.]+)\)", page)
+
+    assert {f"{method} {rule}" for method, rule, _ in routes.ROUTES} <= set(
+        re.findall(r"`((?:GET|POST) [/\w.]+)`", page)
+    )
+    assert len(named) > 80
+    assert [name for name, path in named if f"def {name}(" not in (ROOT / path).read_text()] == []
+
+
 def test_the_readmes_picture_is_there():
     for name in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README):
         assert (ROOT / name).stat().st_size > 10_000
