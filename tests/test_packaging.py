@@ -164,6 +164,16 @@ def test_requirements_pin_what_runs_corkage_and_nothing_else():
     assert pins.keys() == {Requirement(text).name.lower() for text in project["dependencies"]} | needed_by_those
 
 
+def test_the_lock_has_the_same_versions_each_with_its_hashes():
+    lock = (ROOT / "requirements-lock.txt").read_text()
+    locked = re.findall(
+        r"^([a-z0-9-]+)==([^\s;]+)[^\n]*((?: \\\n    --hash=sha256:[0-9a-f]{64})+)$", lock, re.MULTILINE
+    )
+
+    assert {name: version for name, version, _ in locked} == pins_of("requirements.txt")[0]
+    assert lock.count("==") == len(locked)
+
+
 def test_test_requirements_begin_with_what_runs_corkage_and_pin_the_rest():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     text = (ROOT / "requirements-test.txt").read_text()
