@@ -150,10 +150,11 @@ class Transport(stripe.HTTPClient):
                 verify=stripe.ca_bundle_path,
                 proxies=self._proxies,
             )
+            content = answer.content  # half an answer is none: it raises here
             self._watched.note(answer.status_code, answer.headers, began, time.time())
             if answer.status_code < 500 and answer.status_code != 429:
                 self._outage.note_answer()
-            return _cleaned(answer.content), answer.status_code, answer.headers
+            return _cleaned(content), answer.status_code, answer.headers
         except requests.RequestException as error:
             self._watched.note_failure(began, time.time())
             may_pass = isinstance(error, (requests.Timeout, requests.ConnectionError))
