@@ -327,3 +327,19 @@ def test_a_truncated_body_is_refused_even_if_the_rest_is_signed(app, event):
     assert_nothing_kept()
     assert deliver(len(body)) == {"received": True}
     assert [status[:3] for status in answered] == ["400", "200"]
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        (None, "no Stripe-Signature header"),
+        ("t=1,v1=é", "Stripe-Signature is not ASCII"),
+        ("t=1000,v1=00", "the signature is 9000 s old"),
+        ("t=19000,v1=00", "the signature is 9000 s ahead of our clock"),
+        ("v1=00", "Stripe-Signature has no single timestamp"),
+        ("t=10000,v1=00", "none of the 1 webhook secrets made this signature"),
+    ],
+)
+def test_the_log_says_what_is_wrong_with_a_signature(header, words):
+    with pytest.raises(InvalidSignature, match=words):
+        verify_signature(b"{}", header, ("whsec_1",), 10_000)
