@@ -3,9 +3,9 @@
 import json
 import random
 import time
-import tracemalloc
 from dataclasses import replace
 
+import psutil
 import pytest
 from harness import ADMIN_TOKEN, running
 from mutated import Requests, ask, mutate
@@ -24,6 +24,7 @@ from corkage.plans import read_plans
 pytestmark = [pytest.mark.slow, pytest.mark.torture("input")]
 
 LARGEST_ANSWER = 200_000
+MOST_GROWN = 200_000_000  # bytes, of the simulated Stripe in the same process, too
 PLANS_FILE = """[pro]
 name = "Pro"
 prices = ["pro_monthly", { lookup_key = "yearly", unit_amount = 9000, currency = "usd", interval = "year" }]
@@ -65,8 +66,7 @@ def events(shop, simulator):
 def test_no_request_is_answered_with_an_error_of_ours(app, events, figures):
     cases, chance = size(1_500, long=700_000), random.Random(SEED)
     sent = Requests(chance, events, new_session(app.billing.service.config, time.time()))
-    statuses, largest = {}, 0
-    tracemalloc.start()
+    statuses, process, held = {}, psutil.Process(), 0
     for number in range(cases):
         request = next(sent)
         answer = ask(app.billing.wsgi, request)
@@ -75,23 +75,21 @@ def test_no_request_is_answered_with_an_error_of_ours(app, events, figures):
         assert len(answer.body) < LARGEST_ANSWER, request
         assert not [each for each in answer.headers if "\r" in each[1] or "\n" in each[1] or each[1] == "a=b"]
         statuses[answer.status] = statuses.get(answer.status, 0) + 1
-        if number == cases // 10:
-            tracemalloc.reset_peak()
-            largest = tracemalloc.get_traced_memory()[0]
-    grown = tracemalloc.get_traced_memory()[0] - largest
-    tracemalloc.stop()
+        if number == cases // 10:  # all that is loaded once is loaded
+            held = process.memory_info().rss
+    grown = max(process.memory_info().rss - held, 0)
     stored = StripeEvent.select().count()
     app.work()
 
     assert app.ask().status_code == 200
-    assert grown < 30_000_000
+    assert grown < MOST_GROWN
     assert min(statuses) == 200
     waiting = StripeEvent.select().where(StripeEvent.applied_at.is_null())
     assert all(each.error for each in waiting)
     figures.note(
         cases=cases,
         events_stored=stored,
-        memory_grown_kB=grown // 1000,
+        memory_grown_MB=grown // 1_000_000,
         **{f"of_{status}": n for status, n in sorted(statuses.items())},
     )
 
