@@ -64,7 +64,7 @@ def events(shop, simulator):
 
 
 def test_no_request_is_answered_with_an_error_of_ours(app, events, figures):
-    cases, chance = size(1_500, long=700_000), random.Random(SEED)
+    cases, chance = size(1_500, long=300_000), random.Random(SEED)
     sent = Requests(chance, events, new_session(app.billing.service.config, time.time()))
     statuses, process, held = {}, psutil.Process(), 0
     for number in range(cases):
