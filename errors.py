@@ -281,15 +281,15 @@ class NotSignedIn(RequestRefused):
 class InvalidToken(NotSignedIn):
     """The request's token is forged, expired, or made for another program.
 
-    Shape   cause: why it is refused, of health/tokens.py's; whose: keeps the tokens of users apart, and is not shown
+    Shape   cause: why it is refused, of health/tokens.py's; owner: keeps the tokens of users apart, and is not shown
     """
 
     code = "invalid_token"
     sentence = "Your sign-in is not valid here, or no longer. Please sign in again."
 
-    def __init__(self, message: str, cause: str = "claims", whose: str = "") -> None:
+    def __init__(self, message: str, cause: str = "claims", owner: str = "") -> None:
         super().__init__(message)
-        self.cause, self.whose = cause, whose
+        self.cause, self.owner = cause, owner
 
 
 class PaymentRequired(RequestRefused):

@@ -310,7 +310,7 @@ def _claims(token: str, secrets: tuple[str, ...], audience: str) -> dict[str, An
             continue
         except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
             reason = REFUSALS.get(type(error).__name__, "it cannot be read")
-            raise InvalidToken(f"the token is refused: {reason}", whose=_fingerprint(token)) from None
+            raise InvalidToken(f"the token is refused: {reason}", owner=_fingerprint(token)) from None
         return claims
     raise InvalidToken(f"none of the {len(secrets)} secrets made this token's signature", "secret", _fingerprint(token))
 
@@ -320,13 +320,13 @@ def _check_times(claims: dict[str, Any], now: float) -> None:
     if not all(isinstance(each, int | float) and not isinstance(each, bool) for each in times):
         raise InvalidToken("the token's exp, nbf and iat must be numbers, in Unix seconds")
     expires, *begins = times
-    whose = str(claims["sub"])
+    owner = str(claims["sub"])
     if not expires > now - LEEWAY_SECONDS:  # in this form, so that not-a-number is refused, too
-        raise InvalidToken("the token is expired", "expired", whose)
+        raise InvalidToken("the token is expired", "expired", owner)
     if expires > now + LONGEST_TOKEN_SECONDS + LEEWAY_SECONDS:
-        raise InvalidToken(f"the token's exp is more than {LONGEST_TOKEN_SECONDS} s ahead", "too_long", whose)
+        raise InvalidToken(f"the token's exp is more than {LONGEST_TOKEN_SECONDS} s ahead", "too_long", owner)
     if not all(each <= now + LEEWAY_SECONDS for each in begins):
-        raise InvalidToken("the token is not valid yet: its nbf or iat lies ahead", "not_yet", whose)
+        raise InvalidToken("the token is not valid yet: its nbf or iat lies ahead", "not_yet", owner)
 
 
 def _identity(claims: dict[str, Any], payer_prefix: str) -> Identity:

@@ -183,7 +183,7 @@ class SubscriptionItem(Table):
 
 
 class Purchase(Table):
-    """Something that was bought once: a price of a completed Checkout Session, whose id it has.
+    """Something that was bought once: a price of a completed Checkout Session. It has the id of that.
 
     Shape   ours: sold through us; payment_intent: None where nothing was to be paid; returned: see access.Holding;
             noted: the PurchaseSummary of the last notice, packed (notices/changes.py)

@@ -38,7 +38,7 @@ class Fitted:
         return len(text)
 
     def flush(self) -> None:
-        """Write what is held, such as a question, whose line the answer ends."""
+        """Write what is held, such as a question: the answer ends its line."""
         self.whole.write(self._held)
         self._held = ""
         self.whole.flush()

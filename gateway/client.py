@@ -192,7 +192,7 @@ class _Paced(stripe.HTTPClient):
 
 
 def _prepared(method: str, url: str, headers: Mapping[str, str], body: str | None) -> requests.PreparedRequest:
-    """Return a request whose address and body stripe-python has encoded already."""
+    """Return a request. stripe-python has encoded its address and body already."""
     prepared = requests.PreparedRequest()
     prepared.method, prepared.url = method.upper(), url
     prepared.headers = CaseInsensitiveDict(ALWAYS_SENT | dict(headers))

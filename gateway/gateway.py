@@ -415,7 +415,7 @@ class _Invoices:
         self._invoices, self._is_whole = invoices, is_whole
 
     def until_paid(self, subscription_id: str) -> list[Object] | None:
-        """Return those of a subscription, newest first, to the first that was paid; None when these do not tell."""
+        """Return those of a subscription, newest first, to the first that was paid; None when these are not enough."""
         found = []
         for invoice in self._invoices:
             if subscription_id_of(invoice) == subscription_id:

@@ -51,7 +51,7 @@ class Threads:
 
     def close(self, longest_seconds: float | None = None) -> None:
         """Wait for what is running, for so long at most, then end the threads. The next call starts new ones."""
-        with self._lock:  # what is submitted from now on has threads of its own, which are not told to end
+        with self._lock:  # what is submitted from now on has threads of its own, which go on
             threads, self._threads = self._threads, []
             waiting, self._waiting = self._waiting, _Waiting()
         for _ in threads:

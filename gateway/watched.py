@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 BOUNDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # of the times that are counted, in seconds
-SIMULATOR = "simulator"  # what our offline Stripe calls itself, whose clock is moved at will
+SIMULATOR = "simulator"  # what our offline Stripe calls itself: its clock is moved at will
 UNREACHABLE = "unreachable"
 
 

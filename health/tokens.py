@@ -48,7 +48,7 @@ class Tokens:
         with self._lock:
             self._in_a_row += 1
             if len(self._users) < SEVERAL:
-                self._users.add(error.whose)
+                self._users.add(error.owner)
             is_everybody = self._in_a_row >= MOST_IN_A_ROW and len(self._users) >= SEVERAL
         if is_everybody:
             self._trouble.begin(CAUSES[error.cause])

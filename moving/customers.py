@@ -55,7 +55,7 @@ log = logger("corkage.moving")
 
 
 class Entry(NamedTuple):
-    """A line of a map: whose a customer is."""
+    """A line of a map: a customer, and the user that it belongs to."""
 
     line: int
     user_id: str

@@ -25,7 +25,7 @@ class ApiError(Exception):
         self.body = {"error": {name: value for name, value in said.items() if value is not None}}
 
 
-CALLS = ("create_preview", "search")  # calls whose path looks like an object's
+CALLS = ("create_preview", "search")  # calls with a path that looks like an object's
 
 
 def missing(kind: str, object_id: str, param: str = "id") -> ApiError:

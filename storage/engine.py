@@ -1,4 +1,4 @@
-"""What the engines have in common: how they are read, written and forked, and which of their errors are whose."""
+"""What the engines have in common: how they are read, written and forked, and what their errors mean."""
 
 import datetime
 import logging

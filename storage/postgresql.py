@@ -220,7 +220,7 @@ class Database(Engine, peewee.PostgresqlDatabase):
         self.execute_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
 
     def is_writing(self) -> bool:
-        """Return whether this thread is in a writing transaction, even one whose connection is lost."""
+        """Return whether this thread is in a writing transaction, even one that has lost its connection."""
         return getattr(self._of_thread, "is_writing", False)
 
     def execute_many(self, sql: str, values: Sequence[tuple[object, ...]]) -> None:
@@ -282,7 +282,7 @@ class Database(Engine, peewee.PostgresqlDatabase):
         connection.add_notice_handler(lambda notice: (found := keep()) and found(notice))
         with connection.limited(waits.BUSY_SECONDS):  # a pooler takes connections while its server is away
             (pid,) = connection.execute("SELECT pg_backend_pid()").fetchone() or (0,)
-        connection.is_direct = pid == connection.info.backend_pid  # a pooler tells another
+        connection.is_direct = pid == connection.info.backend_pid  # a pooler names another
         if connection.is_direct:  # behind a pooler the next statement may get another session
             # Planning takes longer than most statements. And a role's own setting might hide what no standby confirmed.
             connection.execute("SET plan_cache_mode = force_generic_plan; SET client_min_messages = warning")

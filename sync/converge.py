@@ -386,7 +386,7 @@ class Converger:
     def _store_unowned(
         self, row: Customer, customer: CustomerState, subscriptions: Sequence[SubscriptionState]
     ) -> None:
-        """Store whose a customer may be: for whom it is marked, and what stands for the e-mail of one who pays."""
+        """Store who may own a customer: for whom it is marked, and what stands for the e-mail of one who pays."""
         is_marked = customer.app not in (None, self.app)
         mark = (customer.app, customer.user_id) if is_marked else (None, None)
         is_paying = any(each.status in LIVE for each in subscriptions)

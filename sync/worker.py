@@ -70,7 +70,7 @@ class Sales(Protocol):
     """What the worker does at Stripe for those who buy; see selling/checkout.py."""
 
     def open_pages(self, now: float) -> list[CheckoutAttempt]:
-        """Return the attempts whose open page sells what their user has by now."""
+        """Return the attempts with an open page that sells what their user has by now."""
 
     def close_page(self, attempt: CheckoutAttempt) -> None:
         """Close the page of one."""

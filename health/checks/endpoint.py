@@ -18,7 +18,7 @@ from .check import NAMED, WRONG, Check, Examination, Seen, note, ok, wrong
 
 PUSH = "corkage push"
 SET_BACK = "corkage push --overwrite"
-OLDEST_READ = "2024-09-30"  # the day of the oldest API version whose events are read
+OLDEST_READ = "2024-09-30"  # the day of the oldest API version of events that are read
 THIN = "v1."
 
 

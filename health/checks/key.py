@@ -56,7 +56,7 @@ def _mode(examination: Examination) -> Iterator[Seen]:
 
 
 def _clock(examination: Examination) -> Iterator[Seen]:
-    _ = examination.at_stripe["account"]  # whose answer has shown Stripe's clock
+    _ = examination.at_stripe["account"]  # this answer has shown Stripe's clock
     ahead = examination.watched.seen().ahead
     if ahead is None:
         yield ok("not compared: a simulator's clock may be moved")
