@@ -223,7 +223,7 @@ def read_plans(path: Path) -> tuple[Plan, ...]:
     except OSError as error:
         wanted = "wanted a file of plans, as in plans.example.toml"
         raise ConfigError([f"BILLING_PLANS: {path} cannot be read ({error.strerror}); {wanted}"]) from error
-    except ValueError as error:  # invalid TOML or invalid UTF-8
+    except (ValueError, RecursionError) as error:  # invalid TOML or UTF-8, or nested without end
         raise ConfigError([f"{path}: wanted TOML in UTF-8: {error}"]) from error
     problems = [f"{path}, line 1: wanted at least one plan, such as [pro]"] if not tables else []
     problems += [f"{path}, line {line}: {problem}" for line, problem in sorted(_problems(_Lines(text), tables))]
@@ -395,7 +395,8 @@ def _lines(text: str) -> Lines:
 def _paths(tables: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     for key, table in tables.items():
         yield (key,)
-        yield from ((key, name) for name in table if isinstance(table, dict))
+        if isinstance(table, dict):
+            yield from ((key, name) for name in table)
 
 
 class Requirement(NamedTuple):

@@ -104,6 +104,24 @@ def test_every_plans_toml_is_read_or_refused_in_words(tmp_path, figures):
     figures.note(cases=cases, read=read)
 
 
+@pytest.mark.parametrize("nested", ["a = " + "[" * 5_000, "a = " + "{a=" * 5_000])
+def test_a_plans_toml_that_is_nested_without_end_is_refused_in_words(tmp_path, nested):
+    path = tmp_path / "plans.toml"
+    path.write_text(f"[pro]\n{nested}")
+
+    with pytest.raises(ConfigError, match="wanted TOML in UTF-8"):
+        read_plans(path)
+
+
+@pytest.mark.parametrize("value", ["14", "true", "1.5", "2026-01-01"])
+def test_a_key_outside_of_any_plan_is_refused_in_words_whatever_its_value(tmp_path, value):
+    path = tmp_path / "plans.toml"
+    path.write_text(f"trial_days = {value}\n")
+
+    with pytest.raises(ConfigError, match="line 1: trial_days stands outside of any plan"):
+        read_plans(path)
+
+
 @pytest.mark.one_engine("sqlite", "reads files alone")
 def test_every_env_file_is_read_or_refused_in_words(tmp_path, figures):
     cases, read = size(200, long=50_000), 0
