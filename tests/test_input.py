@@ -96,7 +96,7 @@ def test_no_request_is_answered_with_an_error_of_ours(app, events, figures):
 
 @pytest.mark.one_engine("sqlite", "reads files alone")
 def test_every_plans_toml_is_read_or_refused_in_words(tmp_path, figures):
-    cases, read = size(400, long=150_000), 0
+    cases, read = size(400, long=30_000), 0
     path = tmp_path / "plans.toml"
     for data in mutations(PLANS_FILE.encode(), cases):
         path.write_bytes(data)
@@ -135,7 +135,7 @@ def test_every_env_file_is_read_or_refused_in_words(tmp_path, figures):
 
 @pytest.mark.parametrize("kind", SHEETS)
 def test_every_import_file_is_read_or_refused_line_by_line(kind, figures):
-    cases, (read, sample) = size(500, long=100_000), SHEETS[kind]
+    cases, (read, sample) = size(500, long=150_000), SHEETS[kind]
     for data in mutations(sample, cases):
         is_read(lambda data=data: read(data))
     figures.note(cases=cases)
