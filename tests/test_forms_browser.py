@@ -118,7 +118,7 @@ def test_a_refusal_is_read_by_the_visitor(page, product, form):
     press(page, product, form, "portal")
     sees(page, "There is nothing to manage yet")
     assert page.url == f"{product.url}/billing/refused?code=no_billing_account"
-    assert page.evaluate("getComputedStyle(document.querySelector('header')).display") == "flex"
+    page.wait_for_function("getComputedStyle(document.querySelector('header')).display === 'flex'")  # it has its style
     page.go_back()
     assert page.get_by_role("button", name="Go").is_enabled()
 

@@ -36,9 +36,14 @@ class Program:
         self._thread = threading.Thread(target=lambda: self.said.extend(self.process.stdout or ()), daemon=True)
         self._thread.start()
 
+    def lives(self) -> bool:
+        """True; once it has ended, an AssertionError with all that it said."""
+        if self.process.poll() is not None:
+            raise AssertionError(self.end())
+        return True
+
     def says(self, what: str) -> bool:
-        assert self.process.poll() is None, "".join(self.said)
-        return what in "".join(self.said)
+        return self.lives() and what in "".join(self.said)
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> str:
         """End it, and the programs that it started; return what it said."""
@@ -75,7 +80,7 @@ def following(replica: Path, folder: Path, **environ: str) -> Iterator[Program]:
     program = Program(str(OPERATIONS / "follow.sh"), f"file://{replica}", str(folder), **environ)
     try:
         until(lambda: target(folder) != before or program.process.poll() is not None)
-        assert program.process.poll() is None, "".join(program.said)
+        program.lives()
         yield program
     finally:
         program.end()
