@@ -38,13 +38,18 @@ SOURCES = [path for path in tracked() if path.parts[0] not in ("tests", "bench",
 
 
 @functools.cache  # each file is parsed once, and asked about by many tests
-def parsed(path):
-    return ast.parse((ROOT / path).read_text())
+def nodes_of(path):
+    return tuple(ast.walk(ast.parse((ROOT / path).read_text())))
 
 
+@functools.cache
 def imports_of(path):
     """The modules a file imports, absolute, our own without the package's name."""
-    for node in ast.walk(parsed(path)):
+    return tuple(_imports_of(path))
+
+
+def _imports_of(path):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -202,16 +207,14 @@ TYPED = (
 
 def calls_of(path):
     """The calls of methods in a file, each with its receiver's and its own source, and the number of arguments."""
-    for node in ast.walk(parsed(path)):
+    for node in nodes_of(path):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             yield ast.unparse(node.func.value), node.func.attr, len(node.args)
 
 
 @pytest.mark.parametrize("path", CORE, ids=str)
 def test_cookies_are_read_in_one_place(path):
-    tree = parsed(path)
-
-    assert not {each.attr for each in ast.walk(tree) if isinstance(each, ast.Attribute)} & {"get_cookie", "cookies"}
+    assert not {each.attr for each in nodes_of(path) if isinstance(each, ast.Attribute)} & {"get_cookie", "cookies"}
     assert not [name for name in imports_of(path) if name.split(".")[0] == "http" and "cookie" in name.lower()]
     if path != Path("cookies.py"):
         assert "HTTP_COOKIE" not in (ROOT / path).read_text()
@@ -236,7 +239,7 @@ STATUSES = {"active", "trialing", "past_due", "unpaid", "paused", "incomplete", 
 
 @pytest.mark.parametrize("path", CORE, ids=str)
 def test_statuses_are_grouped_in_one_place(path):
-    lists = [each for each in ast.walk(ast.parse((ROOT / path).read_text())) if isinstance(each, ast.Tuple | ast.Set)]
+    lists = [each for each in nodes_of(path) if isinstance(each, ast.Tuple | ast.Set)]
     groups = [each for each in lists if each.elts and {getattr(item, "value", 0) for item in each.elts} <= STATUSES]
 
     assert bool(groups) is (path == Path("access.py"))
