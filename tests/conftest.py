@@ -3,7 +3,6 @@
 import gc
 import os
 import subprocess
-import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 import stripe
+import warm
 from contract import problems
 from harness import APP, AUTH_SECRET, PRO, WEBHOOK_SECRET, App, Receiver, Shop, open_shop, receiving, running, sdk
 from programs import launched
@@ -225,14 +225,7 @@ def corkage(environ: dict[str, str], tmp_path: Path) -> Run:
     """Run a command as a user runs it; keywords are settings. It works on the database that `app` serves."""
 
     def run(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "corkage.cli", *arguments],
-            cwd=tmp_path,
-            env=environ | changes,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        return warm.run(arguments, tmp_path, environ | changes)
 
     return run
 

@@ -6,7 +6,6 @@ import shlex
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 import requests
+import warm
 from harness import APP, WEBHOOK_SECRET, App, Shop, running
 
 from corkage.config import Config
@@ -45,14 +45,7 @@ class Live:
 
     def run(self, *arguments: str, **changes: str) -> "subprocess.CompletedProcess[str]":
         """Run a command of Corkage's."""
-        return subprocess.run(
-            [sys.executable, "-m", "corkage.cli", *arguments],
-            cwd=self.folder,
-            env=self.environ | changes,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        return warm.run(arguments, self.folder, self.environ | changes, seconds=120)
 
     def doctor(self, **changes: str) -> tuple[int, list[dict[str, Any]]]:
         """Run the doctor; return its exit code, and the lines of what is wrong or could not be looked at."""
