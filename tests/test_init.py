@@ -5,10 +5,9 @@ import pty
 import re
 import select
 import stat
-import subprocess
-import sys
 
 import pytest
+import warm
 from dotenv import dotenv_values
 
 from corkage.config import Config
@@ -213,10 +212,7 @@ def test_on_a_terminal_it_asks_and_does_not_echo_the_key(simulator, tmp_path, en
 def typed(arguments, answers, folder, environ):
     """Run a command on a terminal, and type an answer at each question; return what it printed."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "corkage.cli", *arguments], cwd=folder, env=environ, stdin=theirs, stdout=theirs,
-        stderr=theirs, start_new_session=True,
-    )  # fmt: skip
+    command = warm.begin(arguments, folder, environ, (theirs, theirs, theirs))
     os.close(theirs)
     printed, left = b"", list(answers)
     try:
@@ -227,8 +223,8 @@ def typed(arguments, answers, folder, environ):
     except OSError:  # the other side has closed it
         pass
     finally:
-        process.kill()
-        process.wait()
+        command.kill()
+        command.wait()
         os.close(ours)
     assert left == [], printed
     return printed.decode()

@@ -1,7 +1,6 @@
 """At 80 columns, and on a phone: no word is broken, and nothing is beside the screen."""
 
 import re
-import sys
 import time
 from dataclasses import replace
 
@@ -113,7 +112,7 @@ def test_at_80_columns_no_command_breaks_a_word(filled, corkage, environ, tmp_pa
 def broken(corkage, environ, folder, arguments):
     """Return the lines that are too long, and the words that are printed otherwise than into a pipe."""
     whole = corkage(*arguments.split())
-    code, printed = run_in_terminal([sys.executable, "-m", "corkage.cli", *arguments.split()], folder, environ)
+    code, printed = run_in_terminal(arguments.split(), folder, environ)
     assert code == whole.returncode
     lines = [each.rpartition("\r")[2] for each in printed.splitlines()]
     lost = words(whole.stdout + whole.stderr) - words(printed)

@@ -4,26 +4,26 @@ import fcntl
 import os
 import pty
 import struct
-import subprocess
 import termios
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import warm
+
 
 def run_in_terminal(
-    command: Sequence[str], folder: Path, environ: Mapping[str, str], columns: int = 80
+    arguments: Sequence[str], folder: Path, environ: Mapping[str, str], columns: int = 80
 ) -> tuple[int, str]:
-    """Run a command on a terminal; return its exit status and what it printed, without colours."""
+    """Run a command of Corkage's on a terminal; return its exit status and what it printed, without colours."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     environ = {name: value for name, value in environ.items() if name not in ("COLUMNS", "LINES")} | {"NO_COLOR": "1"}
-    with subprocess.Popen(
-        command, cwd=folder, env=environ, stdin=subprocess.DEVNULL, stdout=slave, stderr=slave, close_fds=True
-    ) as process:
-        os.close(slave)
-        printed = b"".join(iter(lambda: _read(master), b""))
+    with open(os.devnull) as nothing:
+        command = warm.begin(arguments, folder, environ, (nothing.fileno(), slave, slave))
+    os.close(slave)
+    printed = b"".join(iter(lambda: _read(master), b""))
     os.close(master)
-    return process.returncode, printed.decode().replace("\r\n", "\n")
+    return command.wait(), printed.decode().replace("\r\n", "\n")
 
 
 def _read(master: int) -> bytes:

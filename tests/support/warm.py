@@ -19,8 +19,10 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from io import FileIO
 from pathlib import Path
+from typing import NamedTuple
 
 LIBRARIES = "click dotenv jwt peewee requests stripe stripe._http_client stripe._webhook stripe.v2.core".split()
 READ_AT_START = ("PYTHON", "LANG", "LC_", "TZ", "LD_", "OPENSSL", "no_proxy", "NO_PROXY")
@@ -29,25 +31,55 @@ LONGEST = 1 << 18  # of what a command is asked with
 Environ = tuple[tuple[str, str], ...]
 
 
+class Command(NamedTuple):
+    """A command that was begun.
+
+    Shape   answer: what says its end, for wait()
+    """
+
+    pid: int
+    answer: FileIO
+
+    def wait(self, seconds: float = 60) -> int:
+        """Return its exit status, or the signal that ended it, negative. It is killed after so many seconds."""
+        ended = select.poll()
+        ended.register(self.answer, select.POLLIN)
+        if not ended.poll(seconds * 1000):
+            self.kill()
+            raise subprocess.TimeoutExpired("corkage", seconds)
+        with self.answer:
+            return int(self.answer.readall())
+
+    def kill(self) -> None:
+        """Kill it, if it has not ended."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+
 def run(
-    arguments: tuple[str, ...], folder: Path, environ: Mapping[str, str], seconds: float = 60
+    arguments: Sequence[str], folder: Path, environ: Mapping[str, str], seconds: float = 60
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a command as subprocess.run(capture_output=True, text=True) does, and no longer than so many seconds."""
+    """Run a command with nothing to read, as subprocess.run() with capture_output and text does.
+
+    Errors  TimeoutExpired after so many seconds
+    """
+    with open(os.devnull) as nothing, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        files = (nothing.fileno(), out.fileno(), err.fileno())
+        code = begin(arguments, folder, environ, files).wait(seconds)
+        return subprocess.CompletedProcess(["corkage", *arguments], code, _text(out), _text(err))
+
+
+def begin(arguments: Sequence[str], folder: Path, environ: Mapping[str, str], files: tuple[int, int, int]) -> Command:
+    """Begin a command with these files as its stdin, stdout and stderr."""
     at_start = tuple(sorted((name, value) for name, value in environ.items() if name.startswith(READ_AT_START)))
     asked = json.dumps([arguments, str(folder), dict(environ)]).encode()
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        heard, told = os.pipe()
-        with open(heard, "rb", buffering=0) as answer:  # or select() would not see what was read too far
-            try:
-                socket.send_fds(_waiting(at_start), [asked], [out.fileno(), err.fileno(), told])
-            finally:
-                os.close(told)
-            pid = int(answer.readline())
-            if not select.select([answer], [], [], seconds)[0]:
-                os.kill(pid, signal.SIGKILL)
-                raise subprocess.TimeoutExpired(["corkage", *arguments], seconds)
-            code = int(answer.read())
-        return subprocess.CompletedProcess(["corkage", *arguments], code, _text(out), _text(err))
+    heard, told = os.pipe()
+    answer = FileIO(heard)  # unbuffered, or select() would not see what was read too far
+    try:
+        socket.send_fds(_waiting(at_start), [asked], [*files, told])
+    finally:
+        os.close(told)
+    return Command(int(answer.readline()), answer)
 
 
 def _text(file: "tempfile._TemporaryFileWrapper[bytes]") -> str:
@@ -78,7 +110,7 @@ def _waiting(at_start: Environ) -> socket.socket:
 def wait(asked: socket.socket) -> None:
     """Fork for each command that is asked for. Returns in the process that is to run it, with `sys.argv` set."""
     while True:
-        message, files, _, _ = socket.recv_fds(asked, LONGEST, 3)
+        message, files, _, _ = socket.recv_fds(asked, LONGEST, 4)
         _reap()
         if not message:
             sys.exit()
@@ -96,18 +128,22 @@ def _reap() -> None:
             pass
 
 
-def _become(message: bytes, out: int, err: int, told: int) -> None:
+def _become(message: bytes, *files: int) -> None:
     """Fork the process of a command, which alone returns from here, and say how it ended."""
+    told = files[3]
     pid = os.fork()
     if pid:
+        for each in files[:3]:
+            os.close(each)
         os.write(told, b"%d\n" % pid)
         _, status = os.waitpid(pid, 0)
         os.write(told, b"%d" % os.waitstatus_to_exitcode(status))
         os._exit(0)
-    for source, target in ((out, 1), (err, 2)):
-        os.dup2(source, target)
-    for each in (out, err, told):
+    for number, each in enumerate(files[:3]):
+        os.dup2(each, number)
+    for each in files:
         os.close(each)
+    os.setsid()  # or who hides what is typed would ask the terminal of whoever runs the tests
     arguments, folder, environ = json.loads(message)
     os.chdir(folder)
     os.environ.clear()
