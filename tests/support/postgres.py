@@ -277,8 +277,10 @@ class Postgres(Server):
         return f"host={self.folder} port={self.port} user=postgres application_name={name}"
 
     def _is_ready(self) -> bool:
-        status = self.folder / "data/postmaster.pid"
-        lines = status.read_text().split() if status.exists() else []
+        try:
+            lines = (self.folder / "data/postmaster.pid").read_text().split()
+        except FileNotFoundError:  # also after it was there: what a server that was killed left is removed first
+            return False
         return lines[:1] == [str(self.process.pid)] and lines[-1] == "ready"
 
     def _processes(self) -> list[psutil.Process]:
@@ -347,6 +349,7 @@ def pgbouncer(server: Server, user: str = "corkage", **settings: Any) -> Iterato
         "unix_socket_dir": "",
         "auth_type": "any",
         "pool_mode": "transaction",
+        "server_login_retry": 1,  # seconds; 15 else, for which a server that is back is not asked
         **settings,
     }
     with _folder() as folder:
