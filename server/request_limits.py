@@ -3,6 +3,7 @@
 import http
 import json
 import logging
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,6 +26,9 @@ ERRORS: Mapping[int, type[BillingError]] = {
     501: RequestRefused,  # a transfer coding that is not known; the fault is the client's
 }
 HEADERS = [("Content-Type", "application/json"), ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
+
+CODINGS = re.compile(rb"\r\nTransfer-Encoding:([^\r\n]*)", re.IGNORECASE)
+FOLDED = re.compile(rb"\r\n[ \t]")
 
 log = logger("corkage.http")
 
@@ -51,13 +55,26 @@ class Parser(HTTPRequestParser):
     def parse_header(self, header_plus: bytes) -> None:
         """Read the request line and the headers.
 
-        Errors  ParsingError for HTTP/1.0 with Transfer-Encoding, which that version does not have: a proxy may take
-                another part of it for the body
-        Source  RFC 9112, section 6.1
+        Errors  ParsingError for what a proxy may read in another way: it would take another part for the body, and have
+                the rest answered as somebody else's request
+        Source  RFC 9112, sections 3.2, 5.2, 6.1 and 6.3
         """
         super().parse_header(header_plus)
-        if "TRANSFER_ENCODING" in self.headers:
-            raise ParsingError("Transfer-Encoding in HTTP/1.0")
+        if problem := self._ambiguity(header_plus):
+            raise ParsingError(problem)
+
+    def _ambiguity(self, header_plus: bytes) -> str | None:
+        if "TRANSFER_ENCODING" in self.headers:  # waitress takes it away in HTTP/1.1
+            return "Transfer-Encoding in HTTP/1.0"
+        if self.chunked and "CONTENT_LENGTH" in self.headers:
+            return "Transfer-Encoding and Content-Length"
+        if self.chunked and [each.strip(b" \t").lower() for each in CODINGS.findall(header_plus)] != [b"chunked"]:
+            return "Transfer-Encoding more than once"
+        if FOLDED.search(header_plus):
+            return "a header that goes on in the next line"
+        host = self.headers.get("HOST")
+        is_one = "," not in host if host is not None else self.version != "1.1"
+        return None if is_one else "not one Host"
 
     def _has_large_body(self) -> bool:
         if self.body_rcv is None:

@@ -1,0 +1,116 @@
+"""What an attacker tries on the wire and with names of his choice; docs/security.md lists what else is tried, and where."""
+
+import socket
+import time
+
+import pytest
+from buying import token
+from harness import AUTH_SECRET
+
+from corkage.identity import mint_token
+
+
+def said(url, sent, patience=2.0):
+    """Send bytes as they are; return all that is answered until the server closes, or has been silent for so long."""
+    host, port = url.removeprefix("http://").split(":")
+    answered = b""
+    with socket.create_connection((host, int(port)), 30) as connection:
+        connection.sendall(sent)
+        connection.settimeout(patience)
+        try:
+            while piece := connection.recv(65536):
+                answered += piece
+        except TimeoutError:
+            return answered, False
+        except ConnectionResetError:
+            pass
+    return answered, True
+
+
+# The wire
+
+ON_THE_WIRE = pytest.mark.one_engine("sqlite", "the server reads a request before it reads the database")
+
+
+def asking(user, *headers):
+    signed = mint_token(AUTH_SECRET, user, now=time.time()).encode()
+    return b"\r\n".join([b"GET /access HTTP/1.1", b"Host: x", b"Authorization: Bearer " + signed, *headers, b"", b""])
+
+
+HIDDEN = asking("hidden")
+END = b"0\r\n\r\n"
+WHOLE = b"Content-Length: %d" % len(END + HIDDEN)
+TWO_READINGS = {
+    "a length and a coding": ([WHOLE, b"Transfer-Encoding: chunked"], END),
+    "a coding and a short length": ([b"Transfer-Encoding: chunked", b"Content-Length: 4"], END),
+    "two lengths": ([b"Content-Length: 0", b"Content-Length: %d" % len(HIDDEN)], b""),
+    "two lengths that are one": ([b"Content-Length: 0", b"Content-Length: 0"], b""),
+    "a list of lengths": ([b"Content-Length: 0, 0"], b""),
+    "a length with a sign": ([b"Content-Length: +0"], b""),
+    "a length below zero": ([b"Content-Length: -1"], b""),
+    "a length in another script": (["Content-Length: \u0660".encode()], b""),
+    "a blank before the colon": ([b"Content-Length : 0"], b""),
+    "a coding that is none": ([b"Transfer-Encoding: xchunked"], END),
+    "a coding after another": ([b"Transfer-Encoding: chunked", b"Transfer-Encoding: identity"], END),
+    "a coding twice": ([b"Transfer-Encoding: chunked, chunked"], END),
+    "a coding in two headers": ([b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"], END),
+    "a coding with a control": ([b"Transfer-Encoding: \x0bchunked"], END),
+    "a coding in the next line": ([b"Transfer-Encoding:\r\n chunked"], END),
+    "a length in the next line": ([b"X: y\r\n\tContent-Length: 0"], b""),
+    "a line feed alone": ([b"X: y\nContent-Length: %d" % len(HIDDEN), b"Content-Length: 0"], b""),
+    "a carriage return alone": ([b"X: y\rContent-Length: %d" % len(HIDDEN), b"Content-Length: 0"], b""),
+    "NUL in a header": ([b"X: a\x00b", b"Content-Length: 0"], b""),
+    "a chunk's size below zero": ([b"Transfer-Encoding: chunked"], b"-0\r\n\r\n"),
+    "a chunk's size as a program writes it": ([b"Transfer-Encoding: chunked"], b"0x0\r\n\r\n"),
+    "a chunk that is longer than its size": ([b"Transfer-Encoding: chunked"], b"2\r\nabX\r\n0\r\n\r\n"),
+    "a line feed in a chunk's extension": ([b"Transfer-Encoding: chunked"], b"0;a=\n\r\n\r\n"),
+    "two hosts": ([b"Host: evil.example", b"Content-Length: 0"], b""),
+}
+
+
+@ON_THE_WIRE
+@pytest.mark.parametrize("reading", TWO_READINGS)
+def test_a_request_with_two_readings_is_refused_and_what_follows_is_not_read(app, reading):
+    headers, body = TWO_READINGS[reading]
+    lines = [b"POST /portal HTTP/1.1", b"Host: x", b"Authorization: Bearer " + token().encode(), *headers, b"", body]
+
+    answer, is_closed = said(app.url, b"\r\n".join(lines) + HIDDEN)
+
+    assert answer.split(b" ", 2)[1] == b"400"
+    assert is_closed
+    assert answer.count(b"HTTP/1.") == 1
+    assert b"hidden" not in answer
+
+
+@ON_THE_WIRE
+def test_http_1_1_without_a_host_is_refused_and_http_1_0_without_one_is_answered(app):
+    refused, is_closed = said(app.url, HIDDEN.replace(b"Host: x\r\n", b""))
+    old, _ = said(app.url, HIDDEN.replace(b"Host: x\r\n", b"").replace(b"/1.1", b"/1.0"))
+
+    assert (refused.split(b" ", 2)[1], is_closed) == (b"400", True)
+    assert old.split(b" ", 2)[1] == b"200"
+
+
+@ON_THE_WIRE
+def test_a_body_after_a_get_is_read_as_one(app):
+    get = b"GET /pricing HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(HIDDEN)
+
+    answer, is_closed = said(app.url, get + HIDDEN)
+
+    assert (answer.count(b"HTTP/1."), is_closed) == (1, True)
+    assert b"hidden" not in answer
+
+
+@ON_THE_WIRE
+def test_of_requests_sent_at_once_each_is_answered_for_its_own_user(app):
+    users = [f"user-{number}" for number in range(20)]
+    nobody = b"GET /access HTTP/1.1\r\nHost: x\r\n\r\n"
+    sent = nobody.join(asking(each) for each in users) + asking("last", b"Connection: close")
+
+    answer, is_closed = said(app.url, sent, patience=30)
+
+    bodies = [each.partition(b"\r\n\r\n") for each in answer.split(b"HTTP/1.1 ")[1:]]
+    named = [body.partition(b'"user_id": "')[2].partition(b'"')[0].decode() for _, _, body in bodies]
+    assert named == [name for each in users for name in (each, "")][:-1] + ["last"]
+    assert [head[:3] for head, _, body in bodies if b"user_id" not in body] == [b"401"] * 19
+    assert is_closed
