@@ -19,6 +19,7 @@ from ..models import setting, store_setting
 COOKIE = "__Host-corkage-admin"
 COOKIE_ON_PLAIN_HTTP = "corkage-admin"
 LASTS_SECONDS = 8 * 3600
+LEEWAY_SECONDS = 60  # the clocks of two hosts differ
 ENDED = "admin_sessions_ended"  # the name of the setting
 MOST_ENDED = 50
 SESSION = re.compile(r"([0-9]{1,12})\.([0-9a-f]{32})\.[0-9a-f]{64}")  # what new_session() makes
@@ -98,7 +99,7 @@ def _is_session(config: Config, shown: str, now: float) -> bool:
     unsigned, _, signature = shown.rpartition(".")
     is_ours = (found := SESSION.fullmatch(shown)) and _is_same(signature, _signature(config, "session", unsigned))
     # one that lasts longer was made while the clock ran ahead
-    return bool(found and is_ours and now < int(found[1]) <= now + LASTS_SECONDS)
+    return bool(found and is_ours and now < int(found[1]) <= now + LASTS_SECONDS + LEEWAY_SECONDS)
 
 
 def form_token(config: Config, session: str) -> str:

@@ -90,6 +90,7 @@ class ErrorsToResponses:
                 response.set_header(name, value)
             vary = response.get_header("Vary")
             response.set_header("Vary", f"{vary}, Origin" if vary else "Origin")
+            response.set_header("X-Content-Type-Options", "nosniff")
             return response
 
         return guarded

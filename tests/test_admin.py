@@ -233,6 +233,8 @@ def test_a_session_ends_after_eight_hours_or_when_the_token_changes(settings):
         return session_of(config, environ, now) is not None
 
     assert is_read(settings, 1000 + 8 * 3600 - 1)
+    assert is_read(settings, 1000 - 60)  # another host's clock, a minute behind
+    assert not is_read(settings, 1000 - 61)
     assert not is_read(settings, 1000 + 8 * 3600)
     assert not is_read(replace(settings, admin_token=ADMIN_TOKEN[::-1]), 1001)
     begun, nonce, proof = session.split(".")

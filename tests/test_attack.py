@@ -1,13 +1,20 @@
-"""What an attacker tries on the wire and with names of his choice; docs/security.md lists what else is tried, and where."""
+"""What an attacker tries on the wire, and with names of their choice; docs/security.md lists what else is tried."""
 
 import socket
 import time
+from dataclasses import replace
 
 import pytest
-from buying import token
-from harness import AUTH_SECRET
+import requests
+from buying import bearer, token
+from harness import ADMIN_TOKEN, AUTH_SECRET, running
 
+from corkage.admin.session import form_token, new_session
 from corkage.identity import mint_token
+from corkage.routes import ROUTES
+
+METRICS_TOKEN = "a-token-for-the-metrics-of-at-least-32"
+OUR_PAGE = {"Sec-Fetch-Site": "same-origin"}
 
 
 def said(url, sent, patience=2.0):
@@ -111,6 +118,64 @@ def test_of_requests_sent_at_once_each_is_answered_for_its_own_user(app):
 
     bodies = [each.partition(b"\r\n\r\n") for each in answer.split(b"HTTP/1.1 ")[1:]]
     named = [body.partition(b'"user_id": "')[2].partition(b'"')[0].decode() for _, _, body in bodies]
-    assert named == [name for each in users for name in (each, "")][:-1] + ["last"]
+    assert named == [*[name for each in users for name in (each, "")][:-1], "last"]
     assert [head[:3] for head, _, body in bodies if b"user_id" not in body] == [b"401"] * 19
     assert is_closed
+
+
+# Every answer
+
+
+@pytest.fixture
+def whole(config):
+    """A Corkage with every route."""
+    with running(replace(config, admin_token=ADMIN_TOKEN, metrics_token=METRICS_TOKEN)) as served:
+        yield served
+
+
+def as_operator(app):
+    """Return the headers of the operator's browser, and the fields of a form on the page."""
+    session = new_session(app.billing.config, time.time())
+    token = form_token(app.billing.config, session)
+    return {"Cookie": f"__Host-corkage-admin={session}", "Accept": "text/html"} | OUR_PAGE, {"form_token": token}
+
+
+def signed_in(app, rule):
+    """Return the headers of somebody who may use a route."""
+    if rule == "/admin":
+        return as_operator(app)[0]
+    return bearer(METRICS_TOKEN if rule == "/metrics" else token()) | OUR_PAGE
+
+
+@pytest.mark.parametrize("rule", [*dict.fromkeys(rule for _, rule, _ in ROUTES), "/nowhere", "/access%0d%0ax"])
+@pytest.mark.parametrize("accept", ["text/html", "application/json"])
+def test_every_answer_has_the_headers_that_keep_it_safe_and_private(whole, rule, accept):
+    for method in ("GET", "HEAD", "POST", "OPTIONS", "PUT", "TRACE"):
+        for who in ({}, signed_in(whole, rule)):
+            headers = who | {"Accept": accept}
+            answer = requests.request(method, whole.url + rule, headers=headers, allow_redirects=False, timeout=30)
+
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            assert answer.status_code < 500
+            kept = answer.headers.get("Cache-Control", "")
+            is_public = rule == "/style.css" and answer.status_code == 200
+            assert ("no-store" in kept or "private" in kept) != (is_public or answer.status_code == 204)
+            if "html" in answer.headers.get("Content-Type", "") and answer.status_code != 303:
+                policy = answer.headers["Content-Security-Policy"]
+                assert policy.startswith("default-src 'none'; ")
+                assert "unsafe" not in policy
+                assert "frame-ancestors 'none'" in policy
+                assert answer.headers["Referrer-Policy"] == "same-origin"
+            assert "Set-Cookie" not in answer.headers
+            assert answer.headers["Server"] == "corkage"
+
+
+def test_what_is_known_already_is_answered_with_the_same_headers(whole):
+    first = requests.get(f"{whole.url}/access", headers=bearer(token()), timeout=30)
+    again = bearer(token()) | {"If-None-Match": first.headers["ETag"]}
+    same = requests.get(f"{whole.url}/access", headers=again, timeout=30)
+    others = requests.get(f"{whole.url}/access", headers=again | bearer(token("eve")), timeout=30)
+
+    assert (same.status_code, same.content) == (304, b"")
+    assert (same.headers["X-Content-Type-Options"], same.headers["Cache-Control"]) == ("nosniff", "private, no-cache")
+    assert (others.status_code, others.json()["user_id"]) == (200, "eve")
