@@ -1,5 +1,8 @@
 """What an attacker tries on the wire, and with names of their choice; docs/security.md lists what else is tried."""
 
+import base64
+import hmac
+import re
 import socket
 import time
 from dataclasses import replace
@@ -7,7 +10,7 @@ from dataclasses import replace
 import pytest
 import requests
 from buying import bearer, token
-from harness import ADMIN_TOKEN, AUTH_SECRET, running
+from harness import ADMIN_TOKEN, AUTH_SECRET, WEBHOOK_SECRET, is_error, running
 
 from corkage.admin.session import form_token, new_session
 from corkage.identity import mint_token
@@ -179,3 +182,92 @@ def test_what_is_known_already_is_answered_with_the_same_headers(whole):
     assert (same.status_code, same.content) == (304, b"")
     assert (same.headers["X-Content-Type-Options"], same.headers["Cache-Control"]) == ("nosniff", "private, no-cache")
     assert (others.status_code, others.json()["user_id"]) == (200, "eve")
+
+
+EVIL = "evil.example"
+BROKEN = "a\r\nEvil: yes\r\n\r\n<b>"
+FIELDS = (
+    "code",
+    "lang",
+    "to",
+    "session_id",
+    "again",
+    "typed",
+    "plan",
+    "quantity",
+    "flow",
+    "from",
+    "user",
+    "q",
+    "after",
+)
+CHOSEN = {"Host": EVIL, "X-Forwarded-Host": EVIL, "X-Forwarded-Server": EVIL, "Forwarded": f"host={EVIL}"}
+
+
+@pytest.mark.parametrize("billing_url", [None, "https://billing.example.com"])
+def test_no_answer_of_any_route_names_a_host_that_the_sender_chose(config, shop, billing_url):
+    everything = {"admin_token": ADMIN_TOKEN, "metrics_token": METRICS_TOKEN, "billing_url": billing_url}
+    with running(replace(config, **everything)) as app:
+        for method, rule, _ in ROUTES:
+            for accept in ("text/html", "application/json", "text/vnd.turbo-stream.html"):
+                headers = signed_in(app, rule) | CHOSEN | {"Accept": accept, "Referer": f"https://{EVIL}/page"}
+                answer = requests.request(method, app.url + rule, headers=headers, allow_redirects=False, timeout=30)
+                assert EVIL not in answer.text + str(answer.headers)
+        requests.post(f"{app.url}/checkout", {"plan": "pro"}, headers=signed_in(app, "/checkout") | CHOSEN, timeout=30)
+    assert EVIL not in str(shop.client.v1.checkout.sessions.list().data)
+
+
+@pytest.mark.parametrize("sender", [{}, {"HX-Request": "true"}, {"Accept": "text/vnd.turbo-stream.html"}], ids=str)
+def test_no_line_break_of_the_senders_makes_a_header(whole, sender):
+    said = dict.fromkeys(FIELDS, BROKEN)
+    for method, rule, _ in ROUTES:
+        headers = {"Accept": "text/html"} | signed_in(whole, rule) | sender
+        for form in (None, said, {"plan": "pro"}, {"do": "sign_in", "token": ADMIN_TOKEN}):
+            sent = {"params": said, "data": form, "headers": headers, "allow_redirects": False, "timeout": 30}
+            answer = requests.request(method, whole.url + rule, **sent)
+            assert "Evil" not in answer.headers
+            assert not any(re.search(r"[\r\n<>]", value) for value in answer.headers.values())
+            assert "<b>" not in answer.text.replace("<b>0</b>", "")
+
+
+# Secrets
+
+
+def test_our_own_notice_is_no_webhook_even_with_the_same_secret(config, shop, receiver):
+    secret = "whsec_" + base64.b64encode(b"one secret for both, of 32 bytes and more").decode()
+    notified = {"notify_url": receiver.url, "notify_secrets": (secret,), "webhook_secrets": (secret,)}
+    with running(replace(config, **notified)) as app:
+        shop.subscribe(shop.customer())
+        app.deliver(shop.event("customer.subscription.created"), secret=secret)
+        app.billing.work()
+        body, id_, now = receiver.got[0][0], receiver.ids[0], int(time.time())
+        key = base64.b64decode(secret.removeprefix("whsec_"))
+        made = hmac.new(key, f"{id_}.{now}.".encode() + body, "sha256")
+        for shown in (made.hexdigest(), base64.b64encode(made.digest()).decode()):
+            for header in (f"t={now},v1={shown}", f"t={id_}.{now},v1={shown}", f"v1,{shown}", f"t={id_},v1={shown}"):
+                answer = requests.post(f"{app.url}/webhook", body, headers={"Stripe-Signature": header}, timeout=30)
+                assert is_error(answer, 400, "invalid_signature")
+
+
+def test_whatever_is_secret_is_compared_in_constant_time(whole, event, monkeypatch):
+    compared, compare = [], hmac.compare_digest
+
+    def noted(one, other):
+        compared.append({each if isinstance(each, bytes) else each.encode() for each in (one, other)})
+        return compare(one, other)
+
+    monkeypatch.setattr("hmac.compare_digest", noted)
+    operator, form = as_operator(whole)
+    session = operator["Cookie"].partition("=")[2]
+    requests.post(f"{whole.url}/admin", {"do": "sign_in", "token": "a guess"}, headers=operator, timeout=30)
+    requests.post(f"{whole.url}/admin", form | {"do": "sign_out", "form_token": "forged"}, headers=operator, timeout=30)
+    requests.get(f"{whole.url}/metrics", headers=bearer("guessed"), timeout=30)
+    requests.get(f"{whole.url}/access", headers=bearer(token()), timeout=30)
+    whole.deliver(event, secret=f"{WEBHOOK_SECRET}x")
+
+    shown = {b"a guess", b"forged", b"guessed", session.rpartition(".")[2].encode()}
+    assert all(any(each in pair for pair in compared) for each in shown)
+    assert {b"a guess", ADMIN_TOKEN.encode()} in compared
+    assert {b"guessed", METRICS_TOKEN.encode()} in compared
+    assert sum(len(each) == 32 for pair in compared for each in pair) >= 1  # a token's signature
+    assert sum(len(each) == 64 for pair in compared for each in pair) >= 4  # a webhook's, and the session's

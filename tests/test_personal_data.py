@@ -133,6 +133,23 @@ def test_a_receipt_counts_a_row_of_every_table_and_none_is_left(filled):
     assert Customer.get_by_id("cus_1").user_id is None
 
 
+def test_a_mark_for_another_app_names_the_forgotten_user_no_more_and_is_exported_to_nobody(app, shop):
+    """Another product's user may have the same id, and is another person."""
+    theirs = shop.customer("ann", app="another-product")
+    subscription = shop.subscribe(theirs, user=None)
+    app.converge(theirs)
+    assert Customer.get_by_id(theirs).marked_user == "ann"
+    assert theirs not in json.dumps(app.billing.export("ann"))
+
+    found = app.billing.forget("ann")
+
+    row = Customer.get_by_id(theirs)
+    assert (row.marked_app, row.marked_user) == ("another-product", None)
+    assert found.customers == {}
+    assert shop.client.v1.subscriptions.retrieve(subscription).status == "active"
+    assert "ann" not in texts_of()
+
+
 def test_a_receipt_says_what_was_ended_and_read_again_at_stripe_and_what_stays(app, shop, corkage):
     customer = shop.customer(email="ann@example.org")
     subscription = shop.subscribe(customer)

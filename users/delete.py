@@ -151,6 +151,8 @@ def _erase(user_id: str, ended: set[str], now: float, receipt: Receipt) -> bool:
         # Discard fetches in flight: they know the user.
         bare = {"user": None, "revision": Customer.revision + 1}
         Customer.update(bare).where(Customer.user == user_id).execute()
+        is_marked: Any = Customer.marked_app.is_null(False)  # in these words an index has them
+        Customer.update(marked_user=None).where(is_marked, Customer.marked_user == user_id).execute()
         User.delete().where(conditions[User]).execute()
         if left := count_rows(conditions):
             raise BillingError(f"rows of user {user_id} are left: {left}")
