@@ -3,6 +3,7 @@
 import functools
 import json
 import logging
+import re
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
@@ -48,6 +49,7 @@ LARGEST_BODIES = {
     "/use": LARGEST_FORM,
     ADMIN: LARGEST_FORM,
 }
+LENGTH = re.compile("[0-9]{1,18}")
 LARGEST_OTHER_BODY = 1024  # of routes that read no body, and of unknown addresses, so that they get their own answer
 NUMBERS = ("quantity", "amount")  # fields that may be a number in JSON
 RETURN_ADDRESSES = frozenset({"success_url", "cancel_url", "return_url", "return_to"})  # Stripe's names, and usual ones
@@ -294,9 +296,12 @@ def largest_body(path: str) -> int:
 def read_body() -> bytes:
     """Return the request's raw body.
 
-    Errors  BodyTooLarge over what the route takes; InvalidBody when the connection ended before the whole body came
+    Errors  BodyTooLarge over what the route takes; InvalidBody for a length that is no number, and when the connection
+            ended before the whole body came
     """
-    limit = largest_body(bottle.request.route.rule)
+    limit, announced = largest_body(bottle.request.route.rule), bottle.request.environ.get("CONTENT_LENGTH", "")
+    if announced and not LENGTH.fullmatch(announced):  # not every server looks at what it hands on
+        raise InvalidBody("the Content-Length is no number")
     if bottle.request.content_length > limit:
         raise BodyTooLarge(f"{bottle.request.content_length} bytes announced, {limit} accepted")
     body: bytes = bottle.request.body.read(limit + 1)

@@ -9,8 +9,9 @@ import bottle
 import pytest
 import requests
 from buying import bearer, token
-from harness import is_error, serving
+from harness import AUTH_SECRET, is_error, serving
 
+from corkage.identity import SERVER_AUDIENCE, mint_token
 from corkage.texts import LONGEST_LOGGED, cut
 
 LONG = 15_000  # near the limit of all headers
@@ -58,6 +59,21 @@ def test_a_chunked_body_that_another_server_hands_on_is_refused_where_it_is_brok
         answer = requests.post(f"{url}/checkout", b"no chunk", headers=bearer(token()), timeout=30)
 
     assert is_error(answer, 400, "bad_request")
+
+
+@pytest.mark.parametrize("length", ["abc", "-1", "+4", "\xb2", "4, 4", "9" * 5000], ids=lambda each: each[:9])
+@pytest.mark.parametrize("path", ["/checkout", "/use", "/webhook"])
+def test_a_length_that_is_none_is_refused_where_another_server_hands_it_on(app, path, length):
+    def handing_on(environ, start_response):
+        environ |= {"CONTENT_LENGTH": length}
+        return app.billing.wsgi(environ, start_response)
+
+    server = mint_token(AUTH_SECRET, "ann", now=time.time(), audience=SERVER_AUDIENCE)
+    with serving(handing_on) as url:
+        headers = bearer(server if path == "/use" else token())
+        answer = requests.post(f"{url}{path}", {"plan": "pro"}, headers=headers, timeout=30)
+
+    assert is_error(answer, 400, "invalid_body")
 
 
 @pytest.mark.parametrize(("raised", "status"), [(413, 413), (400, 400), (404, 400)])
