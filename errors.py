@@ -77,12 +77,12 @@ class ConfigError(BillingError):
     code = "config_error"
 
     def __init__(self, problems: list[str]) -> None:
-        self.problems = tuple(map(_shortened, problems))
+        self.problems = tuple(map(shortened, problems))
         super().__init__("\n".join(f"- {problem}" for problem in self.problems))
 
 
-def _shortened(problem: str) -> str:
-    """Leave out the middle of a sentence that quotes what nobody can read: a file may hold anything."""
+def shortened(problem: str) -> str:
+    """Return the sentence without its middle where it quotes what nobody can read: a file may hold anything."""
     return problem if len(problem) <= LONGEST_PROBLEM else f"{problem[:1_000]} ... {problem[-400:]}"
 
 

@@ -325,7 +325,7 @@ def _addons_of_nothing(lines: Lines, tables: dict[str, Any]) -> Iterator[tuple[i
     for key, table in tables.items():
         named = table.get("adds_to") if isinstance(table, dict) else None
         for name in named if isinstance(named, list) else ():
-            if name not in bases:
+            if isinstance(name, str) and name not in bases:
                 yield lines[key, "adds_to"], f"[{key}] adds_to: {name!r} is no plan to add to; wanted names of plans"
 
 

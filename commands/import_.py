@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import BillingError
+from ..errors import BillingError, shortened
 from . import FAILED, MISCONFIGURED, OK, answer, opened
 from .output import Progress, is_wanted, print_json
 from .user import OPERATOR
@@ -82,6 +82,7 @@ def _may_take(move: "Move", *, yes: bool) -> bool:
 
 def _refuse(problems: "Sequence[Problem]", *, as_json: bool) -> int:
     """Say what is wrong with each line. Nothing was changed."""
+    problems = [each._replace(reason=shortened(each.reason)) for each in problems]
     if as_json:
         print_json({"problems": [each._asdict() for each in problems]})
     for each in problems:

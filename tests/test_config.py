@@ -248,6 +248,8 @@ def test_origins_are_written_as_browsers_do(url, origin):
         ('[more]\nprices = ["a"]\nadds_to = ["pro"]\n', 3, "'pro' is no plan to add to"),
         ('[more]\nprices = ["a"]\nadds_to = ["more"]\n', 3, "'more' is no plan to add to"),
         ('[own]\nfree = true\n[more]\nprices = ["a"]\nadds_to = ["own"]\n', 5, "'own' is no plan to add to"),
+        ('[more]\nprices = ["a"]\nadds_to = [{}]\n', 3, "adds_to = [{}]; wanted"),
+        ('[more]\nprices = ["a"]\nadds_to = [["pro"]]\n', 3, "adds_to = [['pro']]; wanted"),
         ('[pro]\nname = "Pro"\nprices = []\n', 3, "at least one price"),
         ('[pro]\nname = "Pro"\nprices = "a"\n', 3, "at least one price"),
         ('[pro]\nname = "Pro"\nprices = ["a", "a"]\n', 3, "without doubles"),

@@ -65,6 +65,21 @@ def test_every_bad_line_is_on_stderr_with_exit_code_1_and_nothing_is_changed(app
     assert shop.client.v1.customers.retrieve(customer).metadata.to_dict() == {}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "columns"), [([], "customer_id,until"), (["--granted"], "plan,until"), (["--propose"], "email,until")]
+)
+def test_a_line_of_a_file_that_is_endless_is_not_repeated_to_its_end(app, corkage, file, arguments, columns):
+    name = file(f"user_id,{columns}\nann,{'x' * 100_000},\n")
+
+    said = corkage("import", *arguments, name)
+    as_json = corkage("import", *arguments, name, "--json")
+
+    assert said.returncode == 1
+    assert "line 2: " in said.stderr
+    assert len(said.stderr) < 4_000
+    assert len(as_json.stdout) < 2_000
+
+
 def test_json_has_every_figure(app, shop, corkage, file):
     said = corkage("import", file(f"ann,{stranger(shop)}\n"), "--json")
 
