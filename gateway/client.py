@@ -12,15 +12,15 @@ from typing import Any, NamedTuple, TypeVar
 
 import requests
 import stripe
-from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 
 from ..errors import StripeError, StripeFailed, StripeRefused, StripeUnavailable, UnknownCustomer
+from ..pacing.deadline import DeadlineAdapter
 from .explained import refusal_of
 from .outage import Outage
 from .watched import Watched
 
-TIMEOUT_SECONDS = (3, 10)
+TIMEOUT_SECONDS = (3, 10)  # to connect, and for all of an answer
 RETRIES = 2
 SLOWEST_CALL_SECONDS = (1 + RETRIES) * sum(TIMEOUT_SECONDS) + 5
 KEPT_OPEN = 32  # connections; more are opened where more calls are made at once, and closed after them
@@ -133,7 +133,7 @@ class Transport(stripe.HTTPClient):
         self._timeout_seconds = timeout_seconds
         self._watched, self._outage = watched, outage
         self._proxies = requests.utils.get_environ_proxies(base)
-        self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=KEPT_OPEN)
+        self._adapter = DeadlineAdapter(timeout_seconds[1], pool_connections=1, pool_maxsize=KEPT_OPEN)
 
     def request(
         self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None, **_: Any

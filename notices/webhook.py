@@ -4,6 +4,7 @@ import datetime
 import json
 import re
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -12,7 +13,7 @@ from ..logs.facts import logger
 from .delivery import LONGEST_RETRY_AFTER_SECONDS
 from .notice import NotDelivered, Notice
 
-TIMEOUT_SECONDS = (5, 15)
+TIMEOUT_SECONDS = (5, 15)  # to connect, and for the answer
 DOWN = (429, 502, 503, 504)
 GONE = 410
 GONE_SECONDS = LONGEST_RETRY_AFTER_SECONDS
@@ -44,18 +45,26 @@ class Endpoint:
         body = body_of(notice)
         headers = self._headers(notice.id, body, datetime.datetime.now(datetime.UTC))
         try:
-            with requests.post(
-                self._url,
-                body.encode(),
-                headers=headers,
-                timeout=TIMEOUT_SECONDS,
-                allow_redirects=False,
-                stream=True,  # the answer's body is not read
-                auth=_as_it_is,
-            ) as answer:
+            with self._post(body.encode(), headers) as answer:
                 return _judged(answer)
         except requests.RequestException as error:
             raise NotDelivered(_reason_of(error), is_down=True) from None  # its own text may hold the address
+
+    @contextmanager
+    def _post(self, body: bytes, headers: dict[str, str]) -> Iterator[Any]:
+        """Post, and yield the answer, of whose body nothing is read.
+
+        The adapter sends, and not the session: that one reads the body of a redirect, without end where it has none.
+        """
+        import requests
+
+        from ..pacing.deadline import DeadlineAdapter
+
+        with requests.Session() as session, closing(DeadlineAdapter(TIMEOUT_SECONDS[1])) as adapter:
+            posted = session.prepare_request(requests.Request("POST", self._url, headers, data=body, auth=_as_it_is))
+            environment: Any = session.merge_environment_settings(posted.url, {}, True, True, None)
+            with adapter.send(posted, timeout=TIMEOUT_SECONDS, **environment) as answer:
+                yield answer
 
     def _headers(self, message_id: str, body: str, at: datetime.datetime) -> dict[str, str]:
         from standardwebhooks import Webhook

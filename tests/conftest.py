@@ -18,6 +18,7 @@ import warm
 from contract import problems
 from harness import APP, AUTH_SECRET, PRO, WEBHOOK_SECRET, App, Receiver, Shop, open_shop, receiving, running, sdk
 from programs import launched
+from proxies import certificate_in
 from pushing import Pushed
 from requests.adapters import HTTPAdapter
 from tables import make_tables, remembered
@@ -228,6 +229,12 @@ def corkage(environ: dict[str, str], tmp_path: Path) -> Run:
         return warm.run(arguments, tmp_path, environ | changes)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for localhost that nobody has signed, and its key."""
+    return certificate_in(tmp_path_factory.mktemp("certificate"))
 
 
 @pytest.fixture(scope="module")

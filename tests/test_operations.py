@@ -20,69 +20,15 @@ import requests
 import stripe
 from buying import bearer, token
 from harness import ADMIN_TOKEN, WEBHOOK_SECRET, running, serving, until
-from programs import missing
+from programs import program
+from proxies import OPERATIONS, free_port, in_front, is_listening, with_caddy, with_nginx
 from repository import ROOT
 
 from corkage.models import StripeEvent
 
 pytestmark = [pytest.mark.slow, pytest.mark.one_engine("sqlite", "what stands in front of either engine")]
 
-OPERATIONS = ROOT / "docs/operations"
 A_USER = 23_457  # of nobody on the machine
-OURS, PRODUCTS = "billing.example.com", "app.example.com"
-
-
-def program(name, package):
-    return (
-        shutil.which(name)
-        or shutil.which(name, path="/usr/sbin:/sbin")
-        or missing(f"install {name} (Debian: `apt-get install {package}`)")
-    )
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """A certificate for both addresses, and its key."""
-    folder = tmp_path_factory.mktemp("certificate")
-    command = [program("openssl", "openssl"), *"req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost".split()]
-    command += ["-addext", "subjectAltName=DNS:localhost,DNS:localhost.localdomain"]
-    command += ["-keyout", "key.pem", "-out", "cert.pem"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    return folder / "cert.pem", folder / "key.pem"
-
-
-def with_caddy(folder, port, corkage, product, certificate):
-    """Caddy's file of the documents: addresses, ports and certificates are this machine's."""
-    text = (OPERATIONS / "Caddyfile").read_text()
-    tls = "\ttls {} {}\n".format(*certificate)
-    for name, here in ((OURS, "localhost"), (PRODUCTS, "localhost.localdomain")):
-        text = text.replace(f"\n{name} {{\n", f"\nhttps://{here}:{port} {{\n{tls}")
-    text = text.replace("127.0.0.1:8080", corkage).replace("127.0.0.1:3000", product)
-    options = f"{{\n\tadmin off\n\tauto_https disable_redirects\n\tstorage file_system {folder}\n}}\n"
-    (folder / "Caddyfile").write_text(options + text)
-    return [program("caddy", "caddy"), "run", "--adapter", "caddyfile", "--config", folder / "Caddyfile"]
-
-
-def with_nginx(folder, port, corkage, product, certificate):
-    """nginx's file of the documents, in the least configuration that it runs in."""
-    text = (OPERATIONS / "nginx.conf").read_text()
-    text = text.replace("listen 443 ssl;", f"listen 127.0.0.1:{port} ssl;")
-    for name, here in ((OURS, "localhost"), (PRODUCTS, "localhost.localdomain")):
-        text = text.replace(f"server_name {name};", f"server_name {here};")
-        text = text.replace(f"/etc/letsencrypt/live/{name}/fullchain.pem", str(certificate[0]))
-        text = text.replace(f"/etc/letsencrypt/live/{name}/privkey.pem", str(certificate[1]))
-    text = text.replace("127.0.0.1:8080", corkage).replace("127.0.0.1:3000", product)
-    paths = "".join(f"{each}_temp_path {folder}/{each};\n" for each in "client_body proxy fastcgi uwsgi scgi".split())
-    (folder / "nginx.conf").write_text(
-        f"daemon off;\npid {folder}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\n{paths}{text}}}\n"
-    )
-    return [program("nginx", "nginx"), "-c", folder / "nginx.conf", "-e", "stderr"]
 
 
 class Front:
@@ -122,26 +68,10 @@ def front(request, proxy, config, simulator, certificate, shop, monkeypatch):
         return [f"the product at {environ['PATH_INFO']}".encode()]
 
     settings = replace(config, billing_url=base, admin_token=ADMIN_TOKEN, frontend_urls=("https://app.example.com",))
-    folder = Path(tempfile.mkdtemp())  # a worker of nginx's is another user, who may not enter pytest's own
-    folder.chmod(0o755)
     with serving(product) as at, running(settings) as app:
         addresses = [each.removeprefix("http://") for each in (app.url, at)]
-        with (folder / "log").open("wb") as log:
-            command = proxy(folder, port, *addresses, certificate)
-            process = subprocess.Popen(command, stderr=log, stdout=log, env=os.environ | {"HOME": str(folder)})
-        try:
-            until(lambda: is_listening(port) or process.poll() is not None)
-            assert process.poll() is None, (folder / "log").read_text()
+        with in_front(proxy, port, *addresses, certificate):
             yield Front(base, app, simulator, certificate[0])
-        finally:
-            process.terminate()
-            process.wait(30)
-            shutil.rmtree(folder)
-
-
-def is_listening(port):
-    with socket.socket() as sock:
-        return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_pages_and_what_they_link_to_are_there(front):

@@ -1,4 +1,4 @@
-"""Chromium, for the tests that look at pages."""
+"""Programs that tests start: Chromium, for those that look at pages, and others."""
 
 import os
 import shutil
@@ -18,6 +18,15 @@ INSTALL = "install Chromium (Debian: `apt-get install chromium`) for the browser
 def missing(what: str) -> NoReturn:
     """Skip, and say what to install; where all of it is wanted, fail."""
     (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(what)
+
+
+def program(name: str, package: str) -> str:
+    """Return where a program is; skip without it."""
+    return (
+        shutil.which(name)
+        or shutil.which(name, path="/usr/sbin:/sbin")
+        or missing(f"install {name} (Debian: `apt-get install {package}`)")
+    )
 
 
 @contextmanager
