@@ -10,12 +10,13 @@ from collections.abc import Callable
 from .. import storage
 from ..errors import DatabaseUnavailable
 from ..logs.facts import about, logger
-from ..pacing.pauses import backoff, is_due
+from ..pacing.pauses import LONGEST_PAUSE_SECONDS, backoff, is_due
 from . import outbox
 from .notice import QUIET_SECONDS, AccessSummary, Callbacks, NotDelivered, Notice, NoticeCallback, Receiver
 from .outbox import Held
 
 DOWN_SECONDS, LONGEST_DOWN_SECONDS = 5.0, 60.0
+DOWN_AFTER = 3  # failures in a row: one may be the fault of that notice, of which the receiver dies
 LONGEST_RETRY_AFTER_SECONDS = 3600.0
 
 PATIENCE_SECONDS = 1.0  # a slower delivery goes on in its own thread
@@ -95,8 +96,8 @@ class Deliverer:
             self._times_down = 0
             log.info("%s (%s) to %s: %s", notice.message_id, notice.kind, held.receiver, outcome)
             return True
-        outbox.postpone(held, str(outcome), now, outcome.retry_after_seconds)
         self._pause(outcome, now)
+        outbox.postpone(held, str(outcome), now, outcome.retry_after_seconds, self._longest_pause)
         log.warning(
             "%s (%s) could not be delivered to %s, try %d: %s",
             notice.message_id,
@@ -106,6 +107,11 @@ class Deliverer:
             outcome,
         )
         return False
+
+    @property
+    def _longest_pause(self) -> float:
+        """How long a notice may wait: not long while the receiver is down, which is not the fault of the notice."""
+        return LONGEST_DOWN_SECONDS if self._times_down >= DOWN_AFTER else LONGEST_PAUSE_SECONDS
 
     def _pause(self, outcome: NotDelivered, now: float) -> None:
         """Back off while the receiver is down. The failure of one user's notice does not mean that."""

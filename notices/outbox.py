@@ -7,7 +7,7 @@ from peewee import Case, fn
 
 from .. import storage
 from ..models import NoticeDelivery, NoticeReceiver, NoticeRow
-from ..pacing.pauses import LONGEST_WITH_JITTER_SECONDS, backoff, is_due, with_jitter
+from ..pacing.pauses import LONGEST_PAUSE_SECONDS, LONGEST_WITH_JITTER_SECONDS, backoff, is_due, with_jitter
 from ..texts import storable
 
 AWAY_SECONDS = 7 * 86_400
@@ -126,9 +126,15 @@ def mark_delivered(held: Held, outcome: str, now: float) -> None:
         Delivery.update(values).where(*_row(held.receiver, held.notice.id)).execute()
 
 
-def postpone(held: Held, error: str, now: float, at_least_seconds: float = 0) -> None:
+def postpone(
+    held: Held,
+    error: str,
+    now: float,
+    at_least_seconds: float = 0,
+    longest_seconds: float = LONGEST_PAUSE_SECONDS,
+) -> None:
     """Store a failed attempt. The next ones follow with growing pauses, until the notice is delivered or pruned."""
-    pause = with_jitter(backoff(held.attempts))
+    pause = with_jitter(backoff(held.attempts, longest=longest_seconds))
     failed = {"attempts": held.attempts + 1, "error": storable(error[:500])}
     with storage.writing():
         Delivery.update(failed, next_attempt_at=now + max(pause, at_least_seconds)).where(

@@ -11,8 +11,6 @@ import time
 from typing import Any
 
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
-from urllib3.connection import HTTPConnection
 
 
 class _Stream(io.RawIOBase):
@@ -58,26 +56,27 @@ class DeadlineAdapter(HTTPAdapter):
     """
 
     def __init__(self, seconds: float, **options: Any) -> None:
-        self._pools = _pools_within(seconds)
+        self._response = _responses_within(seconds)
         super().__init__(**options)
 
     def init_poolmanager(self, *rest: Any, **options: Any) -> None:
         super().init_poolmanager(*rest, **options)
-        self.poolmanager.pool_classes_by_scheme = self._pools
+        self._limit(self.poolmanager)
 
-    def proxy_manager_for(self, *rest: Any, **options: Any) -> PoolManager:
-        manager: PoolManager = super().proxy_manager_for(*rest, **options)
-        manager.pool_classes_by_scheme = self._pools
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        is_new = proxy not in self.proxy_manager
+        manager: Any = super().proxy_manager_for(proxy, **options)
+        if is_new:
+            self._limit(manager)
         return manager
 
+    def _limit(self, manager: Any) -> None:
+        """Have a manager of urllib3's make connections whose responses keep the deadline."""
+        manager.pool_classes_by_scheme = {
+            scheme: _derived(pool, ConnectionCls=_derived(pool.ConnectionCls, response_class=self._response))
+            for scheme, pool in manager.pool_classes_by_scheme.items()
+        }
 
-def _pools_within(seconds: float) -> dict[str, type[HTTPConnectionPool]]:
-    response = _responses_within(seconds)
 
-    def connection(kind: type[HTTPConnection]) -> type[HTTPConnection]:
-        return type(kind.__name__, (kind,), {"response_class": response})
-
-    def pool(kind: type[HTTPConnectionPool]) -> type[HTTPConnectionPool]:
-        return type(kind.__name__, (kind,), {"ConnectionCls": connection(kind.ConnectionCls)})  # type: ignore[arg-type]
-
-    return {"http": pool(HTTPConnectionPool), "https": pool(HTTPSConnectionPool)}
+def _derived(kind: type, **attributes: Any) -> type:
+    return type(kind.__name__, (kind,), attributes)

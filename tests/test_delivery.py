@@ -308,6 +308,37 @@ def test_delivery_to_a_receiver_that_is_down_backs_off_as_a_whole(stub, clock):
     assert deliverer.deliver_due() >= 44
 
 
+@pytest.mark.parametrize("notices", [1, 30])
+def test_after_an_outage_of_hours_a_notice_waits_for_a_minute_and_a_quarter_at_most(stub, clock, notices):
+    stub.refuses = lambda _: NotDelivered("no answer", is_down=True)
+    for number in range(notices):
+        write_notice(f"user{number}")
+    deliverer, began = Deliverer(stub, clock), clock.now
+    while clock.now < began + 4 * 3600:
+        deliverer.deliver_due()
+        clock.now += 30
+
+    stub.refuses = lambda _: None
+    clock.now += 75
+    assert deliverer.deliver_due() == notices
+
+
+def test_a_notice_that_alone_seems_to_be_an_outage_waits_ever_longer(stub, clock):
+    """As one does of which the receiver dies each time: others are delivered in between."""
+    stub.refuses = lambda notice: NotDelivered("no answer", is_down=True) if notice.user_id == "poison" else None
+    write_notice("poison")
+    deliverer = Deliverer(stub, clock)
+    for number in range(12):
+        deliverer.deliver_due()
+        clock.now = max(deliverer.paused_until, clock.now + 1)
+        write_notice(f"user{number}", at=clock.now)
+        deliverer.deliver_due()
+        waiting = NoticeDelivery.get(NoticeDelivery.delivered_at.is_null())
+        pause, clock.now = waiting.next_attempt_at - clock.now, waiting.next_attempt_at
+
+    assert pause > 2600
+
+
 def test_nothing_is_sent_before_retry_after_has_passed(stub, clock):
     stub.refuses = lambda _: NotDelivered("busy", is_down=True, retry_after_seconds=600) if len(stub.got) < 2 else None
     write_notice("ann")

@@ -15,6 +15,8 @@ from torture import size
 
 from corkage.gateway.calls import Calls
 from corkage.models import NoticeDelivery, StripeEvent
+from corkage.notices.notice import AccessSummary, NotDelivered, Notice
+from corkage.notices.webhook import Endpoint
 from corkage.simulator import ApiFaults
 
 pytestmark = [pytest.mark.slow, pytest.mark.torture("network")]
@@ -207,6 +209,21 @@ def test_a_receiver_in_trouble_delays_nothing_else_and_gets_all_afterwards(
     assert "Traceback" not in caplog.text
     assert receiver.sent < 50_000_000
     figures.note(notices=len(users), tried=receiver.tried, drained_in_s=round(drained, 1))
+
+
+def test_an_answer_that_trickles_through_a_proxy_is_not_waited_for_either(monkeypatch, figures):
+    monkeypatch.setattr("corkage.notices.webhook.TIMEOUT_SECONDS", (0.5, 0.5))
+    notice = Notice("ntc_1", "access_granted", "ann", 1.0, AccessSummary(), AccessSummary())
+    with misbehaving(SECRET) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        endpoint = Endpoint("http://receiver.internal/hook", (SECRET,))
+        proxy.way = "trickling"
+        with pytest.raises(NotDelivered, match="ReadTimeout"):
+            endpoint.notify(notice)
+        proxy.way = "well"
+        assert endpoint.notify(notice) == "answered 204"
+    assert proxy.tried == 2
+    figures.note(notices=1)
 
 
 @pytest.mark.usefixtures("_notices_are_tried_often")
