@@ -1,11 +1,13 @@
 """The proxies of docs/operations, in front of Corkage, each as a process of its own."""
 
 import os
+import random
+import re
 import shutil
 import socket
 import subprocess
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harness import until
@@ -17,9 +19,12 @@ OURS, PRODUCTS = "billing.example.com", "app.example.com"
 
 
 def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+    """Return a free port, of none that the system gives to whoever connects: that could take it in between."""
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind(("", port))
+            return port
+    raise OSError("no port is free")
 
 
 def certificate_in(folder):
@@ -44,8 +49,9 @@ def with_caddy(folder, port, corkage, product, certificate):
 
 
 def with_nginx(folder, port, corkage, product, certificate):
-    """nginx's file of the documents, in the least configuration that it runs in."""
+    """nginx's file of the documents, in the least configuration that it runs in, with what they say of that."""
     text = (OPERATIONS / "nginx.conf").read_text()
+    limits = re.search(r"```nginx\n(.+?)```", OPERATIONS.with_suffix(".md").read_text(), re.DOTALL)[1]
     text = text.replace("listen 443 ssl;", f"listen 127.0.0.1:{port} ssl;")
     for name, here in ((OURS, "localhost"), (PRODUCTS, "localhost.localdomain")):
         text = text.replace(f"server_name {name};", f"server_name {here};")
@@ -54,7 +60,7 @@ def with_nginx(folder, port, corkage, product, certificate):
     text = text.replace("127.0.0.1:8080", corkage).replace("127.0.0.1:3000", product)
     paths = "".join(f"{each}_temp_path {folder}/{each};\n" for each in "client_body proxy fastcgi uwsgi scgi".split())
     (folder / "nginx.conf").write_text(
-        f"daemon off;\npid {folder}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\n{paths}{text}}}\n"
+        f"daemon off;\npid {folder}/pid;\nerror_log stderr;\n{limits}http {{\naccess_log off;\n{paths}{text}}}\n"
     )
     return [program("nginx", "nginx"), "-c", folder / "nginx.conf", "-e", "stderr"]
 
