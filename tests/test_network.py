@@ -207,7 +207,7 @@ def test_a_receiver_in_trouble_delays_nothing_else_and_gets_all_afterwards(
     assert set(receiver.taken) == {each.id for each in heard}
     assert private.got == []
     assert "Traceback" not in caplog.text
-    assert receiver.sent < 50_000_000
+    assert receiver.sent <= receiver.tried * 16_000_000  # what the system holds for a connection
     figures.note(notices=len(users), tried=receiver.tried, drained_in_s=round(drained, 1))
 
 
