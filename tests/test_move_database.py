@@ -13,7 +13,9 @@ import requests
 import stripe
 from elsewhere import elsewhere
 from harness import AUTH_SECRET, WEBHOOK_SECRET, started, until
+from mortal import Mortal, command
 from repository import block
+from torture import SEED, size
 
 from corkage import models, schema, storage
 from corkage.access import access_at
@@ -260,6 +262,31 @@ def test_killed_at_any_step_one_of_them_goes_on_and_the_next_move_ends_it(databa
     assert step > len(TABLES) + 7
     # Before the mark the old one goes on; after it the copy is complete, and is first opened by the next move.
     assert seen == {(False, True, False), (True, False, False), (True, False, True)}
+
+
+@pytest.mark.slow
+@pytest.mark.torture("crash")
+def test_killed_at_any_moment_and_run_again_it_ends_as_an_undisturbed_move(
+    database, postgresql, environ, tmp_path, figures
+):
+    mortal, moves, past_the_mark = Mortal(SEED), 0, 0
+    with places(database, postgresql, tmp_path / "undisturbed") as (old, new):
+        fill(old, 2)
+        mortal.lives(command, tmp_path, environ | {"BILLING_DATABASE": old}, "move-database", new)
+    while mortal.killed < size(1, long=80):
+        moves += 1
+        with places(database, postgresql, tmp_path / str(moves)) as (old, new):
+            fill(old, 2)
+            rows = everything(old)
+            move = command, tmp_path, environ | {"BILLING_DATABASE": old}, "move-database", new
+            while mortal.dies(*move) and is_usable(old):
+                assert not is_usable(new)
+                assert everything(old) == rows
+            past_the_mark += not is_usable(new)
+            with suppress(NothingMoved):  # it had ended
+                move_all(old, new)
+            assert (is_usable(old), everything(new)) == (False, rows)
+    figures.note(kills=mortal.killed, moves=moves, killed_between_the_mark_and_the_end=past_the_mark)
 
 
 @contextmanager

@@ -12,7 +12,9 @@ import pytest
 import requests
 from buying import bearer, token
 from harness import APP, DAY, PRO, running, until
+from mortal import Mortal, command
 from repository import block
+from torture import SEED, size
 
 from corkage.models import ChangeRow, NoticeRow
 from corkage.notices.webhook import body_of
@@ -264,12 +266,12 @@ def test_names_that_stripe_does_not_know_are_refused(app, move):
 SUBSCRIBERS = 200
 
 
-def many(simulator, shop):
+def many(simulator, shop, count=SUBSCRIBERS):
     """Subscribers, made where the simulator makes them."""
     world = simulator.world
     ids = []
     with world.lock:
-        for number in range(SUBSCRIBERS):
+        for number in range(count):
             metadata = {"corkage_app": APP, "corkage_user": f"user_{number:03}"}
             card = {"payment_method": "pm_card_visa", "invoice_settings": {"default_payment_method": "pm_card_visa"}}
             customer = create_customer(world, card | {"metadata": metadata})["id"]
@@ -304,6 +306,11 @@ def test_killed_in_the_middle_and_run_again_it_moves_each_of_200_subscribers_onc
     assert again.returncode == 0, again.stderr
     ahead = time.time() + 400  # the one that was being sent, when its claim is over
     work(app, ahead)
+    assert_moved_once(simulator, ids)
+
+
+def assert_moved_once(simulator, ids):
+    """Each got the other price once, and one notice, and nobody pays for both."""
     assert [id_ for id_ in ids if price_of(simulator, id_) != ["pro_2027"]] == []
     changed = [
         each["data"]["object"]["id"]
@@ -311,8 +318,27 @@ def test_killed_in_the_middle_and_run_again_it_moves_each_of_200_subscribers_onc
         if each["type"] == "customer.subscription.updated" and "items" in each["data"].get("previous_attributes", {})
     ]
     assert sorted(changed) == sorted(ids)
-    assert len(notices()) == len({user for user, _ in notices()}) == SUBSCRIBERS
+    assert len(notices()) == len({user for user, _ in notices()}) == len(ids)
     assert simulator.world.all("invoiceitem") == []
+
+
+@pytest.mark.slow
+@pytest.mark.torture("crash")
+def test_killed_at_any_moment_again_and_again_it_moves_each_subscriber_once(
+    app, shop, simulator, move, corkage, environ, tmp_path, figures
+):
+    mortal, kills, moved = Mortal(SEED, seconds=2.0), size(3, long=150), 0
+    ids = many(simulator, shop, 5 * kills)
+    assert corkage("sync").returncode == 0
+    command_line = command, tmp_path, environ, "move-price", "pro_monthly", "pro_2027", "--days", "0", "--yes"
+    while mortal.killed < kills and mortal.dies(*command_line):
+        moved = sum(price_of(simulator, id_) == ["pro_2027"] for id_ in ids)
+    work(app, time.time() + 400)  # what was being sent, when the claims are over
+
+    mortal.lives(*command_line)
+
+    assert_moved_once(simulator, ids)
+    figures.note(kills=mortal.killed, subscribers=len(ids), moved_when_it_was_last_killed=moved)
 
 
 def test_the_account_page_says_the_price_to_come(app, shop, move):

@@ -1,12 +1,16 @@
 """`corkage push`, killed at each call, and run again."""
 
 import pytest
+from dotenv import dotenv_values
 from harness import APP
-from pushing import TWO, CutOff
+from mortal import Mortal, command
+from pushing import TWO, URL, CutOff
+from torture import SEED, size
 
 from corkage.setup import push
 from corkage.setup.difference import STAGES
 from corkage.setup.portal import portal_of
+from corkage.simulator import Simulator
 
 
 def everything(pushed):
@@ -58,6 +62,38 @@ def test_a_change_that_is_killed_at_any_call_ends_the_same_and_charges_nobody_mo
     assert (pushed.steps(), len(pushed.all("price"))) == ([], 4)
     held = pushed.simulator.world.get("subscription", subscription)
     assert [each["price"]["id"] for each in held["items"]["data"]] == [first]
+
+
+@pytest.mark.slow
+@pytest.mark.torture("crash")
+@pytest.mark.one_engine("sqlite", "it remembers one setting, as other commands do")
+def test_a_push_killed_at_any_moment_and_run_again_ends_as_an_undisturbed_one(environ, tmp_path, figures):
+    """Killed after Stripe has done what was asked and before it is known here, too."""
+    mortal, pushes, made = Mortal(SEED), 0, None
+    while mortal.killed < size(2, long=150):
+        pushes += 1
+        with Simulator() as stripe:
+            folder = tmp_path / str(pushes)
+            given = folder, _setting(environ, stripe, folder)
+            while mortal.seconds and mortal.dies(command, *given, "push", "--yes"):
+                pass
+            mortal.lives(command, *given, "push", "--yes")
+            mortal.lives(command, *given, "push", "--dry-run")  # Stripe is as the file wants it
+            ended = everything(stripe.world)
+            made = made or ended
+            assert ended == made
+            (endpoint,) = stripe.world.all("webhook_endpoint")
+            assert dotenv_values(folder / ".env")["STRIPE_WEBHOOK_SECRET"] == endpoint["secret"]
+    figures.note(kills=mortal.killed, pushes=pushes)
+
+
+def _setting(environ, stripe, folder):
+    """Return the settings of a product that was never pushed, in a folder of its own."""
+    folder.mkdir()
+    (folder / "plans.toml").write_text(METERED)
+    own = {"STRIPE_API_BASE": stripe.url, "BILLING_DATABASE": str(folder / "corkage.db")}
+    without = {name: value for name, value in environ.items() if name != "STRIPE_WEBHOOK_SECRET"}
+    return without | own | {"BILLING_URL": URL}
 
 
 def test_the_secret_is_on_disk_before_the_next_call(pushed):

@@ -8,6 +8,7 @@ import rolling
 from elsewhere import elsewhere
 from harness import until
 from racing import LONGEST_SECONDS, PROCESSES
+from torture import SEED, size
 
 from corkage import Billing, Config
 from corkage.models import Grant, User
@@ -94,6 +95,30 @@ def test_whatever_is_killed_every_timeline_is_made_by_the_newest(change, seed):
     until(lambda: change.features() == of_newest, seconds=90)
     time.sleep(0.3)
     assert change.features() == of_newest
+
+
+@pytest.mark.torture("crash")
+def test_a_recomputation_killed_at_any_moment_leaves_each_user_a_whole_answer(change, figures):
+    """plans.toml is edited again and again, and a server that makes the answers anew is killed again and again."""
+    chance, kills, edits, in_the_midst = random.Random(SEED), size(5, long=300), 0, 0
+    change.start(("edit 0", 1))
+    until(lambda: change.features() == {'["edit 0"]': USERS}, seconds=90)
+    change.kill(("edit 0", 1))
+    for _ in range(kills):
+        edits += chance.random() < 0.5
+        version = f"edit {edits}", 1
+        change.start(version)
+        change.wait_for(version)
+        time.sleep(chance.uniform(0, 0.4))
+        change.kill(version)
+        found = change.features()
+        assert sum(found.values()) == USERS
+        assert set(found) <= {f'["edit {number}"]' for number in range(edits + 1)}
+        in_the_midst += len(found) > 1
+    change.start(version)
+
+    until(lambda: change.features() == {f'["edit {edits}"]': USERS}, seconds=90)
+    figures.note(kills=kills, edits=edits, killed_in_the_midst=in_the_midst)
 
 
 def test_of_two_plans_by_one_rule_the_last_started_makes_all(change):

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from buying import click, url_of
 from harness import PRO, running
+from mortal import Mortal, start
+from torture import SEED, size
 
 from corkage import schema, storage
 from corkage.access import ENDED
@@ -33,6 +35,7 @@ from corkage.models import (
 from corkage.plans import Plan
 from corkage.replica import replica
 from corkage.replica.timelines import waiting
+from corkage.schema import SCHEMA_VERSION
 from corkage.sync.converge import Fetched
 
 pytestmark = pytest.mark.one_engine("sqlite", "files of earlier versions: there was no other engine")
@@ -209,6 +212,38 @@ def test_an_upgrade_that_fails_at_any_step_changes_nothing(old, monkeypatch):
         assert contents(old.database) == before
     Billing(old).close()
     assert waiting_of(old.database) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.torture("crash")
+def test_an_upgrade_killed_at_any_moment_is_whole_or_has_changed_nothing(old, figures):
+    path, mortal, undone, whole = Path(old.database), Mortal(SEED), 0, 0
+    file, before = path.read_bytes(), contents(old.database)
+    mortal.lives(start, old)
+    wanted = answers(old.database), made_in(old.database)
+    while mortal.killed < size(3, long=300):
+        put_back(path, file)
+        if mortal.dies(start, old):
+            is_undone = contents(old.database) == before
+            undone, whole = undone + is_undone, whole + (not is_undone)
+            assert is_undone or version_of(old.database) == str(SCHEMA_VERSION)
+            mortal.dies(start, old)
+            mortal.lives(start, old)
+        assert (answers(old.database), made_in(old.database)) == wanted
+        assert waiting_of(old.database) == 0
+    figures.note(kills=mortal.killed, killed_before_the_commit=undone, killed_after_it=whole)
+
+
+def put_back(path, file):
+    for each in path.parent.glob(f"{path.name}*"):
+        each.unlink()
+    path.write_bytes(file)
+
+
+def version_of(path):
+    with closing(sqlite3.connect(path)) as file:
+        assert file.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        return file.execute("SELECT value FROM corkage_setting WHERE name = 'schema_version'").fetchone()[0]
 
 
 def waiting_of(path):

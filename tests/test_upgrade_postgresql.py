@@ -5,10 +5,14 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from elsewhere import elsewhere
+from mortal import Mortal, start
+from torture import SEED, size
 
 from corkage import storage
 from corkage.billing_app import Billing
 from corkage.models import Grant, Subscription, User
+from corkage.schema import SCHEMA_VERSION
 
 pytestmark = [pytest.mark.postgresql, pytest.mark.one_engine("postgresql", "its own dump")]
 
@@ -66,3 +70,40 @@ def test_an_upgraded_database_has_the_tables_of_a_new_one_and_keeps_what_it_had(
             User.update(usage_anchor=FAR).execute()
     finally:
         billing.close()
+
+
+@pytest.mark.slow
+@pytest.mark.torture("crash")
+def test_an_upgrade_killed_at_any_moment_is_whole_or_has_changed_nothing(config, old, postgresql, figures):
+    mortal, undone, whole = Mortal(SEED), 0, 0
+    mortal.lives(start, replace(config, database=old))
+    wanted = contents(old)
+    while mortal.killed < size(3, long=150):
+        with postgresql.schema() as url:
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute(DUMP.read_text() + ROWS)
+            before = contents(url)
+            if mortal.dies(start, replace(config, database=url)):
+                is_undone = contents(url) == before
+                undone, whole = undone + is_undone, whole + (not is_undone)
+                assert is_undone or contents(url)[:3] == wanted[:3]
+                mortal.dies(start, replace(config, database=url))
+                mortal.lives(start, replace(config, database=url))
+            assert contents(url) == wanted
+    figures.note(kills=mortal.killed, killed_before_the_commit=undone, killed_after_it=whole)
+
+
+def contents(url):
+    """Return the columns, the indices, and what is known of the users and who is let in."""
+    with elsewhere(url) as connection:
+        columns, indices = (connection.execute(query).fetchall() for query in (COLUMNS, INDICES))
+        known = (
+            "SELECT name, value FROM corkage_setting WHERE name = 'schema_version'",
+            "SELECT id, stripe_customer_id FROM corkage_user ORDER BY id",
+            "SELECT id, status, current_period_end FROM corkage_subscription",
+            "SELECT user_id, plan, created_at FROM corkage_grant",
+        )
+        rows = [connection.execute(query).fetchall() for query in known]
+        is_upgraded = rows[0] == [("schema_version", str(SCHEMA_VERSION))]
+        access = "SELECT user_id, allowed, reason, until FROM corkage_access ORDER BY user_id"
+        return sorted(columns), sorted(indices), rows, connection.execute(access).fetchall() if is_upgraded else []

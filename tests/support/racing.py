@@ -33,7 +33,10 @@ Call = tuple[Any, ...]  # what to do, and with what
 
 # Forked from a process that has loaded the program and runs no threads, a process takes milliseconds to start.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["corkage.billing_app", "corkage.routes", "corkage.sync.worker", "psycopg"])
+COMMANDS = ("corkage.commands.push", "corkage.commands.move_price", "corkage.commands.database.move_database")
+PROCESSES.set_forkserver_preload(
+    ["corkage.billing_app", "corkage.routes", "corkage.sync.worker", "psycopg", "corkage.cli", *COMMANDS]
+)
 
 
 class Racer:
