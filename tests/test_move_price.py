@@ -328,7 +328,7 @@ def test_killed_at_any_moment_again_and_again_it_moves_each_subscriber_once(
     app, shop, simulator, move, corkage, environ, tmp_path, figures
 ):
     mortal, kills, moved = Mortal(SEED, seconds=2.0), size(3, long=150), 0
-    ids = many(simulator, shop, 5 * kills)
+    ids = many(simulator, shop, size(15, long=300))
     assert corkage("sync").returncode == 0
     command_line = command, tmp_path, environ, "move-price", "pro_monthly", "pro_2027", "--days", "0", "--yes"
     while mortal.killed < kills and mortal.dies(*command_line):
