@@ -23,16 +23,25 @@ class Threads:
         self._threads: list[threading.Thread] = []
 
     def submit(self, act: Callable[[], Any]) -> Future[Any]:
-        """Call the function in another thread, at once."""
+        """Call the function in another thread, at once; in this one where the system gives no other."""
         ended: Future[Any] = Future()
         with self._lock:
             self._running += 1
-            self._waiting.put((act, ended))
-            if len(self._threads) < self._running:
-                thread = threading.Thread(target=self._work, args=(self._waiting,), name="corkage-job", daemon=True)
-                self._threads.append(thread)
-                thread.start()
+            has_thread = self._running <= len(self._threads) or self._start_thread()
+            if has_thread:
+                self._waiting.put((act, ended))
+        if not has_thread:
+            _run(act, ended, self._count_end)
         return ended
+
+    def _start_thread(self) -> bool:
+        thread = threading.Thread(target=self._work, args=(self._waiting,), name="corkage-job", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # there is no memory for its stack, or there are too many
+            return False
+        self._threads.append(thread)
+        return True
 
     def together(self, *calls: Callable[[], Any]) -> list[Any]:
         """Call the functions side by side, the first in this thread; return their results when all have ended.

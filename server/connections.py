@@ -7,8 +7,10 @@ off. A connection whose request is being answered is never closed for others.
 import contextlib
 import errno
 import logging
+import os
 import resource
 import socket
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -19,6 +21,7 @@ from typing import Any
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer
+from waitress.task import ThreadedTaskDispatcher
 
 from ..logs.facts import logger
 from ..logs.repeats import Repeats
@@ -32,7 +35,9 @@ LARGE_BODY = 64 * 1024  # from here on each piece that comes is counted against 
 SENT_BY_THREAD = 64 * 1024  # a smaller answer is sent by the loop: a thread that sends loses its turn with Python
 LINGER_SECONDS = 5.0
 END_SECONDS = 1  # for threads to end that answer nothing
-NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+NO_HANDLES = frozenset({errno.EMFILE, errno.ENFILE})
+NO_RESOURCES = NO_HANDLES | {errno.ENOBUFS, errno.ENOMEM}
+TURNED_AWAY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 Address = IPv4Address | IPv6Address
 
@@ -168,6 +173,19 @@ class Channel(HTTPChannel):
         return True
 
 
+class Dispatcher(ThreadedTaskDispatcher):
+    """Waitress's threads that answer requests. None ends before the server does, whatever is raised in it."""
+
+    def handler_thread(self, thread_no: int) -> None:
+        """Answer requests until the server ends."""
+        while thread_no in self.threads:
+            try:
+                super().handler_thread(thread_no)
+            except BaseException as error:  # out of memory, even the log of what a request raised may fail
+                with suppress(Exception):
+                    log.error("a thread that answers requests goes on after %r", error)
+
+
 class Server(TcpWSGIServer):
     """Waitress's server for one address, with limits.
 
@@ -186,6 +204,7 @@ class Server(TcpWSGIServer):
     idle_seconds = 120.0
     newcomer_seconds = 0.05
     pause_seconds = 1.0  # after an accept that failed
+    patience_seconds = 5.0  # without a file handle, before those who wait are turned away
     is_stopping = False
     quiet_seconds = 60.0  # for which fewer are accepted then
     most_bytes_held = 64 * 1024 * 1024
@@ -212,7 +231,12 @@ class Server(TcpWSGIServer):
             "inbuf_overflow": self.most_bytes_held,  # no files for bodies and answers: a connection is one open file
             "outbuf_overflow": self.most_bytes_held,
         }
-        super().__init__(application, **(own | adjustments))
+        super().__init__(application, dispatcher=Dispatcher(), **(own | adjustments))
+        self.task_dispatcher.set_thread_count(self.adj.threads)
+        self._spare = _spare_handle()
+        self._fails_since: float | None = None
+        trigger: Any = self.trigger
+        trigger.handle_error = self.handle_error  # waitress's closes it, and nothing would wake the loop any more
         self.adj.send_bytes = SENT_BY_THREAD  # waitress warns of it as an argument
 
     def readable(self) -> bool:
@@ -250,8 +274,22 @@ class Server(TcpWSGIServer):
     def run(self) -> None:
         """Run until end(), or until an interrupt. The threads that still wait for Stripe then are not waited for."""
         with contextlib.suppress(SystemExit, KeyboardInterrupt):
-            self.asyncore.loop(timeout=self.adj.asyncore_loop_timeout, map=self._map, use_poll=True)
+            while self._map:
+                self._loop()
         self.task_dispatcher.shutdown(timeout=END_SECONDS)
+
+    def _loop(self) -> None:
+        try:
+            self.asyncore.loop(timeout=self.adj.asyncore_loop_timeout, map=self._map, use_poll=True)
+        except (MemoryError, OSError):  # it passes; without its loop the process would end, and cut everybody off
+            self.handle_error()
+            time.sleep(self.pause_seconds)
+
+    def handle_error(self) -> None:
+        """Go on after what was just raised: waitress would listen no more, and its process live on."""
+        with suppress(MemoryError):  # for the log
+            self._log_rarely("waiting for connections again after %s", repr(sys.exc_info()[1]))
+        self._accepts_at = time.monotonic() + self.pause_seconds
 
     def handle_accept(self) -> None:
         """Accept some of those that wait."""
@@ -263,6 +301,7 @@ class Server(TcpWSGIServer):
                 return
             if accepted is None:
                 return
+            self._fails_since = None
             self._admit(*accepted)
 
     def maintenance(self, now: int) -> None:  # noqa: ARG002 -- waitress passes the wall clock, which may step back
@@ -329,9 +368,50 @@ class Server(TcpWSGIServer):
             self._accepts_at = now + self.pause_seconds
             self._lowered_until = now + self.quiet_seconds
             self._lowered_limit = max(len(self.active_channels) - ACCEPTED_AT_ONCE, 1)
+            if error.errno in NO_HANDLES and self._has_failed_for_long(now):
+                self._turn_away(now)
+
+    def _has_failed_for_long(self, now: float) -> bool:
+        if self._fails_since is None:
+            self._fails_since = now
+        return now - self._fails_since >= self.patience_seconds
+
+    def _turn_away(self, now: float) -> None:
+        """Refuse some of those who wait, where nobody can be closed to make room: else they would hang."""
+        if not any(each.can_be_closed(now) for each in self._channels()):
+            for _ in range(ACCEPTED_AT_ONCE):
+                if not self._refuse_one():
+                    break
+
+    def _refuse_one(self) -> bool:
+        """Accept a connection by the file handle that is kept for this, and refuse it; return whether one waited."""
+        if self._spare is not None:
+            os.close(self._spare)
+        is_refused = False
+        with suppress(OSError):
+            connection, _ = self.socket.accept()
+            is_refused = True
+            _refuse(connection)
+        self._spare = _spare_handle()
+        return is_refused
 
     def _log_rarely(self, message: str, *values: object) -> None:
         self.repeats.log(log, logging.WARNING, message, "", message, *values)
+
+
+def _spare_handle() -> int | None:
+    try:
+        return os.open(os.devnull, os.O_RDONLY)
+    except OSError:  # somebody else has taken the last one
+        return None
+
+
+def _refuse(connection: socket.socket) -> None:
+    with connection:
+        connection.setblocking(False)
+        with suppress(OSError):
+            connection.recv(LARGEST_HEADERS)  # what is unread would make the system throw the answer away
+        connection.send(TURNED_AWAY)
 
 
 def _is_idle(channel: Channel) -> bool:

@@ -302,6 +302,7 @@ def test_only_public_addresses_have_a_limit(server):
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ECONNRESET])
 def test_a_failing_accept_is_retried_without_spinning_or_log_spam(server, connect, caplog, number):
+    server.patience_seconds = 30
     attempts, accept = [], server.accept
 
     def fail():
@@ -334,6 +335,98 @@ def test_out_of_file_descriptors_idle_connections_are_closed(server, connect):
     server.accept = accept_some
     for _ in range(50):
         assert read(connect(GET))[0] == 200
+
+
+def test_whatever_is_raised_while_a_connection_is_accepted_the_server_goes_on_listening(server, connect, caplog):
+    server.pause_seconds, raised, accept = 0, [], server.accept
+
+    def fail():
+        if len(raised) > 3:
+            return accept()
+        raised.append(MemoryError())
+        raise raised[-1]
+
+    server.accept = fail
+    assert read(connect(GET))[0] == 200
+
+    assert len(raised) == 4
+    assert caplog.text.count("waiting for connections again after MemoryError") == 1
+
+
+def test_a_loop_that_has_no_memory_goes_on_when_it_has(server, connect, monkeypatch):
+    server.pause_seconds, raised, looks = 0, [], server.readable
+
+    def look():
+        if len(raised) > 3:
+            return looks()
+        raised.append(MemoryError())
+        raise raised[-1]
+
+    monkeypatch.setattr(server, "readable", look)
+    until(lambda: len(raised) > 3)
+    assert read(connect(GET))[0] == 200
+
+
+def test_what_wakes_the_loop_is_kept_whatever_is_raised_there(server, connect, monkeypatch):
+    raised, recv = [], server.trigger.recv
+
+    def fail(size):
+        if raised:
+            return recv(size)
+        raised.append(MemoryError())
+        raise raised[-1]
+
+    monkeypatch.setattr(server.trigger, "recv", fail)
+    server.pull_trigger()
+    until(lambda: raised)
+    woken = []
+    until(lambda: not server.trigger._closed)
+    server.trigger.pull_trigger(lambda: woken.append(1))
+    until(lambda: woken)
+    assert read(connect(GET))[0] == 200
+
+
+def test_a_thread_that_answers_requests_goes_on_where_even_the_log_has_no_memory(app, server, connect, monkeypatch):
+    threads = server.task_dispatcher
+    failed = []
+
+    class Task:
+        def service(self):
+            raise MemoryError
+
+    def log_no_more(*_):
+        failed.append(1)
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threads.logger, "exception", log_no_more)
+        for number in range(20):  # more than there are threads
+            threads.add_task(Task())
+            until(lambda number=number: len(failed) > number)
+
+    assert read(connect(GET))[0] == 200
+    until(lambda: threads.active_count == 0)
+
+
+def test_without_a_file_handle_newcomers_are_turned_away_unless_somebody_can_be_closed_for_them(server, connect):
+    server.pause_seconds, server.patience_seconds, server.newcomer_seconds = 0, 0.2, 60
+    waiting, accept = connect(), server.accept
+    accepted(server, waiting)
+    server.accept = no_handle
+
+    assert read(connect(GET)) == (503, b"")
+
+    server.newcomer_seconds = 0
+    time.sleep(0.1)  # for a turn that has begun
+    hopeful = connect(GET)
+    time.sleep(2 * server.patience_seconds)
+    server.accept = accept
+    assert read(hopeful)[0] == 200
+    assert read(connect(GET))[0] == 200
+
+
+def no_handle():
+    raise OSError(errno.EMFILE, "Too many open files")
 
 
 def test_the_limit_leaves_descriptors_for_the_database_and_stripe():

@@ -157,3 +157,24 @@ def test_the_worker_stays_below_stripes_rate_limit(config, shop, simulator, many
     with running(replace(config, settle_seconds=0, worker="thread", poll_seconds=3600)) as app:
         until(lambda: all(app.billing.access(user).allowed for user in many))
     assert 429 not in {each.status for each in simulator.requests}
+
+
+def test_where_no_thread_can_be_started_jobs_are_run_one_after_another_and_threads_again_later(monkeypatch):
+    """What the system says when it has no memory for a thread, or too many of them."""
+    pool, ran = Pool(2), []
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_thread)
+        begun = pool.run(jobs(5, lambda number: ran.append((number, threading.current_thread().name))), never)
+        assert [each.result(0) for each in begun.values()] == [None] * 5
+    assert [number for number, _ in ran] == list(range(5))
+
+    again = pool.run(jobs(5, lambda _: ran.append((5, threading.current_thread().name))), never)
+
+    assert [each.result(30) for each in again.values()] == [None] * 5
+    assert {name for _, name in ran[5:]} == {"corkage-job"}
+    assert not any(pool.is_running(str(number)) for number in range(5))
+    pool.close(30)
+
+
+def no_thread(_):
+    raise RuntimeError("can't start new thread")
