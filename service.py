@@ -175,6 +175,10 @@ class Service:
         is_well = self._is_to_start or (self._thread is not None and self._thread.is_alive())
         return "thread" if is_well else "stopped"
 
+    def worker_problem(self) -> str:
+        """Return a sentence about what the worker's thread lacks to go on; "" for nothing."""
+        return "" if self._thread is None else self._thread.problem()
+
     def worker_idle_seconds(self) -> float | None:
         """Return for how long the worker's thread has not looked for work; None without one."""
         return None if self._thread is None else self._thread.idle_seconds()

@@ -75,6 +75,7 @@ def _problems(service: Service, standing: Standing, worker: str, now: float) -> 
     unwritable, refusing = service.writable.problem(), service.refusals.problem(now)
     return [
         *(["the worker's thread died, and nothing is applied: restart Corkage"] if worker == "stopped" else []),
+        *filter(None, [service.worker_problem()]),
         *([f"{UNWRITABLE}: {unwritable}"] if unwritable else []),
         *([refusing] if refusing else []),
         *problems(standing, now),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from .. import storage
 from ..errors import DatabaseUnavailable
 from ..logs.facts import about, logger
+from ..pacing.lasting import Lasting
 from ..pacing.pauses import LONGEST_PAUSE_SECONDS, backoff, is_due
 from . import outbox
 from .notice import QUIET_SECONDS, AccessSummary, Callbacks, NotDelivered, Notice, NoticeCallback, Receiver
@@ -133,7 +134,7 @@ class DeliveryThread:
         self._registered_at = 0.0
         self._stopped = threading.Event()
         name = f"corkage-notices-{deliverer.receiver.name}"
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = Lasting(self._run, name, log)
 
     def start(self) -> None:
         self._thread.start()
@@ -162,7 +163,7 @@ class DeliveryThread:
         except DatabaseUnavailable as error:
             storage.note(error)
             return LOOK_EVERY_SECONDS
-        except Exception:  # a dead thread would deliver nothing any more, and nobody would notice
+        except Exception:
             log.exception("a bug in the delivery to %s, going on", self._deliverer.receiver.name)
             return AFTER_A_BUG_SECONDS
 

@@ -387,13 +387,12 @@ class Server(TcpWSGIServer):
         """Accept a connection by the file handle that is kept for this, and refuse it; return whether one waited."""
         if self._spare is not None:
             os.close(self._spare)
-        is_refused = False
+        accepted = None
         with suppress(OSError):
-            connection, _ = self.socket.accept()
-            is_refused = True
-            _refuse(connection)
+            if (accepted := super().accept()) is not None:
+                _refuse(accepted[0])
         self._spare = _spare_handle()
-        return is_refused
+        return accepted is not None
 
     def _log_rarely(self, message: str, *values: object) -> None:
         self.repeats.log(log, logging.WARNING, message, "", message, *values)

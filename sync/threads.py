@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from .. import storage
 from ..errors import ConfigError, DatabaseUnavailable, Outdated
 from ..logs.facts import logger
+from ..pacing.lasting import Lasting
 from ..trouble import Trouble
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ LONGEST_SLEEP_SECONDS = 30.0
 AFTER_A_BUG_SECONDS = 10.0
 SHORTEST_SLEEP_SECONDS = 0.2  # another process may have claimed what is due
 AT_EXIT_SECONDS = 2.0  # an interrupted customer is safe, but stays leased for minutes
+
+LACKING = "nothing is applied, and it is tried again: %s"
 
 log = logger("corkage.worker")
 
@@ -43,7 +46,8 @@ class WorkerThread:
         self._stopping = False
         self._failures: queue.SimpleQueue[BaseException] = queue.SimpleQueue()
         self._outdated = Trouble(log, logging.ERROR, "%s", "events are applied again, after %.0f s")
-        self._thread = threading.Thread(target=self.run, name="corkage-worker", daemon=True)
+        self._exhausted = Trouble(log, logging.ERROR, LACKING, "events are applied again, after %.0f s")
+        self._thread = Lasting(self.run, "corkage-worker", log)
 
     def start(self) -> None:
         """Start the thread. It runs until stop(), or until the process ends."""
@@ -78,6 +82,11 @@ class WorkerThread:
         """Return for how long the thread has not looked for work: more than its longest sleep means that it hangs."""
         return time.monotonic() - self._looked_at
 
+    def problem(self) -> str:
+        """Return a sentence about what it lacks to go on, such as memory; "" for nothing."""
+        reason = self._exhausted.reason
+        return LACKING % reason if reason else ""
+
     def run(self, longest_seconds: float | None = None) -> None:
         """Run until stopped, in the calling thread; wait at the end for running jobs, for so long at most."""
         while not self._stopping:
@@ -103,7 +112,10 @@ class WorkerThread:
         except ConfigError as error:
             log.error("the worker cannot work with this configuration: %s", "; ".join(error.problems))
             return LONGEST_SLEEP_SECONDS
-        except Exception:  # a dead thread would apply nothing any more, and only /health would show it
+        except (MemoryError, OSError) as error:  # no memory or no file handle is left, which passes
+            self._exhausted.begin(str(error) or "no memory is left")
+            return AFTER_A_BUG_SECONDS
+        except Exception:
             log.exception("a bug in the worker, going on")
             return AFTER_A_BUG_SECONDS
 
@@ -113,6 +125,7 @@ class WorkerThread:
         self._worker = self._make_worker()
         self._worker.begin_due(time.time(), lambda: self._stopping, self._note_end)
         self._outdated.end()
+        self._exhausted.end()
         now = time.time()
         return max(SHORTEST_SLEEP_SECONDS, min(self._worker.next_due_at(now) - now, LONGEST_SLEEP_SECONDS))
 

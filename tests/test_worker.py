@@ -24,7 +24,7 @@ from corkage.plans import Plan
 from corkage.replica.timelines import MARK
 from corkage.sync import inbox, jobs
 from corkage.sync.threads import WorkerThread
-from corkage.sync.worker import LEASE_SECONDS, PRICES_AGAIN_SECONDS
+from corkage.sync.worker import LEASE_SECONDS, PRICES_AGAIN_SECONDS, Worker
 
 
 def deliver_all(app, shop, customer):
@@ -227,6 +227,49 @@ def test_the_thread_survives_a_bug(config, shop, caplog, monkeypatch):
 
         until(lambda: app.billing.access("ann").allowed)
         assert app.billing.service.worker_state() == "thread"
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(24, "Too many open files")])
+def test_a_worker_without_memory_or_file_handles_says_so_once_and_goes_on(config, shop, caplog, monkeypatch, error):
+    monkeypatch.setattr("corkage.sync.threads.AFTER_A_BUG_SECONDS", 0.05)
+    with running(replace(config, worker="thread", poll_seconds=3600)) as app:
+        begin_due, tries = Worker.begin_due, []
+        monkeypatch.setattr(Worker, "begin_due", lambda *_: tries.append(1) or raise_(error))
+        shop.subscribe(shop.customer())
+        app.deliver(shop.event("customer.subscription.created"))
+        until(lambda: len(tries) > 3)
+        said = requests.get(f"{app.url}/health", timeout=30)
+        monkeypatch.setattr(Worker, "begin_due", begin_due)
+
+        until(lambda: app.billing.access("ann").allowed)
+        until(lambda: requests.get(f"{app.url}/health", timeout=30).json()["problems"] == [])
+
+    assert said.status_code == 503
+    assert [each.rpartition(": ")[2] for each in said.json()["problems"]] == [str(error) or "no memory is left"]
+    assert caplog.text.count("nothing is applied, and it is tried again") == 1
+    assert "Traceback" not in caplog.text
+
+
+def raise_(error):
+    raise error
+
+
+@pytest.mark.parametrize("error", [MemoryError(), SystemExit(1)])
+def test_a_thread_goes_on_whatever_ends_it_and_ends_when_it_is_stopped(config, shop, caplog, monkeypatch, error):
+    monkeypatch.setattr("corkage.pacing.lasting.AGAIN_SECONDS", 0.05)
+    with running(replace(config, worker="thread")) as app:
+        pause, ended = WorkerThread._pause, []
+        monkeypatch.setattr(WorkerThread, "_pause", lambda _: ended.append(1) or raise_(error))
+        app.billing.service._thread.wake()
+        until(lambda: len(ended) > 3)
+        monkeypatch.setattr(WorkerThread, "_pause", pause)
+        shop.subscribe(shop.customer())
+        app.deliver(shop.event("customer.subscription.created"))
+
+        until(lambda: app.billing.access("ann").allowed)
+        thread = app.billing.service._thread
+    assert not thread.is_alive()
+    assert "the thread corkage-worker goes on after" in caplog.text
 
 
 def test_price_events_refresh_the_prices(app, shop):
