@@ -30,6 +30,8 @@ OF_STATEMENT = (
 STATEMENT_ERRORS = (sqlite3.Error, OverflowError, TypeError, ValueError)  # the last three for values SQLite cannot hold
 PEEWEES_OF_STATEMENT = (peewee.IntegrityError, peewee.ProgrammingError)
 
+LARGEST_LOG_BYTES = 8_000_000  # of the -wal, once no reader keeps it any more: SQLite itself never makes it smaller
+
 DAMAGED = "malformed"
 DAMAGE_SECONDS = 300.0  # for which it is reported after it was met
 
@@ -64,7 +66,7 @@ class Database(Engine, peewee.SqliteDatabase):
             file.path,
             file.uri,
             uri=True,
-            pragmas=(("synchronous", "full"), ("foreign_keys", 1)),
+            pragmas=(("synchronous", "full"), ("foreign_keys", 1), ("journal_size_limit", LARGEST_LOG_BYTES)),
             timeout=waits.BUSY_SECONDS,
             factory=_Connection,
             check_same_thread=False,  # only so that close_all() may close what other threads opened
