@@ -170,8 +170,15 @@ class Database(Engine, peewee.SqliteDatabase):
         super().close_all()
         self.file.let_companions_go()
 
-    def _transaction(self, deadline: Deadline) -> AbstractContextManager[None]:
-        return self._immediate(self.of_thread(), deadline)
+    @contextmanager
+    def _transaction(self, deadline: Deadline) -> Iterator[None]:
+        try:
+            with self._immediate(self.of_thread(), deadline):
+                yield
+        except (*FILE_ERRORS, DatabaseUnavailable) as error:
+            if _is_read_only(error):  # what was opened while nobody might write to the file stays so for ever
+                self.close()
+            raise
 
     def _write(self, sql: str, values: tuple[object, ...]) -> None:
         self._group_commit.write(sql, values)
@@ -186,7 +193,9 @@ class Database(Engine, peewee.SqliteDatabase):
         """
         try:
             self._execute_group(self._writing_connection or self._writer(), group, deadline)
-        except (*FILE_ERRORS, DatabaseUnavailable):
+        except (*FILE_ERRORS, DatabaseUnavailable) as error:
+            if _is_read_only(error):
+                self._writing_connection = None
             with self._noting(), self.reading():  # translates and notes the error; entered for each, they cost a third
                 raise
         self.trouble.end()
@@ -340,6 +349,10 @@ def _is_of_statement(error: BaseException) -> bool:
         if (code := getattr(each, "sqlite_errorcode", None)) is not None:
             return code & 0xFF in OF_STATEMENT  # the low byte is the kind, the rest says more about it
     return isinstance(error, (*PEEWEES_OF_STATEMENT, sqlite3.ProgrammingError))
+
+
+def _is_read_only(error: BaseException) -> bool:
+    return any(getattr(each, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY for each in causes(error))
 
 
 def _misses_table(error: BaseException) -> bool:

@@ -4,9 +4,9 @@ Meanwhile all is refused in words, `/health` and `doctor` say what it is, and af
 """
 
 import os
+import re
 import resource
 import shutil
-import signal
 import sqlite3
 import subprocess
 import time
@@ -29,9 +29,13 @@ ON_FILES = pytest.mark.one_engine("sqlite", "the file on disk")
 OF_THE_PROCESS = pytest.mark.one_engine("sqlite", "what the process lacks, whatever the engine")
 
 
+SUPPORT = Path(__file__).parent / "support"
+
+
 @pytest.fixture
 def environ(environ):
-    return environ | {"BILLING_POLL_SECONDS": "0", "BILLING_APP": "app.example.com"}
+    path = os.pathsep.join([environ["PYTHONPATH"], str(SUPPORT)])
+    return environ | {"BILLING_POLL_SECONDS": "0", "BILLING_APP": "app.example.com", "PYTHONPATH": path}
 
 
 def is_refused(server, event):
@@ -155,3 +159,178 @@ def write_much(path):
         other.commit()
         other.execute("DELETE FROM corkage_setting WHERE name LIKE 'fill%'")
         other.commit()
+
+
+# The files
+
+AS_OTHERS = ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search")
+
+
+@ON_FILES
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="root may write everywhere, without setpriv")
+def test_a_file_and_folder_that_become_read_only_lose_nothing_and_stop_the_next_start(
+    environ, tmp_path, event, figures
+):
+    data = tmp_path / "data"
+    data.mkdir()
+    environ["BILLING_DATABASE"] = "data/corkage.db"
+    through = AS_OTHERS if os.geteuid() == 0 else ()
+    with served(environ, tmp_path, through=through) as server:
+        assert server.deliver(event).status_code == 200
+        with read_only(data):
+            for _ in range(10):
+                server.deliver(event)
+            assert server.ask().status_code == 200
+            assert "attempt to write a readonly database" in server.doctor()["write"]
+        recovers(server, event, figures)
+
+        server.stop()
+        with read_only(data):
+            server.start()
+            assert server.process.wait(60) in (1, 2)
+        assert "attempt to write a readonly database" in server.log()
+        assert "Traceback" not in server.log()
+        server.begin()
+        recovers(server, event, figures)
+
+
+@contextmanager
+def read_only(folder):
+    """Let nobody write to what is in the folder, nor make anything there."""
+    paths = {path: path.stat().st_mode for path in (*folder.iterdir(), folder)}
+    for path, mode in paths.items():
+        path.chmod(mode & ~0o222)
+    yield
+    for path, mode in paths.items():
+        if path.exists():
+            path.chmod(mode)
+
+
+def test_a_database_of_a_newer_version_stops_the_start_and_is_left_as_it_is(environ, tmp_path, event, figures):
+    with served(environ, tmp_path) as server:
+        assert server.deliver(event).status_code == 200
+        version = set_version(server.path, "99")
+        for _ in range(3):
+            server.deliver(event)
+        server.stop()
+
+        server.start()
+
+        assert server.process.wait(60) == 2
+        assert "and this Corkage knows" in server.log()
+        assert "Traceback" not in server.log()
+        assert "newer" in " ".join(server.doctor().values())
+        assert set_version(server.path, version) == "99"
+        server.begin()
+        recovers(server, event, figures)
+
+
+def set_version(database, version):
+    """Write the version of the tables; return the one before."""
+    with elsewhere(database) as connection:
+        ((before,),) = connection.execute("SELECT value FROM corkage_setting WHERE name = 'schema_version'").fetchall()
+        connection.execute(f"UPDATE corkage_setting SET value = '{version}' WHERE name = 'schema_version'")
+    return before
+
+
+# The clock
+
+LIBRARIES = ("/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/local/lib/faketime/libfaketimeMT.so.1")
+INSTALL = "install libfaketime (Debian: `apt-get install faketime`) for the tests that set a process's clock"
+
+
+@pytest.fixture
+def clock(environ, tmp_path):
+    """Set the clock of the processes to so many seconds ahead of the true one."""
+    library = next((str(path) for each in LIBRARIES for path in Path("/").glob(each[1:])), None) or missing(INSTALL)
+    ahead = tmp_path / "ahead"
+    environ |= {
+        "LD_PRELOAD": library,
+        "FAKETIME_TIMESTAMP_FILE": str(ahead),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+
+    def set_to(seconds):
+        (tmp_path / "next").write_text(f"{seconds:+d}\n")
+        (tmp_path / "next").replace(ahead)
+
+    set_to(0)
+    return set_to
+
+
+@OF_THE_PROCESS
+@pytest.mark.parametrize("ahead", [DAY, -DAY], ids=["forwards", "back"])
+def test_a_clock_a_day_off_is_said_and_all_is_caught_up_when_it_is_right(
+    clock, environ, tmp_path, event, shop, simulator, figures, ahead
+):
+    simulator.api_faults.date_ahead_seconds = 1  # so that its clock counts as Stripe's
+    with served(environ | {"BILLING_POLL_SECONDS": "1"}, tmp_path, module="clocked") as server:
+        assert server.deliver(event).status_code == 200
+        until(lambda: server.ask().json()["allowed"])
+
+        clock(ahead)
+
+        refused = server.deliver(event)
+        assert refused.status_code == 400  # the signature is a day old
+        assert "Traceback" not in refused.text
+        shop.subscribe(shop.customer("bob"), user="bob")
+        side = "ahead of" if ahead > 0 else "behind"
+        until(lambda: re.search(rf"this machine's clock is 86[34][09]\d s {side} Stripe's", server.problems()))
+        assert any("clock" in each for each in server.doctor().values())
+
+        clock(0)
+
+        server.statuses.clear()
+        until(lambda: server.ask("bob").json()["allowed"])  # Stripe's webhook was refused, too
+        recovers(server, event, figures)
+        assert "Traceback" not in server.log()
+
+
+# What the process lacks
+
+
+@contextmanager
+def limited(server, what, most):
+    """Let the process have so much of it."""
+    soft, hard = resource.prlimit(server.process.pid, what)
+    resource.prlimit(server.process.pid, what, (most, hard))
+    yield
+    resource.prlimit(server.process.pid, what, (soft, hard))
+
+
+@OF_THE_PROCESS
+@pytest.mark.parametrize("left", [0, 3], ids=["none", "a few"])
+def test_out_of_file_handles_nobody_hangs_and_it_goes_on_afterwards(environ, tmp_path, event, figures, left):
+    with served(environ, tmp_path) as server:
+        is_open = len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+        with limited(server, resource.RLIMIT_NOFILE, is_open + left):
+            for _ in range(size(8, long=100)):
+                server.deliver(event)
+            refused = server.get("/health")
+            assert refused.status_code == 503
+        assert set(server.statuses) <= {200, 503}
+        recovers(server, event, figures)
+        assert "Traceback" not in server.log()
+
+
+@OF_THE_PROCESS
+@pytest.mark.parametrize("spare", [0, 4_000_000], ids=["none", "4 MB"])
+def test_out_of_memory_it_refuses_or_does_what_is_asked_and_goes_on_afterwards(
+    environ, tmp_path, event, figures, spare
+):
+    one_heap = {"MALLOC_ARENA_MAX": "1", "MALLOC_TOP_PAD_": "0"}  # or the library has much in reserve
+    with served(environ | one_heap, tmp_path) as server:
+        assert server.deliver(event).status_code == 200
+        used = int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[0]) * resource.getpagesize()
+        with limited(server, resource.RLIMIT_AS, used + spare), ThreadPoolExecutor(8) as pool:
+            for _ in range(size(3, long=50)):
+                list(pool.map(lambda _: tried(server, event), range(24)))
+        recovers(server, event, figures)
+        assert "Traceback" not in server.log()
+
+
+def tried(server, event):
+    """Deliver a large webhook: a connection that is closed without an answer is a refusal, too."""
+    with suppress(requests.ConnectionError):
+        server.deliver(event, padding=300_000)

@@ -1,5 +1,6 @@
 """`corkage serve` as a process that is harmed: the same port each time that it is started."""
 
+import itertools
 import json
 import signal
 import sqlite3
@@ -29,18 +30,25 @@ class Served:
     Shape   acknowledged: the events that were answered with 200; statuses: of all webhooks since they were cleared
     """
 
-    def __init__(self, environ: Mapping[str, str], folder: Path, module: str = "corkage.cli") -> None:
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        folder: Path,
+        module: str = "corkage.cli",
+        through: tuple[str, ...] = (),
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environ, self.database = dict(environ), environ["BILLING_DATABASE"]
         self.acknowledged: set[str] = set()
         self.statuses: list[int] = []
-        self._folder, self._module, self._sent = folder, module, 0
+        self._folder, self._module, self._through = folder, module, through
+        self._number = itertools.count()
         self._log = folder / "server.log"
 
     def start(self) -> None:
         """Start it; do not wait for it."""
-        command = [sys.executable, "-m", self._module, "serve", "--port", str(self.port)]
+        command = [*self._through, sys.executable, "-m", self._module, "serve", "--port", str(self.port)]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(command, cwd=self._folder, env=self.environ, stdout=log, stderr=log)
 
@@ -48,7 +56,7 @@ class Served:
         """Return whether it answers; fail where it has ended."""
         assert self.process.poll() is None, self.log()[-3000:]
         with suppress(requests.RequestException):
-            return self._get("/health").status_code in (200, 503)
+            return self.get("/health").status_code in (200, 503)
         return False
 
     def begin(self) -> None:
@@ -68,28 +76,27 @@ class Served:
     def log(self) -> str:
         return self._log.read_text()
 
-    def deliver(self, event: Any, at: float | None = None) -> requests.Response:
-        """Deliver a copy of the event, under an id of its own."""
-        self._sent += 1
-        body = json.dumps(json.loads(str(event)) | {"id": f"evt_copy_{self._sent}"})
-        signed_at = int(time.time() if at is None else at)
-        signature = stripe.WebhookSignature.generate_signature_header(body, WEBHOOK_SECRET, signed_at)
+    def deliver(self, event: Any, padding: int = 0) -> requests.Response:
+        """Deliver a copy of the event, under an id of its own, and larger by so many bytes."""
+        name = f"evt_copy_{next(self._number)}"
+        body = json.dumps(json.loads(str(event)) | {"id": name, "padding": "x" * padding})
+        signature = stripe.WebhookSignature.generate_signature_header(body, WEBHOOK_SECRET, int(time.time()))
         headers = {"Stripe-Signature": signature, "Connection": "close"}
         answer = requests.post(f"{self.url}/webhook", body, headers=headers, timeout=ANSWER_SECONDS)
         assert "Traceback" not in answer.text
         self.statuses.append(answer.status_code)
         if answer.ok:
-            self.acknowledged.add(f"evt_copy_{self._sent}")
+            self.acknowledged.add(name)
         return answer
 
     def ask(self, user: str = "ann") -> requests.Response:
         """Ask for the access of a user."""
         token = mint_token(AUTH_SECRET, user, now=time.time(), lifetime_seconds=600)
-        return self._get("/access", Authorization=f"Bearer {token}")
+        return self.get("/access", Authorization=f"Bearer {token}")
 
     def health(self) -> Any:
         """Return what /health says; its status must agree with that."""
-        answer = self._get("/health")
+        answer = self.get("/health")
         facts = answer.json()
         assert (answer.status_code, facts["status"]) == ((503, "failing") if facts["problems"] else (200, "ok"))
         return facts
@@ -105,7 +112,7 @@ class Served:
 
     def doctor(self) -> dict[str, str]:
         """Return what the doctor says is wrong, by check."""
-        command = [sys.executable, "-m", "corkage.cli", "doctor", "--json"]
+        command = [*self._through, sys.executable, "-m", self._module, "doctor", "--json"]
         done = subprocess.run(
             command, cwd=self._folder, env=self.environ, capture_output=True, text=True, timeout=120, check=False
         )
@@ -127,16 +134,16 @@ class Served:
         """Where the database is, from anywhere."""
         return self.database if storage.is_url(self.database) else str(self._folder / self.database)
 
-    def _get(self, path: str, **headers: str) -> requests.Response:
+    def get(self, path: str, **headers: str) -> requests.Response:
         answer = requests.get(self.url + path, headers={"Connection": "close"} | headers, timeout=ANSWER_SECONDS)
         assert "Traceback" not in answer.text
         return answer
 
 
 @contextmanager
-def served(environ: Mapping[str, str], folder: Path, module: str = "corkage.cli") -> Iterator[Served]:
+def served(environ: Mapping[str, str], folder: Path, **options: Any) -> Iterator[Served]:
     """Run a server, and wait until it answers; end it afterwards."""
-    server = Served(environ, folder, module)
+    server = Served(environ, folder, **options)
     server.begin()
     try:
         yield server
