@@ -37,6 +37,7 @@ BillingError                      500 internal_error
 ├── Overtaken                     503 overtaken
 ├── Outdated                      503 outdated
 ├── Busy                          503 busy
+├── OutOfMemory                   503 out_of_memory
 └── StripeError                   502 stripe_error
     ├── StripeUnavailable         503 stripe_unavailable
     │   └── StripeFailed          503 stripe_failed
@@ -408,6 +409,15 @@ class Busy(BillingError):
     code = "busy"
     sentence = "Many people are paying at the moment. Please try again shortly."
     retry_after_seconds = 2
+
+
+class OutOfMemory(BillingError):
+    """The process has no memory left for the request. It goes on, and others may fit."""
+
+    http_status = 503
+    code = "out_of_memory"
+    sentence = "We have too much to do at the moment. Please try again shortly."
+    retry_after_seconds = 5
 
 
 class StripeError(BillingError):

@@ -27,6 +27,7 @@ from ..errors import (
     NotConfigured,
     NotFound,
     NotSignedIn,
+    OutOfMemory,
     RequestRefused,
     ReturnAddressNamed,
     StripeUnavailable,
@@ -63,7 +64,7 @@ OUR_PAGES = "pages"  # in the field `from` of our own pages' forms: the visitor 
 ANYBODYS = (
     *(NotFound, MethodNotAllowed, BodyTooLarge, InvalidBody, InvalidSignature, CrossSite),
     *(NotSignedIn, UntrustedProxy, TooManyGuesses),
-    *(NotConfigured, Busy, StripeUnavailable),
+    *(NotConfigured, Busy, OutOfMemory, StripeUnavailable),
 )
 """What anybody can cause by the hundred, or everybody meets at once."""
 FIRST_LINES = 5
@@ -101,12 +102,17 @@ class ErrorsToResponses:
         try:
             return _called(handle)
         except BillingError as error:
-            service = self._current_service()
-            return led_to_its_page(refusal(error, rule, service), error, service)
+            return self._refused(error, rule)
+        except MemoryError:
+            return self._refused(OutOfMemory("no memory is left for the request"), rule)
         except Exception:  # the outermost edge: no traceback may reach the page
             log.exception("%s failed", rule)
             bug, service = BillingError("unexpected"), self._current_service()
             return led_to_its_page(error_response(bug, service), bug, service)
+
+    def _refused(self, error: BillingError, rule: str) -> bottle.HTTPResponse:
+        service = self._current_service()
+        return led_to_its_page(refusal(error, rule, service), error, service)
 
 
 def _called(handle: Callable[[], bottle.HTTPResponse]) -> bottle.HTTPResponse:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from .clean import LONGEST_VALUE, one_line
@@ -103,7 +104,8 @@ class Repeats:
         if self._closed.is_set() or (self._thread is not None and self._thread.is_alive()):
             return
         self._thread = threading.Thread(target=self._run, name="corkage-repeats", daemon=True)
-        self._thread.start()
+        with suppress(RuntimeError):  # no memory for a thread: what is counted is summed up by the next
+            self._thread.start()
 
     def _run(self) -> None:
         while not self._closed.wait(LOOK_SECONDS):

@@ -156,6 +156,14 @@ class Channel(HTTPChannel):
         else:
             super().handle_read()
 
+    def handle_error(self) -> None:
+        """Close the connection after what was just raised in it."""
+        if isinstance(error := sys.exc_info()[1], MemoryError):
+            self.server.log_raised("a connection was closed after %s", error)
+            self.handle_close()
+        else:
+            super().handle_error()
+
     def handle_close(self) -> None:
         """Close the connection. After a refusal go on reading for a while: what is still being sent would make the
         client's system throw the answer away."""
@@ -287,8 +295,7 @@ class Server(TcpWSGIServer):
 
     def handle_error(self) -> None:
         """Go on after what was just raised: waitress would listen no more, and its process live on."""
-        with suppress(MemoryError):  # for the log
-            self._log_rarely("waiting for connections again after %s", repr(sys.exc_info()[1]))
+        self.log_raised("waiting for connections again after %s", sys.exc_info()[1])
         self._accepts_at = time.monotonic() + self.pause_seconds
 
     def handle_accept(self) -> None:
@@ -393,6 +400,11 @@ class Server(TcpWSGIServer):
                 _refuse(accepted[0])
         self._spare = _spare_handle()
         return accepted is not None
+
+    def log_raised(self, message: str, error: BaseException | None) -> None:
+        """Log what was raised, once for many, where there is memory for the log."""
+        with suppress(MemoryError):
+            self._log_rarely(message, repr(error))
 
     def _log_rarely(self, message: str, *values: object) -> None:
         self.repeats.log(log, logging.WARNING, message, "", message, *values)

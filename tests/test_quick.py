@@ -107,3 +107,17 @@ def test_a_refused_webhook_is_counted_once_and_a_failed_one_tried_once(is_ordina
     assert "ZeroDivisionError" in caplog.text
     assert StripeEvent.select().count() == 0
     assert is_ordinary == ["receive_webhook"] * 2
+
+
+@pytest.mark.parametrize("path", ["/access", "/account"])
+def test_a_request_for_which_no_memory_is_left_is_a_503_that_is_logged_once(app, caplog, monkeypatch, path):
+    def use_too_much(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(app.billing.service, "signed_in", use_too_much)
+    answers = [requests.get(f"{app.url}{path}", timeout=30) for _ in range(20)]
+
+    assert {(each.status_code, each.headers["Retry-After"]) for each in answers} == {(503, "5")}
+    assert all("Traceback" not in each.text for each in answers)
+    assert 1 <= caplog.text.count("503 out_of_memory: no memory is left for the request") <= 5
+    assert "Traceback" not in caplog.text

@@ -137,6 +137,18 @@ def test_the_thread_that_sums_up_ends_with_what_it_sums_up(clock, caplog, monkey
     repeats.close()
 
 
+def test_where_no_thread_can_be_started_lines_are_logged_all_the_same(clock, caplog, monkeypatch):
+    def no_thread(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    repeats = Repeats(lambda: clock.now)
+    meet(repeats, 3)
+    repeats.close()
+
+    assert lines(caplog) == ["met 0 of ", "2 more in 0 s, the last: met 2 of "]
+
+
 def test_many_threads_lose_no_count(repeats, clock, caplog):
     threads = [threading.Thread(target=meet, args=(repeats, 500)) for _ in range(8)]
     for thread in threads:
