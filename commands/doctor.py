@@ -45,8 +45,10 @@ def examine(as_json: bool, shows_all: bool) -> int:
 def _examined() -> "list[Line]":
     from ..health import doctor  # loads Stripe's library
 
-    label = storage.label(configured().database)
+    database = configured().database
+    label = storage.label(database)
     try:
+        storage.refuse_if_gone(database)
         with opened() as service:
             return doctor.examine(service.worker, service.config, service.watched, time.time())
     except DatabaseUnavailable as error:  # opening it writes

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import peewee
 
 from ..errors import ConfigError, DatabaseUnavailable
-from . import engine, sqlite
+from . import engine, file, sqlite
 from .engine import Engine
 from .group_commit import Execute
 from .url import is_url, without_password
@@ -34,6 +34,15 @@ def open_database(database: str) -> None:
             [f"this process already has the database {current().label} open: close that Billing before making another"]
         )
     proxy.initialize(engine_of(database))
+
+
+def refuse_if_gone(database: str) -> None:
+    """Make sure that who only looks makes no new file in the place of one that was taken away.
+
+    Errors  DatabaseUnavailable
+    """
+    if not is_url(database):
+        file.refuse_if_gone(database)
 
 
 def engine_of(database: str) -> Engine:

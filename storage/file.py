@@ -122,3 +122,13 @@ def _identity(path: str) -> _Identity:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def refuse_if_gone(path: str) -> None:
+    """Make sure that whoever only looks makes no new file in the place of one that was taken away.
+
+    Errors  DatabaseUnavailable where -wal is there without its file
+    """
+    real = os.path.realpath(path)
+    if not os.path.exists(real) and os.path.exists(f"{real}-wal"):
+        raise DatabaseUnavailable(GONE)

@@ -337,16 +337,22 @@ def test_out_of_file_descriptors_idle_connections_are_closed(server, connect):
         assert read(connect(GET))[0] == 200
 
 
-def test_whatever_is_raised_while_a_connection_is_accepted_the_server_goes_on_listening(server, connect, caplog):
-    server.pause_seconds, raised, accept = 0, [], server.accept
+def without_memory_at_first(act):
+    """Return what raises MemoryError four times and then acts, and what it has raised."""
+    raised = []
 
-    def fail():
+    def fail(*given):
         if len(raised) > 3:
-            return accept()
+            return act(*given)
         raised.append(MemoryError())
         raise raised[-1]
 
-    server.accept = fail
+    return fail, raised
+
+
+def test_whatever_is_raised_while_a_connection_is_accepted_the_server_goes_on_listening(server, connect, caplog):
+    server.pause_seconds = 0
+    server.accept, raised = without_memory_at_first(server.accept)
     assert read(connect(GET))[0] == 200
 
     assert len(raised) == 4
@@ -354,33 +360,19 @@ def test_whatever_is_raised_while_a_connection_is_accepted_the_server_goes_on_li
 
 
 def test_a_loop_that_has_no_memory_goes_on_when_it_has(server, connect, monkeypatch):
-    server.pause_seconds, raised, looks = 0, [], server.readable
-
-    def look():
-        if len(raised) > 3:
-            return looks()
-        raised.append(MemoryError())
-        raise raised[-1]
-
+    server.pause_seconds = 0
+    look, raised = without_memory_at_first(server.readable)
     monkeypatch.setattr(server, "readable", look)
     until(lambda: len(raised) > 3)
     assert read(connect(GET))[0] == 200
 
 
 def test_what_wakes_the_loop_is_kept_whatever_is_raised_there(server, connect, monkeypatch):
-    raised, recv = [], server.trigger.recv
-
-    def fail(size):
-        if raised:
-            return recv(size)
-        raised.append(MemoryError())
-        raise raised[-1]
-
+    fail, raised = without_memory_at_first(server.trigger.recv)
     monkeypatch.setattr(server.trigger, "recv", fail)
     server.pull_trigger()
-    until(lambda: raised)
+    until(lambda: len(raised) > 3)
     woken = []
-    until(lambda: not server.trigger._closed)
     server.trigger.pull_trigger(lambda: woken.append(1))
     until(lambda: woken)
     assert read(connect(GET))[0] == 200

@@ -2,9 +2,6 @@
 
 import json
 import random
-import socket
-import subprocess
-import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -14,6 +11,7 @@ import requests
 import stripe
 from elsewhere import elsewhere
 from harness import AUTH_SECRET, WEBHOOK_SECRET, until
+from served import Served
 from torture import SEED, size
 
 from corkage import storage
@@ -108,41 +106,11 @@ class World:
                 thread.join()
 
 
-class Killed:
-    """A server that is killed, and started again, on the same port and database."""
-
-    def __init__(self, environ, folder):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._environ, self._folder = environ, folder
-        self._log = folder / "server.log"
-
-    def start(self):
-        command = [sys.executable, "-m", "corkage.cli", "serve", "--port", str(self.port)]
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(command, cwd=self._folder, env=self._environ, stdout=log, stderr=log)
-
-    def is_serving(self):
-        assert self.process.poll() is None, self._log.read_text()[-3000:]
-        with suppress(requests.RequestException):
-            return requests.get(f"{self.url}/health", timeout=20).status_code in (200, 503)
-        return False
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-    def log(self):
-        return self._log.read_text()
-
-
 @pytest.fixture
 def server(environ, receiver, shop, tmp_path):
     (tmp_path / "plans.toml").write_text(PLANS.replace("{other}", shop.other_price))
     notices = {"BILLING_NOTIFY_URL": receiver.url, "BILLING_NOTIFY_SECRET": NOTICES}
-    killed = Killed(environ | notices | {"BILLING_POLL_SECONDS": "0", "BILLING_APP": "app.example.com"}, tmp_path)
+    killed = Served(environ | notices | {"BILLING_POLL_SECONDS": "0", "BILLING_APP": "app.example.com"}, tmp_path)
     killed.start()
     yield killed
     killed.kill()

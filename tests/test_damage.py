@@ -6,10 +6,11 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 import pytest
 import requests
+from elsewhere import damaged
 from harness import running
 
 from corkage import storage
@@ -31,24 +32,6 @@ def health(url):
     facts = answer.json()
     assert (answer.status_code, facts["status"]) == ((503, "failing") if facts["problems"] else (200, "ok"))
     return facts["problems"]
-
-
-@contextmanager
-def damaged(path, table):
-    """Overwrite the first page of a table, which nobody has open; mend it afterwards."""
-    with closing(sqlite3.connect(path)) as file:
-        file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        size = file.execute("PRAGMA page_size").fetchone()[0]
-        (page,) = file.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
-    with open(path, "r+b") as file:
-        file.seek((page - 1) * size)
-        whole = file.read(size)
-        file.seek((page - 1) * size)
-        file.write(b"\xff" * size)
-        file.flush()
-        yield
-        file.seek((page - 1) * size)
-        file.write(whole)
 
 
 @pytest.mark.parametrize(("table", "is_written"), [("corkage_stripe_event", True), ("corkage_answer", False)])

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from elsewhere import elsewhere, locked
+from elsewhere import damaged, elsewhere, locked
 from harness import DAY, until
 from programs import missing
 from served import served
@@ -209,6 +209,40 @@ def read_only(folder):
             path.chmod(mode)
 
 
+@ON_FILES
+def test_a_file_that_was_moved_away_is_made_by_nobody_and_used_when_it_is_back(environ, tmp_path, event, figures):
+    data = tmp_path / "data"
+    data.mkdir()
+    environ["BILLING_DATABASE"] = "data/corkage.db"
+    with served(environ, tmp_path) as server:
+        assert server.deliver(event).status_code == 200
+        (data / "corkage.db").rename(data / "away.db")
+        assert is_refused(server, event)
+        until(lambda: "was deleted or moved away" in server.problems())
+        assert "was deleted or moved away" in server.doctor()["write"]
+        assert not (data / "corkage.db").exists()
+
+        (data / "away.db").rename(data / "corkage.db")
+
+        recovers(server, event, figures)
+
+
+@ON_FILES
+def test_a_damaged_page_is_said_until_a_whole_file_is_in_its_place(environ, tmp_path, event, figures):
+    with served(environ, tmp_path) as server:
+        assert server.deliver(event).status_code == 200
+        server.stop()
+        with damaged(server.path, "corkage_stripe_event"):
+            server.begin()
+            assert is_refused(server, event)
+            until(lambda: "malformed" in server.problems())
+            assert "damaged" in server.doctor()["integrity"]
+            server.stop()
+        server.begin()
+        recovers(server, event, figures)
+        assert "Traceback" not in server.log()
+
+
 def test_a_database_of_a_newer_version_stops_the_start_and_is_left_as_it_is(environ, tmp_path, event, figures):
     with served(environ, tmp_path) as server:
         assert server.deliver(event).status_code == 200
@@ -356,7 +390,9 @@ def test_a_thread_that_is_struck_down_goes_on(environ, tmp_path, event, shop, fi
             time.sleep(0.05)
             tried(server, event)
         recovers(server, event, figures, answered={200, 503, 500})
-        figures.note(struck=server.log().count("goes on after") + server.log().count("waiting for connections again"))
+        said = Counter(re.findall("goes on after|waiting for connections again|no memory is left", server.log()))
+        assert said.total() > 0
+        figures.note(struck_and_said=said.total())
 
 
 # Much to do

@@ -68,6 +68,24 @@ def lose(database: str) -> None:
             connection.execute(f"DROP TABLE {table._meta.table_name} CASCADE")
 
 
+@contextmanager
+def damaged(path: str, table: str) -> Iterator[None]:
+    """Overwrite the first page of a table, which nobody has open; mend it afterwards."""
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        size = file.execute("PRAGMA page_size").fetchone()[0]
+        (page,) = file.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+    with open(path, "r+b") as file:
+        file.seek((page - 1) * size)
+        whole = file.read(size)
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+        file.flush()
+        yield
+        file.seek((page - 1) * size)
+        file.write(whole)
+
+
 def take_away(database: str) -> None:
     """Make the database that this process has open unreadable from now on."""
     storage.release()
