@@ -129,9 +129,10 @@ UPDATE corkage_stripe_event SET next_attempt_at = ? WHERE id IN (
     ORDER BY id LIMIT ?
 )
 """  # noqa: S608 -- texts of this module; all input is bound
+# Not IS NULL: PostgreSQL, whose statistics usually know of no pending event, would read the index of all that are.
 _MARK_APPLIED = """
 UPDATE corkage_stripe_event SET applied_at = ?, outcome = ?, error = NULL
-WHERE id IN ({marks}) AND applied_at IS NULL
+WHERE id IN ({marks}) AND coalesce(applied_at, 0) = 0
 """
 _POSTPONE = f"""
 UPDATE corkage_stripe_event SET attempts = attempts + 1, error = ?,

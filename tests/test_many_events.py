@@ -165,3 +165,16 @@ def test_forty_thousand_prices_fit_into_the_statements(app):
         inbox.name_customer(ids, "cus_1", None, time.time())
     assert Subscription.select().count() == 0
     assert stale.customers(time.time(), 5) == []
+
+
+@pytest.mark.one_engine("postgresql", "how it plans a statement")
+def test_events_are_marked_by_their_ids_also_where_the_statistics_know_of_none_that_is_pending(app):
+    fill(app, [("invoice.paid", "cus_1", "sub_1", 1)] * 2000)
+    StripeEvent.update(applied_at=1, outcome="converged").execute()
+    storage.execute("ANALYZE corkage_stripe_event")
+    ids = [f"evt_{number}" for number in range(500)]
+
+    marks = inbox._MARK_APPLIED.format(marks=", ".join("?" * len(ids)))
+    plan = "\n".join(line for (line,) in storage.rows(f"EXPLAIN {marks}", (1, "converged", *ids)))
+
+    assert "corkage_event_pending" not in plan  # it would be read once for each five hundred: for 100,000, minutes
