@@ -107,7 +107,6 @@ def test_a_full_disk_is_said_and_what_was_acknowledged_is_on_it(environ, tmp_pat
         (disk / "filler").unlink()
 
         recovers(server, event, figures)
-        assert "write" not in server.doctor()
         assert "Traceback" not in server.log()
 
 
@@ -115,7 +114,7 @@ def test_a_full_disk_is_said_and_what_was_acknowledged_is_on_it(environ, tmp_pat
 
 
 def test_while_another_program_holds_the_write_lock_all_is_refused_soon(environ, tmp_path, event, figures):
-    seconds, longest = size(7, long=30), 0.0
+    seconds, longest = size(3, long=30), 0.0
     with served(environ, tmp_path) as server, ThreadPoolExecutor(4) as pool:
         assert server.deliver(event).status_code == 200
         until(lambda: server.ask().json()["allowed"])
@@ -337,7 +336,7 @@ def limited(server, what, most):
 
 
 @OF_THE_PROCESS
-@pytest.mark.parametrize("left", [0, 3], ids=["none", "a few"])
+@pytest.mark.parametrize("left", (0, 3)[: size(1, long=2)])
 def test_out_of_file_handles_nobody_hangs_and_it_goes_on_afterwards(environ, tmp_path, event, figures, left):
     with served(environ, tmp_path) as server:
         is_open = len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
@@ -470,4 +469,3 @@ def test_events_that_fail_for_months_are_said_kept_and_applied_when_they_can_be(
         assert server.deliver(event).status_code == 200
         until(lambda: server.ask("lost").json()["allowed"])
         recovers(server, event, figures)
-        assert "events" not in server.doctor()
