@@ -122,7 +122,7 @@ GUARDS = (
           "to or service.config.frontend_url",
           "test_abuse.py::test_return_redirects_only_to_the_product"),
     Guard("notices: redirects are not followed", "notices/webhook.py",
-          "allow_redirects=False", "allow_redirects=True",
+          "with adapter.send(posted,", "with session.send(posted,",
           "test_endpoint.py::test_any_2xx_accepts_and_all_else_is_retried_with_the_same_id"),
     Guard("usage: the limit is a condition of the UPDATE", "selling/counting.py",
           "AND starts_at = ? AND used + ? <= ?", "AND starts_at = ? AND used + ? <= ? + 1000000",
