@@ -284,6 +284,7 @@ class Server(TcpWSGIServer):
         with contextlib.suppress(SystemExit, KeyboardInterrupt):
             while self._map:
                 self._loop()
+        self._close_spare()
         self.task_dispatcher.shutdown(timeout=END_SECONDS)
 
     def _loop(self) -> None:
@@ -392,14 +393,18 @@ class Server(TcpWSGIServer):
 
     def _refuse_one(self) -> bool:
         """Accept a connection by the file handle that is kept for this, and refuse it; return whether one waited."""
-        if self._spare is not None:
-            os.close(self._spare)
+        self._close_spare()
         accepted = None
         with suppress(OSError):
             if (accepted := super().accept()) is not None:
                 _refuse(accepted[0])
         self._spare = _spare_handle()
         return accepted is not None
+
+    def _close_spare(self) -> None:
+        if self._spare is not None:
+            os.close(self._spare)
+        self._spare = None
 
     def log_raised(self, message: str, error: BaseException | None) -> None:
         """Log what was raised, once for many, where there is memory for the log."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 import stripe
-from harness import AUTH_SECRET, WEBHOOK_SECRET, started, until
+from harness import AUTH_SECRET, WEBHOOK_SECRET, running, started, until
 
 from corkage.handlers.responses import LARGEST_BODIES
 from corkage.identity import mint_token
@@ -47,6 +47,16 @@ def connect(server):
             return made
 
         yield connected
+
+
+def test_a_server_that_has_ended_keeps_no_file_open(config):
+    def open_after(servers):
+        for _ in range(servers):
+            with running(config):
+                pass
+        return len(os.listdir("/proc/self/fd"))
+
+    assert open_after(1) == open_after(5)
 
 
 def port_of(connection):

@@ -380,7 +380,7 @@ THREADS = {"worker": "corkage-worker", "all that answer": "waitress-*", "the one
 @pytest.mark.parametrize("name", THREADS.values(), ids=THREADS)
 def test_a_thread_that_is_struck_down_goes_on(environ, tmp_path, event, shop, figures, name):
     struck = tmp_path / "struck"
-    with served(environ | {"MORTAL": str(struck)}, tmp_path, module="mortal") as server:
+    with served(environ | {"STRUCK": str(struck)}, tmp_path, module="struck") as server:
         assert server.deliver(event).status_code == 200
         until(lambda: server.ask().json()["allowed"])
         struck.write_text(name)
