@@ -207,6 +207,11 @@ def with_rows(sql: str, rows: Sequence[Sequence[object]]) -> str:
     return engine.with_rows(sql, len(rows), len(rows[0]))
 
 
+def is_alone() -> bool:
+    """Return whether no other process uses the open database; False where that cannot be known."""
+    return current().is_alone()
+
+
 def note(error: DatabaseUnavailable) -> None:
     """Note an error of the open database where it is answered or survived: the log has it once, and /health knows."""
     if proxy.obj is not None:

@@ -253,6 +253,10 @@ class Engine(peewee.Database, metaclass=ABCMeta):
         Errors  DatabaseUnavailable
         """
 
+    def is_alone(self) -> bool:
+        """Return whether no other process uses the database; False where that cannot be known."""
+        return False
+
     @abstractmethod
     def renew_view(self, name: str, query: str) -> None:
         """Make the view, or replace it."""

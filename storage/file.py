@@ -77,6 +77,10 @@ class OpenedFile:
         if not self._lock.share():
             raise DatabaseUnavailable(EXCLUDED)
 
+    def is_alone(self) -> bool:
+        """Return whether no other process uses the file; False where that cannot be known."""
+        return self._lock is not None and self._lock.is_alone()
+
     def keep_companions(self) -> None:
         """Have SQLite leave -wal and -shm where they are: other programs read the file when this one is stopped."""
         if self._lock is not None:

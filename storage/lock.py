@@ -18,7 +18,9 @@ _FORMAT, _WAL = (
     b"\2\2",
 )  # where a file says how it is written (sqlite.org/fileformat.html#file_format_version_numbers)
 _USERS = (0x40000800, 1)  # ours, beside SQLite's
-_SET = getattr(fcntl, "F_OFD_SETLK", None)  # Linux alone has it
+_SET = getattr(fcntl, "F_OFD_SETLK", None)  # Linux alone has them
+_ASK = getattr(fcntl, "F_OFD_GETLK", None)
+_FIELDS = "hhqqi"  # of C's struct flock
 
 _left_open: list[int] = []
 
@@ -42,6 +44,17 @@ class FileLock:
     def exclude(self) -> bool:
         """Let nobody use the file; return False where somebody does."""
         return self._lock(fcntl.F_WRLCK, _USERS)
+
+    def is_alone(self) -> bool:
+        """Return whether nobody else says that they use the file; False where that cannot be known."""
+        if self._descriptor is None or _ASK is None:
+            return False
+        asked = struct.pack(_FIELDS, fcntl.F_WRLCK, os.SEEK_SET, *_USERS, 0)
+        try:
+            found = fcntl.fcntl(self._descriptor, _ASK, asked)
+        except OSError:
+            return False
+        return bool(struct.unpack_from(_FIELDS, found)[0] == fcntl.F_UNLCK)
 
     def keep_companions(self) -> bool:
         """Have SQLite leave -wal and -shm there when the last connection is closed: a reader that may not make them
@@ -70,7 +83,7 @@ class FileLock:
         if self._descriptor is None or _SET is None:
             return True
         try:
-            fcntl.fcntl(self._descriptor, _SET, struct.pack("hhqqi", kind, os.SEEK_SET, *place, 0))
+            fcntl.fcntl(self._descriptor, _SET, struct.pack(_FIELDS, kind, os.SEEK_SET, *place, 0))
         except BlockingIOError:
             return False
         except OSError as error:

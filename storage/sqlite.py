@@ -110,6 +110,10 @@ class Database(Engine, peewee.SqliteDatabase):
         """
         self.file.check()
 
+    def is_alone(self) -> bool:
+        """Return whether no other process uses the file; False where that cannot be known."""
+        return self.file.is_alone()
+
     def renew_view(self, name: str, query: str) -> None:
         """Make the view, or replace it."""
         self.execute_sql(f"DROP VIEW IF EXISTS {name}")

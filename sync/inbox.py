@@ -139,6 +139,15 @@ UPDATE corkage_stripe_event SET attempts = attempts + 1, error = ?,
     next_attempt_at = CASE attempts {" ".join(f"WHEN {attempts} THEN ?" for attempts in range(DOUBLINGS))} ELSE ? END
 WHERE applied_at IS NULL AND {{which}} AND next_attempt_at = ?
 """  # noqa: S608 -- texts of this module; all input is bound
+_LET_GO = """
+UPDATE corkage_stripe_event SET next_attempt_at = ? WHERE applied_at IS NULL AND {which} AND next_attempt_at = ?
+"""
+_MAY_BE_LEASED = """
+applied_at IS NULL AND next_attempt_at > ? AND next_attempt_at <= ?
+AND (attempts > 0 OR next_attempt_at > received_at + ?)
+"""
+_MAY_ANY = f"SELECT 1 FROM corkage_stripe_event WHERE {_MAY_BE_LEASED} LIMIT 1"  # noqa: S608 -- as above
+_END_LEASES = f"UPDATE corkage_stripe_event SET next_attempt_at = ? WHERE {_MAY_BE_LEASED}"  # noqa: S608 -- as above
 _MAKE_DUE_AFTER_OUTAGE = f"""
 UPDATE corkage_stripe_event SET next_attempt_at = ? WHERE applied_at IS NULL AND next_attempt_at > ? AND {WAS_DOWN}
 """  # noqa: S608 -- texts of this module and of outage.py; all input is bound
@@ -268,6 +277,20 @@ def lease(subject: Subject, now: float, until: float) -> bool:
     """
     values = (until, *subject.values, *_moments(now), MOST_AT_ONCE)
     return bool(storage.change(_LEASE.format(which=subject.condition), values))
+
+
+def let_go(subject: Subject, leased_until: float, now: float) -> None:
+    """Make the leased events of a subject due again, which nobody applies any more."""
+    with storage.writing():
+        storage.change(_LET_GO.format(which=subject.condition), (now, *subject.values, leased_until))
+
+
+def end_leases(now: float, longest: float, debounce_seconds: float) -> None:
+    """Make every pending event due that is leased until `longest` at most, or waits as long after a failure."""
+    values = (now, longest, debounce_seconds)
+    if storage.row(_MAY_ANY, values):
+        with storage.writing():
+            storage.change(_END_LEASES, (now, *values))
 
 
 def make_due(now: float, event_id: str | None = None) -> bool:

@@ -1,6 +1,7 @@
 """A pool for the worker's jobs: one that hangs takes one place, and the others go on."""
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import NamedTuple
@@ -17,20 +18,26 @@ class Job(NamedTuple):
     """One piece of work. Two jobs with the same key never run at once in a process.
 
     Shape   act: returns the error of this job, or None; raises only what concerns all jobs, such as DatabaseUnavailable
+            let_go: gives back what was claimed for the job, which somebody else may do then
     """
 
     key: str
     act: Callable[[], BillingError | None]
+    let_go: Callable[[], object] = lambda: None
 
 
 class Pool:
-    """Runs jobs in a limited number of threads."""
+    """Runs jobs in a limited number of threads.
 
-    def __init__(self, places: int) -> None:
+    Shape   failed: the jobs that raised or could not begin, which several pools may share
+    """
+
+    def __init__(self, places: int, failed: deque[Job] | None = None) -> None:
         self._places = threading.Semaphore(places)
         self._threads = Threads()
         self._lock = threading.Lock()
         self._running: set[str] = set()
+        self._failed = deque[Job]() if failed is None else failed
 
     def is_running(self, key: str) -> bool:
         """Return whether a job of this key is running."""
@@ -56,6 +63,15 @@ class Pool:
             begun[job.key] = self._begin(job, on_end)
         return begun
 
+    def let_go_of_failed(self) -> None:
+        """Give back what was claimed for the jobs that raised or could not begin: else it would wait for its lease.
+
+        Errors  what let_go raises; call again
+        """
+        while self._failed:
+            self._failed[0].let_go()
+            self._failed.popleft()
+
     def close(self, longest_seconds: float | None = None) -> None:
         """Wait for the jobs that are running, for so long at most, then end the threads; the next starts new ones."""
         self._threads.close(longest_seconds)
@@ -69,15 +85,27 @@ class Pool:
     def _begin(self, job: Job, on_end: Callable[[Ended], object] | None) -> Ended:
         with self._lock:
             self._running.add(job.key)
-        ended = self._threads.submit(lambda: self._run(job))
+        try:
+            ended = self._threads.submit(lambda: self._run(job))
+        except BaseException:  # there is no memory for it
+            self._note_end(job, has_failed=True)
+            raise
         if on_end is not None:
             ended.add_done_callback(on_end)
         return ended
 
     def _run(self, job: Job) -> BillingError | None:
+        has_failed = True
         try:
-            return job.act()
+            error = job.act()
+            has_failed = False
         finally:
-            with self._lock:
-                self._running.discard(job.key)
-            self._places.release()
+            self._note_end(job, has_failed=has_failed)
+        return error
+
+    def _note_end(self, job: Job, *, has_failed: bool) -> None:
+        with self._lock:
+            self._running.discard(job.key)
+            if has_failed:
+                self._failed.append(job)
+        self._places.release()

@@ -2,6 +2,7 @@
 
 import functools
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -118,7 +119,9 @@ class Worker:
         self.owed = owed
         self.keep_events_days = keep_events_days
         self._looks = look_at_endpoint
-        self._pool = Pool(JOBS_AT_ONCE)
+        self._failed: deque[Job] = deque()
+        self._pool = self._new_pool()
+        self._has_begun = False
 
     def check_account(self) -> None:
         """Check that the key belongs to the Stripe account that the database mirrors.
@@ -135,7 +138,7 @@ class Worker:
                 DatabaseUnavailable: nothing is lost, call again
         """
         converged = failed = 0
-        pool = Pool(JOBS_AT_ONCE)
+        pool = self._new_pool()
         try:
             while begun := self._begin_due(pool, now, is_stopping):
                 for key, ended in begun.items():
@@ -144,6 +147,9 @@ class Worker:
         finally:
             pool.close()  # whatever is raised: the caller may close the database next
         return Work(converged, failed, self.next_due_at(now))
+
+    def _new_pool(self) -> Pool:
+        return Pool(JOBS_AT_ONCE, self._failed)
 
     def begin_due(
         self, now: float, is_stopping: Callable[[], bool], on_end: Callable[[Ended], object] | None = None
@@ -164,11 +170,19 @@ class Worker:
         on_end: Callable[[Ended], object] | None = None,
     ) -> dict[str, Ended]:
         self.timelines.refuse_if_outdated()
+        pool.let_go_of_failed()
+        self._end_leases_of_the_dead(now)
         self._try_to_check_account()
         self.timelines.follow_time(now)
         if self.gateway.outage.take_end():
             _make_due_after_outage(now)
         return pool.run(self._jobs(pool, now, is_stopping), is_stopping, on_end)
+
+    def _end_leases_of_the_dead(self, now: float) -> None:
+        """Where no other process uses the database, make due what one that was killed had claimed; once."""
+        if not self._has_begun and storage.is_alone():
+            inbox.end_leases(now, now + LEASE_SECONDS, self.polling.debounce_seconds)
+        self._has_begun = True
 
     def close(self, longest_seconds: float | None = None) -> None:
         """Wait for what begin_due() began, for so long at most, and end its threads."""
@@ -248,7 +262,7 @@ class Worker:
             if job is None:
                 self.gateway.outage.end_pause()
                 return
-            yield Job(job.key, functools.partial(self._noting_outage, job.act, now))
+            yield job._replace(act=functools.partial(self._noting_outage, job.act, now))
 
     def _noting_outage(self, act: Callable[[], BillingError | None], now: float) -> BillingError | None:
         began = time.monotonic()
@@ -276,7 +290,8 @@ class Worker:
         for subject in self._due_subjects(now):
             key = _key(subject)
             if not pool.is_running(key) and _lease(subject, now):
-                yield Job(key, functools.partial(self._apply, subject, now))
+                let_go = functools.partial(inbox.let_go, subject, now + LEASE_SECONDS, now)
+                yield Job(key, functools.partial(self._apply, subject, now), let_go)
         for customer_id in stale.customers(now, BATCH):
             subject = inbox.Subject(customer_id)
             if not pool.is_running(_key(subject)) and _claim_stale(customer_id, now):

@@ -105,6 +105,56 @@ def test_an_error_of_a_job_is_raised_and_frees_its_place(failure):
     assert len(ended) == 3
 
 
+def test_a_job_that_cannot_begin_frees_its_place_and_its_key(monkeypatch):
+    def no_memory(*_):
+        raise MemoryError
+
+    pool, ran = Pool(1), []
+    with monkeypatch.context() as patch:
+        patch.setattr(pool._threads, "submit", no_memory)
+        for _ in range(3):
+            with pytest.raises(MemoryError):
+                pool.run(jobs(1, ran.append), never)
+    assert not pool.is_running("0")
+    (begun,) = pool.run(jobs(1, ran.append), never).values()
+    assert begun.result(30) is None
+    assert ran == [0]
+
+
+def test_what_was_claimed_for_a_job_that_raised_or_could_not_begin_is_given_back_once(monkeypatch):
+    def fail(*_):
+        raise MemoryError
+
+    pool, back = Pool(2), []
+    done, raising, absent = (Job(key, act, lambda key=key: back.append(key)) for key, act in (
+        ("done", lambda: None), ("raising", fail), ("absent", lambda: None),
+    ))  # fmt: skip
+    for each in pool.run(iter([done, raising]), never).values():
+        each.exception(30)
+    monkeypatch.setattr(pool._threads, "submit", fail)
+    with pytest.raises(MemoryError):
+        pool.run(iter([absent]), never)
+
+    pool.let_go_of_failed()
+    pool.let_go_of_failed()
+
+    assert back == ["raising", "absent"]
+
+
+def test_what_cannot_be_given_back_yet_is_given_back_later():
+    def fail():
+        raise OSError("the disk is gone")
+
+    pool, back = Pool(1), []
+    (begun,) = pool.run(iter([Job("0", fail, lambda: fail() if not back else back.append("again"))]), never).values()
+    assert begun.exception(30)
+    with pytest.raises(OSError, match="the disk is gone"):
+        pool.let_go_of_failed()
+    back.append("now")
+    pool.let_go_of_failed()
+    assert back == ["now", "again"]
+
+
 def test_a_failed_claim_frees_its_place():
     def claims():
         raise OSError("the disk is gone")

@@ -4,7 +4,7 @@ import json
 import sqlite3
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 import peewee
@@ -22,6 +22,7 @@ from corkage.gateway.gateway import Gateway
 from corkage.models import Cursor, Price, StripeEvent, Subscription, remember_once, setting, store_setting
 from corkage.plans import Plan
 from corkage.replica.timelines import MARK
+from corkage.storage.lock import FileLock
 from corkage.sync import inbox, jobs
 from corkage.sync.threads import WorkerThread
 from corkage.sync.worker import LEASE_SECONDS, PRICES_AGAIN_SECONDS, Worker
@@ -63,6 +64,7 @@ def test_an_event_is_due_exactly_after_the_debounce(config, shop):
 
 
 def test_a_leased_customer_is_skipped_until_the_lease_ends(app, shop):
+    app.work()
     shop.subscribe(shop.customer())
     app.deliver(shop.event("customer.subscription.created"))
     event, now = StripeEvent.get(), time.time()
@@ -73,6 +75,25 @@ def test_a_leased_customer_is_skipped_until_the_lease_ends(app, shop):
     assert not app.billing.access("ann").allowed
     app.work(now + 101)
     assert app.billing.access("ann").allowed
+
+
+@pytest.mark.one_engine("sqlite", "a server does not say which processes are left")
+@pytest.mark.parametrize("is_alone", [True, False])
+def test_what_a_killed_process_had_at_hand_is_applied_at_the_next_start_unless_another_lives(config, shop, is_alone):
+    with running(config) as app:
+        shop.subscribe(shop.customer())
+        app.deliver(shop.event("customer.subscription.created"))
+        now = time.time()
+        assert inbox.lease(inbox.Subject(StripeEvent.get().customer_id), now, now + LEASE_SECONDS)
+
+    with closing(FileLock(config.database)) as other:
+        assert is_alone or other.share()
+        with running(config) as app:
+            app.work()
+            assert app.billing.access("ann").allowed is is_alone
+            assert inbox.lease(inbox.Subject(StripeEvent.get().customer_id), now, now + LEASE_SECONDS) is False
+            app.work(now + LEASE_SECONDS)
+            assert app.billing.access("ann").allowed
 
 
 def test_the_thread_applies_webhooks(config, shop, simulator):
@@ -446,7 +467,7 @@ def locked_from(config, gateway, call):
 
 
 @pytest.mark.parametrize("call", ["subscriptions_of", "prices_by_lookup_key", "events_since"])
-def test_a_database_locked_during_a_fetch_fails_no_event(config, shop, call, monkeypatch):
+def test_a_database_locked_during_a_fetch_fails_no_event_and_delays_none(config, shop, call, monkeypatch):
     be_impatient(monkeypatch, 1.0)  # the jobs at once wait for each other, too
     with running(replace(config, poll_seconds=10)) as app:
         shop.subscribe(shop.customer())
@@ -458,7 +479,7 @@ def test_a_database_locked_during_a_fetch_fails_no_event(config, shop, call, mon
 
         assert asked == [call]
         assert (StripeEvent.get().attempts, StripeEvent.get().error) == (0, None)
-        app.work(time.time() + LEASE_SECONDS)
+        app.work()
         assert app.billing.access("ann").allowed
 
 
