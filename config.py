@@ -8,9 +8,10 @@ from typing import Any, ParamSpec
 from urllib.parse import urlsplit
 
 from . import settings
+from .addresses import Network
 from .errors import ConfigError
 from .plans import Plan
-from .settings import InvalidValue, Network, Setting, is_guessable, masked, one_of, whole_number
+from .settings import InvalidValue, Setting, is_guessable, masked, one_of, whole_number
 from .texts import is_text
 
 POLL_SECONDS, POLL_SECONDS_WITHOUT_WEBHOOKS = 300, 10
@@ -178,7 +179,10 @@ class Config:
         metadata=_setting(
             "BILLING_TRUSTED_PROXIES",
             settings.parse_networks,
-            "the proxy's addresses; those headers are believed from no other",
+            "your reverse proxies' addresses; those headers are believed from no other, and "
+            "[the visitor's address](operations.md#a-proxy-in-front) is read from `X-Forwarded-For` there",
+            "The addresses of your reverse proxies, such as 127.0.0.1: only they may name the user, and the visitor's "
+            "address in X-Forwarded-For (docs/operations.md).",
         ),
     )
     admin_token: str = field(
@@ -438,7 +442,7 @@ class Config:
     @property
     def livemode(self) -> bool:
         """Whether the key is of Stripe's live mode, where money moves."""
-        return _is_live(self.stripe_secret_key)
+        return is_live_key(self.stripe_secret_key)
 
     @property
     def frontend_url(self) -> str:
@@ -502,7 +506,8 @@ def _hidden(value: Any) -> Any:
     return Secret(value) if isinstance(value, str) else tuple(map(Secret, value))
 
 
-def _is_live(key: str) -> bool:
+def is_live_key(key: str) -> bool:
+    """Return whether the key is of Stripe's live mode."""
     return key.startswith(("sk_live_", "rk_live_"))
 
 
@@ -546,7 +551,7 @@ class _Reader:
         for name, setting in SETTINGS.items():
             if setting.name in self.texts or name not in DEFAULTS:
                 values |= self._parsed(name, setting)
-        is_live = _is_live(values.get("stripe_secret_key", ""))
+        is_live = is_live_key(values.get("stripe_secret_key", ""))
         self.problems += [
             *(_problems_of_a_live_key(values) if is_live else ()),
             *_problems_of_trusted_headers(self.texts),
@@ -584,11 +589,10 @@ def _problems_of_a_live_key(values: dict[str, Any]) -> Iterator[str]:
 
 
 def _problems_of_trusted_headers(texts: Mapping[str, str]) -> Iterator[str]:
-    """Half of it is a mistake: a header that is believed from no address, or addresses without a header."""
+    """Half of it is a mistake: a header that is believed from no address, or an e-mail without a user."""
     user, email, proxies = (f"BILLING_TRUSTED_{each}" for each in ("USER_HEADER", "EMAIL_HEADER", "PROXIES"))
     for name, other, wanted in (
         (user, proxies, "the addresses that the header is believed from"),
-        (proxies, user, "the header in which the proxy names the user, such as Remote-User"),
         (email, user, "the header in which the proxy names the user, such as Remote-User"),
     ):
         if name in texts and other not in texts:

@@ -4,13 +4,12 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
 from typing import Any
 
+from .addresses import Network, address_of, is_among
 from .config import Config
 from .cookies import BLANKS, values_of
 from .errors import ConfigError, InvalidToken, InvalidUserHeader, NotConfigured, NotSignedIn, UntrustedProxy
-from .settings import Network
 from .texts import check_texts, check_user_id
 
 AUDIENCE = "corkage"
@@ -154,7 +153,7 @@ class _TrustedHeader:
             raise InvalidUserHeader(f"{self.user_header}: {error}") from None
 
     def _refuse_strangers(self, peer: str) -> None:
-        if not _is_among(peer, self.proxies):
+        if not is_among(address_of(peer), self.proxies):
             raise UntrustedProxy(
                 f"{self.user_header} came from {peer or 'no address'}, which is not in BILLING_TRUSTED_PROXIES: "
                 "a forgery or, if that is where your proxy is, an address to add there"
@@ -179,15 +178,6 @@ def _one_value(name: str | None, value: str | None) -> str:
     if value[0] == "{" and value[-1] == "}":  # Caddy's, for a header that its auth server left out
         raise InvalidUserHeader(f"{name} holds a placeholder that the proxy did not fill in")
     return value
-
-
-def _is_among(address: str, networks: tuple[Network, ...]) -> bool:
-    try:
-        peer = ip_address(address)
-    except ValueError:  # a unix socket has none
-        return False
-    mapped = peer.ipv4_mapped if isinstance(peer, IPv6Address) else None
-    return any((mapped or peer) in network for network in networks)
 
 
 def mint_token(

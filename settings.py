@@ -5,12 +5,13 @@ import binascii
 import ipaddress
 import re
 from collections.abc import Callable
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import ip_network
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
+from .addresses import Network
 from .plans import Plan, read_plans
 from .storage.url import WANTED, is_server, is_url
 
@@ -46,8 +47,6 @@ PUBLISHED = frozenset(
 )
 LEAST_VARIETY = 8  # one in 30 million strings of 32 random hexadecimal digits, the weakest good secrets, has less
 SHORTEST_KEY = 24
-
-Network = IPv4Network | IPv6Network
 
 
 class Setting(NamedTuple):

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 import bottle
 
 from ..access import REASONS
+from ..addresses import client_of
 from ..errors import BillingError, NotFound
 from ..handlers.health import health_of
 from ..handlers.origins import refuse_all_but_own_page
@@ -119,7 +120,8 @@ def act_as_admin(service: Service) -> bottle.HTTPResponse:
 
 
 def _sign_in(request: AdminRequest, token: str) -> bottle.HTTPResponse:
-    config, address = request.service.config, str(request.environ.get("REMOTE_ADDR", ""))
+    config = request.service.config
+    address = client_of(request.environ, config.trusted_proxies)
     if not is_token(config, token):
         request.service.sign_in_limit.note(address, time.monotonic())
         said = "%s sent another token than the operator's", address or "no address"

@@ -3,6 +3,7 @@
 import threading
 from collections import deque
 
+from ..addresses import subscriber_of
 from ..errors import TooManyGuesses
 
 TRIES, WITHIN_SECONDS = 5, 60
@@ -10,10 +11,10 @@ MOST_ADDRESSES = 10_000
 
 
 class RateLimit:
-    """Counts wrong tokens by address, until the right one is shown.
+    """Counts wrong tokens by address, in IPv6 by /64, until the right one is shown.
 
-    The right one is never refused: behind a proxy all come from one address, and a stranger could lock the operator
-    out. So the limit does not make a token safe that can be guessed, and config.py refuses those.
+    The right one is never refused: behind a proxy that is not trusted all come from one address, and a stranger could
+    lock the operator out. So the limit does not make a token safe that can be guessed, and config.py refuses those.
     """
 
     def __init__(self) -> None:
@@ -29,7 +30,7 @@ class RateLimit:
         with self._lock:
             if len(self._tried) > MOST_ADDRESSES:
                 self._tried = {who: times for who, times in self._tried.items() if times[-1] > now - WITHIN_SECONDS}
-            times = self._tried.setdefault(address, deque(maxlen=TRIES))
+            times = self._tried.setdefault(subscriber_of(address), deque(maxlen=TRIES))
             if len(times) == TRIES and times[0] > now - WITHIN_SECONDS:
                 raise TooManyGuesses(f"{TRIES} wrong tokens from {address} within {WITHIN_SECONDS} s")
             times.append(now)
@@ -37,4 +38,4 @@ class RateLimit:
     def forget(self, address: str) -> None:
         """Forget the tries of an address that has shown the right token."""
         with self._lock:
-            self._tried.pop(address, None)
+            self._tried.pop(subscriber_of(address), None)

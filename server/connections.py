@@ -15,7 +15,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
 from waitress import wasyncore
@@ -23,9 +22,9 @@ from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher
 
+from ..addresses import Address, Network, address_of, is_among, subscriber_of
 from ..logs.facts import logger
 from ..logs.repeats import Repeats
-from ..settings import Network
 from .request_limits import LARGEST_HEADERS, Parser
 
 MOST_CONNECTIONS = 1000  # waitress's loop looks at each of them at each turn: 2,000 idle ones make an answer take 40 ms
@@ -38,8 +37,6 @@ END_SECONDS = 1  # for threads to end that answer nothing
 NO_HANDLES = frozenset({errno.EMFILE, errno.ENFILE})
 NO_RESOURCES = NO_HANDLES | {errno.ENOBUFS, errno.ENOMEM}
 TURNED_AWAY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-
-Address = IPv4Address | IPv6Address
 
 log = logger("corkage.connections")
 
@@ -65,7 +62,7 @@ def connections_within(files: int) -> int:
 
 def is_near(address: Address, proxies: Iterable[Network] = ()) -> bool:
     """Return whether a proxy may stand at this address, with many visitors behind it."""
-    return not address.is_global or any(address in network for network in proxies)
+    return not address.is_global or is_among(address, proxies)
 
 
 class Channel(HTTPChannel):
@@ -349,12 +346,8 @@ class Server(TcpWSGIServer):
 
     def _peer(self, text: str) -> str | None:
         """Return the address to count by, in IPv6 the network that one subscriber has; None for a proxy."""
-        address = ip_address(text)
-        if isinstance(address, IPv6Address):
-            address = address.ipv4_mapped or address
-        if self.is_proxy(address):
-            return None
-        return str(address) if isinstance(address, IPv4Address) else str(IPv6Network((int(address), 64), strict=False))
+        address = address_of(text)
+        return None if address is None or self.is_proxy(address) else subscriber_of(text)
 
     def _close_crowds(self) -> None:
         """Close what exceeds the limit of each address from which somebody has come since."""

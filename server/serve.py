@@ -8,7 +8,10 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
+
+from waitress.proxy_headers import PROXY_HEADERS
 
 from .. import storage
 from ..billing_app import Billing
@@ -20,6 +23,7 @@ from . import connections
 DRAIN_SECONDS = 5.0  # for requests at hand, which may wait for Stripe
 CLOSE_SECONDS = 3.0  # then, for what the worker has begun: in all less than the 10 s after which Docker kills
 STOPS = (signal.SIGINT, signal.SIGTERM)
+UNREAD = tuple(f"HTTP_{each}" for each in PROXY_HEADERS - {"X_FORWARDED_FOR"})
 SWITCH_SECONDS = 0.001  # Python's 5 ms would be what a quick answer waits for each time that the worker is at work
 
 log = logger("corkage")
@@ -48,7 +52,7 @@ def serve(billing: Billing, host: str, port: int, threads: int = THREADS) -> Non
 def make_server(billing: Billing, host: str, port: int, threads: int = THREADS) -> Any:
     """Make waitress's server, as `serve` runs it; its effective_port is what it listens on."""
     server = connections.Server(
-        billing.wsgi,
+        _without_unread(billing.wsgi),
         limit=connections.connections_within(connections.limit_of_open_files()),
         is_proxy=functools.partial(connections.is_near, proxies=billing.config.trusted_proxies),
         largest_body=largest_body,
@@ -57,10 +61,22 @@ def make_server(billing: Billing, host: str, port: int, threads: int = THREADS) 
         port=port,
         threads=threads,
         ident="corkage",
+        clear_untrusted_proxy_headers=False,  # X-Forwarded-For, too
     )
     if billing.config.auth_secrets:  # or the first token would load it
         importlib.import_module("jwt")
     return server
+
+
+def _without_unread(app: Callable[..., Any]) -> Callable[..., Any]:
+    """Take out what a proxy, or a stranger, says of our address: Bottle would believe it."""
+
+    def answer(environ: dict[str, Any], start_response: Any) -> Any:
+        for name in UNREAD:
+            environ.pop(name, None)
+        return app(environ, start_response)
+
+    return answer
 
 
 def _address_of(host: str, port: int) -> str:

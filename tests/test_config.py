@@ -476,9 +476,15 @@ def test_a_trusted_header_is_off_unless_header_and_proxies_are_set(environ):
         "BILLING_TRUSTED_PROXIES: wanted the addresses that the header is believed from, because "
         "BILLING_TRUSTED_USER_HEADER is set; it is not set",
     )
-    for half in (proxies, {"BILLING_TRUSTED_EMAIL_HEADER": "Remote-Email"}):
-        (problem,) = problems_of(environ, **half)
+    for more in ({}, proxies):
+        (problem,) = problems_of(environ, **more, BILLING_TRUSTED_EMAIL_HEADER="Remote-Email")
         assert problem.startswith("BILLING_TRUSTED_USER_HEADER: wanted the header in which the proxy names the user")
+
+
+def test_proxies_alone_name_no_user(environ):
+    believed = read(environ, BILLING_TRUSTED_PROXIES="10.0.0.0/24")
+
+    assert (believed.trusted_user_header, believed.trusted_proxies) == (None, (ip_network("10.0.0.0/24"),))
 
 
 @pytest.mark.parametrize(

@@ -6,19 +6,18 @@ PostgreSQL does that by itself: there each thread commits its own statement, and
 import http.client
 import json
 import os
-import socketserver
 import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from urllib.parse import urlsplit
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import pytest
 import stripe
 from elsewhere import locked
 from harness import WEBHOOK_SECRET, serving, until
+from hosted import by_wsgiref
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sql import statements
@@ -185,29 +184,6 @@ def test_webhooks_that_wait_share_one_commit_and_each_is_answered(app, post):
 
     assert writes(seen) == ["INSERT"]
     assert StripeEvent.select().count() == THREADS
-
-
-class ThreadForEach(socketserver.ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-    request_queue_size = 64
-
-
-class Quiet(WSGIRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
-@contextmanager
-def by_wsgiref(app):
-    server = make_server("127.0.0.1", 0, app, ThreadForEach, Quiet)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @GROUPS

@@ -13,6 +13,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,17 @@ pytestmark = [pytest.mark.slow, pytest.mark.one_engine("sqlite", "what stands in
 A_USER = 23_457  # of nobody on the machine
 
 
+class FromAddress(requests.adapters.HTTPAdapter):
+    """Connects from an address of this machine's many, 127.0.0.1 to 127.255.255.254."""
+
+    def __init__(self, address):
+        self.address = address
+        super().__init__()
+
+    def init_poolmanager(self, *rest, **options):
+        super().init_poolmanager(*rest, **options, source_address=(self.address, 0))
+
+
 class Front:
     """Corkage behind a proxy, as the world sees it."""
 
@@ -40,6 +52,10 @@ class Front:
         self.session.trust_env = False  # REQUESTS_CA_BUNDLE would win over:
         self.session.verify = str(certificate)
         self.origin = re.match(r"https://[^/]+", base)[0]
+
+    def come_from(self, address):
+        """Have all that follows come from another address of this machine."""
+        self.session.mount("https://", FromAddress(address))
 
     def get(self, path, **headers):
         return self.session.get(f"{self.base}{path}", headers=headers, timeout=30, allow_redirects=False)
@@ -68,6 +84,7 @@ def front(request, proxy, config, simulator, certificate, shop, monkeypatch):
         return [f"the product at {environ['PATH_INFO']}".encode()]
 
     settings = replace(config, billing_url=base, admin_token=ADMIN_TOKEN, frontend_urls=("https://app.example.com",))
+    settings = replace(settings, trusted_proxies=(ip_network("127.0.0.1"),))  # as the documents say
     with serving(product) as at, running(settings) as app:
         addresses = [each.removeprefix("http://") for each in (app.url, at)]
         with in_front(proxy, port, *addresses, certificate):
@@ -136,6 +153,21 @@ def test_the_operator_signs_in_and_stays_signed_in(front):
     page = front.get("/admin", Accept="text/html")
     assert page.status_code == 200
     assert 'name="token"' not in page.text
+
+
+def test_wrong_tokens_count_by_the_visitors_address_whatever_the_visitor_says_it_is(front):
+    def guess(**headers):
+        form = {"do": "sign_in", "token": "a guess"}
+        return front.post("/admin", form, Accept="text/html", Origin=front.origin, **headers).status_code
+
+    front.come_from("127.0.0.2")
+    guesses = [guess(**{"X-Forwarded-For": f"192.0.2.{number}"}) for number in range(6)]
+    front.come_from("127.0.0.3")
+    others = [guess(**{"X-Forwarded-For": "127.0.0.2"}), guess(), guess(X_Forwarded_For="127.0.0.2")]
+
+    assert guesses == [401] * 5 + [429]
+    assert others == [401] * 3
+    assert set(front.app.billing.service.sign_in_limit._tried) == {"127.0.0.2", "127.0.0.3"}
 
 
 def test_access_and_health_answer(front):

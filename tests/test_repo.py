@@ -24,7 +24,7 @@ REFERENCE = (ROOT / "docs/reference.md").read_text()
 LAYERS = """
 cli commands command_line setup demo server billing_app routes admin handlers service pages identity moving users
 selling health sync replica gateway notices config settings plans amounts schema models access storage cookies pacing
-trouble texts terminal logs errors
+trouble texts terminal logs addresses errors
 """.split()
 
 
