@@ -1,4 +1,5 @@
-"""On a terminal, sentences are folded at blanks, to its width. A pipe or a file gets each in one line.
+"""What commands print: on a terminal, sentences are folded at blanks, to its width; a pipe or a file gets each in one
+line. Neither gets a control character, which a stranger may have put into a name.
 
 One place for all commands: their output, their errors and what is not understood go through here.
 """
@@ -13,26 +14,43 @@ from typing import Any, TextIO
 
 import click
 
+from .logs.clean import visible
+
 MOST_COLUMNS, LEAST_COLUMNS = 120, 40
 _WHOLE = re.compile(  # to be copied, or a line of the log
     r"\s*(?:> |[\w ]+: )?(?:corkage|stripe|chmod|curl|df|fuser|ls|pip|psql|sqlite3|systemctl|timedatectl) |"
     r"\d{4}-\d\d-\d\d |\{"
 )
+# Colours of click; or all but what is surely harmless, such as the blanks in an amount.
+_ODD = re.compile(r"(\x1b\[(?:0|3[1-6])m)|[^\n\t -~\xa0\u202f]")
 
 
-class Fitted:
-    """A terminal's stream that folds each line that is complete. whole: the stream itself."""
+class Clean:
+    """A stream that shows control characters, and what reverses a text, as escapes. whole: the stream itself."""
 
-    def __init__(self, whole: TextIO, columns: int) -> None:
-        self.whole, self.columns = whole, columns
-        self._held = ""
+    def __init__(self, whole: TextIO) -> None:
+        self.whole = whole
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.whole, name)
 
     def write(self, text: str) -> int:
+        """Write the text, cleaned."""
+        self.whole.write(cleaned(text))
+        return len(text)
+
+
+class Fitted(Clean):
+    """A terminal's stream that also folds each line that is complete."""
+
+    def __init__(self, whole: TextIO, columns: int) -> None:
+        super().__init__(whole)
+        self.columns = columns
+        self._held = ""
+
+    def write(self, text: str) -> int:
         """Write what is complete, and hold the rest until its line ends or the stream is flushed."""
-        *lines, self._held = (self._held + text).split("\n")
+        *lines, self._held = (self._held + cleaned(text)).split("\n")
         for line in lines:
             self.whole.write("".join(f"{each}\n" for each in fold(line, self.columns)))
         return len(text)
@@ -42,6 +60,11 @@ class Fitted:
         self.whole.write(self._held)
         self._held = ""
         self.whole.flush()
+
+
+def cleaned(text: str) -> str:
+    """Return the text with each character that cannot be printed as an escape, but for line ends, tabs and colours."""
+    return _ODD.sub(lambda found: found[1] or visible(found[0]), text)
 
 
 def fold(line: str, columns: int) -> list[str]:
@@ -63,17 +86,22 @@ def columns() -> int | None:
 
 def whole_stdout() -> TextIO:
     """Return where to print what must not be folded, such as JSON and scripts."""
-    out: Any = sys.stdout
-    return out.whole if isinstance(out, Fitted) else out
+    return whole(sys.stdout)
+
+
+def whole(stream: Any) -> TextIO:
+    """Return the stream itself, to which anything can be written."""
+    out: TextIO = stream.whole if isinstance(stream, Clean) else stream
+    return out
 
 
 @contextmanager
 def fitted() -> Iterator[None]:
-    """Fold what is printed on a terminal."""
+    """Clean what is printed, and fold it on a terminal."""
     before = sys.stdout, sys.stderr
     streams: Any = sys  # or the checker wants every attribute of a stream
     width = min(max(shutil.get_terminal_size().columns, LEAST_COLUMNS), MOST_COLUMNS)
-    streams.stdout, streams.stderr = (Fitted(each, width) if each.isatty() else each for each in before)
+    streams.stdout, streams.stderr = (Fitted(each, width) if each.isatty() else Clean(each) for each in before)
     try:
         yield
     finally:

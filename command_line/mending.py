@@ -116,7 +116,7 @@ MOVE_DATABASE = command(
     "database.move_database.move",
     "Move all of it to PostgreSQL, or back to a file; while serving.",
     Argument(["target"], type=TEXT, metavar="URL"),
-    examples=("corkage move-database postgresql://corkage:secret@db.internal/corkage",),
+    examples=("corkage move-database -", "corkage move-database /var/lib/corkage/corkage.db"),
 )
 BACKUP = command(
     "backup",

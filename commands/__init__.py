@@ -8,6 +8,7 @@ from dataclasses import replace
 from ..access import Access
 from ..billing_app import Billing
 from ..config import Config
+from ..logs.clean import one_line
 from ..logs.lines import set_up
 from ..service import Service
 
@@ -49,7 +50,7 @@ def answer(access: Access) -> str:
 def print_state(lines: Sequence[str], what: str, limit: int) -> None:
     """Print the lines, up to the limit. One line more than the limit means that there are more."""
     for line in lines[:limit]:
-        print(line)
+        print(one_line(line))
     if not lines:
         print(f"no {what}")
     elif len(lines) > limit:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..health.spans import span
+from ..logs.clean import one_line
 from ..models import StripeEvent
 from ..sync import inbox
 from . import FAILED, OK, opened, print_state
@@ -43,7 +44,7 @@ def replay(event_id: str | None, failed: bool, since: float | None) -> int:
         events = _asked_for(event_id, failed, since, service.worker, now)
         rows = replay_events(service.worker, events or [], now)
         for row in rows:
-            print(_line(row, now))
+            print(one_line(_line(row, now)))
         if events == []:
             print("there is nothing to replay")
     return FAILED if events is None or any(row.applied_at is None for row in rows) else OK

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import click
 
-from ..config import SETTINGS, Config, is_set_outside, stored_settings
+from ..config import SETTINGS, Config, is_live_key, is_set_outside, stored_settings
 from ..gateway.gateway import Gateway
 from ..health.checks.permissions import TO_SET_UP, link_to_key, needed
 from ..settings import InvalidValue
@@ -17,7 +17,7 @@ from ..setup.endpoint import endpoint_steps
 from ..setup.env_file import store_settings
 from ..sync.endpoint import endpoint_url
 from . import FAILED, OK
-from .output import is_wanted, table
+from .output import is_wanted, table, warn_of_arguments
 from .push import ENV_FILE, keep_secret, why_not_kept
 
 PLANS_FILE = Path("plans.toml")
@@ -73,6 +73,8 @@ def init(
         "BILLING_URL": billing_url,
         BASE: api_base,
     }
+    if key and is_live_key(key):
+        warn_of_arguments("The key", "without --key you are asked for it, and STRIPE_SECRET_KEY may hold it")
     new = _new_settings({name: value for name, value in given.items() if value is not None})
     _check_key(new)
     try:

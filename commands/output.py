@@ -1,6 +1,7 @@
 """What commands print with, and ask with: JSON, tables, colour on a terminal only, progress, questions."""
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
@@ -8,12 +9,19 @@ from typing import Any, TextIO
 import click
 
 from ..terminal import columns as columns_of_terminal
-from ..terminal import whole_stdout
+from ..terminal import whole, whole_stdout
+
+UNPLAIN = re.compile(r"[^\n -~]")
 
 
 def print_json(value: Any) -> None:
-    """Print JSON, indented, in UTF-8."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False), whole_stdout())
+    """Print JSON, indented, in UTF-8. What cannot be printed is escaped, as a terminal could obey it."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    click.echo(UNPLAIN.sub(lambda found: _escaped(found[0]), text), whole_stdout())
+
+
+def _escaped(character: str) -> str:
+    return character if character.isprintable() else json.dumps(character)[1:-1]
 
 
 def colored(text: str, color: str) -> str:
@@ -59,7 +67,7 @@ class Progress:
     """
 
     def __init__(self, file: TextIO | None = None) -> None:
-        file = file or sys.stderr
+        file = file or whole(sys.stderr)
         self._bar: Any = click.progressbar(length=0, file=file, show_pos=True, hidden=not file.isatty())
 
     def __enter__(self) -> "Progress":
@@ -72,6 +80,18 @@ class Progress:
     def __call__(self, doing: str, done: int, of: int | None) -> None:
         self._bar.label, self._bar.length, self._bar.pos = doing, of, done
         self._bar.render_progress()
+
+
+def warn_of_arguments(what: str, instead: str) -> None:
+    """Say that a secret was seen in the list of processes.
+
+    Shape   what: the secret, such as "The password"; instead: a clause about the other way
+    """
+    click.echo(
+        f"{what} stands on the command line, where every user of this machine may read it while this runs, and in the "
+        f"shell's history: {instead}.",
+        err=True,
+    )
 
 
 def is_wanted(question: str, *, yes: bool) -> bool:

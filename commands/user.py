@@ -6,6 +6,7 @@ from typing import Any
 from ..access import REASONS, Access, Answer, Holding
 from ..admin.queries import customers_of, grants_of, purchases_of
 from ..health.spans import DAY
+from ..logs.clean import one_line
 from ..models import Credit, Customer, Grant, Price, Purchase, Subscription
 from ..replica import granted
 from ..replica.standing import standings_of
@@ -76,7 +77,7 @@ def grants(only_here: bool, as_json: bool) -> int:
         return OK
     for each in listed:
         grant, times = each.grant, f" x {each.grant.quantity}" if (each.grant.quantity or 1) > 1 else ""
-        print(f"{grant.user_id}: {grant.plan}{times}, {_of_grant(grant)}\n  {COPIES[each.copy]}{each.error}")
+        print(f"{grant.user_id}: {grant.plan}{times}, {_of_grant(grant)}\n  {COPIES[each.copy]}{one_line(each.error)}")
     if not listed:
         print("no grants" + (" that are only here" if only_here else ""))
     return OK

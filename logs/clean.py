@@ -26,7 +26,7 @@ class Cleaned(str):
 def one_line(text: str, longest: int = LONGEST_MESSAGE) -> str:
     """Return the text in one line: control characters are escaped, and what is longer is cut."""
     cut = text if len(text) <= longest else f"{text[:longest]}... ({len(text)} characters)"
-    return cut if cut.isprintable() else "".join(map(_visible, cut))
+    return cut if cut.isprintable() else "".join(map(visible, cut))
 
 
 def without_addresses(text: str) -> str:
@@ -34,7 +34,8 @@ def without_addresses(text: str) -> str:
     return _ADDRESS.sub("(an e-mail)", text)
 
 
-def _visible(character: str) -> str:
+def visible(character: str) -> str:
+    """Return a character that can be printed as it is, and any other as an escape."""
     return character if character.isprintable() else character.encode("unicode_escape").decode()
 
 

@@ -29,6 +29,12 @@ def is_server(url: str) -> bool:
     return bool(SERVER.fullmatch(url)) and not re.search("%(?![0-9A-Fa-f]{2})", url)
 
 
+def has_password(url: str) -> bool:
+    """Return whether the URL of a server holds a password, in its place or as a parameter."""
+    credentials, is_there, _ = url.partition("?")[0].partition("@")
+    return bool(is_there and ":" in credentials.partition("://")[2]) or "password=" in url.partition("?")[2]
+
+
 def without_password(url: str) -> str:
     """Return the URL of a server as logs and errors may show it: without user, password and parameters."""
     scheme, _, rest = url.partition("://")

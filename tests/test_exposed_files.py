@@ -3,6 +3,7 @@
 import logging
 import os
 import subprocess
+import sys
 
 import pytest
 from elsewhere import elsewhere
@@ -105,6 +106,64 @@ def test_a_link_to_a_database_is_followed(config, here):
     (here / "corkage.db").symlink_to("real.db")
 
     Billing(config).close()
+
+
+@ON_FILES
+@pytest.mark.parametrize("force", [(), ("--force",)])
+def test_a_backup_at_a_link_overwrites_nothing_that_it_leads_to_but_by_force(config, here, corkage, force):
+    Billing(config).close()
+    (here / "notes").write_text("somebody's")
+    (here / "notes").chmod(0o644)
+    (here / "monday.db").symlink_to("notes")
+
+    said = corkage("backup", "monday.db", *force)
+
+    assert said.returncode == (0 if force else 1)
+    assert (here / "monday.db").is_symlink()
+    is_kept = (here / "notes").read_bytes() == b"somebody's"
+    assert is_kept != bool(force)
+    assert (here / "notes").stat().st_mode & 0o777 == (0o600 if force else 0o644)
+
+
+@ON_FILES
+def test_a_database_that_is_restored_is_as_private_as_the_one_before_whatever_the_backup_is(config, here, corkage):
+    Billing(config).close()
+    assert corkage("backup", "monday.db").returncode == 0
+    (here / "monday.db").chmod(0o666)
+    (here / "corkage.db").unlink()
+
+    assert corkage("restore", "monday.db", "--yes").returncode == 0
+    assert (here / "corkage.db").stat().st_mode & 0o777 == 0o640
+
+    for each in here.glob("corkage.db*"):
+        each.chmod(0o600)
+    (here / "corkage.db").write_bytes(b"damaged" * 1000)
+    assert corkage("restore", "monday.db", "--yes").returncode == 0
+    assert {each.stat().st_mode & 0o777 for each in here.glob("corkage.db*")} == {0o600}
+
+
+@ON_FILES
+@pytest.mark.parametrize("target", ["nowhere.db", "/nowhere/corkage.db"])
+def test_a_database_is_not_moved_to_a_link_to_nothing(config, here, corkage, target):
+    Billing(config).close()
+    (here / "new.db").symlink_to(target)
+
+    said = corkage("move-database", "new.db")
+
+    assert said.returncode == 1
+    assert "it is a link to" in said.stderr
+    assert not (here / target).exists()
+
+
+@ON_FILES
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_a_database_that_is_moved_to_a_file_is_private(config, here, environ, umask):
+    Billing(config).close()
+    command = [sys.executable, "-m", "corkage.cli", "move-database", "new.db"]
+    subprocess.run(command, cwd=here, env=environ, umask=umask, check=True)
+
+    modes = {each.stat().st_mode & 0o777 for each in here.glob("new.db*")}
+    assert modes == {0o640 & ~umask}
 
 
 @pytest.mark.parametrize("version", ["", "three", "-1", "1.5", "\u0663", "1" * 16, "4; DROP"])

@@ -1,14 +1,12 @@
 """`corkage init`: from an empty folder to settings, plans and an endpoint; and again, without harm."""
 
 import os
-import pty
 import re
-import select
 import stat
 
 import pytest
-import warm
 from dotenv import dotenv_values
+from in_terminal import typed
 
 from corkage.config import Config
 from corkage.simulator import ApiFaults
@@ -207,24 +205,3 @@ def test_on_a_terminal_it_asks_and_does_not_echo_the_key(simulator, tmp_path, en
     assert (settings(tmp_path)["FRONTEND_URL"], settings(tmp_path)["BILLING_URL"]) == (PRODUCT, ADDRESS)
     assert simulator.api_key not in printed
     assert "FRONTEND_URL: wanted" in printed  # of the wrong answer, and asked again
-
-
-def typed(arguments, answers, folder, environ):
-    """Run a command on a terminal, and type an answer at each question; return what it printed."""
-    ours, theirs = pty.openpty()
-    command = warm.begin(arguments, folder, environ, (theirs, theirs, theirs))
-    os.close(theirs)
-    printed, left = b"", list(answers)
-    try:
-        while select.select([ours], [], [], 60)[0] and (piece := os.read(ours, 10_000)):
-            printed += piece
-            if left and printed.endswith(b": "):  # a hidden answer that is typed before the question is lost
-                os.write(ours, f"{left.pop(0)}\n".encode())
-    except OSError:  # the other side has closed it
-        pass
-    finally:
-        command.kill()
-        command.wait()
-        os.close(ours)
-    assert left == [], printed
-    return printed.decode()

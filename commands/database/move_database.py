@@ -23,10 +23,12 @@ from ...schema import SCHEMA_VERSION
 from ...settings import InvalidValue, parse_database
 from ...storage import move as moving
 from ...storage.engine import MOVED, Engine
-from ...storage.url import is_url
+from ...storage.url import has_password, is_url
 from .. import FAILED, OK, configured
-from ..output import Progress
+from ..output import Progress, warn_of_arguments
 
+ASKED = "-"  # as the target
+QUESTION = "Where to: postgresql://user:password@host/name, or a file"
 OTHERWISE = "name a file that is not there yet, or an empty schema or database"
 NAMES = [moving.name_of(table) for table in TABLES]
 
@@ -36,14 +38,26 @@ class NothingMoved(Exception):
 
 
 def a_database(text: str) -> str:
-    """Parse the target, as BILLING_DATABASE is parsed.
+    """Parse the target, as BILLING_DATABASE is parsed. It is asked for where the text is "-": a list of processes
+    shows what is given.
 
     Errors  click.BadParameter
     """
+    if text == ASKED:
+        text = _typed()
+    elif is_url(text) and has_password(text):
+        warn_of_arguments("The password", "`corkage move-database -` asks for the URL, or reads it from a pipe")
     try:
         return parse_database(text)
     except InvalidValue as error:
         raise click.BadParameter(f"wanted {error}", param_hint="URL") from None
+
+
+def _typed() -> str:
+    """Return what is typed, without an echo, or what a pipe brings."""
+    if sys.stdin.isatty():
+        return str(click.prompt(QUESTION, hide_input=True, err=True)).strip()
+    return sys.stdin.readline().strip()
 
 
 def move(target: str) -> int:

@@ -1,8 +1,9 @@
-"""A terminal of a given width, in which a command runs."""
+"""A terminal, in which a command runs."""
 
 import fcntl
 import os
 import pty
+import select
 import struct
 import termios
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,25 @@ def run_in_terminal(
     printed = b"".join(iter(lambda: _read(master), b""))
     os.close(master)
     return command.wait(), printed.decode().replace("\r\n", "\n")
+
+
+def typed(arguments: Sequence[str], answers: Sequence[str], folder: Path, environ: Mapping[str, str]) -> str:
+    """Run a command on a terminal, and type an answer at each question; return what it printed."""
+    ours, theirs = pty.openpty()
+    command = warm.begin(arguments, folder, environ, (theirs, theirs, theirs))
+    os.close(theirs)
+    printed, left = b"", list(answers)
+    try:
+        while select.select([ours], [], [], 60)[0] and (piece := _read(ours)):
+            printed += piece
+            if left and printed.endswith(b": "):  # a hidden answer that is typed before the question is lost
+                os.write(ours, f"{left.pop(0)}\n".encode())
+    finally:
+        command.kill()
+        command.wait()
+        os.close(ours)
+    assert left == [], printed
+    return printed.decode()
 
 
 def _read(master: int) -> bytes:
