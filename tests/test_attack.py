@@ -1,5 +1,6 @@
 """What an attacker tries on the wire, and with names of their choice; docs/security.md lists what else is tried."""
 
+import ast
 import base64
 import hmac
 import re
@@ -11,6 +12,7 @@ import pytest
 import requests
 from buying import bearer, token
 from harness import ADMIN_TOKEN, AUTH_SECRET, WEBHOOK_SECRET, is_error, running
+from repository import ROOT, tracked
 
 from corkage.admin.session import form_token, new_session
 from corkage.identity import mint_token
@@ -271,3 +273,29 @@ def test_whatever_is_secret_is_compared_in_constant_time(whole, event, monkeypat
     assert {b"guessed", METRICS_TOKEN.encode()} in compared
     assert sum(len(each) == 32 for pair in compared for each in pair) >= 1  # a token's signature
     assert sum(len(each) == 64 for pair in compared for each in pair) >= 4  # a webhook's, and the session's
+
+
+CALLED_SECRET = re.compile(r"(^|_)(secret|token|signature|password|hexdigest|proof|mac)s?$")
+OF_NO_REQUEST = {  # both sides are ours, or Stripe's: nobody can try one after the other
+    "commands/database/move_database.py: _unfinished()[1:] != [moved.token]",
+    "health/checks/endpoint.py: known not in map(fingerprint, config.webhook_secrets)",
+    "setup/endpoint.py: endpoint['metadata'].get(SECRET) in {fingerprint(each) for each in config.webhook_secrets}",
+}
+
+
+def compared_by_equals(path):
+    """Return the comparisons of a file, with anything but a constant, in which a name is that of a secret."""
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Eq | ast.NotEq | ast.In | ast.NotIn):
+            sides = [node.left, *node.comparators]
+            names = [getattr(each, "attr", getattr(each, "id", "")) for side in sides for each in ast.walk(side)]
+            if any(map(CALLED_SECRET.search, names)) and not any(isinstance(side, ast.Constant) for side in sides):
+                yield f"{path}: {ast.unparse(node)}"
+
+
+def test_no_secret_of_a_request_is_compared_by_equals_anywhere():
+    ours = [path for path in tracked() if path.parts[0] not in ("tests", "bench", "simulator")]
+
+    assert {line for path in ours for line in compared_by_equals(path)} == OF_NO_REQUEST
+    in_constant_time = {str(path) for path in ours if "compare_digest" in (ROOT / path).read_text()}
+    assert in_constant_time >= {"admin/session.py", "gateway/signature.py", "handlers/metrics.py"}
