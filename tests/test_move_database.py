@@ -179,7 +179,9 @@ def test_a_row_that_the_other_engine_does_not_take_is_named(database, postgresql
         refused = corkage("move-database", url)
 
     assert refused.returncode == 1
-    assert refused.stderr.splitlines()[1].startswith("Nothing was moved: corkage_grant holds what postgresql://127.0.0.1:")
+    assert refused.stderr.splitlines()[1].startswith(
+        "Nothing was moved: corkage_grant holds what postgresql://127.0.0.1:"
+    )
     assert 'column created_at: "soon"' in refused.stderr
     assert is_usable(database)
 

@@ -1,11 +1,10 @@
 """What other users of the machine see of a command while it runs: its arguments, which hold no secret."""
 
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+import warm
 from harness import started
 from in_terminal import typed
 
@@ -61,18 +60,22 @@ def test_a_password_in_the_url_of_a_move_is_warned_of_with_the_other_way(filled,
 
 
 def test_the_url_of_a_move_is_read_from_a_pipe(filled, environ, tmp_path):
-    asked = [sys.executable, "-m", "corkage.cli", "move-database", "-"]
-    url = f"postgresql://me:{SECRET}@127.0.0.1:9/name\n"
-    run = {"cwd": tmp_path, "env": environ, "capture_output": True, "text": True, "timeout": 60}
+    def fed(text):
+        (tmp_path / "input").write_text(text)
+        with (tmp_path / "input").open() as given, (tmp_path / "said").open("w+") as said:
+            files = (given.fileno(), said.fileno(), said.fileno())
+            return warm.begin(["move-database", "-"], tmp_path, environ, files).wait(60), (
+                tmp_path / "said"
+            ).read_text()
 
-    refused = subprocess.run(asked, input=url, **run)
-    nothing = subprocess.run(asked, input="", **run)
-    moved = subprocess.run(asked, input=f"{tmp_path}/moved.db\n", **run)
+    refused, said = fed(f"postgresql://me:{SECRET}@127.0.0.1:9/name\n")
+    assert said.startswith("Nothing was moved: ")
+    assert (refused, SECRET in said, WARNING in said) == (1, False, False)
 
-    assert refused.stderr.startswith("Nothing was moved: ")
-    assert SECRET not in refused.stdout + refused.stderr
-    assert WARNING not in refused.stderr
-    assert (nothing.returncode, moved.returncode) == (2, 0), moved.stderr
+    nothing, said = fed("")
+    assert (nothing, "wanted the path of a file" in said) == (2, True)
+
+    assert fed(f"{tmp_path}/moved.db\n")[0] == 0
     assert (tmp_path / "moved.db").stat().st_mode & 0o777 == 0o640
 
 
@@ -87,11 +90,9 @@ def test_the_url_of_a_move_is_asked_for_without_an_echo(filled, environ, tmp_pat
 @pytest.mark.parametrize(("key", "is_warned"), [("sk_live_of_the_test", True), ("sk_test_of_the_test", False)])
 def test_a_live_key_on_the_command_line_is_warned_of_with_the_other_way(simulator, environ, tmp_path, key, is_warned):
     nothing_set = {name: text for name, text in environ.items() if not name.startswith(("BILLING_", "STRIPE_"))}
-    asked = [sys.executable, "-m", "corkage.cli", "init", "--key", key, "--frontend-url", "https://app.example.com"]
+    asked = ["init", "--key", key, "--frontend-url", "https://app.example.com", "--api-base", simulator.url, "--yes"]
 
-    said = subprocess.run(
-        [*asked, "--api-base", simulator.url, "--yes"], cwd=tmp_path, env=nothing_set, capture_output=True, text=True
-    )
+    said = warm.run(asked, tmp_path, nothing_set)
 
     assert (f"The key {WARNING}" in said.stderr) == is_warned
     assert ("without --key you are asked for it, and STRIPE_SECRET_KEY may hold it" in said.stderr) == is_warned
