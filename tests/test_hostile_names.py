@@ -27,6 +27,8 @@ from corkage.logs.lines import TextLines
 from corkage.models import TABLES, User
 from corkage.terminal import fitted
 
+pytestmark = pytest.mark.slow
+
 METRICS_TOKEN = "a-token-for-the-metrics-of-at-least-32"
 NOTIFY_SECRET = "whsec_c2VjcmV0LW9mLXRoZS1ub3RpY2VzLW9mLXRoZS10ZXN0"
 PLAIN = "ann"

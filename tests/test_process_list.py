@@ -12,7 +12,7 @@ from corkage.billing_app import Billing
 from corkage.config import SETTINGS
 from corkage.storage.url import has_password
 
-pytestmark = pytest.mark.one_engine("sqlite", "what stands in the arguments of a command")
+pytestmark = [pytest.mark.slow, pytest.mark.one_engine("sqlite", "what stands in the arguments of a command")]
 
 WARNING = "stands on the command line, where every user of this machine may read it"
 SECRET = "hunter2-of-the-test"
