@@ -150,6 +150,14 @@ class _Held(NamedTuple):
     until: int | None
 
 
+class _Given(NamedTuple):
+    """What all that is held gives together."""
+
+    plans: tuple[str, ...]
+    features: tuple[str, ...]
+    limits: Limits
+
+
 def timeline(holdings: Iterable[Holding], plans: Plans, now: float) -> list[Answer]:
     """Return a user's answers in order. One is in force at any time: the first begins at 0, the last never ends.
 
@@ -173,7 +181,10 @@ def timeline(holdings: Iterable[Holding], plans: Plans, now: float) -> list[Answ
     first = next(number for number, end in enumerate(ends) if end > now - KEPT_SECONDS)
     starts[first] = 0
     bounded = list(zip(answers, starts, ends, strict=True))[first:]
-    return [each._replace(starts_at=start, ends_at=end) for each, start, end in bounded]
+    return [
+        each if (start, end) == (0, FOREVER) else each._replace(starts_at=start, ends_at=end)
+        for each, start, end in bounded
+    ]
 
 
 def in_sequence(holdings: Iterable[Holding], plans: Plans) -> list[Holding]:
@@ -340,15 +351,15 @@ def _together(held: list[_Held], plans: Plans) -> Answer:
     in_force = named | free | {each.holding.plan for each in addons if each.holding.plan}
     keys = tuple(sorted(in_force, key=lambda key: (plans.get(key, Terms()).rank, key)))
     best = min(letting_in, key=_order_in, default=None) or min(bases or held, key=_order_out, default=None)
-    answer = _of_best(best, letting_in) if best else _of_nothing(min(free, default=None))
     first = [best.terms] if best and best.lets_in and not best.terms.adds_to else []
     features = (feature for terms in (*first, *map(plans.get, keys)) if terms for feature in terms.features)
     limits = _limits([plans[key] for key in named | free if key in plans], addons)
-    return answer._replace(plans=keys, features=tuple(dict.fromkeys(features)), limits=limits)
+    given = _Given(keys, tuple(dict.fromkeys(features)), limits)
+    return _of_best(best, letting_in, given) if best else _of_nothing(min(free, default=None), given)
 
 
-def _of_best(best: _Held, letting_in: list[_Held]) -> Answer:
-    """Return the answer of the best holding, before what the others add."""
+def _of_best(best: _Held, letting_in: list[_Held], given: _Given) -> Answer:
+    """Return the answer of the best holding, with what all give."""
     holding, is_allowed = best.holding, bool(letting_in)
     same = [each.holding.quantity for each in letting_in if each.holding.plan == holding.plan] or [holding.quantity]
     counted = [each for each in same if each is not None]
@@ -358,8 +369,11 @@ def _of_best(best: _Held, letting_in: list[_Held]) -> Answer:
         is_allowed,
         "addon_only" if best.lets_in and not is_allowed else best.reason,
         plan=holding.plan,
+        plans=given.plans,
         price_id=holding.price_id,
         quantity=sum(counted) if counted else None,
+        features=given.features,
+        limits=given.limits,
         until=best.until if is_allowed else None,
         status=holding.status,
         cancel_at=holding.cancel_at,
@@ -367,8 +381,9 @@ def _of_best(best: _Held, letting_in: list[_Held]) -> Answer:
     )
 
 
-def _of_nothing(free: str | None) -> Answer:
-    return Answer(0, FOREVER, allowed=False, reason="free" if free else "no_subscription", plan=free)
+def _of_nothing(free: str | None, given: _Given) -> Answer:
+    reason = "free" if free else "no_subscription"
+    return Answer(0, FOREVER, False, reason, free, given.plans, features=given.features, limits=given.limits)
 
 
 def _order_in(held: _Held) -> tuple[object, ...]:

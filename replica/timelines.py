@@ -20,7 +20,8 @@ from ..notices import changes
 from ..plans import Plan
 from . import owed
 
-BATCH = 500
+BATCH = 100
+TURN_SECONDS = 0.0002  # for which Python's lock is kept while others may wait for it; a sleep takes half as long
 SHORTEST_SLEEP_SECONDS = 1e-6
 MARK = "rule"
 
@@ -143,12 +144,12 @@ class Timelines:
 
         To be called inside a writing transaction.
 
-        Shape   gives_way: let the other threads have Python's lock after each user, rather than after a millisecond
+        Shape   gives_way: let the other threads have Python's lock after TURN_SECONDS, rather than after a millisecond
         Errors  Outdated
         """
         number = self.refuse_if_outdated()
         held = holdings_of(user_ids)
-        timelines, changed = {}, []
+        timelines, changed, turn_ends = {}, [], 0.0
         for user_id, stored in _users(user_ids).items():
             theirs = held[user_id]
             answers = timeline(theirs.holdings, self.plans, now)
@@ -158,8 +159,9 @@ class Timelines:
             changes.store(user_id, change, now, kinds)
             if "addon_without_plan" in kinds:
                 _owe_addons(user_id, change.addons, now)
-            if gives_way:
+            if gives_way and time.perf_counter() > turn_ends:
                 time.sleep(SHORTEST_SLEEP_SECONDS)
+                turn_ends = time.perf_counter() + TURN_SECONDS
             row = (number, change.notified, change.next_change_at)
             if row != stored[:3]:
                 changed.append((*row, user_id))
@@ -282,17 +284,22 @@ def _terms(text: str) -> Terms:
 def _users(user_ids: Sequence[str]) -> dict[str, _Stored]:
     found: dict[str, _Stored] = {}
     for user_id, rule, notified, next_change_at, *values in _rows(_USERS, user_ids):
-        stored = found.setdefault(user_id, _Stored(rule, notified, next_change_at, []))
-        answer = Answer(*values)
-        if answer.starts_at is not None:
-            stored.answers.append(_read(answer))
+        stored = found.get(user_id)
+        if stored is None:
+            stored = found[user_id] = _Stored(rule, notified, next_change_at, [])
+        if values[0] is not None:
+            stored.answers.append(_read(*values))
     return found
 
 
-def _read(answer: Answer) -> Answer:
-    plans, features = _names(str(answer.plans)), _names(str(answer.features))
-    limits = json.loads(str(answer.limits))
-    return answer._replace(allowed=bool(answer.allowed), plans=plans, features=features, limits=limits)
+def _read(
+    starts_at: int, ends_at: int, allowed: object, reason: str, plan: str | None, plans: str, price_id: str | None,
+    quantity: int | None, features: str, limits: str, *rest: Any,
+) -> Answer:  # fmt: skip
+    """Return an answer from its columns."""
+    read = {} if limits == "{}" else json.loads(limits)
+    names, given = _names(plans), _names(features)
+    return Answer(starts_at, ends_at, bool(allowed), reason, plan, names, price_id, quantity, given, read, *rest)
 
 
 def _store_answers(timelines: Mapping[str, tuple[Sequence[Answer], Sequence[Answer]]]) -> None:
@@ -307,10 +314,10 @@ def _store_answers(timelines: Mapping[str, tuple[Sequence[Answer], Sequence[Answ
 
 
 def _row(user_id: str, answer: Answer) -> tuple[object, ...]:
-    plans, features = _text(answer.plans), _text(answer.features)
-    limits = _json(answer.limits) if answer.limits else "{}"
-    values: Any = answer
-    return (user_id, *values._replace(plans=plans, features=features, limits=limits))
+    starts_at, ends_at, allowed, reason, plan, plans, price_id, quantity, features, limits, *rest = answer
+    written = _json(limits) if limits else "{}"
+    own = (starts_at, ends_at, allowed, reason, plan, _text(plans), price_id, quantity, _text(features), written)
+    return (user_id, *own, *rest)
 
 
 @lru_cache(maxsize=1024)  # most users have the same
