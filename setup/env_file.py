@@ -4,10 +4,14 @@ import io
 import os
 import re
 import secrets
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from dotenv.parser import parse_stream
+from dotenv.parser import Binding, parse_stream
+
+LONGEST_WRITE_SECONDS = 60
 
 _BLANK = re.compile(r"\s*")  # as python-dotenv skips it before a setting
 _PLAIN = re.compile(r"[A-Za-z0-9_./:@+,%-]*")
@@ -17,27 +21,35 @@ def with_settings(text: str, settings: Mapping[str, str]) -> str:
     """Return the text of a .env file in which these settings have these values.
 
     A setting that stands there is replaced wherever it stands, since the last counts; others are added at the end.
+    Where a line cannot be read, all are put before it: it may have a quote that is never closed, which the quotes of a
+    value would close.
     """
-    parts, seen = [], set()
-    for each in parse_stream(io.StringIO(text)):  # as it is read: a value in quotes may have lines like settings
-        written, name = each.original.string, each.key or ""
-        seen.add(name)
-        before = _BLANK.match(written)
-        indent, value = before[0] if before else "", settings.get(name)
-        parts.append(written if value is None else f"{indent}{name}={_quoted(value)}\n")
+    bindings = list(parse_stream(io.StringIO(text)))  # as it is read: a value in quotes may have lines like settings
+    end = next((number for number, each in enumerate(bindings) if each.error), len(bindings))
+    parts = [_replaced(each, settings) for each in bindings[:end]]
     if parts and not parts[-1].endswith("\n"):
         parts.append("\n")
-    return "".join([*parts, *(f"{name}={_quoted(value)}\n" for name, value in settings.items() if name not in seen)])
+    seen = {each.key for each in bindings[:end]}
+    parts += [f"{name}={_quoted(value)}\n" for name, value in settings.items() if name not in seen]
+    return "".join([*parts, *(each.original.string for each in bindings[end:] if each.key not in settings)])
+
+
+def _replaced(binding: Binding, settings: Mapping[str, str]) -> str:
+    written, name = binding.original.string, binding.key or ""
+    before = _BLANK.match(written)
+    value = settings.get(name)
+    return written if value is None else f"{before[0] if before else ''}{name}={_quoted(value)}\n"
 
 
 def store_settings(path: Path, settings: Mapping[str, str]) -> None:
     """Set these in a .env file, which is made where there is none. At any moment the whole old or the whole new file is
     there; it is on disk when this returns. Its owner stays, and nobody else may read it but a group that was allowed to
-    while others were not.
+    while others were not. What a run that was killed has left beside it is removed.
 
     Errors  OSError
     """
     path = path.resolve()  # a link stays a link
+    _remove_what_was_left(path, time.time() - LONGEST_WRITE_SECONDS)
     before = path.stat() if path.exists() else None
     text = path.read_text("utf-8") if before else ""
     new = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
@@ -54,6 +66,16 @@ def store_settings(path: Path, settings: Mapping[str, str]) -> None:
     finally:
         new.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def _remove_what_was_left(path: Path, before: float) -> None:
+    """Remove what runs that were killed have written, secrets and all; not what another run may be writing."""
+    left = re.compile(re.escape(path.name) + r"\.[0-9a-f]{8}\.new")
+    for each in path.parent.iterdir():
+        if left.fullmatch(each.name):
+            with suppress(OSError):  # another run removes it, or only another user may: no reason not to go on
+                if each.lstat().st_mtime < before:
+                    each.unlink()
 
 
 def _sync_folder(path: Path) -> None:

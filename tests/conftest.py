@@ -16,7 +16,7 @@ import pytest
 import stripe
 import warm
 from contract import problems
-from harness import APP, AUTH_SECRET, PRO, WEBHOOK_SECRET, App, Receiver, Shop, open_shop, receiving, running, sdk
+from harness import AUTH_SECRET, WEBHOOK_SECRET, App, Receiver, Shop, configured, open_shop, receiving, running, sdk
 from programs import launched
 from proxies import certificate_in
 from pushing import Pushed
@@ -178,19 +178,7 @@ def database(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> Ite
 
 @pytest.fixture
 def config(database: str, simulator: Simulator) -> Config:
-    return Config(
-        stripe_secret_key=simulator.api_key,
-        stripe_api_base=simulator.url,
-        frontend_urls=(f"https://{APP}",),
-        app=APP,
-        plans=(PRO,),
-        webhook_secrets=(WEBHOOK_SECRET,),
-        auth_secrets=(AUTH_SECRET,),
-        database=database,
-        worker="off",
-        settle_seconds=0,
-        poll_seconds=0,
-    )
+    return configured(simulator, database)
 
 
 @pytest.fixture

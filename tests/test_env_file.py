@@ -1,7 +1,9 @@
 """The .env file, as `corkage init` and `corkage push` write it."""
 
+import io
 import os
 import stat
+import time
 
 import pytest
 from dotenv import dotenv_values
@@ -74,6 +76,19 @@ def test_a_part_of_another_value_is_no_setting(tmp_path, value):
     assert dotenv_values(tmp_path / ".env", interpolate=False) == before | {"A": "new", "C": "3"}
 
 
+@pytest.mark.parametrize("more", ["", "B=2\n", "A=1\nB=2", "A=1\nA='x'\n"])
+@pytest.mark.parametrize("quote", ['"', "'"])
+def test_a_quote_that_is_never_closed_swallows_no_setting(more, quote):
+    text = f"C={quote}open\n{more}"
+    new = {"A": 'it\'s "new"', "D": quote}
+
+    assert values(with_settings(text, new)) == values(text) | new
+
+
+def values(text):
+    return dict(dotenv_values(stream=io.StringIO(text), interpolate=False))
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file to another user")
 def test_a_file_of_the_service_stays_the_services(tmp_path):
     (tmp_path / ".env").write_text("A=1\n")
@@ -106,3 +121,15 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
         store_settings(tmp_path / ".env", {"A": "2"})
 
     assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [(".env", "A=1\n")]
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next_and_what_another_writes_now_is_not(tmp_path):
+    left, written, backup = (tmp_path / f".env.{each}" for each in ("0123abcd.new", "4567abcd.new", "backup.new"))
+    for path in (left, written, backup):
+        path.write_text("STRIPE_WEBHOOK_SECRET=whsec_1\n")
+    for path in (left, backup):
+        os.utime(path, (time.time() - 120,) * 2)
+
+    store_settings(tmp_path / ".env", {"A": "1"})
+
+    assert sorted(each.name for each in tmp_path.iterdir()) == [".env", written.name, backup.name]

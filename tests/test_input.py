@@ -9,6 +9,7 @@ import psutil
 import pytest
 from harness import ADMIN_TOKEN, running
 from mutated import Requests, ask, mutate
+from samples import CUSTOMERS_FILE, EMAILS_FILE, ENV_FILE, GRANTS_FILE, PLANS_FILE
 from spending import PLANS
 from torture import SEED, size
 
@@ -25,24 +26,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.torture("input")]
 
 LARGEST_ANSWER = 200_000
 MOST_GROWN = 200_000_000  # bytes, of the simulated Stripe in the same process, too
-PLANS_FILE = """[pro]
-name = "Pro"
-prices = ["pro_monthly", { lookup_key = "yearly", unit_amount = 9000, currency = "usd", interval = "year" }]
-features = ["exports"]
-limits = { notes = 50, exports = { limit = 100, every = "month" } }
-trial_days = 14
-grace_days = 7
-"""
-ENV_FILE = """STRIPE_SECRET_KEY=sk_test_1
-STRIPE_WEBHOOK_SECRET=whsec_1
-FRONTEND_URL=https://app.example.com
-BILLING_AUTH_SECRET="0123456789abcdef0123456789abcdef"
-BILLING_POLL_SECONDS=300
-BILLING_PLANS=plans.toml
-"""
 SHEETS = {
-    "customers": (read_map, b"user_id,customer_id\nann,cus_1\nbob,cus_2\n"),
-    "e-mails": (read_emails, b"user_id,email\nann,ann@example.com\n"),
+    "customers": (read_map, CUSTOMERS_FILE),
+    "e-mails": (read_emails, EMAILS_FILE),
 }
 
 
@@ -143,7 +129,7 @@ def test_every_import_file_is_read_or_refused_line_by_line(kind, figures):
 
 def test_every_file_of_grants_is_read_or_refused_line_by_line(app, figures):
     cases = size(300, long=50_000)
-    for data in mutations(b"user_id,plan,until\nann,pro,2027-01-01\nbob,pro,\n", cases):
+    for data in mutations(GRANTS_FILE, cases):
         is_read(lambda data=data: read_grants(data, app.billing.service.catalogue))
     figures.note(cases=cases)
 

@@ -1,7 +1,5 @@
 """Input of another shape than wanted, from whoever may send it: signed by Stripe, signed in, or the operator's own."""
 
-import base64
-import hmac
 import itertools
 import json
 import random
@@ -14,10 +12,11 @@ from ipaddress import ip_network
 from urllib.parse import urlencode
 
 import pytest
-from harness import ADMIN_TOKEN, AUTH_SECRET, WEBHOOK_SECRET, running
+from harness import ADMIN_TOKEN, AUTH_SECRET, running
 from hypothesis import given
 from hypothesis import strategies as st
-from mutated import FORM, JSON, Sent, ask, mutate
+from mutated import FORM, JSON, Sent, ask, bearer, mutate, signed
+from samples import CLAIMS, FORMS, HEADS, every_event, is_let_in_rightly, is_stripes_word, minted_from
 from shapes import TEXTS, as_json, playing, reshaped
 from spending import PLANS
 from torture import SEED, size
@@ -30,17 +29,11 @@ from corkage.errors import ConfigError
 from corkage.identity import SERVER_AUDIENCE, mint_token
 from corkage.models import AnswerRow, StripeEvent
 from corkage.plans import read_plans
-from corkage.simulator.webhooks import thin
 
 pytestmark = [pytest.mark.slow, pytest.mark.torture("input")]
 
 WORK_EACH = size(50, long=500)  # cases
 LONGEST_SAID = 2_000  # characters of a line
-GOOD = {
-    "/checkout": {"plan": "pro", "quantity": 1, "code": "X", "from": "pages", "again": "yes"},
-    "/portal": {"flow": "subscription_cancel", "subscription": "sub_1", "from": "pages"},
-    "/use": {"name": "exports", "amount": 1, "key": "k"},
-}
 PART = (
     b'--b\r\nContent-Disposition: form-data; name="%s"\r\nContent-Type: text/plain; charset=utf-8\r\n\r\npro\r\n--b--'
 )
@@ -58,13 +51,6 @@ SENDERS = (
     {"HTTP_ACCEPT": b"text/vnd.turbo-stream.html"},
 )
 LENGTHS = (None,) * 8 + ("", "0", "-1", "abc", "1e3", "+5", "5_0", "\xb2", "9" * 30, "9" * 5000)
-CLAIMS = {"sub": "ann", "aud": "corkage", "email": "a@example.com", "name": "Ann", "payer": "org_1", "may_buy": True}
-HEADS = (
-    {"alg": "HS256", "typ": "JWT"},
-    {"alg": "HS256", "crit": ["b64"], "b64": False},
-    {"alg": "none"},
-    {"alg": "HS512"},
-)
 TYPED = ("ann", "pro", "sub_1", "1", "36500", "36501", "99999", *TEXTS)
 
 
@@ -106,28 +92,6 @@ class Statuses:
         figures.note(cases=sum(self.counts.values()), **more, **counted)
 
 
-def bearer(minted):
-    return {"HTTP_AUTHORIZATION": b"Bearer " + minted, "HTTP_SEC_FETCH_SITE": b"same-origin"}
-
-
-def signed(body):
-    at = b"%d" % time.time()
-    made = hmac.new(WEBHOOK_SECRET.encode(), at + b"." + body, "sha256").hexdigest()
-    return Sent("POST", "/webhook", b"", {"HTTP_STRIPE_SIGNATURE": b"t=%s,v1=%s" % (at, made.encode())}, body)
-
-
-def every_event(shop, simulator):
-    """Return events of many kinds, as snapshots and thin."""
-    customer = shop.customer("bob")
-    subscription = shop.subscribe(customer, user="bob")
-    shop.client.v1.subscriptions.update(subscription, params={"metadata": {"seen": "yes"}})
-    shop.client.v1.customers.update(customer, params={"email": "bob@example.org"})
-    shop.client.v1.subscriptions.cancel(subscription)
-    found = simulator.world.all("event")
-    full = [thin.full_event(each) for each in found if not thin.is_snapshot_only(each["type"])]
-    return json.loads(json.dumps([each for each in found if not thin.is_thin_only(each["type"])] + full))
-
-
 def test_a_signed_event_of_any_shape_is_refused_or_applied_and_changes_nothing_by_itself(app, shop, simulator, figures):
     sent, numbers = Statuses(app), itertools.count()
     columns = [
@@ -157,11 +121,6 @@ def test_a_signed_event_of_any_shape_is_refused_or_applied_and_changes_nothing_b
     sent.note(figures, events_stored=StripeEvent.select().count())
 
 
-def is_stripes_word(error):
-    """Return whether an event waits for what Stripe said, and not because of a bug of ours."""
-    return error is not None and not error.startswith("bug")
-
-
 @pytest.mark.one_engine("sqlite", "the engine has no part in it")
 def test_a_token_of_any_shape_is_refused_or_lets_in_whom_it_names(app, figures):
     sent, now, let_in = Statuses(app), int(time.time()), []
@@ -189,22 +148,6 @@ def test_a_token_of_any_shape_is_refused_or_lets_in_whom_it_names(app, figures):
     sent.note(figures, let_in=len(let_in))
 
 
-def minted_from(head, claims):
-    parts = b".".join(base64.urlsafe_b64encode(each).rstrip(b"=") for each in (head, claims))
-    signature = hmac.new(AUTH_SECRET.encode(), parts, "sha256").digest()
-    return parts + b"." + base64.urlsafe_b64encode(signature).rstrip(b"=")
-
-
-def is_let_in_rightly(access, head, claims, now):
-    payer = claims.get("payer")
-    assert access["user_id"] == (payer if payer not in (None, "") else claims["sub"])
-    assert payer in (None, "", claims["sub"]) or payer.startswith("org_")
-    assert not claims["sub"].startswith("org_")
-    assert head["alg"] == "HS256"
-    assert claims["aud"] == "corkage" or (isinstance(claims["aud"], list) and "corkage" in claims["aud"])
-    assert now - 120 < claims["exp"] < now + 86_400 + 120
-
-
 def test_a_form_of_any_shape_encoding_and_length_is_taken_or_refused(app, figures):
     sent, now = Statuses(app), time.time()
     user, server = (
@@ -220,11 +163,11 @@ def test_a_form_of_any_shape_encoding_and_length_is_taken_or_refused(app, figure
         st.data(),
     )
     def play(path, kind, sender, length, chance, data):
-        value = data.draw(reshaped([GOOD[path]]))
+        value = data.draw(reshaped([FORMS[path]]))
         if kind.startswith(JSON):
             body = as_json(data.draw, value).encode()
         elif kind.startswith(MULTIPART):
-            body = mutate(chance, PART % chance.choice([*map(str.encode, GOOD[path])]))
+            body = mutate(chance, PART % chance.choice([*map(str.encode, FORMS[path])]))
         else:
             body = urlencode([(name, str(each)) for name, each in value.items()], errors="replace").encode()
         headers = bearer(server if path == "/use" else user) | sender | {"CONTENT_TYPE": kind.encode("latin-1")}

@@ -205,6 +205,23 @@ def serving(app: Any) -> Iterator[str]:
         stop(server, thread)
 
 
+def configured(simulator: Simulator, database: str) -> Config:
+    """Return how a Corkage of the tests is configured: nothing runs that a test does not ask for."""
+    return Config(
+        stripe_secret_key=simulator.api_key,
+        stripe_api_base=simulator.url,
+        frontend_urls=(f"https://{APP}",),
+        app=APP,
+        plans=(PRO,),
+        webhook_secrets=(WEBHOOK_SECRET,),
+        auth_secrets=(AUTH_SECRET,),
+        database=database,
+        worker="off",
+        settle_seconds=0,
+        poll_seconds=0,
+    )
+
+
 @contextmanager
 def running(config: Config, port: int = 0, **options: Any) -> Iterator[App]:
     """Serve a Billing over HTTP, on a free port where none is given."""
