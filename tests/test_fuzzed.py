@@ -21,16 +21,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.torture("input")]
 
 SHORT = 10  # cases made of the examples of a target
 LONG = {
-    "signature": 200_000,
-    "events": 20_000,
-    "forms": 30_000,
-    "tokens": 50_000,
-    "cookies": 30_000,
-    "requests": 50_000,
-    "plans.toml": 30_000,
-    "settings": 50_000,
-    "stored settings": 100_000,
-    "files to import": 200_000,
+    "signature": 150_000,
+    "events": 15_000,
+    "forms": 20_000,
+    "tokens": 30_000,
+    "cookies": 20_000,
+    "requests": 30_000,
+    "plans.toml": 20_000,
+    "settings": 30_000,
+    "stored settings": 30_000,
+    "files to import": 100_000,
 }
 INSTALL = "install what makes the cases of the long form: pip install atheris (for Python 3.11 to 3.13)"
 

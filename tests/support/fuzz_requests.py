@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import stripe
-from fuzz_files import LONGEST_SAID, Opened, Target
+from fuzz_files import Opened, Target
 from harness import ADMIN_TOKEN, AUTH_SECRET, WEBHOOK_SECRET, App, Shop, configured, open_shop, running, sdk
 from mutated import FORM, JSON, PIECES, Answer, Sent, ask, bearer, signature_of, signed
 from samples import CLAIMS, FORMS, HEADS, every_event, is_let_in_rightly, is_stripes_word, minted_from
@@ -119,14 +119,13 @@ def _signature(_folder: Path) -> Iterator[Target]:
         text = _with_signature(header, body).decode("latin-1")
         try:
             taken = verify_signature(body, text, (WEBHOOK_SECRET, "whsec_other"), time.time())
-        except (InvalidSignature, InvalidBody) as error:
-            said = str(error)
-        else:
-            assert stripe.WebhookSignature.verify_header(body.decode(), text, WEBHOOK_SECRET, 300)
-            assert isinstance(taken, dict)
-            return "taken"
-        assert len(said) < LONGEST_SAID
-        return "refused"
+        except InvalidBody:
+            return "signed_without_JSON"
+        except InvalidSignature:
+            return "refused"
+        assert stripe.WebhookSignature.verify_header(body.decode(), text, WEBHOOK_SECRET, 300)
+        assert isinstance(taken, dict)
+        return "taken"
 
     headers = (b"t=@t@,v1=@v1@", b"t=@t@,v1=0,v1=@v1@,v0=@v1@", b"v1=@v1@,t=@t@", b"t=1,v1=@v1@", b"t=@t@")
     bodies = (b'{"id": "evt_1", "object": "event"}', b"[]", b"\xff")
@@ -203,7 +202,7 @@ def _tokens(folder: Path) -> Iterator[Target]:
         now = int(time.time())
 
         def play(data: bytes) -> str:
-            asked, head, claims = (data.replace(b"@exp@", b"%d" % (now + 40_000)) + b"\n\n").split(b"\n", 2)
+            asked, head, claims = (data.replace(b'"@exp@"', b"%d" % (now + 40_000)) + b"\n\n").split(b"\n", 2)
             way, _, path = asked.partition(b" ")
             minted, claims = minted_from(head, claims[:-2]), claims[:-2]
             headers = {"HTTP_COOKIE": b"corkage=" + minted} if way == b"cookie" else bearer(minted)
@@ -215,12 +214,12 @@ def _tokens(folder: Path) -> Iterator[Target]:
                 is_let_in_rightly(json.loads(answer.body), json.loads(head), json.loads(claims), now)
             return f"of_{answer.status}"
 
-        claims = json.dumps(CLAIMS | {"exp": 0, "nbf": 1, "iat": 1}).replace('"exp": 0', '"exp": @exp@').encode()
+        claims = json.dumps(CLAIMS | {"exp": "@exp@", "nbf": 1, "iat": 1}).encode()
         lines = [(b"bearer /access", json.dumps(each).encode(), claims) for each in HEADS]
         lines += [(asked, lines[0][1], claims) for asked in (b"cookie /account", b"cookie /access", b"bearer /usage")]
-        lines.append((b"bearer /access", lines[0][1], b'{"sub":"bob","aud":"corkage","exp":@exp@}'))
+        lines.append((b"bearer /access", lines[0][1], b'{"sub":"bob","aud":"corkage","exp":"@exp@"}'))
         lines.append((b"server /use", lines[0][1], claims.replace(b'"corkage"', b'"corkage-server"')))
-        words = (b"@exp@", b"bearer ", b"cookie ", b"server ", *(f'"{each}":'.encode() for each in CLAIMS))
+        words = (b'"@exp@"', b"bearer ", b"cookie ", b"server ", *(f'"{each}":'.encode() for each in CLAIMS))
         yield Target(play, tuple(map(b"\n".join, lines)), (*words, *PIECES))
 
 

@@ -9,7 +9,9 @@ Needs atheris, which is no part of what the tests need: its wheels are 35 MB eac
 """
 
 import json
+import logging
 import os
+import random
 import sys
 import time
 from collections import Counter
@@ -20,6 +22,7 @@ import psutil
 
 SUPPORT = Path(__file__).resolve().parent
 LARGEST_WORD = 64  # bytes; libFuzzer's limit
+LARGEST_CASE = 4_096  # bytes; what is too large has tests of its own
 MOST_GROWN = 200_000_000  # bytes
 MOST_SECONDS = 5.0  # of a core, for a case
 HANGS_AFTER = 300  # seconds of the clock, on however busy a machine
@@ -63,9 +66,11 @@ def main(name: str, cases: str, seed: str, folder: str) -> None:
     import atheris
 
     own = Path(folder)
+    logging.getLogger().addHandler(logging.NullHandler())  # or all warnings were printed
     with atheris.instrument_imports(include=INSTRUMENTED, exclude=_simulator()):
         from fuzz_files import FILES
         from fuzz_requests import REQUESTS
+        from restructured import restructured
 
         opened = (FILES | REQUESTS)[name](own)
         target = opened.__enter__()  # it is closed by the end of the process
@@ -73,13 +78,18 @@ def main(name: str, cases: str, seed: str, folder: str) -> None:
             target.play(each)
     _unpaced()
     options = [f"-dict={_dictionary(own, target.words)}", f"-seed={seed}", f"-artifact_prefix={own}/"]
-    options += [
-        f"-timeout={HANGS_AFTER}",
-        "-rss_limit_mb=0",
-        "-use_value_profile=1",
-        str(_corpus(own, target.examples)),
-    ]
-    atheris.Setup([sys.argv[0], *options], Tally(target.play, int(cases), own))
+    options += [f"-timeout={HANGS_AFTER}", "-rss_limit_mb=0", f"-max_len={LARGEST_CASE}", "-len_control=0"]
+    options += ["-use_value_profile=1", str(_corpus(own, target.examples))]
+
+    def change(data: bytes, most: int, number: int) -> bytes:
+        """Change bytes or, as often, what the data or an example says: few of the others are readable still."""
+        chance = random.Random(number)
+        if chance.randrange(2):
+            return atheris.Mutate(data, most)
+        changed = restructured(chance, chance.choice((data, chance.choice(target.examples))))
+        return changed if 0 < len(changed) <= most else atheris.Mutate(data, most)
+
+    atheris.Setup([sys.argv[0], *options], Tally(target.play, int(cases), own), custom_mutator=change)
     atheris.Fuzz()
 
 

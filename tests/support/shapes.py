@@ -38,8 +38,8 @@ def reshaped(values: Sequence[Any], most: int = 3) -> st.SearchStrategy[Any]:
     def drawn(draw: st.DrawFn) -> Any:
         value = copy.deepcopy(values[draw(st.integers(0, len(values) - 1))])
         for _ in range(draw(st.integers(0, most))):
-            if places := list(_places(value)):
-                _change(draw, *places[draw(st.integers(0, len(places) - 1))])
+            if found := list(places(value)):
+                _change(draw, *found[draw(st.integers(0, len(found) - 1))])
         return value
 
     return drawn()
@@ -47,21 +47,26 @@ def reshaped(values: Sequence[Any], most: int = 3) -> st.SearchStrategy[Any]:
 
 def as_json(draw: st.DrawFn, value: Any) -> str:
     """Return the value as JSON, now and then with a key twice; `draw` draws from a strategy."""
-    text = json.dumps(value)
-    for marked, raw in RAW.items():
-        text = text.replace(marked, raw)
+    text = in_full(json.dumps(value))
     if isinstance(value, dict) and value and not draw(st.integers(0, 9)):
         key, odd = draw(st.sampled_from(sorted(value))), draw(st.sampled_from(TEXTS))
         text = text.replace("{", f"{{{json.dumps(key)}: {json.dumps(odd)}, ", 1)
     return text
 
 
-def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+def in_full(text: str) -> str:
+    """Return JSON with what json.dumps() would not write."""
+    for marked, raw in RAW.items():
+        text = text.replace(marked, raw)
+    return text
+
+
+def places(value: Any) -> Iterator[tuple[Any, Any]]:
     """Return each place in a value, as what holds it, and its key or index there."""
     keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
     for key in keys:
         yield value, key
-        yield from _places(value[key])
+        yield from places(value[key])
 
 
 def _change(draw: st.DrawFn, holder: Any, key: Any) -> None:
