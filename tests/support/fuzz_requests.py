@@ -120,7 +120,7 @@ def _signature(_folder: Path) -> Iterator[Target]:
         try:
             taken = verify_signature(body, text, (WEBHOOK_SECRET, "whsec_other"), time.time())
         except InvalidBody:
-            return "signed_without_JSON"
+            return "no_JSON"
         except InvalidSignature:
             return "refused"
         assert stripe.WebhookSignature.verify_header(body.decode(), text, WEBHOOK_SECRET, 300)
@@ -236,7 +236,7 @@ def _cookies(folder: Path) -> Iterator[Target]:
             )
             is_user = access.status == 200
             assert not is_user or secrets.words[b"@user@"] in headers["HTTP_COOKIE"]
-            is_operator = b"ann" in admin.body
+            is_operator = admin.status == 200
             assert not is_operator or secrets.words[b"@session@"] in headers["HTTP_COOKIE"]
             return "let_in" if is_user or account.status == 200 or is_operator else "kept_out"
 
@@ -279,8 +279,8 @@ def _requests(folder: Path) -> Iterator[Target]:
             served.check_log()
             for sent in answers:
                 head, _, body = sent.partition(b"\r\n\r\n")
-                assert head[:13] < b"HTTP/1.1 500", (data, sent)
                 assert head.startswith((b"HTTP/1.0 ", b"HTTP/1.1 ")), sent
+                assert int(head[9:12]) < 500, (data, sent)
                 assert b"\nset-cookie: a=b" not in head.lower()
                 assert b"Traceback" not in body
                 assert len(body) < LARGEST_ANSWER
@@ -335,11 +335,8 @@ def _request_examples() -> Iterator[bytes]:
     yield post + b"Transfer-Encoding: chunked\r\n\r\n4;a=b\r\nplan\r\n4\r\n=pro\r\n0\r\n\r\n"
     yield post + b"Expect: 100-continue\r\nContent-Length: 8\r\n\r\nplan=proGET /access HTTP/1.1\r\n" + host + b"\r\n"
     body = b'{"id": "evt_1", "object": "event", "type": "price.created", "created": 1, "data": {"object": {"id": "a"}}}'
-    yield b"POST /webhook HTTP/1.1\r\n%sStripe-Signature: t=@t@,v1=@v1@\r\nContent-Length: %d\r\n\r\n%s" % (
-        host,
-        len(body),
-        body,
-    )
+    head = b"POST /webhook HTTP/1.1\r\n%sStripe-Signature: t=@t@,v1=@v1@\r\nContent-Length: %d\r\n\r\n"
+    yield head % (host, len(body)) + body
 
 
 REQUESTS: dict[str, Opened] = {
