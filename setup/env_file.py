@@ -49,7 +49,6 @@ def store_settings(path: Path, settings: Mapping[str, str]) -> None:
     Errors  OSError
     """
     path = path.resolve()  # a link stays a link
-    _remove_what_was_left(path, time.time() - LONGEST_WRITE_SECONDS)
     before = path.stat() if path.exists() else None
     text = path.read_text("utf-8") if before else ""
     new = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
@@ -65,6 +64,7 @@ def store_settings(path: Path, settings: Mapping[str, str]) -> None:
         new.replace(path)
     finally:
         new.unlink(missing_ok=True)
+    _remove_what_was_left(path, time.time() - LONGEST_WRITE_SECONDS)
     _sync_folder(path.parent)
 
 
