@@ -1,12 +1,12 @@
 """Input that a fuzzer makes: it sees which branches of the code a case reaches, and goes on from those that are new."""
 
-import importlib.util
 import json
 import os
 import random
 import re
 import subprocess
 import sys
+from importlib.metadata import distributions
 
 import pytest
 from fuzz_files import FILES
@@ -50,7 +50,7 @@ def test_whatever_a_fuzzer_makes_of_valid_input_is_taken_or_refused(name, tmp_pa
 
 def fuzzed(name, folder):
     """Play the cases in a process of their own; return its figures."""
-    if importlib.util.find_spec("atheris") is None:
+    if not any(distributions(name="atheris")):
         pytest.skip(INSTALL)
     command = [sys.executable, ROOT / "tests/support/fuzzed.py", name, str(LONG[name]), str(SEED), folder]
     with (folder / "said.txt").open("w+") as said:
