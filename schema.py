@@ -56,6 +56,8 @@ def _create_everything() -> None:
     _index_clocks()
     _index_marks()
     _index_unowned()
+    _index_applied()
+    _index_emails()
     _index_meter_events()
     _index_changes()
     for name, columns in (("due", "receiver, next_attempt_at"), ("owed", "receiver, user_id, notice_id")):
@@ -79,6 +81,21 @@ def _index_marks() -> None:
 def _index_unowned() -> None:
     storage.execute(
         "CREATE INDEX corkage_customer_unowned ON corkage_customer (unowned_email) WHERE unowned_email IS NOT NULL"
+    )
+
+
+def _index_applied() -> None:
+    """A webhook, which stores a pending event, writes to none of these: whoever applies it does."""
+    for name, columns in (("applied", "applied_at"), ("customer", "customer_id, received_at")):
+        storage.execute(
+            f"CREATE INDEX corkage_event_{name} ON corkage_stripe_event ({columns}) WHERE applied_at IS NOT NULL"
+        )
+
+
+def _index_emails() -> None:
+    storage.execute("CREATE INDEX corkage_user_email ON corkage_user (lower(email))")
+    storage.execute(
+        "CREATE INDEX corkage_user_said_email ON corkage_user (lower(said_email)) WHERE said_email IS NOT NULL"
     )
 
 
@@ -265,9 +282,14 @@ def _name_grants() -> None:
 
 
 def _know_more() -> None:
-    """From 4 to 5: what stands for the e-mail of a payer who has no user here; the next `corkage sync` fills it in."""
+    """From 4 to 5: what stands for the e-mail of a payer who has no user here; the next `corkage sync` fills it in.
+
+    Users are found by their e-mail, and applied events by their time and their customer, without reading all of them.
+    """
     storage.execute("ALTER TABLE corkage_customer ADD COLUMN unowned_email TEXT")
     _index_unowned()
+    _index_applied()
+    _index_emails()
 
 
 UPGRADES: dict[int, Callable[[], None]] = {

@@ -67,6 +67,7 @@ if TYPE_CHECKING:
 INLINE_NOTICES_SECONDS = 5.0  # Checkout waits up to 10 s for the answer to its webhook
 HURRIED_SECONDS = (1.0, 1.5)  # for the calls of a returning visitor, who is waiting
 LEARN_PRICES_SECONDS = 60
+MANY_USERS, COUNTS_LAST_SECONDS = 10_000, 60.0  # to count so many takes a moment, and each page of users shows it
 STOP_SECONDS = 5.0  # of `corkage work`, for Stripe's answers
 
 log = logger("corkage")
@@ -90,7 +91,7 @@ class Service:
         self.mounted_at: str | None = None
         self.line = Line(stripe_slots)
         self.refusals, self.writable = Refusals(time.time()), Writable()
-        self.kept_health = Kept()
+        self.kept_health, self.kept_counts = Kept(), Kept(_seconds_of_counts)
         self.requests = Requests()
         self.tokens, self.repeats = Tokens(), Repeats()
         self.sign_in_limit = RateLimit()  # of the operator
@@ -659,3 +660,7 @@ def _address(url: str, query: dict[str, str]) -> str:
 def _refuse_members(identity: Identity) -> None:
     if not identity.is_buyer:
         raise MayNotBuy(f"user {identity.user_id} may not buy for {identity.payer_id}")
+
+
+def _seconds_of_counts(counts: dict[str, int]) -> float:
+    return COUNTS_LAST_SECONDS if sum(counts.values()) > MANY_USERS else 0.0

@@ -141,7 +141,7 @@ def _sign_out(request: AdminRequest, _form: dict[str, str]) -> bottle.HTTPRespon
 def _show_users(request: AdminRequest) -> bottle.HTTPResponse:
     wanted, reason = request.query.get("q", ""), request.query.get("reason", "")
     found = queries.find_users(wanted, reason if reason in REASONS else "", request.query.get("after", ""))
-    counts = queries.count_by_reason()
+    counts = request.service.kept_counts.get(queries.count_by_reason)
     kept = {name: value for name, value in (("q", wanted), ("reason", reason)) if value}
     return request.page(
         "users",

@@ -17,13 +17,13 @@ from ..models import (
     Purchase,
     StripeEvent,
     Subscription,
-    User,
 )
+from ..users import find
 
 PAGE = 50
 MOST_SCANNED = 100_000  # rows that one page looks through in a tenth of a second; the next page goes on from there
 
-# E-mails and names have no index, which would slow every sign-up down: the rows are scanned in their order.
+# No index has a part of an e-mail or a name: the rows are scanned in their order.
 _FIND = """
 SELECT u.id, u.email
 FROM (SELECT id, email, name FROM corkage_user WHERE id > :after ORDER BY id LIMIT :scanned) AS u
@@ -62,15 +62,15 @@ def count_by_reason() -> dict[str, int]:
 
 
 def find_users(wanted: str, reason: str = "", after: str = "") -> UserPage:
-    """Return the user with exactly this id, or with a customer or subscription of this id; else all that contain the
-    text in their id, e-mail or name.
+    """Return the user with exactly this id or e-mail, or with a customer or subscription of this id; else all that
+    contain the text in their id, e-mail or name.
 
     Shape   after: the last user id of the page before; reason: one of access.REASONS, or empty
     Errors  DatabaseUnavailable
     """
-    named = [] if reason or after else _with_id(wanted)
-    if named:
-        return UserPage([(read_access(user.id), user.email) for user in named], None)
+    named = [] if reason or after or not wanted else find.find_users(wanted)
+    if 0 < len(named) < find.MOST:
+        return UserPage([(read_access(user_id), email) for user_id, email in named], None)
     words = "".join(f"!{letter}" if letter in "!%_" else letter for letter in wanted)
     values = {
         "after": after,
@@ -83,15 +83,6 @@ def find_users(wanted: str, reason: str = "", after: str = "") -> UserPage:
     rows = storage.rows(_FIND, values)
     users = [(read_access(user_id), email) for user_id, email in rows[:PAGE]]
     return UserPage(users, rows[PAGE - 1][0] if len(rows) > PAGE else _last_scanned(after))
-
-
-def _with_id(wanted: str) -> list[User]:
-    """Return the users with exactly this id of a user, customer or subscription."""
-    if not wanted:
-        return []
-    customer = Customer.select(Customer.user).where(Customer.id == wanted)
-    subscription = Customer.select(Customer.user).join(Subscription).where(Subscription.id == wanted)
-    return list(User.select().where((User.id == wanted) | User.id.in_(customer) | User.id.in_(subscription)))
 
 
 def _last_scanned(after: str) -> str | None:
@@ -125,9 +116,12 @@ def purchases_of(user_id: str) -> list[tuple[Purchase, Price | None, list[Credit
 
 
 def events_of(customer_ids: Collection[str], limit: int) -> list[StripeEvent]:
-    """Return the latest events of these customers. There is no index for it, which would slow every webhook down."""
-    query = StripeEvent.select().where(StripeEvent.customer_id.in_(customer_ids))
-    return list(query.order_by(StripeEvent.received_at.desc(), StripeEvent.created.desc()).limit(limit))
+    """Return the latest events of these customers. No index has those that are pending and the others, too."""
+    theirs: Any = StripeEvent.select().where(StripeEvent.customer_id.in_(customer_ids)).limit(limit)
+    latest = theirs.order_by(StripeEvent.received_at.desc(), StripeEvent.created.desc())
+    at = StripeEvent.applied_at
+    found = [*latest.where(at.is_null()), *latest.where(at.is_null(False))]
+    return sorted(found, key=lambda each: (each.received_at, each.created), reverse=True)[:limit]
 
 
 def notices_of(user_id: str, limit: int) -> list[Any]:

@@ -29,6 +29,7 @@ from ..trouble import Trouble
 
 MOST_IN_A_ROW = 3
 LATELY_SECONDS, A_DAY = 3600.0, 86_400.0
+CLOCKS_DIFFER_SECONDS = 300.0  # those of two hosts
 STORE_EVERY_SECONDS = 60.0  # a stranger can cause these writes
 REMEMBERED_IDS = 20
 STORED = "refused_webhooks"
@@ -44,6 +45,10 @@ _SIGNATURE = re.compile(r"t=\d{1,15}(?:,v\d=[0-9a-f]{64})+")
 _EVENT_ID = re.compile(rb'"id"\s*:\s*"(evt_\w{1,250})"')
 _STORE = """
 INSERT INTO corkage_setting (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value
+"""
+_ACCEPTED = """
+SELECT 1 FROM corkage_stripe_event WHERE {which} AND source = 'webhook' AND received_at > ?
+ORDER BY applied_at DESC LIMIT 1
 """
 _CLEAR = "DELETE FROM corkage_setting WHERE name = ?"
 
@@ -115,13 +120,15 @@ class Refusals:
         """
         if self.last is None or self._in_a_row < MOST_IN_A_ROW or now - self.last[0] > LATELY_SECONDS:
             return None
-        accepted_at = max(self._accepted_at, last_accepted_at())
-        if accepted_at > self.last[0]:  # by another process
+        if self._is_accepted_since(self.last[0]):  # by another process
             return None
-        is_unproved = accepted_at < max(self._started_at, now - A_DAY)
+        is_unproved = not self._is_accepted_since(max(self._started_at, now - A_DAY))
         if not is_unproved and not _were_polled(self._event_ids):
             return None
         return f"every webhook is refused, the last {self._in_a_row} in a row: {self.last[1]}; {self._repair}"
+
+    def _is_accepted_since(self, moment: float) -> bool:
+        return self._accepted_at > moment or is_accepted_since(moment)
 
     def _store(self, now: float, reason: str) -> None:
         row = {"at": int(now), "reason": reason[:LONGEST_REASON]}
@@ -153,9 +160,24 @@ def stored_problem(now: float) -> str | None:
     """
     row = setting(STORED)
     stored = json.loads(row) if row else None
-    if stored is None or stored["at"] < now - A_DAY or last_accepted_at() > stored["at"]:
+    if stored is None or stored["at"] < now - A_DAY or is_accepted_since(stored["at"]):
         return None
     return f"webhooks are refused, the last {max(0.0, now - stored['at']):.0f} s ago or later: {stored['reason']}"
+
+
+def is_accepted_since(moment: float) -> bool:
+    """Return whether any process accepted a webhook after this moment. Unlike last_accepted_at(), it does not read all
+    events: a stranger can cause this look.
+
+    Errors  DatabaseUnavailable
+    """
+    return any(
+        storage.row(_ACCEPTED.format(which=which), (*values, moment)) is not None
+        for which, values in (
+            ("applied_at IS NULL", ()),
+            ("applied_at > ?", (moment - CLOCKS_DIFFER_SECONDS,)),  # it was received before
+        )
+    )
 
 
 def last_accepted_at() -> float:

@@ -186,9 +186,10 @@ def in_state(state: str, limit: int) -> list[Any]:
     Shape   "delivered" ones the latest first
     """
     is_pending = Delivery.delivered_at.is_null()
+    by_age = Delivery.notice + 0  # by the column itself SQLite would read all that was delivered, which is in order
     where, order = {
-        "failing": ((is_pending, Delivery.attempts > 0), Delivery.notice),
-        "pending": ((is_pending, Delivery.attempts == 0), Delivery.notice),
+        "failing": ((is_pending, Delivery.attempts > 0), by_age),
+        "pending": ((is_pending, Delivery.attempts == 0), by_age),
         "delivered": ((~is_pending,), Delivery.delivered_at.desc()),
     }[state]
     return list(

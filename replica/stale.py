@@ -60,9 +60,11 @@ def shorten_waits(now: float) -> int:
     end = fn.COALESCE(storage.least(*ends), *ends)
     over_for = now - (end - table.clock_ahead)
     pause = storage.least(storage.greatest(over_for, FIRST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
-    with storage.writing():
-        latest = storage.greatest(now, now - over_for) + pause
-        changed: int = table.update(ask_at=now).where(end.is_null(False), table.ask_at > latest).execute()
+    is_late = (end.is_null(False), table.ask_at > storage.greatest(now, now - over_for) + pause)
+    changed = 0
+    for piece in storage.pieces(storage.column(table.select(table.id).where(*is_late))):  # reads all: without the lock
+        with storage.writing():
+            changed += table.update(ask_at=now).where(table.id.in_(piece), *is_late).execute()
     return changed
 
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import storage
 from ..logs.facts import logger
@@ -88,17 +88,13 @@ def prune(now: float, keep_days: int) -> None:
 
 def _prune_events(now: float, keep_days: int) -> None:
     is_old = StripeEvent.applied_at < now - keep_days * DAY_SECONDS
-    count, last = 0, ""
-    while old := storage.column(_ids_after(last).where(is_old).limit(BATCH)):
-        last = old[-1]
+    oldest: Any = StripeEvent.select(StripeEvent.id).where(is_old).order_by(StripeEvent.applied_at)
+    count = 0
+    while old := storage.column(oldest.limit(BATCH)):
         with storage.writing():
             count += StripeEvent.delete().where(StripeEvent.id.in_(old), is_old).execute()
     if count:
         log.info("deleted %d events, applied more than %d days ago", count, keep_days)
-
-
-def _ids_after(last: str) -> Any:
-    return StripeEvent.select(StripeEvent.id).where(StripeEvent.id > last).order_by(StripeEvent.id)
 
 
 def _prune_notices(now: float, keep_days: int) -> None:
@@ -113,21 +109,48 @@ def _prune_notices(now: float, keep_days: int) -> None:
 
 def _prune_usage(now: float, keep_days: int) -> None:
     """Each key is forgotten after a month: then it would count again. What never begins anew is kept."""
-    for table, key, is_old, days in _OLD_USAGE:
-        columns = f"SELECT {key} FROM {table} WHERE {is_old} LIMIT {BATCH}"  # noqa: S608 -- texts of this module
-        count, deleted = 0, 1
-        while deleted:
-            with storage.writing():
-                before = int(now) - (days or keep_days) * DAY_SECONDS
-                deleted = storage.change(f"DELETE FROM {table} WHERE ({key}) IN ({columns})", (before,))  # noqa: S608 -- as above
-            count += deleted
+    for each in _OLD_USAGE:
+        count = _prune_table(each, int(now) - (each.days or keep_days) * DAY_SECONDS)
         if count:
-            log.info("deleted %d rows of %s", count, table)
+            log.info("deleted %d rows of %s", count, each.table)
+
+
+class _Old(NamedTuple):
+    """What is pruned of a table, in the order of its key.
+
+    Shape   first: a key before all others; days: after which it is old, 0 for as many as events are kept
+    """
+
+    table: str
+    key: str
+    first: tuple[object, ...]
+    is_old: str
+    days: int
+
+
+def _prune_table(old: _Old, before: int) -> int:
+    """Delete what is old; return how many rows. The table is read once, and others may write meanwhile."""
+    marks = ", ".join("?" * len(old.first))
+    found_after = f"FROM {old.table} WHERE ({old.key}) > ({marks}) AND {old.is_old} ORDER BY {old.key} LIMIT {BATCH}"
+    find = f"SELECT {old.key} {found_after}"
+    delete = f"DELETE FROM {old.table} WHERE ({old.key}) IN (VALUES {{rows}}) AND {old.is_old}"  # noqa: S608 -- as above
+    count, after = 0, old.first
+    while found := storage.rows(find, (*after, before)):
+        after = found[-1]
+        with storage.writing():
+            values = [value for row in found for value in row]
+            count += storage.change(storage.with_rows(delete, found), (*values, before))
+    return count
 
 
 _OLD_USAGE = (
-    ("corkage_usage_key", "user_id, key", "used_at < ?", KEYS_KEPT_DAYS),
-    ("corkage_usage", "user_id, name, starts_at", "starts_at > 0 AND starts_at < ?", KEPT_WINDOWS_DAYS),
-    ("corkage_meter_event", "id", "created_at < ? AND (sent_at IS NOT NULL OR lost_at IS NOT NULL)", 0),
+    _Old("corkage_usage_key", "user_id, key", ("", ""), "used_at < ?", KEYS_KEPT_DAYS),
+    _Old(
+        "corkage_usage",
+        "user_id, name, starts_at",
+        ("", "", 0),
+        "starts_at > 0 AND starts_at < ?",
+        KEPT_WINDOWS_DAYS,
+    ),
+    _Old("corkage_meter_event", "id", ("",), "created_at < ? AND (sent_at IS NOT NULL OR lost_at IS NOT NULL)", 0),
 )
-"""Each table, its key, what is old, and after how many days; 0 for as many as events are kept."""

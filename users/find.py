@@ -23,7 +23,7 @@ def find_users(text: str) -> list[tuple[str, str | None]]:
     subscriptions = Customer.select(Customer.user).join(Subscription).where(Subscription.id == text)
     for condition in (
         User.id == text,
-        (fn.LOWER(User.email) == lower) | (fn.LOWER(User.said_email) == lower),
+        (fn.LOWER(User.email) == lower) | (User.said_email.is_null(False) & (fn.LOWER(User.said_email) == lower)),
         User.id.in_(customers) | User.id.in_(subscriptions),
     ):
         with storage.reading():

@@ -52,19 +52,27 @@ def conditions_of(user_id: str) -> Conditions:
     """Return, for each table with rows of users, the condition that this user's rows meet."""
     customers = Customer.select(Customer.id).where(Customer.user == user_id)
     subscriptions = Subscription.select(Subscription.id).where(Subscription.customer.in_(customers))
+    notices = models.NoticeRow.select(models.NoticeRow.id).where(models.NoticeRow.user == user_id)
     by_reference: Conditions = {table: table.user == user_id for table in (*_OF_USER, Customer, models.NoticeRow)}
     return {
         User: User.id == user_id,
         **by_reference,
         models.AnswerRow: models.AnswerRow.user_id == user_id,
-        models.NoticeDelivery: models.NoticeDelivery.user_id == user_id,
+        models.NoticeDelivery: models.NoticeDelivery.notice.in_(notices),
         Subscription: Subscription.customer.in_(customers),
         models.SubscriptionItem: models.SubscriptionItem.subscription.in_(subscriptions),
         models.Move: models.Move.subscription_id.in_(subscriptions),
         models.Purchase: models.Purchase.customer.in_(customers),
         models.Refund: models.Refund.customer.in_(customers),
-        models.StripeEvent: models.StripeEvent.customer_id.in_(customers),
+        models.StripeEvent: _events_of(customers),
     }
+
+
+def _events_of(customers: Any) -> Any:
+    """Return the condition that an event is about one of these customers: in two parts, each of which an index has."""
+    theirs: Any = models.StripeEvent.select(models.StripeEvent.id).where(models.StripeEvent.customer_id.in_(customers))
+    at = models.StripeEvent.applied_at
+    return models.StripeEvent.id.in_(theirs.where(at.is_null()) | theirs.where(at.is_null(False)))
 
 
 def count_rows(conditions: Conditions, tables: tuple[type[Table], ...] = ERASED) -> dict[str, int]:
