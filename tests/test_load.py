@@ -202,6 +202,7 @@ NOTICES = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 SECONDS = size(6, long=600)
 WEBHOOKS, READS = size(30, long=300), size(90, long=1200)  # a second: in ten minutes, an hour of 50 and 200
 MOST_LOG_BYTES = 12_000_000  # it is emptied at 4 MB, and what one transaction adds comes before that
+CUSTOMERS = 10  # whose events are delivered again and again
 MOST_THREADS, MOST_HANDLES = 50, 150
 
 
@@ -235,6 +236,11 @@ class Life:
         self.clocks.advance(self.clock, params={"frozen_time": self.now})
         self.renewed += len(self.renewing)
 
+    def period_ends(self):
+        """When the periods of those end, at Stripe."""
+        found = (self.shop.client.v1.subscriptions.retrieve(each) for each in self.renewing)
+        return {each.id: each["items"].data[0].current_period_end for each in found}
+
 
 def in_use(server):
     process = psutil.Process(server.process.pid)
@@ -257,19 +263,24 @@ def live(server, life, seconds):
 def test_an_hour_of_load_leaves_memory_handles_threads_and_the_log_as_they_were(
     environ, shop, simulator, receiver, tmp_path, figures
 ):
-    notices = {"BILLING_NOTIFY_URL": receiver.url, "BILLING_NOTIFY_SECRET": NOTICES, "BILLING_POLL_SECONDS": "30"}
-    with served(environ | notices | {"BILLING_APP": APP}, tmp_path) as server:
+    notices = {"BILLING_NOTIFY_URL": receiver.url, "BILLING_NOTIFY_SECRET": NOTICES, "BILLING_APP": APP}
+    paces = {"BILLING_POLL_SECONDS": "30", "BILLING_SETTLE_SECONDS": "2"}
+    with served(environ | notices | paces, tmp_path) as server:
         simulator.add_webhook_endpoint(f"{server.url}/webhook", secret=WEBHOOK_SECRET)
+        time.sleep(1)  # what was bought in the second in which the database was made is no news
         life = Life(shop)
+        for _ in range(CUSTOMERS):
+            life.buy()
         users = [f"buyer{number}" for number in range(life.bought)]
-        events = [json.loads(str(each)) for each in shop.client.v1.events.list(params={"limit": 20}).data]
+        events = [json.loads(str(each)) for each in shop.client.v1.events.list(params={"limit": 100}).data]
         wanted = [each for each in events if read_event(each).is_wanted]
         with soaked(Wish(server.url, SECONDS, wanted, [*users, "nobody"], WEBHOOKS, READS)) as outcome:
             used = live(server, life, SECONDS)
             done = outcome()
         until(lambda: server.health()["backlog"] == 0, 120)
         receiver.has_got(life.bought)  # each purchase is a notice
-        until(lambda: period_ends(server) == period_ends_at_stripe(life), 60)
+        ends = life.period_ends()
+        until(lambda: period_ends(server, ends) == ends, 60)
         assert (done.failed, server.problems()) == ([], "")
         webhooks, reads = (sum(part.answers for part in parts) for parts in (done.webhooks, done.reads))
         assert stored(server, "evt_soak_%") == webhooks
@@ -316,13 +327,9 @@ def stored(server, pattern):
         return connection.execute(f"SELECT count(*) FROM corkage_stripe_event WHERE id LIKE '{pattern}'").fetchone()[0]
 
 
-def period_ends(server):
-    """When the periods of those whose months go by end, as they are stored."""
-    query = "SELECT id, current_period_end FROM corkage_subscription WHERE test_clock IS NOT NULL"
+def period_ends(server, ids):
+    """When the periods of these subscriptions end, as they are stored."""
+    names = ", ".join(f"'{each}'" for each in ids)
+    query = f"SELECT id, current_period_end FROM corkage_subscription WHERE id IN ({names})"
     with elsewhere(server.path) as connection:
         return dict(connection.execute(query).fetchall())
-
-
-def period_ends_at_stripe(life):
-    found = (life.shop.client.v1.subscriptions.retrieve(each) for each in life.renewing)
-    return {each.id: each["items"].data[0].current_period_end for each in found}
