@@ -422,6 +422,33 @@ def test_a_thousand_users_are_paginated_each_once(app, signed_in):
     assert seen == [f"user {n:04}" for n in range(1000)]
 
 
+def test_a_whole_e_mail_finds_its_user_and_no_other_that_contains_it(app, shop, signed_in):
+    subscribe(app, shop, "ann", email="ann@wonder.example")
+    subscribe(app, shop, "joann", email="joann@wonder.example")
+    User.insert(id="carl", said_email="Carl@wonder.example", created_at=1).execute()
+
+    for wanted, found in {"ANN@wonder.example": ["ann"], "carl@wonder.example": ["carl"]}.items():
+        listed = signed_in.get("?" + urlencode({"q": wanted}))
+        assert re.findall(r'class="name" href="admin\?user=(\w+)"', listed.text) == found
+
+
+def test_an_e_mail_of_more_users_than_are_named_at_once_is_searched_for_page_by_page(app):
+    User.insert_many([{"id": f"{n}", "email": "a@b.example", "created_at": 1} for n in range(10, 40)]).execute()
+
+    assert len(queries.find_users("a@b.example").users) == 30
+
+
+@pytest.mark.parametrize(("many", "counted"), [(1, "All 2 "), (2, "All 3 ")], ids=["many", "few"])
+def test_users_are_counted_anew_for_each_page_unless_they_are_many(app, signed_in, monkeypatch, many, counted):
+    monkeypatch.setattr("corkage.service.MANY_USERS", many)
+    User.insert_many([{"id": f"{n}", "created_at": 1} for n in range(2)]).execute()
+    assert "All 2 " in text_of(signed_in.get())
+
+    User.insert(id="2", created_at=1).execute()
+
+    assert counted in text_of(signed_in.get())
+
+
 def test_a_search_scans_a_limited_number_of_rows_and_continues(app, monkeypatch):
     User.insert_many([{"id": f"{n}", "created_at": 1} for n in range(10, 30)]).execute()
     monkeypatch.setattr(queries, "MOST_SCANNED", 10)
@@ -433,6 +460,15 @@ def test_a_search_scans_a_limited_number_of_rows_and_continues(app, monkeypatch)
     assert first.after == "19"
     assert [access.user_id for access, _ in second.users] == ["29"]
     assert queries.find_users("9", after=second.after) == ([], None)
+
+
+def test_the_latest_events_of_a_user_come_first_whether_they_were_applied_or_not(app):
+    for at, applied_at in ((1, 9), (2, None), (3, 9), (4, None), (5, None)):
+        record_event(f"evt_{at}", f"cus_{at // 5}", at, applied_at=applied_at)
+
+    found = [each.id for each in queries.events_of(["cus_0", "cus_2"], 3)]
+
+    assert found == ["evt_4", "evt_3", "evt_2"]
 
 
 def test_the_user_page_explains_access_and_shows_its_rows(app, shop, signed_in):

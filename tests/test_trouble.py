@@ -210,6 +210,11 @@ def test_a_webhook_accepted_by_another_process_counts(app, event):
     inbox.record(events.read_event(event.to_dict()), "webhook", time.time() + 1, time.time())
 
     assert health(app.url) == []
+    with storage.writing():
+        inbox.mark_applied([event.id], "converged", time.time() + 1)
+    assert health(app.url) == []
+    StripeEvent.update(received_at=time.time() - 3600).execute()
+    assert len(health(app.url)) == 1
 
 
 def test_health_explains_a_wrong_clock(app, event):
