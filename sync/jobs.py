@@ -116,13 +116,13 @@ def _prune_usage(now: float, keep_days: int) -> None:
 
 
 class _Old(NamedTuple):
-    """What is pruned of a table, in the order of its key.
+    """What is pruned of a table, in the order of its key, or of another index that ends with it.
 
     Shape   first: a key before all others; days: after which it is old, 0 for as many as events are kept
     """
 
     table: str
-    key: str
+    key: tuple[str, ...]
     first: tuple[object, ...]
     is_old: str
     days: int
@@ -130,27 +130,27 @@ class _Old(NamedTuple):
 
 def _prune_table(old: _Old, before: int) -> int:
     """Delete what is old; return how many rows. The table is read once, and others may write meanwhile."""
-    marks = ", ".join("?" * len(old.first))
-    found_after = f"FROM {old.table} WHERE ({old.key}) > ({marks}) AND {old.is_old} ORDER BY {old.key} LIMIT {BATCH}"
-    find = f"SELECT {old.key} {found_after}"
-    delete = f"DELETE FROM {old.table} WHERE ({old.key}) IN (VALUES {{rows}}) AND {old.is_old}"  # noqa: S608 -- as above
+    key, marks = ", ".join(old.key), ", ".join("?" * len(old.key))
+    find = f"SELECT {key} FROM {old.table} WHERE ({key}) > ({marks}) AND {old.is_old} ORDER BY {key} LIMIT {BATCH}"  # noqa: S608 -- texts of this module
+    # One by one, since for a list of keys of several columns SQLite reads the whole table.
+    one = " AND ".join(f"{column} = ?" for column in old.key)
+    delete = f"DELETE FROM {old.table} WHERE {one} AND {old.is_old}"  # noqa: S608 -- as above
     count, after = 0, old.first
     while found := storage.rows(find, (*after, before)):
-        after = found[-1]
+        after, count = found[-1], count + len(found)
         with storage.writing():
-            values = [value for row in found for value in row]
-            count += storage.change(storage.with_rows(delete, found), (*values, before))
+            storage.execute_many(delete, [(*row, before) for row in found])
     return count
 
 
 _OLD_USAGE = (
-    _Old("corkage_usage_key", "user_id, key", ("", ""), "used_at < ?", KEYS_KEPT_DAYS),
+    _Old("corkage_usage_key", ("used_at", "user_id", "key"), (0, "", ""), "used_at < ?", KEYS_KEPT_DAYS),
     _Old(
         "corkage_usage",
-        "user_id, name, starts_at",
+        ("user_id", "name", "starts_at"),
         ("", "", 0),
         "starts_at > 0 AND starts_at < ?",
         KEPT_WINDOWS_DAYS,
     ),
-    _Old("corkage_meter_event", "id", ("",), "created_at < ? AND (sent_at IS NOT NULL OR lost_at IS NOT NULL)", 0),
+    _Old("corkage_meter_event", ("id",), ("",), "created_at < ? AND (sent_at IS NOT NULL OR lost_at IS NOT NULL)", 0),
 )

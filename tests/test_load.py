@@ -128,8 +128,8 @@ def make(config, users):
 def costs_at(config, users, shop, counter):
     """Return what is waited for, and what reads all, each with what it costs at this size."""
     with running(config) as app:
-        app.work()  # what is due once
         all_read = costs_of(Place(app, shop, users).reading_all(), counter)
+        app.work()  # what is due once a day
     scanned = scans(config.database)
     began = time.perf_counter()
     counter.begin()

@@ -43,6 +43,9 @@ _ROWS = {
         "{ends}, 'active', {ends}"
     ),
     "corkage_usage (user_id, name, starts_at, used)": "{user}, 'exports', {now} - 8640000 * (1 + n % 10 / 5 * 4), 7",
+    "corkage_usage_key (user_id, key, name, amount, used_at)": (
+        "{user}, 'key_' || n, 'exports', 1, {now} - n % 20 * 172800"
+    ),
     "corkage_notice (message_id, user_id, kind, before, after, created_at)": (
         "'msg_' || {random}, {user}, 'access_granted', '{{}}', '{{}}', {now} - 5184000 + n % 5184000"
     ),
