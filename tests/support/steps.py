@@ -9,9 +9,11 @@ from functools import partial
 from typing import Any
 from unittest import mock
 
+from torture import size
+
 from corkage.storage import sqlite
 
-IN_ONE = 10  # SQLite counts so many steps at a time
+IN_ONE = size(10, long=1000)  # SQLite counts so many steps at a time; with few it takes several times as long
 
 
 class Steps:
