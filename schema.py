@@ -57,7 +57,6 @@ def _create_everything() -> None:
     _index_marks()
     _index_unowned()
     _index_applied()
-    _index_emails()
     _index_meter_events()
     _index_changes()
     for name, columns in (("due", "receiver, next_attempt_at"), ("owed", "receiver, user_id, notice_id")):
@@ -90,13 +89,6 @@ def _index_applied() -> None:
         storage.execute(
             f"CREATE INDEX corkage_event_{name} ON corkage_stripe_event ({columns}) WHERE applied_at IS NOT NULL"
         )
-
-
-def _index_emails() -> None:
-    storage.execute("CREATE INDEX corkage_user_email ON corkage_user (lower(email))")
-    storage.execute(
-        "CREATE INDEX corkage_user_said_email ON corkage_user (lower(said_email)) WHERE said_email IS NOT NULL"
-    )
 
 
 def _index_meter_events() -> None:
@@ -282,14 +274,14 @@ def _name_grants() -> None:
 
 
 def _know_more() -> None:
-    """From 4 to 5: what stands for the e-mail of a payer who has no user here; the next `corkage sync` fills it in.
-
-    Users are found by their e-mail, and applied events by their time and their customer, without reading all of them.
-    """
+    """From 4 to 5: what stands for the e-mail of a payer who has no user here; the next `corkage sync` fills it in."""
     storage.execute("ALTER TABLE corkage_customer ADD COLUMN unowned_email TEXT")
     _index_unowned()
+
+
+def _find_events() -> None:
+    """From 5 to 6: applied events are found by their time and by their customer without reading all of them."""
     _index_applied()
-    _index_emails()
 
 
 UPGRADES: dict[int, Callable[[], None]] = {
@@ -297,6 +289,7 @@ UPGRADES: dict[int, Callable[[], None]] = {
     2: _sell_more,
     3: _sell_once_and_count,
     4: _know_more,
+    5: _find_events,
 }
 """What makes version n + 1 of a database of version n. A released step is never edited. A new one skips them all."""
 SCHEMA_VERSION = max(UPGRADES) + 1

@@ -27,7 +27,7 @@ def measure(quick: bool) -> Result:
     result.lines.extend(
         [
             at_most("for each event kept", f"{for_event:.0f} bytes", for_event, 400, "bytes"),
-            at_most("for each user with one subscription", f"{for_user:.0f} bytes", for_user, 750, "bytes"),
+            at_most("for each user with one subscription", f"{for_user:.0f} bytes", for_user, 700, "bytes"),
             at_most(
                 f"after a year, beside {KEEP_DAYS + 1} days, at the same number of events a day",
                 f"{sizes[-1] / sizes[KEEP_DAYS + 1]:.2f} x",

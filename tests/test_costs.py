@@ -243,7 +243,7 @@ def test_a_user_with_a_subscription_takes_at_most_800_bytes(app):
             SubscriptionItem.insert(subscription=subscription, price_id=PRICE, quantity=1).execute()
         users = [row.id for row in User.select(User.id)]
         app.billing.service.catalogue.timelines.store(users, 1_790_000_000, changes.NONE)
-    assert size() - before <= 800 * USERS
+    assert size() - before <= 720 * USERS
 
 
 def stripe_id(prefix, number, length):
