@@ -208,13 +208,20 @@ class Gateway(ChangeCalls, MeterCalls, PageCalls, PaymentCalls):
 
         Source  docs.stripe.com/api/events/list
         """
-        wanted = {"created": {"gte": since}, "limit": PAGE}
         pieces = [list(types[start : start + MOST_TYPES]) for start in range(0, len(types), MOST_TYPES)]
-        fetch = functools.partial(self._client.whole, "/v1/events", **wanted)
         with translated():
-            lists = self.side_by_side(*(functools.partial(fetch, types=piece) for piece in pieces))
-            found = tuple(read_event(each) for listed, _ in lists for each in listed)
+            lists = self.side_by_side(*(functools.partial(self._events_since, since, piece) for piece in pieces))
+            found = tuple(each for listed, _ in lists for each in listed)
             return Listed(found, min(as_of for _, as_of in lists))
+
+    def _events_since(self, since: int, types: list[str]) -> tuple[list[EventRef], int]:
+        """Read page by page: all at once, the events of a day may take a gigabyte."""
+        found: list[EventRef] = []
+        as_of: list[int] = []
+        for page in self._client.pages("/v1/events", created={"gte": since}, types=types, limit=PAGE):
+            found += map(read_event, page.items)
+            as_of.append(page.as_of)
+        return found, as_of[0]
 
     def event(self, event_id: str) -> EventRef | None:
         """Fetch one event by its id; None when Stripe does not have it. Stripe keeps events for 30 days.

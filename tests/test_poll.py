@@ -7,6 +7,7 @@ import pytest
 from harness import DAY, running
 
 from corkage.errors import StripeFailed, StripeUnavailable
+from corkage.gateway import gateway
 from corkage.gateway.events import EventRef
 from corkage.gateway.states import Listed
 from corkage.models import Cursor, StripeEvent, Subscription
@@ -283,3 +284,21 @@ def test_a_failed_poll_is_counted(app):
     app.billing.service.worker.gateway.events_since = refuse
 
     assert app.billing.service.worker.work_once(time.time() + 10).failed == 1
+
+
+def test_events_are_read_page_by_page_so_that_a_long_list_takes_no_memory(app, shop, simulator, monkeypatch):
+    product = shop.client.v1.prices.retrieve(shop.price).product
+    for number in range(101):
+        shop.client.v1.products.update(product, params={"name": f"Pro {number}"})
+    read, asked = gateway.read_event, []
+
+    def noting(event):
+        asked.append(shop.calls("/v1/events"))
+        return read(event)
+
+    monkeypatch.setattr(gateway, "read_event", noting)
+    before = shop.calls("/v1/events")
+    found = app.billing.service.gateway.events_since(0, poll.TYPES)
+
+    assert len(found.items) == len(asked) > 100
+    assert min(asked) < max(asked) == shop.calls("/v1/events") > before + 1
