@@ -1,8 +1,8 @@
 """A plugin of pytest for bin/mutate. It notes which lines each test runs; or, with changes to play, it loads the tests
 once and plays those of each change in a process of its own, which is forked.
 
-A change inside a function takes the place of the code of that function, which is loaded. Any other change needs modules
-that are loaded anew, so its tests are played by another pytest.
+A change inside a function takes the place of the code of that function, which is loaded. A constant is assigned
+wherever it was imported. Any other change needs modules that are loaded anew, so another pytest plays its tests.
 """
 
 import contextlib
@@ -23,11 +23,14 @@ from typing import Any, NamedTuple
 import psutil
 import pytest
 
+import corkage
+
 SECONDS = int(os.environ.get("MUTATE_SECONDS", "40"))
 HANGS_SECONDS = 60  # longer than the test that takes longest
 MOST_COLD = 40  # tests of a change for which modules are loaded anew: each file of tests costs a second
 PR_SET_CHILD_SUBREAPER = 36
 SURVIVED, NOTICED, NO_TIME, NOT_LOADED = 0, 1, 10, 11
+CONSTANTS = (str, int, float, tuple, frozenset, set, dict)
 ANSWERS = {SURVIVED: "survived", NO_TIME: "survived so long"}
 
 
@@ -133,17 +136,18 @@ def _functions() -> dict[tuple[str, str], list[FunctionType]]:
 
 def _answer(session: pytest.Session, job: Job, items: dict[str, pytest.Item], functions: Any) -> int:
     chosen = [items[each] for each in job.tests if each in items]
-    loaded = functions.get((job.file, job.function), [])
-    answer = _forked(session, job, chosen, loaded) if job.function and loaded else NOT_LOADED
+    answer = _forked(session, job, chosen, functions)
     return _cold([each.nodeid for each in chosen[:MOST_COLD]]) if answer == NOT_LOADED else answer
 
 
-def _forked(session: pytest.Session, job: Job, chosen: list[pytest.Item], loaded: list[FunctionType]) -> int:
+def _forked(session: pytest.Session, job: Job, chosen: list[pytest.Item], functions: Any) -> int:
     pid = os.fork()
     if pid == 0:
         answer = NOTICED
         try:
-            answer = _play(session, chosen) if _install(job, loaded) else NOT_LOADED
+            code = compile(job.source, str(Path(corkage.__file__).parent / job.file), "exec")
+            is_loaded = _put(code, job.function, functions) if job.function else _assign(code, job.file)
+            answer = _play(session, chosen) if is_loaded else NOT_LOADED
         finally:
             os._exit(answer)
     ended = os.pidfd_open(pid)
@@ -155,17 +159,33 @@ def _forked(session: pytest.Session, job: Job, chosen: list[pytest.Item], loaded
         os.close(ended)
 
 
-def _install(job: Job, loaded: list[FunctionType]) -> bool:
-    """Put the code of the change where the function is loaded; return False where it does not fit there."""
-    old = loaded[0].__code__
-    new = next(
-        each for each in _codes(compile(job.source, old.co_filename, "exec")) if each.co_qualname == job.function
-    )
-    if any(each.__code__.co_freevars != new.co_freevars for each in loaded):
-        return False
+def _put(code: CodeType, name: str, functions: Any) -> bool:
+    """Put the code of the changed function where it is loaded; return False where it does not fit there."""
+    new = next(each for each in _codes(code) if each.co_qualname == name)
+    loaded = functions.get((code.co_filename.rpartition("/corkage/")[2], name), [])
     for each in loaded:
+        if each.__code__.co_freevars != new.co_freevars:
+            return False
         each.__code__ = new
-    return True
+    return bool(loaded)
+
+
+def _assign(code: CodeType, file: str) -> bool:
+    """Give each constant of the changed module that is another its new value, wherever it is known by its name."""
+    name = ".".join(["corkage", *Path(file).with_suffix("").parts]).removesuffix(".__init__")
+    if name not in sys.modules:
+        return False
+    old = vars(sys.modules[name])
+    new = {key: old[key] for key in old if key.startswith("__")}
+    exec(code, new)
+    others = [key for key in new if key in old and isinstance(new[key], CONSTANTS) and repr(new[key]) != repr(old[key])]
+    others = [key for key in others if " at 0x" not in repr(new[key]) and not key.startswith("__")]
+    for key in others:
+        for module in [vars(each) for each in sys.modules.values()]:
+            if module is not old and module.get(key) is old[key]:
+                module[key] = new[key]
+        old[key] = new[key]
+    return bool(others)
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

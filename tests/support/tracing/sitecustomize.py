@@ -7,7 +7,7 @@ of its own: "=" and a test's id, then "file:line" for each line of a function th
 import os
 import sys
 import threading
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any
 
 IN_FUNCTION = 2  # CO_NEWLOCALS: the code of a module or a class lacks it
@@ -19,12 +19,12 @@ class Lines:
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
-        self.files: dict[CodeType, str | None] = {}
+        self.files: dict[str, str] = {}
         self.begin(self._now())
 
     def begin(self, test: str) -> None:
         """Begin a test in this process, for all processes that it starts from now on."""
-        self.seen: set[tuple[CodeType, int]] = set()
+        self.seen: set[tuple[str, int]] = set()
         self.out = os.open(f"{self.folder}/{os.getpid()}.lines", os.O_CREAT | os.O_APPEND | os.O_WRONLY)
         os.write(self.out, f"={test}\n".encode())
 
@@ -40,16 +40,17 @@ class Lines:
     def called(self, frame: FrameType, *_: Any) -> Any:
         """Trace the lines of a function of Corkage, and of no other."""
         code = frame.f_code
-        if code not in self.files:
-            self.files[code] = _name(code)
-        return self.line if self.files[code] else None
+        file = self.files.get(code.co_filename)
+        if file is None:
+            file = self.files[code.co_filename] = _name(code.co_filename)
+        return self.line if file and code.co_flags & IN_FUNCTION else None
 
     def line(self, frame: FrameType, event: str, _: Any) -> Any:
         """Write a line that is run the first time."""
-        key = frame.f_code, frame.f_lineno
+        key = frame.f_code.co_filename, frame.f_lineno  # the hash of a code would be slow
         if event == "line" and key not in self.seen:
             self.seen.add(key)
-            os.write(self.out, f"{self.files[frame.f_code]}:{frame.f_lineno}\n".encode())
+            os.write(self.out, f"{self.files[key[0]]}:{key[1]}\n".encode())
         return self.line
 
     def _now(self) -> str:
@@ -61,9 +62,10 @@ class Lines:
             return ""
 
 
-def _name(code: CodeType) -> str | None:
-    _, found, name = code.co_filename.rpartition("/corkage/")
-    return name if found and code.co_flags & IN_FUNCTION and not name.startswith(LEFT_OUT) else None
+def _name(path: str) -> str:
+    """Return the file's name in the tree, "" where it is none of Corkage's own."""
+    _, found, name = path.rpartition("/corkage/")
+    return name if found and not name.startswith(LEFT_OUT) else ""
 
 
 if folder := os.environ.get("PYTHON_LINES"):  # of the environment, the tests' warm processes keep what begins so
