@@ -6,6 +6,7 @@ false, it is not turned round besides.
 """
 
 import ast
+import itertools
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -52,18 +53,28 @@ class _Place(NamedTuple):
     parent: ast.AST | None = None
 
 
-def mutations(file: str, source: str) -> Iterator[Mutation]:
-    """Yield each change of a module, in the order of its text."""
+def mutations(file: str, source: str, every: int = 1) -> Iterator[Mutation]:
+    """Yield each change of a module, or each Nth, in the order of its text."""
     tree = ast.parse(source)
-    for node, place in _nodes(tree, _Place()):
+    for node, place, kind, change in itertools.islice(_all_changes(tree), 0, None, every):
         span = node.test if isinstance(node, ast.If | ast.IfExp | ast.While) else node
         before, kept = ast.unparse(node), dict(vars(node))
-        for kind, change in _changes(node, place.parent):
-            vars(node).update(change)
-            changed, after = ast.unparse(ast.fix_missing_locations(tree)), ast.unparse(node)
-            vars(node).update(kept)
-            first, last = span.lineno, span.end_lineno or span.lineno
-            yield Mutation(kind, file, first, last, place.function, place.names, before, after, changed)
+        vars(node).update(change)
+        changed, after = ast.unparse(ast.fix_missing_locations(tree)), ast.unparse(node)
+        vars(node).update(kept)
+        first, last = span.lineno, span.end_lineno or span.lineno
+        yield Mutation(kind, file, first, last, place.function, place.names, before, after, changed)
+
+
+def how_many(source: str) -> int:
+    """Return how many changes mutations() makes of a module."""
+    return len(list(_all_changes(ast.parse(source))))
+
+
+def _all_changes(tree: ast.AST) -> Iterator[tuple[Any, _Place, str, dict[str, Any]]]:
+    for node, place in _nodes(tree, _Place()):
+        for kind, change in list(_changes(node, place.parent)):
+            yield node, place, kind, change
 
 
 def _nodes(node: ast.AST, place: _Place) -> Iterator[tuple[Any, _Place]]:
