@@ -320,18 +320,18 @@ def lonely_addons(holdings: Iterable[Holding], plans: Plans, now: float) -> froz
         return frozenset()
     going_on: dict[str, list[Terms]] = {}
     for each in held:
-        if each.kind == "subscription" and each.ours and each.status in LIVE:
+        if each.ours and each.status in LIVE:  # a status is a subscription's
             going_on.setdefault(each.id, []).append(terms_of[each.plan])
     addons = {id_: items for id_, items in going_on.items() if all(terms.adds_to for terms in items)}
     if not addons:
         return frozenset()
-    bases = {each.plan for each in held if not terms_of[each.plan].adds_to and _is_held(each, terms_of[each.plan], now)}
+    bases = {each.plan for each in held if _is_held(each, terms_of[each.plan], now)}
     named = {id_: {plan for terms in items for plan in terms.adds_to} for id_, items in addons.items()}
     return frozenset(id_ for id_, wanted in named.items() if None not in bases and not bases & wanted)
 
 
 def _is_held(holding: Holding, terms: Terms, now: float) -> bool:
-    if terms.is_pack or not (holding.ours or holding.plan):
+    if not (holding.ours or holding.plan):
         return False
     phase = next(each for each in reversed(_phases(holding, terms)) if each.starts_at <= now)
     is_returned = holding.kind == "purchase" and phase.reason == "refunded"

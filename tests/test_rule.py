@@ -10,7 +10,19 @@ from harness import DAY
 from held import GRACE, NOW, PLANS, WITH_FREE
 from oracle import compared, together
 
-from corkage.access import FOREVER, KEPT_SECONDS, REASONS, UNLIMITED, Holding, Terms, answer_at, timeline
+from corkage.access import (
+    FOREVER,
+    KEPT_SECONDS,
+    REASONS,
+    UNLIMITED,
+    Answer,
+    Holding,
+    Terms,
+    access_of,
+    answer_at,
+    lonely_addons,
+    timeline,
+)
 
 STATUSES = (
     "incomplete", "incomplete_expired", "trialing", "active", "past_due", "canceled", "unpaid", "paused", "unheard_of",
@@ -345,6 +357,59 @@ class TestAddons:
         assert said(granted("seats")) == (False, "addon_only", "seats", ())
 
 
+class TestLonelyAddons:
+    """An add-on whose plans have all ended is canceled at Stripe, so nothing else may be named."""
+
+    @staticmethod
+    def lonely(*held):
+        return lonely_addons(held, PLANS, NOW)
+
+    def test_an_addon_is_lonely_only_where_none_of_its_plans_is_held(self):
+        addon = subscribed("seats", id="sub_2")
+        assert self.lonely(addon) == self.lonely(addon, subscribed("basic")) == {"sub_2"}
+        assert self.lonely(addon, subscribed("pro")) == self.lonely(addon, granted("team")) == frozenset()
+        assert self.lonely(addon, subscribed("basic"), subscribed("storage", id="sub_3")) == {"sub_2", "sub_3"}
+        assert self.lonely(subscribed("basic")) == frozenset()
+
+    @pytest.mark.parametrize("status", STATUSES)
+    def test_only_a_subscription_of_ours_that_goes_on_is_lonely(self, status):
+        goes_on = status in ("trialing", "active", "past_due")
+
+        assert self.lonely(subscribed("seats", status)) == ({"sub_1"} if goes_on else frozenset())
+        assert self.lonely(subscribed("seats", status, ours=False)) == frozenset()
+
+    def test_neither_a_grant_nor_a_purchase_is_lonely(self):
+        assert self.lonely(granted("seats"), bought("seats", ours=True)) == frozenset()
+
+    def test_a_subscription_with_a_plan_beside_the_addon_is_not_lonely(self):
+        assert self.lonely(subscribed("seats"), subscribed("basic")) == frozenset()
+
+    def test_two_addons_in_one_subscription_need_one_plan_of_either(self):
+        both = subscribed("seats"), subscribed("storage")
+
+        assert self.lonely(*both, granted("team")) == self.lonely(*both, granted("pro")) == frozenset()
+        assert self.lonely(*both, granted("strict")) == {"sub_1"}
+
+    def test_a_plan_is_held_until_it_has_ended_though_it_lets_nobody_in(self):
+        addon = subscribed("storage", id="sub_2")
+        for status in ("unpaid", "paused", "incomplete", "past_due"):
+            assert self.lonely(addon, subscribed("pro", status)) == frozenset()
+        assert self.lonely(addon, subscribed("pro", "canceled")) == {"sub_2"}
+        assert self.lonely(addon, granted("pro", ends_at=NOW + 1)) == frozenset()
+        assert self.lonely(addon, granted("pro", ends_at=NOW)) == {"sub_2"}
+
+    def test_a_purchase_that_was_refunded_is_held_no_more_and_a_disputed_one_is(self):
+        addon = subscribed("storage", id="sub_2")
+        assert self.lonely(addon, bought("pro", returned="refunded")) == {"sub_2"}
+        assert self.lonely(addon, bought("pro", returned="disputed")) == frozenset()
+        assert self.lonely(addon, subscribed("pro", returned="refunded")) == frozenset()
+
+    def test_what_is_ours_of_an_unknown_plan_may_be_any(self):
+        addon = subscribed("seats", id="sub_2")
+        assert self.lonely(addon, subscribed(None)) == frozenset()
+        assert self.lonely(addon, subscribed(None, ours=False)) == {"sub_2"}
+
+
 class TestBought:
     """What is bought once, and what is given."""
 
@@ -383,6 +448,14 @@ class TestBought:
         assert (now(*of_two).until, now(*of_two).quantity) == (first + 31 * DAY, 3)
         paid_back = bought("pass", created=first, returned="refunded")
         assert now(paid_back, bought("pass", id="cs_2", created=first + DAY)).until == first + 31 * DAY
+
+    def test_only_what_was_bought_lasts_some_days(self):
+        assert len(timeline([granted("pass")], PLANS, NOW)) == 1
+        assert now(granted("pass", ends_at=NOW + 40 * DAY)).until == NOW + 40 * DAY
+        monthly, days = subscribed("pass"), bought("pass", created=NOW)
+        assert [each.starts_at for each in timeline([monthly, days], PLANS, NOW)][1:] == [NOW + 30 * DAY]
+        known = bought("pass", created=NOW - DAY, ends_at=NOW + 5)
+        assert now(known).until == NOW + 5
 
     def test_what_was_refunded_and_disputed_opens_nothing_unless_both_are_kept(self):
         both = "refunded disputed"
@@ -536,3 +609,9 @@ class TestTime:
         assert now(subscribed("pro", **ends, clock_ahead=ahead)).stale_at == NOW + 20 - ahead
         assert now(subscribed("pro", "trialing", **ends, clock_ahead=ahead)).stale_at == NOW + 10 - ahead
         assert now(subscribed("pro", "unpaid", **ends, clock_ahead=ahead)).stale_at is None
+
+    def test_an_access_is_stale_from_that_second_on(self):
+        answer = Answer(0, FOREVER, allowed=True, reason="active", stale_at=NOW)
+
+        assert [access_of("ann", answer, at).stale for at in (NOW - 1, NOW, NOW + 1)] == [False, True, True]
+        assert not access_of("ann", answer._replace(stale_at=None), NOW).stale
