@@ -209,7 +209,21 @@ def test_a_test_clock_moves_the_time_of_its_customer(prices, ahead):
     assert read_view("ann").allowed is (ahead < 0)
     assert read_view("ann").reason == ("grace" if ahead < 0 else "past_due")
     assert access_at("ann", now + 4 * DAY - ahead - 1).allowed
-    assert not access_at("ann", now + 4 * DAY - ahead).allowed
+    over = access_at("ann", now + 4 * DAY - ahead)
+    assert (over.allowed, over.reason) == (False, "past_due")
+
+
+def test_an_answer_is_stale_from_the_second_at_which_its_period_ends(prices):
+    now = int(time.time())
+    user_in(prices, "active", "running", "paid", "ours, in a plan", now)
+
+    assert [access_at("ann", now + DAY + after).stale for after in (-1, 0)] == [False, True]
+
+
+def test_before_any_answer_was_stored_nobody_is_let_in(prices):
+    forget()
+
+    assert access_at("ann", time.time()) == Access("ann", allowed=False, reason="no_subscription")
 
 
 def test_a_clock_that_steps_back_finds_the_answer_of_that_time(prices):

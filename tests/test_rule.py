@@ -15,11 +15,13 @@ from corkage.access import (
     KEPT_SECONDS,
     REASONS,
     UNLIMITED,
+    Access,
     Answer,
     Holding,
     Terms,
     access_of,
     answer_at,
+    for_member,
     lonely_addons,
     timeline,
 )
@@ -615,3 +617,19 @@ class TestTime:
 
         assert [access_of("ann", answer, at).stale for at in (NOW - 1, NOW, NOW + 1)] == [False, True, True]
         assert not access_of("ann", answer._replace(stale_at=None), NOW).stale
+
+
+class TestMember:
+    """A member, who may not buy, sees no price and no cancellation."""
+
+    def test_a_cancellation_and_its_end_are_hidden(self):
+        access = Access("ann", allowed=True, reason="canceling", until=NOW, cancel_at=NOW, price_id="price_1")
+
+        seen = for_member(access)
+
+        assert seen == Access("ann", allowed=True, reason="active")
+
+    def test_every_other_reason_and_end_is_shown(self):
+        access = Access("ann", allowed=True, reason="grace", until=NOW, plan="pro", features=("a",))
+
+        assert for_member(access) == access
