@@ -12,7 +12,6 @@ from oracle import compared, together
 
 from corkage.access import (
     FOREVER,
-    KEPT_SECONDS,
     REASONS,
     UNLIMITED,
     Access,
@@ -437,6 +436,12 @@ class TestBought:
         end = NOW + 40 * DAY
         assert (answer.allowed, answer.until, answer.quantity, ended.starts_at) == (True, end, 1, end)
 
+    def test_days_without_a_quantity_are_those_of_one(self):
+        first = bought("pass", created=NOW - 20 * DAY)._replace(quantity=None)
+
+        assert now(first, bought("pass", id="cs_2", created=NOW - 10 * DAY)).until == NOW + 40 * DAY
+        assert now(first, bought("pass", id="cs_2")._replace(quantity=2)).until == NOW + 25 * DAY
+
     @pytest.mark.parametrize(("after", "ends"), [(30 * DAY - 1, 60 * DAY), (30 * DAY, 60 * DAY), (40 * DAY, 70 * DAY)])
     def test_days_that_are_bought_after_others_were_over_count_from_then(self, after, ends):
         first = NOW - 45 * DAY
@@ -585,8 +590,8 @@ class TestTime:
     def test_what_ended_a_day_ago_is_left_out_and_the_first_begins_at_0(self):
         held = [granted("pro", ends_at=NOW)]
 
-        assert len(timeline(held, PLANS, NOW + KEPT_SECONDS - 1)) == 2
-        (answer,) = timeline(held, PLANS, NOW + KEPT_SECONDS)
+        assert len(timeline(held, PLANS, NOW + DAY - 1)) == 2
+        (answer,) = timeline(held, PLANS, NOW + DAY)
         assert (answer.starts_at, answer.ends_at, answer.reason) == (0, FOREVER, "ended")
 
     def test_an_end_before_the_beginning_of_time_is_past(self):
