@@ -345,6 +345,9 @@ class TestAddons:
         assert now(subscribed("team"), granted("pro"), granted("storage")).limits["notes"] == UNLIMITED
         assert now(granted("basic"), granted("team"), granted("pro")).limits["notes"] == UNLIMITED
 
+    def test_a_limit_of_none_at_all_stays_none(self):
+        assert now(subscribed("no_seats"), plans={"no_seats": Terms(limits={"seats": 0})}).limits == {"seats": 0}
+
     def test_limits_stand_in_the_order_of_their_names(self):
         assert list(now(subscribed("pro"), granted("storage"), granted("boundless")).limits) == ["gb", "notes", "seats"]
 
@@ -583,6 +586,17 @@ class TestTime:
         owed = subscribed("pro", "past_due", unpaid_since=NOW, pause_behavior="void", paid_until=NOW - DAY)
 
         assert said(owed)[:2] == (True, "grace")
+
+    def test_only_a_first_payment_that_is_pending_is_denied_its_grace(self):
+        owed = {"status": "past_due", "unpaid_since": NOW - DAY}
+        assert said(subscribed("strict", **owed))[:2] == (True, "grace")
+        assert said(subscribed("strict", **owed, payment_pending=True))[:2] == (False, "past_due")
+        assert said(subscribed("pro", **owed, payment_pending=True))[:2] == (True, "grace")
+
+    def test_a_trial_lasts_until_its_own_end(self):
+        ends = {"trial_end": NOW + DAY, "current_period_end": NOW + 9 * DAY}
+        assert now(subscribed("pro", "trialing", **ends)).until == NOW + DAY
+        assert now(subscribed("pro", "active", **ends)).until == NOW + 9 * DAY
 
     def test_grace_of_no_days_is_none(self):
         assert said(subscribed("kind", "past_due", unpaid_since=NOW + 5))[:2] == (False, "past_due")
