@@ -16,6 +16,7 @@ from sql import statements
 from corkage import storage
 from corkage.access import FOREVER, KEPT_SECONDS, Access, Holding, Terms, access_at
 from corkage.models import AnswerRow, Customer, Price, Subscription, User
+from corkage.replica.standing import standings_of
 from corkage.replica.timelines import holdings_of
 
 TIMES = st.integers(NOW - 12 * DAY, NOW + 20 * DAY)
@@ -199,3 +200,32 @@ def test_the_view_is_the_rule_at_this_second(timelines):
 
     assert (answered(access), access.stale) == expected(held, PLANS, now)
     assert access.stale
+
+
+@pytest.mark.parametrize(("quantity", "seats"), [(4, 12), (1, 3), (None, 3)])
+def test_an_addon_gives_by_itself_its_limits_times_its_quantity(timelines, quantity, seats):
+    addon = hold(plan="seats", id="sub_2", quantity=quantity)
+    with storage.trying():
+        store_holdings("ann", [hold(plan="pro"), addon], customers=("cus_1",))
+
+        found = {each.id: each.answer.limits for each in standings_of("ann", PLANS, NOW)}
+
+    assert found == {"sub_1": {"notes": 500, "seats": 5}, "sub_2": {"seats": seats}}
+
+
+def test_an_addon_in_the_subscription_of_its_plan_adds_to_it(timelines):
+    with storage.trying():
+        store_holdings("ann", [hold(plan="pro"), hold(plan="seats", quantity=2)], customers=("cus_1",))
+
+        (found,) = standings_of("ann", PLANS, NOW)
+
+    assert (found.answer.plan, found.answer.limits) == ("pro", {"notes": 500, "seats": 5 + 2 * 3})
+
+
+def test_a_subscription_is_ours_by_any_of_its_items(timelines):
+    planned, foreign = hold(ours=False), hold(plan=None, price_id="price_b", ours=False)
+    with storage.trying():
+        for held, is_ours in (([planned, foreign], True), ([foreign], False), ([hold(plan=None)], True)):
+            store_holdings("ann", held, customers=("cus_1",))
+
+            assert [each.is_ours for each in standings_of("ann", PLANS, NOW)] == [is_ours]
