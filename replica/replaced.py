@@ -42,7 +42,7 @@ def mark(user_id: str, holdings: Sequence[Holding], catalogue: Catalogue, now: f
     lifetimes = lifetimes_of(holdings, catalogue.plans, catalogue.timelines.plans)
     items: dict[str, list[Holding]] = {}
     for each in holdings:
-        if each.kind == "subscription" and each.status not in ENDED and (each.ours or each.plan):
+        if each.kind == "subscription" and each.status not in ENDED:  # with what another product sold in it
             items.setdefault(each.id, []).append(each)
     for subscription_id, held in items.items():
         by = next((each.purchase_id for each in lifetimes if _replaces(each, held, catalogue)), None)

@@ -371,6 +371,17 @@ def test_a_subscription_with_an_addon_in_it_is_not_ended_by_a_lifetime(config, s
         assert set(app.billing.access("ann").plans) == {"pro", "lifetime", "storage"}
 
 
+def test_a_subscription_with_an_item_of_another_product_in_it_is_not_ended_by_a_lifetime(app, shop):
+    items = [{"price": shop.price}, {"price": shop.other_price}]
+    subscription = shop.subscribe(shop.customer(), items=items, user=None)
+    hear(app, shop)
+    buy(app, "lifetime")
+    hear(app, shop)
+
+    assert shop.client.v1.subscriptions.retrieve(subscription).status == "active"
+    assert (Subscription.get().replaced_by, app.billing.access("ann").plan) == (None, "lifetime")
+
+
 def test_a_subscription_that_gives_more_goes_on_beside_a_lifetime(app, shop):
     subscription = buy(app, "better")["subscription"]
     hear(app, shop)

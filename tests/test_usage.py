@@ -108,6 +108,15 @@ def test_what_no_plan_of_the_user_has_is_refused_until_a_pack_gives_it(app):
     assert app.billing.use("ann", "coins", 2).left == 0
 
 
+def test_the_credit_of_one_limit_is_not_used_for_another(app):
+    has_pack(left=5, name="coins")
+
+    assert not app.billing.use("ann", "exports", 4)
+    assert app.billing.use("ann", "exports", 3).credit == 0
+    assert not app.billing.use("ann", "exports")
+    assert credit_left() == [5]
+
+
 def test_a_misspelt_name_lets_nobody_in_and_refuses_nobody_silently(app):
     for ask in (app.billing.use, app.billing.usage, app.billing.limit):
         with pytest.raises(UnknownLimit, match="counts no limit 'exprots'; it counts calls, coins, exports, mails"):
