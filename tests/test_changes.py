@@ -27,9 +27,10 @@ from corkage.errors import (
     UnknownSubscription,
 )
 from corkage.gateway.client import SLOWEST_CALL_SECONDS, Transport
-from corkage.models import ChangeRow, NoticeRow, Subscription
+from corkage.models import ChangeRow, Customer, NoticeRow, Subscription, User
 from corkage.plans import Plan
 from corkage.replica import owed
+from corkage.selling.portal import ask_to_resume
 from corkage.simulator import ApiFaults
 
 TEAM = Plan("team", "Team", ("team_monthly", "team_yearly"), features=("sharing",), seats=(2, 50))
@@ -771,3 +772,16 @@ def test_a_process_that_is_killed_at_any_step_leaves_one_change(app, shop, simul
             assert made(simulator, id_) == found
     assert step > 5
     assert made(simulator, id_) == found
+
+
+def test_only_a_paused_subscription_is_noted_as_to_be_resumed_when_a_card_is_given(app):
+    User.insert(id="ann", created_at=1).on_conflict_ignore().execute()
+    Customer.insert(id="cus_9", user="ann").execute()
+    for id_, status in (("sub_paused", "paused"), ("sub_active", "active"), ("sub_other", "paused")):
+        Subscription.create(id=id_, customer="cus_9", status=status, created=1)
+
+    for asked in ("sub_paused", "sub_active", None):
+        ask_to_resume(asked)
+
+    noted = Subscription.select(Subscription.id).where(Subscription.resume_asked_at.is_null(False))
+    assert [each.id for each in noted] == ["sub_paused"]

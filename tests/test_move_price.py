@@ -182,6 +182,7 @@ def test_undo_withdraws_what_is_to_come_and_moves_back_who_was_moved(app, shop, 
     undone = move("--undo", "--yes")
 
     assert undone.returncode == 0, undone.stderr
+    assert "1 moves were withdrawn, 1 subscriptions" in undone.stdout
     assert (price_of(simulator, moved), price_of(simulator, waiting)) == (["pro_monthly"], ["pro_monthly"])
     assert notices()[2:] in (
         [("ann", "price_will_change"), ("bob", "price_change_withdrawn")],
