@@ -110,4 +110,4 @@ def running(user_id: str, now: float) -> list[Mirrored]:
 
 
 def _runs(grant: Any, now: float) -> bool:
-    return grant.ends_at is None or grant.ends_at >= now
+    return grant.ends_at is None or grant.ends_at > now
