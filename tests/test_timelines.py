@@ -15,7 +15,8 @@ from sql import statements
 
 from corkage import storage
 from corkage.access import FOREVER, KEPT_SECONDS, Access, Holding, Terms, access_at
-from corkage.models import AnswerRow, Customer, Price, Subscription, User
+from corkage.models import AnswerRow, Customer, Grant, Price, Subscription, User
+from corkage.replica import granted
 from corkage.replica.standing import standings_of
 from corkage.replica.timelines import holdings_of
 
@@ -229,3 +230,10 @@ def test_a_subscription_is_ours_by_any_of_its_items(timelines):
             store_holdings("ann", held, customers=("cus_1",))
 
             assert [each.is_ours for each in standings_of("ann", PLANS, NOW)] == [is_ours]
+
+
+def test_a_grant_runs_until_the_second_of_its_end(app):
+    User.create(id="ann", created_at=1)
+    Grant.create(user="ann", plan="pro", reason="a gift", given_by="me", created_at=1, ends_at=NOW)
+
+    assert [len(granted.running("ann", at)) for at in (NOW - 1, NOW, NOW + 1)] == [1, 0, 0]
