@@ -82,7 +82,8 @@ def record_all(found: Sequence[EventRef], source: str, now: float, due_at: float
     new = 0
     for piece in storage.pieces([_row(event, source, now, due_at) for event in found]):
         with storage.writing():
-            new += storage.change(storage.with_rows(_RECORD, piece), [value for row in piece for value in row])
+            for rows in storage.even_pieces(piece):
+                new += storage.change(storage.with_rows(_RECORD, rows), [value for row in rows for value in row])
     return new
 
 

@@ -6,12 +6,13 @@ from dataclasses import replace
 import pytest
 from harness import DAY, running
 
+from corkage import storage
 from corkage.errors import StripeFailed, StripeUnavailable
 from corkage.gateway import gateway
 from corkage.gateway.events import EventRef
 from corkage.gateway.states import Listed
 from corkage.models import Cursor, StripeEvent, Subscription
-from corkage.sync import poll
+from corkage.sync import inbox, poll
 from corkage.sync.converge import Converger
 
 pytestmark = pytest.mark.slow
@@ -302,3 +303,20 @@ def test_events_are_read_page_by_page_so_that_a_long_list_takes_no_memory(app, s
 
     assert len(found.items) == len(asked) > 100
     assert min(asked) < max(asked) == shop.calls("/v1/events") > before + 1
+
+
+def test_lists_of_any_length_are_stored_by_statements_of_few_sizes(app, monkeypatch):
+    """A connection keeps its last statements: those of a hundred sizes would take tens of megabytes for each thread."""
+    lengths, sizes, with_rows = (1, 7, 10, 99, 101, 234, 650), set(), storage.with_rows
+    monkeypatch.setattr(storage, "with_rows", lambda sql, rows: sizes.add(len(rows)) or with_rows(sql, rows))
+    for length in lengths:
+        events = [an_event(f"evt_{length}_{number}") for number in range(length)]
+        assert inbox.record_all(events, "poll", 1.0, 2.0) == length
+        assert inbox.record_all(events, "poll", 1.0, 2.0) == 0
+
+    assert StripeEvent.select().count() == sum(lengths)
+    assert len(sizes) <= 3
+
+
+def an_event(id_):
+    return EventRef(id_, "invoice.paid", 1, False, None, "cus_1", None)
