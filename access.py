@@ -474,15 +474,13 @@ def access_of(user_id: str, answer: Answer, now: float) -> Access:
 # The view looks an answer up, so it is the same in any language, and time passes without a job. It must run in readers'
 # SQLite of ten years ago. NOBODY's answer is that of a user without a row.
 NOBODY = ""
-_PRESENT = "starts_at <= {now} AND {now} < ends_at"
-_IN_FORCE = f"""
-SELECT
-    user_id, allowed, reason, plan, price_id, quantity, features, until, status, cancel_at,
-    coalesce(stale_at <= {{now}}, 1 = 0) AS stale, plans, limits
+_SAID = """allowed, reason, plan, price_id, quantity, features, until, status, cancel_at,
+    coalesce(stale_at <= {now}, 1 = 0) AS stale, plans, limits
 FROM corkage_answer
-WHERE {_PRESENT} AND user_id
-"""  # noqa: S608 -- made of constants of this module; there is no input
-IN_FORCE_AT = _PRESENT.format(now="?")
+WHERE starts_at <= {now} AND {now} < ends_at AND user_id
+"""
+_IN_FORCE = f"\nSELECT\n    user_id, {_SAID}"
+IN_FORCE_AT = "starts_at <= ? AND ? < ends_at"
 """Which answer of a user is in force, in SQL, for a query that joins it to other tables; it takes the moment twice."""
 ACCESS_VERSION = 2  # for readers of the views in other languages: raised by every change but a new column
 VIEWS = {
@@ -490,7 +488,7 @@ VIEWS = {
     "corkage_access_default": f"{_IN_FORCE} = '{NOBODY}'",
 }
 """The views, with a place for the present second in the words of the engine."""
-_AT = f"{_IN_FORCE.format(now=':now')} = :user_id"
+_AT = f"SELECT {_SAID.format(now='?')} = ?"
 
 
 def for_member(access: Access) -> Access:
@@ -514,10 +512,10 @@ def access_at(user_id: str, now: float) -> Access:
     Errors  DatabaseUnavailable when the database cannot be read
     """
     at = int(now)
-    row = storage.row(_AT, {"now": at, "user_id": user_id}) or storage.row(_AT, {"now": at, "user_id": NOBODY})
+    row = storage.row(_AT, (at, at, at, user_id)) or storage.row(_AT, (at, at, at, NOBODY))
     if row is None:
         return Access(user_id, allowed=False, reason="no_subscription")
-    _, allowed, reason, plan, price, quantity, features, until, status, cancel_at, stale, plans, limits = row
+    allowed, reason, plan, price, quantity, features, until, status, cancel_at, stale, plans, limits = row
     return Access(
         user_id,
         allowed == 1,

@@ -20,8 +20,8 @@ from ..notices import changes
 from ..plans import Plan
 from . import owed
 
-BATCH = 100
-TURN_SECONDS = 0.0002  # for which Python's lock is kept while others may wait for it; a sleep takes half as long
+BATCH = 25
+TURN_SECONDS = 0.0001  # for which Python's lock is kept while others may wait for it; a sleep takes half as long
 SHORTEST_SLEEP_SECONDS = 1e-6
 MARK = "rule"
 

@@ -203,7 +203,7 @@ def shown(values, how):
 # Soak: hours of load, pressed together
 
 NOTICES = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
-SECONDS = {"sqlite": size(6, long=300), "postgresql": size(6, long=120)}
+SECONDS = {"sqlite": size(6, long=600), "postgresql": size(6, long=120)}
 WEBHOOKS, READS = size(30, long=300), size(90, long=1200)  # a second: each minute is six of 50 and 200
 MOST_LOG_BYTES = 12_000_000  # it is emptied at 4 MB, and what one transaction adds comes before that
 CUSTOMERS = 10  # whose events are delivered again and again
