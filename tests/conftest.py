@@ -45,8 +45,8 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Thrice the cores for `-n auto`: many tests wait for a timer, a process or a browser."""
-    return 3 * (os.cpu_count() or 1)
+    """Twice the cores for `-n auto`: many tests wait for a timer, a process or a browser."""
+    return 2 * (os.cpu_count() or 1)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
