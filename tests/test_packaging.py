@@ -10,6 +10,7 @@ import tarfile
 import tomllib
 import venv
 import zipfile
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -183,6 +184,15 @@ def test_test_requirements_begin_with_what_runs_corkage_and_pin_the_rest():
     assert others == ["-r requirements.txt"]
     assert not pins.keys() & pins_of("requirements.txt")[0].keys()
     assert_within(pins, [*extras["test"], *extras["testing"], *extras["postgresql"]])
+
+
+def test_what_a_package_ships_types_for_has_no_other_types_installed():
+    """Both would be files of the same names: which of them are there depends on what is installed first."""
+    stubs = [name for name in pins_of("requirements-test.txt")[0] if name.startswith("types-")]
+    files = {name: distribution(name.removeprefix("types-")).files or () for name in stubs}
+
+    assert stubs
+    assert [name for name, theirs in files.items() if any(path.parts[0].endswith("-stubs") for path in theirs)] == []
 
 
 def assert_within(pins, wanted):
