@@ -66,16 +66,11 @@ def price_of(price: Object) -> PriceState:
 
 
 def subscription_of(found: Object, items: Sequence[Object], paid: "Payments") -> SubscriptionState:
-    """Read a subscription.
-
-    Shape   items: all of them; paid: what its invoices say
-    """
+    """Read a subscription, with all of its items, and with what its invoices say."""
     metadata = found["metadata"] or {}
     app, user_id = _owner(metadata)
-    price_id, plan = metadata.get("corkage_price"), metadata.get("corkage_plan")
     period_end = min((item["current_period_end"] for item in items), default=None)
     paused = found["pause_collection"] or {}
-    clock = found["test_clock"]
     latest = expanded(found["latest_invoice"])
     billed, charged = _billed(latest)
     return SubscriptionState(
@@ -98,18 +93,29 @@ def subscription_of(found: Object, items: Sequence[Object], paid: "Payments") ->
         paid_until=paid.paid_until,
         billed=billed,
         charged=charged,
-        test_clock=(clock["id"], clock["frozen_time"]) if isinstance(clock, dict) else None,
+        test_clock=_clock_of(found["test_clock"]),
         latest_invoice=None if latest is None else latest_invoice_of(latest),
         lacks_card=_is_paused_for_a_card(found),
         has_card=_has_card(found),
         buyer_id=metadata.get("corkage_buyer"),
         app=app,
         user_id=user_id,
-        sold=(price_id, plan) if price_id and plan else None,
+        sold=_sold(metadata),
         last_paid=paid.last_paid,
         schedule_id=id_of(found["schedule"]) if found.get("schedule") else None,
         ends_with_period=bool(found["cancel_at_period_end"]),
     )
+
+
+def _sold(metadata: Object) -> tuple[str, str] | None:
+    """Return the price and the plan that we sold, by our metadata."""
+    price_id, plan = metadata.get("corkage_price"), metadata.get("corkage_plan")
+    return (price_id, plan) if price_id and plan else None
+
+
+def _clock_of(clock: object) -> tuple[str, int] | None:
+    """Return the id and the time of an expanded test clock."""
+    return (clock["id"], clock["frozen_time"]) if isinstance(clock, dict) else None
 
 
 def purchases_of(session: Object, items: Sequence[Object]) -> tuple[PurchaseState, ...]:
@@ -122,7 +128,7 @@ def purchases_of(session: Object, items: Sequence[Object]) -> tuple[PurchaseStat
         return ()
     metadata = session["metadata"] or {}
     app, user_id = _owner(metadata)
-    price_id, plan = metadata.get("corkage_price"), metadata.get("corkage_plan")
+    sold = _sold(metadata)
     found: dict[str, PurchaseState] = {}
     for item in items:
         price = price_of(item["price"])
@@ -138,7 +144,7 @@ def purchases_of(session: Object, items: Sequence[Object]) -> tuple[PurchaseStat
             payment_intent=id_of(session["payment_intent"]) if session["payment_intent"] else None,
             app=app,
             user_id=user_id,
-            sold=(price_id, plan) if price_id and plan else None,
+            sold=sold,
         )
     return tuple(found.values())
 

@@ -43,6 +43,5 @@ def stream_that_leads_to(url: str) -> bottle.HTTPResponse:
     headers = {
         "Content-Type": f"{STREAM}; charset=utf-8",
         "Cache-Control": "no-store",
-        "X-Content-Type-Options": "nosniff",
     }
     return bottle.HTTPResponse(stream, 200, headers)

@@ -40,7 +40,7 @@ class Endpoint:
 
         Errors  NotDelivered
         """
-        import requests  # not needed without an address; the same below
+        import requests  # slow to load, and not needed without an address
 
         body = body_of(notice)
         headers = self._headers(notice.id, body, datetime.datetime.now(datetime.UTC))
@@ -52,13 +52,13 @@ class Endpoint:
 
     @contextmanager
     def _post(self, body: bytes, headers: dict[str, str]) -> Iterator[Any]:
-        """Post, and yield the answer, of whose body nothing is read.
+        """Post the notice, and yield the answer without reading its body.
 
-        The adapter sends, and not the session: that one reads the body of a redirect, without end where it has none.
+        The adapter sends it. A session would read the body of a redirect, which may never end.
         """
-        import requests
+        import requests  # slow to load, as above
 
-        from ..pacing.deadline import DeadlineAdapter
+        from ..pacing.deadline import DeadlineAdapter  # loads requests
 
         with requests.Session() as session, closing(DeadlineAdapter(TIMEOUT_SECONDS[1])) as adapter:
             posted = session.prepare_request(requests.Request("POST", self._url, headers, data=body, auth=_as_it_is))
@@ -67,7 +67,7 @@ class Endpoint:
                 yield answer
 
     def _headers(self, message_id: str, body: str, at: datetime.datetime) -> dict[str, str]:
-        from standardwebhooks import Webhook
+        from standardwebhooks import Webhook  # slow to load, as above
 
         signatures = (Webhook(str(secret)).sign(message_id, at, body) for secret in self._secrets)
         return {

@@ -1,4 +1,4 @@
-"""Connections whose answers have to be whole in time.
+"""HTTP connections that give up when the whole answer has not come in time.
 
 The read timeout of requests begins again with every byte: an answer of which a byte comes now and then, or in which
 "100 Continue" follows "100 Continue", would be waited for without end.
@@ -71,7 +71,7 @@ class DeadlineAdapter(HTTPAdapter):
         return manager
 
     def _limit(self, manager: Any) -> None:
-        """Have a manager of urllib3's make connections whose responses keep the deadline."""
+        """Make every connection of this urllib3 manager use our response class."""
         manager.pool_classes_by_scheme = {
             scheme: _derived(pool, ConnectionCls=_derived(pool.ConnectionCls, response_class=self._response))
             for scheme, pool in manager.pool_classes_by_scheme.items()

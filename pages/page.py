@@ -101,7 +101,6 @@ class Pages:
             "Content-Type": "text/html; charset=utf-8",
             "Content-Security-Policy": _security_policy(config, at_ours, at_stripe),
             "Referrer-Policy": "same-origin",
-            "X-Content-Type-Options": "nosniff",
             "Vary": VARY,
         }
 
@@ -196,7 +195,6 @@ class Pages:
         headers = {
             "Content-Type": "text/css; charset=utf-8",
             "Cache-Control": "public, max-age=31536000, immutable" if is_pinned else "public, max-age=300",
-            "X-Content-Type-Options": "nosniff",
         }
         return bottle.HTTPResponse(self.templates.style, 200, headers)
 

@@ -115,7 +115,7 @@ class WorkerThread:
         except (MemoryError, OSError) as error:  # no memory or no file handle is left, which passes
             self._exhausted.begin(str(error) or "no memory is left")
             return AFTER_A_BUG_SECONDS
-        except Exception:
+        except Exception:  # a bug, which must not end `corkage work`: it runs this outside of a Lasting thread
             log.exception("a bug in the worker, going on")
             return AFTER_A_BUG_SECONDS
 

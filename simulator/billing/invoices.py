@@ -49,9 +49,7 @@ def create_draft(
         for each in subscription["items"]["data"] if items is None else items:
             billed += lines.of_item(world, invoice["id"], subscription, each, share(each))
     waiting = invoiceitems.pending(world, customer, subscription) if include_pending else []
-    for item in (*reversed(waiting), *sold):
-        item["invoice"] = invoice["id"]
-        billed.append(lines.of_invoiceitem(world, item))
+    billed += _item_lines(world, invoice, (*reversed(waiting), *sold))
     if subscription and used:
         world.hidden.setdefault(invoice["id"], {})["used"] = [list(each) for each in used]
         billed += _usage_lines(world, invoice, subscription)
@@ -64,6 +62,13 @@ def create_draft(
         subscription["latest_invoice"] = invoice["id"]
     world.emit("invoice.created", invoice)
     return invoice
+
+
+def _item_lines(world: World, invoice: Object, items: Sequence[Object]) -> list[Object]:
+    """Put invoice items on the invoice."""
+    for item in items:
+        item["invoice"] = invoice["id"]
+    return [lines.of_invoiceitem(world, item) for item in items]
 
 
 def _usage_lines(world: World, invoice: Object, subscription: Object) -> list[Object]:
