@@ -33,7 +33,7 @@ def _unowned(examination: Examination) -> Iterator[Seen]:
     found = rows(query)
     ours = {customer_id: plan for customer_id, plan in found if plan}
     elsewhere = {each.customer_id for each in _marked(ours)}
-    users = _users_by_email() if ours else {}  # by the hundred thousand
+    users = _users_by_email() if ours else {}  # reads all users
     for customer_id, plan in ours.items():
         if customer_id not in elsewhere:
             email = _email(examination, customer_id)
