@@ -164,10 +164,12 @@ class Relay:
 
     def _pass(self, source: socket.socket, target: socket.socket, back: bool) -> None:
         with contextlib.suppress(OSError), source, target:
-            while piece := source.recv(1 if back and self.is_trickling else 65536):
-                if back and self.is_trickling:
+            while piece := source.recv(65536):
+                while piece and back and self.is_trickling:
                     self.trickled += 1
                     time.sleep(PIECE_SECONDS)
+                    target.sendall(piece[:1])
+                    piece = piece[1:]
                 target.sendall(piece)
             with contextlib.suppress(OSError):
                 target.shutdown(socket.SHUT_WR)
