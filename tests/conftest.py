@@ -3,8 +3,6 @@
 import gc
 import os
 import subprocess
-import time
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -21,6 +19,7 @@ from programs import launched
 from proxies import certificate_in
 from pushing import Pushed
 from requests.adapters import HTTPAdapter
+from sampling import is_todays
 from tables import make_tables, remembered
 from torture import Figures
 
@@ -39,7 +38,7 @@ schema._create_everything = remembered(schema._create_everything)
 
 PLAIN = Path(__file__).parent / "support/plain"
 ENGINES = ("sqlite", "postgresql")
-TWIN_DAYS, SLOW_TWIN_DAYS = 3, 10
+TWIN_DAYS, SLOW_TWIN_DAYS, ALIKE_DAYS = 6, 12, 3
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -117,19 +116,12 @@ def postgresql(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With CI=true, of the tests that both engines play, play some on PostgreSQL, and the next day others: a tenth of
-    the slow ones, a third of the others.
+    """With CI=true, play some of the tests that both engines play on PostgreSQL, and some of `many_alike`, and the next
+    day others.
 
     Those of `every_run` are played in full each time. ALL_ORDERS=true plays all.
     """
-    if os.environ.get("CI") != "true" or os.environ.get("ALL_ORDERS") == "true":
-        return
-    today = int(time.time() // 86_400)
-    left_out = {
-        item
-        for item in items
-        if _is_twin(item) and zlib.crc32(item.nodeid.encode()) % _days(item) != today % _days(item)
-    }
+    left_out = {item for item in items if not is_todays(item.nodeid, _days(item))}
     config.hook.pytest_deselected(items=list(left_out))
     items[:] = [item for item in items if item not in left_out]
 
@@ -147,8 +139,10 @@ def _is_twin(item: pytest.Item) -> bool:
 
 
 def _days(item: pytest.Item) -> int:
-    """Return in how many days the twins of this kind are played once."""
-    return SLOW_TWIN_DAYS if item.get_closest_marker("slow") else TWIN_DAYS
+    """Return in how many days this test is played once."""
+    if _is_twin(item):
+        return SLOW_TWIN_DAYS if item.get_closest_marker("slow") else TWIN_DAYS
+    return ALIKE_DAYS if item.get_closest_marker("many_alike") else 1
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from harness import started, until
 from loading import THREADS, events_in, go_on, loaded
+from sampling import todays
 
 from corkage import storage
 from corkage.billing_app import Billing
@@ -653,9 +654,8 @@ def test_killed_at_any_line_a_restore_leaves_the_database_as_before_or_as_in_the
         later.write_bytes(b"Dear Ann")
     before, after = None if is_damaged else whole(later), whole(made)
     original = later.read_bytes()
-    seen, step = [], 0
-    while True:
-        step += 1
+    seen = []
+    for step in todays(range(1, 10_000)):
         later.write_bytes(original)
         for each in later.parent.glob("*.replaced-*"):
             each.unlink()
@@ -668,7 +668,7 @@ def test_killed_at_any_line_a_restore_leaves_the_database_as_before_or_as_in_the
         assert seen[-1] in (before, after), step
         if is_over:
             break
-    assert len(seen) > 30
+    assert step > 30
     assert seen == sorted(seen, key=lambda each: each == after)  # once restored, it stays so
     assert seen[0] == before != seen[-1] == after
 

@@ -15,6 +15,7 @@ from elsewhere import elsewhere
 from harness import AUTH_SECRET, WEBHOOK_SECRET, started, until
 from mortal import Mortal, command
 from repository import block
+from sampling import todays
 from torture import SEED, size
 
 from corkage import models, schema, storage
@@ -246,7 +247,8 @@ def _move_until(step, database, target):
 @pytest.mark.slow
 def test_killed_at_any_step_one_of_them_goes_on_and_the_next_move_ends_it(database, postgresql, tmp_path):
     seen = set()
-    for step in range(1000):
+    tables = range(4, len(TABLES))  # one copied after another
+    for step in (step for step in range(1000) if step not in tables or step in todays(tables)):
         with places(database, postgresql, tmp_path / str(step)) as (old, new):
             fill(old, 2)
             rows = everything(old)

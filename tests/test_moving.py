@@ -322,6 +322,7 @@ def test_a_customer_that_another_user_gets_meanwhile_stays_theirs_and_is_reporte
     assert not app.billing.access("ann").allowed
 
 
+@pytest.mark.many_alike
 @pytest.mark.parametrize("step", range(LAST_STEP + 2))
 def test_a_move_that_is_cut_off_at_any_step_is_run_again_and_nobody_is_notified(app, shop, step):
     pairs = {"ann": stranger(shop), "bob": stranger(shop), "eve": shop.customer(None)}

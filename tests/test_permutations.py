@@ -15,6 +15,7 @@ import pytest
 from elsewhere import without_fsync
 from harness import running
 from peewee import fn
+from sampling import TODAY
 
 from corkage import storage
 from corkage.access import FOREVER
@@ -28,7 +29,6 @@ PARTS = 8  # for several processes to share
 DOUBLED_EVERY = 10
 ENDLESS = (None, 0, FOREVER)
 EVERY = 1 if os.environ.get("ALL_ORDERS") == "true" else 12 if os.environ.get("CI") == "true" else 40
-TODAY = int(time.time() // 86_400)
 FIRST = {"sqlite": TODAY % EVERY, "postgresql": (TODAY + EVERY // 2) % EVERY}
 
 

@@ -195,7 +195,6 @@ TYPED = (
     "settings.py",
     "plans.py",
     "amounts.py",
-
     "moving",
 )  # what people type, not what a request holds
 

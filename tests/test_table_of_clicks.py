@@ -334,6 +334,7 @@ def test_with_the_page_of_another_tab_paid_meanwhile_there_is_one_subscription(s
         assert scene.going_on(), step
 
 
+@pytest.mark.many_alike
 @each_row
 def test_a_kill_at_any_step_leaves_a_way_to_one_subscription(scenes, row):
     for step in itertools.count():
@@ -352,6 +353,7 @@ def test_a_kill_at_any_step_leaves_a_way_to_one_subscription(scenes, row):
     assert step > 1
 
 
+@pytest.mark.many_alike
 @each_row
 def test_while_stripe_fails_at_any_call_nothing_is_lost(scenes, row, monkeypatch):
     send, calls, fails_from = Transport.request, itertools.count(), [FAR]

@@ -130,6 +130,7 @@ def test_stripe_trigger_completes_a_checkout_and_the_app_accepts_it(config, simu
     assert {each.answers[-1] for each in simulator.deliveries.made} == {200}
 
 
+@pytest.mark.many_alike
 @pytest.mark.parametrize("event", SUPPORTED)
 def test_stripe_trigger_leaves_the_event_it_names(simulator, client, trigger, event):
     if event.startswith("transfer."):  # as an account has that has sold something
