@@ -30,7 +30,7 @@ from corkage.storage import backup as backups
 from corkage.storage.backup import NotUsable
 from corkage.storage.lock import FileLock
 
-pytestmark = pytest.mark.one_engine("sqlite", "a server has tools of its own")
+pytestmark = [pytest.mark.slow, pytest.mark.one_engine("sqlite", "a server has tools of its own")]
 
 DUMP = Path(__file__).parent / "support" / "schema_1.sql"
 TIMES = 1_000_000 if os.environ.get("ALL_ORDERS") == "true" else 8
@@ -122,7 +122,6 @@ def test_it_holds_what_is_still_in_the_wal(config, path, corkage, tmp_path):
         assert users_of(tmp_path / "made.db") == {"ann"}
 
 
-@pytest.mark.slow
 def test_under_load_a_backup_is_of_one_moment_and_has_all_that_was_acknowledged_before(
     filled, environ, tmp_path, event, corkage
 ):
@@ -396,7 +395,6 @@ def test_a_database_in_use_is_not_restored(made, config, corkage, path):
     assert users_of(path) == {"ann", "bob", "carol", "dave"}
 
 
-@pytest.mark.slow
 def test_a_server_that_was_killed_holds_nothing_back(made, environ, tmp_path, corkage, path):
     with started(["serve", "--port", "0"], environ, tmp_path, "serving on") as (process, _):
         refuses(corkage, "restore", "made.db", "--yes", reason="is in use. Stop Corkage")
@@ -645,7 +643,6 @@ def killed_at(step, act):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("is_damaged", [False, True], ids=["sound", "damaged"])
 def test_killed_at_any_line_a_restore_leaves_the_database_as_before_or_as_in_the_backup(
     made, later, config, is_damaged, capfd

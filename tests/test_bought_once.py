@@ -23,6 +23,8 @@ from corkage.selling.credits import credits_of
 from corkage.simulator import visitor
 from corkage.sync.resync import resync
 
+pytestmark = pytest.mark.slow
+
 BILLING = "https://app.example.com/billing"
 
 

@@ -5,6 +5,8 @@ import time
 import pytest
 from harness import DAY
 
+pytestmark = pytest.mark.slow
+
 BEFORE = '[pro]\nname = "Pro"\nprices = ["pro_monthly"]\nfeatures = ["exports", "api"]\ngrace_days = 7\n'
 TEAM = '[team]\nname = "Team"\nprices = ["team_monthly"]\nseats = { minimum = 2, maximum = 50 }\n'
 

@@ -17,6 +17,8 @@ from corkage.errors import DatabaseUnavailable
 from corkage.models import CheckoutAttempt, StripeEvent, User
 from corkage.storage.group_commit import GroupCommit
 
+pytestmark = pytest.mark.slow
+
 WAIT_SECONDS = 2.0
 AT_ONCE = 6  # of each kind: in turn they would wait for twelve times as long
 SOON_SECONDS = 4 * WAIT_SECONDS  # generous: the machine may be slow

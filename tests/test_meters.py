@@ -18,6 +18,8 @@ from corkage.simulator.http.faults import ApiFaults
 from corkage.storage import backup as backups
 from corkage.sync import meters
 
+pytestmark = pytest.mark.slow
+
 EVENTS = "/v1/billing/meter_events"
 HOUR = 3600
 

@@ -18,6 +18,8 @@ from corkage.selling.credits import credits_of
 from corkage.simulator import ApiFaults
 from corkage.sync.resync import resync
 
+pytestmark = pytest.mark.slow
+
 BILLING = "https://app.example.com/billing"
 DISPUTED, INQUIRY = "4000000000000259", "4000000000001976"
 REFUND_FAILS, REFUND_PENDS = "4000000000005126", "4000000000007726"

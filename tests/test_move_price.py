@@ -21,6 +21,8 @@ from corkage.notices.webhook import body_of
 from corkage.simulator.api.customers import create_customer
 from corkage.simulator.api.subscriptions import create_subscription
 
+pytestmark = pytest.mark.slow
+
 BEFORE = '[pro]\nname = "Pro"\nprices = ["pro_monthly"]\nfeatures = ["exports", "api"]\ngrace_days = 7\n'
 
 
@@ -281,7 +283,6 @@ def many(simulator, shop, count=SUBSCRIBERS):
     return ids
 
 
-@pytest.mark.slow
 def test_killed_in_the_middle_and_run_again_it_moves_each_of_200_subscribers_once(
     app, shop, simulator, move, corkage, environ, tmp_path
 ):
@@ -323,7 +324,6 @@ def assert_moved_once(simulator, ids):
     assert simulator.world.all("invoiceitem") == []
 
 
-@pytest.mark.slow
 @pytest.mark.torture("crash")
 def test_killed_at_any_moment_again_and_again_it_moves_each_subscriber_once(
     app, shop, simulator, move, corkage, environ, tmp_path, figures

@@ -13,6 +13,8 @@ from corkage.models import SYNCED, User, setting
 from corkage.moving.customers import carry_out, look, read_map
 from corkage.sync.resync import resync
 
+pytestmark = pytest.mark.slow
+
 LAST_STEP = 36  # of moving three users into an account without others
 
 MAPS = {

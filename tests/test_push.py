@@ -8,6 +8,8 @@ from corkage.gateway.calls import API_VERSION
 from corkage.gateway.reading import price_of
 from corkage.sync import poll
 
+pytestmark = pytest.mark.slow
+
 DEARER = ONE.replace("900", "1200")
 CHEAP = '[pro]\nprices = ["cheap"]\n'
 

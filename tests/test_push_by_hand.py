@@ -2,6 +2,8 @@
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 HAND = "it was changed at Stripe since the last push; --overwrite sets it back"
 
 

@@ -14,7 +14,10 @@ from corkage.replica.timelines import Timelines
 from corkage.simulator import ApiFaults
 
 PLANS = '[pro]\nprices = [{ lookup_key = "pro_monthly", unit_amount = 900, currency = "usd", interval = "month" }]\n'
-pytestmark = pytest.mark.one_engine("sqlite", reason="it remembers one setting, as other commands do")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.one_engine("sqlite", reason="it remembers one setting, as other commands do"),
+]
 
 
 @pytest.fixture

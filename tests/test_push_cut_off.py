@@ -12,6 +12,8 @@ from corkage.setup.difference import STAGES
 from corkage.setup.portal import portal_of
 from corkage.simulator import Simulator
 
+pytestmark = pytest.mark.slow
+
 
 def everything(pushed):
     """Return the kinds of all that push made, one for each."""
@@ -64,7 +66,6 @@ def test_a_change_that_is_killed_at_any_call_ends_the_same_and_charges_nobody_mo
     assert [each["price"]["id"] for each in held["items"]["data"]] == [first]
 
 
-@pytest.mark.slow
 @pytest.mark.torture("crash")
 @pytest.mark.one_engine("sqlite", "it remembers one setting, as other commands do")
 def test_a_push_killed_at_any_moment_and_run_again_ends_as_an_undisturbed_one(environ, tmp_path, figures):

@@ -6,6 +6,8 @@ from pushing import URL
 from corkage.gateway.calls import API_VERSION
 from corkage.sync.endpoint import endpoint_url
 
+pytestmark = pytest.mark.slow
+
 
 def names(steps):
     return [(stage, name) for stage, name, _ in steps]

@@ -17,6 +17,8 @@ from corkage.logs.pace import Pace
 from corkage.logs.repeats import MOST_VALUES, Repeats
 from corkage.trouble import MOST_REASONS, Trouble
 
+pytestmark = pytest.mark.slow
+
 log = logger("corkage.of_the_test")
 WRONG = "whsec_of_another_endpoint"
 
@@ -207,7 +209,6 @@ def of(caplog, name, level="WARNING"):
     return [each.message for each in caplog.records if (each.name, each.levelname) == (name, level)]
 
 
-@pytest.mark.slow
 def test_180_refused_webhooks_are_one_warning_with_the_cause_and_what_to_do(app, event, caplog):
     refused(app, event, 180)
 

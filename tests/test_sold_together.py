@@ -10,6 +10,8 @@ from once import PLANS, buy, hear, stock
 from corkage.models import ChangeRow, Credit, Grant, MeterEvent, NoticeRow, Purchase, Subscription, Usage, User
 from corkage.plans import Plan
 
+pytestmark = pytest.mark.slow
+
 STORAGE = Plan("storage", "Storage", ("storage_monthly",), adds_to=("lifetime", "pro"), limits={"gb": 5})
 LATER = 400  # when whatever was tried once is due again
 

@@ -1,5 +1,6 @@
 """What is bought once in the tests: plans, prices, and a buyer who pays on the hosted page."""
 
+import json
 from typing import Any
 
 from buying import click, url_of
@@ -47,6 +48,6 @@ def session_of(app: App, url: str) -> dict[str, Any]:
 
 def hear(app: App, shop: Shop, now: float | None = None) -> None:
     """Deliver every event that there ever was, in any order, and apply them."""
-    for event in shop.client.v1.events.list(params={"limit": 100}).data:
-        app.deliver(event)
+    for event in shop.simulator.world.all("event"):
+        app.deliver(json.dumps(event).encode())
     app.work(now)
