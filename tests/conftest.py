@@ -24,6 +24,7 @@ from tables import make_tables, remembered
 from torture import Figures
 
 from corkage import schema, storage
+from corkage import simulator as simulating
 from corkage.config import Config
 from corkage.simulator import Simulator
 from corkage.simulator.webhooks import thin
@@ -35,6 +36,7 @@ PLANS = '[pro]\nname = "Pro"\nprices = ["pro_monthly"]\nfeatures = ["exports", "
 os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost"
 
 schema._create_everything = remembered(schema._create_everything)
+simulating.SERVER["threads"] = 6  # to start and end sixteen of them would cost each test 5 ms
 
 PLAIN = Path(__file__).parent / "support/plain"
 ENGINES = ("sqlite", "postgresql")

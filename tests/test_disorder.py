@@ -497,7 +497,7 @@ def play(story, part, engine, new_database, share=1, phases=tuple(Phase)):
     """Play a part of the stories of a kind: one of `share`, on databases of this engine."""
     machine = type("Story", (story,), {"new_database": staticmethod(new_database)})
     if stories := int(os.environ.get("CORKAGE_STORIES", "0")):
-        run(machine, stories // PARTS, phases)
+        run(machine, stories // share // PARTS or 1, phases)
         return
     first = 0 if engine == "sqlite" else PARTS * DAYS
     for day in days():

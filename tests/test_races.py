@@ -157,7 +157,7 @@ def test_what_time_changes_is_noticed_once_by_two_processes(app, race):
     assert Counter(kind for _, kind in kinds) == {"access_granted": 3 * ROUNDS, "access_revoked": 3 * ROUNDS}
 
 
-CLICKERS, CLICKS = 48, 4
+CLICKERS, CLICKS = 24, 4
 
 
 @contextmanager
