@@ -36,6 +36,7 @@ PLANS = '[pro]\nname = "Pro"\nprices = ["pro_monthly"]\nfeatures = ["exports", "
 os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost"
 
 schema._create_everything = remembered(schema._create_everything)
+stripe.HTTPClient.INITIAL_DELAY = 0.02  # seconds before a call is tried again, of which many tests have some
 simulating.SERVER["threads"] = 6  # to start and end sixteen of them would cost each test 5 ms
 
 PLAIN = Path(__file__).parent / "support/plain"

@@ -312,7 +312,7 @@ def test_only_public_addresses_have_a_limit(server):
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ECONNRESET])
 def test_a_failing_accept_is_retried_without_spinning_or_log_spam(server, connect, caplog, number):
-    server.patience_seconds = 30
+    server.patience_seconds, server.pause_seconds = 30, 0.2
     attempts, accept = [], server.accept
 
     def fail():

@@ -341,7 +341,7 @@ def test_out_of_file_handles_nobody_hangs_and_it_goes_on_afterwards(environ, tmp
     with served(environ, tmp_path) as server:
         is_open = len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
         with limited(server, resource.RLIMIT_NOFILE, is_open + left):
-            for _ in range(size(8, long=100)):
+            for _ in range(size(4, long=100)):
                 server.deliver(event)
             refused = server.get("/health")
             assert refused.status_code == 503
@@ -360,8 +360,8 @@ def test_out_of_memory_it_refuses_or_does_what_is_asked_and_goes_on_afterwards(
         assert server.deliver(event).status_code == 200
         used = int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[0]) * resource.getpagesize()
         with limited(server, resource.RLIMIT_AS, used + spare), ThreadPoolExecutor(8) as pool:
-            for _ in range(size(3, long=50)):
-                list(pool.map(lambda _: tried(server, event), range(24)))
+            for _ in range(size(2, long=50)):
+                list(pool.map(lambda _: tried(server, event), range(size(8, long=24))))
         recovers(server, event, figures, answered={200, 503, 500})  # by waitress, where there is none for our answer
 
 

@@ -114,7 +114,8 @@ def test_a_form_that_a_library_sends_leads_to_checkout(page, product, form):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_refusal_is_read_by_the_visitor(page, product, form):
+def test_a_refusal_is_read_by_the_visitor(page, product, form, monkeypatch):
+    monkeypatch.setattr("corkage.pacing.line.WAIT_SECONDS", 0.5)
     press(page, product, form, "portal")
     sees(page, "There is nothing to manage yet")
     assert page.url == f"{product.url}/billing/refused?code=no_billing_account"

@@ -158,6 +158,7 @@ if __name__ == "__main__":
         importlib.import_module(library)
     with contextlib.suppress(ImportError):  # in a plain installation
         importlib.import_module("psycopg")
+    sys.modules["stripe"].HTTPClient.INITIAL_DELAY = 0.02  # type: ignore[attr-defined]  # as in conftest.py
     gc.collect()
     gc.freeze()
     wait(socket.socket(fileno=int(sys.argv[1])))
