@@ -25,10 +25,10 @@ class GivenPlan(NamedTuple):
 
 
 def invoices_of(world: Any, subscription: Any) -> list[Any]:
-    """Return the invoices of a subscription, oldest first."""
+    """Return the invoices of a subscription, oldest first, also those of one second."""
     found = [
         each
-        for each in world.all("invoice")
+        for each in reversed(world.all("invoice"))
         if ((each["parent"] or {}).get("subscription_details") or {}).get("subscription") == subscription["id"]
     ]
     return sorted(found, key=lambda each: each["created"])
