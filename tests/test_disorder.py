@@ -292,6 +292,7 @@ class Disorder(RuleBasedStateMachine):
         plans = gone | plans  # who holds a plan that is out of the file keeps what it gave last
         self.plans = plans | {self.prices[name]: plan for plan in plans.values() for name in plan.prices}
         self.billing = Billing(self.config)
+        self.billing.service.worker.owed.clock = self.present  # by two clocks an add-on is ended and kept for ever
         without_fsync()
 
     def close(self):

@@ -229,11 +229,13 @@ def _see(billing: Billing, customer_id: str, now: float) -> None:
 
 def _work(billing: Billing, now: float) -> None:
     with suppress(StripeError):
+        billing.service.worker.owed.clock = lambda: now
         billing.service.worker.work_once(now)
 
 
 def _poll(billing: Billing, now: float) -> None:
     with suppress(StripeError):
+        billing.service.worker.owed.clock = lambda: now
         billing.service.worker.work_at_once(now)
 
 
