@@ -46,11 +46,13 @@ TWIN_DAYS, SLOW_TWIN_DAYS, ALIKE_DAYS = 6, 12, 3
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.hookimpl(optionalhook=True)  # where xdist is installed
 def pytest_xdist_auto_num_workers() -> int:
     """Twice the cores for `-n auto`: many tests wait for a timer, a process or a browser."""
     return 2 * (os.cpu_count() or 1)
 
 
+@pytest.hookimpl(optionalhook=True)  # where xdist is installed
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Let a worker that has nothing left take tests from one that has: some take a second, some a minute."""
     from xdist.scheduler import WorkStealingScheduling  # optional: only where tests run in parallel
