@@ -54,7 +54,7 @@ WHERE number > 1 AND ended_before < begins AND begins >= :since AND begins <= :n
 UNION ALL
 SELECT 'lost', ends / {DAY} AS day, COUNT(*) FROM walked
 WHERE ends >= :since AND ends <= :now AND (next IS NULL OR next > ends) GROUP BY day
-"""  # noqa: S608 -- made of constants of this module; values are bound
+"""  # noqa: S608 -- only constants of this module are put into the text; values are bound
 _TRIALS = f"""
 SELECT outcome, ends / {DAY} AS day, COUNT(*)
 FROM (
@@ -65,14 +65,14 @@ FROM (
 ) AS trials
 WHERE ends >= :since AND ends <= :now
 GROUP BY outcome, day
-"""  # noqa: S608 -- made of constants of this module; values are bound
+"""  # noqa: S608 -- only constants of this module are put into the text; values are bound
 _MOVES = f"""
 SELECT CASE WHEN after > before THEN 'upgraded' ELSE 'downgraded' END AS kind, at / {DAY} AS day, currency, COUNT(*),
     SUM(after - before)
 FROM corkage_move
 WHERE at >= :since AND at <= :now
 GROUP BY kind, day, currency
-"""  # noqa: S608 -- made of constants of this module; values are bound
+"""  # noqa: S608 -- only constants of this module are put into the text; values are bound
 _BOUGHT = f"""
 SELECT 'bought', b.created / {DAY} AS day, b.currency, COUNT(*), SUM(b.amount)
 FROM corkage_purchase AS b
@@ -80,7 +80,7 @@ JOIN corkage_customer AS c ON c.id = b.customer_id
 LEFT JOIN corkage_price AS p ON p.id = b.price_id
 WHERE c.user_id IS NOT NULL AND (b.ours OR p.plan IS NOT NULL) AND b.created >= :since AND b.created <= :now
 GROUP BY day, b.currency
-"""  # noqa: S608 -- made of constants of this module; values are bound
+"""  # noqa: S608 -- only constants of this module are put into the text; values are bound
 # Of what we sold: a customer may pay for another product of the same Stripe account, too.
 _REFUNDED = f"""
 SELECT CASE WHEN r.kind = 'refund' THEN 'refunded' ELSE 'disputed' END AS its_kind,
@@ -91,7 +91,7 @@ WHERE c.user_id IS NOT NULL AND r.created >= :since AND r.created <= :now
     AND ((r.kind = 'refund' AND r.status = 'succeeded') OR (r.kind = 'dispute' AND r.status = 'lost'))
     AND (r.purchase_id IS NOT NULL OR r.subscription_id IN (SELECT s.id {_OURS}))
 GROUP BY its_kind, day, r.currency
-"""  # noqa: S608 -- made of constants of this module; values are bound
+"""  # noqa: S608 -- only constants of this module are put into the text; values are bound
 
 
 class UserCount(NamedTuple):

@@ -38,7 +38,7 @@ def command(
             raise click.UsageError(f"Give one of {', '.join(labels[each] for each in exactly_one)}.")
         return function_of(does)(**given)
 
-    run.does = does  # type: ignore[attr-defined]  # mypy knows no attributes of functions; a test compares the parameters by it
+    run.does = does  # type: ignore[attr-defined]  # no type of a function has it; a test reads it
     return click.Command(
         name, params=list(params), callback=run, help=what, short_help=what.rstrip("."), epilog=_epilog(examples)
     )

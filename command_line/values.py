@@ -37,7 +37,7 @@ FEEDBACKS = (
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": DAY}
 
 
-class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic in click 8.5, and no class to index in 8.2, which is allowed, too
+class Parsed(click.ParamType):  # type: ignore[type-arg]  # takes a type from click 8.5 on, and none before
     """A value that a function parses. Its ValueError says what was wanted."""
 
     def __init__(self, name: str, parse: Callable[[str], Any]) -> None:

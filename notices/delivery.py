@@ -163,7 +163,7 @@ class DeliveryThread:
         except DatabaseUnavailable as error:
             storage.note(error)
             return LOOK_EVERY_SECONDS
-        except Exception:  # a bug, which must not end the thread, and whose pause ends with stop(), unlike Lasting's
+        except Exception:  # a bug must not end the thread; stop() must end the pause after it, so not Lasting's
             log.exception("a bug in the delivery to %s, going on", self._deliverer.receiver.name)
             return AFTER_A_BUG_SECONDS
 

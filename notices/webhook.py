@@ -56,9 +56,9 @@ class Endpoint:
 
         The adapter sends it. A session would read the body of a redirect, which may never end.
         """
-        import requests  # slow to load, as above
+        import requests  # slow to load, and not needed until a notice is sent
 
-        from ..pacing.deadline import DeadlineAdapter  # loads requests
+        from ..pacing.deadline import DeadlineAdapter  # loads requests, which is slow
 
         with requests.Session() as session, closing(DeadlineAdapter(TIMEOUT_SECONDS[1])) as adapter:
             posted = session.prepare_request(requests.Request("POST", self._url, headers, data=body, auth=_as_it_is))
@@ -67,7 +67,7 @@ class Endpoint:
                 yield answer
 
     def _headers(self, message_id: str, body: str, at: datetime.datetime) -> dict[str, str]:
-        from standardwebhooks import Webhook  # slow to load, as above
+        from standardwebhooks import Webhook  # slow to load, and not needed until a notice is sent
 
         signatures = (Webhook(str(secret)).sign(message_id, at, body) for secret in self._secrets)
         return {
